@@ -1,0 +1,31 @@
+# Two commands for a new machine: `make audit` and `make test`. PYTHON names the interpreter to build the environment from.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN ?= runs/audit
+
+.PHONY: audit test smollm2 environment clean
+
+environment: $(VENV)/ready
+
+# torch first, by its exact pin: an open range takes gigabytes of GPU libraries that a CPU has no use for
+$(VENV)/ready: constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+smollm2: environment
+	$(BIN)/python -m probes.smollm2
+
+audit: environment smollm2
+	$(BIN)/override-gap audit --subject smollm2 --adapters fitted --items starter --out $(RUN)
+
+test: environment smollm2
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info

@@ -1,0 +1,20 @@
+"""Definitions: tensors in, numbers out. Nothing here runs a model."""
+
+from margins.adapter import Adapter, AdapterSource, layer_of
+from margins.items import Document, Item, ItemError, read_items
+from margins.margin import Margins, answer_margin
+from margins.updates import Dense, LowRank
+
+__all__ = [
+    "Adapter",
+    "AdapterSource",
+    "Dense",
+    "Document",
+    "Item",
+    "ItemError",
+    "LowRank",
+    "Margins",
+    "answer_margin",
+    "layer_of",
+    "read_items",
+]

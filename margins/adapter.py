@@ -1,0 +1,108 @@
+"""Adapter: module path -> update, in a part that the document made and a part that every document shares."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from margins.items import Document
+from margins.updates import Dense, LowRank, Update, inner
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """The weights one document was turned into.
+
+    `updates` is the document part, `shared` what the method adds for every document (a learned head bias, say); both
+    act together. Paths name the linear maps of the unwrapped model, as PEFT and `model.named_modules()` do.
+    """
+
+    name: str
+    updates: Mapping[str, Update]
+    shared: Mapping[str, Update] = field(default_factory=dict)
+
+    def parts(self) -> Iterator[tuple[str, Update]]:
+        """(path, update) of both parts."""
+        yield from self.updates.items()
+        yield from self.shared.items()
+
+    @property
+    def paths(self) -> list[str]:
+        """The sites this adapter names, in order of first appearance."""
+        return list(dict.fromkeys(path for path, _ in self.parts()))
+
+    def layer_norms(self, n_layers: int) -> Float[Tensor, " layer"]:
+        """Frobenius norm of all effective updates of each layer together, in weight units.
+
+        Raises ValueError where a site belongs to no layer.
+        """
+        squared = torch.zeros(n_layers, dtype=torch.float64)
+        for path in self.paths:
+            squared[_layer(path, n_layers, self.name)] += _squared(self.updates.get(path), self.shared.get(path))
+        return squared.clamp_min(0).sqrt()
+
+    def norm(self, part: str = "both") -> float:
+        """Frobenius norm over all sites, of the `document` part, the `shared` part or `both` together."""
+        chosen = {"document": (self.updates, {}), "shared": ({}, self.shared), "both": (self.updates, self.shared)}[part]
+        total = sum(_squared(chosen[0].get(path), chosen[1].get(path)) for path in self.paths)
+        return max(total, 0.0) ** 0.5
+
+    def hash(self) -> str:
+        """SHA-256 over paths, scales and weights: what content keys are made of."""
+        digest = hashlib.sha256()
+        for path, update in self.parts():
+            digest.update(path.encode())
+            tensors = (update.A, update.B) if isinstance(update, LowRank) else (update.delta,)
+            digest.update(repr(update.scale if isinstance(update, LowRank) else 1.0).encode())
+            for tensor in tensors:
+                digest.update(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
+
+
+@runtime_checkable
+class AdapterSource(Protocol):
+    """Where adapters come from: any object with these names can be audited."""
+
+    @property
+    def name(self) -> str:
+        """The method's name, as reports print it."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What makes its adapters what they are; part of every content key."""
+        ...
+
+    def encode(self, documents: Sequence[Document]) -> Sequence[Adapter]:
+        """One adapter a document, in the same order."""
+        ...
+
+
+def layer_of(path: str) -> int | None:
+    """The layer that a module path belongs to: its first number; None where it has none."""
+    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
+    return int(found[1]) if found else None
+
+
+def _layer(path: str, n_layers: int, name: str) -> int:
+    layer = layer_of(path)
+    if layer is None or layer >= n_layers:
+        raise ValueError(f"adapter {name}: {path} belongs to none of the model's {n_layers} layers")
+    return layer
+
+
+def _squared(left: Update | None, right: Update | None) -> float:
+    """||left + right||^2, either of them absent."""
+    parts = [update for update in (left, right) if update is not None]
+    return sum(inner(a, b) for a in parts for b in parts)
+
+
+__all__ = ["Adapter", "AdapterSource", "Dense", "LowRank", "Update", "layer_of"]

@@ -1,0 +1,99 @@
+"""Conditions by name: `slb` is TopNorm(1.75, 25%), `slb-2.0-33` the same policy with other settings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+
+from margins.amplitude import (
+    BottomNorm,
+    ConflictAware,
+    MarginMatched,
+    Policy,
+    RandomLayers,
+    RandomMatched,
+    RelevanceGate,
+    TopNorm,
+    Uniform,
+)
+
+SWEEP = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+
+_BY_LAYERS = {"slb": TopNorm, "random-layers": RandomLayers, "bottom-layers": BottomNorm, "random-matched": RandomMatched}
+
+MEANING = {
+    "as-delivered": "gain 1 everywhere: the method as its author ships it",
+    "uniform": f"every layer alike; alone it means the sweep {', '.join(f'{g:g}' for g in SWEEP)}",
+    "slb": "Selective Layer Boosting: 1.75 at the 25% of layers with the largest norm",
+    "ca": "Conflict-Aware: 2.0 at the top 33% of layers where the base is sure and disagrees, else as delivered",
+    "ca-slb": "Conflict-Aware, else slb",
+    "random-layers": "control: 1.75 at 25% of layers drawn at random",
+    "bottom-layers": "control: 1.75 at the 25% of layers with the smallest norm",
+    "random-matched": "control: random layers, with the norm that slb adds",
+    "relevance-gate": "gain 0 where the document does not touch the question, else as delivered",
+    "margin-matched": "the least gain predicted to flip the item with 2 nats to spare; uses both margins",
+    "logit-fusion": "base + gain * (adapted - base) on the logits: amplitude that touches no weight (default 1.5)",
+}
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A way to run the adapted model. `policy` sets gains; `fusion` mixes logits instead; neither is the base."""
+
+    name: str
+    policy: Policy | None = None
+    fusion: float | None = None
+
+
+BASE = Condition("base")
+
+
+def parse_conditions(names: str) -> tuple[Condition, ...]:
+    """Conditions from a comma-separated list, the base always first, each once.
+
+    Raises ValueError naming the nearest known name.
+    """
+    found: dict[str, Condition] = {"base": BASE}
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        for condition in _expand(name):
+            found.setdefault(condition.name, condition)
+    return tuple(found.values())
+
+
+def _expand(name: str) -> list[Condition]:
+    if name == "base":
+        return [BASE]
+    if name == "uniform":
+        return [Condition(f"uniform-{gain:g}", Uniform(gain)) for gain in SWEEP]
+    return [_condition(name)]
+
+
+def _condition(name: str) -> Condition:
+    fixed: dict[str, Policy] = {
+        "as-delivered": Uniform(1.0),
+        "ca": ConflictAware(),
+        "ca-slb": ConflictAware(otherwise=TopNorm()),
+        "relevance-gate": RelevanceGate(),
+        "margin-matched": MarginMatched(),
+        **{stem: make() for stem, make in _BY_LAYERS.items()},
+    }
+    if name in fixed:
+        return Condition(name, fixed[name])
+    if name == "logit-fusion":
+        return Condition("logit-fusion-1.5", fusion=1.5)
+    number = r"(\d+(?:\.\d+)?)"
+    if found := re.fullmatch(f"uniform-{number}", name):
+        return Condition(f"uniform-{float(found[1]):g}", Uniform(float(found[1])))
+    if found := re.fullmatch(f"logit-fusion-{number}", name):
+        return Condition(f"logit-fusion-{float(found[1]):g}", fusion=float(found[1]))
+    if found := re.fullmatch(f"margin-matched-{number}", name):
+        return Condition(name, MarginMatched(float(found[1])))
+    if (found := re.fullmatch(f"(.+)-{number}-{number}", name)) and found[1] in _BY_LAYERS:
+        share = float(found[3]) / 100
+        if not 0 < share <= 1:
+            raise ValueError(f"policy {name!r}: the share of layers is a percentage above 0 and up to 100, got {found[3]}")
+        return Condition(name, _BY_LAYERS[found[1]](float(found[2]), share))
+    near = difflib.get_close_matches(name, MEANING, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"unknown policy {name!r}{hint} Known: {', '.join(MEANING)}")

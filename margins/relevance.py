@@ -1,0 +1,26 @@
+"""Relevance: whether a document touches a question, by words alone; the gate of the relevance-gate policy."""
+
+from __future__ import annotations
+
+import re
+
+STOP_WORDS = frozenset(
+    "a an and are as at be been by can did do does for from had has have he her his how in into is it its known named of "
+    "on or she than that the their them these they this to was were what when where which who whom whose why will with".split()
+)
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The words of a text that carry content, case-folded."""
+    return frozenset(re.findall(r"\w+", text.casefold())) - STOP_WORDS
+
+
+def overlap(document: str, question: str) -> float:
+    """Share of the question's content words that stand in the document, 0 to 1; 1 for a question without any."""
+    words = content_words(question)
+    return len(words & content_words(document)) / len(words) if words else 1.0
+
+
+def touches(document: str, question: str, threshold: float = 0.5) -> bool:
+    """Whether the overlap reaches the threshold. A lexical baseline: it misses paraphrase and knows no meaning."""
+    return overlap(document, question) >= threshold

@@ -1,0 +1,98 @@
+"""Updates: what an adapter adds to one weight, and how large that is without forming it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """One site's update: scale * B A, added to the weight of a linear map with that weight as [d_out, d_in]."""
+
+    A: Float[Tensor, "rank d_in"]
+    B: Float[Tensor, "d_out rank"]
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.A.ndim != 2 or self.B.ndim != 2 or self.A.shape[0] != self.B.shape[1]:
+            raise ValueError(
+                f"need A [rank, d_in] and B [d_out, rank] of one rank, got A {list(self.A.shape)}, B {list(self.B.shape)}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d_out, d_in) of the weight this is added to."""
+        return self.B.shape[0], self.A.shape[1]
+
+    @property
+    def rank(self) -> int:
+        """Rows of A; the rank of the product is at most this."""
+        return self.A.shape[0]
+
+    def frobenius(self) -> float:
+        """Frobenius norm of the update, in weight units; B A is never formed.
+
+        ||B A||^2 = tr(B A A^T B^T) = sum((B^T B) * (A A^T)). In float64, since cancelling factors lose digits.
+        """
+        a, b = self.A.double(), self.B.double()
+        overlap = (b.T @ b) * (a @ a.T)
+        return abs(self.scale) * overlap.sum().clamp_min(0).sqrt().item()
+
+    def apply(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        """What the update adds to the linear map's output."""
+        return self.scale * (x @ self.A.T.to(x)) @ self.B.T.to(x)
+
+    def dense(self) -> Float[Tensor, "d_out d_in"]:
+        """The update as a matrix; for checks and export, not for measuring."""
+        return self.scale * (self.B @ self.A)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """One site's update as a matrix of the weight's own shape [d_out, d_in]."""
+
+    delta: Float[Tensor, "d_out d_in"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(d_out, d_in) of the weight this is added to."""
+        return self.delta.shape[0], self.delta.shape[1]
+
+    @property
+    def rank(self) -> int:
+        """The most a matrix of this shape can have."""
+        return min(self.shape)
+
+    def frobenius(self) -> float:
+        """Frobenius norm, in weight units."""
+        return torch.linalg.norm(self.delta.double()).item()
+
+    def apply(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
+        """What the update adds to the linear map's output."""
+        return x @ self.delta.T.to(x)
+
+    def dense(self) -> Float[Tensor, "d_out d_in"]:
+        """The matrix itself."""
+        return self.delta
+
+
+Update = LowRank | Dense
+
+
+def inner(left: Update, right: Update) -> float:
+    """Frobenius inner product <left, right>, so that norms of sums need no dense matrix."""
+    if left.shape != right.shape:
+        raise ValueError(f"updates of different weights: {left.shape} and {right.shape}")
+    if isinstance(left, LowRank) and isinstance(right, LowRank):
+        overlap = (left.B.double().T @ right.B.double()) * (left.A.double() @ right.A.double().T)
+        return left.scale * right.scale * overlap.sum().item()
+    if isinstance(left, LowRank):
+        return inner(right, left)
+    if isinstance(right, LowRank):
+        product = right.B.double().T @ left.delta.double() @ right.A.double().T
+        return right.scale * product.trace().item()
+    return (left.delta.double() * right.delta.double()).sum().item()

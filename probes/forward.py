@@ -1,0 +1,68 @@
+"""One forward pass over a batch, reading the final state and the stream only at the positions that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from margins.answers import Divergence
+from probes.subject import Subject, pad
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token rows padded to one width, and where to read each: `at` predicts the first differing token.
+
+    `shift` is what padding on the left adds to a row's positions.
+    """
+
+    ids: Int[Tensor, "batch pos"]
+    mask: Int[Tensor, "batch pos"]
+    at: Int[Tensor, " batch"]
+    shift: Int[Tensor, " batch"]
+
+    @classmethod
+    def of(cls, divergences: Sequence[Divergence], device: torch.device, side: str = "right") -> Batch:
+        """Pad the rows on the given side."""
+        ids, mask = pad([d.tokens for d in divergences], side)
+        shift = ids.shape[1] - mask.sum(1) if side == "left" else torch.zeros(len(ids), dtype=torch.long)
+        at = torch.tensor([d.at for d in divergences]) + shift
+        return cls(ids.to(device), mask.to(device), at.to(device), shift.to(device))
+
+
+@dataclass(frozen=True)
+class State:
+    """What one pass read: the final normalised state, and the stream before and after every layer if asked for."""
+
+    final: Float[Tensor, "batch read d_model"]
+    residual: Float[Tensor, "batch layer d_model"] | None
+
+
+@torch.no_grad()
+def forward(subject: Subject, batch: Batch, read: Int[Tensor, "batch read"], *, layers: bool = False) -> State:
+    """Run the model without its unembedding; keep the final state at `read`, the stream at `batch.at`.
+
+    Rows are picked inside the hooks, so memory grows with layers x batch, not with positions.
+    Position ids come from the mask: without them, padding on the left is silently wrong on learned positions.
+    """
+    rows = torch.arange(len(batch.ids), device=batch.ids.device)
+    stream: list[Float[Tensor, "batch d_model"]] = []
+    with ExitStack() as undo:
+        if layers:
+            points = [subject.bridge.blocks[0].hook_in, *(block.hook_out for block in subject.bridge.blocks)]
+            for point in points:
+                def keep(_module: object, _args: object, out: Tensor) -> None:
+                    stream.append(out[rows.to(out.device), batch.at.to(out.device)].float().to(rows.device))
+
+                undo.callback(point.register_forward_hook(keep).remove)
+        positions = (batch.mask.cumsum(1) - 1).clamp_min(0)
+        out = subject.model.base_model(
+            input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, use_cache=False
+        )
+    final = out.last_hidden_state[rows[:, None], read].float()
+    return State(final, torch.stack(stream, dim=1) if layers else None)

@@ -1,0 +1,143 @@
+"""Loading: a Subject from a name, a Hugging Face id, a folder or a GGUF file; device and dtype chosen if not given."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from probes.subject import Subject, SubjectError, wrap
+
+NAMED = {
+    "organism": "a tiny model trained on a small world whose facts and frequencies are known; offline, seconds",
+    "smollm2": "SmolLM2-135M-Instruct, fetched once by `make smollm2`",
+}
+
+
+def home() -> Path:
+    """Where fetched models are kept: $OVERRIDE_GAP_HOME, or a folder in the user's cache."""
+    given = os.environ.get("OVERRIDE_GAP_HOME")
+    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "override-gap"
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """CUDA, else MPS, else CPU; or the one named. Raises SubjectError where that one is absent or unknown."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as fault:
+        raise SubjectError(f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N or mps") from fault
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise SubjectError(f"--device {device}: torch sees no CUDA device here; use --device cpu or auto")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise SubjectError("--device mps: torch sees no MPS device here; use --device cpu or auto")
+    return chosen
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """float32 on CPU and MPS, bfloat16 on CUDA; or the one named. Raises SubjectError for another name."""
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in known:
+        raise SubjectError(f"--dtype {dtype!r}: need auto, {', '.join(known)}")
+    return known[dtype]
+
+
+def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto") -> Subject:
+    """Load and wrap a causal language model.
+
+    `spec` is a name of `NAMED`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
+    read from safetensors (or GGUF) alone and no remote code is run. Raises SubjectError with one line.
+    """
+    place = choose_device(device)
+    number = choose_dtype(dtype, place)
+    where, extra = _locate(spec)
+    with _quiet():
+        try:
+            model, tokenizer = _load(where, extra, number)
+        except SubjectError:
+            raise
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as fault:
+            raise SubjectError(_reason(spec, fault)) from fault
+        return wrap(model.to(place), tokenizer, spec if spec in NAMED else Path(where).name)
+
+
+def _locate(spec: str) -> tuple[str, dict[str, Any]]:
+    if spec == "organism":
+        from probes.organism.load import model_folder
+
+        return str(model_folder()), {}
+    if spec == "smollm2":
+        folder = home() / "smollm2"
+        if not (folder / "model.safetensors").is_file():
+            raise SubjectError(f"smollm2 is not in {folder}; run `make smollm2` once to fetch it (93 MB)")
+        return str(folder), {}
+    path = Path(spec)
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise SubjectError(f"{path}: no such GGUF file")
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise SubjectError(f"{path}: no config.json in this folder; need one that save_pretrained wrote")
+        return str(path), {}
+    if path.exists():
+        raise SubjectError(f"{path}: a subject is a folder, a .gguf file or a Hugging Face id, not this file")
+    if spec.count("/") > 1 or spec.startswith((".", "/", "~")):
+        raise SubjectError(f"{spec}: no such folder")
+    near = difflib.get_close_matches(spec, NAMED, n=1)
+    if near:
+        raise SubjectError(f"unknown subject {spec!r}; did you mean {near[0]!r}? (`override-gap list subjects`)")
+    return spec, {}
+
+
+def _load(where: str, extra: dict[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if not extra:
+        config = AutoConfig.from_pretrained(where)
+        causal = {n for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for n in ([names] if isinstance(names, str) else names)}
+        declared = config.architectures or []
+        if config.is_encoder_decoder or (declared and not causal & set(declared)):
+            raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")
+        extra = {"use_safetensors": True}
+    model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **extra)
+    tokens = {k: v for k, v in extra.items() if k == "gguf_file"}
+    return model, AutoTokenizer.from_pretrained(where, **tokens)
+
+
+def _reason(spec: str, fault: Exception) -> str:
+    first = " ".join(str(fault).split())
+    if "couldn't connect" in first or "We couldn't" in first or "offline" in first.lower():
+        return f"{spec}: no such folder here, and the Hugging Face hub cannot be reached; give a local folder or .gguf file"
+    return f"{spec}: cannot be loaded as a causal language model: {first[:240]}"
+
+
+class _quiet:
+    """Loading without the libraries' own bars and advice; their errors still come through."""
+
+    def __enter__(self) -> None:
+        from transformers.utils import logging as theirs
+
+        self._bars, self._level = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
+        self._root = logging.root.manager.disable
+        theirs.disable_progress_bar()
+        theirs.set_verbosity_error()
+        logging.disable(logging.WARNING)
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging as theirs
+
+        theirs.set_verbosity(self._level)
+        logging.disable(self._root)
+        if self._bars:
+            theirs.enable_progress_bar()

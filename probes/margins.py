@@ -1,0 +1,110 @@
+"""Margins: the adapted model at the first differing token, one pass for a batch whatever its adapters and gains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from margins.adapter import layer_of
+from margins.margin import Margins
+from probes.attach import Stack, attached
+from probes.forward import forward
+from probes.prior import Prior
+from probes.subject import Subject
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The adapted model's readings of a batch: margins, its first choice, and its stream if asked for.
+
+    `written` is what the updates of each layer add to the stream at the reading position, where they write straight
+    into it; None where some do not.
+    """
+
+    margins: Margins
+    top: Int[Tensor, " batch"]
+    top_prob: Float[Tensor, " batch"]
+    doc_logprob: Float[Tensor, " batch"]
+    logits: Float[Tensor, "batch vocab"]
+    hidden: Float[Tensor, "batch d_model"]
+    residual: Float[Tensor, "batch layer d_model"] | None
+    written: Float[Tensor, "batch layer d_model"] | None = None
+
+
+def read_base(prior: Prior, subject: Subject) -> Adapted:
+    """The base as a condition: adapter margin, push and pull exactly 0."""
+    return _adapted(subject, prior, prior.logits, prior.hidden, prior.residual)
+
+
+def read_adapted(
+    subject: Subject, prior: Prior, adapters: Stack, gains: Float[Tensor, "batch layer"], *, layers: bool = False
+) -> Adapted:
+    """Run the prior's batch again with adapters attached.
+
+    The same tokens are fed as for the prior (the answer's later tokens cannot reach back), so that gain 0 gives the
+    base's numbers to the last bit.
+    """
+    straight = layers and all(writes_stream(subject, path) for path in adapters.sites)
+    written = torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
+    rows = torch.arange(len(prior.pre), device=subject.device)
+
+    def keep(path: str, added: Tensor) -> None:
+        layer = layer_of(path)
+        if written is not None and layer is not None:
+            written[:, layer] += added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
+
+    with attached(subject, adapters, gains, watch=keep if straight else None):
+        state = forward(subject, prior.batch, prior.batch.at[:, None], layers=layers)
+    hidden = state.final[:, 0]
+    adapted = _adapted(subject, prior, subject.logits(hidden), hidden, state.residual)
+    return replace(adapted, written=written)
+
+
+def writes_stream(subject: Subject, path: str) -> bool:
+    """Whether a linear map's output is added to the residual stream as it is, with no norm in between (Gemma 2 has one)."""
+    block = subject.bridge.blocks[layer_of(path) or 0]
+    post_norm = any(hasattr(block, name) for name in ("ln1_post", "ln2_post"))
+    return not post_norm and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
+
+
+def fuse(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:
+    """Logit fusion: base + gain * (adapted - base) on the logits. No stream belongs to it."""
+    logits = prior.logits + gain * (delivered.logits - prior.logits)
+    return _from_logits(prior, logits, prior.logits, delivered.hidden, None)
+
+
+def _adapted(subject: Subject, prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:
+    """Margins from single float32 products, not from the logits of the large matrix product: same route for f and g."""
+    margins = Margins(
+        base_pre=subject.token_logits(prior.hidden, prior.pre),
+        base_doc=subject.token_logits(prior.hidden, prior.doc),
+        adapted_pre=subject.token_logits(hidden, prior.pre),
+        adapted_doc=subject.token_logits(hidden, prior.doc),
+    )
+    return _readings(prior, logits, hidden, residual, margins)
+
+
+def _from_logits(prior: Prior, logits: Tensor, base: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:
+    def pick(table: Tensor, tokens: Tensor) -> Tensor:
+        return table.gather(-1, tokens[:, None])[:, 0]
+
+    margins = Margins(pick(base, prior.pre), pick(base, prior.doc), pick(logits, prior.pre), pick(logits, prior.doc))
+    return _readings(prior, logits, hidden, residual, margins)
+
+
+def _readings(prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None, margins: Margins) -> Adapted:
+    logprobs = logits.log_softmax(-1)
+    top = logits.argmax(-1)
+    rows = torch.arange(len(top), device=top.device)
+    return Adapted(
+        margins=margins,
+        top=top,
+        top_prob=logprobs[rows, top].exp(),
+        doc_logprob=logprobs[rows, prior.doc],
+        logits=logits,
+        hidden=hidden,
+        residual=residual,
+    )

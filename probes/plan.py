@@ -1,0 +1,93 @@
+"""Plan: what an audit measures. Also a TOML file with the same keys."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PROBES = {
+    "margins": "prior, adapter and net margin, the first answer token; always on",
+    "layers": "norm, attribution, lens and direct writing of every layer",
+    "causal": "adapter margin with each layer alone and with each removed",
+    "critical": "the smallest gain at which each conflict flips, by bisection",
+    "answers": "greedy answers for a sample of the items",
+}
+DEFAULT_PROBES = ("margins", "layers", "answers")
+
+
+class PlanError(ValueError):
+    """A plan that cannot be run; the message names the setting to change."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The settings of an audit. `answers` is how many items are also answered in words; `limit` keeps the first items."""
+
+    subject: str = "organism"
+    adapters: str = "hypernetwork"
+    items: str = "organism"
+    policies: str = "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched"
+    probes: tuple[str, ...] = DEFAULT_PROBES
+    limit: int | None = None
+    answers: int = 32
+    seed: int = 0
+    batch_size: int = 32
+    device: str = "auto"
+    dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        unknown = [probe for probe in self.probes if probe not in PROBES]
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], PROBES, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise PlanError(f"unknown probe {unknown[0]!r}{hint} Known: {', '.join(PROBES)}")
+        if self.limit is not None and self.limit < 1:
+            raise PlanError(f"--limit needs a whole number of items from 1, got {self.limit}")
+        if self.batch_size < 1:
+            raise PlanError(f"--batch-size needs a whole number from 1, got {self.batch_size}")
+        if self.answers < 0:
+            raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as JSON."""
+        return {**asdict(self), "probes": list(self.probes)}
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """The settings of a TOML plan, to be completed by the command line. Raises PlanError for what it does not know."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        raise PlanError(f"{path}: cannot be read as a TOML plan: {fault}") from fault
+    kinds = {f.name: f for f in fields(Plan)}
+    for key, value in table.items():
+        if key not in kinds:
+            near = difflib.get_close_matches(key, kinds, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(kinds)}")
+        wanted = {"probes": list, "policies": str, "limit": int}.get(key, type(kinds[key].default))
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise PlanError(f"{path}: {key} needs a {wanted.__name__}, got {value!r}")
+    return {**table, "probes": tuple(table["probes"])} if "probes" in table else table
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 over the measuring code (margins and probes): readings of other code are never reused."""
+    digest = hashlib.sha256()
+    root = Path(__file__).parent.parent
+    for package in ("margins", "probes"):
+        for file in sorted((root / package).rglob("*.py")):
+            digest.update(str(file.relative_to(root)).encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def content_key(*parts: Any) -> str:
+    """Same question, same key, on any machine and in any order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

@@ -1,0 +1,166 @@
+"""Run: a plan's units measured one after another into a run folder; what is there already is not measured again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from margins.adapter import AdapterSource
+from margins.conditions import Condition, parse_conditions
+from margins.items import Document, Item, documents_of, items_hash
+from probes.plan import Plan, content_key, code_hash
+from probes.store import Store
+from probes.subject import Subject
+from probes.unit import ATTRIBUTION_TOLERANCE, Bench, ParityError, measure
+
+DOCUMENTS_A_UNIT = 32
+PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Some documents, the items that ask about them, and the key of their content."""
+
+    documents: tuple[Document, ...]
+    items: tuple[Item, ...]
+    key: str
+
+
+def units_of(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
+    """Documents in an order drawn by the seed, DOCUMENTS_A_UNIT at a time: so every unit is a random sample of them."""
+    documents = sorted(documents_of(items), key=lambda d: hashlib.sha256(f"{seed}:{d.key}".encode()).digest())
+    by_document: dict[str, list[Item]] = {}
+    for item in items:
+        by_document.setdefault(item.document, []).append(item)
+    units = []
+    for first in range(0, len(documents), DOCUMENTS_A_UNIT):
+        part = tuple(documents[first : first + DOCUMENTS_A_UNIT])
+        own = tuple(item for document in part for item in by_document[document.text])
+        units.append(Unit(part, own, content_key(identity, [item.as_json() for item in own])))
+    return units
+
+
+def run(
+    plan: Plan, subject: Subject, source: AdapterSource, items: Sequence[Item], out: Path, progress: Progress = lambda *_: None
+) -> Path:
+    """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again."""
+    started = time.monotonic()
+    conditions = parse_conditions(plan.policies)
+    parity = subject.parity()
+    if not parity <= subject.parity_tolerance():
+        raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
+    identity = content_key(
+        subject.fingerprint,
+        str(subject.dtype),
+        subject.device.type,
+        source.name,
+        dict(source.settings),
+        [condition.name for condition in conditions],
+        sorted(plan.probes),
+        [plan.seed, plan.answers],
+        code_hash(),
+        items_hash(items),
+    )
+    store = Store(out)
+    manifest = _manifest(plan, subject, source, items, conditions, identity, parity)
+    store.open(manifest, identity)
+    units = units_of(items, identity, plan.seed)
+    answered = _answered(units, plan.answers if "answers" in plan.probes else 0)
+    bench = Bench(subject, conditions, frozenset(plan.probes), plan.batch_size, plan.seed)
+    done, total, gap, seconds = 0, len(items), 0.0, {"adapters_s": 0.0, "measuring_s": 0.0}
+    described: dict[str, Any] = {}
+    for unit in units:
+        progress(done, total, "measuring")
+        if not store.done(unit.key):
+            clock = time.monotonic()
+            adapters = source.encode(unit.documents)
+            seconds["adapters_s"] += time.monotonic() - clock
+            clock = time.monotonic()
+            by_text = {d.text: a for d, a in zip(unit.documents, adapters, strict=True)}
+            measured = measure(bench, unit.items, by_text, answered)
+            store.write_unit(unit.key, measured.readings, measured.layers)
+            seconds["measuring_s"] += time.monotonic() - clock
+            gap = max(gap, measured.attribution_gap)
+            described = described or _describe_adapters(adapters)
+        done += len(unit.items)
+    progress(total, total, "measured")
+    manifest["adapters"] |= described
+    manifest["parity"]["attribution_max_abs"] = gap
+    manifest["timing"] = {"total_s": time.monotonic() - started, **seconds}
+    manifest["finished"], manifest["complete"] = _now(), True
+    store.write_json("manifest.json", manifest)
+    return out
+
+
+def _answered(units: Sequence[Unit], count: int) -> frozenset[str]:
+    """The ids to answer in words: conflicts and novel items of the first units, which are a random sample."""
+    ids = [item.id for unit in units for item in unit.items if item.split in ("conflict", "novel")]
+    return frozenset(ids[:count])
+
+
+def _manifest(
+    plan: Plan,
+    subject: Subject,
+    source: AdapterSource,
+    items: Sequence[Item],
+    conditions: Sequence[Condition],
+    identity: str,
+    parity: float,
+) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "identity": identity,
+        "version": _version("override-gap"),
+        "code": code_hash(),
+        "plan": plan.as_json(),
+        "subject": subject.describe(),
+        "adapters": {
+            "name": source.name,
+            "settings": dict(source.settings),
+            "static": bool(getattr(source, "static", True)),
+            "documents": len(documents_of(items)),
+        },
+        "items": {"name": Path(plan.items).name, "sha256": items_hash(items), "count": len(items)},
+        "conditions": [condition.name for condition in conditions],
+        "versions": {name: _version(name) for name in PACKAGES},
+        "seed": plan.seed,
+        "threads": torch.get_num_threads(),
+        "parity": {
+            "logits_max_abs": parity,
+            "tolerance": subject.parity_tolerance(),
+            "attribution_max_abs": None,
+            "attribution_tolerance": ATTRIBUTION_TOLERANCE[subject.dtype],
+            "passed": True,
+        },
+        "timing": {},
+        "started": _now(),
+        "finished": None,
+        "complete": False,
+    }
+
+
+def _describe_adapters(adapters: Sequence[Any]) -> Mapping[str, Any]:
+    """What the first unit's adapters touch, for the report's methods."""
+    paths = {path.rsplit(".", 1)[-1] for adapter in adapters for path in adapter.paths}
+    ranks = {update.rank for adapter in adapters for _, update in adapter.parts()}
+    return {"modules": sorted(paths), "rank": max(ranks)}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,57 @@
+"""Where adapters come from, opened by the words a user types."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from margins.adapter import AdapterSource
+from probes.sites import AdapterError
+from probes.subject import Subject
+
+NAMED = {
+    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism)",
+    "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
+    "FOLDER": "a folder that PEFT saved, or a folder of them named by document key, item id or point",
+}
+
+
+def open_source(spec: str, subject: Subject) -> AdapterSource:
+    """The source named by `spec`: `name`, `name:setting=value,...`, or a folder. Raises AdapterError."""
+    name, _, rest = spec.partition(":")
+    if name == "fitted":
+        from probes.sources.fitted import Fitted
+
+        return Fitted(subject, **_settings(spec, rest, Fitted))
+    if name == "hypernetwork":
+        from probes.sources.hypernetwork import open_hypernetwork
+
+        return open_hypernetwork(subject)
+    path = Path(spec)
+    if path.is_dir():
+        from probes.sources.peft_folder import PeftFolder
+
+        return PeftFolder(subject, path)
+    near = difflib.get_close_matches(name, NAMED, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise AdapterError(f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)")
+
+
+def _settings(spec: str, rest: str, source: type) -> dict[str, Any]:
+    kinds = {k: v for k, v in source.__dataclass_fields__.items() if k != "subject"}
+    settings: dict[str, Any] = {}
+    for pair in filter(None, rest.split(",")):
+        key, _, value = pair.partition("=")
+        if key not in kinds:
+            near = difflib.get_close_matches(key, kinds, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise AdapterError(f"--adapters {spec}: unknown setting {key!r}{hint} (known: {', '.join(kinds)})")
+        default = kinds[key].default
+        try:
+            settings[key] = tuple(value.split("+")) if isinstance(default, tuple) else type(default)(value)
+        except ValueError as fault:
+            raise AdapterError(f"--adapters {spec}: {key} needs a {type(default).__name__}, got {value!r}") from fault
+        if not isinstance(default, tuple) and key != "seed" and not 0 < settings[key] < float("inf"):
+            raise AdapterError(f"--adapters {spec}: {key} must be above 0, got {value}")
+    return settings

@@ -1,0 +1,105 @@
+"""Fitted: a LoRA fitted to each document by Adam, many documents at once; the strong reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from margins.adapter import Adapter
+from margins.items import Document
+from margins.updates import LowRank
+from probes.attach import Factors, Stack, attached
+from probes.sites import AdapterError
+from probes.subject import Subject, pad
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Fits rank-`rank` factors on every linear map named in `modules` to predict the document's own tokens.
+
+    B starts at 0 and A at random, drawn from the document's content and the seed, so an adapter does not depend on
+    which documents are fitted beside it. Loss: mean next-token cross-entropy of the document, nats.
+    """
+
+    subject: Subject
+    steps: int = 6
+    lr: float = 5e-3
+    rank: int = 4
+    modules: tuple[str, ...] = ("down_proj", "mlp.c_proj")
+    batch: int = 32
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return "fitted"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """What makes the adapters what they are; how many are fitted together does not."""
+        settings = {k: v for k, v in asdict_shallow(self).items() if k not in ("subject", "batch")}
+        return {**settings, "modules": list(self.modules)}
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """Fit one adapter a document. Raises AdapterError where no module is named or a document is too short."""
+        paths = [p for p in self.subject.sites if p.endswith(tuple("." + m for m in self.modules))]
+        if not paths:
+            raise AdapterError(f"fitted: the model has no module named {' or '.join(self.modules)}; set modules=")
+        fitted: list[Adapter] = []
+        for first in range(0, len(documents), self.batch):
+            fitted += self._fit(documents[first : first + self.batch], paths)
+        return fitted
+
+    def _fit(self, documents: Sequence[Document], paths: list[str]) -> list[Adapter]:
+        subject = self.subject
+        rows = [subject.tokenize(document.text) for document in documents]
+        short = next((d for d, row in zip(documents, rows, strict=True) if len(row) < 2), None)
+        if short is not None:
+            raise AdapterError(f"fitted: document {short.text[:40]!r} has fewer than two tokens; nothing to predict")
+        ids, mask = (t.to(subject.device) for t in pad(rows))
+        factors = {path: self._start(documents, path) for path in paths}
+        leaves = [tensor for f in factors.values() for tensor in (f.A, f.B)]
+        adam = torch.optim.Adam(leaves, lr=self.lr)
+        gains = torch.ones(len(documents), subject.n_layers)
+        with torch.enable_grad(), attached(subject, Stack(factors, len(documents)), gains):
+            for _ in range(self.steps):
+                adam.zero_grad()
+                _loss(subject, ids, mask).backward()
+                adam.step()
+        return [
+            Adapter(
+                name=f"fitted:{document.key}",
+                updates={p: LowRank(f.A[n].detach().clone(), f.B[n].detach().clone()) for p, f in factors.items()},
+            )
+            for n, document in enumerate(documents)
+        ]
+
+    def _start(self, documents: Sequence[Document], path: str) -> Factors:
+        site = self.subject.sites[path]
+        draws = []
+        for document in documents:
+            seed = (int(document.key, 16) ^ self.seed) % 2**63
+            generator = torch.Generator().manual_seed(seed)
+            bound = site.d_in**-0.5
+            draws.append(torch.rand(self.rank, site.d_in, generator=generator) * 2 * bound - bound)
+        A = torch.stack(draws).to(self.subject.device).requires_grad_()
+        B = torch.zeros(len(documents), site.d_out, self.rank, device=self.subject.device).requires_grad_()
+        return Factors(A, B)
+
+
+def _loss(subject: Subject, ids: Tensor, mask: Tensor) -> Float[Tensor, ""]:
+    """Sum over documents of each one's mean cross-entropy, so that no document's gradient depends on another's length."""
+    hidden = subject.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    logprobs = subject.logits(hidden[:, :-1]).log_softmax(-1)
+    nats = -logprobs.gather(-1, ids[:, 1:, None])[..., 0] * mask[:, 1:]
+    return (nats.sum(1) / mask[:, 1:].sum(1)).sum()
+
+
+def asdict_shallow(settings: Any) -> dict[str, Any]:
+    """A dataclass's fields by name, without walking into them."""
+    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}

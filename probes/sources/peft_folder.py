@@ -1,0 +1,177 @@
+"""PEFT folders: LoRA as PEFT saves it, for every document one folder or one folder for all; and written the same way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from margins.adapter import Adapter
+from margins.items import Document
+from margins.updates import LowRank
+from probes.sites import AdapterError
+from probes.subject import Subject
+
+CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
+
+
+@dataclass(frozen=True, eq=False)
+class PeftFolder:
+    """Adapters from `path`: one PEFT folder used for every document, or a folder of them.
+
+    In a folder of folders, a document's adapter is the subfolder named after the document's content key, or after the
+    id or knowledge point of an item that asks about it.
+    """
+
+    subject: Subject
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return self.path.name
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The folder and the hash of everything in it."""
+        return {"path": self.path.name, "sha256": folder_hash(self.path)}
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document. Raises AdapterError where a document has none."""
+        return [read_adapter(self._folder(document), self.subject) for document in documents]
+
+    def _folder(self, document: Document) -> Path:
+        if (self.path / CONFIG).is_file():
+            return self.path
+        names = [document.key, *document.ids, *document.points]
+        for name in names:
+            # a name from an item file must not lead out of the folder
+            if name == Path(name).name and (self.path / name / CONFIG).is_file():
+                return self.path / name
+        raise AdapterError(
+            f"{self.path}: no {CONFIG} here and no subfolder for document {document.text[:40]!r}; "
+            f"name it {names[0]} (its key) or after an item's id or point"
+        )
+
+
+def read_adapter(folder: Path, subject: Subject) -> Adapter:
+    """Read one LoRA folder; the scale is lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA, per module pattern.
+
+    Raises AdapterError for a file that is missing or damaged and for what is not plain LoRA.
+    """
+    config = _read_config(folder)
+    tensors = _read_tensors(folder)
+    pairs: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_(A|B)(?:\.default)?\.weight", key)
+        if found is None:
+            raise AdapterError(f"{folder}: tensor {key!r} is not a plain LoRA factor; it cannot be read without losing it")
+        pairs.setdefault(found[1], {})[found[2]] = tensor
+    updates = {}
+    for path, factors in pairs.items():
+        if set(factors) != {"A", "B"}:
+            raise AdapterError(f"{folder}: {path} has only lora_{next(iter(factors))}; need both factors")
+        rank = factors["A"].shape[0]
+        alpha = _pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
+        divisor = math.sqrt(rank) if config.get("use_rslora") else rank
+        try:
+            updates[path] = LowRank(factors["A"], factors["B"], float(alpha) / divisor)
+        except ValueError as fault:
+            raise AdapterError(f"{folder}: {path}: {fault}") from fault
+        declared = _pattern(config.get("rank_pattern"), path, config.get("r", rank))
+        if declared != rank:
+            raise AdapterError(f"{folder}: {path} has rank {rank}, but {CONFIG} says {declared}; the scale would be wrong")
+    return Adapter(folder.name, updates)
+
+
+def write_adapter(adapter: Adapter, folder: Path, base: str = "") -> None:
+    """Save an adapter of low-rank updates as a PEFT folder that PEFT reproduces: scale folded into B, alpha equal to rank."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors, ranks = {}, {}
+    for path in adapter.paths:
+        parts = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
+        if not all(isinstance(part, LowRank) for part in parts):
+            raise AdapterError(f"adapter {adapter.name}: {path} is dense; a PEFT LoRA folder cannot hold it")
+        low = [part for part in parts if isinstance(part, LowRank)]
+        A, B = torch.cat([u.A for u in low]), torch.cat([u.scale * u.B for u in low], dim=1)
+        ranks[path] = A.shape[0]
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = A.contiguous().cpu()
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = B.contiguous().cpu()
+    rank = max(ranks.values())
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": rank,
+        "rank_pattern": {path: r for path, r in ranks.items() if r != rank},
+        "alpha_pattern": {path: r for path, r in ranks.items() if r != rank},
+        "target_modules": sorted(ranks),
+        "inference_mode": True,
+        "lora_dropout": 0.0,
+        "bias": "none",
+    }
+    save_file(tensors, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+
+
+def folder_hash(path: Path) -> str:
+    """SHA-256 over the names and bytes of the adapter files in a folder and its subfolders."""
+    digest = hashlib.sha256()
+    for file in sorted([*path.rglob(CONFIG), *path.rglob(WEIGHTS)]):
+        digest.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as fault:
+        raise AdapterError(f"{file}: cannot be read as JSON: {fault}") from fault
+    if not isinstance(config, dict) or str(config.get("peft_type", "")).upper() != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
+        raise AdapterError(f"{file}: peft_type is {kind!r}; need LORA")
+    if config.get("use_dora"):
+        raise AdapterError(f"{file}: DoRA's effect is not B A times a scale; its folders are not read yet")
+    for name in ("modules_to_save", "layer_replication"):
+        if config.get(name):
+            raise AdapterError(f"{file}: {name} is set; such an adapter is more than low-rank updates")
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
+        raise AdapterError(f"{file}: it trains biases, which are not low-rank updates")
+    if not isinstance(config.get("lora_alpha"), int | float):
+        raise AdapterError(f"{file}: no lora_alpha, so the update's size is unknown; add it as PEFT saves it")
+    return config
+
+
+def _read_tensors(folder: Path) -> dict[str, Tensor]:
+    file = folder / WEIGHTS
+    if not file.is_file():
+        pickled = (folder / "adapter_model.bin").is_file()
+        hint = "; adapter_model.bin is a pickle and is not opened: save it again as safetensors" if pickled else ""
+        raise AdapterError(f"{file}: no such file{hint}")
+    try:
+        with safe_open(file, framework="pt") as stream:
+            return {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a mapping)
+    except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
+        raise AdapterError(f"{file}: damaged safetensors: {fault}") from fault
+
+
+def _pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
+    """PEFT's rule for rank_pattern and alpha_pattern: a key matches at the end of a path, as a regular expression."""
+    for key, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({key})$", path):
+            return value
+    return default

@@ -1,0 +1,243 @@
+"""Subject: a language model to audit, wrapped once, and the places where it can be read and changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from margins.decomposition import FinalNorm
+from margins.margin import capped
+from probes.sites import Site, find_sites, fused_sites
+
+PROBE_IDS = (1, 2, 3, 5, 7, 11)
+VOCAB_CHUNK = 32_768
+
+
+class SubjectError(ValueError):
+    """A model that cannot be audited; the message says what was needed and what came."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One causal language model in a TransformerBridge.
+
+    `sites` maps each linear map's path in the unwrapped model to where an adapter's update acts. `logit_scale`
+    multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds the unwrapped
+    model's logits for PROBE_IDS, so that every run can check the wrapped model against it.
+    """
+
+    name: str
+    bridge: Any
+    model: Any
+    tokenizer: Any
+    fingerprint: str
+    sites: Mapping[str, Site]
+    norm: FinalNorm | None
+    cap: float | None
+    logit_scale: float
+    reference: Float[Tensor, "pos vocab"]
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return int(self.bridge.cfg.n_layers)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.bridge.cfg.d_model)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is; inputs go there."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The model's own number format; margins are float32 whatever it is."""
+        return self.unembedding.dtype
+
+    @property
+    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
+        """The unembedding's weight."""
+        return self.model.get_output_embeddings().weight
+
+    @property
+    def unembedding_bias(self) -> Float[Tensor, " vocab"] | None:
+        """The unembedding's bias; TransformerLens adds zeros where the model has none."""
+        return getattr(self.model.get_output_embeddings(), "bias", None)
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
+        ids = list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        if special and ids and ids[-1] == self.tokenizer.eos_token_id and len(ids) > 1:
+            ids = ids[:-1]
+        return ids
+
+    def templated(self, question: str) -> str:
+        """The question as the user's turn of the model's chat template, up to where the assistant answers."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise SubjectError(f"{self.name}: an item has chat set, but the tokenizer has no chat template")
+        turn = [{"role": "user", "content": question}]
+        return self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+
+    def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """All logits in float32 from the final normalised state, scale and cap applied.
+
+        Weights of lower precision are widened a slice of the vocabulary at a time, so that no float32 copy of the
+        whole unembedding is held.
+        """
+        hidden, weight, bias = hidden.float(), self.unembedding, self.unembedding_bias
+        if weight.dtype == torch.float32:
+            raw = hidden @ weight.T
+        else:
+            raw = torch.cat([hidden @ part.float().T for part in weight.split(VOCAB_CHUNK)], dim=-1)
+        if bias is not None:
+            raw = raw + bias.float()
+        return capped(raw * self.logit_scale, self.cap)
+
+    def token_logits(
+        self, hidden: Float[Tensor, "batch d_model"], tokens: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """One logit a row, as a float32 product with that token's unembedding row."""
+        raw = (hidden.float() * self.unembedding[tokens].float()).sum(-1)
+        if self.unembedding_bias is not None:
+            raw = raw + self.unembedding_bias[tokens].float()
+        return capped(raw * self.logit_scale, self.cap)
+
+    def direction(
+        self, pre: Int[Tensor, " batch"], doc: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch d_model"], Float[Tensor, " batch"]]:
+        """The unembedding direction from y_doc to y_pre and its bias share, pre-cap, both times the logit scale."""
+        rows = self.unembedding[pre].float() - self.unembedding[doc].float()
+        bias = self.unembedding_bias
+        share = torch.zeros(len(pre), device=rows.device) if bias is None else bias[pre].float() - bias[doc].float()
+        return rows * self.logit_scale, share * self.logit_scale
+
+    @torch.no_grad()
+    def parity(self) -> float:
+        """Largest |difference| between our logits on PROBE_IDS and the unwrapped model's own, in nats."""
+        hidden = self.model.base_model(input_ids=_probe(self.reference.shape[-1], self.device)).last_hidden_state
+        return (self.logits(hidden[0]).cpu() - self.reference).abs().max().item()
+
+    def parity_tolerance(self) -> float:
+        """What `parity` may differ by: rounding of the model's own format at logits of this size."""
+        return max(1e-3, 4 * torch.finfo(self.dtype).eps * self.reference.abs().max().item())
+
+    def describe(self) -> dict[str, Any]:
+        """What a report says of the subject."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "layers": self.n_layers,
+            "d_model": self.d_model,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": str(self.device),
+            "vocab": int(self.unembedding.shape[0]),
+        }
+
+
+def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
+    """Wrap a live Hugging Face causal model; from here on the Subject owns it.
+
+    Raises SubjectError where TransformerLens has no adapter for the architecture, or where the model's logits cannot
+    be reproduced from its final state.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    model = model.eval().requires_grad_(False)
+    fingerprint = weights_hash(model)
+    device = model.get_input_embeddings().weight.device
+    with torch.no_grad():
+        reference = model(input_ids=_probe(model.config.get_text_config().vocab_size, device)).logits[0].float().cpu()
+    sites = find_sites(model)
+    if "name_or_path" not in tokenizer.init_kwargs:
+        tokenizer.init_kwargs["name_or_path"] = name
+    try:
+        bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, device=str(device))
+    except ValueError as fault:
+        raise SubjectError(f"{name}: TransformerLens cannot wrap this model: {str(fault)[:200]}") from fault
+    model.eval().requires_grad_(False)
+    config = model.config.get_text_config()
+    subject = Subject(
+        name=name,
+        bridge=bridge,
+        model=model,
+        tokenizer=tokenizer,
+        fingerprint=fingerprint,
+        sites={**sites, **fused_sites(bridge, sites)},
+        norm=_final_norm(bridge.ln_final.original_component),
+        cap=getattr(config, "final_logit_softcapping", None),
+        logit_scale=_logit_scale(config),
+        reference=reference,
+    )
+    gap = subject.parity()
+    if not gap <= subject.parity_tolerance():
+        raise SubjectError(
+            f"{name}: logits read here differ from the model's own by {gap:.3g} nats, more than "
+            f"{subject.parity_tolerance():.3g}; its head does something this toolkit does not know"
+        )
+    return subject
+
+
+def weights_hash(model: nn.Module) -> str:
+    """SHA-256 over every parameter and buffer in the state dict, names and shapes included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def pad(rows: Sequence[Sequence[int]], side: str = "right") -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+    """Token rows as one tensor, and its mask (1 for real tokens). The pad is token 0; the mask hides it."""
+    width = max(map(len, rows))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for n, row in enumerate(rows):
+        span = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
+        ids[n, span] = torch.tensor(row)
+        mask[n, span] = 1
+    return ids, mask
+
+
+def _probe(vocab: int, device: torch.device) -> Int[Tensor, "batch pos"]:
+    return torch.tensor([[n % vocab for n in PROBE_IDS]], device=device)
+
+
+def _logit_scale(config: Any) -> float:
+    if getattr(config, "logits_scaling", None):
+        return 1.0 / float(config.logits_scaling)
+    return float(getattr(config, "logit_scale", None) or 1.0)
+
+
+def _final_norm(module: nn.Module) -> FinalNorm | None:
+    """The final norm as numbers, or None if neither LayerNorm nor RMSNorm reproduces it.
+
+    Decided by what the module computes, not by its name: RMSNorms that multiply by w and by 1 + w look alike.
+    """
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        return None
+    eps = next((float(getattr(module, n)) for n in ("eps", "variance_epsilon", "epsilon") if hasattr(module, n)), 1e-6)
+    weight = weight.detach().float()
+    bias = getattr(module, "bias", None)
+    bias = torch.zeros_like(weight) if bias is None else bias.detach().float()
+    x = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device)
+    x = x.to(module.weight.dtype)
+    with torch.no_grad():
+        wanted = module(x).float()
+    tolerance = 1e-4 if module.weight.dtype == torch.float32 else 3e-2
+    for centred in (True, False):
+        for offset in (0.0, 1.0):
+            norm = FinalNorm(weight + offset, bias, eps, centred)
+            if torch.allclose(norm(x.float()), wanted, atol=tolerance, rtol=tolerance):
+                return norm
+    return None

@@ -1,0 +1,184 @@
+"""Unit: some documents and every item that asks about them, under every condition; a pure function of its inputs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from margins.adapter import Adapter
+from margins.amplitude import Situation
+from margins.answers import Divergence
+from margins.conditions import Condition
+from margins.items import Item, ItemError
+from margins.relevance import touches
+from probes import rows
+from probes.attach import Stack, stack
+from probes.critical import read_critical
+from probes.generation import generate, says, says_substring
+from probes.layers import attribution_gap, read_causal, read_direct, read_layers
+from probes.margins import Adapted, fuse, read_adapted, read_base
+from probes.prior import Prior, locate, read_prior
+from probes.subject import Subject
+
+# In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
+ATTRIBUTION_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
+
+
+class ParityError(RuntimeError):
+    """The toolkit's own check failed: its numbers would be wrong, so it stops."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The rows of a unit and the largest attribution gap in it, nats."""
+
+    readings: list[dict[str, Any]]
+    layers: list[dict[str, Any]]
+    attribution_gap: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every unit of a run shares."""
+
+    subject: Subject
+    conditions: tuple[Condition, ...]
+    probes: frozenset[str]
+    batch_size: int
+    seed: int
+
+
+def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], answered: frozenset[str]) -> Measured:
+    """Measure items whose documents' adapters are given by document text; `answered` ids are also answered in words.
+
+    Batches hold items of like length. An item that cannot be read (its answers share all tokens, say) is a row with its
+    reason under every condition.
+    """
+    readings: list[dict[str, Any]] = []
+    layers: list[dict[str, Any]] = []
+    gap = 0.0
+    able: list[tuple[Item, Divergence]] = []
+    for item in items:
+        try:
+            able.append((item, locate(bench.subject, item)))
+        except ItemError as reason:
+            readings += [rows.failed(item, condition.name, str(reason)) for condition in bench.conditions]
+    able.sort(key=lambda pair: (len(pair[1].tokens), pair[0].id))
+    for first in range(0, len(able), bench.batch_size):
+        part = able[first : first + bench.batch_size]
+        batch = _Batch.prepare(bench, [i for i, _ in part], [d for _, d in part], adapters)
+        for condition in bench.conditions:
+            more, deeper, worst = batch.run(condition, answered)
+            readings += more
+            layers += deeper
+            gap = max(gap, worst)
+    return Measured(readings, layers, gap)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One batch of a unit: its base readings and its adapters, shared by all conditions."""
+
+    bench: Bench
+    items: list[Item]
+    places: list[Divergence]
+    prior: Prior
+    adapters: Stack
+    chosen: list[Adapter]
+    norms: Float[Tensor, "batch layer"]
+    delivered: Adapted
+
+    @classmethod
+    def prepare(cls, bench: Bench, items: list[Item], places: list[Divergence], adapters: dict[str, Adapter]) -> _Batch:
+        subject, deep = bench.subject, "layers" in bench.probes
+        chosen = [adapters[item.document] for item in items]
+        stacked = stack(subject, chosen)
+        prior = read_prior(subject, items, places, layers=deep)
+        ones = torch.ones(len(items), subject.n_layers)
+        delivered = read_adapted(subject, prior, stacked, ones, layers=deep)
+        norms = rows.stacked_norms([adapter.layer_norms(subject.n_layers) for adapter in chosen])
+        return cls(bench, items, places, prior, stacked, chosen, norms, delivered)
+
+    def run(self, condition: Condition, answered: frozenset[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
+        """Readings, layer rows and the attribution gap of one condition."""
+        subject = self.bench.subject
+        state, gains = self._state(condition)
+        norms = torch.linalg.norm(self.norms, dim=1).tolist()
+        table = rows.readings(subject, self.items, self.places, self.prior, state, condition.name, gains, norms)
+        if "critical" in self.bench.probes and condition.name == "as-delivered":
+            rows.critical(table, self._critical())
+        if "answers" in self.bench.probes and condition.fusion is None:
+            self._answer(table, gains, answered)
+        if "layers" not in self.bench.probes or state.residual is None or subject.norm is None:
+            return table, [], 0.0
+        profile = read_layers(subject, self.prior, state)
+        gap = attribution_gap(subject, self.prior, state, profile).max().item()
+        if gap > ATTRIBUTION_TOLERANCE[subject.dtype]:
+            raise ParityError(f"layer attribution misses the margin by {gap:.3g} nats under {condition.name}")
+        extra = {}
+        written = read_direct(subject, self.prior, state)
+        if written is not None:
+            extra["direct"] = written
+        if "causal" in self.bench.probes and condition.name == "as-delivered":
+            extra["alone"], extra["removed"] = read_causal(
+                subject, self.prior, self.adapters, list(range(subject.n_layers))
+            )
+        loud = torch.zeros_like(self.norms) if gains is None else gains
+        return table, rows.layers(self.items, condition.name, profile, self.norms, loud, extra), gap
+
+    def _state(self, condition: Condition) -> tuple[Adapted, Float[Tensor, "batch layer"] | None]:
+        subject = self.bench.subject
+        if condition.fusion is not None:
+            return fuse(subject, self.prior, self.delivered, condition.fusion), None
+        if condition.policy is None:
+            return read_base(self.prior, subject), torch.zeros_like(self.norms)
+        gains = torch.stack([condition.policy(situation) for situation in self._situations()])
+        if bool((gains == 1).all()):
+            return self.delivered, gains
+        deep = "layers" in self.bench.probes
+        return read_adapted(subject, self.prior, self.adapters, gains, layers=deep), gains
+
+    def _situations(self) -> list[Situation]:
+        """One a row. A question that is not the document's own (retention) has no margins of its own to match."""
+        margins = self.delivered.margins
+        return [
+            Situation(
+                norms=self.norms[n],
+                base_top_prob=float(self.prior.top_prob[n]),
+                base_says_document=bool(self.prior.says_document[n]) and item.split != "retention",
+                relevant=touches(item.document, item.question),
+                prior_margin=float("nan") if item.split == "retention" else float(margins.prior[n]),
+                adapter_margin=float("nan") if item.split == "retention" else float(margins.adapter[n]),
+                seed=_seed(self.bench.seed, item.document),
+            )
+            for n, item in enumerate(self.items)
+        ]
+
+    def _critical(self) -> list[float | None]:
+        gains = read_critical(self.bench.subject, self.prior, self.adapters)
+        return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
+
+    def _answer(self, table: list[dict[str, Any]], gains: Float[Tensor, "batch layer"] | None, answered: frozenset[str]) -> None:
+        picked = [n for n, item in enumerate(self.items) if item.id in answered and table[n]["status"] == "ok"]
+        if not picked:
+            return
+        items = [self.items[n] for n in picked]
+        if gains is None or not bool(gains.any()):
+            texts = generate(self.bench.subject, items)
+        else:
+            adapters = stack(self.bench.subject, [self.chosen[n] for n in picked])
+            texts = generate(self.bench.subject, items, adapters, gains[picked])
+        for n, item, text in zip(picked, items, texts, strict=True):
+            table[n]["answer_text"] = text
+            table[n]["success_answer"] = says(text, item)
+            table[n]["success_answer_substring"] = says_substring(text, item)
+
+
+def _seed(seed: int, document: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}:{document}".encode()).digest()[:7])

@@ -1,0 +1,1 @@
+"""The command line: a file a verb, each a thin caller."""

@@ -1,0 +1,101 @@
+"""`override-gap audit`: measure, analyse, write the page."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from reports.cli.main import DONE, UNMEASURED, parser
+
+EPILOG = """examples:
+  override-gap audit --subject smollm2 --adapters fitted --items starter
+  override-gap audit --subject smollm2 --adapters fitted:steps=4,lr=3e-3 --items counterfact.json --limit 200 --policies as-delivered,uniform,slb
+  override-gap audit --config plan.toml --out runs/mine
+
+Stopped or killed, the same command with the same --out resumes where it was.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measure a plan, write the run folder, print where the report is."""
+    args = _parser().parse_args(argv)
+    # numbers of the plan are checked before the libraries are loaded
+    from probes.plan import Plan, read_plan
+
+    given: dict[str, Any] = read_plan(args.config) if args.config else {}
+    names = {f.name for f in fields(Plan)}
+    given |= {k: v for k, v in vars(args).items() if k in names and v is not None}
+    if isinstance(given.get("probes"), str):
+        given["probes"] = tuple(p for p in (part.strip() for part in given["probes"].split(",")) if p)
+    plan = Plan(**given)
+    from margins.conditions import parse_conditions
+
+    parse_conditions(plan.policies)
+    from margins.items import ItemError
+    from reports.cli.named import items_of
+
+    items = items_of(plan.items)
+    items = items[: plan.limit] if plan.limit else items
+    if not items:
+        raise ItemError(f"{plan.items}: no items to measure")
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    from probes.load import open_subject
+    from probes.run import run
+    from probes.sources import open_source
+    from reports.cli.progress import Bar
+
+    say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
+    say(f"subject {plan.subject}, adapters {plan.adapters}, {len(items)} items")
+    subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
+    source = open_source(plan.adapters, subject)
+    out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem}"
+    try:
+        with Bar(quiet=args.quiet) as bar:
+            run(plan, subject, source, items, out, bar)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was measured is kept. Resume: the same command with --out {out}", file=sys.stderr)
+        raise
+    from reports.cli.report import rebuild
+
+    summary, page = rebuild(out, say)
+    if args.json:
+        print(json.dumps(summary, ensure_ascii=False))
+    else:
+        from reports.cli.digest import digest
+
+        print(digest(summary))
+        print(f"report: {page}")
+    failed = (summary.get("errors") or {}).get("count", 0)
+    return UNMEASURED if failed and not args.allow_errors else DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    made = parser("audit", EPILOG)
+    add = made.add_argument
+    add("--subject", metavar="S", help="organism, smollm2, a model folder, a .gguf file or a Hugging Face id")
+    add("--adapters", metavar="A", help="fitted, fitted:steps=4,lr=3e-3, or a folder that PEFT saved")
+    add("--items", metavar="I", help="starter, an item file (JSON Lines), or a CounterFact file")
+    add("--policies", metavar="P,..", help="conditions beside the base; see `override-gap list policies`")
+    add("--probes", metavar="..", help="what to read; see `override-gap list probes`")
+    add("--limit", type=int, metavar="N", help="measure only the first N items")
+    add("--answers", type=int, metavar="N", help="how many items are also answered in words (default 32)")
+    add("--device", help="auto (default), cpu, cuda, cuda:N or mps")
+    add("--dtype", help="auto (default), float32, bfloat16 or float16")
+    add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
+    add("--batch-size", type=int, metavar="N", help="items a forward pass (default 32)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    add("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
+    add("--out", type=Path, metavar="RUN", help="the run folder (default: runs/SUBJECT-ADAPTERS-ITEMS)")
+    add("--resume", action="store_true", help="go on with the run in --out (also done without this flag)")
+    add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")
+    add("--json", action="store_true", help="print summary.json on stdout")
+    add("--quiet", action="store_true", help="no progress")
+    return made

@@ -1,0 +1,43 @@
+"""`override-gap list`: what can be named on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.cli.main import DONE, parser
+
+KINDS = ("subjects", "adapters", "items", "policies", "probes")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the names of one kind, a line each with what it means."""
+    made = parser("list", "example:\n  override-gap list policies\n")
+    made.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    kind = made.parse_args(argv).kind
+    names = _names(kind)
+    width = max(map(len, names))
+    for name, meaning in names.items():
+        print(f"{name:<{width}}  {meaning}")
+    return DONE
+
+
+def _names(kind: str) -> dict[str, str]:
+    if kind == "subjects":
+        from probes.load import NAMED as subjects
+
+        return {**subjects, "FOLDER": "a model that save_pretrained wrote", "FILE.gguf": "a GGUF file", "ORG/NAME": "a Hugging Face id"}
+    if kind == "adapters":
+        from probes.sources import NAMED as adapters
+
+        return adapters
+    if kind == "items":
+        from reports.cli.named import NAMED as items
+
+        return {**items, "FILE": "JSON Lines of items, or a CounterFact file (ROME's or EasyEdit's form)"}
+    if kind == "policies":
+        from margins.conditions import MEANING
+
+        return MEANING
+    from probes.plan import PROBES
+
+    return PROBES

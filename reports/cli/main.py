@@ -1,0 +1,108 @@
+"""`override-gap`: the words of the command line. The heavy libraries are imported by the verbs, where they are used."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+DONE, UNMEASURED, WRONG, INTERRUPTED = 0, 1, 2, 130
+VERBS = {
+    "audit": "measure a method on a subject and write a run folder with its report",
+    "report": "rebuild the statistics and the page of a run from its stored readings",
+    "items": "check, convert or describe an item file",
+    "list": "what can be named: subjects, adapters, items, policies, probes",
+}
+EXAMPLES = """examples:
+  override-gap audit --subject smollm2 --adapters fitted --items starter
+  override-gap audit --subject ./my-model --adapters ./lora-folders --items conflicts.jsonl --policies as-delivered,uniform,slb --out runs/mine
+  override-gap report runs/mine
+  override-gap items check conflicts.jsonl
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, with the nearest known word, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> argparse.Namespace:  # type: ignore[override]
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            near = difflib.get_close_matches(rest[0].split("=")[0], flags, n=1)
+            self.error(f"unknown argument {rest[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return DONE if argv else WRONG
+    if argv[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"override-gap {version('override-gap')}")
+        return DONE
+    verb = argv[0]
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        print(f"override-gap: unknown command {verb!r}{hint} (see `override-gap --help`)", file=sys.stderr)
+        return WRONG
+    debug = "--debug" in argv
+    rest = [word for word in argv[1:] if word != "--debug"]
+    module = importlib.import_module(f"reports.cli.{verb}")
+    try:
+        return module.main(rest)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command resumes where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except (ValueError, OSError, RuntimeError) as fault:
+        if debug:
+            raise
+        print(f"override-gap {verb}: {' '.join(str(fault).split()) or type(fault).__name__}", file=sys.stderr)
+        return WRONG
+
+
+def entry() -> NoReturn:
+    """The console command."""
+    sys.exit(main())
+
+
+def parser(verb: str, epilog: str = "") -> Parser:
+    """A verb's parser, with the flag that every verb has."""
+    made = Parser(
+        prog=f"override-gap {verb}",
+        description=VERBS[verb],
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return made
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:<{width}}  {phrase}" for verb, phrase in VERBS.items())
+    return (
+        "usage: override-gap COMMAND [options]\n\n"
+        "When a method that turns a document into weights fails to override what a model believes,\n"
+        "does it fail by magnitude, and does amplitude repair it?\n\n"
+        f"commands:\n{verbs}\n\n{EXAMPLES}\n"
+        "`override-gap COMMAND --help` shows a command's options. Exit codes: 0 done, 1 done with items that could\n"
+        "not be measured, 2 wrong usage or input, 130 interrupted (resumable)."
+    )

@@ -1,0 +1,29 @@
+"""Items by name or by file."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+
+from margins.items import Item, ItemError, read_items
+
+NAMED = {
+    "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
+    "organism": "the organism's own questions, with each fact's training frequency",
+}
+
+
+def items_of(spec: str) -> list[Item]:
+    """The items a name or a file stands for. Raises ItemError."""
+    if spec == "starter":
+        return read_items(Path(str(files("margins") / "data" / "starter.jsonl")))
+    if spec == "organism":
+        from probes.organism.load import items_file
+
+        return read_items(items_file())
+    if not Path(spec).exists():
+        near = difflib.get_close_matches(spec, NAMED, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ItemError(f"--items {spec}: no such file{hint}")
+    return read_items(spec)

@@ -1,0 +1,47 @@
+"""A progress bar on stderr, with rate and time left; lines instead of a bar where stderr is not a terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+
+class Bar:
+    """Called with (done, total, what). A `with` block; nothing is drawn with quiet."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet, self._bar, self._task, self._started = quiet, None, None, time.monotonic()
+
+    def __enter__(self) -> Bar:
+        if not self.quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("items,"),
+                TimeElapsedColumn(),
+                TextColumn("gone,"),
+                TimeRemainingColumn(),
+                TextColumn("left"),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(what, total=total)
+            self._bar.update(self._task, completed=done, description=what)
+        elif not self.quiet:
+            gone = time.monotonic() - self._started
+            left = f", about {gone / done * (total - done):.0f} s left" if 0 < done < total else ""
+            print(f"{what}: {done} of {total} items, {gone:.0f} s{left}", file=sys.stderr, flush=True)
