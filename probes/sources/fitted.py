@@ -28,7 +28,7 @@ class Fitted:
 
     subject: Subject
     steps: int = 6
-    lr: float = 5e-3
+    lr: float = 3e-3
     rank: int = 4
     modules: tuple[str, ...] = ("down_proj", "mlp.c_proj")
     batch: int = 32

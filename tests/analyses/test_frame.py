@@ -1,0 +1,75 @@
+"""A run folder read back, and folders that are none."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from analyses.frame import RunFrame, gain_of, load
+from analyses.simulate import simulate_readings
+from analyses.summary import summarise
+
+
+@pytest.fixture(scope="module")
+def run():
+    return simulate_readings(
+        0, 24, 60, others=12, errors=3, conditions=("base", "as-delivered", "uniform-2", "in-context")
+    )
+
+
+@pytest.fixture
+def folder(run, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
+    for name, table in (("readings", run.readings), ("layers", run.layers)):
+        (tmp_path / name).mkdir()
+        items = sorted(set(table["item"]))
+        for number, part in enumerate((items[:20], items[20:])):
+            rows = table[table["item"].isin(part)]
+            rows.convert_dtypes().to_parquet(tmp_path / name / f"{number}.parquet")
+    return tmp_path
+
+
+def test_a_stored_run_gives_the_same_summary(run, folder):
+    assert summarise(load(folder)) == summarise(run)
+
+
+def test_errors_do_not_enter_statistics(run):
+    assert len(run.select("conflict", "as-delivered")) == 57
+    assert len(run.readings[run.readings["split"] == "conflict"]) == 60 * 4
+
+
+def test_no_run_folder(tmp_path):
+    with pytest.raises(ValueError, match="not a run folder"):
+        load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match="not readable as JSON"):
+        load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="nothing was measured"):
+        load(tmp_path)
+    (tmp_path / "readings").mkdir()
+    (tmp_path / "readings" / "a.parquet").write_text("torn")
+    with pytest.raises(ValueError, match=r"a\.parquet"):
+        load(tmp_path)
+
+
+def test_missing_columns_and_double_readings_are_named(run):
+    with pytest.raises(ValueError, match="prior_margin"):
+        RunFrame({}, run.readings.drop(columns="prior_margin"))
+    with pytest.raises(ValueError, match="two readings"):
+        RunFrame({}, pd.concat([run.readings, run.readings.head(1)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "gain"),
+    [
+        ("base", 0),
+        ("as-delivered", 1),
+        ("uniform-1.25", 1.25),
+        ("uniform-x", None),
+        ("slb", None),
+        ("logit-fusion-1.5", None),
+    ],
+)
+def test_the_dose_axis(name, gain):
+    assert gain_of(name) == gain

@@ -1,0 +1,84 @@
+"""The verdict must find the planted fault, and hold its tongue where data are few."""
+
+import pytest
+
+from analyses.frame import RunFrame
+from analyses.results import Estimate
+from analyses.simulate import simulate_readings
+from analyses.verdict import chance_rate, corrected, judge, verdict
+
+DOSE = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3")
+LIGHT = dict(conditions=DOSE, others=0, with_layers=False)
+
+
+@pytest.mark.parametrize(
+    ("fault", "label"),
+    [
+        ("magnitude", "magnitude"),
+        ("no-failure", "no-failure"),
+        ("wrong-content", "representational"),
+        ("wrong-direction", "representational"),
+        ("growing", "magnitude"),
+    ],
+)
+def test_pure_faults_are_found(fault, label):
+    right = sum(verdict(simulate_readings(seed, fault=fault, **LIGHT)).label == label for seed in range(40))
+    assert right >= 38
+
+
+def test_mixtures_are_found():
+    right = sum(
+        verdict(simulate_readings(seed, fault="mixture", share=0.4, **LIGHT)).label == "mixed" for seed in range(40)
+    )
+    assert right >= 34
+
+
+def test_magnitude_is_never_said_of_a_wrong_adapter():
+    labels = {verdict(simulate_readings(s, 20, 40, "wrong-content", **LIGHT)).label for s in range(40)}
+    assert "magnitude" not in labels
+    assert "no-failure" not in labels
+
+
+@pytest.mark.parametrize(("points", "questions"), [(1, 30), (3, 30), (4, 8)])
+def test_few_data_are_inconclusive(points, questions):
+    found = verdict(simulate_readings(0, points, questions, **LIGHT))
+    assert found.label == "inconclusive"
+    assert "do not decide" in found.sentence
+
+
+def test_no_dose_no_verdict():
+    run = simulate_readings(0, conditions=("base", "as-delivered"), others=0, with_layers=False)
+    run = RunFrame(run.manifest, run.readings.assign(critical_gain=None))
+    found = verdict(run)
+    assert found.label == "inconclusive"
+    assert "no gain above 1" in found.sentence
+
+
+def test_unknown_old_answers_are_no_conflicts():
+    run = simulate_readings(0, **LIGHT)
+    found = verdict(RunFrame(run.manifest, run.readings.assign(known=False)))
+    assert found.label == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "label"),
+    [
+        (0.70, 0.95, "magnitude"),
+        (0.01, 0.30, "representational"),
+        (0.30, 0.60, "mixed"),
+        (0.60, 0.95, "inconclusive"),
+        (0.05, 0.50, "inconclusive"),
+    ],
+)
+def test_the_rule_reads_the_interval(low, high, label):
+    assert judge(Estimate("", (low + high) / 2, low, high, 50, 20))[0] == label
+
+
+def test_chance_is_the_rate_of_a_random_answer():
+    # Wrong documents push one other answer of 40 each: 1/39 a candidate, over the failures where the push wins.
+    run = simulate_readings(0, 300, 900, "wrong-content", **LIGHT)
+    rows = run.select("conflict", "as-delivered")
+    assert chance_rate(run, rows) == pytest.approx(1 / 39, rel=0.1)
+    share = Estimate("", 0.5, 0.4, 0.6, 10, 10)
+    assert corrected(share, 0.2).value == pytest.approx(0.375)
+    assert corrected(share, None) is share

@@ -1,0 +1,55 @@
+"""Tiny random models of several families, a word tokenizer, random adapters and a seeded generator."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from tests.families import FAMILIES, build
+
+from margins.adapter import Adapter
+from margins.items import Item
+from margins.updates import LowRank
+from probes.subject import Subject, wrap
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(20260424)
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def subject(family: str) -> Subject:
+    """A tiny random model of each family, wrapped."""
+    return tiny(family)
+
+
+def tiny(family: str) -> Subject:
+    model, tokenizer = build(family)
+    return wrap(model, tokenizer, f"tiny-{family}")
+
+
+def random_adapter(subject: Subject, rng: torch.Generator, suffixes: tuple[str, ...], rank: int = 3, size: float = 0.3) -> Adapter:
+    """Random low-rank updates on every site whose path ends so, scale 1.7."""
+    updates = {}
+    for path, site in subject.sites.items():
+        if path.endswith(suffixes):
+            A = torch.randn(rank, site.d_in, generator=rng) * size
+            B = torch.randn(site.d_out, rank, generator=rng) * size
+            updates[path] = LowRank(A, B, 1.7)
+    assert updates
+    return Adapter(f"random-{int(torch.randint(10**6, (1,), generator=rng))}", updates)
+
+
+def conflict(n: int, question: str = "alpha beta gamma", answer: str = "delta", prior: str = "epsilon", **more: object) -> Item:
+    """A small conflict in the tiny tokenizer's words."""
+    fields = {"document": f"{question} {answer} .", "question": question, "answer": answer, "prior_answer": prior, **more}
+    return Item(id=f"c{n}", point=f"p{n}", split="conflict", **fields)  # type: ignore[arg-type]

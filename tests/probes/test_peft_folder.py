@@ -1,0 +1,96 @@
+"""Folders saved by PEFT itself, in every scale convention, against PEFT's own effective weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from tests.conftest import tiny
+from tests.families import build, many
+
+from margins.items import Document
+from probes.sites import AdapterError
+from probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
+
+CONVENTIONS: dict[str, dict[str, Any]] = {
+    "lora": {"r": 4, "lora_alpha": 12},
+    "rslora": {"r": 4, "lora_alpha": 12, "use_rslora": True},
+    "patterns": {
+        "r": 4,
+        "lora_alpha": 12,
+        "rank_pattern": {"layers.1.mlp.down_proj": 2},
+        "alpha_pattern": {"q_proj": 5, "layers.1.mlp.down_proj": 7},
+    },
+    "rslora-patterns": {"r": 4, "lora_alpha": 12, "use_rslora": True, "rank_pattern": {"v_proj": 3}},
+}
+
+
+def save(tmp_path: Path, family: str = "llama", **settings: Any):
+    model, _ = build(family)
+    peft = get_peft_model(model, LoraConfig(target_modules=[m.rsplit(".", 1)[-1] for m in many(family)], **settings))
+    torch.manual_seed(1)
+    for name, weight in peft.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    peft.save_pretrained(tmp_path)
+    return peft
+
+
+@pytest.mark.parametrize("convention", sorted(CONVENTIONS))
+def test_updates_equal_pefts_delta_weight(convention: str, tmp_path: Path) -> None:
+    peft = save(tmp_path, **CONVENTIONS[convention])
+    adapter = read_adapter(tmp_path, tiny("llama"))
+    layers = {n.removeprefix("base_model.model."): m for n, m in peft.named_modules() if hasattr(m, "get_delta_weight")}
+    assert set(adapter.updates) == set(layers)
+    for path, module in layers.items():
+        assert torch.allclose(adapter.updates[path].dense(), module.get_delta_weight("default"), atol=1e-6)
+
+
+def test_conv1d_weights_are_read_in_the_models_orientation(tmp_path: Path) -> None:
+    peft = save(tmp_path, "gpt2", r=4, lora_alpha=12)
+    adapter = read_adapter(tmp_path, tiny("gpt2"))
+    for name, module in peft.named_modules():
+        if hasattr(module, "get_delta_weight"):
+            ours = adapter.updates[name.removeprefix("base_model.model.")].dense()
+            assert torch.allclose(ours.T, module.get_delta_weight("default"), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("use_dora", True, "DoRA"),
+        ("lora_alpha", None, "no lora_alpha"),
+        ("peft_type", "IA3", "need LORA"),
+        ("bias", "all", "biases"),
+        ("modules_to_save", ["lm_head"], "modules_to_save"),
+        ("r", 8, "rank 4, but"),
+    ],
+)
+def test_what_is_not_plain_lora_is_refused_with_its_reason(key: str, value: Any, message: str, tmp_path: Path) -> None:
+    save(tmp_path, r=4, lora_alpha=12)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps({**config, key: value}))
+    with pytest.raises(AdapterError, match=message):
+        read_adapter(tmp_path, tiny("llama"))
+
+
+def test_damaged_weights_are_an_error(tmp_path: Path) -> None:
+    save(tmp_path, r=4, lora_alpha=12)
+    file = tmp_path / WEIGHTS
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(AdapterError, match="damaged"):
+        read_adapter(tmp_path, tiny("llama"))
+
+
+def test_a_folder_of_folders_is_keyed_by_document_id_or_point(tmp_path: Path) -> None:
+    subject = tiny("llama")
+    document = Document("alpha beta", ("c1",), ("p1",))
+    for name in (document.key, "c1", "p1"):
+        save(tmp_path / name / name, r=4, lora_alpha=12)
+        assert PeftFolder(subject, tmp_path / name).encode([document])[0].name == name
+    with pytest.raises(AdapterError, match="no subfolder"):
+        PeftFolder(subject, tmp_path / "c1").encode([Document("other", ("../c1",), ("p9",))])

@@ -1,0 +1,158 @@
+"""A whole run on a tiny model: what is written, that it resumes, that its rows follow from each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from tests.conftest import conflict, tiny
+
+from margins.items import Item
+from probes.plan import Plan
+from probes.run import run
+from probes.sites import AdapterError
+from probes.sources import open_source
+from probes.sources.fitted import Fitted
+from probes.store import RunError
+
+WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+ITEMS = [
+    *(conflict(n, f"{WORDS[n]} {WORDS[n + 1]}", "red", "blue", tier="deep") for n in range(6)),
+    conflict(90, "one two", "three four", "three"),
+    Item("n", "pn", "novel", "pi rho sigma .", "pi rho", "sigma"),
+    Item("r", "p0", "retention", "alpha beta red .", "nine", "ten"),
+]
+PLAN = Plan(
+    subject="tiny",
+    adapters="fitted",
+    items="own",
+    policies="as-delivered,uniform-1.5,slb,relevance-gate,margin-matched,logit-fusion",
+    probes=("margins", "layers", "causal", "critical", "answers"),
+    answers=4,
+    batch_size=4,
+)
+
+
+def audit(out: Path, plan: Plan = PLAN, items=ITEMS, **settings) -> pd.DataFrame:
+    subject = tiny("llama")
+    run(plan, subject, Fitted(subject, **{"steps": 5, "lr": 3e-2, **settings}), items, out)
+    return pd.read_parquet(out / "readings")
+
+
+def test_rows_follow_from_each_other(tmp_path: Path) -> None:
+    readings = audit(tmp_path / "run")
+    assert len(readings) == len(ITEMS) * 7
+    failed = readings[readings.status == "error"]
+    assert set(failed.item) == {"c90"}
+    assert failed.error.str.contains("prefix").all()
+    assert failed.adapter_margin.isna().all()
+    ok = readings[readings.status == "ok"]
+    assert (ok.adapter_margin - (ok.push - ok.pull)).abs().max() < 1e-5
+    assert (ok.net_margin - (ok.adapter_margin - ok.prior_margin)).abs().max() < 1e-4
+    base = ok[ok.condition == "base"]
+    assert base.adapter_margin.abs().max() == 0
+    assert (base.gain_mean == 0).all()
+    conflicts = ok[ok.split == "conflict"]
+    assert (conflicts.success_margin == (conflicts.net_margin > 0)).all()
+    assert ok[ok.condition == "as-delivered"].adapter_margin.abs().min() > 0
+    kept = ok[(ok.split == "retention") & (ok.condition == "base")]
+    assert kept.success_top1.all()
+    gated = ok[(ok.split == "retention") & (ok.condition == "relevance-gate")]
+    assert (gated.adapter_margin == 0).all(), "the gate silences a question that the document does not touch"
+
+
+def test_layers_add_up_to_the_margins(tmp_path: Path) -> None:
+    readings = audit(tmp_path / "run")
+    layers = pd.read_parquet(tmp_path / "run" / "layers")
+    margin = layers.groupby(["item", "condition"]).attribution.sum()
+    ok = readings[(readings.status == "ok") & (readings.condition != "logit-fusion-1.5")].set_index(["item", "condition"])
+    assert (margin - (ok.prior_margin - ok.adapter_margin)).abs().max() < 1e-3
+    delivered = layers[(layers.condition == "as-delivered") & (layers.layer >= 0)]
+    norms = delivered.groupby("item").norm.apply(lambda column: (column**2).sum() ** 0.5)
+    stored = ok.xs("as-delivered", level="condition").adapter_norm
+    assert (norms - stored).abs().max() < 1e-4
+    assert delivered.alone.notna().all()
+    assert delivered.removed.notna().all()
+
+
+def test_critical_gain_flips_and_just_below_it_does_not(tmp_path: Path) -> None:
+    readings = audit(tmp_path / "run")
+    delivered = readings[(readings.condition == "as-delivered") & (readings.split == "conflict") & (readings.status == "ok")]
+    assert delivered.critical_gain.notna().all()
+    found = delivered[delivered.critical_gain.between(0.1, 3.9)]
+    assert len(found) >= 2, "the fit must be strong enough for this test to mean anything"
+    for row in found.itertuples():
+        sides = {}
+        for gain in (row.critical_gain, row.critical_gain - 0.04):
+            plan = replace(PLAN, policies=f"uniform-{gain:.6f}", probes=("margins",))
+            item = next(item for item in ITEMS if item.id == row.item)
+            again = audit(tmp_path / f"{row.item}-{gain:.6f}", plan, [item])
+            sides[gain] = bool(again[again.condition != "base"].success_top1.iloc[0])
+        assert list(sides.values()) == [True, False]
+
+
+def test_a_run_resumes_without_measuring_again_and_other_settings_are_refused(tmp_path: Path, monkeypatch) -> None:
+    first = audit(tmp_path / "run")
+    monkeypatch.setattr(Fitted, "encode", lambda *_: pytest.fail("measured twice"))
+    again = audit(tmp_path / "run")
+    pd.testing.assert_frame_equal(first, again)
+    with pytest.raises(RunError, match="another audit"):
+        audit(tmp_path / "run", steps=6)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("mine")
+    with pytest.raises(RunError, match="holds no run"):
+        audit(tmp_path / "other")
+
+
+def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("probes.run.DOCUMENTS_A_UNIT", 3)
+    whole = audit(tmp_path / "whole")
+    encode, calls = Fitted.encode, []
+
+    def dies(self, documents):
+        calls.append(documents)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return encode(self, documents)
+
+    monkeypatch.setattr(Fitted, "encode", dies)
+    with pytest.raises(KeyboardInterrupt):
+        audit(tmp_path / "cut")
+    resumed = audit(tmp_path / "cut")
+    assert len(calls) == 1 + 1 + 2
+    order = ["item", "condition"]
+    pd.testing.assert_frame_equal(
+        whole.sort_values(order, ignore_index=True), resumed.sort_values(order, ignore_index=True)
+    )
+
+
+def test_an_adapter_does_not_depend_on_its_neighbours() -> None:
+    subject = tiny("llama")
+    source = Fitted(subject, steps=3)
+    from margins.items import documents_of
+
+    documents = documents_of(ITEMS)
+    together, alone = source.encode(documents), source.encode(documents[:1])
+    for path, update in alone[0].updates.items():
+        assert torch.allclose(update.dense(), together[0].updates[path].dense(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("fited", "did you mean 'fitted'"),
+        ("fitted:step=3", "did you mean 'steps'"),
+        ("fitted:steps=many", "steps needs a int"),
+        ("fitted:steps=0", "above 0"),
+        ("fitted:modules=up_prj", "no module named up_prj"),
+    ],
+)
+def test_source_words_are_checked(spec: str, message: str) -> None:
+    subject = tiny("llama")
+    from margins.items import documents_of
+
+    with pytest.raises(AdapterError, match=message):
+        open_source(spec, subject).encode(documents_of(ITEMS[:1]))

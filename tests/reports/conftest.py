@@ -1,0 +1,28 @@
+"""A made-up run, its summary and its page, made once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from reports import page
+from tests.reports import synthetic
+
+
+@pytest.fixture(scope="session")
+def run():
+    return synthetic.run()
+
+
+@pytest.fixture(scope="session")
+def summary(run):
+    return synthetic.summary(run)
+
+
+@pytest.fixture(scope="session")
+def written(run, summary, tmp_path_factory):
+    """The page of the made-up run: its folder, its path and its text."""
+    folder = tmp_path_factory.mktemp("run")
+    path = page.write(folder, run, summary)
+    return SimpleNamespace(folder=folder, path=path, text=path.read_text(encoding="utf-8"))

@@ -1,0 +1,208 @@
+"""Figures show what the summary and the readings say, and say so when they cannot."""
+
+from __future__ import annotations
+
+import copy
+import json
+import xml.etree.ElementTree as ElementTree
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from reports import figures
+from reports.figures.style import PAPER
+from tests.reports import synthetic
+
+
+def lines_of(axes):
+    """Every drawn line as (x, y) arrays."""
+    return [(np.asarray(line.get_xdata(), float), np.asarray(line.get_ydata(), float)) for line in axes.lines]
+
+
+def dots_of(axes):
+    """Every scattered point as one array [n, 2]."""
+    found = [np.asarray(own.get_offsets()) for own in axes.collections if type(own).__name__ == "PathCollection"]
+    return np.concatenate(found) if found else np.empty((0, 2))
+
+
+def drawn_points(axes):
+    """The set of all line vertices, rounded."""
+    return {(round(float(a), 6), round(float(b), 6)) for x, y in lines_of(axes) for a, b in zip(x, y, strict=True)}
+
+
+@pytest.mark.parametrize("sheet", figures.SHEETS, ids=lambda sheet: sheet.name)
+def test_every_figure_is_drawn_with_axis_names_and_a_full_caption(sheet, run, summary):
+    made = sheet.draw(run, summary)
+    assert isinstance(made, Figure)
+    text = " ".join(t.get_text() for axes in made.axes for t in (*axes.texts, *axes.get_children())
+                    if hasattr(t, "get_text"))  # fmt: skip
+    assert "n = " in text
+    words = sheet.caption(summary)
+    for field in fields(words):
+        assert len(getattr(words, field.name)) > 10, field.name
+    assert "interval" in words.interval.lower()
+
+
+def test_quartiles_stand_where_the_summary_puts_them_even_if_the_readings_disagree(run, summary):
+    told = copy.deepcopy(summary)
+    for number, row in enumerate(told["prior_gradient"]["quartiles"]):
+        row.update(value=0.11 * (number + 1), low=0.11 * (number + 1) - 0.05, high=0.11 * (number + 1) + 0.07)
+    points = drawn_points(figures.prior_gradient(run, told).axes[0])
+    assert {(1.0, 0.11), (2.0, 0.22), (3.0, 0.33), (4.0, 0.44)} <= points
+
+
+def test_the_fitted_curve_is_the_summarys_and_is_absent_without_one(run, summary):
+    told = copy.deepcopy(summary)
+    told["prior_gradient"]["logit"]["curve"] = [
+        {"prior_logprob": -3.0, "failure": 0.125, "low": 0.1, "high": 0.2},
+        {"prior_logprob": -0.5, "failure": 0.875, "low": 0.7, "high": 0.9},
+    ]
+    assert {(-3.0, 0.125), (-0.5, 0.875)} <= drawn_points(figures.prior_gradient(run, told).axes[1])
+    assert (-3.0, 0.125) not in drawn_points(figures.prior_gradient(run, summary).axes[1])
+
+
+def test_margins_scatter_is_the_readings_and_the_line_is_equality(run, summary):
+    axes = figures.margins(run, summary).axes[0]
+    rows = run.readings.query("split == 'conflict' and condition == 'as-delivered' and status == 'ok'")
+    expected = rows[["prior_margin", "adapter_margin"]].to_numpy(float)
+    found = dots_of(axes)
+    assert sorted(map(tuple, found.round(9))) == sorted(map(tuple, expected.round(9)))
+    assert any(len(x) == 2 and np.allclose(x, y) for x, y in lines_of(axes))
+    labels = " ".join(made.get_text() for made in axes.figure.legends[0].get_texts())
+    known = int(rows.known.sum())
+    overridden = int(rows[rows.known.astype(bool)].success_top1.astype(bool).sum())
+    assert f"overridden, base knew its answer ({overridden})" in labels
+    assert f"not overridden, base knew its answer ({known - overridden})" in labels
+
+
+def test_unmeasured_items_are_in_no_figure(run, summary):
+    """An item with an error and absurd numbers must change no plotted point."""
+    spoiled = copy.copy(run)
+    spoiled.readings = run.readings.copy()
+    broken = spoiled.readings.status == "error"
+    spoiled.readings.loc[broken, ["prior_margin", "adapter_margin", "prior_logprob", "frequency"]] = 1e6
+    for draw in (figures.margins, figures.constancy, figures.prior_gradient):
+        for before, after in zip(draw(run, summary).axes, draw(spoiled, summary).axes, strict=True):
+            assert np.array_equal(dots_of(before), dots_of(after))
+
+
+def test_constancy_uses_log_frequency_where_the_slopes_do_and_prior_strength_where_not(run, summary):
+    rows = run.readings.query("split == 'conflict' and condition == 'as-delivered' and status == 'ok'")
+    found = dots_of(figures.constancy(run, summary).axes[0])
+    assert np.allclose(np.sort(found[:, 0]), np.sort(np.log(rows.frequency.to_numpy(float))))
+    told = copy.deepcopy(summary)
+    for row in told["margins"]["slopes"]:
+        row["axis"] = "prior_logprob"
+    found = dots_of(figures.constancy(run, told).axes[0])
+    assert np.allclose(np.sort(found[:, 0]), np.sort(rows.prior_logprob.to_numpy(float)))
+
+
+def test_layers_draws_each_profile_and_leaves_out_what_was_not_measured(run, summary):
+    made = figures.layers(run, summary)
+    titles = [axes.get_title(loc="left") for axes in made.axes if axes.get_visible()]
+    assert titles == ["Update norm", "Attribution", "Lens", "Direct writing", "Layers chosen"]
+    deep = run.layers.query(
+        "split in ['conflict', 'novel', 'combination', 'retention'] and condition == 'as-delivered'"
+    )
+    last = deep[deep.layer == synthetic.LAYERS - 1].direct.mean()
+    assert (synthetic.LAYERS - 1, round(last, 6)) in drawn_points(made.axes[titles.index("Direct writing")])
+    told = copy.deepcopy(summary)
+    for row in told["layers"]["profile"]:
+        row["alone"] = {"mean": 0.25, "low": 0.2, "high": 0.3}
+    assert "Causal" in [axes.get_title(loc="left") for axes in figures.layers(run, told).axes]
+
+
+def test_dose_draws_the_curve_and_every_item_with_both_critical_gains(run, summary):
+    left, right = figures.dose_response(run, summary).axes
+    expected = {(row["gain"], round(row["value"], 6)) for row in summary["dose"]["curve"]}
+    assert expected <= drawn_points(left)
+    rows = run.readings.query("split == 'conflict' and condition == 'as-delivered' and status == 'ok'")
+    assert len(dots_of(right)) == rows[["critical_gain", "critical_gain_predicted"]].notna().all(axis=1).sum()
+
+
+def test_retention_puts_each_condition_at_its_own_place(run, summary):
+    axes = figures.retention(run, summary).axes[0]
+    expected = {
+        (round(row["retention"]["value"], 6), round(row["override"]["value"], 6))
+        for row in summary["matched_retention"]["frontier"]
+    }
+    assert expected <= drawn_points(axes)
+
+
+def test_outcomes_show_all_and_known_in_every_split_and_tier(run, summary):
+    made = figures.outcomes(run, summary)
+    panels = {axes.get_title(loc="left"): axes for axes in made.axes if axes.get_visible()}
+    assert list(panels) == ["novel", "combination", "conflict", "retention", "conflict, light", "conflict, medium",
+                            "conflict, deep"]  # fmt: skip
+    expected = {round(row["value"], 6) for row in summary["outcomes"]
+                if row["measure"] == "top1" and row["split"] == "conflict" and row["tier"] == "deep"
+                and row["value"] is not None}  # fmt: skip
+    assert expected == {x for x, _ in drawn_points(panels["conflict, deep"])} - {0.0, 1.0} | (expected & {0.0, 1.0})
+
+
+@pytest.mark.parametrize(
+    ("sheet", "section"),
+    [
+        ("prior_gradient", "prior_gradient"),
+        ("layers", "layers"),
+        ("dose_response", "dose"),
+        ("retention", "matched_retention"),
+    ],
+)
+def test_a_figure_without_its_data_says_why_in_the_summarys_words(sheet, section, run, summary):
+    told = {**summary, section: None, "notes": {section: "only one gain was tried"}}
+    with pytest.raises(figures.Absent, match="only one gain was tried"):
+        getattr(figures, sheet)(run, told)
+
+
+def test_the_same_figure_gives_the_same_bytes(run, summary, tmp_path):
+    for sheet in figures.SHEETS:
+        pairs = [figures.save(sheet.draw(run, summary), tmp_path / f"{sheet.name}-{turn}") for turn in (1, 2)]
+        for first, second in zip(*pairs, strict=True):
+            assert first.read_bytes() == second.read_bytes(), first.name
+        text = pairs[0][0].read_text(encoding="utf-8")
+        ElementTree.fromstring(text)
+        assert "<dc:date>" not in text
+
+
+def test_a_run_folder_gives_the_same_figure_as_the_run(run, summary, tmp_path):
+    for name, table in (("readings", run.readings), ("layers", run.layers)):
+        (tmp_path / name).mkdir()
+        table.to_parquet(tmp_path / name / "part-0.parquet")
+    (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    for draw in (figures.margins, figures.layers):
+        one, _ = figures.save(draw(tmp_path), tmp_path / "one")
+        two, _ = figures.save(draw(run, summary), tmp_path / "two")
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_the_users_own_settings_lie_over_the_house_style(run, summary):
+    assert figures.margins(run, summary).get_facecolor()[:3] != (0, 0, 0)
+    assert figures.margins(run, summary, rc={"figure.facecolor": "black"}).get_facecolor()[:3] == (0, 0, 0)
+    assert PAPER != "black"
+
+
+def test_names_from_outside_do_not_break_a_figure(run, summary, tmp_path):
+    """Dollar signs are no mathematics, controls do not reach the XML."""
+    odd = "slb $x^{2 \x00\u202e <b>&"
+    told = json.loads(json.dumps(summary).replace('"slb"', json.dumps(odd)))
+    renamed = copy.copy(run)
+    renamed.manifest = {**run.manifest, "conditions": [odd if name == "slb" else name for name in synthetic.CONDITIONS]}
+    for draw in (figures.outcomes, figures.retention, figures.layers):
+        svg, _ = figures.save(draw(renamed, told), tmp_path / "odd")
+        ElementTree.fromstring(svg.read_text(encoding="utf-8"))
+
+
+def test_figures_of_a_simulated_audit():
+    """The pieces fit: a simulated run, the package's own summary, every figure."""
+    simulate = pytest.importorskip("analyses.simulate")
+    from analyses.summary import summarise
+
+    run = simulate.simulate_readings(seed=3, errors=2)
+    summary = summarise(run)
+    for sheet in figures.SHEETS:
+        assert sheet.draw(run, summary).axes
+        sheet.caption(summary)

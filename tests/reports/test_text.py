@@ -1,0 +1,64 @@
+"""Numbers and other people's text."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reports.page.text import embedded, estimate, p_value, said, share, short, visible
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.5234, "52"), (0.0123, "1.2"), (0.9876, "98.8"), (1, "100"), (0, "0"), (None, "\u2013"), (-0.2, "\u221220")],
+)
+def test_shares_are_per_cent_with_a_digit_more_near_the_ends(value, shown):
+    assert share(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1.23456, "1.23"), (-0.0274, "\u22120.0274"), (12345.6, "12,346"), (490000, "490000"), (None, "\u2013"),
+     (float("nan"), "\u2013"), (float("inf"), "\u2013")],
+)  # fmt: skip
+def test_numbers_keep_three_digits(value, shown):
+    assert short(value) == shown
+
+
+def test_p_values_never_read_zero():
+    assert "<" in p_value(1e-300)
+    assert p_value(0.042).endswith("0.042")
+
+
+def test_an_estimate_without_interval_shows_none():
+    assert "[" not in estimate({"value": 0.5, "low": None, "high": None}, "share")
+    assert estimate({"value": 0.52, "low": 0.38, "high": 0.64}, "points").striptags() == "52 pp [38, 64]"
+    assert estimate(None) == "\u2013"
+
+
+@given(st.text())
+def test_embedded_json_comes_back_and_cannot_leave_its_element(text):
+    inside = str(embedded({"a": text}))
+    assert json.loads(inside) == {"a": text}
+    assert not set("<>&\u2028\u2029") & set(inside)
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=())))
+def test_visible_text_has_no_invisible_control_left_and_can_be_written(text):
+    shown = visible(text)
+    shown.encode("utf-8")
+    assert not any(
+        mark in shown for mark in "\x00\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff"
+    )
+
+
+def test_plain_text_and_emoji_stay_as_they_are():
+    text = "na\u00efve \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469\u200d\U0001f467 a\n\tb"
+    assert visible(text) == text
+
+
+def test_said_isolates_and_escapes():
+    assert said("<b>\u202e&") == "<bdi>&lt;b&gt;[U+202E]&amp;</bdi>"
