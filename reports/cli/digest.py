@@ -13,7 +13,11 @@ def digest(summary: Mapping[str, Any]) -> str:
     lines = []
     if verdict.get("sentence"):
         lines += [*textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", 80), ""]
-    rows = [o for o in summary.get("outcomes") or [] if o["tier"] is None and o["population"] == "all" and o["measure"] == "top1"]
+    rows = [
+        o
+        for o in summary.get("outcomes") or []
+        if o["tier"] is None and o["population"] == "all" and o["measure"] == "top1"
+    ]
     splits = list(dict.fromkeys(row["split"] for row in rows))
     lines.append("first-token success [95% interval]")
     lines.append(f"{'':<18}" + "".join(f"{split:<20}" for split in splits))

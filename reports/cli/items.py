@@ -14,8 +14,13 @@ from reports.cli.named import items_of
 
 def main(argv: Sequence[str]) -> int:
     """Run one of the three actions on a file."""
-    made = parser("items", "examples:\n  override-gap items check mine.jsonl\n  override-gap items convert counterfact.json --out mine.jsonl\n")
-    made.add_argument("action", choices=("check", "convert", "describe"), metavar="ACTION", help="check, convert or describe")
+    made = parser(
+        "items",
+        "examples:\n  override-gap items check mine.jsonl\n  override-gap items convert counterfact.json --out mine.jsonl\n",
+    )
+    made.add_argument(
+        "action", choices=("check", "convert", "describe"), metavar="ACTION", help="check, convert or describe"
+    )
     made.add_argument("file", metavar="FILE", help="an item file, a CounterFact file, or starter")
     made.add_argument("--out", type=Path, metavar="FILE", help="convert: where the JSON Lines go (default: stdout)")
     args = made.parse_args(argv)

@@ -25,7 +25,12 @@ def _names(kind: str) -> dict[str, str]:
     if kind == "subjects":
         from probes.load import NAMED as subjects
 
-        return {**subjects, "FOLDER": "a model that save_pretrained wrote", "FILE.gguf": "a GGUF file", "ORG/NAME": "a Hugging Face id"}
+        return {
+            **subjects,
+            "FOLDER": "a model that save_pretrained wrote",
+            "FILE.gguf": "a GGUF file",
+            "ORG/NAME": "a Hugging Face id",
+        }
     if kind == "adapters":
         from probes.sources import NAMED as adapters
 

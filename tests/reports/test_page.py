@@ -63,6 +63,12 @@ class Reader(HTMLParser):
         return " ".join(" ".join(self.said).split())
 
 
+@pytest.fixture
+def one_figure(monkeypatch):
+    """Draw a single figure, where the test is about something else."""
+    monkeypatch.setattr(figures, "SHEETS", figures.SHEETS[2:3])
+
+
 @pytest.fixture(scope="module")
 def read(written):
     return Reader(written.text)
@@ -149,10 +155,12 @@ def test_the_same_run_gives_the_same_page_and_figures(run, summary, written, tmp
     assert again.read_bytes() == written.path.read_bytes()
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"{sheet.name}.{end}" for sheet in figures.SHEETS for end in ("svg", "png")}
+    for name in names:
+        assert (tmp_path / "figures" / name).read_bytes() == (written.folder / "figures" / name).read_bytes(), name
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_out_chooses_the_file(run, summary, tmp_path):
+def test_out_chooses_the_file(run, summary, tmp_path, one_figure):
     wanted = tmp_path / "elsewhere" / "mine.html"
     assert page.write(tmp_path / "run", run, summary, wanted) == wanted
     assert wanted.is_file()
@@ -177,7 +185,7 @@ def test_an_almost_empty_summary_still_gives_a_page(run, tmp_path):
     assert "Left out" in read.text
 
 
-def test_a_failed_parity_check_and_an_unfinished_run_are_said_aloud(run, summary, tmp_path):
+def test_a_failed_parity_check_and_an_unfinished_run_are_said_aloud(run, summary, tmp_path, one_figure):
     troubled = copy.copy(run)
     troubled.manifest = {**run.manifest, "complete": False, "parity": {**run.manifest["parity"], "passed": False}}
     read = Reader(page.write(tmp_path, troubled, summary).read_text(encoding="utf-8"))
@@ -306,7 +314,7 @@ def test_in_a_browser_filter_sort_search_detail_and_selection_work(written, tmp_
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: install the package chromium to run the browser tests")
-def test_in_a_browser_hostile_items_run_nothing(run, summary, tmp_path):
+def test_in_a_browser_hostile_items_run_nothing(run, summary, tmp_path, one_figure):
     path = page.write(tmp_path / "run", hostile(run), summary)
     shown, console = browse(path, tmp_path / "profile")
     assert console == []

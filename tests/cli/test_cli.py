@@ -1,0 +1,149 @@
+"""The command line as a user meets it: one clear line and exit code 2 for what is wrong, no traceback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import conflict
+from tests.families import build
+
+from margins.items import write_items
+from reports.cli.main import main
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A tiny Llama in the folder form that save_pretrained writes."""
+    lm, tokenizer = build("llama")
+    lm.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def items(tmp_path: Path) -> Path:
+    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+    write_items([conflict(n, f"{words[n]} {words[n + 1]}", "red", "blue") for n in range(11)], tmp_path / "items.jsonl")
+    return tmp_path / "items.jsonl"
+
+
+def audit(model: Path, items: Path, out: Path, *more: str) -> int:
+    words = ["audit", "--subject", str(model), "--adapters", "fitted:steps=3,lr=3e-2", "--items", str(items)]
+    return main([*words, "--policies", "as-delivered,uniform-1.5,slb", "--answers", "3", "--out", str(out), *more])
+
+
+def test_an_audit_from_folder_to_report(model: Path, items: Path, tmp_path: Path, capsys) -> None:
+    assert audit(model, items, tmp_path / "run") == 0
+    said = capsys.readouterr()
+    assert "as-delivered" in said.out
+    assert "measured: 11 of 11 items" in said.err
+    assert max(map(len, said.out.split("\n")[:-2])) <= 80
+    for name in ("manifest.json", "summary.json", "report.html", "readings", "layers", "figures"):
+        assert (tmp_path / "run" / name).exists()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    wanted = "schema subject adapters items outcomes prior_gradient margins criterion layers dose matched_retention"
+    assert set(f"{wanted} hypotheses verdict errors timing".split()) <= set(summary)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["complete"]
+    assert manifest["parity"]["logits_max_abs"] < 1e-3
+    assert main(["report", str(tmp_path / "run"), "--json", "--quiet"]) == 0
+    assert json.loads(capsys.readouterr().out) == summary
+
+
+def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(model: Path, items: Path, tmp_path: Path, capsys) -> None:
+    bad = conflict(99, "one two", "three four", "three")
+    items.write_text(items.read_text() + json.dumps(bad.as_json()) + "\n")
+    assert audit(model, items, tmp_path / "run", "--quiet") == 1
+    assert "1 items could not be measured" in capsys.readouterr().out
+    assert audit(model, items, tmp_path / "run", "--quiet", "--allow-errors") == 0
+
+
+WRONG = {
+    "no such command": (["audt"], "did you mean 'audit'"),
+    "unknown flag": (["audit", "--subjct", "x"], "did you mean --subject"),
+    "flag without value": (["audit", "--subject"], "expected one argument"),
+    "text for a number": (["audit", "--limit", "ten"], "invalid int"),
+    "limit zero": (["audit", "--limit", "0"], "--limit needs"),
+    "batch of none": (["audit", "--batch-size", "0"], "--batch-size needs"),
+    "unknown policy": (["audit", "--policies", "uniforn"], "did you mean 'uniform'"),
+    "unknown probe": (["audit", "--probes", "layer"], "did you mean 'layers'"),
+    "missing plan": (["audit", "--config", "none.toml"], "cannot be read as a TOML plan"),
+    "missing items": (["audit", "--items", "starterr"], "did you mean 'starter'"),
+    "unknown kind": (["list", "policy"], "invalid choice"),
+    "no run": (["report", "nowhere"], "nowhere"),
+    "missing item file": (["items", "check", "none.jsonl"], "no such file"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_words_end_in_one_line_and_code_2(name: str, capsys) -> None:
+    words, message = WRONG[name]
+    _one_line(words, message, capsys)
+
+
+def _one_line(words: list[str], message: str, capsys) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr().err.strip()
+    last = said.split("\n")[-1]
+    assert message in last
+    assert "Traceback" not in said
+
+
+def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_path: Path, capsys) -> None:
+    def words(**given: str) -> list[str]:
+        settings = {"subject": str(model), "adapters": "fitted", "items": str(items), "out": str(tmp_path / "run")} | given
+        return ["audit", "--quiet", *(word for k, v in settings.items() for word in (f"--{k}", v))]
+
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text(items.read_text() + "{nope\n")
+    _one_line(words(items=str(broken)), "broken.jsonl:12: not JSON", capsys)
+    _one_line(words(subject=str(tmp_path / "nowhere")), "no such folder", capsys)
+    _one_line(words(subject=str(items)), "not this file", capsys)
+    (tmp_path / "empty").mkdir()
+    _one_line(words(subject=str(tmp_path / "empty")), "no config.json", capsys)
+    _one_line(words(adapters="nowhere"), "neither a source nor a folder", capsys)
+    _one_line(words(adapters=str(tmp_path / "empty")), "no subfolder for document", capsys)
+    _one_line(words(device="gpu"), "none that torch knows", capsys)
+    _one_line(words(dtype="float8"), "--dtype", capsys)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"], "model_type": "bert"}))
+    _one_line(words(), "no causal language model", capsys)
+    (tmp_path / "weird.gguf").write_bytes(b"GGUF" + b"\0" * 64)
+    _one_line(words(subject=str(tmp_path / "weird.gguf")), "cannot be loaded", capsys)
+    (tmp_path / "taken").write_text("")
+    (model / "config.json").write_text(json.dumps(config))
+    _one_line(words(out=str(tmp_path / "taken")), "needs a folder", capsys)
+    (tmp_path / "plan.toml").write_text('subjet = "x"')
+    _one_line(["audit", "--config", str(tmp_path / "plan.toml")], "did you mean 'subject'", capsys)
+    assert not list(tmp_path.glob("run/readings/*"))
+
+
+def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path, tmp_path: Path, capsys) -> None:
+    import torch
+
+    from margins.adapter import Adapter
+    from margins.updates import LowRank
+    from probes.sources.peft_folder import write_adapter
+
+    update = LowRank(torch.ones(2, 40), torch.ones(32, 2))
+    write_adapter(Adapter("a", {"model.layers.0.mlp.down_proj": update}), tmp_path / "lora")
+    words = ["audit", "--quiet", "--subject", str(model), "--adapters", str(tmp_path / "lora"), "--items", str(items)]
+    _one_line([*words, "--out", str(tmp_path / "run")], "made for another model", capsys)
+
+
+@pytest.mark.parametrize("kind", ["subjects", "adapters", "items", "policies", "probes"])
+def test_list_names_things(kind: str, capsys) -> None:
+    assert main(["list", kind]) == 0
+    assert len(capsys.readouterr().out.split("\n")) > 2
+
+
+def test_items_convert_and_check(tmp_path: Path, capsys) -> None:
+    record = {"case_id": 1, "prompt": "A is", "target_new": "b", "subject": "A", "ground_truth": "c"}
+    (tmp_path / "cf.json").write_text(json.dumps([record, {**record, "case_id": 2, "target_new": "c"}]))
+    assert main(["items", "convert", str(tmp_path / "cf.json"), "--out", str(tmp_path / "out.jsonl")]) == 0
+    assert main(["items", "check", str(tmp_path / "out.jsonl")]) == 2
+    assert "counterfact-2: answer and prior_answer are the same" in capsys.readouterr().out
+    assert main(["items", "describe", "starter"]) == 0
+    assert "conflict" in capsys.readouterr().out
