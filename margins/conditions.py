@@ -31,7 +31,7 @@ MEANING = {
     "random-layers": "control: 1.75 at 25% of layers drawn at random",
     "bottom-layers": "control: 1.75 at the 25% of layers with the smallest norm",
     "random-matched": "control: random layers, with the norm that slb adds",
-    "relevance-gate": "gain 0 where the document does not touch the question, else as delivered",
+    "relevance-gate": "gain 0 where the question shares hardly a word with the document, else as delivered",
     "margin-matched": "the least gain predicted to flip the item with 2 nats to spare; uses both margins",
     "logit-fusion": "base + gain * (adapted - base) on the logits: amplitude that touches no weight (default 1.5)",
 }

@@ -21,6 +21,6 @@ def overlap(document: str, question: str) -> float:
     return len(words & content_words(document)) / len(words) if words else 1.0
 
 
-def touches(document: str, question: str, threshold: float = 0.5) -> bool:
+def touches(document: str, question: str, threshold: float = 0.2) -> bool:
     """Whether the overlap reaches the threshold. A lexical baseline: it misses paraphrase and knows no meaning."""
     return overlap(document, question) >= threshold

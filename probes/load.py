@@ -67,14 +67,14 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto") -> Sub
             raise
         except (OSError, ValueError, KeyError, RuntimeError, ImportError) as fault:
             raise SubjectError(_reason(spec, fault)) from fault
-        return wrap(model.to(place), tokenizer, spec if spec in NAMED else Path(where).name)
+        return wrap(model.to(place), tokenizer, spec if spec in NAMED else Path(spec).name)
 
 
 def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     if spec == "organism":
-        from probes.organism.load import model_folder
+        from probes.organism.load import load
 
-        return str(model_folder()), {}
+        return str(load().model_folder), {}
     if spec == "smollm2":
         folder = home() / "smollm2"
         if not (folder / "model.safetensors").is_file():

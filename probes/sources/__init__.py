@@ -27,7 +27,8 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
     if name == "hypernetwork":
         from probes.sources.hypernetwork import open_hypernetwork
 
-        return open_hypernetwork(subject)
+        words = dict(pair.partition("=")[::2] for pair in filter(None, rest.split(",")))
+        return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")))
     path = Path(spec)
     if path.is_dir():
         from probes.sources.peft_folder import PeftFolder

@@ -19,9 +19,9 @@ def items_of(spec: str) -> list[Item]:
     if spec == "starter":
         return read_items(Path(str(files("margins") / "data" / "starter.jsonl")))
     if spec == "organism":
-        from probes.organism.load import items_file
+        from probes.organism.load import load
 
-        return read_items(items_file())
+        return read_items(load().folder / "items.jsonl")
     if not Path(spec).exists():
         near = difflib.get_close_matches(spec, NAMED, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

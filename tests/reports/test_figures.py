@@ -122,6 +122,13 @@ def test_dose_draws_the_curve_and_every_item_with_both_critical_gains(run, summa
     assert len(dots_of(right)) == rows[["critical_gain", "critical_gain_predicted"]].notna().all(axis=1).sum()
 
 
+def test_base_and_delivered_alone_are_no_dose_response(run, summary):
+    told = copy.deepcopy(summary)
+    told["dose"]["curve"] = [row for row in told["dose"]["curve"] if row["gain"] in (0.0, 1.0)]
+    with pytest.raises(figures.Absent, match="no gain besides"):
+        figures.dose_response(run, told)
+
+
 def test_retention_puts_each_condition_at_its_own_place(run, summary):
     axes = figures.retention(run, summary).axes[0]
     expected = {

@@ -1,0 +1,70 @@
+"""Hypernetwork: adapters in one forward pass from the hypernetwork that the organism ships, or with a fault planted in it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from margins.adapter import Adapter
+from margins.items import Document
+from margins.updates import LowRank
+from probes.organism.faults import FAULTS, Fault
+from probes.organism.load import Organism, load
+from probes.sites import AdapterError
+from probes.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class OrganismHypernetwork:
+    """The organism's own hypernetwork; `fault` spoils its updates in a known way."""
+
+    organism: Organism
+    fault: Fault | None = None
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return "hypernetwork" if self.fault is None else f"hypernetwork-{self.fault.name}"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its weights' hash, and the fault with its seed."""
+        digests = self.organism.recipe["sha256"]
+        assert isinstance(digests, dict)
+        planted = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
+        return {"sha256": digests["hypernetwork.safetensors"], **planted}
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document; all documents together, since some faults exchange updates among them."""
+        factors = self.organism.hypernetwork.encode([document.text for document in documents])
+        if self.fault is not None:
+            factors = self.fault(factors, self.seed)
+        return [
+            Adapter(f"{self.name}:{document.key}", {path: LowRank(A[n], B[n]) for path, (A, B) in factors.items()})
+            for n, document in enumerate(documents)
+        ]
+
+
+def open_hypernetwork(subject: Subject, fault: str = "", seed: int = 0) -> OrganismHypernetwork:
+    """The hypernetwork that belongs to a subject. Raises AdapterError where it ships none or the fault is unknown."""
+    planted = {one.name: one for one in FAULTS}
+    if fault and fault not in planted:
+        near = difflib.get_close_matches(fault, planted, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(planted)}")
+    organism = organism_of(subject)
+    return OrganismHypernetwork(organism, planted.get(fault), seed)
+
+
+def organism_of(subject: Subject) -> Organism:
+    """The organism whose base this subject is, the shipped one or one trained into a folder."""
+    folder = Path(str(subject.model.config.name_or_path)).parent
+    if not (folder / "hypernetwork.safetensors").is_file():
+        raise AdapterError(
+            f"{subject.name} ships no hypernetwork; use --subject organism, or other --adapters (`override-gap list adapters`)"
+        )
+    return load(folder=folder)

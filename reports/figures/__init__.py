@@ -1,0 +1,52 @@
+"""The report's figures, in the order of the argument; each can be drawn from a run folder in one call.
+
+    reports.figures.prior_gradient("runs/mine").savefig("gradient.pdf")
+
+Each takes a run (or a run folder), an optional summary and `rc=` settings laid over the house style, returns a
+matplotlib Figure, and raises `Absent` with the reason where the run does not hold its data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from . import bars, depth, dose, frontier, gradient, plane, steady
+from .bars import outcomes
+from .caption import Caption
+from .depth import layers
+from .dose import dose_response
+from .frontier import retention
+from .gradient import prior_gradient
+from .plane import margins
+from .steady import constancy
+from .style import Absent, save
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One figure of the report: its name, how it is drawn and what is said beneath it."""
+
+    name: str
+    draw: Callable[..., Figure]
+    caption: Callable[..., Caption]
+    hypotheses: tuple[str, ...] = ()
+    """The hypotheses that the figure bears on."""
+
+
+SHEETS = (
+    Sheet("outcomes", outcomes, bars.caption),
+    Sheet("prior_gradient", prior_gradient, gradient.caption, ("H1",)),
+    Sheet("margins", margins, plane.caption, ("H3",)),
+    Sheet("constancy", constancy, steady.caption, ("H2",)),
+    Sheet("layers", layers, depth.caption, ("H5",)),
+    Sheet("dose_response", dose_response, dose.caption, ("H4",)),
+    Sheet("retention", retention, frontier.caption, ("H5",)),
+)
+
+__all__ = [
+    "SHEETS", "Absent", "Caption", "Sheet", "constancy", "dose_response", "layers", "margins", "outcomes",
+    "prior_gradient", "retention", "save",
+]  # fmt: skip

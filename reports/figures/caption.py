@@ -1,0 +1,37 @@
+"""What is said beneath a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+SHARE = "95% Wilson intervals at the effective sample size, which allows for questions that share a knowledge point"
+MEAN = "95% Student intervals from the variance clustered by knowledge point"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One figure in words: a reader should be able to disagree with the figure from this alone."""
+
+    title: str
+    """The question that the figure answers."""
+    shows: str
+    computed: str
+    """How each mark was computed."""
+    n: str
+    interval: str
+    """Which interval is drawn, or that none is."""
+    refutes: str
+    """What would speak against the claim that the figure is used for."""
+
+    def text(self) -> str:
+        """The caption as one paragraph, for a figure that stands alone."""
+        return f"{self.title} {self.shows} {self.computed} {self.n} {self.interval} Against it: {self.refutes}"
+
+
+def counted(estimate: Mapping | None, what: str = "questions") -> str:
+    """'n = 194 questions in 72 knowledge points', from an estimate or anything with its two counts."""
+    if not estimate or estimate.get("n") is None:
+        return "n is stated on each panel."
+    points = estimate.get("points")
+    return f"n = {estimate['n']:,} {what}" + (f" in {points:,} knowledge points." if points else ".")

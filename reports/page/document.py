@@ -1,0 +1,120 @@
+"""The page itself: figures drawn, sections gathered, one HTML file written."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import figures
+from reports.figures.style import GRID, INK, PAPER, YES
+from reports.page.explorer import explorer
+from reports.page.facts import facts
+from reports.page.tables import tables
+from reports.page.text import embedded, estimate, p_value, said, short, visible
+
+TEMPLATES = Path(__file__).parent.parent / "templates"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One figure on the page: its drawing and words, or the reason that it is left out."""
+
+    name: str
+    title: str
+    svg: Markup | None
+    caption: figures.Caption | None
+    hypotheses: tuple[str, ...]
+    reason: str | None = None
+
+
+def write(run_dir: Path, run, summary: Mapping, out: Path | None = None) -> Path:
+    """Write figures/ and report.html (or `out`) for a run; the same run and summary give the same bytes."""
+    run_dir = Path(run_dir)
+    target = Path(out) if out is not None else run_dir / "report.html"
+    html = render(run, summary, run_dir / "figures")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    partial.write_text(html, encoding="utf-8", newline="\n")
+    partial.replace(target)
+    return target
+
+
+def render(run, summary: Mapping, folder: Path) -> str:
+    """The page as text; figures are written to `folder` on the way."""
+    script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    for act in (said, estimate, short, p_value, pretty, sentence):
+        environment.filters[act.__name__] = act
+    return environment.get_template("page.html").render(
+        manifest=run.manifest,
+        summary=summary,
+        facts=facts(summary),
+        figures=drawn(run, summary, folder),
+        tables=tables(summary),
+        items=embedded(explorer(run, summary)),
+        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def drawn(run, summary: Mapping, folder: Path) -> list[Shown]:
+    """Every figure in the order of the argument, saved as SVG and PNG; an absent one keeps its place and its reason."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shown = []
+    for sheet in figures.SHEETS:
+        try:
+            made, words = sheet.draw(run, summary), sheet.caption(summary)
+        except figures.Absent as why:
+            for stale in (folder / f"{sheet.name}.svg", folder / f"{sheet.name}.png"):
+                stale.unlink(missing_ok=True)
+            title = sheet.name.replace("_", " ").capitalize()
+            shown.append(Shown(sheet.name, title, None, None, sheet.hypotheses, str(why)))
+            continue
+        svg, _ = figures.save(made, folder / sheet.name)
+        inline = inlined(svg.read_text(encoding="utf-8"), sheet.name, words.title)
+        shown.append(Shown(sheet.name, words.title, inline, words, sheet.hypotheses))
+    return shown
+
+
+def inlined(svg: str, name: str, label: str) -> Markup:
+    """An SVG file's element for the page: ids made its own, neutral colours and blue taken from the page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
+    for fixed, variable in ((INK, "--ink"), (GRID, "--grid"), (PAPER, "--paper"), (YES, "--blue")):
+        svg = svg.replace(fixed, f"var({variable})")
+    head = svg[: svg.index(">") + 1]
+    box = head[head.index("viewBox=") :].split('"')[1]
+    opening = Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{}" role="img" '
+        'aria-label="{}">'
+    ).format(box, label)
+    return opening + Markup(svg[len(head) :])
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its start, the rest as it stands."""
+    return text[:1].upper() + text[1:]
+
+
+def pretty(data: object) -> str:
+    """Settings as indented JSON."""
+    return json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True, default=str)
