@@ -22,6 +22,13 @@ SWEEP = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
 _BY_LAYERS = {"slb": TopNorm, "random-layers": RandomLayers, "bottom-layers": BottomNorm, "random-matched": RandomMatched}
 
+PROMPTS = {
+    "in-context": "{document}\n{question}",
+    "in-context-instructed": (
+        "Answer from the text below. It is true, whatever you believed before.\n\n{document}\n\n{question}"
+    ),
+}
+
 MEANING = {
     "as-delivered": "gain 1 everywhere: the method as its author ships it",
     "uniform": f"every layer alike; alone it means the sweep {', '.join(f'{g:g}' for g in SWEEP)}",
@@ -34,16 +41,20 @@ MEANING = {
     "relevance-gate": "gain 0 where the question shares hardly a word with the document, else as delivered",
     "margin-matched": "the least gain predicted to flip the item with 2 nats to spare; uses both margins",
     "logit-fusion": "base + gain * (adapted - base) on the logits: amplitude that touches no weight (default 1.5)",
+    "in-context": "no adapter: the document in the prompt, before the question",
+    "in-context-instructed": "no adapter: the document in the prompt, with the instruction to trust it",
 }
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A way to run the adapted model. `policy` sets gains; `fusion` mixes logits instead; neither is the base."""
+    """A way to run the model: `policy` sets an adapter's gains, `fusion` mixes logits, `prompt` puts the document
+    in front of the question and no adapter in the weights; none of them is the base."""
 
     name: str
     policy: Policy | None = None
     fusion: float | None = None
+    prompt: str | None = None
 
 
 BASE = Condition("base")
@@ -80,6 +91,8 @@ def _condition(name: str) -> Condition:
     }
     if name in fixed:
         return Condition(name, fixed[name])
+    if name in PROMPTS:
+        return Condition(name, prompt=PROMPTS[name])
     if name == "logit-fusion":
         return Condition("logit-fusion-1.5", fusion=1.5)
     number = r"(\d+(?:\.\d+)?)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,10 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from margins.adapter import layer_of
+from margins.items import Item
 from margins.margin import Margins
 from probes.attach import Stack, attached
-from probes.forward import forward
-from probes.prior import Prior
+from probes.forward import Batch, forward
+from probes.prior import Prior, locate
 from probes.subject import Subject
 
 
@@ -74,6 +76,17 @@ def fuse(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Ada
     """Logit fusion: base + gain * (adapted - base) on the logits. No stream belongs to it."""
     logits = prior.logits + gain * (delivered.logits - prior.logits)
     return _from_logits(prior, logits, prior.logits, delivered.hidden, None)
+
+
+def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], prompt: str) -> Adapted:
+    """The base with the document in its prompt, read at the same two tokens; its "adapter margin" is the prompt's.
+
+    Raises ItemError where an item's answers cannot be told apart behind the prompt.
+    """
+    told = [replace(item, question=prompt.format(document=item.document, question=item.question)) for item in items]
+    batch = Batch.of([locate(subject, item) for item in told], subject.device)
+    hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
+    return _adapted(subject, prior, subject.logits(hidden), hidden, None)
 
 
 def _adapted(subject: Subject, prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:

@@ -19,6 +19,12 @@ PROBES = {
     "answers": "greedy answers for a sample of the items",
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
+# Small enough to be asked everything; a large subject is asked what its user names.
+ORGANISM = {
+    "policies": "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched,margin-matched,"
+    "relevance-gate,logit-fusion,in-context",
+    "probes": tuple(PROBES),
+}
 
 
 class PlanError(ValueError):
@@ -30,9 +36,9 @@ class Plan:
     """The settings of an audit. `answers` is how many items are also answered in words; `limit` keeps the first items."""
 
     subject: str = "organism"
-    adapters: str = "hypernetwork"
-    items: str = "organism"
-    policies: str = "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched"
+    adapters: str = "fitted"
+    items: str = "starter"
+    policies: str = "as-delivered,uniform-1.5,uniform-2,slb,ca,random-layers"
     probes: tuple[str, ...] = DEFAULT_PROBES
     limit: int | None = None
     answers: int = 32
@@ -57,6 +63,13 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON."""
         return {**asdict(self), "probes": list(self.probes)}
+
+
+def complete(given: dict[str, Any]) -> Plan:
+    """A plan from the settings given; what is not given suits the subject. Raises PlanError."""
+    if given.get("subject", "organism") == "organism":
+        given = {"adapters": "hypernetwork", "items": "organism", **ORGANISM, **given}
+    return Plan(**given)
 
 
 def read_plan(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from probes.attach import Stack, stack
 from probes.critical import read_critical
 from probes.generation import generate, says, says_substring
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
-from probes.margins import Adapted, fuse, read_adapted, read_base
+from probes.margins import Adapted, fuse, read_adapted, read_base, read_in_context
 from probes.prior import Prior, locate, read_prior
 from probes.subject import Subject
 
@@ -114,7 +114,7 @@ class _Batch:
         if "critical" in self.bench.probes and condition.name == "as-delivered":
             rows.critical(table, self._critical())
         if "answers" in self.bench.probes and condition.fusion is None:
-            self._answer(table, gains, answered)
+            self._answer(table, condition, gains, answered)
         if "layers" not in self.bench.probes or state.residual is None or subject.norm is None:
             return table, [], 0.0
         profile = read_layers(subject, self.prior, state)
@@ -136,6 +136,8 @@ class _Batch:
         subject = self.bench.subject
         if condition.fusion is not None:
             return fuse(subject, self.prior, self.delivered, condition.fusion), None
+        if condition.prompt is not None:
+            return read_in_context(subject, self.prior, self.items, condition.prompt), None
         if condition.policy is None:
             return read_base(self.prior, subject), torch.zeros_like(self.norms)
         gains = torch.stack([condition.policy(situation) for situation in self._situations()])
@@ -164,12 +166,21 @@ class _Batch:
         gains = read_critical(self.bench.subject, self.prior, self.adapters)
         return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
 
-    def _answer(self, table: list[dict[str, Any]], gains: Float[Tensor, "batch layer"] | None, answered: frozenset[str]) -> None:
+    def _answer(
+        self,
+        table: list[dict[str, Any]],
+        condition: Condition,
+        gains: Float[Tensor, "batch layer"] | None,
+        answered: frozenset[str],
+    ) -> None:
         picked = [n for n, item in enumerate(self.items) if item.id in answered and table[n]["status"] == "ok"]
         if not picked:
             return
         items = [self.items[n] for n in picked]
-        if gains is None or not bool(gains.any()):
+        if condition.prompt is not None:
+            told = [(i, condition.prompt.format(document=i.document, question=i.question)) for i in items]
+            texts = generate(self.bench.subject, [replace(item, question=text) for item, text in told])
+        elif gains is None or not bool(gains.any()):
             texts = generate(self.bench.subject, items)
         else:
             adapters = stack(self.bench.subject, [self.chosen[n] for n in picked])

@@ -15,6 +15,8 @@ VERBS = {
     "audit": "measure a method on a subject and write a run folder with its report",
     "report": "rebuild the statistics and the page of a run from its stored readings",
     "items": "check, convert or describe an item file",
+    "calibrate": "audit faults planted in the organism, and say whether the verdict finds each",
+    "organism": "train the embedded subject again, or one of another world",
     "list": "what can be named: subjects, adapters, items, policies, probes",
 }
 EXAMPLES = """examples:

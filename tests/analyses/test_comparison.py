@@ -52,7 +52,7 @@ def test_holm_by_hand():
 
 
 def test_runs_are_paired_on_the_items_both_measured():
-    settings = dict(conditions=("base", "as-delivered"), others=0, with_layers=False)
+    settings = {"conditions": ("base", "as-delivered"), "others": 0, "with_layers": False}
     weak, strong = simulate_readings(1, **settings, errors=4), simulate_readings(1, fault="no-failure", **settings)
     found = comparison.runs(strong, weak, names=("strong", "weak"))
     assert found.difference.n == 190

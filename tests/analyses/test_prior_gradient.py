@@ -1,12 +1,15 @@
 """Quartiles, gap, logit and AUC against other routes to the same numbers."""
 
+import doctest
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 from scipy.optimize import minimize
 
+from analyses import logistic, published
 from analyses import prior_gradient as pg
-from analyses import published
 from analyses.simulate import simulate_readings
 
 
@@ -36,7 +39,7 @@ def test_all_tied_gives_null_and_a_note_not_a_number(rng):
 
 
 def test_values_are_plain_shares(columns):
-    strength, success, points = columns
+    strength, success, _ = columns
     found = pg.gradient(*columns)
     order = np.argsort(strength)
     assert found.quartiles[0].accuracy.value == pytest.approx(success[order[:48]].mean())
@@ -53,10 +56,10 @@ def test_the_order_of_rows_does_not_matter(columns, rng):
 
 
 def test_logit_coefficient_is_the_binomial_glm(columns):
-    strength, success, points = columns
+    strength, success, _ = columns
     x = (strength - strength.mean()) / strength.std(ddof=1)
     fit = sm.GLM(1 - success, sm.add_constant(x), family=sm.families.Binomial()).fit()
-    found = pg.logit(*columns)
+    found = logistic.logit(*columns)
     assert found.method == "logit"
     assert found.coef == pytest.approx(fit.params[1], rel=1e-5)
 
@@ -67,12 +70,10 @@ def test_logit_error_is_the_jackknife_over_points(columns):
     left_out = []
     for name in names:
         keep = points != name
-        left_out.append(pg.logit(strength[keep], success[keep], points[keep]).coef)
+        left_out.append(logistic.logit(strength[keep], success[keep], points[keep]).coef)
     left_out, count = np.array(left_out), len(names)
     jackknife = np.sqrt((count - 1) / count * ((left_out - left_out.mean()) ** 2).sum())
-    found = pg.logit(*columns)
-    from scipy import stats
-
+    found = logistic.logit(*columns)
     error = (found.high - found.low) / 2 / stats.t.ppf(0.975, count - 1)
     assert error == pytest.approx(jackknife, rel=0.15)
 
@@ -80,7 +81,7 @@ def test_logit_error_is_the_jackknife_over_points(columns):
 def test_separated_data_are_penalised_and_finite(rng):
     strength = np.sort(rng.normal(size=60))
     success = (np.arange(60) < 30).astype(float)
-    found = pg.logit(strength, success, np.arange(60))
+    found = logistic.logit(strength, success, np.arange(60))
     assert found.method == "penalised"
     assert "separates" in found.note
     assert 0 < found.low < found.coef < 100
@@ -100,14 +101,14 @@ def test_firth_is_the_maximum_of_the_penalised_likelihood(rng):
         return -(fail @ eta - np.log1p(np.exp(eta)).sum() + 0.5 * np.log(np.linalg.det(information)))
 
     best = minimize(loss, [0, 0], method="Nelder-Mead", options={"xatol": 1e-8, "fatol": 1e-10})
-    slope, value = pg.firth(x, fail)
+    slope, value = logistic.firth(x, fail)
     assert slope == pytest.approx(best.x[1], abs=1e-5)
     assert value == pytest.approx(-best.fun, abs=1e-8)
 
 
 @pytest.mark.parametrize(("success", "reason"), [(np.ones(40), "no item fails"), (np.zeros(40), "every item fails")])
 def test_one_sided_outcomes_have_no_regression(success, reason, rng):
-    found = pg.logit(rng.normal(size=40), success, np.arange(40))
+    found = logistic.logit(rng.normal(size=40), success, np.arange(40))
     assert (found.method, found.note) == ("none", reason)
     assert pg.auc(rng.normal(size=40), success, np.arange(40)).caveats == (reason,)
     gap = pg.gradient(rng.normal(size=40), success, np.arange(40))
@@ -134,13 +135,13 @@ def test_known_truth_is_covered():
 
 def test_no_gradient_is_found_where_there_is_none():
     p_values = []
-    for seed in range(300):
+    for seed in range(200):
         run = simulate_readings(seed, fault="flat", conditions=("as-delivered",), others=0, with_layers=False)
         strength, success, points = pg.arrays(run.select("conflict", "as-delivered"), "top1")
         weak = np.isin(pg.quartile_of(strength), [0])
         outer = weak | (pg.quartile_of(strength) == 3)
         p_values.append(pg.score_test(success[outer], weak[outer].astype(float), points[outer])[1])
-    assert np.mean(np.array(p_values) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300)
+    assert np.mean(np.array(p_values) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_the_papers_gap():
@@ -153,3 +154,8 @@ def test_the_papers_gap():
     assert clustered.low < found.low
     assert clustered.high > found.high
     assert not any(round(100 * k / n) == 68 for n in (48, 49) for k in range(n + 1))
+
+
+def test_the_docs_print_what_the_code_gives():
+    found = doctest.testmod(published)
+    assert (found.attempted, found.failed) == (1, 0)

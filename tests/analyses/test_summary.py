@@ -12,10 +12,24 @@ from analyses.frame import RunFrame
 from analyses.simulate import simulate_readings
 from analyses.summary import summarise
 
-KEYS = (
-    "schema subject adapters items outcomes prior_gradient margins criterion layers dose matched_retention hypotheses "
-    "verdict errors timing notes"
-).split()
+KEYS = [
+    "schema",
+    "subject",
+    "adapters",
+    "items",
+    "outcomes",
+    "prior_gradient",
+    "margins",
+    "criterion",
+    "layers",
+    "dose",
+    "matched_retention",
+    "hypotheses",
+    "verdict",
+    "errors",
+    "timing",
+    "notes",
+]
 FEW = ("base", "as-delivered", "uniform-2", "slb")
 
 
@@ -40,7 +54,7 @@ def checked(run):
         if row["value"] is not None and row["low"] is not None and row["high"] is not None:
             assert row["low"] - 1e-9 <= row["value"] <= row["high"] + 1e-9, (path, row)
         if row["points"] < 2 and "norm_effect" not in path:
-            assert row["low"] is None and row["high"] is None, (path, row)
+            assert (row["low"], row["high"]) == (None, None), (path, row)
     return summary
 
 

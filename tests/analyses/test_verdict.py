@@ -8,7 +8,7 @@ from analyses.simulate import simulate_readings
 from analyses.verdict import chance_rate, corrected, judge, verdict
 
 DOSE = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3")
-LIGHT = dict(conditions=DOSE, others=0, with_layers=False)
+LIGHT = {"conditions": DOSE, "others": 0, "with_layers": False}
 
 
 @pytest.mark.parametrize(
@@ -22,19 +22,19 @@ LIGHT = dict(conditions=DOSE, others=0, with_layers=False)
     ],
 )
 def test_pure_faults_are_found(fault, label):
-    right = sum(verdict(simulate_readings(seed, fault=fault, **LIGHT)).label == label for seed in range(40))
-    assert right >= 38
+    right = sum(verdict(simulate_readings(seed, fault=fault, **LIGHT)).label == label for seed in range(25))
+    assert right >= 24
 
 
 def test_mixtures_are_found():
     right = sum(
-        verdict(simulate_readings(seed, fault="mixture", share=0.4, **LIGHT)).label == "mixed" for seed in range(40)
+        verdict(simulate_readings(seed, fault="mixture", share=0.4, **LIGHT)).label == "mixed" for seed in range(25)
     )
-    assert right >= 34
+    assert right >= 21
 
 
 def test_magnitude_is_never_said_of_a_wrong_adapter():
-    labels = {verdict(simulate_readings(s, 20, 40, "wrong-content", **LIGHT)).label for s in range(40)}
+    labels = {verdict(simulate_readings(s, 20, 40, "wrong-content", **LIGHT)).label for s in range(25)}
     assert "magnitude" not in labels
     assert "no-failure" not in labels
 

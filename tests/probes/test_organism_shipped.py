@@ -38,7 +38,8 @@ def test_the_figures_meet_their_targets(organism: Organism) -> None:
 
 
 def test_amplitude_repairs_the_failures(organism: Organism) -> None:
-    gains = [evaluate(organism.hypernetwork, organism.items, gain) for gain in (0.0, 0.5, 1.0, 1.5)]
+    some = organism.items[::3]
+    gains = [evaluate(organism.hypernetwork, some, gain) for gain in (0.0, 0.5, 1.0, 1.5)]
     conflict = [figures["conflict"] for figures in gains]
     assert conflict == sorted(conflict)
     assert conflict[0] < 0.05

@@ -1,0 +1,167 @@
+"""Is the adapter margin constant while the prior margin grows? Spread, slopes and an equivalence test.
+
+Adapter and prior margin share the base's two logits (D_adapter = push - pull, both relative to the base), so a method
+that drives y_doc to a fixed level shows a slope that no mechanism of magnitude made. Log training frequency shares no
+term with either; prior strength shares log P_base(y_pre) with both, and figures on that axis carry the caveat.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import statsmodels.api as sm
+from scipy import stats
+
+from analyses import bootstrap
+from analyses.frame import BASE, DELIVERED, RunFrame, Table, values
+from analyses.intervals import clusters
+from analyses.results import LEVEL, Estimate, missing, number
+
+BOUND = 0.25
+"""The adapter margin counts as constant if its slope is below this share of the prior margin's."""
+SHARED = (
+    "D_adapter and D_prior both contain the base's two logits, so some correlation is built in; "
+    "read constancy from the slope on log frequency"
+)
+QUANTITIES = ("prior_margin", "adapter_margin", "push", "pull")
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Slope:
+    """Ordinary least squares slope with errors clustered by point; p is two-sided against zero."""
+
+    estimate: Estimate
+    error: float
+    p: float
+
+    @property
+    def rising(self) -> float:
+        """One-sided p of "the slope is positive"."""
+        return float(stats.t.sf(self.estimate.value / self.error, self.estimate.points - 1))
+
+
+def slope(name: str, x: Array, y: Array, points: Array, level: float = LEVEL) -> Slope:
+    """Slope of y on x, statsmodels OLS with clustered covariance and points - 1 degrees of freedom."""
+    keep = ~(np.isnan(x) | np.isnan(y)) & np.isfinite(x) & np.isfinite(y)
+    x, y, points = x[keep], y[keep], points[keep]
+    codes, count = clusters(points)
+    nan = float("nan")
+    if count < 3 or len(x) < 5 or np.ptp(x) < 1e-12:
+        why = "fewer than 5 items or 3 points" if count < 3 or len(x) < 5 else "the axis does not vary"
+        return Slope(missing(name, why, len(x), count), nan, nan)
+    fit = sm.OLS(y, sm.add_constant(x)).fit(cov_type="cluster", cov_kwds={"groups": codes})
+    value, error = float(fit.params[1]), float(fit.bse[1])
+    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * error
+    p = float(2 * stats.t.sf(abs(value / error), count - 1)) if error > 0 else nan
+    return Slope(Estimate(name, value, value - half, value + half, len(x), count, "nats", level), error, p)
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Two one-sided tests that |slope of the adapter margin| < bound * slope of the prior margin.
+
+    The bound is itself estimated, so each side is one regression of adapter margin -+ bound * prior margin
+    (Schuirmann 1987 on a linear contrast); ``p`` is the larger of the two and of "the prior margin rises".
+    ``against`` is the p of the contrary: the adapter margin grows or falls faster than the bound, or the prior falls.
+    """
+
+    ratio: Estimate
+    p: float
+    against: float
+    bound: float
+
+
+def equivalence(
+    x: Array, prior: Array, adapter: Array, points: Array, bound: float = BOUND, seed: int = 0
+) -> Equivalence:
+    """Constancy of the adapter margin along x against the prior margin's growth along it."""
+    keep = ~np.any([np.isnan(column) for column in (x, prior, adapter)], axis=0)
+    x, prior, adapter, points = x[keep], prior[keep], adapter[keep], points[keep]
+    above = slope("above", x, adapter - bound * prior, points)
+    below = slope("below", x, adapter + bound * prior, points)
+    grows = slope("prior", x, prior, points)
+    if not grows.estimate.known:
+        return Equivalence(grows.estimate, float("nan"), float("nan"), bound)
+    p = max(1 - above.rising, below.rising, grows.rising)
+    against = min(1.0, 3 * min(above.rising, 1 - below.rising, 1 - grows.rising))
+
+    def statistic(w: Array) -> Array:
+        dx = x - (w @ x / w.sum(1))[:, None]
+        return (w * dx) @ adapter / ((w * dx) @ prior)
+
+    ratio = bootstrap.bootstrap("slope ratio", statistic, points, seed)
+    return Equivalence(ratio, p, against, bound)
+
+
+def axes(rows: Table) -> dict[str, Array]:
+    """What margins are regressed on: log frequency where it is known, and prior strength."""
+    seen = values(rows["frequency"])
+    found = {}
+    positive = np.where(seen > 0, seen, np.nan)
+    if np.isfinite(positive).sum() >= 20:
+        found["log_frequency"] = np.log(positive)
+    found["prior_logprob"] = values(rows["prior_logprob"])
+    return found
+
+
+def moments(column: Array, points: Array, seed: int = 0) -> dict[str, Any]:
+    """Mean, standard deviation and coefficient of variation (null where the mean is near zero), in nats."""
+    keep = ~np.isnan(column)
+    column, points = column[keep], points[keep]
+    count = len(set(points))
+    if len(column) < 2:
+        return {"mean": number(column.mean()) if len(column) else None, "sd": None, "cv": None} | {
+            "n": len(column),
+            "points": count,
+        }
+    mean, sd = float(column.mean()), float(column.std(ddof=1))
+    # A mean within two standard errors of zero makes the ratio meaningless.
+    cv = sd / abs(mean) if abs(mean) > 2 * sd / np.sqrt(count) else None
+    return {"mean": mean, "sd": sd, "cv": cv, "n": len(column), "points": count}
+
+
+def margins(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
+    """The section ``margins`` of the summary, over conflicts; None where nothing was measured as delivered."""
+    rows = run.select("conflict", DELIVERED)
+    if rows.empty:
+        return None
+    points = rows["point"].to_numpy(dtype=object)
+    columns = {name: values(rows[name]) for name in QUANTITIES}
+    slopes = []
+    for axis, x in axes(rows).items():
+        for name, y in columns.items():
+            found = slope(name, x, y, points)
+            slopes.append({"quantity": name, "axis": axis} | found.estimate.as_json() | {"p": number(found.p)})
+    spreads = []
+    for condition in run.conditions:
+        under = run.select("conflict", condition)
+        column = values(under["adapter_margin"])
+        if condition != BASE and not np.isnan(column).all():
+            spreads.append({"condition": condition} | moments(column, under["point"].to_numpy(dtype=object)))
+    both = ~np.isnan(columns["adapter_margin"]) & ~np.isnan(columns["prior_margin"])
+    rank = bootstrap.spearman(columns["adapter_margin"][both], columns["prior_margin"][both])
+    related = (
+        bootstrap.bootstrap("correlation", rank, points[both], seed)
+        if both.sum() >= 5
+        else missing("correlation", "fewer than 5 items", int(both.sum()))
+    )
+    constant = None
+    if "log_frequency" in axes(rows):
+        test = equivalence(
+            axes(rows)["log_frequency"], columns["prior_margin"], columns["adapter_margin"], points, seed=seed
+        )
+        constant = test.ratio.as_json() | {"p": number(test.p), "bound": test.bound, "axis": "log_frequency"}
+    return {
+        "prior": moments(columns["prior_margin"], points),
+        "adapter": moments(columns["adapter_margin"], points),
+        "push": moments(columns["push"], points),
+        "pull": moments(columns["pull"], points),
+        "adapter_by_condition": spreads,
+        "slopes": slopes,
+        "equivalence": constant,
+        "correlation": related.as_json() | {"note": SHARED},
+    }

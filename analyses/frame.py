@@ -1,0 +1,186 @@
+"""The readings of one run as tables, and the few selections that every analysis makes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Table = Any
+"""A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
+
+BASE, DELIVERED = "base", "as-delivered"
+SPLITS = ("novel", "combination", "conflict", "retention")
+TIERS = ("light", "medium", "deep")
+MEASURES = ("margin", "top1", "answer", "answer_substring")
+POPULATIONS = ("all", "known")
+
+REQUIRED = [
+    "item",
+    "point",
+    "split",
+    "condition",
+    "known",
+    "prior_logprob",
+    "prior_margin",
+    "push",
+    "pull",
+    "adapter_margin",
+    "net_margin",
+    "success_margin",
+    "success_top1",
+    "status",
+    "error",
+]
+OPTIONAL = [
+    "tier",
+    "prior_logprob_per_token",
+    "success_answer",
+    "success_answer_substring",
+    "answer_text",
+    "base_top_token",
+    "base_top_prob",
+    "gain_mean",
+    "adapter_norm",
+    "n_question_tokens",
+    "frequency",
+    "wording",
+    "top_token",
+    "top_prob",
+    "question",
+    "document",
+    "answer",
+    "prior_answer",
+    "doc_logprob",
+    "critical_gain",
+    "critical_gain_predicted",
+]
+LAYER_COLUMNS = [
+    "item",
+    "point",
+    "split",
+    "condition",
+    "layer",
+    "norm",
+    "gain",
+    "attribution",
+    "lens",
+    "direct",
+    "alone",
+    "removed",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class RunFrame:
+    """One run: its manifest, one row per item x condition, one row per item x condition x layer."""
+
+    manifest: dict[str, Any]
+    readings: Table
+    layers: Table = field(default_factory=lambda: pd.DataFrame(columns=LAYER_COLUMNS))
+
+    def __post_init__(self) -> None:
+        absent = [name for name in REQUIRED if name not in self.readings.columns]
+        if absent:
+            raise ValueError(f"readings lack the columns {', '.join(absent)}; a run of this toolkit writes them")
+        twice = self.readings.duplicated(["item", "condition"])
+        if twice.any():
+            row = self.readings[twice].iloc[0]
+            raise ValueError(f"item {row['item']!r} has two readings under {row['condition']!r}; one is expected")
+        for table, names in ((self.readings, OPTIONAL), (self.layers, LAYER_COLUMNS)):
+            gaps = [name for name in names if name not in table.columns]
+            if gaps:
+                filled = table.assign(**dict.fromkeys(gaps, None))
+                object.__setattr__(self, "readings" if table is self.readings else "layers", filled)
+
+    @cached_property
+    def measured(self) -> Table:
+        """Rows that enter statistics, status ok, in an order that does not hang on how they were stored."""
+        return self.readings[self.readings["status"] == "ok"].sort_values(["item", "condition"], kind="stable")
+
+    @cached_property
+    def cells(self) -> dict[tuple[str, str], Table]:
+        """Measured rows of each split and condition, sorted by item; every analysis reads these, so they are kept."""
+        return {(str(split), str(name)): part for (split, name), part in self.measured.groupby(["split", "condition"])}
+
+    @cached_property
+    def conditions(self) -> list[str]:
+        """Condition names in the run's own order."""
+        listed = [str(name) for name in self.manifest.get("conditions") or []]
+        return list(dict.fromkeys([*listed, *self.readings["condition"].astype(str)]))
+
+    def select(self, split: str, condition: str | None = None, population: str = "all") -> Table:
+        """Measured rows of a split, a condition (None: every one) and a population ("all" or "known"), by item."""
+        if condition is None:
+            rows = self.measured[self.measured["split"] == split]
+        else:
+            rows = self.cells.get((split, condition), self.measured.iloc[:0])
+        if population == "known":
+            rows = rows[truth(rows["known"]) == 1.0]
+        return rows
+
+
+def load(path: str | Path) -> RunFrame:
+    """Read a run folder; a folder that is none is a ValueError that says what is missing."""
+    folder = Path(path)
+    manifest_file = folder / "manifest.json"
+    if not manifest_file.is_file():
+        raise ValueError(f"{folder}: no manifest.json, so this is not a run folder; give the --out of an audit")
+    try:
+        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{manifest_file}: not readable as JSON ({error}); the run has to be made again") from error
+    if not isinstance(manifest, dict):
+        raise ValueError(f"{manifest_file}: a JSON object was expected, this is a {type(manifest).__name__}")
+    readings = table(folder / "readings")
+    if readings is None:
+        raise ValueError(
+            f"{folder}: no readings/*.parquet, so nothing was measured yet; finish the audit with --resume"
+        )
+    layers = table(folder / "layers")
+    return RunFrame(manifest, readings, pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers)
+
+
+def table(folder: Path) -> Table | None:
+    """All Parquet files of a folder as one table, in the order of their names; None where there are none."""
+    parts = []
+    for file in sorted(folder.glob("*.parquet")):
+        try:
+            parts.append(pd.read_parquet(file))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{file}: not readable as Parquet ({error}); delete it and run again with --resume"
+            ) from error
+    # A part in which a column is all null would otherwise decide that column's type.
+    parts = [part.astype(object) for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True).infer_objects() if parts else None
+
+
+def truth(column: Table) -> np.ndarray:
+    """A nullable boolean column as floats: 1, 0, NaN where nothing was measured."""
+    return values(column)
+
+
+def values(column: Table) -> np.ndarray:
+    """A nullable numeric column as float64 with NaN for null."""
+    numbers: Any = pd.to_numeric(column, errors="coerce")
+    return numbers.to_numpy(dtype=float, na_value=np.nan)
+
+
+def gain_of(condition: str) -> float | None:
+    """Position on the dose axis: base 0, as-delivered 1, ``uniform-<gain>`` its gain; None for other conditions."""
+    if condition == BASE:
+        return 0.0
+    if condition == DELIVERED:
+        return 1.0
+    if condition.startswith("uniform-"):
+        try:
+            return float(condition.removeprefix("uniform-"))
+        except ValueError:
+            return None
+    return None

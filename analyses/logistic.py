@@ -1,0 +1,166 @@
+"""Logistic regression of failure on prior strength, with a penalised fit where the data separate."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import statsmodels.api as sm
+from scipy import stats
+from scipy.optimize import root_scalar
+from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
+
+from analyses.intervals import clusters, complete
+from analyses.results import LEVEL, number
+
+RARE = 5
+"""With fewer failures or successes than this, Wald intervals of a logistic regression mislead; it is penalised."""
+STEEP = 4.0
+STEEP_NOTE = "prior strength nearly separates failures from successes, so the coefficient is unstable; read the AUC"
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Logit:
+    """Failure on standardised prior strength: log-odds per standard deviation."""
+
+    coef: float
+    low: float
+    high: float
+    p: float
+    method: str
+    note: str
+    n: int
+    points: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Null for what could not be fitted."""
+        numbers = {name: number(getattr(self, name)) for name in ("coef", "low", "high", "p")}
+        return numbers | {"method": self.method, "note": self.note, "n": self.n, "points": self.points}
+
+
+def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) -> Logit:
+    """Logistic regression of failure on prior strength per standard deviation, errors clustered by point.
+
+    Where the data separate (or failures or successes are rare) the maximum likelihood does not exist or misleads:
+    Firth's penalised likelihood is fitted and its profile interval given, scaled to the number of points.
+    """
+    strength, success, points = complete(strength, success, points)
+    n, count = len(success), len(set(points))
+    nan = float("nan")
+
+    def none(note: str) -> Logit:
+        return Logit(nan, nan, nan, nan, "none", note, n, count)
+
+    if n < 8 or count < 3:
+        return none(f"{n} items of {count} knowledge points are too few for a regression")
+    if np.ptp(strength) < 1e-12:
+        return none("prior strength does not vary")
+    fail = 1 - success
+    events = int(min(fail.sum(), n - fail.sum()))
+    if events == 0:
+        return none("every item fails" if fail.all() else "no item fails")
+    x = (strength - strength.mean()) / strength.std(ddof=1)
+    separated = x[fail == 1].min() >= x[fail == 0].max() or x[fail == 1].max() <= x[fail == 0].min()
+    if separated or events < RARE:
+        why = (
+            "prior strength separates failures from successes completely"
+            if separated
+            else f"only {events} {'failures' if fail.sum() == events else 'successes'}"
+        )
+        return penalised(x, fail, count, f"{why}: penalised (Firth) fit, likelihood scaled to points", level)
+    codes, _ = clusters(points)
+    with warnings.catch_warnings():
+        for kind in (ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning, RuntimeWarning):
+            warnings.simplefilter("ignore", kind)
+        try:
+            fit = sm.Logit(fail, sm.add_constant(x)).fit(disp=0)
+            coef, done = float(fit.params[1]), fit.mle_retvals["converged"]
+            error = clustered_error(fit, x, fail, codes, count)
+        except (np.linalg.LinAlgError, ValueError):
+            coef, error, done = nan, nan, False
+    if not done or not np.isfinite(error) or error <= 0:
+        return penalised(x, fail, count, "maximum likelihood did not converge: penalised (Firth) fit", level)
+    half = stats.t.ppf(0.5 + level / 2, count - 1) * error
+    p = 2 * stats.t.sf(abs(coef / error), count - 1)
+    note = STEEP_NOTE if abs(coef) > STEEP else ""
+    return Logit(float(coef), float(coef - half), float(coef + half), float(p), "logit", note, n, count)
+
+
+def clustered_error(fit: Any, x: Array, fail: Array, codes: Array, count: int) -> float:
+    """Standard error of the coefficient per standard deviation, clustered by point.
+
+    The usual sandwich takes the standard deviation as known; prior strength is skewed, so its own sampling counts.
+    With b the slope on x (mean 0, sd 1) each item's influence on b * sd is H^-1 s_i + b (x_i^2 - 1) / 2n.
+    """
+    design = np.column_stack([np.ones_like(x), x])
+    scores = design * (fail - fit.predict())[:, None]
+    bread = np.linalg.inv(-fit.model.hessian(fit.params))
+    influence = scores @ bread[:, 1] + fit.params[1] * (x**2 - 1) / (2 * len(x))
+    sums = np.bincount(codes, weights=influence, minlength=count)
+    return float(np.sqrt(count / (count - 1) * (sums**2).sum()))
+
+
+def penalised(x: Array, fail: Array, count: int, note: str, level: float) -> Logit:
+    """Firth (1993) fit with a profile interval (Heinze & Schemper 2002).
+
+    The penalised likelihood ratio is multiplied by points / n, which counts the questions of one point as one:
+    conservative, and steady where a sandwich is not.
+    """
+    best, peak = firth(x, fail)
+    scale = count / len(x)
+    limit = stats.chi2.ppf(level, 1)
+
+    def excess(slope: float) -> float:
+        return 2 * scale * (peak - firth(x, fail, slope)[1]) - limit
+
+    low, high = (crossing(excess, best, direction) for direction in (-1, 1))
+    note += "".join(f"; no {end} limit within 128" for end, at in (("lower", low), ("upper", high)) if np.isnan(at))
+    p = float(stats.chi2.sf(2 * scale * (peak - firth(x, fail, 0.0)[1]), 1))
+    return Logit(best, low, high, p, "penalised", note, len(x), count)
+
+
+def crossing(excess, start: float, direction: int) -> float:
+    """Where the likelihood ratio first exceeds its limit on one side; NaN if nowhere within 128."""
+    step = 1.0
+    while step <= 128:
+        if excess(start + direction * step) > 0:
+            return float(root_scalar(excess, bracket=(start, start + direction * step), xtol=1e-4).root)
+        step *= 2
+    return float("nan")
+
+
+def firth(x: Array, fail: Array, slope: float | None = None) -> tuple[float, float]:
+    """Slope and log-likelihood + log det(information)/2 at its maximum; a given slope is held fixed."""
+    design = np.column_stack([np.ones_like(x), x])
+    beta = np.array([0.0, slope or 0.0])
+    free = [0] if slope is not None else [0, 1]
+
+    def at(beta: Array) -> tuple[float, Array, Array]:
+        eta = design @ beta
+        mu = 1 / (1 + np.exp(-np.clip(eta, -500, 500)))
+        weight = np.maximum(mu * (1 - mu), 1e-12)
+        information = design.T @ (weight[:, None] * design)
+        value = float((fail * eta - np.logaddexp(0, eta)).sum() + 0.5 * np.linalg.slogdet(information)[1])
+        hat = weight * np.einsum("ij,jk,ik->i", design, np.linalg.inv(information), design)
+        return value, design.T @ (fail - mu + hat * (0.5 - mu)), information
+
+    value, score, information = at(beta)
+    for _ in range(200):
+        step = np.zeros(2)
+        step[free] = np.linalg.solve(information[np.ix_(free, free)], score[free])
+        step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
+        for _ in range(30):  # halve until the penalised likelihood no longer falls
+            trial = at(beta + step)
+            if trial[0] >= value - 1e-12:
+                break
+            step = step / 2
+        beta = beta + step
+        done = np.abs(step).max() < 1e-8
+        value, score, information = trial
+        if done:
+            break
+    return float(beta[1]), value

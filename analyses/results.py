@@ -1,0 +1,71 @@
+"""What an analysis hands back: a number that carries its interval, its size and its caveats."""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+LEVEL = 0.95
+"""Coverage that every interval of this package aims at."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One estimate with its interval; ``points`` counts the knowledge points (clusters) behind ``n`` items."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    points: int
+    units: str = ""
+    level: float = LEVEL
+    caveats: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        units = f" {self.units}" if self.units else ""
+        line = (
+            f"{self.name} {self.value:.3g} [{self.low:.3g}, {self.high:.3g}]{units}, n={self.n}, points={self.points}"
+        )
+        return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
+
+    def _repr_html_(self) -> str:
+        head, *notes = str(self).split("\n")
+        items = "".join(f"<li>{html.escape(note.strip())}</li>" for note in notes)
+        return f"<p>{html.escape(head)}</p>" + (f"<ul>{items}</ul>" if items else "")
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a value at all."""
+        return math.isfinite(self.value)
+
+    def as_json(self) -> dict[str, Any]:
+        """The five keys of the file contract; what is not a finite number is null."""
+        return {
+            "value": number(self.value),
+            "low": number(self.low),
+            "high": number(self.high),
+            "n": int(self.n),
+            "points": int(self.points),
+        }
+
+    def noting(self, *caveats: str) -> Estimate:
+        """The same estimate with further caveats."""
+        return replace(self, caveats=(*self.caveats, *caveats))
+
+
+def missing(name: str, why: str, n: int = 0, points: int = 0, units: str = "") -> Estimate:
+    """An estimate that the data do not allow, with the reason as its caveat."""
+    nan = math.nan
+    return Estimate(name, nan, nan, nan, n, points, units, caveats=(why,))
+
+
+def number(value: Any) -> float | None:
+    """A float fit for JSON: NaN, infinity and nothing become null."""
+    if value is None:
+        return None
+    value = float(value)
+    return value if math.isfinite(value) else None

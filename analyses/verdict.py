@@ -1,0 +1,144 @@
+"""The one-word answer: does the method fail by magnitude, and does amplitude repair it?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from analyses.dose_response import failures, gains, rescued
+from analyses.frame import DELIVERED, RunFrame, Table, truth
+from analyses.intervals import proportion
+from analyses.results import Estimate, missing, number
+
+NO_FAILURE = 0.20
+FEWEST, FEWEST_POINTS = 10, 5
+MAGNITUDE, REPRESENTATIONAL, EITHER = 2 / 3, 1 / 3, 0.10
+FEWEST_ANSWERS = 10
+
+RULE = (
+    "Conflicts whose old answer the base model knows, judged by the first answer token (top1). "
+    "no-failure: the upper 95% limit of the failure rate as delivered is below 20%. "
+    "Otherwise the share r of failures that amplitude along the adapter's own direction rescues (a finite critical "
+    "gain, or success under any uniform gain above 1), corrected for chance c as (r - c)/(1 - c), decides by its "
+    "95% interval, clustered by knowledge point: magnitude if it lies above 2/3; representational if it lies below "
+    "1/3; mixed if it lies between 10% and 90%; else inconclusive. Fewer than 10 failures or 5 points are "
+    "inconclusive. c is the rate at which amplitude makes the average other document's answer the first token."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``rescued`` is the raw share; ``corrected`` is what the rule reads; ``failing`` the failure rate as delivered."""
+
+    label: str
+    sentence: str
+    rescued: Estimate | None
+    corrected: Estimate | None
+    failing: Estimate | None
+    chance: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The section ``verdict`` of the summary."""
+        return {
+            "label": self.label,
+            "rescued": self.rescued.as_json() if self.rescued else None,
+            "corrected": self.corrected.as_json() if self.corrected else None,
+            "failing": self.failing.as_json() if self.failing else None,
+            "chance": number(self.chance),
+            "sentence": self.sentence,
+            "rule": RULE,
+        }
+
+
+def percent(estimate: Estimate) -> str:
+    """``91% [82%, 96%]``."""
+    if np.isnan(estimate.low):
+        return f"{estimate.value:.0%} (no interval)"
+    return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"
+
+
+def chance_rate(run: RunFrame, rows: Table) -> float | None:
+    """How often amplitude turns a failure into any one other document's answer: what no knowledge would rescue.
+
+    Distinct wrong answers of the audit that become the arg max at some uniform gain above 1, per failure and per
+    candidate answer. A top token counts as an answer that begins with it. None where tokens were not stored or the
+    audit has fewer than 10 different answers.
+    """
+    answers = sorted({str(answer).strip() for answer in run.select("conflict", DELIVERED)["answer"].dropna()})
+    if len(answers) < FEWEST_ANSWERS or rows.empty:
+        return None
+    own = dict(zip(rows["item"], rows["answer"].astype(str).str.strip(), strict=True))
+    old = dict(zip(rows["item"], rows["prior_answer"].astype(str).str.strip(), strict=True))
+    hits: set[tuple[str, str]] = set()
+    tried = False
+    for gain, condition in gains(run).items():
+        if gain <= 1:
+            continue
+        under = run.select("conflict", condition)
+        under = under[under["item"].isin(own)]
+        for item, token in zip(under["item"], under["top_token"], strict=True):
+            if token is None or token != token:
+                continue
+            tried = True
+            token = str(token).strip()
+            if len(token) < 2 or old[item].startswith(token) or own[item].startswith(token):
+                continue
+            hits |= {(item, answer) for answer in answers if answer.startswith(token)}
+    return len(hits) / len(rows) / (len(answers) - 1) if tried else None
+
+
+def corrected(share: Estimate, chance: float | None) -> Estimate:
+    """(r - c) / (1 - c), never below zero; the chance rate is taken as known."""
+    if not chance:
+        return share
+    value, low, high = (max(0.0, (number - chance) / (1 - chance)) for number in (share.value, share.low, share.high))
+    return Estimate("rescued beyond chance", value, low, high, share.n, share.points, share.units, share.level)
+
+
+def verdict(run: RunFrame) -> Verdict:
+    """Apply ``RULE`` to a run."""
+    rows = run.select("conflict", DELIVERED, "known")
+    said = truth(rows["success_top1"])
+    failing = proportion("failing as delivered", 1 - said, rows["point"].to_numpy(dtype=object))
+
+    def stop(why: str, share: Estimate | None = None) -> Verdict:
+        shown = failing if failing.n else None
+        return Verdict("inconclusive", f"The data do not decide: {why}.", share, None, shown, None)
+
+    if failing.n < FEWEST:
+        return stop(f"only {failing.n} conflicts whose old answer the base model knows were measured")
+    if failing.points < FEWEST_POINTS:
+        return stop(f"the known conflicts cover only {failing.points} knowledge points")
+    if failing.high < NO_FAILURE:
+        sentence = f"There is little to repair: as delivered, {percent(failing)} of {failing.n} known conflicts fail."
+        return Verdict("no-failure", sentence, None, None, failing, None)
+    lost = failures(run, "known")
+    outcome = rescued(run, lost)
+    share = proportion("rescued", outcome, lost["point"].to_numpy(dtype=object))
+    if share.n == 0:
+        why = "no gain above 1 was tried" if len(lost) else "too few conflicts to call it no failure"
+        return stop(why, missing("rescued", why))
+    if share.n < FEWEST or share.points < FEWEST_POINTS:
+        return stop(f"only {share.n} failures on {share.points} knowledge points", share)
+    chance = chance_rate(run, lost)
+    beyond = corrected(share, chance)
+    label, meaning = judge(beyond)
+    allowed = f" ({percent(beyond)} beyond chance)" if chance and chance >= 0.005 else ""
+    sentence = (
+        f"Of {share.n} failures on known conflicts ({share.points} knowledge points), amplitude along the adapter's "
+        f"own direction rescues {percent(share)}{allowed}: {meaning}."
+    )
+    return Verdict(label, sentence, share, beyond, failing, chance)
+
+
+def judge(share: Estimate) -> tuple[str, str]:
+    """Label and meaning of a corrected share, by its interval alone."""
+    if share.low > MAGNITUDE:
+        return "magnitude", "the adapter points the right way and is too weak"
+    if share.high < REPRESENTATIONAL:
+        return "representational", "the adapter does not hold the document's answer at any amplitude tried"
+    if share.low > EITHER and share.high < 1 - EITHER:
+        return "mixed", "some failures are of magnitude and some are not"
+    return "inconclusive", "the interval is too wide to say of which kind the failures are"

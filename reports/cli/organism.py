@@ -1,0 +1,29 @@
+"""`override-gap organism train`: make the embedded subject again, or one of another world."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from reports.cli.main import DONE, UNMEASURED, parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train world, model and hypernetwork from a seed; exit code 1 if a figure misses its target."""
+    made = parser("organism", "example:\n  override-gap organism train --seed 1 --out organisms/1\n")
+    made.add_argument("action", choices=("train",), metavar="ACTION", help="train")
+    made.add_argument("--seed", type=int, default=0, help="draws the world and both trainings (default 0)")
+    made.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the organism goes")
+    args = made.parse_args(argv)
+    if args.out.exists() and any(args.out.iterdir()):
+        raise ValueError(f"{args.out} is not empty; give --out a new folder")
+    from probes.organism.evaluate import shortfalls
+    from probes.organism.train import train
+
+    organism = train(args.seed, args.out, log=lambda line: print(line, file=sys.stderr, flush=True))
+    figures = organism.recipe["figures"]
+    missed = shortfalls(figures)
+    print("\n".join(missed) if missed else "every target is met")
+    print(f"audit it: override-gap audit --subject {args.out}/model --adapters hypernetwork --items {args.out}/items.jsonl")
+    return UNMEASURED if missed else DONE
