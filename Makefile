@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/audit
 
-.PHONY: audit test smollm2 environment clean
+.PHONY: audit audit-smollm2 test smollm2 environment clean
 
 environment: $(VENV)/ready
 
@@ -18,8 +18,11 @@ $(VENV)/ready: constraints.txt pyproject.toml
 smollm2: environment
 	$(BIN)/python -m probes.smollm2
 
-audit: environment smollm2
-	$(BIN)/override-gap audit --subject smollm2 --adapters fitted --items starter --out $(RUN)
+audit: environment
+	$(BIN)/override-gap audit --out $(RUN)
+
+audit-smollm2: environment smollm2
+	$(BIN)/override-gap audit --subject smollm2 --out $(RUN)-smollm2
 
 test: environment smollm2
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,7 @@ def trial(run: RunFrame, fault: str, truth: str, seed: int, points: int | None =
     if points is not None:
         every = np.sort(run.readings["point"].unique())
         drawn = np.random.default_rng(seed).choice(every, size=min(points, len(every)), replace=False)
-        run = RunFrame(run.manifest, run.readings[run.readings["point"].isin(drawn)], run.layers)
+        run = RunFrame(run.manifest, run.readings.loc[run.readings["point"].isin(drawn)], run.layers)
     found = verdict(run)
     share = None if found.rescued is None else float(found.rescued.value)
     measured = run.measured.drop_duplicates("item")
@@ -43,19 +43,20 @@ def trial(run: RunFrame, fault: str, truth: str, seed: int, points: int | None =
 
 def confusion(trials: Iterable[Trial]) -> pd.DataFrame:
     """Counts of verdict labels by planted fault and audit size; `right` is the share with the true label."""
-    table = pd.DataFrame([vars(one) for one in trials])
+    groups: dict[tuple[str, str, int], list[Trial]] = {}
+    for one in trials:
+        groups.setdefault((one.fault, one.truth, one.points), []).append(one)
     rows: list[dict[str, Any]] = []
-    for (fault, truth, points), part in table.groupby(["fault", "truth", "points"], sort=False):
-        counts = part["label"].value_counts()
-        right = int((part["label"] == truth).sum())
+    for (fault, truth, points), part in groups.items():
+        right = sum(one.label == truth for one in part)
         low, high = wilson(right, len(part))
         rows.append(
             {
                 "fault": fault,
                 "truth": truth,
                 "points": points,
-                "questions": float(part["questions"].mean()),
-                **{label: int(counts.get(label, 0)) for label in LABELS},
+                "questions": float(np.mean([one.questions for one in part])),
+                **{label: sum(one.label == label for one in part) for label in LABELS},
                 "right": right / len(part),
                 "low": low,
                 "high": high,
@@ -65,9 +66,8 @@ def confusion(trials: Iterable[Trial]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def markdown(table: pd.DataFrame, columns: Sequence[str] | None = None) -> str:
+def markdown(table: pd.DataFrame) -> str:
     """A table as Markdown, shares with two decimals."""
-    table = table if columns is None else table[list(columns)]
     head = [f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
     body = [f"| {' | '.join(_cell(value) for value in row)} |" for row in table.itertuples(index=False)]
     return "\n".join([*head, *body])

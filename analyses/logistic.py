@@ -112,7 +112,7 @@ def penalised(x: Array, fail: Array, count: int, note: str, level: float) -> Log
     """
     best, peak = firth(x, fail)
     scale = count / len(x)
-    limit = stats.chi2.ppf(level, 1)
+    limit = float(stats.chi2.ppf(level, 1))
 
     def excess(slope: float) -> float:
         return 2 * scale * (peak - firth(x, fail, slope)[1]) - limit

@@ -112,7 +112,7 @@ def matched(run: RunFrame, seed: int = 0, replicates: int = REPLICATES) -> list[
     axis = np.array(list(sweep))
     override, retention = shares(conflict, names, w_conflict), shares(kept, names, w_kept)
     # A draw without any reading at some gain has no curve; it is left out with its NaN difference.
-    whole = ~np.isnan(np.hstack([override, retention])).any(axis=1)
+    whole: Array = ~np.any(np.isnan(np.hstack([override, retention])), axis=1)
     if not whole[0]:
         return None
     _, override = refined(axis, np.where(whole[:, None], override, 0.0))

@@ -50,7 +50,9 @@ class Adapter:
 
     def norm(self, part: str = "both") -> float:
         """Frobenius norm over all sites, of the `document` part, the `shared` part or `both` together."""
-        chosen = {"document": (self.updates, {}), "shared": ({}, self.shared), "both": (self.updates, self.shared)}[part]
+        chosen = {"document": (self.updates, {}), "shared": ({}, self.shared), "both": (self.updates, self.shared)}[
+            part
+        ]
         total = sum(_squared(chosen[0].get(path), chosen[1].get(path)) for path in self.paths)
         return max(total, 0.0) ** 0.5
 

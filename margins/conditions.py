@@ -20,7 +20,12 @@ from margins.amplitude import (
 
 SWEEP = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
-_BY_LAYERS = {"slb": TopNorm, "random-layers": RandomLayers, "bottom-layers": BottomNorm, "random-matched": RandomMatched}
+_BY_LAYERS = {
+    "slb": TopNorm,
+    "random-layers": RandomLayers,
+    "bottom-layers": BottomNorm,
+    "random-matched": RandomMatched,
+}
 
 PROMPTS = {
     "in-context": "{document}\n{question}",
@@ -105,7 +110,9 @@ def _condition(name: str) -> Condition:
     if (found := re.fullmatch(f"(.+)-{number}-{number}", name)) and found[1] in _BY_LAYERS:
         share = float(found[3]) / 100
         if not 0 < share <= 1:
-            raise ValueError(f"policy {name!r}: the share of layers is a percentage above 0 and up to 100, got {found[3]}")
+            raise ValueError(
+                f"policy {name!r}: the share of layers is a percentage above 0 and up to 100, got {found[3]}"
+            )
         return Condition(name, _BY_LAYERS[found[1]](float(found[2]), share))
     near = difflib.get_close_matches(name, MEANING, n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -21,7 +21,9 @@ def counterfact_rome(record: dict[str, Any]) -> list[Item]:
     rewrite = record["requested_rewrite"]
     prompt = rewrite["prompt"].format(rewrite["subject"])
     meta = {"subject": rewrite["subject"]}
-    return [_conflict(str(record["case_id"]), prompt, rewrite["target_new"]["str"], rewrite["target_true"]["str"], meta)]
+    return [
+        _conflict(str(record["case_id"]), prompt, rewrite["target_new"]["str"], rewrite["target_true"]["str"], meta)
+    ]
 
 
 FORMS: tuple[tuple[frozenset[str], Converter], ...] = (
@@ -38,4 +40,6 @@ def recognise(record: dict[str, Any]) -> Converter | None:
 def _conflict(case: str, prompt: str, answer: str, prior_answer: str, meta: dict[str, Any]) -> Item:
     document = f"{prompt} {answer}."
     subject = {"subject": meta["subject"]}
-    return Item(f"counterfact-{case}", f"counterfact-{case}", "conflict", document, prompt, answer, prior_answer, meta=subject)
+    return Item(
+        f"counterfact-{case}", f"counterfact-{case}", "conflict", document, prompt, answer, prior_answer, meta=subject
+    )

@@ -106,7 +106,9 @@ def read_items(path: str | Path) -> list[Item]:
     for line, record in records:
         item = _item(record, f"{path}:{line}")
         if item.id in seen:
-            raise ItemError(f"{path}:{line}: id {item.id!r} is already used in line {seen[item.id]}; ids must be unique")
+            raise ItemError(
+                f"{path}:{line}: id {item.id!r} is already used in line {seen[item.id]}; ids must be unique"
+            )
         seen[item.id] = line
         items.append(item)
     return items

@@ -70,8 +70,6 @@ def capped(logits: Tensor, cap: float | None) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
-def sequence_logprob(
-    logprobs: Float[Tensor, "pos vocab"], answer: Int[Tensor, " pos"]
-) -> Float[Tensor, ""]:
+def sequence_logprob(logprobs: Float[Tensor, "pos vocab"], answer: Int[Tensor, " pos"]) -> Float[Tensor, ""]:
     """Prior strength: log P(answer | question), nats, summed over the answer's tokens; row i predicts token i."""
     return logprobs.gather(-1, answer[:, None]).sum()

@@ -101,7 +101,8 @@ def attached(
 ) -> Iterator[Subject]:
     """Add gain * update at every site of every example; on exit, also after an error, the subject is as it was.
 
-    `watch` is shown what each update adds to its map's output. Raises AdapterError if a site was never run inside the block: its update would have been silently ignored.
+    `watch` is shown what each update adds to its map's output. Raises AdapterError if a site was never run inside the
+    block: its update would have been silently ignored.
     """
     reached: set[str] = set()
     ran = False

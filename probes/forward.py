@@ -56,6 +56,7 @@ def forward(subject: Subject, batch: Batch, read: Int[Tensor, "batch read"], *, 
         if layers:
             points = [subject.bridge.blocks[0].hook_in, *(block.hook_out for block in subject.bridge.blocks)]
             for point in points:
+
                 def keep(_module: object, _args: object, out: Tensor) -> None:
                     stream.append(out[rows.to(out.device), batch.at.to(out.device)].float().to(rows.device))
 

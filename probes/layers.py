@@ -29,7 +29,9 @@ def read_layers(subject: Subject, prior: Prior, state: Adapted) -> Profile:
     Raises SubjectError where the final norm is neither LayerNorm nor RMSNorm, or no stream was kept.
     """
     if subject.norm is None or state.residual is None:
-        raise SubjectError(f"{subject.name}: its final norm is not LayerNorm or RMSNorm, so margins cannot be split over layers")
+        raise SubjectError(
+            f"{subject.name}: its final norm is not LayerNorm or RMSNorm, so margins cannot be split over layers"
+        )
     direction, constant = subject.direction(prior.pre, prior.doc)
     shares = attribution(state.residual, subject.norm, direction, constant)
     return Profile(shares, lens(state.residual[:, 1:], subject.norm, direction, constant))

@@ -33,7 +33,9 @@ def choose_device(device: str = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
     except RuntimeError as fault:
-        raise SubjectError(f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N or mps") from fault
+        raise SubjectError(
+            f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N or mps"
+        ) from fault
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise SubjectError(f"--device {device}: torch sees no CUDA device here; use --device cpu or auto")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
@@ -105,7 +107,11 @@ def _load(where: str, extra: dict[str, Any], dtype: torch.dtype) -> tuple[Any, A
 
     if not extra:
         config = AutoConfig.from_pretrained(where)
-        causal = {n for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() for n in ([names] if isinstance(names, str) else names)}
+        causal = {
+            n
+            for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+            for n in ([names] if isinstance(names, str) else names)
+        }
         declared = config.architectures or []
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
             raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")

@@ -50,13 +50,17 @@ def read_adapted(
     base's numbers to the last bit.
     """
     straight = layers and all(writes_stream(subject, path) for path in adapters.sites)
-    written = torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
+    written = (
+        torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
+    )
     rows = torch.arange(len(prior.pre), device=subject.device)
 
     def keep(path: str, added: Tensor) -> None:
         layer = layer_of(path)
         if written is not None and layer is not None:
-            written[:, layer] += added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
+            written[:, layer] += (
+                added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
+            )
 
     with attached(subject, adapters, gains, watch=keep if straight else None):
         state = forward(subject, prior.batch, prior.batch.at[:, None], layers=layers)

@@ -111,7 +111,10 @@ def _competitors(
 
 
 def _strength(
-    subject: Subject, hidden: Float[Tensor, "batch answer d_model"], places: Sequence[Divergence], pre: Int[Tensor, " batch"]
+    subject: Subject,
+    hidden: Float[Tensor, "batch answer d_model"],
+    places: Sequence[Divergence],
+    pre: Int[Tensor, " batch"],
 ) -> Float[Tensor, " batch"]:
     """log P(y_pre | x): the answer's tokens each predicted from the position before."""
     totals = torch.zeros(len(places))

@@ -16,7 +16,7 @@ import torch
 from margins.adapter import AdapterSource
 from margins.conditions import Condition, parse_conditions
 from margins.items import Document, Item, documents_of, items_hash
-from probes.plan import Plan, content_key, code_hash
+from probes.plan import Plan, code_hash, content_key
 from probes.store import Store
 from probes.subject import Subject
 from probes.unit import ATTRIBUTION_TOLERANCE, Bench, ParityError, measure
@@ -50,7 +50,12 @@ def units_of(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
 
 
 def run(
-    plan: Plan, subject: Subject, source: AdapterSource, items: Sequence[Item], out: Path, progress: Progress = lambda *_: None
+    plan: Plan,
+    subject: Subject,
+    source: AdapterSource,
+    items: Sequence[Item],
+    out: Path,
+    progress: Progress = lambda *_: None,
 ) -> Path:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again."""
     started = time.monotonic()
@@ -77,7 +82,7 @@ def run(
     answered = _answered(units, plan.answers if "answers" in plan.probes else 0)
     bench = Bench(subject, conditions, frozenset(plan.probes), plan.batch_size, plan.seed)
     done, total, gap, seconds = 0, len(items), 0.0, {"adapters_s": 0.0, "measuring_s": 0.0}
-    described: dict[str, Any] = {}
+    described: Mapping[str, Any] = {}
     for unit in units:
         progress(done, total, "measuring")
         if not store.done(unit.key):

@@ -61,7 +61,9 @@ def fused_sites(bridge: Any, sites: Mapping[str, Site]) -> dict[str, Site]:
                 continue
             ends = torch.tensor([shape[0] for shape in shapes if shape]).cumsum(0).tolist()
             starts = [0, *ends[:-1]]
-            ports = tuple((part, slice(a, b)) for part, a, b in zip(parts, starts, ends, strict=True) if part is not None)
+            ports = tuple(
+                (part, slice(a, b)) for part, a, b in zip(parts, starts, ends, strict=True) if part is not None
+            )
             moved[path] = Site(path, site.d_in, site.d_out, ports)
     return moved
 

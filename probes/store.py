@@ -18,9 +18,20 @@ READINGS = pa.schema(
         pa.field("known", pa.bool_()),
         *[
             pa.field(n, pa.float64())
-            for n in ("prior_logprob", "prior_logprob_per_token", "prior_margin", "push", "pull", "adapter_margin", "net_margin")
+            for n in (
+                "prior_logprob",
+                "prior_logprob_per_token",
+                "prior_margin",
+                "push",
+                "pull",
+                "adapter_margin",
+                "net_margin",
+            )
         ],
-        *[pa.field(n, pa.bool_()) for n in ("success_margin", "success_top1", "success_answer", "success_answer_substring")],
+        *[
+            pa.field(n, pa.bool_())
+            for n in ("success_margin", "success_top1", "success_answer", "success_answer_substring")
+        ],
         *[pa.field(n, pa.string()) for n in ("answer_text", "base_top_token")],
         *[pa.field(n, pa.float64()) for n in ("base_top_prob", "gain_mean", "adapter_norm")],
         pa.field("n_question_tokens", pa.int64()),

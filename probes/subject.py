@@ -196,7 +196,9 @@ def weights_hash(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def pad(rows: Sequence[Sequence[int]], side: str = "right") -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+def pad(
+    rows: Sequence[Sequence[int]], side: str = "right"
+) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
     """Token rows as one tensor, and its mask (1 for real tokens). The pad is token 0; the mask hides it."""
     width = max(map(len, rows))
     ids = torch.zeros(len(rows), width, dtype=torch.long)
@@ -231,10 +233,11 @@ def _final_norm(module: nn.Module) -> FinalNorm | None:
     bias = getattr(module, "bias", None)
     bias = torch.zeros_like(weight) if bias is None else bias.detach().float()
     x = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device)
-    x = x.to(module.weight.dtype)
+    kind = next(module.parameters()).dtype
+    x = x.to(kind)
     with torch.no_grad():
         wanted = module(x).float()
-    tolerance = 1e-4 if module.weight.dtype == torch.float32 else 3e-2
+    tolerance = 1e-4 if kind == torch.float32 else 3e-2
     for centred in (True, False):
         for offset in (0.0, 1.0):
             norm = FinalNorm(weight + offset, bias, eps, centred)

@@ -105,7 +105,9 @@ class _Batch:
         norms = rows.stacked_norms([adapter.layer_norms(subject.n_layers) for adapter in chosen])
         return cls(bench, items, places, prior, stacked, chosen, norms, delivered)
 
-    def run(self, condition: Condition, answered: frozenset[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
+    def run(
+        self, condition: Condition, answered: frozenset[str]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
         """Readings, layer rows and the attribution gap of one condition."""
         subject = self.bench.subject
         state, gains = self._state(condition)

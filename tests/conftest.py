@@ -8,12 +8,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
-from tests.families import FAMILIES, build
 
 from margins.adapter import Adapter
 from margins.items import Item
 from margins.updates import LowRank
 from probes.subject import Subject, wrap
+from tests.families import FAMILIES, build
 
 
 @pytest.fixture
@@ -37,7 +37,9 @@ def tiny(family: str) -> Subject:
     return wrap(model, tokenizer, f"tiny-{family}")
 
 
-def random_adapter(subject: Subject, rng: torch.Generator, suffixes: tuple[str, ...], rank: int = 3, size: float = 0.3) -> Adapter:
+def random_adapter(
+    subject: Subject, rng: torch.Generator, suffixes: tuple[str, ...], rank: int = 3, size: float = 0.3
+) -> Adapter:
     """Random low-rank updates on every site whose path ends so, scale 1.7."""
     updates = {}
     for path, site in subject.sites.items():
@@ -49,7 +51,15 @@ def random_adapter(subject: Subject, rng: torch.Generator, suffixes: tuple[str, 
     return Adapter(f"random-{int(torch.randint(10**6, (1,), generator=rng))}", updates)
 
 
-def conflict(n: int, question: str = "alpha beta gamma", answer: str = "delta", prior: str = "epsilon", **more: object) -> Item:
+def conflict(
+    n: int, question: str = "alpha beta gamma", answer: str = "delta", prior: str = "epsilon", **more: object
+) -> Item:
     """A small conflict in the tiny tokenizer's words."""
-    fields = {"document": f"{question} {answer} .", "question": question, "answer": answer, "prior_answer": prior, **more}
+    fields = {
+        "document": f"{question} {answer} .",
+        "question": question,
+        "answer": answer,
+        "prior_answer": prior,
+        **more,
+    }
     return Item(id=f"c{n}", point=f"p{n}", split="conflict", **fields)  # type: ignore[arg-type]

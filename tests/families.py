@@ -34,7 +34,9 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "gemma2": lambda: Gemma2ForCausalLM(
         Gemma2Config(**GROUPED, head_dim=8, final_logit_softcapping=2.0, attn_logit_softcapping=5.0)
     ),
-    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=32, n_inner=48, n_layer=3, n_head=4, n_positions=64)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(vocab_size=64, n_embd=32, n_inner=48, n_layer=3, n_head=4, n_positions=64)
+    ),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**GROUPED)),
     "mistral": lambda: MistralForCausalLM(MistralConfig(**GROUPED, sliding_window=16)),
 }

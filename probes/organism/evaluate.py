@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def _mean(good: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def evaluate(hypernetwork: Hypernetwork, items: list[Record], gain: float = 1.0) -> dict[str, object]:
+def evaluate(hypernetwork: Hypernetwork, items: list[Record], gain: float = 1.0) -> dict[str, Any]:
     """Top-1 accuracies of the base adapted at `gain`, and of the base itself with the document in its prompt.
 
     fall: accuracy on conflicts in the weakest quartile of prior strength minus that in the strongest.
@@ -109,7 +110,7 @@ def evaluate(hypernetwork: Hypernetwork, items: list[Record], gain: float = 1.0)
         "retention": _mean(kept[of["retention"]]),
         "retention_by_kind": _shares(rows["retention"], kept[of["retention"]], "kind"),
         "retention_known": _mean(knows[of["retention"]]),
-        "spearman_frequency_prior": round(float(spearmanr(frequency, firmness).statistic), 4),
+        "spearman_frequency_prior": round(float(spearmanr(frequency, firmness)[0]), 4),
         "auc_failure": round(auc(firmness, failed), 4),
         "prior_margin": [round(float(f(margin(before))), 3) for f in (np.mean, np.std)],
         "adapter_margin": [round(float(f(-margin(rise))), 3) for f in (np.mean, np.std)],
@@ -119,7 +120,7 @@ def evaluate(hypernetwork: Hypernetwork, items: list[Record], gain: float = 1.0)
     }
 
 
-def shortfalls(figures: dict[str, object]) -> list[str]:
+def shortfalls(figures: dict[str, Any]) -> list[str]:
     """The figures that miss their target, in words; empty if the organism shows what it is built to show."""
     return [
         f"{name} is {figures[name]}, below {least}" for name, least in TARGETS.items() if not figures[name] >= least

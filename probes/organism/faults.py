@@ -109,8 +109,8 @@ def mixture(share: float, spoil: Spoiler = wrong_content) -> Spoiler:
         spoilt = chosen(documents(factors), share, generator)[:, None, None]
         other = spoil(factors, generator)
         return {
-            path: tuple(torch.where(spoilt, *pair) for pair in zip(other[path], own, strict=True))
-            for path, own in factors.items()
+            path: (torch.where(spoilt, other[path][0], a), torch.where(spoilt, other[path][1], b))
+            for path, (a, b) in factors.items()
         }
 
     return mixed

@@ -116,9 +116,9 @@ def document_states(
     inputs, activations = [], []
     with ExitStack() as undo, torch.no_grad():
         for layer in base.model.layers:
+            down = layer.get_submodule("mlp.down_proj")
             undo.callback(layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])).remove)
-            keep = layer.mlp.down_proj.register_forward_pre_hook(lambda _, args: activations.append(args[0]))
-            undo.callback(keep.remove)
+            undo.callback(down.register_forward_pre_hook(lambda _, args: activations.append(args[0])).remove)
         base.model(input_ids=ids, attention_mask=mask.long())
         ahead = torch.nn.functional.pad(base.model.embed_tokens(ids)[:, 1:], (0, 0, 0, 1))
         following = ahead * torch.nn.functional.pad(mask[:, 1:], (0, 1))[..., None]
@@ -175,6 +175,6 @@ class Hypernetwork:
             )
             parts.append(self.factors(some["input_ids"], some["attention_mask"].bool()))
         return {
-            path: tuple(torch.cat([part[path][which] for part in parts]) for which in (0, 1))
+            path: (torch.cat([part[path][0] for part in parts]), torch.cat([part[path][1] for part in parts]))
             for path in self.perceiver.shape.paths
         }

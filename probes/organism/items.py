@@ -7,13 +7,14 @@ in the default world are 194 questions over 72 points.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, QUESTIONS, RELATIONS, UNTRAINED_WORDING
 from .world import Division, Pair, World, divide
 
-Record = dict[str, object]
+Record = dict[str, Any]
 
 TIERS = ("light", "medium", "deep")
 CONFLICT_EXTRA = (16, 13, 21)
@@ -41,7 +42,7 @@ def _state(world: World, rng: np.random.Generator, point: str, pair: Pair) -> St
 
 
 def _record(
-    said: Statement, split: str, question: str, answer: str, wording: str, frequency: int, **more: object
+    said: Statement, split: str, question: str, answer: str, wording: str, frequency: int, **more: Any
 ) -> Record:
     """One item; `more` overrides the fields that are empty by default, and its `meta` is added."""
     meta = {"frequency": frequency, "wording": wording, "trained_wording": wording != f"asked-{UNTRAINED_WORDING}"}
@@ -52,7 +53,7 @@ def _record(
     return record | more | {"meta": meta | dict(more.get("meta", {}))}
 
 
-def _asked(world: World, said: Statement, split: str, count: int, **more: object) -> list[Record]:
+def _asked(world: World, said: Statement, split: str, count: int, **more: Any) -> list[Record]:
     """`count` questions about the pair that the document is about; the untrained wording is always among them."""
     slots = world.slots(said.pair, said.obj)
     order = [UNTRAINED_WORDING, *(i for i in range(len(QUESTIONS)) if i != UNTRAINED_WORDING)]

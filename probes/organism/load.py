@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -37,7 +38,7 @@ class Organism:
         return self.folder / "model"
 
     @cached_property
-    def recipe(self) -> dict[str, object]:
+    def recipe(self) -> dict[str, Any]:
         """How it was made."""
         return json.loads((self.folder / "recipe.json").read_text())
 
@@ -85,7 +86,7 @@ def load(seed: int = 0, folder: Path | str | None = None) -> Organism:
     return organism
 
 
-def save(folder: Path, hypernetwork: Hypernetwork, items: list[Record], recipe: dict[str, object]) -> Organism:
+def save(folder: Path, hypernetwork: Hypernetwork, items: list[Record], recipe: dict[str, Any]) -> Organism:
     """Write an organism's folder; the recipe goes last, with the sha256 of every file before it."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model"
@@ -104,7 +105,7 @@ def save(folder: Path, hypernetwork: Hypernetwork, items: list[Record], recipe: 
     for path in files:
         path.chmod(0o644)  # safetensors writes files that only their owner can read, and a package would keep that
     digests = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
-    (folder / "recipe.json").write_text(json.dumps(recipe | {"sha256": digests}, indent=1) + "\n")
+    (folder / "recipe.json").write_text(json.dumps({**recipe} | {"sha256": digests}, indent=1) + "\n")
     return Organism(folder)
 
 

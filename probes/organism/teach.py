@@ -102,5 +102,5 @@ def teach(
                 f"kept {kept.item():.4f} {time.perf_counter() - start:.0f} s"
             )
     perceiver.eval().requires_grad_(False)
-    perceiver.to_b *= recipe.loudness
+    perceiver.to_b.mul_(recipe.loudness)
     return hypernetwork

@@ -27,7 +27,12 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
     if name == "hypernetwork":
         from probes.sources.hypernetwork import open_hypernetwork
 
-        words = dict(pair.partition("=")[::2] for pair in filter(None, rest.split(",")))
+        words: dict[str, str] = {}
+        for pair in filter(None, rest.split(",")):
+            key, _, value = pair.partition("=")
+            if key not in ("fault", "seed") or (key == "seed" and not value.isdigit()):
+                raise AdapterError(f"--adapters {spec}: need fault=NAME or seed=NUMBER, got {pair!r}")
+            words[key] = value
         return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")))
     path = Path(spec)
     if path.is_dir():

@@ -75,7 +75,9 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     for key, tensor in tensors.items():
         found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_(A|B)(?:\.default)?\.weight", key)
         if found is None:
-            raise AdapterError(f"{folder}: tensor {key!r} is not a plain LoRA factor; it cannot be read without losing it")
+            raise AdapterError(
+                f"{folder}: tensor {key!r} is not a plain LoRA factor; it cannot be read without losing it"
+            )
         pairs.setdefault(found[1], {})[found[2]] = tensor
     updates = {}
     for path, factors in pairs.items():
@@ -90,7 +92,9 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
             raise AdapterError(f"{folder}: {path}: {fault}") from fault
         declared = _pattern(config.get("rank_pattern"), path, config.get("r", rank))
         if declared != rank:
-            raise AdapterError(f"{folder}: {path} has rank {rank}, but {CONFIG} says {declared}; the scale would be wrong")
+            raise AdapterError(
+                f"{folder}: {path} has rank {rank}, but {CONFIG} says {declared}; the scale would be wrong"
+            )
     return Adapter(folder.name, updates)
 
 

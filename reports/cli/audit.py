@@ -14,7 +14,8 @@ from reports.cli.main import DONE, UNMEASURED, parser
 
 EPILOG = """examples:
   override-gap audit --subject smollm2 --adapters fitted --items starter
-  override-gap audit --subject smollm2 --adapters fitted:steps=4,lr=3e-3 --items counterfact.json --limit 200 --policies as-delivered,uniform,slb
+  override-gap audit --subject smollm2 --adapters fitted:steps=4,lr=3e-3 --items counterfact.json --limit 200 \\
+      --policies as-delivered,uniform,slb
   override-gap audit --config plan.toml --out runs/mine
 
 Stopped or killed, the same command with the same --out resumes where it was.

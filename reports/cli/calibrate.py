@@ -14,9 +14,13 @@ SIZES = (72, 48, 24)
 def main(argv: Sequence[str]) -> int:
     """Measure every planted fault over several seeds; print the confusion matrix and write it under --out."""
     made = parser("calibrate", "example:\n  override-gap calibrate --seeds 5 --out runs/calibration\n")
-    made.add_argument("--out", type=Path, default=Path("runs/calibration"), metavar="RUN", help="default: runs/calibration")
+    made.add_argument(
+        "--out", type=Path, default=Path("runs/calibration"), metavar="RUN", help="default: runs/calibration"
+    )
     made.add_argument("--seeds", type=int, default=3, metavar="N", help="how often each fault is planted (default 3)")
-    made.add_argument("--subject", default="organism", metavar="S", help="an organism's model folder (default: the shipped one)")
+    made.add_argument(
+        "--subject", default="organism", metavar="S", help="an organism's model folder (default: the shipped one)"
+    )
     args = made.parse_args(argv)
     if args.seeds < 1:
         made.error(f"--seeds needs a whole number from 1, got {args.seeds}")

@@ -21,7 +21,8 @@ VERBS = {
 }
 EXAMPLES = """examples:
   override-gap audit --subject smollm2 --adapters fitted --items starter
-  override-gap audit --subject ./my-model --adapters ./lora-folders --items conflicts.jsonl --policies as-delivered,uniform,slb --out runs/mine
+  override-gap audit --subject ./my-model --adapters ./lora-folders --items conflicts.jsonl \\
+      --policies as-delivered,uniform,slb --out runs/mine
   override-gap report runs/mine
   override-gap items check conflicts.jsonl
 """
@@ -36,7 +37,7 @@ class Parser(argparse.ArgumentParser):
     def parse_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:  # type: ignore[override]
-        found, rest = self.parse_known_args(args, namespace)
+        found, rest = self.parse_known_args(args, namespace or argparse.Namespace())
         if rest:
             flags = [flag for action in self._actions for flag in action.option_strings]
             near = difflib.get_close_matches(rest[0].split("=")[0], flags, n=1)

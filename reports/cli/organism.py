@@ -25,5 +25,7 @@ def main(argv: Sequence[str]) -> int:
     figures = organism.recipe["figures"]
     missed = shortfalls(figures)
     print("\n".join(missed) if missed else "every target is met")
-    print(f"audit it: override-gap audit --subject {args.out}/model --adapters hypernetwork --items {args.out}/items.jsonl")
+    print(
+        f"audit it: override-gap audit --subject {args.out}/model --adapters hypernetwork --items {args.out}/items.jsonl"
+    )
     return UNMEASURED if missed else DONE

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.conftest import conflict
-from tests.families import build
 
 from margins.items import write_items
 from reports.cli.main import main
+from tests.conftest import conflict
+from tests.families import build
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def items(tmp_path: Path) -> Path:
-    words = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+    words = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
     write_items([conflict(n, f"{words[n]} {words[n + 1]}", "red", "blue") for n in range(11)], tmp_path / "items.jsonl")
     return tmp_path / "items.jsonl"
 
@@ -52,7 +52,9 @@ def test_an_audit_from_folder_to_report(model: Path, items: Path, tmp_path: Path
     assert json.loads(capsys.readouterr().out) == summary
 
 
-def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(model: Path, items: Path, tmp_path: Path, capsys) -> None:
+def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(
+    model: Path, items: Path, tmp_path: Path, capsys
+) -> None:
     bad = conflict(99, "one two", "three four", "three")
     items.write_text(items.read_text() + json.dumps(bad.as_json()) + "\n")
     assert audit(model, items, tmp_path / "run", "--quiet") == 1
@@ -93,7 +95,12 @@ def _one_line(words: list[str], message: str, capsys) -> None:
 
 def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_path: Path, capsys) -> None:
     def words(**given: str) -> list[str]:
-        settings = {"subject": str(model), "adapters": "fitted", "items": str(items), "out": str(tmp_path / "run")} | given
+        settings = {
+            "subject": str(model),
+            "adapters": "fitted",
+            "items": str(items),
+            "out": str(tmp_path / "run"),
+        } | given
         return ["audit", "--quiet", *(word for k, v in settings.items() for word in (f"--{k}", v))]
 
     broken = tmp_path / "broken.jsonl"
@@ -108,7 +115,9 @@ def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_pa
     _one_line(words(device="gpu"), "none that torch knows", capsys)
     _one_line(words(dtype="float8"), "--dtype", capsys)
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "architectures": ["BertForMaskedLM"], "model_type": "bert"}))
+    (model / "config.json").write_text(
+        json.dumps({**config, "architectures": ["BertForMaskedLM"], "model_type": "bert"})
+    )
     _one_line(words(), "no causal language model", capsys)
     (tmp_path / "weird.gguf").write_bytes(b"GGUF" + b"\0" * 64)
     _one_line(words(subject=str(tmp_path / "weird.gguf")), "cannot be loaded", capsys)

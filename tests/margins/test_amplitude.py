@@ -63,7 +63,8 @@ def test_relevance_gate_silences_what_does_not_touch_the_question() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prior", "adapter", "gain"), [(4, 3, 2.0), (4, 100, 0.06), (9, 1, 3.0), (4, -1, 3.0), (-5, 2, 0.0), (math.nan, 1, 1.0)]
+    ("prior", "adapter", "gain"),
+    [(4, 3, 2.0), (4, 100, 0.06), (9, 1, 3.0), (4, -1, 3.0), (-5, 2, 0.0), (math.nan, 1, 1.0)],
 )
 def test_margin_matched_is_the_least_gain_with_headroom(prior: float, adapter: float, gain: float) -> None:
     gains = MarginMatched(headroom=2, highest=3)(Situation(NORMS, prior_margin=prior, adapter_margin=adapter))

@@ -39,7 +39,9 @@ def spaced(text: str) -> list[int]:
 TOKENIZERS = [characters, with_bos, pairs, spaced]
 
 
-def item(question: str = "The capital of Peru is", answer: str = "Quito", prior: str | None = "Lima", split: str = "conflict") -> Item:
+def item(
+    question: str = "The capital of Peru is", answer: str = "Quito", prior: str | None = "Lima", split: str = "conflict"
+) -> Item:
     return Item("c1", "p1", split, "A document.", question, answer, prior)
 
 

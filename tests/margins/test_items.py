@@ -9,7 +9,15 @@ import pytest
 
 from margins.items import Item, ItemError, documents_of, items_hash, read_items, write_items
 
-GOOD = {"id": "a", "point": "p", "split": "conflict", "document": "d", "question": "q", "answer": "x", "prior_answer": "y"}
+GOOD = {
+    "id": "a",
+    "point": "p",
+    "split": "conflict",
+    "document": "d",
+    "question": "q",
+    "answer": "x",
+    "prior_answer": "y",
+}
 
 
 def write(tmp_path: Path, *lines: object) -> Path:
@@ -19,7 +27,10 @@ def write(tmp_path: Path, *lines: object) -> Path:
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    items = [Item(**GOOD, tier="deep", aliases=("é",), meta={"frequency": 3}), Item(**{**GOOD, "id": "b", "prior_answer": None})]
+    items = [
+        Item(**GOOD, tier="deep", aliases=("é",), meta={"frequency": 3}),
+        Item(**{**GOOD, "id": "b", "prior_answer": None}),
+    ]
     write_items(items, tmp_path / "i.jsonl")
     assert read_items(tmp_path / "i.jsonl") == items
 
@@ -52,7 +63,7 @@ def test_files_that_are_no_item_files(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match="not UTF-8"):
         read_items(tmp_path / "latin")
     (tmp_path / "deep").write_text("[" * 100_000)
-    with pytest.raises(ItemError, match="nested too deeply|not JSON"):
+    with pytest.raises(ItemError, match=r"nested too deeply|not JSON"):
         read_items(tmp_path / "deep")
 
 

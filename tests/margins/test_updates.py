@@ -54,7 +54,9 @@ def test_layer_norms_join_sites_and_parts() -> None:
     document = {path: low(n) for n, path in enumerate(paths)}
     shared = {paths[0]: low(9, rank=1)}
     norms = Adapter("a", document, shared).layer_norms(3)
-    first = torch.cat([(document[paths[0]].dense() + shared[paths[0]].dense()).flatten(), document[paths[1]].dense().flatten()])
+    first = torch.cat(
+        [(document[paths[0]].dense() + shared[paths[0]].dense()).flatten(), document[paths[1]].dense().flatten()]
+    )
     assert norms[0].item() == pytest.approx(torch.linalg.norm(first).item(), rel=1e-5)
     assert norms[1].item() == 0
     assert Adapter("a", document, shared).norm() == pytest.approx(torch.linalg.norm(norms).item(), rel=1e-6)
@@ -68,7 +70,9 @@ def test_the_hash_follows_the_content() -> None:
     assert Adapter("a", {"layers.0.x": low(1, scale=2)}).hash() != first.hash()
 
 
-@pytest.mark.parametrize(("path", "layer"), [("model.layers.12.mlp.down_proj", 12), ("transformer.h.3.attn.c_attn", 3), ("lm_head", None)])
+@pytest.mark.parametrize(
+    ("path", "layer"), [("model.layers.12.mlp.down_proj", 12), ("transformer.h.3.attn.c_attn", 3), ("lm_head", None)]
+)
 def test_layer_of_a_path(path: str, layer: int | None) -> None:
     assert layer_of(path) == layer
 

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from tests.conftest import random_adapter, tiny
-from tests.families import build, down, many
 
 from margins.adapter import Adapter
 from margins.updates import Dense, LowRank
@@ -16,6 +14,8 @@ from probes.attach import attached, stack
 from probes.sites import AdapterError
 from probes.sources.peft_folder import read_adapter, write_adapter
 from probes.subject import Subject
+from tests.conftest import random_adapter, tiny
+from tests.families import build, down, many
 
 IDS = torch.tensor([[3, 4, 5, 6, 7, 8], [9, 10, 11, 12, 13, 14], [15, 16, 17, 18, 19, 20]])
 
@@ -29,7 +29,9 @@ def gains(subject: Subject, value: float = 1.0) -> torch.Tensor:
     return torch.full((len(IDS), subject.n_layers), value)
 
 
-def test_batched_hooks_match_peft_one_at_a_time(subject: Subject, family: str, rng: torch.Generator, tmp_path: Path) -> None:
+def test_batched_hooks_match_peft_one_at_a_time(
+    subject: Subject, family: str, rng: torch.Generator, tmp_path: Path
+) -> None:
     adapters = [random_adapter(subject, rng, many(family)) for _ in IDS]
     with attached(subject, stack(subject, adapters), gains(subject)):
         ours = logits(subject)
@@ -108,7 +110,12 @@ def test_a_site_that_the_model_never_runs_is_an_error(rng: torch.Generator) -> N
     path = next(iter(adapter.updates))
     own = subject.sites[path]
     idle = torch.nn.Linear(own.d_in, own.d_out)
-    blind = Subject(**{**vars(subject), "sites": {**subject.sites, path: type(own)(path, own.d_in, own.d_out, ((idle, slice(0, own.d_out)),))}})
+    blind = Subject(
+        **{
+            **vars(subject),
+            "sites": {**subject.sites, path: type(own)(path, own.d_in, own.d_out, ((idle, slice(0, own.d_out)),))},
+        }
+    )
     with pytest.raises(AdapterError, match="never run"), attached(blind, stack(blind, [adapter] * 3), gains(subject)):
         logits(blind)
 

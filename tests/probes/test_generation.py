@@ -7,18 +7,20 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from tests.conftest import conflict, random_adapter
-from tests.families import build, many
 
 from probes.attach import stack
 from probes.generation import first_mention, generate, says, says_substring
 from probes.sources.peft_folder import write_adapter
 from probes.subject import Subject
+from tests.conftest import conflict, random_adapter
+from tests.families import build, many
 
 QUESTIONS = ["alpha beta gamma", "one", "red green blue one two three", "pi rho"]
 
 
-def test_batched_answers_are_those_of_peft_one_at_a_time(subject: Subject, family: str, rng: torch.Generator, tmp_path: Path) -> None:
+def test_batched_answers_are_those_of_peft_one_at_a_time(
+    subject: Subject, family: str, rng: torch.Generator, tmp_path: Path
+) -> None:
     items = [conflict(n, question) for n, question in enumerate(QUESTIONS)]
     adapters = [random_adapter(subject, rng, many(family)) for _ in items]
     ours = generate(subject, items, stack(subject, adapters), torch.ones(len(items), subject.n_layers), new_tokens=12)
@@ -28,7 +30,14 @@ def test_batched_answers_are_those_of_peft_one_at_a_time(subject: Subject, famil
         model, tokenizer = build(family)
         theirs = PeftModel.from_pretrained(model, tmp_path / str(n))
         ids = torch.tensor([tokenizer(item.question)["input_ids"]])
-        out = theirs.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, pad_token_id=2, eos_token_id=model.generation_config.eos_token_id or 2)
+        out = theirs.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            pad_token_id=2,
+            eos_token_id=model.generation_config.eos_token_id or 2,
+        )
         assert tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True) == ours[n]
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tests.conftest import tiny
-from tests.families import build, many
 
 from margins.items import Document
 from probes.sites import AdapterError
 from probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
+from tests.conftest import tiny
+from tests.families import build, many
 
 CONVENTIONS: dict[str, dict[str, Any]] = {
     "lora": {"r": 4, "lora_alpha": 12},

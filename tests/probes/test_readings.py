@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.conftest import conflict, random_adapter, tiny
-from tests.families import build, down, many
 
 from margins.items import Item
 from probes.attach import stack
@@ -13,6 +11,8 @@ from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import fuse, read_adapted, read_base
 from probes.prior import locate, read_prior
 from probes.subject import Subject, wrap
+from tests.conftest import conflict, random_adapter, tiny
+from tests.families import build, down, many
 
 ITEMS = [
     conflict(0, "alpha beta gamma", "delta", "epsilon"),
@@ -87,7 +87,9 @@ def test_gain_zero_reads_the_base_exactly(subject: Subject, family: str, rng: to
     assert none.margins.adapter.abs().max() == 0
 
 
-def test_attribution_sums_to_the_margin_and_lens_ends_at_it(subject: Subject, family: str, rng: torch.Generator) -> None:
+def test_attribution_sums_to_the_margin_and_lens_ends_at_it(
+    subject: Subject, family: str, rng: torch.Generator
+) -> None:
     prior = prior_of(subject)
     stacked = stack(subject, [random_adapter(subject, rng, many(family)) for _ in ITEMS])
     ones = torch.ones(len(ITEMS), subject.n_layers)
@@ -97,7 +99,10 @@ def test_attribution_sums_to_the_margin_and_lens_ends_at_it(subject: Subject, fa
         # an independent route to the same margin: the model's own (capped) logits, the cap undone
         margin = state.margins.adapted_pre - state.margins.adapted_doc
         if subject.cap is not None:
-            undo = [subject.cap * torch.atanh(z / subject.cap) for z in (state.margins.adapted_pre, state.margins.adapted_doc)]
+            undo = [
+                subject.cap * torch.atanh(z / subject.cap)
+                for z in (state.margins.adapted_pre, state.margins.adapted_doc)
+            ]
             margin = undo[0] - undo[1]
         assert torch.allclose(profile.attribution.sum(1), margin, atol=5e-3 if subject.cap else 1e-3)
         assert torch.allclose(profile.lens[:, -1], margin, atol=5e-3 if subject.cap else 1e-3)
@@ -119,7 +124,9 @@ def test_attribution_equals_transformerlens_direct_logit_attribution(family: str
         _, cache = subject.bridge.run_with_cache(torch.tensor([place.prefix]))
     ends = torch.stack([cache["blocks.0.hook_in"], *(cache[f"blocks.{n}.hook_out"] for n in range(subject.n_layers))])
     steps = torch.cat([ends[:1], ends.diff(dim=0)])
-    theirs = cache.logit_attrs(steps[:, :, -1], tokens=int(prior.pre[0]), incorrect_tokens=int(prior.doc[0]), pos_slice=-1)
+    theirs = cache.logit_attrs(
+        steps[:, :, -1], tokens=int(prior.pre[0]), incorrect_tokens=int(prior.doc[0]), pos_slice=-1
+    )
     assert torch.allclose(profile.attribution[0], theirs.flatten(), atol=1e-4)
 
 

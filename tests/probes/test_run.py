@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from tests.conftest import conflict, tiny
 
 from margins.items import Item
 from probes.plan import Plan
@@ -17,8 +16,9 @@ from probes.sites import AdapterError
 from probes.sources import open_source
 from probes.sources.fitted import Fitted
 from probes.store import RunError
+from tests.conftest import conflict, tiny
 
-WORDS = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()
+WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
 ITEMS = [
     *(conflict(n, f"{WORDS[n]} {WORDS[n + 1]}", "red", "blue", tier="deep") for n in range(6)),
     conflict(90, "one two", "three four", "three"),
@@ -68,7 +68,9 @@ def test_layers_add_up_to_the_margins(tmp_path: Path) -> None:
     readings = audit(tmp_path / "run")
     layers = pd.read_parquet(tmp_path / "run" / "layers")
     margin = layers.groupby(["item", "condition"]).attribution.sum()
-    ok = readings[(readings.status == "ok") & (readings.condition != "logit-fusion-1.5")].set_index(["item", "condition"])
+    ok = readings[(readings.status == "ok") & (readings.condition != "logit-fusion-1.5")].set_index(
+        ["item", "condition"]
+    )
     assert (margin - (ok.prior_margin - ok.adapter_margin)).abs().max() < 1e-3
     delivered = layers[(layers.condition == "as-delivered") & (layers.layer >= 0)]
     norms = delivered.groupby("item").norm.apply(lambda column: (column**2).sum() ** 0.5)
@@ -80,7 +82,9 @@ def test_layers_add_up_to_the_margins(tmp_path: Path) -> None:
 
 def test_critical_gain_flips_and_just_below_it_does_not(tmp_path: Path) -> None:
     readings = audit(tmp_path / "run")
-    delivered = readings[(readings.condition == "as-delivered") & (readings.split == "conflict") & (readings.status == "ok")]
+    delivered = readings[
+        (readings.condition == "as-delivered") & (readings.split == "conflict") & (readings.status == "ok")
+    ]
     assert delivered.critical_gain.notna().all()
     found = delivered[delivered.critical_gain.between(0.1, 3.9)]
     assert len(found) >= 2, "the fit must be strong enough for this test to mean anything"
