@@ -93,6 +93,10 @@ def save(folder: Path, hypernetwork: Hypernetwork, items: list[Record], recipe: 
     hypernetwork.tokenizer.save_pretrained(model)
     base = LlamaForCausalLM(hypernetwork.base.config).half()
     base.load_state_dict(hypernetwork.base.state_dict())
+    # an answer ends with its sentence; what this small model rambles on about is nobody's answer
+    stops = [hypernetwork.tokenizer.eos_token_id, hypernetwork.tokenizer.convert_tokens_to_ids(".")]
+    assert base.generation_config is not None
+    base.generation_config.eos_token_id = stops
     base.save_pretrained(model)
     _compute_in_float32(model / "config.json")
     perceiver = hypernetwork.perceiver.state_dict()

@@ -8,17 +8,18 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch.nn.functional import kl_div
 
 from probes.organism.base import BaseRecipe, new_base
-from probes.organism.evaluate import auc
+from probes.organism.evaluate import auc, spearman
 from probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied, document_states
 from probes.organism.lessons import Lesson
 from probes.organism.teach import divergence
 from probes.organism.tokens import build_tokenizer
 from probes.organism.world import Size, World, build_world
 
-WORLD = build_world(0, Size(entities=12, objects=4, lands=2, seen=40))
+WORLD = build_world(0, Size(entities=12, known=6, objects=4, lands=2))
 SHAPE = Shape(layers=2, d_model=16, d_ff=24, rank=3, width=16, blocks=1, heads=2)
 
 
@@ -114,6 +115,12 @@ def test_the_loss_is_the_divergence_from_the_target() -> None:
     entropy = -(target * target.log()).sum()
     assert taught - entropy == pytest.approx(kl_div(adapted[0], target, reduction="sum").item(), abs=1e-5)
     assert kept == pytest.approx(kl_div(adapted[1], base[1].exp(), reduction="sum").item(), abs=1e-5)
+
+
+def test_spearman_is_scipys() -> None:
+    rng = np.random.default_rng(0)
+    one, noise = rng.integers(0, 9, (2, 50))
+    assert spearman(one, one + noise) == pytest.approx(spearmanr(one, one + noise).statistic)
 
 
 def test_auc_counts_pairs() -> None:

@@ -1,0 +1,32 @@
+"""The same oracles on CUDA in bf16, where there is one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from probes.attach import stack
+from probes.margins import read_adapted
+from probes.prior import locate, read_prior
+from probes.subject import wrap
+from tests.conftest import conflict, random_adapter, tiny
+from tests.families import build, many
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")]
+ITEMS = [conflict(0, "alpha beta gamma", "delta", "epsilon"), conflict(1, "one two three four", "five", "six")]
+
+
+def test_bf16_margins_are_near_the_float32_ones_and_gain_zero_is_exact(family: str, rng: torch.Generator) -> None:
+    reference = tiny(family)
+    adapters = [random_adapter(reference, rng, many(family), size=0.05) for _ in ITEMS]
+    model, tokenizer = build(family)
+    subject = wrap(model.to("cuda", torch.bfloat16), tokenizer, f"cuda-{family}")
+    ones = torch.ones(len(ITEMS), subject.n_layers)
+    margins = {}
+    for one in (reference, subject):
+        prior = read_prior(one, ITEMS, [locate(one, item) for item in ITEMS])
+        stacked = stack(one, adapters)
+        margins[one.name] = read_adapted(one, prior, stacked, ones).margins.prior.cpu()
+        none = read_adapted(one, prior, stacked, 0 * ones)
+        assert torch.equal(none.logits, prior.logits)
+    assert torch.allclose(margins[reference.name], margins[subject.name], atol=0.15)
