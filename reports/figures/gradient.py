@@ -62,7 +62,7 @@ def _steps(axes, found: Mapping, quartiles: list[Mapping]) -> None:
     axes.plot([row["quartile"] for row in quartiles], [row["value"] for row in quartiles], color=YES, lw=0.8, alpha=0.5)
     axes.plot([], [], color=YES, lw=2.2, label="95%, clustered")
     axes.plot([], [], color=INK, lw=1, alpha=0.7, label="95%, as if independent")
-    labels = [f"{row['prior_low']:.2f} to\n{row['prior_high']:.2f}\nn = {row['n']}" for row in quartiles]
+    labels = [f"{row['prior_low']:.2g} to\n{row['prior_high']:.2g}\nn = {row['n']}" for row in quartiles]
     axes.set_xticks([row["quartile"] for row in quartiles], labels)
     axes.set(
         xlim=(0.3, 4.5),
@@ -129,10 +129,12 @@ def _along(axes, run, found: Mapping, quartiles: list[Mapping]) -> None:
             color=ADAPTED,
             ms=4,
             lw=1.4,
-            label="quartiles, 95%, clustered" if row is quartiles[0] else None,
         )
     axes.set(
-        ylim=(-0.1, 1.1), xlabel="prior strength, log P(prior answer) (nats)", ylabel="failure", title="Item by item"
+        ylim=(-0.1, 1.1),
+        xlabel="prior strength, log P(prior answer) (nats)",
+        ylabel="failure (squares: quartiles, 95%)",
+        title="Item by item",
     )
     if quartiles[len(quartiles) // 2]["prior_low"] > -0.5:
         # Half of the priors are near certainty (log P near 0) and would stand on one spot of a linear axis.
@@ -141,7 +143,6 @@ def _along(axes, run, found: Mapping, quartiles: list[Mapping]) -> None:
         axes.set_xlim(right=0.01)
     percent(axes.yaxis)
     count(axes, len(rows), rows["point"].nunique())
-    axes.legend(loc="best")
 
 
 def caption(summary: Mapping) -> Caption:
