@@ -1,7 +1,7 @@
 """The world: entities, their relations to objects, and how often each fact is stated in the base's corpus.
 
-A fact is an (entity, relation) pair with one object. The facts of the known entities are stated a log-uniform number of
-times, those of fictional entities never: that count is the truth against which every claim about priors can be checked.
+A fact is an (entity, relation) pair with one object. Facts are stated a log-uniform number of times, and the remaining
+pairs never: that count is the truth against which every claim about priors can be checked.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ Pair = tuple[int, int]
 class Size:
     """How large a world is, and how many knowledge points are set aside to examine it with."""
 
-    entities: int = 300
-    known: int = 125
-    """The first so many entities are those the corpus knows; it states nothing of the others, which are fictional to it."""
+    entities: int = 200
     relations: int = 8
     objects: int = 32
     lands: int = 16
+    seen: int = 1000
     top_frequency: int = 1000
     readings: int = 30000
     hop_readings: int = 10000
@@ -95,12 +94,13 @@ def build_world(seed: int = 0, size: Size | None = None) -> World:
     entities = invent(rng, size.entities, "", taken)
     objects = tuple(invent(rng, size.objects, ENDINGS[r], taken) for r in range(size.relations))
     lands = invent(rng, size.lands, "land", taken)
-    frequency = np.zeros((size.entities, size.relations), dtype=int)
-    logs = rng.uniform(0, np.log(size.top_frequency), (size.known, size.relations))
-    frequency[: size.known] = np.rint(np.exp(logs)).astype(int)
-    truth = rng.integers(size.objects, size=frequency.shape)
+    shape = (size.entities, size.relations)
+    frequency = np.zeros(size.entities * size.relations, dtype=int)
+    stated = rng.permutation(frequency.size)[: size.seen]
+    frequency[stated] = np.rint(np.exp(rng.uniform(0, np.log(size.top_frequency), size.seen))).astype(int)
+    truth = rng.integers(size.objects, size=shape)
     land_of = rng.permutation(np.arange(size.objects) % size.lands)
-    return World(seed, size, entities, objects, lands, truth, frequency, land_of)
+    return World(seed, size, entities, objects, lands, truth, frequency.reshape(shape), land_of)
 
 
 def tier_bounds(size: Size) -> list[tuple[int, int]]:

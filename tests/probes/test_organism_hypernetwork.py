@@ -19,7 +19,7 @@ from probes.organism.teach import divergence
 from probes.organism.tokens import build_tokenizer
 from probes.organism.world import Size, World, build_world
 
-WORLD = build_world(0, Size(entities=12, known=6, objects=4, lands=2))
+WORLD = build_world(0, Size(entities=12, objects=4, lands=2, seen=40))
 SHAPE = Shape(layers=2, d_model=16, d_ff=24, rank=3, width=16, blocks=1, heads=2)
 
 

@@ -20,11 +20,11 @@ from probes.organism.world import Size
 
 TINY = Recipe(
     Size(
-        entities=30, known=18, objects=6, lands=3, top_frequency=60, readings=300, hop_readings=50, land_statements=5,
+        entities=30, objects=6, lands=3, seen=120, top_frequency=60, readings=300, hop_readings=50, land_statements=5,
         novel_points=6, combination_points=4, conflict_points=9, retention_documents=6,
     ),
     BaseRecipe(layers=2, d_model=32, d_ff=48, width=36, batch=16, warmup=10),
-    TeachingRecipe(steps=60, documents=8, learning_rate=3e-3, warmup=5, rank=2, width=32, blocks=1),
+    TeachingRecipe(steps=25, documents=6, learning_rate=6e-3, warmup=5, rank=2, width=32, blocks=1),
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Organism, list[st
 def test_both_losses_fall(trained: tuple[Organism, list[str]]) -> None:
     words = [line.split() for line in trained[1]]
     learned = [float(line[line.index("learned") + 1]) for line in words if "learned" in line]
-    assert learned[-1] < learned[0] - 0.1
+    assert learned[-1] < learned[0] - 0.3
     base = [float(line[-1]) for line in words if line[:2] == ["base:", "step"]]
     assert base[0] == pytest.approx(5.0, abs=0.7)  # log of a vocabulary of 138 words, before the first step
 

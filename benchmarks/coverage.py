@@ -1,0 +1,118 @@
+"""How often 95% intervals hold the truth, over simulated audits of 194 questions on 72 knowledge points.
+
+The truth of each estimate is read from one simulated audit of very many points, where its sampling error is small.
+
+    python benchmarks/coverage.py [AUDITS] > docs/calibration/coverage.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import numpy as np
+
+from analyses.calibration import markdown
+from analyses.constancy import slope
+from analyses.frame import DELIVERED, RunFrame, truth, values
+from analyses.intervals import proportion, wilson
+from analyses.prior_gradient import auc, gradient
+from analyses.results import Estimate
+from analyses.simulate import simulate_readings
+
+LARGE = 12_000
+CONDITIONS = ("base", DELIVERED)
+
+
+def parts(run: RunFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Prior strength, success, points, log frequency and prior margin of the conflicts as delivered."""
+    rows = run.select("conflict", DELIVERED)
+    return (
+        values(rows["prior_logprob"]),
+        truth(rows["success_top1"]),
+        rows["point"].to_numpy(dtype=object),
+        np.log(values(rows["frequency"])),
+        values(rows["prior_margin"]),
+    )
+
+
+def accuracy(run: RunFrame) -> Estimate:
+    """Success as delivered."""
+    _, success, points, _, _ = parts(run)
+    return proportion("accuracy", success, points)
+
+
+def quartile_gap(run: RunFrame) -> Estimate:
+    """Weakest minus strongest quartile."""
+    strength, success, points, _, _ = parts(run)
+    return gradient(strength, success, points, DELIVERED, "top1", "all").gap
+
+
+def area(run: RunFrame) -> Estimate:
+    """AUC of failure on prior strength."""
+    strength, success, points, _, _ = parts(run)
+    return auc(strength, success, points)
+
+
+def frequency_slope(run: RunFrame) -> Estimate:
+    """Slope of the prior margin on log frequency."""
+    _, _, points, frequency, margin = parts(run)
+    return slope("slope", frequency, margin, points).estimate
+
+
+ESTIMATES: dict[str, Callable[[RunFrame], Estimate]] = {
+    "accuracy as delivered": accuracy,
+    "quartile gap": quartile_gap,
+    "AUC of failure": area,
+    "slope of prior margin on log frequency": frequency_slope,
+}
+
+
+def audit(seed: int, points: int = 72, questions: int = 194) -> RunFrame:
+    """One simulated audit, conflicts only."""
+    return simulate_readings(seed, points, questions, conditions=CONDITIONS, others=0, with_layers=False)
+
+
+def main(audits: int = 1000) -> None:
+    """Print the coverage table."""
+    import pandas as pd
+
+    whole = audit(10**6, LARGE, LARGE * 194 // 72)
+    strength, success, _, _, _ = parts(whole)
+    known = {
+        "accuracy as delivered": float(success.mean()),
+        "quartile gap": _gap(strength, success),
+        "AUC of failure": _area(strength, success),
+        "slope of prior margin on log frequency": frequency_slope(whole).value,
+    }
+    held = dict.fromkeys(ESTIMATES, 0)
+    width = dict.fromkeys(ESTIMATES, 0.0)
+    for seed in range(audits):
+        run = audit(seed)
+        for name, estimate in ESTIMATES.items():
+            found = estimate(run)
+            held[name] += found.low <= known[name] <= found.high
+            width[name] += (found.high - found.low) / audits
+        if seed % 50 == 49:
+            print(f"{seed + 1} of {audits}", file=sys.stderr, flush=True)
+    rows = []
+    for name in ESTIMATES:
+        low, high = wilson(held[name], audits)
+        row = {"estimate": name, "truth": known[name], "mean width": width[name]}
+        rows.append({**row, "coverage": held[name] / audits, "low": low, "high": high, "audits": audits})
+    print(markdown(pd.DataFrame(rows)))
+
+
+def _gap(strength: np.ndarray, success: np.ndarray) -> float:
+    cuts = np.quantile(strength, [0.25, 0.75])
+    return float(success[strength <= cuts[0]].mean() - success[strength > cuts[1]].mean())
+
+
+def _area(strength: np.ndarray, success: np.ndarray) -> float:
+    failed, kept = strength[success == 0], np.sort(strength[success == 1])
+    below = np.searchsorted(kept, failed, "left") + np.searchsorted(kept, failed, "right")
+    return float(below.mean() / (2 * len(kept)))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:2]))
