@@ -58,15 +58,23 @@ def failures(run: RunFrame, population: str = "known") -> Table:
 def rescued(run: RunFrame, rows: Table) -> Array:
     """Whether amplitude along the adapter's own direction rescues each row's item: 1, 0, NaN if never tried [n].
 
-    A finite measured critical gain counts, and so does top1 success under any uniform gain above 1.
+    A finite measured critical gain above 1 counts, and so does top1 success under any uniform gain above 1. A failure
+    that flips at a gain below 1 is one of an adapter that is too loud: more of it is no rescue.
     """
     critical = values(rows["critical_gain"])
-    found = np.where(np.isnan(critical), np.nan, np.isfinite(critical).astype(float))
+    louder = np.isfinite(critical) & (critical > 1)
+    found = np.where(np.isnan(critical), np.nan, louder.astype(float))
     for gain, condition in gains(run).items():
         if gain > 1:
             under = run.select("conflict", condition).set_index("item")["success_top1"]
             found = np.fmax(found, truth(under.reindex(rows["item"])))
     return found
+
+
+def overshot(rows: Table) -> Array:
+    """Whether each failure's critical gain lies below 1: the adapter as delivered is too loud for it; NaN if unmeasured."""
+    critical = values(rows["critical_gain"])
+    return np.where(np.isnan(critical), np.nan, (critical <= 1).astype(float))
 
 
 def half_gain(run: RunFrame, seed: int = 0) -> Estimate | None:
@@ -114,7 +122,8 @@ def critical(run: RunFrame, seed: int = 0) -> dict[str, Any]:
     rows = failures(run, "all")
     points = rows["point"].to_numpy(dtype=object)
     measured, predicted = values(rows["critical_gain"]), values(rows["critical_gain_predicted"])
-    saved = rescued(run, rows)
+    saved, loud = rescued(run, rows), overshot(rows)
+    measured = np.where(measured > 1, measured, np.nan)
 
     def middle(name: str, numbers: Array) -> dict[str, Any] | None:
         keep = ~np.isnan(numbers)
@@ -130,6 +139,7 @@ def critical(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "predicted_median": middle("predicted critical gain", predicted),
         "not_rescuable": never.as_json() if never.n else None,
         "linearity": middle("measured over predicted", ratio),
+        "overshot": proportion("flips only when turned down", loud, points).as_json() if len(rows) else None,
         "failures": len(rows),
     }
 

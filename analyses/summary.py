@@ -38,6 +38,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
 
     summary = {
         "schema": SCHEMA,
+        "complete": bool(run.manifest.get("complete", True)),
         "subject": run.manifest.get("subject"),
         "adapters": run.manifest.get("adapters"),
         "items": items(run),

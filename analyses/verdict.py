@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analyses.dose_response import failures, gains, rescued
+from analyses.dose_response import failures, gains, overshot, rescued
 from analyses.frame import DELIVERED, RunFrame, Table, truth
 from analyses.intervals import proportion
 from analyses.results import Estimate, missing, number
@@ -21,10 +21,11 @@ RULE = (
     "Conflicts whose old answer the base model knows, judged by the first answer token (top1). "
     "no-failure: the upper 95% limit of the failure rate as delivered is below 20%. "
     "Otherwise the share r of failures that amplitude along the adapter's own direction rescues (a finite critical "
-    "gain, or success under any uniform gain above 1), corrected for chance c as (r - c)/(1 - c), decides by its "
+    "gain above 1, or success under any uniform gain above 1), corrected for chance c as (r - c)/(1 - c), decides by its "
     "95% interval, clustered by knowledge point: magnitude if it lies above 2/3; representational if it lies below "
     "1/3; mixed if it lies between 10% and 90%; else inconclusive. Fewer than 10 failures or 5 points are "
-    "inconclusive. c is the rate at which amplitude makes the average other document's answer the first token."
+    "inconclusive. A failure that flips only at a gain below 1 is no rescue: the adapter is too loud for it. "
+    "c is the rate at which amplitude makes the average other document's answer the first token."
 )
 
 
@@ -126,6 +127,11 @@ def verdict(run: RunFrame) -> Verdict:
     beyond = corrected(share, chance)
     label, meaning = judge(beyond)
     allowed = f" ({percent(beyond)} beyond chance)" if chance and chance >= 0.005 else ""
+    if chance is None:
+        allowed = " (chance could not be measured)"
+    loud = int(np.nansum(overshot(lost)))
+    if loud:
+        meaning += f"; {loud} of {len(lost)} flip at a gain below 1, where the adapter is too loud"
     sentence = (
         f"Of {share.n} failures on known conflicts ({share.points} knowledge points), amplitude along the adapter's "
         f"own direction rescues {percent(share)}{allowed}: {meaning}."

@@ -24,7 +24,6 @@ class Divergence:
     at: int
     doc: int
     pre: int | None
-    doc_first: int
     n_question_tokens: int
 
     @property
@@ -70,7 +69,7 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None) -> Dive
     if len(doc) <= start:
         raise ItemError(f"answer {item.answer!r} adds no token to the question")
     if item.prior_answer is None or item.split != "conflict":
-        return Divergence(alone[:start], start, start - 1, doc[start], None, doc[start], start)
+        return Divergence(alone[:start], start, start - 1, doc[start], None, start)
     pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat)))
     shared = common_length(pre, doc)
     if shared in (len(pre), len(doc)):
@@ -79,4 +78,4 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None) -> Dive
     start = min(start, common_length(alone, pre))
     if shared == 0:
         raise ItemError("the two answers change the question's first token; nothing predicts it")
-    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], doc[start], start)
+    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], start)

@@ -74,7 +74,11 @@ def parse_conditions(names: str) -> tuple[Condition, ...]:
     for name in filter(None, (part.strip() for part in names.split(","))):
         for condition in _expand(name):
             found.setdefault(condition.name, condition)
-    return tuple(found.values())
+    if len(found) == 1:
+        raise ValueError(f"--policies {names!r} names none beside the base; need at least as-delivered")
+    # what every policy is compared with is always measured
+    delivered = {"base": BASE, "as-delivered": Condition("as-delivered", Uniform(1.0))}
+    return tuple({**delivered, **found}.values())
 
 
 def _expand(name: str) -> list[Condition]:
@@ -102,7 +106,12 @@ def _condition(name: str) -> Condition:
         return Condition("logit-fusion-1.5", fusion=1.5)
     number = r"(\d+(?:\.\d+)?)"
     if found := re.fullmatch(f"uniform-{number}", name):
-        return Condition(f"uniform-{float(found[1]):g}", Uniform(float(found[1])))
+        gain = float(found[1])
+        if gain > 100:
+            raise ValueError(f"policy {name[:40]!r}: a gain above 100 is no amplitude anyone means")
+        if gain in (0.0, 1.0):
+            return BASE if gain == 0 else Condition("as-delivered", Uniform(1.0))
+        return Condition(f"uniform-{gain!r}".removesuffix(".0"), Uniform(gain))
     if found := re.fullmatch(f"logit-fusion-{number}", name):
         return Condition(f"logit-fusion-{float(found[1]):g}", fusion=float(found[1]))
     if found := re.fullmatch(f"margin-matched-{number}", name):

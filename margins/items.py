@@ -99,8 +99,8 @@ def read_items(path: str | Path) -> list[Item]:
     convert = recognise(records[0][1])
     if convert is not None:
         try:
-            return [item for _, record in records for item in convert(record)]
-        except (KeyError, TypeError, AttributeError) as fault:
+            return _unique([item for _, record in records for item in convert(record)], path)
+        except (KeyError, TypeError, AttributeError, IndexError) as fault:
             raise ItemError(f"{path}: a record lacks what its form needs: {fault!r}") from fault
     items, seen = [], {}
     for line, record in records:
@@ -111,6 +111,19 @@ def read_items(path: str | Path) -> list[Item]:
             )
         seen[item.id] = line
         items.append(item)
+    return items
+
+
+def _unique(items: list[Item], path: Path) -> list[Item]:
+    """Converted items, checked: texts where texts are needed, each id once."""
+    seen: set[str] = set()
+    for item in items:
+        for name in ("document", "question", "answer", "prior_answer"):
+            if not isinstance(getattr(item, name), str | None):
+                raise ItemError(f"{path}: {item.id}: need {name} as text, got {getattr(item, name)!r}")
+        if item.id in seen:
+            raise ItemError(f"{path}: id {item.id!r} comes twice; ids must be unique")
+        seen.add(item.id)
     return items
 
 
@@ -154,6 +167,8 @@ def _item(record: dict[str, Any], where: str) -> Item:
     unknown = sorted(set(record) - known)
     if unknown:
         raise ItemError(f"{where}: unknown field {unknown[0]!r}; an item has {', '.join(sorted(known))}")
+    if any("\ud800" <= c <= "\udfff" for c in json.dumps(record, ensure_ascii=False)):
+        raise ItemError(f"{where}: holds half of a surrogate pair, which is no character; save the text as UTF-8 again")
     for name in ("id", "point", "split", "document", "question", "answer"):
         if not isinstance(record.get(name), str):
             raise ItemError(f"{where}: need {name} as text, got {record.get(name)!r}")

@@ -36,6 +36,8 @@ def choose_device(device: str = "auto") -> torch.device:
         raise SubjectError(
             f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N or mps"
         ) from fault
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise SubjectError(f"--device {device}: use auto, cpu, cuda, cuda:N or mps")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise SubjectError(f"--device {device}: torch sees no CUDA device here; use --device cpu or auto")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
@@ -67,12 +69,14 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto") -> Sub
             model, tokenizer = _load(where, extra, number)
         except SubjectError:
             raise
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as fault:
+        except Exception as fault:  # whatever the libraries raise on a damaged file (safetensors has its own type)
             raise SubjectError(_reason(spec, fault)) from fault
         return wrap(model.to(place), tokenizer, spec if spec in NAMED else Path(spec).name)
 
 
 def _locate(spec: str) -> tuple[str, dict[str, Any]]:
+    if not spec.strip():
+        raise SubjectError("--subject is empty; need a name, a folder, a .gguf file or a Hugging Face id")
     if spec == "organism":
         from probes.organism.load import load
 
@@ -116,7 +120,15 @@ def _load(where: str, extra: dict[str, Any], dtype: torch.dtype) -> tuple[Any, A
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
             raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")
         extra = {"use_safetensors": True}
-    model = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, **extra)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **extra)
+    model, loading = loaded
+    for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if loading.get(kind):
+            first, count = sorted(map(str, loading[kind]))[0], len(loading[kind])
+            what = kind.removesuffix("_keys")
+            raise SubjectError(f"{where}: {count} {what} weights, {first} first; they would be random or dropped")
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        raise SubjectError(f"{where}: its weights are not all finite numbers")
     tokens = {k: v for k, v in extra.items() if k == "gguf_file"}
     return model, AutoTokenizer.from_pretrained(where, **tokens)
 

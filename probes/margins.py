@@ -82,12 +82,17 @@ def fuse(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Ada
     return _from_logits(prior, logits, prior.logits, delivered.hidden, None)
 
 
+def filled(prompt: str, item: Item) -> str:
+    """A prompt with the item's document and question in their places; braces in them stay as they are."""
+    return prompt.replace("{question}", item.question).replace("{document}", item.document)
+
+
 def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], prompt: str) -> Adapted:
     """The base with the document in its prompt, read at the same two tokens; its "adapter margin" is the prompt's.
 
     Raises ItemError where an item's answers cannot be told apart behind the prompt.
     """
-    told = [replace(item, question=prompt.format(document=item.document, question=item.question)) for item in items]
+    told = [replace(item, question=filled(prompt, item)) for item in items]
     batch = Batch.of([locate(subject, item) for item in told], subject.device)
     hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
     return _adapted(subject, prior, subject.logits(hidden), hidden, None)

@@ -48,7 +48,7 @@ class Plan:
     dtype: str = "auto"
 
     def __post_init__(self) -> None:
-        unknown = [probe for probe in self.probes if probe not in PROBES]
+        unknown = [str(probe) for probe in self.probes if not isinstance(probe, str) or probe not in PROBES]
         if unknown:
             near = difflib.get_close_matches(unknown[0], PROBES, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -57,6 +57,10 @@ class Plan:
             raise PlanError(f"--limit needs a whole number of items from 1, got {self.limit}")
         if self.batch_size < 1:
             raise PlanError(f"--batch-size needs a whole number from 1, got {self.batch_size}")
+        if self.seed < 0:
+            raise PlanError(f"--seed needs a whole number from 0, got {self.seed}")
+        if "causal" in self.probes and "layers" not in self.probes:
+            raise PlanError("probe causal is read with the layers; add layers to --probes")
         if self.answers < 0:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from margins.answers import Divergence, diverge
-from margins.items import Item
+from margins.items import Item, ItemError
 from probes.forward import Batch, State, forward
 from probes.subject import Subject
 
@@ -41,10 +41,14 @@ class Prior:
 
 def locate(subject: Subject, item: Item) -> Divergence:
     """Where this item is read on this subject; its chat template applied if the item asks for it. Raises ItemError."""
-    if not item.chat:
-        return diverge(subject.tokenize, item)
-    text = subject.templated(item.question)
-    return diverge(lambda whole: subject.tokenize(whole, special=False), item, question=text)
+    if item.chat:
+        text = subject.templated(item.question)
+        place = diverge(lambda whole: subject.tokenize(whole, special=False), item, question=text)
+    else:
+        place = diverge(subject.tokenize, item)
+    if subject.longest is not None and len(place.tokens) > subject.longest:
+        raise ItemError(f"{len(place.tokens)} tokens, more than the model's {subject.longest} positions")
+    return place
 
 
 def read_prior(
@@ -80,7 +84,7 @@ def read_prior(
         n_answer=spans,
         top=top,
         top_prob=first.softmax(-1).gather(-1, top[:, None])[:, 0],
-        says_document=top.cpu() == torch.tensor([d.doc_first for d in places]),
+        says_document=(logits.argmax(-1) == doc).cpu(),
         known=torch.tensor(known),
         logits=logits,
         hidden=hidden,

@@ -51,7 +51,7 @@ def readings(
     state: Adapted,
     condition: str,
     gains: Float[Tensor, "batch layer"] | None,
-    norms: Sequence[float],
+    norms: Sequence[float | None],
 ) -> list[dict[str, Any]]:
     """One row an item for one condition; an item whose logits are not finite becomes an error row."""
     m = state.margins

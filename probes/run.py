@@ -77,33 +77,48 @@ def run(
     )
     store = Store(out)
     manifest = _manifest(plan, subject, source, items, conditions, identity, parity)
-    store.open(manifest, identity)
+    before = store.open(manifest, identity)
     units = units_of(items, identity, plan.seed)
     answered = _answered(units, plan.answers if "answers" in plan.probes else 0)
     bench = Bench(subject, conditions, frozenset(plan.probes), plan.batch_size, plan.seed)
     done, total, gap, seconds = 0, len(items), 0.0, {"adapters_s": 0.0, "measuring_s": 0.0}
-    described: Mapping[str, Any] = {}
+    described: Mapping[str, Any] = {k: before["adapters"][k] for k in ("modules", "rank") if k in before["adapters"]}
+    gap = before["parity"].get("attribution_max_abs") or 0.0
+    spent = before.get("timing") or {}
+    if before.get("complete") and all(store.done(unit.key) for unit in units):
+        progress(total, total, "measured")
+        return out
     for unit in units:
         progress(done, total, "measuring")
         if not store.done(unit.key):
             clock = time.monotonic()
-            adapters = source.encode(unit.documents)
+            usable = tuple(d for d in unit.documents if d.text.strip())
+            adapters = source.encode(usable)
             seconds["adapters_s"] += time.monotonic() - clock
             clock = time.monotonic()
-            by_text = {d.text: a for d, a in zip(unit.documents, adapters, strict=True)}
+            by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
             measured = measure(bench, unit.items, by_text, answered)
             store.write_unit(unit.key, measured.readings, measured.layers)
             seconds["measuring_s"] += time.monotonic() - clock
             gap = max(gap, measured.attribution_gap)
             described = described or _describe_adapters(adapters)
+            manifest["adapters"] |= described
+            manifest["parity"]["attribution_max_abs"] = gap
+            manifest["timing"] = _added(spent, {"total_s": time.monotonic() - started, **seconds})
+            store.write_json("manifest.json", manifest)
         done += len(unit.items)
     progress(total, total, "measured")
     manifest["adapters"] |= described
     manifest["parity"]["attribution_max_abs"] = gap
-    manifest["timing"] = {"total_s": time.monotonic() - started, **seconds}
+    manifest["timing"] = _added(spent, {"total_s": time.monotonic() - started, **seconds})
     manifest["finished"], manifest["complete"] = _now(), True
     store.write_json("manifest.json", manifest)
     return out
+
+
+def _added(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of this session on top of those of the sessions before it."""
+    return {name: before.get(name, 0.0) + value for name, value in now.items()}
 
 
 def _answered(units: Sequence[Unit], count: int) -> frozenset[str]:

@@ -63,8 +63,11 @@ class Store:
 
     path: Path
 
-    def open(self, manifest: Mapping[str, Any], identity: str) -> None:
-        """Create the folder, or take up the run that is in it. Raises RunError where it holds another audit."""
+    def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
+        """Create the folder, or take up the run that is in it; returns the manifest as it was, or the new one.
+
+        Raises RunError where the folder holds something else.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --out needs a folder")
         old = self.manifest() if (self.path / "manifest.json").exists() else None
@@ -77,9 +80,11 @@ class Store:
         try:
             for name in ("readings", "layers", "figures"):
                 (self.path / name).mkdir(parents=True, exist_ok=True)
-            self.write_json("manifest.json", manifest)
+            if old is None:
+                self.write_json("manifest.json", manifest)
         except OSError as fault:
             raise RunError(f"{self.path}: cannot be written: {fault.strerror or fault}") from fault
+        return manifest if old is None else old
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands. Raises RunError where it is missing or damaged."""
@@ -90,8 +95,8 @@ class Store:
             raise RunError(f"{file}: cannot be read: {fault}") from fault
 
     def done(self, key: str) -> bool:
-        """Whether a unit's readings are here."""
-        return (self.path / "readings" / f"{key}.parquet").is_file()
+        """Whether both of a unit's tables are here."""
+        return all((self.path / name / f"{key}.parquet").is_file() for name in ("readings", "layers"))
 
     def write_unit(self, key: str, readings: Rows, layers: Rows) -> None:
         """Write a unit's tables, the readings last."""

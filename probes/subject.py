@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from margins.decomposition import FinalNorm
+from margins.items import ItemError
 from margins.margin import capped
 from probes.sites import Site, find_sites, fused_sites
 
@@ -73,6 +75,12 @@ class Subject:
         """The unembedding's bias; TransformerLens adds zeros where the model has none."""
         return getattr(self.model.get_output_embeddings(), "bias", None)
 
+    @property
+    def longest(self) -> int | None:
+        """How many positions the model is made for; None where its configuration does not say."""
+        config = self.model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
         ids = list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
@@ -83,7 +91,7 @@ class Subject:
     def templated(self, question: str) -> str:
         """The question as the user's turn of the model's chat template, up to where the assistant answers."""
         if not getattr(self.tokenizer, "chat_template", None):
-            raise SubjectError(f"{self.name}: an item has chat set, but the tokenizer has no chat template")
+            raise ItemError("the item has chat set, but the subject's tokenizer has no chat template")
         turn = [{"role": "user", "content": question}]
         return self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
 
@@ -153,7 +161,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     from transformer_lens.model_bridge import TransformerBridge
 
     model = model.eval().requires_grad_(False)
-    fingerprint = weights_hash(model)
+    fingerprint = _fingerprint(model, tokenizer)
     device = model.get_input_embeddings().weight.device
     with torch.no_grad():
         reference = model(input_ids=_probe(model.config.get_text_config().vocab_size, device)).logits[0].float().cpu()
@@ -194,6 +202,22 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def _fingerprint(model: Any, tokenizer: Any) -> str:
+    """Hash of all that decides a subject's readings: weights, configuration, tokenizer, chat template, stop tokens."""
+    config = {k: v for k, v in model.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
+    stops = getattr(model, "generation_config", None)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    parts = [
+        weights_hash(model),
+        json.dumps(config, sort_keys=True, default=str),
+        str(None if stops is None else stops.eos_token_id),
+        backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True),
+        json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str),
+        str(getattr(tokenizer, "chat_template", None)),
+    ]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def pad(

@@ -22,7 +22,7 @@ from probes.attach import Stack, stack
 from probes.critical import read_critical
 from probes.generation import generate, says, says_substring
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
-from probes.margins import Adapted, fuse, read_adapted, read_base, read_in_context
+from probes.margins import Adapted, filled, fuse, read_adapted, read_base, read_in_context
 from probes.prior import Prior, locate, read_prior
 from probes.subject import Subject
 
@@ -111,8 +111,11 @@ class _Batch:
         """Readings, layer rows and the attribution gap of one condition."""
         subject = self.bench.subject
         state, gains = self._state(condition)
-        norms = torch.linalg.norm(self.norms, dim=1).tolist()
+        acting = condition.policy is not None or condition.fusion is not None
+        norms = torch.linalg.norm(self.norms, dim=1).tolist() if acting else [None] * len(self.items)
         table = rows.readings(subject, self.items, self.places, self.prior, state, condition.name, gains, norms)
+        for n, reason in self._unreadable(condition).items():
+            table[n] = rows.failed(self.items[n], condition.name, reason)
         if "critical" in self.bench.probes and condition.name == "as-delivered":
             rows.critical(table, self._critical())
         if "answers" in self.bench.probes and condition.fusion is None:
@@ -120,8 +123,11 @@ class _Batch:
         if "layers" not in self.bench.probes or state.residual is None or subject.norm is None:
             return table, [], 0.0
         profile = read_layers(subject, self.prior, state)
-        gap = attribution_gap(subject, self.prior, state, profile).max().item()
-        if gap > ATTRIBUTION_TOLERANCE[subject.dtype]:
+        gaps = attribution_gap(subject, self.prior, state, profile)
+        # items whose logits are not finite are error rows already, and have no margin to split
+        gaps = gaps[state.margins.net.isfinite() & self.prior.strength.to(gaps.device).isfinite()]
+        gap = gaps.max().item() if len(gaps) else 0.0
+        if not gap <= ATTRIBUTION_TOLERANCE[subject.dtype]:
             raise ParityError(f"layer attribution misses the margin by {gap:.3g} nats under {condition.name}")
         extra = {}
         written = read_direct(subject, self.prior, state)
@@ -134,12 +140,25 @@ class _Batch:
         loud = torch.zeros_like(self.norms) if gains is None else gains
         return table, rows.layers(self.items, condition.name, profile, self.norms, loud, extra), gap
 
+    def _unreadable(self, condition: Condition) -> dict[int, str]:
+        """Rows of the batch that cannot be read behind a condition's prompt, with the reason."""
+        found: dict[int, str] = {}
+        for n, item in enumerate(self.items if condition.prompt is not None else []):
+            try:
+                locate(self.bench.subject, replace(item, question=filled(condition.prompt or "", item)))
+            except ItemError as reason:
+                found[n] = str(reason)
+        return found
+
     def _state(self, condition: Condition) -> tuple[Adapted, Float[Tensor, "batch layer"] | None]:
         subject = self.bench.subject
         if condition.fusion is not None:
             return fuse(subject, self.prior, self.delivered, condition.fusion), None
         if condition.prompt is not None:
-            return read_in_context(subject, self.prior, self.items, condition.prompt), None
+            # an item that cannot be read behind the prompt stands here without it; its row says so instead
+            hopeless = self._unreadable(condition)
+            items = [replace(i, document=".") if n in hopeless else i for n, i in enumerate(self.items)]
+            return read_in_context(subject, self.prior, items, condition.prompt), None
         if condition.policy is None:
             return read_base(self.prior, subject), torch.zeros_like(self.norms)
         gains = torch.stack([condition.policy(situation) for situation in self._situations()])
@@ -180,8 +199,7 @@ class _Batch:
             return
         items = [self.items[n] for n in picked]
         if condition.prompt is not None:
-            told = [(i, condition.prompt.format(document=i.document, question=i.question)) for i in items]
-            texts = generate(self.bench.subject, [replace(item, question=text) for item, text in told])
+            texts = generate(self.bench.subject, [replace(i, question=filled(condition.prompt, i)) for i in items])
         elif gains is None or not bool(gains.any()):
             texts = generate(self.bench.subject, items)
         else:

@@ -56,7 +56,7 @@ class PeftFolder:
         names = [document.key, *document.ids, *document.points]
         for name in names:
             # a name from an item file must not lead out of the folder
-            if name == Path(name).name and (self.path / name / CONFIG).is_file():
+            if name == Path(name).name and name not in ("", ".", "..") and (self.path / name / CONFIG).is_file():
                 return self.path / name
         raise AdapterError(
             f"{self.path}: no {CONFIG} here and no subfolder for document {document.text[:40]!r}; "
@@ -84,6 +84,8 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
         if set(factors) != {"A", "B"}:
             raise AdapterError(f"{folder}: {path} has only lora_{next(iter(factors))}; need both factors")
         rank = factors["A"].shape[0]
+        if rank == 0:
+            raise AdapterError(f"{folder}: {path} has rank 0")
         alpha = _pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
         divisor = math.sqrt(rank) if config.get("use_rslora") else rank
         try:
@@ -155,6 +157,15 @@ def _read_config(folder: Path) -> dict[str, Any]:
             raise AdapterError(f"{file}: {name} is set; such an adapter is more than low-rank updates")
     if config.get("bias", "none") != "none" or config.get("lora_bias"):
         raise AdapterError(f"{file}: it trains biases, which are not low-rank updates")
+    start = str(config.get("init_lora_weights", True)).lower()
+    if start.startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):
+        raise AdapterError(f"{file}: init_lora_weights is {start}: its factors add to a changed base, not to this one")
+    if config.get("alora_invocation_tokens"):
+        raise AdapterError(f"{file}: alora_invocation_tokens is set; the adapter acts on some positions only")
+    for name in ("rank_pattern", "alpha_pattern"):
+        patterns = config.get(name) or {}
+        if not isinstance(patterns, dict) or not all(isinstance(v, int | float) for v in patterns.values()):
+            raise AdapterError(f"{file}: {name} must map module names to numbers, got {patterns!r}")
     if not isinstance(config.get("lora_alpha"), int | float):
         raise AdapterError(f"{file}: no lora_alpha, so the update's size is unknown; add it as PEFT saves it")
     return config
@@ -176,6 +187,10 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
 def _pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
     """PEFT's rule for rank_pattern and alpha_pattern: a key matches at the end of a path, as a regular expression."""
     for key, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({key})$", path):
+        try:
+            found = re.match(rf"(.*\.)?({key})$", path)
+        except re.error as fault:
+            raise AdapterError(f"{CONFIG}: pattern {key!r} is no regular expression: {fault}") from fault
+        if found:
             return value
     return default

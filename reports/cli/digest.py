@@ -11,6 +11,9 @@ def digest(summary: Mapping[str, Any]) -> str:
     """The verdict, then success per condition with intervals, then what could not be measured."""
     verdict = summary.get("verdict") or {}
     lines = []
+    counted = summary.get("items") or {}
+    if summary.get("complete") is False:
+        lines += [f"UNFINISHED: only {counted.get('n')} items are measured so far; the same audit resumes", ""]
     if verdict.get("sentence"):
         lines += [*textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", 80), ""]
     rows = [

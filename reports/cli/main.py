@@ -70,14 +70,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command resumes where it stopped", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except (ValueError, OSError, RuntimeError) as fault:
+    except Exception as fault:  # exit code 1 has a meaning, so a fault nobody foresaw must not end in it
         if debug:
             raise
+        if not isinstance(fault, ValueError | OSError | RuntimeError):
+            print(f"override-gap {verb}: {type(fault).__name__}: {fault} (--debug shows where)", file=sys.stderr)
+            return WRONG
         print(f"override-gap {verb}: {' '.join(str(fault).split()) or type(fault).__name__}", file=sys.stderr)
         return WRONG
 

@@ -82,3 +82,13 @@ def test_chance_is_the_rate_of_a_random_answer():
     share = Estimate("", 0.5, 0.4, 0.6, 10, 10)
     assert corrected(share, 0.2).value == pytest.approx(0.375)
     assert corrected(share, None) is share
+
+
+def test_an_adapter_that_is_too_loud_is_not_called_too_weak():
+    run = simulate_readings(0, fault="wrong-content", **LIGHT)
+    readings = run.readings.copy()
+    fails = (readings["condition"] == "as-delivered") & ~readings["success_top1"].astype(bool)
+    readings.loc[fails, "critical_gain"] = 0.4
+    found = verdict(RunFrame(run.manifest, readings))
+    assert found.label != "magnitude"
+    assert "too loud" in found.sentence

@@ -79,7 +79,12 @@ def test_predicted_critical_gain(prior: float, adapter: float, gain: float) -> N
 def test_conditions_by_name() -> None:
     names = [c.name for c in parse_conditions("as-delivered, slb-2.0-33,uniform-1.50,logit-fusion,slb-2.0-33")]
     assert names == ["base", "as-delivered", "slb-2.0-33", "uniform-1.5", "logit-fusion-1.5"]
-    assert parse_conditions("slb-2.0-33")[1].policy == TopNorm(2.0, 0.33)
+    assert parse_conditions("slb-2.0-33")[2].policy == TopNorm(2.0, 0.33)
+    assert [c.name for c in parse_conditions("uniform-0,uniform-1,uniform-2.0")] == [
+        "base",
+        "as-delivered",
+        "uniform-2",
+    ]
     with pytest.raises(ValueError, match="did you mean 'uniform'"):
         parse_conditions("unifrom")
     with pytest.raises(ValueError, match="percentage"):

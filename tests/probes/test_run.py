@@ -94,7 +94,7 @@ def test_critical_gain_flips_and_just_below_it_does_not(tmp_path: Path) -> None:
             plan = replace(PLAN, policies=f"uniform-{gain:.6f}", probes=("margins",))
             item = next(item for item in ITEMS if item.id == row.item)
             again = audit(tmp_path / f"{row.item}-{gain:.6f}", plan, [item])
-            sides[gain] = bool(again[again.condition != "base"].success_top1.iloc[0])
+            sides[gain] = bool(again[again.condition.str.startswith("uniform")].success_top1.iloc[0])
         assert list(sides.values()) == [True, False]
 
 
@@ -160,3 +160,30 @@ def test_source_words_are_checked(spec: str, message: str) -> None:
 
     with pytest.raises(AdapterError, match=message):
         open_source(spec, subject).encode(documents_of(ITEMS[:1]))
+
+
+def test_an_item_that_does_not_fit_behind_a_prompt_fails_alone(tmp_path: Path) -> None:
+    subject = tiny("gpt2")
+    long = conflict(7, "one two", "red", "blue", document=" ".join(["sigma"] * 100) + " red .")
+    plan = replace(PLAN, policies="in-context", probes=("margins",))
+    path = tmp_path / "lora"
+    from probes.sources.peft_folder import PeftFolder, write_adapter
+    from tests.conftest import random_adapter
+
+    write_adapter(random_adapter(subject, torch.Generator().manual_seed(0), ("mlp.c_proj",)), path)
+    run(plan, subject, PeftFolder(subject, path), [ITEMS[0], long], tmp_path / "run")
+    rows = pd.read_parquet(tmp_path / "run" / "readings").set_index(["item", "condition"])
+    assert rows.loc[("c7", "in-context"), "status"] == "error"
+    assert "positions" in rows.loc[("c7", "in-context"), "error"]
+    assert rows.loc[("c7", "as-delivered"), "status"] == "ok"
+    assert rows.loc[("c0", "in-context"), "status"] == "ok"
+
+
+def test_a_finished_runs_manifest_is_left_alone(tmp_path: Path) -> None:
+    audit(tmp_path / "run")
+    before = (tmp_path / "run" / "manifest.json").read_text()
+    audit(tmp_path / "run")
+    assert (tmp_path / "run" / "manifest.json").read_text() == before
+    next((tmp_path / "run" / "layers").glob("*.parquet")).unlink()
+    audit(tmp_path / "run")
+    assert list((tmp_path / "run" / "layers").glob("*.parquet")), "a unit without its layers is measured again"
