@@ -148,6 +148,47 @@ def chosen(run: RunFrame) -> list[dict[str, Any]]:
     return rows
 
 
+def choices(run: RunFrame) -> list[dict[str, Any]]:
+    """What each policy chose against what it should have chosen: as many layers, those of the largest mean effect.
+
+    ``carried`` and ``best_carried`` are the effect of the layers boosted, and of the best ones, as shares of the effect
+    of all layers (negative effects count nothing). Per item, since a policy may choose otherwise for each; then averaged.
+    """
+    found = effects(run)
+    if found is None:
+        return []
+    kind, effect = found
+    mean_effect = effect.mean(axis=0).clip(lower=0)
+    if mean_effect.sum() <= 0:
+        return []
+    share = (mean_effect / mean_effect.sum()).to_numpy()
+    order = np.argsort(-share, kind="stable")
+    rows = []
+    for condition in dict.fromkeys(row["condition"] for row in chosen(run)):
+        gains = matrix(conflict_layers(run, condition), "gain").reindex(columns=effect.columns)
+        boosted = (gains.to_numpy(float) > 1 + 1e-9).astype(float)
+        boosted = boosted[boosted.sum(1) > 0]
+        if len(boosted) == 0 or boosted.all():
+            continue
+        count = boosted.sum(1).astype(int)
+        best = np.array([share[order[:k]].sum() for k in count])
+        usual = round(float(count.mean()))
+        most = np.argsort(-boosted.mean(0), kind="stable")[:usual]
+        names = [int(layer) for layer in effect.columns]
+        rows.append(
+            {
+                "condition": condition,
+                "effect": kind,
+                "chosen": sorted(names[i] for i in most),
+                "best": sorted(names[i] for i in order[:usual]),
+                "carried": number(float((boosted @ share).mean())),
+                "best_carried": number(float(best.mean())),
+                "n": len(boosted),
+            }
+        )
+    return rows
+
+
 def layers(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
     """The section ``layers`` of the summary; None where the run probed no layers."""
     table = profile(run)
@@ -159,5 +200,6 @@ def layers(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
         "profile": table,
         "norm_effect": estimate.as_json() | {"effect": kind} if estimate else None,
         "chosen": chosen(run),
+        "choices": choices(run),
         "note": note,
     }

@@ -202,6 +202,23 @@ def _layers(summary: Mapping) -> Iterable[Table]:
             for row in found.get("profile") or []
         ),
     )
+    yield Table(
+        "Layers chosen, and those that should have been",
+        "As many layers as the policy boosts, by their mean causal effect. Carried: the share of all layers' effect.",
+        ("policy", "chose most often", "largest effect", "carried by its choice", "carried by the best", "n"),
+        tuple(
+            (
+                said(row["condition"]),
+                ", ".join(map(str, row["chosen"])),
+                ", ".join(map(str, row["best"])),
+                f"{row['carried']:.0%}",
+                f"{row['best_carried']:.0%}",
+                counted(row),
+            )
+            for row in found.get("choices") or []
+        ),
+        open=True,
+    )
 
 
 def _as_value(own: Mapping | None) -> Mapping | None:

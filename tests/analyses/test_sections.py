@@ -68,3 +68,15 @@ def test_chosen_layers_are_those_with_gain(run):
     assert found["slb", 0] == 0
     assert not any(condition.startswith("uniform") for condition, _ in found)
     assert np.isclose(sum(share for (name, _), share in found.items() if name == "slb"), 2)
+
+
+def test_the_best_layers_are_those_of_the_largest_effect(run):
+    # the simulated effect is x ** 3 over depth, except for the inert third layer, which the norm puts second
+    found = {row["condition"]: row for row in localization.choices(run)}
+    weight = np.linspace(0.2, 1, 8) ** 3
+    weight[2] = 0
+    assert found["slb"]["best"] == [6, 7]
+    assert found["slb"]["best_carried"] == pytest.approx(weight[6:].sum() / weight.sum())
+    assert found["slb"]["chosen"] == [2, 7]
+    assert found["slb"]["carried"] == pytest.approx(weight[found["slb"]["chosen"]].sum() / weight.sum())
+    assert not any(name.startswith("uniform") for name in found)

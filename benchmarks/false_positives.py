@@ -1,0 +1,137 @@
+"""How often each test says "supported" where its claim is just not true, over simulated audits of 194 questions on 72 points.
+
+Each hypothesis is tested alone, without Holm's help, on readings drawn from the edge of its null: the truth sits exactly
+at the bound that the claim has to pass. A test of level 5% may then speak up in at most 5% of audits.
+
+    python benchmarks/false_positives.py [AUDITS] > docs/calibration/false_positives.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analyses import comparison
+from analyses.calibration import markdown
+from analyses.constancy import BOUND
+from analyses.frame import RunFrame, truth
+from analyses.hypotheses import RESCUED, SAID_RIGHT, STANDARD, evaluate
+from analyses.intervals import wilson
+from analyses.simulate import World, simulate_readings
+
+LEVEL = 0.05
+LIGHT = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3")
+FULL = (*LIGHT, "slb", "random-layers", "random-matched")
+BY_ID = {hypothesis.id: hypothesis for hypothesis in STANDARD}
+
+
+@dataclass(frozen=True)
+class Null:
+    """A test, the truth at the edge of its null in words, and readings drawn from it."""
+
+    test: str
+    truth: str
+    draw: Callable[[int], RunFrame]
+    speaks: Callable[[RunFrame], bool]
+
+
+def supported(name: str) -> Callable[[RunFrame], bool]:
+    """Whether a hypothesis, tested alone, is supported."""
+    return lambda run: evaluate(run, [BY_ID[name]])[0].status == "supported"
+
+
+def plain(seed: int, fault: str, **settings) -> RunFrame:
+    """One simulated audit, conflicts only."""
+    return simulate_readings(seed, fault=fault, conditions=LIGHT, others=0, with_layers=False, **settings)
+
+
+def at_the_bound(seed: int) -> RunFrame:
+    """The adapter margin's slope on log frequency is exactly `BOUND` of the prior margin's."""
+    run = plain(seed, "magnitude")
+    readings, slope = run.readings, World().slope
+    rise = BOUND * slope * np.log(readings["frequency"].astype(float))
+    delivered = readings["condition"] == "as-delivered"
+    margin = readings["adapter_margin"].astype(float)
+    return RunFrame(run.manifest, readings.assign(adapter_margin=margin.where(~delivered, margin + rise)))
+
+
+def said_by_a_coin(seed: int) -> RunFrame:
+    """The greedy answer follows the criterion with probability exactly `SAID_RIGHT`, question by question."""
+    run = plain(seed, "magnitude")
+    rng = np.random.default_rng([seed, 1])
+    override = truth(run.readings["success_margin"])
+    follows = rng.random(len(override)) < SAID_RIGHT
+    return RunFrame(run.manifest, run.readings.assign(success_answer=np.where(follows, override, 1 - override) == 1))
+
+
+def half_rescued(seed: int) -> RunFrame:
+    """Of the knowledge points exactly half, in expectation, are rescued at gain 2, the others never; chance is nil."""
+    run = plain(seed, "magnitude", world=World(third=0.0))
+    readings = run.readings
+    rng = np.random.default_rng([seed, 2])
+    points = sorted(readings["point"].unique())
+    lucky = set(np.array(points)[rng.random(len(points)) < RESCUED])
+    rescued = readings["point"].isin(lucky).to_numpy()
+    delivered = (readings["condition"] == "as-delivered").to_numpy()
+    won = readings.loc[delivered].set_index("item")["success_top1"]
+    failing = ~readings["item"].map(won).to_numpy(dtype=bool)
+    louder = readings["condition"].str.startswith("uniform").to_numpy()
+    top1 = np.where(failing & louder, rescued, readings["success_top1"]).astype(bool)
+    gain = np.where(failing & delivered, np.where(rescued, 2.0, np.inf), readings["critical_gain"].astype(float))
+    return RunFrame(run.manifest, readings.assign(success_top1=top1, critical_gain=gain, top_token="prior"))
+
+
+def paired(run: RunFrame) -> bool:
+    """Whether two conditions that differ by a coin are told apart by the paired test, two-sided."""
+    found = comparison.conditions(run, "uniform-2", "uniform-3")
+    return found is not None and found.p < LEVEL
+
+
+def same_by_coin(seed: int) -> RunFrame:
+    """Two conditions whose successes are exchanged point by point by a coin: no difference in expectation."""
+    run = plain(seed, "magnitude")
+    readings = run.readings
+    rng = np.random.default_rng([seed, 3])
+    points = sorted(readings["point"].unique())
+    swapped = readings["point"].isin(set(np.array(points)[rng.random(len(points)) < 0.5])).to_numpy()
+    two, three = ((readings["condition"] == name).to_numpy() for name in ("uniform-2", "uniform-3"))
+    said = readings["success_top1"].to_numpy(dtype=bool).copy()
+    other = said.copy()
+    other[two & swapped], other[three & swapped] = said[three & swapped], said[two & swapped]
+    return RunFrame(run.manifest, readings.assign(success_top1=other))
+
+
+NULLS = (
+    Null("H1", "failure has nothing to do with the prior", lambda s: plain(s, "flat"), supported("H1")),
+    Null("H2", f"adapter slope = {BOUND:g} x prior slope", at_the_bound, supported("H2")),
+    Null("H3", f"answers follow the criterion with P = {SAID_RIGHT:g}", said_by_a_coin, supported("H3")),
+    Null("H4", f"{RESCUED:.0%} of points rescued", half_rescued, supported("H4")),
+    Null(
+        "H5",
+        "slb is a uniform gain in disguise",
+        lambda s: simulate_readings(s, conditions=FULL, others=240, with_layers=False),
+        supported("H5"),
+    ),
+    Null("paired test", "conditions exchanged by a coin", same_by_coin, paired),
+)
+
+
+def main(audits: int = 1000) -> None:
+    """Print the table of false-positive rates."""
+    rows = []
+    for null in NULLS:
+        count = max(100, audits // 5) if null.test == "H5" else audits  # it resamples: ten times as dear
+        spoke = sum(null.speaks(null.draw(seed)) for seed in range(count))
+        low, high = wilson(spoke, count)
+        row = {"test": null.test, "truth": null.truth, "supported": f"{spoke / count:.3f}"}
+        rows.append({**row, "low": f"{low:.3f}", "high": f"{high:.3f}", "audits": count})
+        print(f"{null.test}: {spoke} of {count}", file=sys.stderr, flush=True)
+    print(markdown(pd.DataFrame(rows)))
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:2]))
