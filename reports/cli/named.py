@@ -6,10 +6,11 @@ import difflib
 from importlib.resources import files
 from pathlib import Path
 
-from margins.items import Item, ItemError, read_items
+from margins.items import SPLITS, Item, ItemError, read_items
 
 NAMED = {
     "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
+    "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",
     "organism": "the organism's own questions, with each fact's training frequency",
 }
 
@@ -18,6 +19,9 @@ def items_of(spec: str) -> list[Item]:
     """The items a name or a file stands for. Raises ItemError."""
     if spec == "starter":
         return read_items(Path(str(files("margins") / "data" / "starter.jsonl")))
+    if spec == "benchmark":
+        folder = Path(str(files("margins") / "data" / "benchmark"))
+        return [item for split in SPLITS for item in read_items(folder / f"{split}.jsonl")]
     if spec == "organism":
         from probes.organism.load import load
 
