@@ -83,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--subject", metavar="S", help="organism, smollm2, a model folder, a .gguf file or a Hugging Face id")
     add("--adapters", metavar="A", help="fitted, fitted:steps=4,lr=3e-3, or a folder that PEFT saved")
-    add("--items", metavar="I", help="starter, an item file (JSON Lines), or a CounterFact file")
+    add(
+        "--items",
+        metavar="I",
+        help="starter, benchmark, an item file or a known data set; see `override-gap list items`",
+    )
     add("--policies", metavar="P,..", help="conditions beside the base; see `override-gap list policies`")
     add("--probes", metavar="..", help="what to read; see `override-gap list probes`")
     add("--limit", type=int, metavar="N", help="measure only the first N items")
