@@ -66,6 +66,8 @@ def defects(item: dict) -> list[str]:
     if not meta.get("register"):
         found.append("register")
     accepted = [item["answer"], *item["aliases"]]
+    if words(item["answer"])[0] in ("a", "an", "the"):  # the article would be the token that is read
+        found.append("answer begins with an article")
     if len(set(accepted)) < len(accepted):
         found.append("alias twice")
     if any(holds(item["question"], text) for text in [*accepted, *priors(item)]):
@@ -218,7 +220,8 @@ def test_documents_have_one_to_six_sentences_of_several_lengths() -> None:
     lengths = Counter(
         n_sentences(group[0]["document"]) for group in points("novel", "combination", "conflict").values()
     )
-    assert len(lengths) >= 4
+    assert set(lengths) == {1, 2, 3, 4, 5, 6}
+    assert min(lengths.values()) >= 5
 
 
 def test_retention_asks_about_a_conflict_document() -> None:
@@ -258,6 +261,7 @@ BREAKS = [
     ("novel", "answer in question", lambda i: i.update(question=f"Is it {i['answer']}? It is")),
     ("novel", "document length", lambda i: i.update(document=i["document"] + " It rains." * 5)),
     ("novel", "form", lambda i: i.update(question=i["question"] + "?")),
+    ("novel", "answer begins with an article", lambda i: i.update(answer=f"the {i['answer']}")),
     ("novel", "alias twice", lambda i: i["aliases"].append(i["answer"])),
     ("novel", "prior or tier outside conflicts", lambda i: i.update(tier="deep")),
     ("combination", "bridge not in document", lambda i: i["meta"].update(bridge="Lisbon")),
