@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     say(f"subject {plan.subject}, adapters {plan.adapters}, {len(items)} items")
     subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
     source = open_source(plan.adapters, subject)
-    out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem}"
+    out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem.replace(':', '-')}"
     try:
         with Bar(quiet=args.quiet) as bar:
             run(plan, subject, source, items, out, bar)

@@ -6,7 +6,7 @@ import difflib
 from importlib.resources import files
 from pathlib import Path
 
-from margins.items import SPLITS, Item, ItemError, read_items
+from margins.items import Item, ItemError, read_items
 from margins.records import HUB
 
 NAMED = {
@@ -14,6 +14,8 @@ NAMED = {
     "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",
     "organism": "the organism's own questions, with each fact's training frequency",
 }
+# conflicts first, since --limit keeps the first items and conflicts are what an audit is about
+BENCHMARK = ("conflict", "retention", "novel", "combination")
 
 
 def paths_of(spec: str) -> list[Path | str]:
@@ -22,7 +24,7 @@ def paths_of(spec: str) -> list[Path | str]:
     if spec == "starter":
         return [shipped / "starter.jsonl"]
     if spec == "benchmark":
-        return [shipped / "benchmark" / f"{split}.jsonl" for split in SPLITS]
+        return [shipped / "benchmark" / f"{split}.jsonl" for split in BENCHMARK]
     if spec == "organism":
         from probes.organism.load import load
 
