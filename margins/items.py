@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from margins.records import ItemError, records_of
+
 SPLITS = ("novel", "combination", "conflict", "retention")
 TIERS = ("light", "medium", "deep")
-
-
-class ItemError(ValueError):
-    """An item file or an item that cannot be used; the message says where, what was needed and what came."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +39,16 @@ class Item:
 
     def defect(self) -> str | None:
         """Why this item cannot be measured, or None. Token-level defects need a tokenizer: see `margins.answers`."""
-        for name in ("document", "question", "answer"):
-            if not getattr(self, name).strip():
-                return f"empty {name}"
+        return next(iter(self.defects()), None)
+
+    def defects(self) -> list[str]:
+        """Everything that keeps this item from being measured."""
+        found = [f"empty {name}" for name in ("document", "question", "answer") if not getattr(self, name).strip()]
         if self.split == "conflict" and not (self.prior_answer or "").strip():
-            return "a conflict needs prior_answer, what the base model is expected to hold"
-        if self.prior_answer is not None and self.prior_answer.strip() == self.answer.strip():
-            return f"answer and prior_answer are the same: {self.answer!r}"
-        return None
+            found.append("a conflict needs prior_answer, what the base model is expected to hold")
+        elif self.prior_answer is not None and self.prior_answer.strip() == self.answer.strip():
+            found.append(f"answer and prior_answer are the same: {self.answer!r}")
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """The item as a JSON object with the field names of the item file."""
@@ -86,45 +86,68 @@ def items_hash(items: Sequence[Item]) -> str:
 
 
 def read_items(path: str | Path) -> list[Item]:
-    """Read an item file: JSON Lines of items, or a data set whose form `margins.convert` recognises by its fields.
+    """Read an item file: JSON Lines of items, or any form that `margins.records` reads and `margins.convert` recognises.
 
-    Raises ItemError with the path and line for anything that cannot be read.
+    Raises ItemError with the path and line for the first thing that cannot be read.
     """
-    path = Path(path)
-    records = _read_records(path)
-    if not records:
-        raise ItemError(f"{path}: no items in it; need one JSON object a line")
+    found, faults = scan_items(path)
+    if faults:
+        line, message = faults[0]
+        raise ItemError(f"{path}:{line}: {message}")
+    return [item for _, item in found]
+
+
+def scan_items(path: str | Path) -> tuple[list[tuple[int, Item]], list[tuple[int, str]]]:
+    """Every item that can be read, and everything that cannot with what is wrong; both with their lines.
+
+    Raises ItemError where there is no file, or no record in it.
+    """
     from margins.convert import recognise  # a converter builds Items, so it imports this module
 
-    convert = recognise(records[0][1])
-    if convert is not None:
-        try:
-            return _unique([item for _, record in records for item in convert(record)], path)
-        except (KeyError, TypeError, AttributeError, IndexError) as fault:
-            raise ItemError(f"{path}: a record lacks what its form needs: {fault!r}") from fault
-    items, seen = [], {}
-    for line, record in records:
-        item = _item(record, f"{path}:{line}")
-        if item.id in seen:
-            raise ItemError(
-                f"{path}:{line}: id {item.id!r} is already used in line {seen[item.id]}; ids must be unique"
-            )
-        seen[item.id] = line
-        items.append(item)
-    return items
+    found: list[tuple[int, Item]] = []
+    faults: list[tuple[int, str]] = []
+    seen: dict[str, int] = {}
+    convert: Callable[[dict[str, Any]], list[Item]] | None = None
+    known = False
+    for line, record in records_of(path):
+        if isinstance(record, ItemError):
+            faults.append((line, str(record)))
+            continue
+        if not known:  # the first record that can be read says what form the file has
+            convert, known = recognise(record), True
+        made, wrong = _made(record, convert)
+        for item in made:
+            if item.id in seen:
+                wrong.append(f"id {item.id!r} is already used in line {seen[item.id]}; ids must be unique")
+            else:
+                seen[item.id] = line
+                found.append((line, item))
+        faults += [(line, message) for message in wrong]
+    if not found and not faults:
+        raise ItemError(f"{path}: no items in it; need one JSON object a line")
+    return found, faults
 
 
-def _unique(items: list[Item], path: Path) -> list[Item]:
-    """Converted items, checked: texts where texts are needed, each id once."""
-    seen: set[str] = set()
-    for item in items:
-        for name in ("document", "question", "answer", "prior_answer"):
-            if not isinstance(getattr(item, name), str | None):
-                raise ItemError(f"{path}: {item.id}: need {name} as text, got {getattr(item, name)!r}")
-        if item.id in seen:
-            raise ItemError(f"{path}: id {item.id!r} comes twice; ids must be unique")
-        seen.add(item.id)
-    return items
+def _made(
+    record: dict[str, Any], convert: Callable[[dict[str, Any]], list[Item]] | None
+) -> tuple[list[Item], list[str]]:
+    """The items of one record, and what keeps it from being read."""
+    if any("\ud800" <= c <= "\udfff" for c in json.dumps(record, ensure_ascii=False, default=str)):
+        return [], ["holds half of a surrogate pair, which is no character; save the text as UTF-8 again"]
+    if convert is None:
+        wrong = list(_faults(record))
+        return ([] if wrong else [_item(record)]), wrong
+    try:
+        made = convert(record)
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as fault:
+        return [], [f"a record lacks what its form needs: {fault!r}"]
+    wrong = [
+        f"{item.id}: need {name} as text, got {getattr(item, name)!r}"
+        for item in made
+        for name in ("document", "question", "answer", "prior_answer")
+        if not isinstance(getattr(item, name), str | None)
+    ]
+    return ([] if wrong else made), wrong
 
 
 def write_items(items: Iterable[Item], path: str | Path) -> None:
@@ -133,56 +156,28 @@ def write_items(items: Iterable[Item], path: str | Path) -> None:
     Path(path).write_text(text, encoding="utf-8")
 
 
-def _read_records(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """(line number, JSON object) for JSON Lines, or for one JSON array of objects (numbered by position)."""
-    if not path.is_file():
-        raise ItemError(f"{path}: no such item file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise ItemError(f"{path}: not UTF-8 text ({fault.reason} at byte {fault.start}); save it as UTF-8") from fault
-    if text.lstrip().startswith("["):
-        records = list(enumerate(_parse(text, path, 1), start=1))
-    else:
-        lines = ((n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip())
-        records = [(n, _parse(line, path, n)) for n, line in lines]
-    for n, record in records:
-        if not isinstance(record, dict):
-            raise ItemError(f"{path}:{n}: need a JSON object with an item's fields, got {type(record).__name__}")
-    return records
-
-
-def _parse(text: str, path: Path, line: int) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as fault:
-        where = line + fault.lineno - 1
-        raise ItemError(f"{path}:{where}: not JSON: {fault.msg} at column {fault.colno}") from fault
-    except RecursionError as fault:
-        raise ItemError(f"{path}:{line}: JSON nested too deeply to be an item") from fault
-
-
-def _item(record: dict[str, Any], where: str) -> Item:
+def _faults(record: dict[str, Any]) -> Iterator[str]:
+    """Every field that keeps a record from being an item."""
     known = {f.name for f in fields(Item)}
-    unknown = sorted(set(record) - known)
-    if unknown:
-        raise ItemError(f"{where}: unknown field {unknown[0]!r}; an item has {', '.join(sorted(known))}")
-    if any("\ud800" <= c <= "\udfff" for c in json.dumps(record, ensure_ascii=False)):
-        raise ItemError(f"{where}: holds half of a surrogate pair, which is no character; save the text as UTF-8 again")
+    for name in sorted(record.keys() - known):
+        yield f"unknown field {name!r}; an item has {', '.join(sorted(known))}"
     for name in ("id", "point", "split", "document", "question", "answer"):
         if not isinstance(record.get(name), str):
-            raise ItemError(f"{where}: need {name} as text, got {record.get(name)!r}")
+            yield f"need {name} as text, got {record.get(name)!r}"
     for name in ("aliases", "prior_aliases"):
         value = record.get(name) or []
         if not isinstance(value, list) or not all(isinstance(alias, str) for alias in value):
-            raise ItemError(f"{where}: need {name} as a list of texts, got {record[name]!r}")
+            yield f"need {name} as a list of texts, got {record[name]!r}"
     for name, kinds in (("prior_answer", (str, type(None))), ("chat", (bool,)), ("meta", (dict, type(None)))):
         if name in record and not isinstance(record[name], kinds):
-            raise ItemError(f"{where}: {name} cannot be {record[name]!r}")
-    if record["split"] not in SPLITS:
-        raise ItemError(f"{where}: split {record['split']!r} is none of {', '.join(SPLITS)}")
+            yield f"{name} cannot be {record[name]!r}"
+    if isinstance(record.get("split"), str) and record["split"] not in SPLITS:
+        yield f"split {record['split']!r} is none of {', '.join(SPLITS)}"
     if record.get("tier") is not None and record["tier"] not in TIERS:
-        raise ItemError(f"{where}: tier {record['tier']!r} is none of {', '.join(TIERS)}")
+        yield f"tier {record['tier']!r} is none of {', '.join(TIERS)}"
+
+
+def _item(record: dict[str, Any]) -> Item:
     lists = {name: tuple(record.get(name) or ()) for name in ("aliases", "prior_aliases")}
     return Item(**{**record, **lists, "meta": record.get("meta") or {}})
 

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from margins.answers import Divergence, diverge
+from margins.answers import Divergence
 from margins.items import Item, ItemError
+from probes.answer_tokens import place_of
 from probes.forward import Batch, State, forward
 from probes.subject import Subject
 
@@ -41,11 +42,7 @@ class Prior:
 
 def locate(subject: Subject, item: Item) -> Divergence:
     """Where this item is read on this subject; its chat template applied if the item asks for it. Raises ItemError."""
-    if item.chat:
-        text = subject.templated(item.question)
-        place = diverge(lambda whole: subject.tokenize(whole, special=False), item, question=text)
-    else:
-        place = diverge(subject.tokenize, item)
+    place = place_of(subject.tokenizer, item)
     if subject.longest is not None and len(place.tokens) > subject.longest:
         raise ItemError(f"{len(place.tokens)} tokens, more than the model's {subject.longest} positions")
     return place

@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from margins.decomposition import FinalNorm
-from margins.items import ItemError
 from margins.margin import capped
+from probes.answer_tokens import templated, token_ids
 from probes.sites import Site, find_sites, fused_sites
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
@@ -83,17 +83,11 @@ class Subject:
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
-        ids = list(self.tokenizer(text, add_special_tokens=special)["input_ids"])
-        if special and ids and ids[-1] == self.tokenizer.eos_token_id and len(ids) > 1:
-            ids = ids[:-1]
-        return ids
+        return token_ids(self.tokenizer, text, special=special)
 
     def templated(self, question: str) -> str:
         """The question as the user's turn of the model's chat template, up to where the assistant answers."""
-        if not getattr(self.tokenizer, "chat_template", None):
-            raise ItemError("the item has chat set, but the subject's tokenizer has no chat template")
-        turn = [{"role": "user", "content": question}]
-        return self.tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        return templated(self.tokenizer, question)
 
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """All logits in float32 from the final normalised state, scale and cap applied.

@@ -19,4 +19,6 @@ def test_the_wheel_holds_exactly_the_four_packages(tmp_path: Path) -> None:
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"margins", "probes", "analyses", "reports"}
     assert "margins/data/starter.jsonl" in names
+    for split in ("novel", "combination", "conflict", "retention"):
+        assert f"margins/data/benchmark/{split}.jsonl" in names
     assert any(name.startswith("reports/templates/") for name in names)

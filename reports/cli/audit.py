@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     say(f"subject {plan.subject}, adapters {plan.adapters}, {len(items)} items")
     subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
     source = open_source(plan.adapters, subject)
-    out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem}"
+    out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem.replace(':', '-')}"
     try:
         with Bar(quiet=args.quiet) as bar:
             run(plan, subject, source, items, out, bar)
@@ -83,7 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("--subject", metavar="S", help="organism, smollm2, a model folder, a .gguf file or a Hugging Face id")
     add("--adapters", metavar="A", help="fitted, fitted:steps=4,lr=3e-3, or a folder that PEFT saved")
-    add("--items", metavar="I", help="starter, an item file (JSON Lines), or a CounterFact file")
+    add(
+        "--items",
+        metavar="I",
+        help="starter, benchmark, an item file or a known data set; see `override-gap list items`",
+    )
     add("--policies", metavar="P,..", help="conditions beside the base; see `override-gap list policies`")
     add("--probes", metavar="..", help="what to read; see `override-gap list probes`")
     add("--limit", type=int, metavar="N", help="measure only the first N items")

@@ -7,48 +7,93 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from margins.items import Item, documents_of, write_items
+from margins.items import Item, documents_of, scan_items, write_items
 from reports.cli.main import DONE, WRONG, parser
-from reports.cli.named import items_of
+from reports.cli.named import items_of, paths_of
+
+EXAMPLES = """examples:
+  override-gap items check mine.jsonl
+  override-gap items convert counterfact.json --out mine.jsonl
+  override-gap items describe benchmark --tokenizer ./my-model
+"""
+SHOWN = 5
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one of the three actions on a file."""
-    made = parser(
-        "items",
-        "examples:\n  override-gap items check mine.jsonl\n  override-gap items convert counterfact.json --out mine.jsonl\n",
-    )
+    made = parser("items", EXAMPLES)
     made.add_argument(
         "action", choices=("check", "convert", "describe"), metavar="ACTION", help="check, convert or describe"
     )
-    made.add_argument("file", metavar="FILE", help="an item file, a CounterFact file, or starter")
+    made.add_argument(
+        "file", metavar="FILE", help="an item file, a known data set, hf:OWNER/NAME, starter or benchmark"
+    )
     made.add_argument("--out", type=Path, metavar="FILE", help="convert: where the JSON Lines go (default: stdout)")
+    made.add_argument(
+        "--tokenizer",
+        metavar="DIR",
+        help="describe: the answers in this tokenizer's tokens (a folder, smollm2, organism)",
+    )
     args = made.parse_args(argv)
-    items = items_of(args.file)
     if args.action == "check":
-        return _check(items)
+        return _check(args.file)
+    items = items_of(args.file)
     if args.action == "convert":
         write_items(items, args.out or Path("/dev/stdout"))
         return DONE
     print(_describe(items))
+    if args.tokenizer:
+        print(_in_tokens(items, args.tokenizer))
     return DONE
 
 
-def _check(items: Sequence[Item]) -> int:
-    """Print every defect; exit code 2 if there is any."""
-    defects = [(item.id, item.defect()) for item in items]
-    found = [f"{name}: {defect}" for name, defect in defects if defect]
-    print("\n".join(found) if found else f"{len(items)} items, no defect")
-    if found:
-        print(f"{len(found)} of {len(items)} items have a defect", file=sys.stderr)
-    return WRONG if found else DONE
+def _check(spec: str) -> int:
+    """Print every defect with its line; exit code 2 if there is any."""
+    count, told = 0, []
+    for path in paths_of(spec):
+        found, faults = scan_items(path)
+        count += len(found)
+        faults += [(line, f"{item.id}: {defect}") for line, item in found for defect in item.defects()]
+        told += [f"{path}:{line}: {message}" for line, message in sorted(faults)]
+    print("\n".join(told) if told else f"{count} items, no defect")
+    if told:
+        print(f"{len(told)} defects; {count} items could be read", file=sys.stderr)
+    return WRONG if told else DONE
 
 
 def _describe(items: Sequence[Item]) -> str:
     splits = Counter((item.split, item.tier or "") for item in items)
     points = len({item.point for item in items})
-    lines = [f"{len(items)} items, {points} knowledge points, {len(documents_of(items))} documents"]
+    documents = documents_of(items)
+    lines = [f"{len(items)} items, {points} knowledge points, {len(documents)} documents"]
     lines += [f"  {split:<12}{tier:<8}{count}" for (split, tier), count in sorted(splits.items())]
-    lengths = sorted(len(item.document.split()) for item in items)
-    lines.append(f"document length in words: {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
+    for name, texts in (
+        ("document", [document.text for document in documents]),
+        ("question", [item.question for item in items]),
+        ("answer", [item.answer for item in items]),
+    ):
+        lengths = sorted(len(text.split()) for text in texts)
+        lines.append(f"{name} length in words: {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
+    return "\n".join(lines)
+
+
+def _in_tokens(items: Sequence[Item], spec: str) -> str:
+    """What is harder to measure under one tokenizer, by kind, the first few items of each named."""
+    from probes.answer_tokens import in_tokens, open_tokenizer
+
+    found = in_tokens(open_tokenizer(spec), items)
+    kinds = {
+        "cannot be measured": [f"{one.item.id}: {one.fault}" for one in found if one.fault],
+        "answers share their first tokens, so the margin is read after them": [
+            f"{one.item.id}: {one.n_shared} shared" for one in found if one.n_shared
+        ],
+        "answers of several tokens, of which the margin reads one": [
+            f"{one.item.id}: {one.n_answer} tokens" for one in found if one.n_answer > 1
+        ],
+    }
+    lines = [f"in the tokens of {spec}:"]
+    for kind, told in kinds.items():
+        lines.append(f"  {kind}: {len(told)} of {len(items)}")
+        lines += [f"    {one}" for one in told[:SHOWN]]
+        lines += [f"    and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     return "\n".join(lines)

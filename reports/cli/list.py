@@ -38,7 +38,11 @@ def _names(kind: str) -> dict[str, str]:
     if kind == "items":
         from reports.cli.named import NAMED as items
 
-        return {**items, "FILE": "JSON Lines of items, or a CounterFact file (ROME's or EasyEdit's form)"}
+        return {
+            **items,
+            "FILE": "items as JSON Lines, JSON, CSV or Parquet; or CounterFact, zsRE, RippleEdits, ConflictBank",
+            "hf:OWNER/NAME[:SPLIT]": "the same records in a data set on the Hugging Face hub",
+        }
     if kind == "policies":
         from margins.conditions import MEANING
 

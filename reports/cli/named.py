@@ -1,4 +1,4 @@
-"""Items by name or by file."""
+"""Items by name, by file or from the hub."""
 
 from __future__ import annotations
 
@@ -7,23 +7,35 @@ from importlib.resources import files
 from pathlib import Path
 
 from margins.items import Item, ItemError, read_items
+from margins.records import HUB
 
 NAMED = {
     "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
+    "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",
     "organism": "the organism's own questions, with each fact's training frequency",
 }
+# conflicts first, since --limit keeps the first items and conflicts are what an audit is about
+BENCHMARK = ("conflict", "retention", "novel", "combination")
 
 
-def items_of(spec: str) -> list[Item]:
-    """The items a name or a file stands for. Raises ItemError."""
+def paths_of(spec: str) -> list[Path | str]:
+    """The item files that a name, a file or a data set on the hub (`hf:OWNER/NAME`) stands for. Raises ItemError."""
+    shipped = Path(str(files("margins") / "data"))
     if spec == "starter":
-        return read_items(Path(str(files("margins") / "data" / "starter.jsonl")))
+        return [shipped / "starter.jsonl"]
+    if spec == "benchmark":
+        return [shipped / "benchmark" / f"{split}.jsonl" for split in BENCHMARK]
     if spec == "organism":
         from probes.organism.load import load
 
-        return read_items(load().folder / "items.jsonl")
-    if not Path(spec).exists():
+        return [load().folder / "items.jsonl"]
+    if not spec.startswith(HUB) and not Path(spec).exists():
         near = difflib.get_close_matches(spec, NAMED, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ItemError(f"--items {spec}: no such file{hint}")
-    return read_items(spec)
+    return [spec]
+
+
+def items_of(spec: str) -> list[Item]:
+    """The items that a name, a file or a data set on the hub stands for. Raises ItemError."""
+    return [item for path in paths_of(spec) for item in read_items(path)]

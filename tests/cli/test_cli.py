@@ -156,3 +156,25 @@ def test_items_convert_and_check(tmp_path: Path, capsys) -> None:
     assert "counterfact-2: answer and prior_answer are the same" in capsys.readouterr().out
     assert main(["items", "describe", "starter"]) == 0
     assert "conflict" in capsys.readouterr().out
+
+
+def test_items_check_lists_every_defect_with_its_line(items: Path, capsys) -> None:
+    lines = items.read_text().splitlines()
+    same = {**json.loads(lines[0]), "id": "same", "answer": "blue", "prior_answer": "blue", "document": " "}
+    items.write_text("\n".join([lines[0], "{nope", json.dumps(same), json.dumps({**same, "id": "t", "tier": "flat"})]))
+    assert main(["items", "check", str(items)]) == 2
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[1] for line in told] == ["2", "3", "3", "4"]
+    assert main(["items", "check", "benchmark"]) == 0
+    assert "668 items, no defect" in capsys.readouterr().out
+
+
+def test_items_describe_in_a_tokenizers_tokens(model: Path, items: Path, capsys) -> None:
+    item = conflict(20, "red", "eight nine", "eight ten")
+    items.write_text(items.read_text() + json.dumps(item.as_json()) + "\n")
+    assert main(["items", "describe", str(items), "--tokenizer", str(model)]) == 0
+    told = capsys.readouterr().out
+    assert "answers share their first tokens, so the margin is read after them: 1 of 12" in told
+    assert f"{item.id}: 1 shared" in told
+    assert main(["items", "describe", str(items), "--tokenizer", "nowhere"]) == 2
+    assert "no such folder" in capsys.readouterr().err

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
-import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
+
+from tests.lint import holds, n_sentences, shared_run, words
 
 DATA = Path(__file__).parents[2] / "margins" / "data" / "starter.jsonl"
 FIELDS = {
@@ -25,24 +26,6 @@ def items() -> list[dict]:
     return [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines()]
 
 
-def words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
-
-
-def holds(text: str, answer: str) -> bool:
-    """Whether the answer stands in the text as whole words, or inside a word if it has four letters or more."""
-    if len(answer) >= 4 and answer.casefold() in text.casefold():
-        return True
-    return f" {' '.join(words(answer))} " in f" {' '.join(words(text))} "
-
-
-def shared_run(one: str, other: str) -> int:
-    """Length in words of the longest run of words that two texts share."""
-    a, b = words(one), " " + " ".join(words(other)) + " "
-    runs = (j - i for i in range(len(a)) for j in range(i + 1, len(a) + 1) if f" {' '.join(a[i:j])} " in b)
-    return max(runs, default=0)
-
-
 def defects(item: dict) -> list[str]:
     """Every rule of the datasheet that one item breaks."""
     found = []
@@ -53,7 +36,7 @@ def defects(item: dict) -> list[str]:
         found.append("empty or padded text")
     if item["chat"] is not False:
         found.append("chat")
-    if not 1 <= len(re.findall(r"[.!?](?= |$)", re.sub(r"\b[A-Z]\.", "", item["document"]))) <= 3:
+    if not 1 <= n_sentences(item["document"]) <= 3:
         found.append("document length")
     if item["question"] in item["document"] or shared_run(item["question"], item["document"]) > 6:
         found.append("question worded as the document")

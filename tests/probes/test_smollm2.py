@@ -56,6 +56,7 @@ def test_what_it_knows(smollm2) -> None:
     assert prior.known.tolist() == [1.0, 1.0]
 
 
-def test_every_starter_item_can_be_read(smollm2) -> None:
-    for item in items_of("starter"):
+@pytest.mark.parametrize("name", ["starter", "benchmark"])
+def test_every_shipped_item_can_be_read(name: str, smollm2) -> None:
+    for item in items_of(name):
         assert locate(smollm2, item).at >= 0
