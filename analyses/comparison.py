@@ -83,7 +83,11 @@ def compare(first: Table, second: Table, names: tuple[str, str], split: str, mea
     both = ~np.isnan(own) & ~np.isnan(other)
     if not both.any():
         return None
-    own, other, points = own[both], other[both], joined["point"].to_numpy(dtype=object)[both]
+    return paired(own[both], other[both], joined["point"].to_numpy(dtype=object)[both], names, split, measure)
+
+
+def paired(own: Array, other: Array, points: Array, names: tuple[str, str], split: str, measure: str) -> Comparison:
+    """Outcomes [n] of two sides on the same items, none of them unmeasured."""
     found = difference(f"{names[0]} minus {names[1]}", own, points, other, points)
     found = Estimate(
         found.name, found.value, found.low, found.high, len(own), found.points, "", found.level, found.caveats
