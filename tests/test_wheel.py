@@ -20,3 +20,4 @@ def test_the_wheel_holds_exactly_the_four_packages(tmp_path: Path) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {"margins", "probes", "analyses", "reports"}
     assert "margins/data/starter.jsonl" in names
     assert any(name.startswith("reports/templates/") for name in names)
+    assert "reports/schema/summary.schema.json" in names

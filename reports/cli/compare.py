@@ -73,7 +73,8 @@ def table(found: Mapping[str, Any]) -> str:
         for row in outcomes:
             name = row["method"]
             lines.append(f"  {short[name]:<{NAME}} {_cell(row):<18} {_share(first[name]):>8} {alone[name]:>9}")
-        firm = "no order" if order["holds"] is None else f"this order in {_share(order['holds'])} of resamples"
+        held = _share(order["holds"])
+        firm = "no order" if order["holds"] is None else f"the order by success holds in {held} of resamples"
         lines.append(f"  {firm}; differences, p after Holm:")
         for row in rows("pairs", split):
             lines.append(f"  {short[row['first']]} - {short[row['second']]}")

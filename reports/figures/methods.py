@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .caption import SHARE, Caption
-from .style import ADAPTED, INK, RC, SPLITS, Absent, canvas, known_value, percent, plain, whiskers
+from .style import ADAPTED, INK, PAPER, RC, SPLITS, Absent, canvas, known_value, percent, plain, whiskers
 
 MOST = 40
 """Lines of the figure of differences, so that it stays readable."""
@@ -73,7 +73,7 @@ def differences(found: Mapping) -> Figure:
             clear = row["p_holm"] is not None and row["p_holm"] < 0.05
             axes.errorbar(
                 row["difference"]["value"], at, xerr=[[low], [high]], fmt="o", ms=4, elinewidth=1.1, color=ADAPTED,
-                mfc=ADAPTED if clear else "none",
+                mfc=ADAPTED if clear else PAPER,
             )  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
         labels = [f"{row['split']}: {plain(row['first'], 22)} \u2212 {plain(row['second'], 22)}" for row in rows]
