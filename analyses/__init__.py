@@ -2,10 +2,12 @@
 
 run = load("RUN")
 summary = summarise(run)
+found = side_by_side({"ours": load("RUN"), "theirs": load("OTHER")})
 """
 
 from analyses.frame import RunFrame, load
+from analyses.methods import side_by_side
 from analyses.results import Estimate
 from analyses.summary import summarise
 
-__all__ = ["Estimate", "RunFrame", "load", "summarise"]
+__all__ = ["Estimate", "RunFrame", "load", "side_by_side", "summarise"]

@@ -12,7 +12,7 @@ from scipy import stats
 
 from analyses.frame import BASE, DELIVERED, RunFrame, Table, truth
 from analyses.intervals import clusters, difference
-from analyses.results import Estimate, number
+from analyses.results import Estimate, Spoken, number
 
 EXACT, DRAWN, DRAWS = 12, 30, 9999
 
@@ -20,7 +20,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Spoken):
     """First minus second in success; ``gained`` items only the first wins, ``lost`` only the second; p two-sided."""
 
     first: str
@@ -31,6 +31,12 @@ class Comparison:
     gained: int
     lost: int
     p: float
+
+    def __str__(self) -> str:
+        where = (
+            f"{self.split}, {self.measure}: only the first {self.gained}, only the second {self.lost}, p {self.p:.3g}"
+        )
+        return f"{self.difference}\n  {where}"
 
     @property
     def above(self) -> float:
@@ -83,7 +89,11 @@ def compare(first: Table, second: Table, names: tuple[str, str], split: str, mea
     both = ~np.isnan(own) & ~np.isnan(other)
     if not both.any():
         return None
-    own, other, points = own[both], other[both], joined["point"].to_numpy(dtype=object)[both]
+    return paired(own[both], other[both], joined["point"].to_numpy(dtype=object)[both], names, split, measure)
+
+
+def paired(own: Array, other: Array, points: Array, names: tuple[str, str], split: str, measure: str) -> Comparison:
+    """Outcomes [n] of two sides on the same items, none of them unmeasured."""
     found = difference(f"{names[0]} minus {names[1]}", own, points, other, points)
     found = Estimate(
         found.name, found.value, found.low, found.high, len(own), found.points, "", found.level, found.caveats

@@ -27,7 +27,7 @@ from analyses import verdict as verdicts
 from analyses.frame import DELIVERED, RunFrame, truth, values
 from analyses.intervals import complete, correlation, limits, mover, one_sided, score_test, share_test
 from analyses.logistic import RARE
-from analyses.results import Estimate, number
+from analyses.results import Estimate, Spoken, number
 
 ALPHA = 0.05
 FEWEST, FEWEST_POINTS = 20, 10
@@ -59,7 +59,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Result:
+class Result(Spoken):
     """A hypothesis judged among others: supported, refuted, inconclusive or not testable."""
 
     hypothesis: Hypothesis
@@ -67,6 +67,10 @@ class Result:
     finding: Finding | None
     p_holm: float
     reason: str = ""
+
+    def __str__(self) -> str:
+        found = f"{self.finding.estimate}, Holm p {self.p_holm:.3g}" if self.finding else self.reason
+        return f"{self.hypothesis.id} {self.status}: {self.hypothesis.claim}\n  {found}"
 
     def as_json(self) -> dict[str, Any]:
         """Row of the section ``hypotheses``."""

@@ -11,8 +11,17 @@ LEVEL = 0.95
 """Coverage that every interval of this package aims at."""
 
 
+class Spoken:
+    """A result that a notebook shows as what it prints: the first line, its further lines as a list."""
+
+    def _repr_html_(self) -> str:
+        head, *notes = str(self).split("\n")
+        items = "".join(f"<li>{html.escape(note.strip())}</li>" for note in notes)
+        return f"<p>{html.escape(head)}</p>" + (f"<ul>{items}</ul>" if items else "")
+
+
 @dataclass(frozen=True)
-class Estimate:
+class Estimate(Spoken):
     """One estimate with its interval; ``points`` counts the knowledge points (clusters) behind ``n`` items."""
 
     name: str
@@ -31,11 +40,6 @@ class Estimate:
             f"{self.name} {self.value:.3g} [{self.low:.3g}, {self.high:.3g}]{units}, n={self.n}, points={self.points}"
         )
         return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
-
-    def _repr_html_(self) -> str:
-        head, *notes = str(self).split("\n")
-        items = "".join(f"<li>{html.escape(note.strip())}</li>" for note in notes)
-        return f"<p>{html.escape(head)}</p>" + (f"<ul>{items}</ul>" if items else "")
 
     @property
     def known(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from analyses.dose_response import failures, gains, overshot, rescued
 from analyses.frame import DELIVERED, RunFrame, Table, truth
 from analyses.intervals import proportion
-from analyses.results import Estimate, missing, number
+from analyses.results import Estimate, Spoken, missing, number
 
 NO_FAILURE = 0.20
 FEWEST, FEWEST_POINTS = 10, 5
@@ -30,7 +30,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Spoken):
     """``rescued`` is the raw share; ``corrected`` is what the rule reads; ``failing`` the failure rate as delivered."""
 
     label: str
@@ -39,6 +39,10 @@ class Verdict:
     corrected: Estimate | None
     failing: Estimate | None
     chance: float | None
+
+    def __str__(self) -> str:
+        shown = [own for own in (self.rescued, self.corrected, self.failing) if own]
+        return "\n".join([f"{self.label}: {self.sentence}", *(f"  {str(own).splitlines()[0]}" for own in shown)])
 
     def as_json(self) -> dict[str, Any]:
         """The section ``verdict`` of the summary."""

@@ -22,3 +22,4 @@ def test_the_wheel_holds_exactly_the_four_packages(tmp_path: Path) -> None:
     for split in ("novel", "combination", "conflict", "retention"):
         assert f"margins/data/benchmark/{split}.jsonl" in names
     assert any(name.startswith("reports/templates/") for name in names)
+    assert "reports/schema/summary.schema.json" in names

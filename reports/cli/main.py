@@ -14,6 +14,7 @@ DONE, UNMEASURED, WRONG, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "audit": "measure a method on a subject and write a run folder with its report",
     "report": "rebuild the statistics and the page of a run from its stored readings",
+    "compare": "put several runs on the same items side by side, with paired differences",
     "items": "check, convert or describe an item file",
     "calibrate": "audit faults planted in the organism, and say whether the verdict finds each",
     "organism": "train the embedded subject again, or one of another world",
@@ -24,6 +25,7 @@ EXAMPLES = """examples:
   override-gap audit --subject ./my-model --adapters ./lora-folders --items conflicts.jsonl \\
       --policies as-delivered,uniform,slb --out runs/mine
   override-gap report runs/mine
+  override-gap compare runs/mine runs/theirs --out compare.html
   override-gap items check conflicts.jsonl
 """
 

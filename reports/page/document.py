@@ -51,7 +51,26 @@ def write(run_dir: Path, run, summary: Mapping, out: Path | None = None) -> Path
 def render(run, summary: Mapping, folder: Path) -> str:
     """The page as text; figures are written to `folder` on the way."""
     script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
-    environment = Environment(
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            manifest=run.manifest,
+            summary=summary,
+            facts=facts(summary),
+            figures=drawn(run, summary, folder),
+            tables=tables(summary),
+            items=embedded(explorer(run, summary)),
+            style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def environment() -> Environment:
+    """Templates with everything escaped that is not markup already, and a name that is missing an error."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -60,18 +79,8 @@ def render(run, summary: Mapping, folder: Path) -> str:
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
     for act in (said, estimate, short, p_value, pretty, sentence):
-        environment.filters[act.__name__] = act
-    return environment.get_template("page.html").render(
-        manifest=run.manifest,
-        summary=summary,
-        facts=facts(summary),
-        figures=drawn(run, summary, folder),
-        tables=tables(summary),
-        items=embedded(explorer(run, summary)),
-        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
+        made.filters[act.__name__] = act
+    return made
 
 
 def drawn(run, summary: Mapping, folder: Path) -> list[Shown]:

@@ -62,6 +62,21 @@ def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(
     assert audit(model, items, tmp_path / "run", "--quiet", "--allow-errors") == 0
 
 
+def test_two_audits_are_compared(model: Path, items: Path, tmp_path: Path, capsys) -> None:
+    runs = [tmp_path / "weak", tmp_path / "strong"]
+    for run, settings in zip(runs, ("fitted:steps=1,lr=1e-5", "fitted:steps=12,lr=5e-2"), strict=True):
+        assert audit(model, items, run, "--quiet", "--adapters", settings) == 0
+    capsys.readouterr()
+    assert main(["compare", *map(str, runs), "--out", str(tmp_path / "c.html"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    row = next(own for own in found["pairs"] if own["measure"] == "margin" and own["population"] == "all")
+    assert row["difference"]["value"] < 0
+    assert row["difference"]["n"] == 11
+    assert main(["compare", str(runs[0]), str(runs[0]), "--out", str(tmp_path / "c.html"), "--json"]) == 0
+    same = json.loads(capsys.readouterr().out)["pairs"]
+    assert {(own["difference"]["value"], own["p"]) for own in same} == {(0.0, 1.0)}
+
+
 WRONG = {
     "no such command": (["audt"], "did you mean 'audit'"),
     "unknown flag": (["audit", "--subjct", "x"], "did you mean --subject"),

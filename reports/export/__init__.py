@@ -1,0 +1,1 @@
+"""A run's summary in other forms than the page: Markdown, LaTeX, PDF, a fragment for a model card."""

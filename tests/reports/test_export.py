@@ -1,0 +1,169 @@
+"""Other forms of the report: what a reader sees is what was given, whatever it holds."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from analyses import comparison, hypotheses, verdict
+from analyses.simulate import simulate_readings
+from analyses.summary import summarise
+from reports.export import latex, markdown
+from reports.export.pdf import browser, write_pdf
+from reports.export.plain import Plain, plain_tables
+from reports.page.text import visible
+from tests.reports.test_page import BROWSER, HOSTILE, Reader
+
+FEW = {"conditions": ("base", "as-delivered", "slb"), "others": 20, "with_layers": False}
+WORSE = [
+    *(text for text in HOSTILE if text != "\ud800"), "a | b || c", "| --- | --- |", "[x](http://evil.example)", "![x](y)",
+    "http://evil.example www.evil.example a@b.example", "*b* _i_ ~~s~~ `c` ``c`` # h", "\\", "a\\", "\\|", "\\input{/etc/passwd}",
+    "\\end{longtable}", "% gone", "x^2_3 & y \\\\ z", "}{", "--- ``q'' ?` <<", "[1] *", "{\\bf x}",
+]  # fmt: skip
+LINES = [" ".join(visible(text).split()) for text in WORSE]
+
+
+@pytest.fixture(scope="module")
+def full():
+    return json.loads(json.dumps(summarise(simulate_readings(1, **FEW))))
+
+
+def render(text: str) -> Reader:
+    return Reader(MarkdownIt("commonmark").enable("table").enable("strikethrough").render(text))
+
+
+def cells(page_text: str) -> list[list[str]]:
+    """Cells of a rendered table, text as a reader sees it."""
+    html = MarkdownIt("commonmark").enable("table").enable("strikethrough").render(page_text)
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.S)
+    return [[" ".join(Reader(cell).said) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row, re.S)] for row in rows]
+
+
+def test_hostile_cells_come_out_of_markdown_as_they_went_in() -> None:
+    table = Plain("t", "", ("name", "other"), tuple((text, text) for text in LINES))
+    shown = cells(markdown.grid(table))
+    assert [row[0] for row in shown[1:]] == LINES
+    assert [row[1] for row in shown[1:]] == LINES
+    page = render(markdown.grid(table))
+    assert {tag for tag, _ in page.tags} <= {"table", "thead", "tbody", "tr", "th", "td"}
+    # Addresses that become links by themselves on GitHub, where no bracket is needed.
+    assert not re.search(r"\bhttps?://|\bwww\.|[^\\]@", markdown.grid(table))
+
+
+def decoded(text: str) -> str:
+    """LaTeX back to the characters that it sets; anything but the escapes known here is an error."""
+    table = {value: key for key, value in latex._SPECIAL.items()}
+    pattern = re.compile("|".join(re.escape(key) for key in sorted(table, key=len, reverse=True)) + r"|[^\\{}&%$#_~^]")
+    found, at = [], 0
+    while at < len(text):
+        match = pattern.match(text, at)
+        assert match, f"bare {text[at : at + 12]!r}"
+        found.append(table.get(match[0], match[0]))
+        at = match.end()
+    return "".join(found)
+
+
+def test_hostile_cells_come_out_of_latex_as_they_went_in() -> None:
+    for line in LINES:
+        assert decoded(latex.escaped(line)) == line
+        assert not re.search(r"--|``|''|<<|>>|\?`|!`", latex.escaped(line)), "a ligature would change the text"
+    table = latex.grid(Plain("t", "", ("name", "other"), tuple((text, text) for text in LINES)))
+    body = table[table.index("\\endhead") :].split("\n")[1:-2]
+    assert len(body) == len(LINES)
+    for line, text in zip(body, LINES, strict=True):
+        left, right = line.removesuffix(r" \\").split(" & ")
+        assert decoded(left) == decoded(right) == text
+
+
+def test_both_hold_every_table_and_number_of_the_page(full) -> None:
+    tables = plain_tables(full)
+    assert len(tables) > 4
+    md, tex = markdown.markdown(full), latex.latex(full)
+    shown = cells(md)
+    for table in tables:
+        for row in table.rows:
+            assert list(row) in shown
+            assert " & ".join(map(latex.escaped, row)) in tex
+    delivered = next(
+        row for row in full["outcomes"]
+        if (row["split"], row["tier"], row["condition"], row["measure"], row["population"])
+        == ("conflict", None, "as-delivered", "top1", "all")
+    )  # fmt: skip
+    column = next(place for place, cell in enumerate(tables[0].head) if re.match(r"conflict n|conflict$", cell))
+    own = next(row for row in tables[0].rows if row[0] == "as-delivered")
+    assert own[column].startswith(f"{100 * delivered['value']:.0f}% [")
+    assert tex.count("\\begin{longtable}") == tex.count("\\end{longtable}") == len(tables) + 1
+
+
+def test_a_hostile_summary_leaves_the_documents_shape(full) -> None:
+    spoilt = copy.deepcopy(full)
+    spoilt["adapters"]["name"] = "<img src=x onerror=alert(1)> | `[a](b)` \\end{document} %"
+    spoilt["verdict"]["sentence"] = "<script>alert(1)</script>\n\n# not a heading\n| a | b |"
+    for make in (markdown.markdown, markdown.model_card):
+        ours, theirs = render(make(spoilt)), render(make(full))
+        assert [tag for tag, _ in ours.tags] == [tag for tag, _ in theirs.tags]
+        assert "<script>alert(1)</script> # not a heading | a | b |" in ours.text
+    assert "\\end{document}" not in latex.latex(spoilt)
+    assert "\\textbackslash{}end\\{document\\} \\%" in latex.latex(spoilt)
+
+
+def test_the_model_card_says_verdict_and_success_as_delivered(full) -> None:
+    card = render(markdown.model_card(full))
+    assert full["verdict"]["label"] in card.text
+    assert [row[0] for row in cells(markdown.model_card(full))] == ["condition", "base", "as-delivered"]
+    assert full["subject"]["fingerprint"] in card.text
+    assert "not complete" not in card.text
+    assert "not complete" in markdown.model_card({**full, "complete": False})
+
+
+def test_no_browser_is_said_with_what_to_do(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"headless Chromium.*install one"):
+        browser()
+
+
+def stand_in(folder, script):
+    """A program in the browser's place."""
+    program = folder / "chromium"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_the_pdf_is_what_the_browser_printed_and_nothing_else(tmp_path) -> None:
+    page, out = tmp_path / "a page.html", tmp_path / "deep" / "out.pdf"
+    page.write_text("<p>x")
+    prints = (
+        'for a in "$@"; do case $a in --print-to-pdf=*) echo "%PDF of $a $last" > "${a#--print-to-pdf=}";; esac; done'
+    )
+    assert write_pdf(page, out, stand_in(tmp_path, prints)).read_bytes().startswith(b"%PDF")
+    for broken in ("echo no display >&2; exit 3", prints.replace("%PDF", "sorry")):
+        with pytest.raises(RuntimeError, match="made no PDF"):
+            write_pdf(page, tmp_path / "none.pdf", stand_in(tmp_path, broken))
+    with pytest.raises(RuntimeError, match="within"):
+        write_pdf(page, tmp_path / "none.pdf", stand_in(tmp_path, "exec sleep 5"), limit_s=0.2)
+    assert not (tmp_path / "none.pdf").exists()
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium here: install the package chromium to run the browser tests")
+def test_a_real_browser_prints_the_page(tmp_path) -> None:
+    page = tmp_path / "page.html"
+    page.write_text("<!doctype html><title>x</title><p>x")
+    assert len(write_pdf(page, tmp_path / "page.pdf", BROWSER).read_bytes()) > 1000
+
+
+def test_results_speak_in_a_notebook_and_escape() -> None:
+    run = simulate_readings(1, **FEW)
+    judged = verdict.verdict(run)
+    results = [judged, *hypotheses.evaluate(run), comparison.conditions(run, "slb", "as-delivered")]
+    for result in results:
+        head = str(result).split("\n")[0]
+        assert Reader(result._repr_html_()).text.startswith(" ".join(head.split()))
+    assert judged.label in str(judged)
+    hostile = comparison.runs(run, run, names=("<b>x</b>", "y"))
+    assert "<b>" not in hostile._repr_html_()
+    assert "&lt;b&gt;x" in hostile._repr_html_()
