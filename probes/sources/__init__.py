@@ -14,6 +14,7 @@ NAMED = {
     "hypernetwork": "the subject's own hypernetwork, where it ships one (organism)",
     "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
     "FOLDER": "a folder that PEFT saved, or a folder of them named by document key, item id or point",
+    "MODULE:OBJECT": "a source of your own, or a callable subject -> source (docs/your-method.md)",
 }
 
 
@@ -39,7 +40,14 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
         from probes.sources.peft_folder import PeftFolder
 
         return PeftFolder(subject, path)
-    near = difflib.get_close_matches(name, NAMED, n=1)
+    from probes.sources.foreign import installed, open_foreign
+
+    offered = installed()
+    if spec in offered:
+        return open_foreign(offered[spec], subject)
+    if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
+        return open_foreign(spec, subject)
+    near = difflib.get_close_matches(name, [*NAMED, *offered], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise AdapterError(f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)")
 
