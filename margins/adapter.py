@@ -113,7 +113,8 @@ class Traits:
 
 def traits(source: Any) -> Traits:
     """The traits of a source, read from its attributes of the same names. Raises ValueError for one that makes no sense."""
-    found = Traits(**{f.name: getattr(source, f.name, f.default) for f in fields(Traits)})
+    said: dict[str, Any] = {f.name: getattr(source, f.name, f.default) for f in fields(Traits)}
+    found = Traits(**said)
     if found.scope not in SCOPES:
         raise ValueError(f"source {source.name}: scope is one of {', '.join(SCOPES)}, got {found.scope!r}")
     if "{document}" not in found.template:

@@ -25,13 +25,14 @@ class Site:
 
     `ports` are the modules whose outputs make up the map's output, each with its rows of it: one module normally,
     several where TransformerLens splits a fused map (GPT-2's c_attn into q, k and v), none where it splits it in a way
-    that no hook can follow.
+    that no hook can follow. `transposed`: the model stores the weight as [d_in, d_out].
     """
 
     path: str
     d_in: int
     d_out: int
     ports: Ports
+    transposed: bool = False
 
 
 def find_sites(model: nn.Module) -> dict[str, Site]:
@@ -40,7 +41,9 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     for path, module in model.named_modules():
         shape = linear_shape(module)
         if shape is not None:
-            found[path] = Site(path, shape[1], shape[0], ((module, slice(0, shape[0])),))
+            found[path] = Site(
+                path, shape[1], shape[0], ((module, slice(0, shape[0])),), not isinstance(module, nn.Linear)
+            )
     return found
 
 

@@ -48,7 +48,7 @@ def vector_site(model: nn.Module, sites: Mapping[str, Site], path: str) -> Vecto
     if name == "bias" and owner in sites:
         return VectorSite(path, sites[owner].ports, base_bias(sites[owner]))
     live = _module(model, owner)
-    own = getattr(live, "original_component", live)
+    own: Any = getattr(live, "original_component", live)
     weight, old = getattr(own, "weight", None), getattr(own, name, None)
     if live is None or name not in ("weight", "bias") or owner in sites or weight is None or weight.ndim != 1:
         return None
