@@ -46,6 +46,11 @@ class PeftFolder:
         """The folder and the hash of everything in it."""
         return {"path": self.path.name, "sha256": folder_hash(self.path)}
 
+    @property
+    def scope(self) -> str:
+        """Whether the folder tells documents apart."""
+        return "nothing" if (self.path / CONFIG).is_file() else "document"
+
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document. Raises AdapterError where a document has none."""
         return [read_adapter(self._folder(document), self.subject) for document in documents]

@@ -156,3 +156,25 @@ def test_items_convert_and_check(tmp_path: Path, capsys) -> None:
     assert "counterfact-2: answer and prior_answer are the same" in capsys.readouterr().out
     assert main(["items", "describe", "starter"]) == 0
     assert "conflict" in capsys.readouterr().out
+
+
+def test_a_handshake_says_what_it_checked_and_its_exit_code_says_how_it_went(
+    model: Path, items: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["handshake", "--subject", str(model), "--items", str(items), "--json", "--adapters"]
+    assert main([*words, "fitted:steps=3,lr=3e-2"]) == 0
+    checks = {check["name"]: check["passed"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["gain-zero"]
+    assert checks["effect"]
+    assert checks["native"] is None
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"model.layers.1.mlp.down_proj.weight": torch.ones(48, 32)}, tmp_path / "t.safetensors")
+    spec = f"dense:{tmp_path / 't.safetensors'}"
+    assert main([*words, spec]) == 2
+    assert "needs an update of shape [32, 48]" in capsys.readouterr().out
+    run = ["audit", "--subject", str(model), "--items", str(items), "--adapters", spec, "--out", str(tmp_path / "r")]
+    assert main([*run, "--quiet"]) == 2
+    assert "handshake fits failed" in capsys.readouterr().err
+    assert not (tmp_path / "r" / "manifest.json").exists()
