@@ -19,6 +19,7 @@ NAMED = {
     "doc-to-lora:FILE": "what export_doc_to_lora.py wrote; B rank-first, scale lora_alpha, head bias as shared part",
     "generative-adapter:FILE": "lora_a and lora_b stacked over layers, scale lora_alpha / r",
     "shine:FILE": "A, B and bias C stacked over layers, scale folded in",
+    "callable:MODULE:FUNCTION": "a function from text to factors: path -> (A, B, scale)",
     "MODULE:OBJECT": "a source of your own, or a callable subject -> source (docs/your-method.md)",
 }
 
@@ -48,6 +49,10 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
         from probes.sources.dense import DenseFile
 
         return DenseFile(subject, Path(rest))
+    if name == "callable":
+        from probes.sources.function import open_function
+
+        return open_function(rest)
     if name in ("doc-to-lora", "generative-adapter", "shine"):
         from probes.sources.layered import LayeredFile
 

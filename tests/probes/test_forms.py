@@ -197,3 +197,24 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "f.pt")
     with pytest.raises(AdapterError, match="pickle"):
         open_source(f"dense:{tmp_path / 'f.pt'}", tiny("llama")).encode([DOCUMENT])
+
+
+def test_a_function_from_text_to_factors(rng: torch.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text_to_factors.py").write_text(
+        "import torch\n"
+        "def factors(text):\n"
+        "    draw = torch.Generator().manual_seed(len(text))\n"
+        "    A, B = torch.randn(2, 48, generator=draw), torch.randn(32, 2, generator=draw)\n"
+        "    return {'model.layers.1.mlp.down_proj': (A, B, 0.5)}\n"
+        "def unscaled(text):\n"
+        "    return {'model.layers.1.mlp.down_proj': factors(text)['model.layers.1.mlp.down_proj'][:2]}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    subject = tiny("llama")
+    [read] = open_source("callable:text_to_factors:factors", subject).encode([DOCUMENT])
+    draw = torch.Generator().manual_seed(len(DOCUMENT.text))
+    A, B = torch.randn(2, 48, generator=draw), torch.randn(32, 2, generator=draw)
+    wanted = edited_margin({"model.layers.1.mlp.down_proj.weight": 0.5 * (B @ A)})
+    assert abs(margin(subject, read) - wanted) < 1e-4
+    with pytest.raises(AdapterError, match="scale"):
+        open_source("callable:text_to_factors:unscaled", subject).encode([DOCUMENT])
