@@ -60,4 +60,5 @@ def open_function(spec: str) -> Function:
     found = load_object(spec)
     if not callable(found):
         raise AdapterError(f"callable:{spec}: need a function from text to factors, got {type(found).__name__}")
-    return Function(spec, found)
+    call: Any = found
+    return Function(spec, call)
