@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -13,7 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from margins.items import Document
-from margins.updates import Dense, LowRank, Update, inner
+from margins.updates import Dense, LowRank, Update, Vector, inner
+
+SCOPES = ("document", "batch", "nothing")
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Adapter:
     """The weights one document was turned into.
 
     `updates` is the document part, `shared` what the method adds for every document (a learned head bias, say); both
-    act together. Paths name the linear maps of the unwrapped model, as PEFT and `model.named_modules()` do.
+    act together. Paths name the linear maps of the unwrapped model, as PEFT and `model.named_modules()` do; those of
+    vectors name the parameter, as `model.named_parameters()` does.
     """
 
     name: str
@@ -71,7 +74,7 @@ class Adapter:
 
 @runtime_checkable
 class AdapterSource(Protocol):
-    """Where adapters come from: any object with these names can be audited."""
+    """Where adapters come from: any object with these names can be audited. What it may say beside them: `Traits`."""
 
     @property
     def name(self) -> str:
@@ -86,6 +89,39 @@ class AdapterSource(Protocol):
     def encode(self, documents: Sequence[Document]) -> Sequence[Adapter]:
         """One adapter a document, in the same order."""
         ...
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a source may say of itself beside the three names it must have; the defaults hold where it says nothing.
+
+    `base_fingerprint`: the fingerprint of the one model its adapters are for (None: not said).
+    `template`: what the method puts around a document before it reads it; told in reports, applied by the source itself.
+    `static`: adapters are weight updates; False: the method is refused, since no amplitude can be set.
+    `scope`: what an adapter depends on: its own `document`, the whole `batch` encoded with it, or `nothing` (one adapter
+    for every document).
+    `native_logits(document, text)`: [vocab] or [pos, vocab], the method's own adapted model after reading `text`, tokenised
+    as the subject does; a handshake compares them with what is measured here.
+    """
+
+    base_fingerprint: str | None = None
+    template: str = "{document}"
+    static: bool = True
+    scope: str = "document"
+    native_logits: Callable[[Document, str], Tensor] | None = None
+
+
+def traits(source: Any) -> Traits:
+    """The traits of a source, read from its attributes of the same names. Raises ValueError for one that makes no sense."""
+    said: dict[str, Any] = {f.name: getattr(source, f.name, f.default) for f in fields(Traits)}
+    found = Traits(**said)
+    if found.scope not in SCOPES:
+        raise ValueError(f"source {source.name}: scope is one of {', '.join(SCOPES)}, got {found.scope!r}")
+    if "{document}" not in found.template:
+        raise ValueError(f"source {source.name}: its template needs a place for {{document}}, got {found.template!r}")
+    if found.native_logits is not None and not callable(found.native_logits):
+        raise ValueError(f"source {source.name}: native_logits is called with a document and a text, got no function")
+    return found
 
 
 def layer_of(path: str) -> int | None:
@@ -107,4 +143,4 @@ def _squared(left: Update | None, right: Update | None) -> float:
     return sum(inner(a, b) for a in parts for b in parts)
 
 
-__all__ = ["Adapter", "AdapterSource", "Dense", "LowRank", "Update", "layer_of"]
+__all__ = ["Adapter", "AdapterSource", "Dense", "LowRank", "Traits", "Update", "Vector", "layer_of", "traits"]

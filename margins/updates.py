@@ -80,7 +80,39 @@ class Dense:
         return self.delta
 
 
-Update = LowRank | Dense
+@dataclass(frozen=True)
+class Vector:
+    """The update of a parameter that is a vector: a bias, or the weight of a LayerNorm or RMSNorm.
+
+    Its key is the parameter's own path, `model.layers.0.mlp.down_proj.bias`; that of a map's update is the map's.
+    """
+
+    delta: Float[Tensor, " d_out"]
+
+    def __post_init__(self) -> None:
+        if self.delta.ndim != 1:
+            raise ValueError(f"need a vector [d_out], got {list(self.delta.shape)}")
+
+    @property
+    def shape(self) -> tuple[int]:
+        """(d_out,) of the parameter this is added to."""
+        return (self.delta.shape[0],)
+
+    @property
+    def rank(self) -> int:
+        """A vector is one column."""
+        return 1
+
+    def frobenius(self) -> float:
+        """Its length, in weight units."""
+        return torch.linalg.norm(self.delta.double()).item()
+
+    def dense(self) -> Float[Tensor, " d_out"]:
+        """The vector itself."""
+        return self.delta
+
+
+Update = LowRank | Dense | Vector
 
 
 def inner(left: Update, right: Update) -> float:
@@ -92,7 +124,7 @@ def inner(left: Update, right: Update) -> float:
         return left.scale * right.scale * overlap.sum().item()
     if isinstance(left, LowRank):
         return inner(right, left)
-    if isinstance(right, LowRank):
+    if isinstance(right, LowRank) and isinstance(left, Dense):
         product = right.B.double().T @ left.delta.double() @ right.A.double().T
         return right.scale * product.trace().item()
-    return (left.delta.double() * right.delta.double()).sum().item()
+    return (left.dense().double() * right.dense().double()).sum().item()

@@ -12,9 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from margins.adapter import Adapter, layer_of
-from margins.updates import LowRank, Update
-from probes.sites import AdapterError, nearest
+from margins.updates import LowRank, Update, Vector
+from probes.sites import AdapterError, Ports, Rows, nearest
 from probes.subject import Subject
+from probes.vectors import Normalised, VectorSite, vector_site
 
 Watch = Callable[[str, Tensor], None]
 
@@ -34,9 +35,9 @@ class Factors:
         inner = (inner.float() * gain[:, None, None]).to(x.dtype)
         return torch.bmm(inner, self.B.to(x.dtype).transpose(1, 2))
 
-    def rows(self, span: slice) -> Factors:
+    def rows(self, rows: Rows) -> Factors:
         """The part of the update that writes these outputs."""
-        return self if span == slice(0, self.B.shape[1]) else Factors(self.A, self.B[:, span])
+        return Factors(self.A, self.B[:, rows])
 
 
 @dataclass(frozen=True)
@@ -52,32 +53,55 @@ class Matrices:
         out = torch.bmm(x, self.delta.to(x.dtype).transpose(1, 2))
         return (out.float() * gain[:, None, None]).to(x.dtype)
 
-    def rows(self, span: slice) -> Matrices:
+    def rows(self, rows: Rows) -> Matrices:
         """The part of the update that writes these outputs."""
-        return self if span == slice(0, self.delta.shape[1]) else Matrices(self.delta[:, span])
+        return Matrices(self.delta[:, rows])
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One vector parameter's updates for a whole batch; what it multiplies, for the weight of a norm."""
+
+    delta: Float[Tensor, "batch d_out"]
+    multiplies: Normalised | None = None
+
+    def __call__(
+        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "#batch #pos d_out"]:
+        """gain * delta for a bias, gain * delta * n(x) for a norm's weight."""
+        added = (self.delta.float() * gain[:, None]).to(x.dtype)[:, None]
+        return added if self.multiplies is None else added * self.multiplies(x)
+
+    def rows(self, rows: Rows) -> Vectors:
+        """The part of the update that writes these outputs."""
+        return Vectors(self.delta[:, rows], self.multiplies)
+
+
+Together = Factors | Matrices | Vectors
 
 
 @dataclass(frozen=True)
 class Stack:
     """The adapters of a batch, by site; example n of a batch runs with adapter n."""
 
-    sites: Mapping[str, Factors | Matrices]
+    sites: Mapping[str, Together]
     size: int
 
 
 def check(subject: Subject, adapter: Adapter) -> None:
-    """Raise AdapterError unless every update names a linear map of the model, has its shape, is finite, and any is not zero."""
+    """Raise AdapterError unless every update has a place and its shape, is finite, and any is not zero."""
     largest = 0.0
     for path, update in adapter.parts():
-        site = subject.sites.get(path)
-        if site is None:
-            near = nearest(path, subject.sites)
-            raise AdapterError(f"adapter {adapter.name}: the model has no linear map {path!r}; the nearest is {near!r}")
-        if update.shape != (site.d_out, site.d_in):
+        wanted, ports = _place(subject, path, update, adapter.name)
+        if update.shape != wanted:
             raise AdapterError(
-                f"adapter {adapter.name}: {path} needs an update of shape {[site.d_out, site.d_in]}, got {list(update.shape)}; "
+                f"adapter {adapter.name}: {path} needs an update of shape {list(wanted)}, got {list(update.shape)}; "
                 "was it made for another model?"
             )
+        layer = layer_of(path)
+        if not ports or layer is None or layer >= subject.n_layers:
+            why = "the wrapped model runs it in pieces that no hook can follow" if not ports else "it is in no layer"
+            raise AdapterError(f"adapter {adapter.name}: {path} cannot be changed here: {why}")
         size = update.frobenius()
         if not size < float("inf"):
             raise AdapterError(f"adapter {adapter.name}: the update of {path} is not finite")
@@ -115,8 +139,8 @@ def attached(
         undo.callback(subject.model.base_model.register_forward_hook(saw_forward).remove)
         for path, update in adapters.sites.items():
             gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
-            for module, span in subject.sites[path].ports:
-                hook = _adding(update.rows(span), gain, path, reached, watch)
+            for module, rows in _ports(subject, path, update):
+                hook = _adding(update.rows(rows), gain, path, reached, watch)
                 undo.callback(module.register_forward_hook(hook).remove)
         yield subject
     missed = [path for path in adapters.sites if path not in reached]
@@ -124,9 +148,31 @@ def attached(
         raise AdapterError(f"{missed[0]} was never run by the model, so an update of it changes nothing")
 
 
-def _adding(
-    update: Factors | Matrices, gain: Float[Tensor, " batch"], path: str, reached: set[str], watch: Watch | None
-) -> Any:
+def _place(subject: Subject, path: str, update: Update, name: str) -> tuple[tuple[int, ...], Ports]:
+    """Shape and ports of the parameter that an update is for. Raises AdapterError where the model has none."""
+    if isinstance(update, Vector):
+        vector = vector_site(subject.model, subject.sites, path)
+        if vector is not None:
+            return tuple(vector.base.shape), vector.ports
+        raise AdapterError(f"adapter {name}: {path!r} is no bias of a linear map and no weight or bias of a norm")
+    site = subject.sites.get(path)
+    if site is None:
+        near = nearest(path, subject.sites)
+        raise AdapterError(f"adapter {name}: the model has no linear map {path!r}; the nearest is {near!r}")
+    return (site.d_out, site.d_in), site.ports
+
+
+def _ports(subject: Subject, path: str, update: Together) -> Ports:
+    return _vector(subject, path).ports if isinstance(update, Vectors) else subject.sites[path].ports
+
+
+def _vector(subject: Subject, path: str) -> VectorSite:
+    found = vector_site(subject.model, subject.sites, path)
+    assert found is not None, "check comes first"
+    return found
+
+
+def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached: set[str], watch: Watch | None) -> Any:
     def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         x = args[0]
         if x.ndim != 3 or len(x) != len(gain):
@@ -143,21 +189,30 @@ def _adding(
     return hook
 
 
-def _side_by_side(subject: Subject, path: str, adapters: Sequence[Adapter]) -> Factors | Matrices:
-    site, place = subject.sites[path], {"device": subject.device, "dtype": subject.dtype}
+def _side_by_side(subject: Subject, path: str, adapters: Sequence[Adapter]) -> Together:
+    place = {"device": subject.device, "dtype": subject.dtype}
     parts = [[u for u in (a.updates.get(path), a.shared.get(path)) if u is not None] for a in adapters]
+    if any(isinstance(update, Vector) for row in parts for update in row):
+        vector = _vector(subject, path)
+        return Vectors(_summed(parts, vector.base.shape).to(**place), vector.multiplies)
+    site = subject.sites[path]
     if any(not isinstance(update, LowRank) for row in parts for update in row):
-        delta = torch.zeros(len(parts), site.d_out, site.d_in)
-        for n, row in enumerate(parts):
-            for update in row:
-                delta[n] += update.dense().float().cpu()
-        return Matrices(delta.to(**place))
+        return Matrices(_summed(parts, (site.d_out, site.d_in)).to(**place))
     rank = max(sum(update.rank for update in row) for row in parts)
     A = torch.zeros(len(parts), rank, site.d_in)
     B = torch.zeros(len(parts), site.d_out, rank)
     for n, row in enumerate(parts):
         _fill(A[n], B[n], row)
     return Factors(A.to(**place), B.to(**place))
+
+
+def _summed(parts: Sequence[Sequence[Update]], shape: Sequence[int]) -> Tensor:
+    """Each example's updates of one parameter added up, in float32."""
+    delta = torch.zeros(len(parts), *shape)
+    for n, row in enumerate(parts):
+        for update in row:
+            delta[n] += update.dense().float().cpu()
+    return delta
 
 
 def _fill(A: Float[Tensor, "rank d_in"], B: Float[Tensor, "d_out rank"], updates: Sequence[Update]) -> None:

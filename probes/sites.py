@@ -1,14 +1,18 @@
-"""Sites: where an adapter's update acts in a wrapped model."""
+"""Sites: the linear maps of a model, where an adapter's updates act once it is wrapped."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Rows = slice | Int[Tensor, " rows"]
+Ports = tuple[tuple[nn.Module, Rows], ...]
 
 
 class AdapterError(ValueError):
@@ -19,53 +23,47 @@ class AdapterError(ValueError):
 class Site:
     """A linear map by its path in the unwrapped model.
 
-    `ports` are the modules whose outputs make up the map's output, each with its slice of it: one module normally,
-    several where TransformerLens splits a fused map (GPT-2's c_attn into q, k and v).
+    `ports` are the modules whose outputs make up the map's output, each with its rows of it: one module normally,
+    several where TransformerLens splits a fused map (GPT-2's c_attn into q, k and v), none where it splits it in a way
+    that no hook can follow. `transposed`: the model stores the weight as [d_in, d_out].
     """
 
     path: str
     d_in: int
     d_out: int
-    ports: tuple[tuple[nn.Module, slice], ...]
+    ports: Ports
+    transposed: bool = False
 
 
 def find_sites(model: nn.Module) -> dict[str, Site]:
     """Every linear map of a model that is not wrapped yet, by path."""
     found = {}
     for path, module in model.named_modules():
-        shape = _linear_shape(module)
+        shape = linear_shape(module)
         if shape is not None:
-            found[path] = Site(path, shape[1], shape[0], ((module, slice(0, shape[0])),))
+            found[path] = Site(
+                path, shape[1], shape[0], ((module, slice(0, shape[0])),), not isinstance(module, nn.Linear)
+            )
     return found
 
 
-def fused_sites(bridge: Any, sites: Mapping[str, Site]) -> dict[str, Site]:
-    """Sites that the wrapped model no longer calls, because it runs split copies of them: re-pointed at the copies.
+def base_weight(site: Site) -> Float[Tensor, "d_out d_in"]:
+    """The base's weight of a linear map in float32, on the CPU, put together from its ports."""
+    weight = torch.zeros(site.d_out, site.d_in)
+    for module, rows in site.ports:
+        own = module.get_parameter("weight").detach()
+        weight[rows] = (own if isinstance(module, nn.Linear) else own.T).float().cpu()
+    return weight
 
-    A fused attention input map holds queries, keys and values one after another in its output.
-    """
-    alive = {id(module) for module in bridge.original_model.modules()}
-    moved = {}
-    for layer, block in enumerate(bridge.blocks):
-        attention = getattr(block, "attn", None)
-        parts = [getattr(getattr(attention, n, None), "original_component", None) for n in ("q", "k", "v")]
-        shapes = [_linear_shape(part) if part is not None else None for part in parts]
-        if any(shape is None for shape in shapes):
-            continue
-        total = sum(shape[0] for shape in shapes if shape)
-        used = {id(part) for part in parts}
-        for path, site in sites.items():
-            own = site.ports[0][0]
-            fused = site.d_out == total and id(own) not in used and f".{layer}." in path and "attn" in path
-            if not fused or (id(own) in alive and not path.endswith(("c_attn", "qkv_proj", "query_key_value"))):
-                continue
-            ends = torch.tensor([shape[0] for shape in shapes if shape]).cumsum(0).tolist()
-            starts = [0, *ends[:-1]]
-            ports = tuple(
-                (part, slice(a, b)) for part, a, b in zip(parts, starts, ends, strict=True) if part is not None
-            )
-            moved[path] = Site(path, site.d_in, site.d_out, ports)
-    return moved
+
+def base_bias(site: Site) -> Float[Tensor, " d_out"]:
+    """The base's bias of a linear map in float32, on the CPU; zeros where it has none."""
+    whole = torch.zeros(site.d_out)
+    for module, rows in site.ports:
+        bias = getattr(module, "bias", None)
+        if bias is not None:
+            whole[rows] = bias.detach().float().cpu()
+    return whole
 
 
 def nearest(path: str, known: Iterable[str]) -> str:
@@ -76,7 +74,7 @@ def nearest(path: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(path, alike, n=1, cutoff=0.0)), "none")
 
 
-def _linear_shape(module: Any) -> tuple[int, int] | None:
+def linear_shape(module: Any) -> tuple[int, int] | None:
     """(d_out, d_in) of nn.Linear or of GPT-2's Conv1D, which stores its weight transposed."""
     if isinstance(module, nn.Linear):
         return module.out_features, module.in_features

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from margins.decomposition import FinalNorm
 from margins.margin import capped
 from probes.answer_tokens import templated, token_ids
-from probes.sites import Site, find_sites, fused_sites
+from probes.fused import fused_sites
+from probes.sites import Site, find_sites
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
 VOCAB_CHUNK = 32_768

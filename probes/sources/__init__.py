@@ -14,6 +14,13 @@ NAMED = {
     "hypernetwork": "the subject's own hypernetwork, where it ships one (organism)",
     "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
     "FOLDER": "a folder that PEFT saved, or a folder of them named by document key, item id or point",
+    "compact:FILE": "many documents' adapters in one safetensors file, as `write_compact` writes it",
+    "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
+    "doc-to-lora:FILE": "what export_doc_to_lora.py wrote; B rank-first, scale lora_alpha, head bias as shared part",
+    "generative-adapter:FILE": "lora_a and lora_b stacked over layers, scale lora_alpha / r",
+    "shine:FILE": "A, B and bias C stacked over layers, scale folded in",
+    "callable:MODULE:FUNCTION": "a function from text to factors: path -> (A, B, scale)",
+    "MODULE:OBJECT": "a source of your own, or a callable subject -> source (docs/your-method.md)",
 }
 
 
@@ -34,12 +41,35 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
                 raise AdapterError(f"--adapters {spec}: need fault=NAME or seed=NUMBER, got {pair!r}")
             words[key] = value
         return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")))
+    if name == "compact":
+        from probes.sources.compact import read_compact
+
+        return read_compact(Path(rest))
+    if name == "dense":
+        from probes.sources.dense import DenseFile
+
+        return DenseFile(subject, Path(rest))
+    if name == "callable":
+        from probes.sources.function import open_function
+
+        return open_function(rest)
+    if name in ("doc-to-lora", "generative-adapter", "shine"):
+        from probes.sources.layered import LayeredFile
+
+        return LayeredFile(subject, Path(rest), name)
     path = Path(spec)
     if path.is_dir():
         from probes.sources.peft_folder import PeftFolder
 
         return PeftFolder(subject, path)
-    near = difflib.get_close_matches(name, NAMED, n=1)
+    from probes.sources.foreign import installed, open_foreign
+
+    offered = installed()
+    if spec in offered:
+        return open_foreign(offered[spec], subject)
+    if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
+        return open_foreign(spec, subject)
+    near = difflib.get_close_matches(name, [*NAMED, *offered], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise AdapterError(f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)")
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from margins.adapter import Adapter
 from margins.items import Document
-from margins.updates import LowRank
+from margins.updates import LowRank, Update, Vector
 from probes.sites import AdapterError
 from probes.subject import Subject
 
@@ -45,6 +45,11 @@ class PeftFolder:
     def settings(self) -> Mapping[str, Any]:
         """The folder and the hash of everything in it."""
         return {"path": self.path.name, "sha256": folder_hash(self.path)}
+
+    @property
+    def scope(self) -> str:
+        """Whether the folder tells documents apart."""
+        return "nothing" if (self.path / CONFIG).is_file() else "document"
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document. Raises AdapterError where a document has none."""
@@ -73,14 +78,15 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     tensors = _read_tensors(folder)
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_(A|B)(?:\.default)?\.weight", key)
-        if found is None:
+        found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_(A|B)(?:\.default)?\.(weight|bias)", key)
+        if found is None or found[2] + found[3] == "Abias":
             raise AdapterError(
                 f"{folder}: tensor {key!r} is not a plain LoRA factor; it cannot be read without losing it"
             )
-        pairs.setdefault(found[1], {})[found[2]] = tensor
-    updates = {}
+        pairs.setdefault(found[1], {})[found[2] if found[3] == "weight" else "bias"] = tensor
+    updates: dict[str, Update] = {}
     for path, factors in pairs.items():
+        bias = factors.pop("bias", None)
         if set(factors) != {"A", "B"}:
             raise AdapterError(f"{folder}: {path} has only lora_{next(iter(factors))}; need both factors")
         rank = factors["A"].shape[0]
@@ -90,6 +96,9 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
         divisor = math.sqrt(rank) if config.get("use_rslora") else rank
         try:
             updates[path] = LowRank(factors["A"], factors["B"], float(alpha) / divisor)
+            if bias is not None:
+                # PEFT scales lora_B's bias with its product
+                updates[f"{path}.bias"] = Vector(bias * (float(alpha) / divisor))
         except ValueError as fault:
             raise AdapterError(f"{folder}: {path}: {fault}") from fault
         declared = _pattern(config.get("rank_pattern"), path, config.get("r", rank))
@@ -155,7 +164,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for name in ("modules_to_save", "layer_replication"):
         if config.get(name):
             raise AdapterError(f"{file}: {name} is set; such an adapter is more than low-rank updates")
-    if config.get("bias", "none") != "none" or config.get("lora_bias"):
+    if config.get("bias", "none") != "none":
         raise AdapterError(f"{file}: it trains biases, which are not low-rank updates")
     start = str(config.get("init_lora_weights", True)).lower()
     if start.startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):

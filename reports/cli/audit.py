@@ -58,6 +58,10 @@ def main(argv: Sequence[str]) -> int:
     subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
     source = open_source(plan.adapters, subject)
     out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem.replace(':', '-')}"
+    if not (out / "manifest.json").is_file():
+        from probes.handshake import shake
+
+        shake(subject, source, items).require()
     try:
         with Bar(quiet=args.quiet) as bar:
             run(plan, subject, source, items, out, bar)

@@ -33,8 +33,9 @@ def _names(kind: str) -> dict[str, str]:
         }
     if kind == "adapters":
         from probes.sources import NAMED as adapters
+        from probes.sources.foreign import installed
 
-        return adapters
+        return {**adapters, **{name: f"installed: {where}" for name, where in installed().items()}}
     if kind == "items":
         from reports.cli.named import NAMED as items
 

@@ -193,3 +193,25 @@ def test_items_describe_in_a_tokenizers_tokens(model: Path, items: Path, capsys)
     assert f"{item.id}: 1 shared" in told
     assert main(["items", "describe", str(items), "--tokenizer", "nowhere"]) == 2
     assert "no such folder" in capsys.readouterr().err
+
+
+def test_a_handshake_says_what_it_checked_and_its_exit_code_says_how_it_went(
+    model: Path, items: Path, tmp_path: Path, capsys
+) -> None:
+    words = ["handshake", "--subject", str(model), "--items", str(items), "--json", "--adapters"]
+    assert main([*words, "fitted:steps=3,lr=3e-2"]) == 0
+    checks = {check["name"]: check["passed"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert checks["gain-zero"]
+    assert checks["effect"]
+    assert checks["native"] is None
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"model.layers.1.mlp.down_proj.weight": torch.ones(48, 32)}, tmp_path / "t.safetensors")
+    spec = f"dense:{tmp_path / 't.safetensors'}"
+    assert main([*words, spec]) == 2
+    assert "needs an update of shape [32, 48]" in capsys.readouterr().out
+    run = ["audit", "--subject", str(model), "--items", str(items), "--adapters", spec, "--out", str(tmp_path / "r")]
+    assert main([*run, "--quiet"]) == 2
+    assert "handshake fits failed" in capsys.readouterr().err
+    assert not (tmp_path / "r" / "manifest.json").exists()

@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from margins.items import Document
+from probes.attach import attached, stack
 from probes.sites import AdapterError
 from probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
 from tests.conftest import tiny
@@ -76,6 +77,18 @@ def test_what_is_not_plain_lora_is_refused_with_its_reason(key: str, value: Any,
     (tmp_path / CONFIG).write_text(json.dumps({**config, key: value}))
     with pytest.raises(AdapterError, match=message):
         read_adapter(tmp_path, tiny("llama"))
+
+
+def test_lora_bias_equals_pefts_own_forward(tmp_path: Path) -> None:
+    peft = save(tmp_path, r=4, lora_alpha=12, lora_bias=True)
+    subject = tiny("llama")
+    adapter = read_adapter(tmp_path, subject)
+    assert adapter.updates["model.layers.1.mlp.down_proj.bias"].frobenius() > 0
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        wanted = peft.eval()(input_ids=ids).logits
+        with attached(subject, stack(subject, [adapter]), torch.ones(1, subject.n_layers)):
+            assert (subject.model(input_ids=ids).logits - wanted).abs().max() < 1e-4
 
 
 def test_damaged_weights_are_an_error(tmp_path: Path) -> None:

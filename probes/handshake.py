@@ -1,0 +1,168 @@
+"""Handshake: whether a source's adapters are what its method means, on a few documents, before an audit is spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from margins.adapter import Adapter, AdapterSource, Traits, traits
+from margins.items import Document, Item, ItemError, documents_of
+from probes.attach import attached, stack
+from probes.forward import Batch, forward
+from probes.prior import locate
+from probes.sites import AdapterError
+from probes.subject import Subject, pad
+
+MEANING = {
+    "base": "the adapters are for this very model, by fingerprint",
+    "fits": "every update has a place in the model, its shape, and is finite",
+    "gain-zero": "gain 0 is the base to the last bit",
+    "effect": "gain 1 changes the logits at the question",
+    "native": "gain 1 is the method's own adapted model",
+    "batch": "an adapter does the same in a batch as alone",
+    "documents": "two documents give different adapters",
+}
+
+
+class HandshakeError(ValueError):
+    """Adapters that are not what they should be; the message names each failed check with its numbers."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: passed, failed, or not made (None), and the numbers that say why."""
+
+    name: str
+    passed: bool | None
+    says: str
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """All checks of a source, and the Frobenius norms of each adapter's document and shared part, in weight units."""
+
+    checks: tuple[Check, ...]
+    norms: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks that did not pass."""
+        return [check for check in self.checks if check.passed is False]
+
+    def require(self) -> None:
+        """Raise HandshakeError if any check failed."""
+        if self.failed:
+            raise HandshakeError("; ".join(f"handshake {check.name} failed: {check.says}" for check in self.failed))
+
+
+def shake(subject: Subject, source: AdapterSource, items: Sequence[Item], documents: int = 2) -> Handshake:
+    """Check a source on the first items whose documents differ. Raises ItemError where no item can be read."""
+    said, chosen = traits(source), _first(subject, items, documents)
+    checks = [_base(subject, said)]
+    told = [document for item in chosen for document in documents_of([item])]
+    try:
+        adapters = list(source.encode(told))
+        stack(subject, adapters)
+    except AdapterError as fault:
+        return Handshake((*checks, Check("fits", False, str(fault))))
+    checks.append(Check("fits", True, f"{len(adapters)} adapters, {len(adapters[0].paths)} places in the first"))
+    base = _logits(subject, chosen, adapters, None)
+    absent = _logits(subject, chosen, adapters, 0.0)
+    present = _logits(subject, chosen, adapters, 1.0)
+    alone = torch.cat([_logits(subject, [i], [a], 1.0) for i, a in zip(chosen, adapters, strict=True)])
+    tolerance = subject.parity_tolerance()
+    left, moved = _gap(base, absent), (present - base).abs().amax(-1).min().item()
+    checks += [
+        Check(
+            "gain-zero", torch.equal(base, absent), f"logits differ from the base's by {left:.3g} nats; need exactly 0"
+        ),
+        Check(
+            "effect",
+            moved > tolerance,
+            f"the weakest adapter moves a logit by {moved:.3g} nats; need more than {tolerance:.3g}",
+        ),
+        _native(subject, said, chosen, told, alone),
+        Check(
+            "batch",
+            _gap(present, alone) <= tolerance,
+            f"batch and single differ by {_gap(present, alone):.3g} nats; need at most {tolerance:.3g}",
+        ),
+        _documents(said, adapters),
+    ]
+    return Handshake(tuple(checks), tuple((a.norm("document"), a.norm("shared")) for a in adapters))
+
+
+def _first(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
+    """One readable item for each of the first documents."""
+    chosen: dict[str, Item] = {}
+    for item in items:
+        if len(chosen) == count:
+            break
+        if not item.document.strip() or item.document in chosen:
+            continue
+        try:
+            locate(subject, item)
+        except ItemError:
+            continue
+        chosen[item.document] = item
+    if not chosen:
+        raise ItemError(f"none of {len(items)} items can be read on {subject.name}, so no adapter can be checked")
+    return list(chosen.values())
+
+
+def _text(subject: Subject, item: Item) -> str:
+    return subject.templated(item.question) if item.chat else item.question
+
+
+@torch.no_grad()
+def _logits(
+    subject: Subject, items: Sequence[Item], adapters: Sequence[Adapter], gain: float | None
+) -> Float[Tensor, "batch vocab"]:
+    """Logits at each question's last token; the base's own where the gain is None."""
+    ids, mask = pad([subject.tokenize(_text(subject, item), special=not item.chat) for item in items])
+    last, none = mask.sum(1) - 1, torch.zeros(len(items), dtype=torch.long)
+    batch = Batch(*(tensor.to(subject.device) for tensor in (ids, mask, last, none)))
+    if gain is None:
+        return subject.logits(forward(subject, batch, batch.at[:, None]).final[:, 0]).cpu()
+    gains = torch.full((len(items), subject.n_layers), gain)
+    with attached(subject, stack(subject, adapters), gains):
+        return subject.logits(forward(subject, batch, batch.at[:, None]).final[:, 0]).cpu()
+
+
+def _gap(left: Tensor, right: Tensor) -> float:
+    return (left - right).abs().max().item()
+
+
+def _base(subject: Subject, said: Traits) -> Check:
+    if said.base_fingerprint is None:
+        return Check("base", None, "the source does not say which model its adapters are for")
+    same = said.base_fingerprint == subject.fingerprint
+    return Check("base", same, f"adapters for {said.base_fingerprint[:12]}, subject {subject.fingerprint[:12]}")
+
+
+def _native(
+    subject: Subject, said: Traits, items: Sequence[Item], documents: Sequence[Document], ours: Tensor
+) -> Check:
+    """The method's own logits against ours; a wrong scale or a transposed square weight shows only here."""
+    if said.native_logits is None:
+        return Check("native", None, "the source offers no native_logits: a wrong scale cannot be noticed")
+    own = [said.native_logits(d, _text(subject, i)).float().cpu() for d, i in zip(documents, items, strict=True)]
+    theirs = torch.stack([logits.reshape(-1, logits.shape[-1])[-1] for logits in own])
+    if theirs.shape != ours.shape:
+        return Check("native", False, f"native logits have shape {list(theirs.shape)}, need {list(ours.shape)}")
+    gap, tolerance = _gap(theirs, ours), subject.parity_tolerance()
+    return Check("native", gap <= tolerance, f"logits differ by {gap:.3g} nats; need at most {tolerance:.3g}")
+
+
+def _documents(said: Traits, adapters: Sequence[Adapter]) -> Check:
+    if said.scope == "nothing" or len(adapters) < 2:
+        why = "one adapter serves every document" if said.scope == "nothing" else "only one document was given"
+        return Check("documents", None, why)
+    different = len({adapter.hash() for adapter in adapters})
+    return Check(
+        "documents", different == len(adapters), f"{different} different adapters for {len(adapters)} documents"
+    )

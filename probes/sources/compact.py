@@ -1,0 +1,128 @@
+"""Compact files: the adapters of many documents in one safetensors file, with ids, hashes and scales."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from margins.adapter import Adapter
+from margins.items import Document
+from margins.updates import Dense, LowRank, Update, Vector
+from probes.sites import AdapterError
+from probes.sources.tensors import file_hash, names_of, read_tensors
+
+FORMAT = "override-gap compact 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Compact:
+    """Adapters from one compact file; `index` is its table of contents."""
+
+    path: Path
+    index: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return str(self.index["method"])
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The hash of the file."""
+        return {"path": self.path.name, "sha256": file_hash(self.path)}
+
+    @property
+    def base_fingerprint(self) -> str | None:
+        """The model that the adapters are for."""
+        return self.index.get("base_fingerprint")
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document. Raises AdapterError where one is missing or no longer has the hash it was written with."""
+        return [self._adapter(self._entry(document)) for document in documents]
+
+    def _entry(self, document: Document) -> Mapping[str, Any]:
+        entries = self.index["documents"]
+        for name in names_of(document):
+            for entry in entries:
+                if name in (entry["key"], *entry["ids"], *entry["points"]):
+                    return entry
+        raise AdapterError(
+            f"{self.path}: nothing for document {document.text[:40]!r} (key {document.key}) among {len(entries)}"
+        )
+
+    def _adapter(self, entry: Mapping[str, Any]) -> Adapter:
+        try:
+            parts = [{path: self._update(row) for path, row in entry[part].items()} for part in ("updates", "shared")]
+        except KeyError as fault:
+            raise AdapterError(
+                f"{self.path}: document {entry['key']} names {fault}, which the file does not hold"
+            ) from fault
+        adapter = Adapter(f"{self.name}:{entry['key']}", *parts)
+        if adapter.hash() != entry["sha256"]:
+            raise AdapterError(f"{self.path}: the adapter of document {entry['key']} is not the one that was written")
+        return adapter
+
+    def _update(self, row: Mapping[str, Any]) -> Update:
+        held = [self.tensors[name] for name in row["tensors"]]
+        if row["kind"] == "low-rank":
+            return LowRank(held[0], held[1], float(row["scale"]))
+        return Dense(held[0]) if row["kind"] == "dense" else Vector(held[0])
+
+
+def read_compact(path: Path) -> Compact:
+    """Open a compact file. Raises AdapterError for any other."""
+    tensors, metadata = read_tensors(path)
+    if metadata.get("format") != FORMAT:
+        raise AdapterError(f"{path}: need a file with format {FORMAT!r}, got {metadata.get('format')!r}")
+    return Compact(path, json.loads(metadata["index"]), tensors)
+
+
+def write_compact(
+    path: Path,
+    documents: Sequence[Document],
+    adapters: Sequence[Adapter],
+    *,
+    method: str,
+    base_fingerprint: str | None = None,
+) -> None:
+    """Write the adapters of some documents. Tensors are named by their content, so that a shared part is kept once."""
+    tensors: dict[str, Tensor] = {}
+
+    def described(update: Update) -> dict[str, Any]:
+        if isinstance(update, LowRank):
+            names = [_put(tensors, update.A), _put(tensors, update.B)]
+            return {"kind": "low-rank", "scale": update.scale, "tensors": names}
+        return {"kind": "dense" if isinstance(update, Dense) else "vector", "tensors": [_put(tensors, update.delta)]}
+
+    entries = [
+        {
+            "key": document.key,
+            "ids": list(document.ids),
+            "points": list(document.points),
+            "sha256": adapter.hash(),
+            "updates": {path: described(update) for path, update in adapter.updates.items()},
+            "shared": {path: described(update) for path, update in adapter.shared.items()},
+        }
+        for document, adapter in zip(documents, adapters, strict=True)
+    ]
+    index = {"method": method, "base_fingerprint": base_fingerprint, "documents": entries}
+    save_file(tensors, path, metadata={"format": FORMAT, "index": json.dumps(index)})
+
+
+def _put(tensors: dict[str, Tensor], tensor: Tensor) -> str:
+    tensor = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
+    digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    name = digest.hexdigest()[:24]
+    # safetensors refuses tensors that share memory
+    tensors.setdefault(name, tensor.clone())
+    return name

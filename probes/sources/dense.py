@@ -1,0 +1,80 @@
+"""Dense files: W_adapted - W_base of each edited parameter, or its factors, from one safetensors file (ROME, MEMIT, merges)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from margins.adapter import Adapter
+from margins.items import Document
+from margins.updates import Dense, LowRank, Update, Vector
+from probes.sites import AdapterError, nearest
+from probes.sources.tensors import file_hash, pick, read_tensors
+from probes.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFile:
+    """Edits from `path`, scale 1: what is in the file is what is added.
+
+    Keys are `PARAMETER` (one edit for every document) or `DOCUMENT/PARAMETER`. A parameter is `PATH.weight`, in the
+    orientation in which the model stores it, `PATH.bias` or a norm's weight; or it is a pair `PATH.A` [rank, d_in] and
+    `PATH.B` [d_out, rank], whose product B A is added to [d_out, d_in].
+    """
+
+    subject: Subject
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return self.path.stem
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The hash of the file."""
+        return {"path": self.path.name, "sha256": file_hash(self.path)}
+
+    @property
+    def scope(self) -> str:
+        """Whether the file tells documents apart."""
+        return "document" if any("/" in key for key in read_tensors(self.path)[0]) else "nothing"
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document. Raises AdapterError for a parameter that is no place for an edit."""
+        edits: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in read_tensors(self.path)[0].items():
+            owner, _, parameter = key.rpartition("/")
+            edits.setdefault(owner, {})[parameter] = tensor
+        if set(edits) == {""}:
+            return [self._adapter(document.key, edits[""]) for document in documents]
+        if "" in edits:
+            raise AdapterError(
+                f"{self.path}: some keys name a document and some do not, {next(iter(edits['']))!r} for one"
+            )
+        return [self._adapter(document.key, edits[pick(document, edits, self.path)]) for document in documents]
+
+    def _adapter(self, key: str, edits: Mapping[str, Tensor]) -> Adapter:
+        updates: dict[str, Update] = {}
+        for parameter, tensor in edits.items():
+            path, _, kind = parameter.rpartition(".")
+            if tensor.ndim == 1:
+                updates[parameter] = Vector(tensor)
+            elif path not in self.subject.sites:
+                near = nearest(path, self.subject.sites)
+                raise AdapterError(
+                    f"{self.path}: {parameter!r}: the model has no linear map {path!r}; nearest is {near!r}"
+                )
+            elif kind == "weight":
+                updates[path] = Dense(tensor.T if self.subject.sites[path].transposed else tensor)
+            elif kind in ("A", "B") and f"{path}.A" in edits and f"{path}.B" in edits:
+                updates[path] = LowRank(edits[f"{path}.A"], edits[f"{path}.B"])
+            else:
+                raise AdapterError(
+                    f"{self.path}: {parameter!r}: need PATH.weight, PATH.bias, or both of PATH.A and PATH.B"
+                )
+        return Adapter(f"{self.name}:{key}", updates)

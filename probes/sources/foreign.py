@@ -1,0 +1,61 @@
+"""Foreign sources: adapters from code outside this package, by `module:object` or by an entry point."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from margins.adapter import AdapterSource, traits
+from probes.sites import AdapterError
+from probes.subject import Subject
+
+GROUP = "override_gap.sources"
+
+
+def installed() -> dict[str, str]:
+    """Sources that installed packages offer under the entry point group: name -> `module:object`."""
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def open_foreign(spec: str, subject: Subject) -> AdapterSource:
+    """The source at `module:object`: the object itself, or what it returns when called with the subject.
+
+    Raises AdapterError where the module or object is missing, or where the source lacks what every source has.
+    """
+    found = load_object(spec)
+    made = found if isinstance(found, AdapterSource) and not isinstance(found, type) else _called(spec, found, subject)
+    missing = [name for name in ("name", "settings", "encode") if not hasattr(made, name)]
+    if missing:
+        raise AdapterError(
+            f"--adapters {spec}: a source needs name, settings and encode(documents); "
+            f"{type(made).__name__} has no {', '.join(missing)}"
+        )
+    if not traits(made).static:
+        raise AdapterError(
+            f"--adapters {spec}: {made.name} is not static: its state is no update of the weights, so W(s) = W_base + "
+            "s (W_adapted - W_base) is not defined and no amplitude can be set"
+        )
+    return made
+
+
+def load_object(spec: str) -> Any:
+    """The object that `module:object` names. Raises AdapterError."""
+    module, _, name = spec.partition(":")
+    try:
+        found = importlib.import_module(module)
+    except ImportError as fault:
+        raise AdapterError(f"{spec}: module {module!r} cannot be imported: {fault}") from fault
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise AdapterError(f"{spec}: {module} has no {name!r}")
+        found = getattr(found, part)
+    return found
+
+
+def _called(spec: str, maker: Any, subject: Subject) -> Any:
+    if not callable(maker):
+        raise AdapterError(
+            f"--adapters {spec}: need a source or a callable subject -> source, got {type(maker).__name__}"
+        )
+    return maker(subject)

@@ -1,0 +1,64 @@
+"""Function: a user's function from a document's text to factors, as a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from margins.adapter import Adapter
+from margins.items import Document
+from margins.updates import LowRank, Update
+from probes.sites import AdapterError
+from probes.sources.foreign import load_object
+
+Factors = Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """Adapters from `call(text)`: path -> (A [rank, d_in], B [d_out, rank], scale). The scale is never left out.
+
+    What the function computes is not part of the run's identity, only its name: give runs of another version of it
+    another folder.
+    """
+
+    spec: str
+    call: Callable[[str], Factors]
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return self.spec.rpartition(":")[2]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Where the function is."""
+        return {"function": self.spec}
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document. Raises AdapterError for what is not factors with a scale."""
+        return [
+            Adapter(f"{self.name}:{d.key}", {path: self._update(path, f) for path, f in self.call(d.text).items()})
+            for d in documents
+        ]
+
+    def _update(self, path: str, factors: Any) -> Update:
+        if not (isinstance(factors, tuple) and len(factors) == 3 and all(isinstance(f, Tensor) for f in factors[:2])):
+            raise AdapterError(f"callable:{self.spec}: {path}: need (A [rank, d_in], B [d_out, rank], scale)")
+        A, B, scale = factors
+        try:
+            return LowRank(A, B, float(scale))
+        except ValueError as fault:
+            raise AdapterError(f"callable:{self.spec}: {path}: {fault}") from fault
+
+
+def open_function(spec: str) -> Function:
+    """The function that `module:function` names. Raises AdapterError."""
+    found = load_object(spec)
+    if not callable(found):
+        raise AdapterError(f"callable:{spec}: need a function from text to factors, got {type(found).__name__}")
+    call: Any = found
+    return Function(spec, call)

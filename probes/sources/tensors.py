@@ -1,0 +1,64 @@
+"""Tensor files: safetensors opened with errors that say what to do, and one adapter a document picked from what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from safetensors import safe_open
+from torch import Tensor
+
+from margins.items import Document
+from probes.sites import AdapterError
+
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
+def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file and its metadata. Raises AdapterError for any other file, a pickle above all."""
+    if file.suffix in PICKLES:
+        raise AdapterError(
+            f"{file}: a pickle can run code when it is opened, so it is not; save its tensors with safetensors.torch.save_file"
+        )
+    if not file.is_file():
+        raise AdapterError(f"{file}: no such file")
+    try:
+        with safe_open(file, framework="pt") as stream:
+            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a mapping)
+            return tensors, dict(stream.metadata() or {})
+    except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
+        raise AdapterError(f"{file}: no safetensors, or damaged: {fault}") from fault
+
+
+def file_hash(file: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def names_of(document: Document) -> list[str]:
+    """What a document's adapter may be filed under, best first: its content key, an item's id, a knowledge point."""
+    return [document.key, *document.ids, *document.points]
+
+
+def pick(document: Document, held: Iterable[str], where: Path) -> str:
+    """The name that a document's adapter is filed under. Raises AdapterError where there is none."""
+    held = set(held)
+    for name in names_of(document):
+        if name in held:
+            return name
+    raise AdapterError(
+        f"{where}: nothing for document {document.text[:40]!r}; file it under {document.key} (its key) or an item's id or "
+        f"point; it holds {len(held)}: {', '.join(sorted(held)[:3])}"
+    )
+
+
+def number(metadata: Mapping[str, str], key: str, file: Path) -> float:
+    """A number from a file's metadata. Raises AdapterError where it is missing: an update's size is never guessed."""
+    try:
+        return float(metadata[key])
+    except (KeyError, ValueError) as fault:
+        raise AdapterError(
+            f"{file}: metadata has no number {key!r}, so the updates' size is unknown; got {metadata.get(key)!r}"
+        ) from fault

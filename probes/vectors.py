@@ -1,0 +1,104 @@
+"""Vector sites: biases and the weights of norms, which a hook changes as exactly as an edit of the parameter would."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from probes.sites import Ports, Site, base_bias
+
+
+@dataclass(frozen=True, eq=False)
+class Normalised:
+    """n(x) of a norm w * n(x) + b or (1 + w) * n(x), from two copies of it: weight 1 less weight 0, both without bias.
+
+    Every LayerNorm and RMSNorm is a straight line in its weight, so that the difference is n(x) whatever its offset.
+    """
+
+    one: nn.Module
+    none: nn.Module
+
+    def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        return self.one(x) - self.none(x)
+
+
+@dataclass(frozen=True, eq=False)
+class VectorSite:
+    """A parameter that is a vector: what hooks reach it, what it multiplies (a norm's weight) and the base's value."""
+
+    path: str
+    ports: Ports
+    base: Float[Tensor, " d"]
+    multiplies: Normalised | None = None
+
+
+def vector_site(model: nn.Module, sites: Mapping[str, Site], path: str) -> VectorSite | None:
+    """The bias of a linear map, or the weight or bias of a norm, by the parameter's path; None for any other path.
+
+    A linear map without a bias takes one that starts at zero.
+    """
+    owner, _, name = path.rpartition(".")
+    if name == "bias" and owner in sites:
+        return VectorSite(path, sites[owner].ports, base_bias(sites[owner]))
+    live = _module(model, owner)
+    own: Any = getattr(live, "original_component", live)
+    weight, old = getattr(own, "weight", None), getattr(own, name, None)
+    if live is None or name not in ("weight", "bias") or owner in sites or weight is None or weight.ndim != 1:
+        return None
+    if old is None:
+        return None
+    normalised = _normalised(own)
+    if normalised is None:
+        return None
+    ports: Ports = ((live, slice(0, len(old))),)
+    return VectorSite(path, ports, old.detach().float().cpu(), normalised if name == "weight" else None)
+
+
+@torch.no_grad()
+def _normalised(norm: nn.Module) -> Normalised | None:
+    """The two copies, or None where the module is no straight line in its weight."""
+    copies = [_with_weight(norm, value) for value in (1.0, 0.0)]
+    found = Normalised(*copies)
+    weight = norm.get_parameter("weight")
+    x = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight)
+    bias = getattr(norm, "bias", None)
+    try:
+        rebuilt = found.none(x) + found(x) * weight + (0 if bias is None else bias)
+        straight = torch.allclose(norm(x), rebuilt, atol=1e-4 if weight.dtype == torch.float32 else 3e-2, rtol=3e-2)
+    except (TypeError, RuntimeError, IndexError):  # not a function of the stream alone
+        return None
+    return found if straight else None
+
+
+def _with_weight(norm: nn.Module, value: float) -> nn.Module:
+    made = copy.deepcopy(norm)
+    # a copy has the hooks of its original, which must not act inside another hook
+    made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()
+    made.get_parameter("weight").fill_(value)
+    bias: Any = getattr(made, "bias", None)
+    if bias is not None:
+        bias.zero_()
+    return made
+
+
+def _module(model: nn.Module, path: str) -> nn.Module | None:
+    found: Any = model
+    for name in path.split("."):
+        found = getattr(found, name, None) if not name.isdigit() else _item(found, int(name))
+        if found is None:
+            return None
+    return found if isinstance(found, nn.Module) else None
+
+
+def _item(modules: Any, index: int) -> Any:
+    try:
+        return modules[index]
+    except (TypeError, IndexError, KeyError):
+        return None

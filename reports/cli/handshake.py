@@ -1,0 +1,38 @@
+"""`override-gap handshake`: check a source's adapters on a few documents before an audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from reports.cli.main import DONE, WRONG, parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print every check with its numbers; exit code 2 if one failed."""
+    made = parser("handshake", "example:\n  override-gap handshake --subject smollm2 --adapters my_method:source\n")
+    made.add_argument("--subject", metavar="S", default="organism", help="as for audit")
+    made.add_argument("--adapters", metavar="A", required=True, help="see `override-gap list adapters`")
+    made.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")
+    made.add_argument("--json", action="store_true", help="print the checks as JSON")
+    args = made.parse_args(argv)
+    from probes.handshake import MEANING, shake
+    from probes.load import open_subject
+    from probes.plan import complete
+    from probes.sources import open_source
+    from reports.cli.named import items_of
+
+    given = {"subject": args.subject, "adapters": args.adapters, **({"items": args.items} if args.items else {})}
+    items = items_of(complete(given).items)
+    subject = open_subject(args.subject)
+    found = shake(subject, open_source(args.adapters, subject), items)
+    if args.json:
+        print(json.dumps({"checks": [asdict(check) for check in found.checks], "norms": found.norms}))
+        return WRONG if found.failed else DONE
+    words = {True: "passed", False: "FAILED", None: "not checked"}
+    for check in found.checks:
+        print(f"{check.name:<10} {words[check.passed]:<12} {MEANING[check.name]}: {check.says}")
+    for document, shared in found.norms:
+        print(f"norm: document part {document:.4g}, shared part {shared:.4g}")
+    return WRONG if found.failed else DONE

@@ -1,0 +1,27 @@
+"""docs/methods.md: every test it names exists, and every form that can be typed is in it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from probes.handshake import MEANING
+from probes.sources import NAMED
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "methods.md").read_text()
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", PAGE))
+    defined = {
+        name for file in (ROOT / "tests").rglob("*.py") for name in re.findall(r"^def (\w+)", file.read_text(), re.M)
+    }
+    assert named
+    assert named <= defined, named - defined
+
+
+def test_every_form_and_check_is_on_the_page() -> None:
+    forms = [word for word in NAMED if word.endswith(":FILE") or word == "MODULE:OBJECT"]
+    assert all(f"`{word}`" in PAGE for word in forms)
+    assert all(f"| {name} |" in PAGE for name in MEANING)
