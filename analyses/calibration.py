@@ -1,4 +1,7 @@
-"""Calibration: does the verdict name a fault whose truth is known, at several sizes of audit?"""
+"""Calibration: does the verdict name a fault whose truth is known, at several sizes of audit?
+
+And does H2 find an adapter whose margin grows with the prior, which is a fault that amplitude repairs as it does others?
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analyses.frame import RunFrame
+from analyses.hypotheses import STANDARD, evaluate
 from analyses.intervals import wilson
 from analyses.verdict import verdict
 
@@ -27,6 +31,8 @@ class Trial:
     points: int
     label: str
     rescued: float | None
+    constancy: str
+    """The status of H2."""
 
 
 def trial(run: RunFrame, fault: str, truth: str, seed: int, points: int | None = None) -> Trial:
@@ -38,7 +44,8 @@ def trial(run: RunFrame, fault: str, truth: str, seed: int, points: int | None =
     found = verdict(run)
     share = None if found.rescued is None else float(found.rescued.value)
     measured = run.measured.drop_duplicates("item")
-    return Trial(fault, truth, seed, len(measured), measured["point"].nunique(), found.label, share)
+    constancy = evaluate(run, [one for one in STANDARD if one.id == "H2"])[0].status
+    return Trial(fault, truth, seed, len(measured), measured["point"].nunique(), found.label, share, constancy)
 
 
 def confusion(trials: Iterable[Trial]) -> pd.DataFrame:
@@ -61,6 +68,8 @@ def confusion(trials: Iterable[Trial]) -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "audits": len(part),
+                "H2 supported": sum(one.constancy == "supported" for one in part),
+                "H2 refuted": sum(one.constancy == "refuted" for one in part),
             }
         )
     return pd.DataFrame(rows)

@@ -116,12 +116,12 @@ def mixture(share: float, spoil: Spoiler = wrong_content) -> Spoiler:
     return mixed
 
 
-def growing_with(prior_margin: Float[Tensor, " doc"], slope: float = 0.1) -> Spoiler:
-    """Updates that grow with the prior they meet: times 1 + slope * max(prior margin, 0), the margin in nats.
+def growing_with(prior_margin: Float[Tensor, " doc"], slope: float = 0.1, size: float = 1.0) -> Spoiler:
+    """Updates that grow with the prior they meet: times size * (1 + slope * max(prior margin, 0)), the margin in nats.
 
     The adapter margin is then no constant, and failure does not track prior strength as it does as trained.
     """
-    return lambda factors, _: scaled(factors, 1 + slope * prior_margin.clamp_min(0))
+    return lambda factors, _: scaled(factors, size * (1 + slope * prior_margin.clamp_min(0)))
 
 
 FAULTS = (

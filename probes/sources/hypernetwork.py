@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank
-from probes.organism.faults import FAULTS, Fault
+from probes.organism.faults import FAULTS, Fault, growing_with
 from probes.organism.load import Organism, load
 from probes.sites import AdapterError
 from probes.subject import Subject
@@ -19,16 +21,22 @@ from probes.subject import Subject
 
 @dataclass(frozen=True, eq=False)
 class OrganismHypernetwork:
-    """The organism's own hypernetwork; `fault` spoils its updates in a known way."""
+    """The organism's own hypernetwork; `fault` spoils its updates in a known way.
+
+    `beliefs`, prior margins in nats by document key, makes them grow with the prior instead: three tenths as loud to begin
+    with, so that failures remain, and by 15% of that for each nat.
+    """
 
     organism: Organism
     fault: Fault | None = None
     seed: int = 0
+    beliefs: Mapping[str, float] | None = None
 
     @property
     def name(self) -> str:
         """As reports print it."""
-        return "hypernetwork" if self.fault is None else f"hypernetwork-{self.fault.name}"
+        fault = self.fault.name if self.fault else "growing" if self.beliefs else None
+        return f"hypernetwork-{fault}" if fault else "hypernetwork"
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -36,13 +44,17 @@ class OrganismHypernetwork:
         digests = self.organism.recipe["sha256"]
         assert isinstance(digests, dict)
         planted = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
-        return {"sha256": digests["hypernetwork.safetensors"], **planted}
+        grown = {} if self.beliefs is None else {"beliefs": dict(sorted(self.beliefs.items()))}
+        return {"sha256": digests["hypernetwork.safetensors"], **planted, **grown}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document; all documents together, since some faults exchange updates among them."""
         factors = self.organism.hypernetwork.encode([document.text for document in documents])
         if self.fault is not None:
             factors = self.fault(factors, self.seed)
+        if self.beliefs is not None:
+            margin = torch.tensor([self.beliefs[document.key] for document in documents])
+            factors = growing_with(margin, slope=0.15, size=0.3)(factors, torch.Generator())
         return [
             Adapter(f"{self.name}:{document.key}", {path: LowRank(A[n], B[n]) for path, (A, B) in factors.items()})
             for n, document in enumerate(documents)

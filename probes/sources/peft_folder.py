@@ -20,6 +20,7 @@ from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank, Update, Vector
 from probes.sites import AdapterError
+from probes.sources.dora import read_dora
 from probes.subject import Subject
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
@@ -72,12 +73,19 @@ class PeftFolder:
 def read_adapter(folder: Path, subject: Subject) -> Adapter:
     """Read one LoRA folder; the scale is lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA, per module pattern.
 
+    DoRA becomes the dense update that it amounts to on this subject's weights.
+
     Raises AdapterError for a file that is missing or damaged and for what is not plain LoRA.
     """
     config = _read_config(folder)
     tensors = _read_tensors(folder)
     pairs: dict[str, dict[str, Tensor]] = {}
+    magnitudes: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
+        length = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_magnitude_vector(?:\.weight)?", key)
+        if length is not None and config.get("use_dora"):
+            magnitudes[length[1]] = tensor
+            continue
         found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_(A|B)(?:\.default)?\.(weight|bias)", key)
         if found is None or found[2] + found[3] == "Abias":
             raise AdapterError(
@@ -95,7 +103,10 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
         alpha = _pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
         divisor = math.sqrt(rank) if config.get("use_rslora") else rank
         try:
-            updates[path] = LowRank(factors["A"], factors["B"], float(alpha) / divisor)
+            update = LowRank(factors["A"], factors["B"], float(alpha) / divisor)
+            if config.get("use_dora") and path not in magnitudes:
+                raise ValueError("use_dora is set and no lora_magnitude_vector is stored, so its size is unknown")
+            updates[path] = read_dora(subject, path, update, magnitudes[path]) if path in magnitudes else update
             if bias is not None:
                 # PEFT scales lora_B's bias with its product
                 updates[f"{path}.bias"] = Vector(bias * (float(alpha) / divisor))
@@ -159,8 +170,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or str(config.get("peft_type", "")).upper() != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
         raise AdapterError(f"{file}: peft_type is {kind!r}; need LORA")
-    if config.get("use_dora"):
-        raise AdapterError(f"{file}: DoRA's effect is not B A times a scale; its folders are not read yet")
+    if config.get("use_dora") and config.get("lora_bias"):
+        raise AdapterError(f"{file}: use_dora with lora_bias has no one meaning in PEFT; train one of them")
     for name in ("modules_to_save", "layer_replication"):
         if config.get(name):
             raise AdapterError(f"{file}: {name} is set; such an adapter is more than low-rank updates")

@@ -5,8 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from reports.cli.main import DONE, parser
+
+if TYPE_CHECKING:
+    from analyses.calibration import Trial
+    from analyses.frame import RunFrame
 
 SIZES = (72, 48, 24)
 
@@ -19,34 +24,55 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("--seeds", type=int, default=3, metavar="N", help="how often each fault is planted (default 3)")
     made.add_argument(
-        "--subject", default="organism", metavar="S", help="an organism's model folder (default: the shipped one)"
+        "--subject",
+        nargs="+",
+        default=["organism"],
+        metavar="S",
+        help="model folders of organisms, one or more worlds (default: the shipped one)",
     )
     args = made.parse_args(argv)
     if args.seeds < 1:
         made.error(f"--seeds needs a whole number from 1, got {args.seeds}")
-    from analyses.calibration import confusion, markdown, trial
-    from analyses.frame import load
-    from margins.items import read_items
-    from probes.load import open_subject
-    from probes.organism.faults import FAULTS
-    from probes.plan import Plan
-    from probes.run import run
-    from probes.sources.hypernetwork import OrganismHypernetwork, organism_of
+    from analyses.calibration import confusion, markdown
 
-    subject = open_subject(args.subject)
-    organism = organism_of(subject)
-    items = [item for item in read_items(organism.folder / "items.jsonl") if item.split == "conflict"]
-    trials = []
-    for fault in FAULTS:
-        for seed in range(args.seeds):
-            print(f"{fault.name}, seed {seed}", file=sys.stderr, flush=True)
-            plan = Plan(policies="as-delivered,uniform", probes=("margins", "critical"), seed=seed, batch_size=128)
-            out = args.out / f"{fault.name}-{seed}"
-            readings = load(run(plan, subject, OrganismHypernetwork(organism, fault, seed), items, out))
-            trials += [trial(readings, fault.name, fault.truth, seed, points) for points in SIZES]
+    trials = [
+        one
+        for world, name in enumerate(args.subject)
+        for seed in range(args.seeds)
+        for one in audited(name, seed, args.out / f"world-{world}")
+    ]
     table = confusion(trials)
     text = markdown(table)
     print(text)
     (args.out / "confusion.md").write_text(text + "\n")
     table.to_csv(args.out / "confusion.csv", index=False)
     return DONE
+
+
+def audited(name: str, seed: int, folder: Path) -> list[Trial]:
+    """Every planted fault in one organism, audited on conflicts, and the verdict at each size."""
+    from analyses.calibration import trial
+    from analyses.frame import load
+    from margins.items import Document, read_items
+    from probes.load import open_subject
+    from probes.organism.faults import FAULTS
+    from probes.plan import Plan
+    from probes.run import run
+    from probes.sources.hypernetwork import OrganismHypernetwork, organism_of
+
+    subject = open_subject(name)
+    organism = organism_of(subject)
+    items = [item for item in read_items(organism.folder / "items.jsonl") if item.split == "conflict"]
+    plan = Plan(policies="as-delivered,uniform", probes=("margins", "critical"), seed=seed, batch_size=128)
+
+    def measured(source: OrganismHypernetwork, fault: str) -> RunFrame:
+        print(f"{name}: {fault}, seed {seed}", file=sys.stderr, flush=True)
+        return load(run(plan, subject, source, items, folder / f"{fault}-{seed}"))
+
+    runs = {fault.name: measured(OrganismHypernetwork(organism, fault, seed), fault.name) for fault in FAULTS}
+    rows = runs["as-trained"].select("conflict", "as-delivered")
+    margins = rows.groupby("document")["prior_margin"].mean()
+    beliefs = {Document(str(text)).key: float(margin) for text, margin in margins.items()}
+    runs["growing"] = measured(OrganismHypernetwork(organism, None, seed, beliefs), "growing")
+    truths = {fault.name: fault.truth for fault in FAULTS} | {"growing": "magnitude"}
+    return [trial(readings, fault, truths[fault], seed, points) for fault, readings in runs.items() for points in SIZES]

@@ -18,6 +18,9 @@ def test_every_planted_fault_is_named(tmp_path, capsys) -> None:
     assert pure.right.mean() == pytest.approx(1.0)
     # chance could call every fault by one label; the truths here are several
     assert pure.truth.nunique() == 3
+    # a margin that grows with the prior is one that amplitude repairs like any other: H2 has to tell it
+    assert whole.loc["growing", "H2 refuted"] == 1
+    assert whole.loc["as-trained", "H2 refuted"] == 0
 
 
 def test_seeds_are_checked(capsys) -> None:

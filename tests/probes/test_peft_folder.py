@@ -63,7 +63,6 @@ def test_conv1d_weights_are_read_in_the_models_orientation(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("use_dora", True, "DoRA"),
         ("lora_alpha", None, "no lora_alpha"),
         ("peft_type", "IA3", "need LORA"),
         ("bias", "all", "biases"),
@@ -89,6 +88,30 @@ def test_lora_bias_equals_pefts_own_forward(tmp_path: Path) -> None:
         wanted = peft.eval()(input_ids=ids).logits
         with attached(subject, stack(subject, [adapter]), torch.ones(1, subject.n_layers)):
             assert (subject.model(input_ids=ids).logits - wanted).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_dora_is_the_difference_of_its_effective_weights(family: str, tmp_path: Path) -> None:
+    peft = save(tmp_path, family, r=4, lora_alpha=12, use_dora=True)
+    subject = tiny(family)
+    adapter = read_adapter(tmp_path, subject)
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        wanted = peft.eval()(input_ids=ids).logits
+        merged = peft.merge_and_unload()(input_ids=ids).logits
+        with attached(subject, stack(subject, [adapter]), torch.ones(1, subject.n_layers)):
+            ours = subject.model(input_ids=ids).logits
+    assert (wanted - subject.model(input_ids=ids).logits).abs().max() > 0.1
+    assert (ours - wanted).abs().max() < 1e-4
+    assert (merged - wanted).abs().max() < 1e-4
+
+
+def test_dora_without_its_magnitudes_is_an_error(tmp_path: Path) -> None:
+    save(tmp_path, r=4, lora_alpha=12)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(config | {"use_dora": True}))
+    with pytest.raises(AdapterError, match="no lora_magnitude_vector"):
+        read_adapter(tmp_path, tiny("llama"))
 
 
 def test_damaged_weights_are_an_error(tmp_path: Path) -> None:
