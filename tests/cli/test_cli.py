@@ -64,7 +64,7 @@ def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(
 
 def test_two_audits_are_compared(model: Path, items: Path, tmp_path: Path, capsys) -> None:
     runs = [tmp_path / "weak", tmp_path / "strong"]
-    for run, settings in zip(runs, ("fitted:steps=1,lr=1e-5", "fitted:steps=12,lr=5e-2"), strict=True):
+    for run, settings in zip(runs, ("fitted:steps=1,lr=3e-3", "fitted:steps=12,lr=5e-2"), strict=True):
         assert audit(model, items, run, "--quiet", "--adapters", settings) == 0
     capsys.readouterr()
     assert main(["compare", *map(str, runs), "--out", str(tmp_path / "c.html"), "--json"]) == 0
