@@ -150,10 +150,14 @@ def _made(
     return ([] if wrong else made), wrong
 
 
+def json_lines(items: Iterable[Item]) -> str:
+    """Items as the text of an item file."""
+    return "".join(json.dumps(item.as_json(), ensure_ascii=False) + "\n" for item in items)
+
+
 def write_items(items: Iterable[Item], path: str | Path) -> None:
     """Write items as JSON Lines."""
-    text = "".join(json.dumps(item.as_json(), ensure_ascii=False) + "\n" for item in items)
-    Path(path).write_text(text, encoding="utf-8")
+    Path(path).write_text(json_lines(items), encoding="utf-8")
 
 
 def _faults(record: dict[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from probes.attach import attached, stack
 from probes.forward import Batch, forward
 from probes.prior import locate
 from probes.sites import AdapterError
+from probes.sources.foreign import encoded
 from probes.subject import Subject, pad
 
 MEANING = {
@@ -65,7 +66,7 @@ def shake(subject: Subject, source: AdapterSource, items: Sequence[Item], docume
     checks = [_base(subject, said)]
     told = [document for item in chosen for document in documents_of([item])]
     try:
-        adapters = list(source.encode(told))
+        adapters = encoded(source, told)
         stack(subject, adapters)
     except AdapterError as fault:
         return Handshake((*checks, Check("fits", False, str(fault))))

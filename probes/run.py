@@ -17,6 +17,7 @@ from margins.adapter import AdapterSource
 from margins.conditions import Condition, parse_conditions
 from margins.items import Document, Item, documents_of, items_hash
 from probes.plan import Plan, code_hash, content_key
+from probes.sources.foreign import encoded
 from probes.store import Store
 from probes.subject import Subject
 from probes.unit import ATTRIBUTION_TOLERANCE, Bench, ParityError, measure
@@ -93,7 +94,7 @@ def run(
         if not store.done(unit.key):
             clock = time.monotonic()
             usable = tuple(d for d in unit.documents if d.text.strip())
-            adapters = source.encode(usable)
+            adapters = encoded(source, usable)
             seconds["adapters_s"] += time.monotonic() - clock
             clock = time.monotonic()
             by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}

@@ -20,6 +20,7 @@ from probes.sites import AdapterError
 from probes.sources.tensors import file_hash, names_of, read_tensors
 
 FORMAT = "override-gap compact 1"
+ENTRY = frozenset({"key", "ids", "points", "updates", "shared", "sha256"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,16 @@ def read_compact(path: Path) -> Compact:
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
         raise AdapterError(f"{path}: need a file with format {FORMAT!r}, got {metadata.get('format')!r}")
-    return Compact(path, json.loads(metadata["index"]), tensors)
+    try:
+        index = json.loads(metadata["index"])
+        whole = isinstance(index["method"], str) and all(entry.keys() >= ENTRY for entry in index["documents"])
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise AdapterError(f"{path}: its index is missing or damaged ({fault!r}); write the file again") from fault
+    if not whole:
+        raise AdapterError(
+            f"{path}: its index lacks {', '.join(sorted(ENTRY))} for some document; write the file again"
+        )
+    return Compact(path, index, tensors)
 
 
 def write_compact(

@@ -62,6 +62,13 @@ class DenseFile:
         updates: dict[str, Update] = {}
         for parameter, tensor in edits.items():
             path, _, kind = parameter.rpartition(".")
+            if tensor.ndim not in (1, 2) or not tensor.is_floating_point():
+                raise AdapterError(
+                    f"{self.path}: {parameter!r}: need a matrix or a vector of floating-point numbers, "
+                    f"got {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+                )
+            if kind == "weight" and {f"{path}.A", f"{path}.B"} & edits.keys():
+                raise AdapterError(f"{self.path}: {path!r} has both a .weight and .A or .B; which is the edit?")
             if tensor.ndim == 1:
                 updates[parameter] = Vector(tensor)
             elif path not in self.subject.sites:
@@ -72,7 +79,10 @@ class DenseFile:
             elif kind == "weight":
                 updates[path] = Dense(tensor.T if self.subject.sites[path].transposed else tensor)
             elif kind in ("A", "B") and f"{path}.A" in edits and f"{path}.B" in edits:
-                updates[path] = LowRank(edits[f"{path}.A"], edits[f"{path}.B"])
+                try:
+                    updates[path] = LowRank(edits[f"{path}.A"], edits[f"{path}.B"])
+                except ValueError as fault:
+                    raise AdapterError(f"{self.path}: {path!r}: {fault}") from fault
             else:
                 raise AdapterError(
                     f"{self.path}: {parameter!r}: need PATH.weight, PATH.bias, or both of PATH.A and PATH.B"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
-from margins.adapter import AdapterSource, traits
+from margins.adapter import Adapter, AdapterSource, traits
+from margins.items import Document
 from probes.sites import AdapterError
 from probes.subject import Subject
 
@@ -39,13 +42,36 @@ def open_foreign(spec: str, subject: Subject) -> AdapterSource:
     return made
 
 
+@contextmanager
+def foreign_code(what: str) -> Iterator[None]:
+    """Run code from outside; whatever it raises, leaving the program included, is an AdapterError that says where."""
+    try:
+        yield
+    except (AdapterError, KeyboardInterrupt):
+        raise
+    except (Exception, SystemExit) as fault:
+        raise AdapterError(f"{what}: {type(fault).__name__}: {fault}") from fault
+
+
+def encoded(source: AdapterSource, documents: Sequence[Document]) -> list[Adapter]:
+    """The source's adapters. Raises AdapterError where it does not return one for each document."""
+    with foreign_code(f"source {source.name}: encode failed"):
+        made = source.encode(documents)
+    if not isinstance(made, Sequence) or len(made) != len(documents) or not all(isinstance(a, Adapter) for a in made):
+        came = f"{len(made)} of them" if isinstance(made, Sequence) else type(made).__name__
+        raise AdapterError(
+            f"source {source.name}: encode needs to return {len(documents)} adapters in order, got {came}"
+        )
+    return list(made)
+
+
 def load_object(spec: str) -> Any:
     """The object that `module:object` names. Raises AdapterError."""
     module, _, name = spec.partition(":")
-    try:
+    if not module or not name:
+        raise AdapterError(f"{spec!r}: need MODULE:OBJECT")
+    with foreign_code(f"{spec}: module {module!r} cannot be imported"):
         found = importlib.import_module(module)
-    except ImportError as fault:
-        raise AdapterError(f"{spec}: module {module!r} cannot be imported: {fault}") from fault
     for part in name.split("."):
         if not hasattr(found, part):
             raise AdapterError(f"{spec}: {module} has no {name!r}")
@@ -58,4 +84,5 @@ def _called(spec: str, maker: Any, subject: Subject) -> Any:
         raise AdapterError(
             f"--adapters {spec}: need a source or a callable subject -> source, got {type(maker).__name__}"
         )
-    return maker(subject)
+    with foreign_code(f"--adapters {spec}: it failed when called with the subject"):
+        return maker(subject)

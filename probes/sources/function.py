@@ -12,7 +12,7 @@ from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank, Update
 from probes.sites import AdapterError
-from probes.sources.foreign import load_object
+from probes.sources.foreign import foreign_code, load_object
 
 Factors = Mapping[str, Any]
 
@@ -40,10 +40,16 @@ class Function:
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document. Raises AdapterError for what is not factors with a scale."""
-        return [
-            Adapter(f"{self.name}:{d.key}", {path: self._update(path, f) for path, f in self.call(d.text).items()})
-            for d in documents
-        ]
+        return [Adapter(f"{self.name}:{document.key}", self._updates(document)) for document in documents]
+
+    def _updates(self, document: Document) -> dict[str, Update]:
+        with foreign_code(f"callable:{self.spec}: it failed on document {document.text[:40]!r}"):
+            factors = self.call(document.text)
+        if not isinstance(factors, Mapping) or not all(isinstance(path, str) for path in factors):
+            raise AdapterError(
+                f"callable:{self.spec}: need a mapping from module path to (A, B, scale), got {type(factors).__name__}"
+            )
+        return {path: self._update(path, own) for path, own in factors.items()}
 
     def _update(self, path: str, factors: Any) -> Update:
         if not (isinstance(factors, tuple) and len(factors) == 3 and all(isinstance(f, Tensor) for f in factors[:2])):
@@ -51,7 +57,7 @@ class Function:
         A, B, scale = factors
         try:
             return LowRank(A, B, float(scale))
-        except ValueError as fault:
+        except (TypeError, ValueError) as fault:
             raise AdapterError(f"callable:{self.spec}: {path}: {fault}") from fault
 
 

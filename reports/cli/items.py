@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from margins.items import Item, documents_of, scan_items, write_items
+from margins.items import Item, documents_of, json_lines, scan_items, write_items
 from reports.cli.main import DONE, WRONG, parser
 from reports.cli.named import items_of, paths_of
 
@@ -39,7 +39,10 @@ def main(argv: Sequence[str]) -> int:
         return _check(args.file)
     items = items_of(args.file)
     if args.action == "convert":
-        write_items(items, args.out or Path("/dev/stdout"))
+        if args.out:
+            write_items(items, args.out)
+        else:
+            sys.stdout.write(json_lines(items))
         return DONE
     print(_describe(items))
     if args.tokenizer:

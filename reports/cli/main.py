@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return module.main(rest)
     except SystemExit as stop:
-        return int(stop.code or 0)
+        return stop.code if isinstance(stop.code, int) else WRONG if stop.code else DONE
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

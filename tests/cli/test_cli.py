@@ -215,3 +215,11 @@ def test_a_handshake_says_what_it_checked_and_its_exit_code_says_how_it_went(
     assert main([*run, "--quiet"]) == 2
     assert "handshake fits failed" in capsys.readouterr().err
     assert not (tmp_path / "r" / "manifest.json").exists()
+
+
+def test_items_convert_without_out_goes_to_standard_output(items: Path, capsys) -> None:
+    assert main(["items", "convert", str(items)]) == 0
+    printed = capsys.readouterr().out
+    assert [json.loads(line)["id"] for line in printed.splitlines()] == [
+        json.loads(line)["id"] for line in items.read_text().splitlines()
+    ]
