@@ -86,6 +86,9 @@ def rebuild(run: Path, say: Callable[[str], None], out: Path | None = None) -> t
     from reports.page import write
 
     readings = load(run)
+    lacking = [name for name in ("subject", "adapters", "items") if not readings.manifest.get(name)]
+    if lacking:
+        raise ValueError(f"{run / 'manifest.json'}: it lacks {', '.join(lacking)}; the run has to be made again")
     say("computing the statistics")
     summary = summarise(readings, seed=int(readings.manifest.get("seed", 0)))
     Store(run).write_json("summary.json", summary)

@@ -87,3 +87,13 @@ def test_wrong_words_end_in_one_line(made, tmp_path, capsys, monkeypatch) -> Non
         said = capsys.readouterr().err.strip()
         assert message in said
         assert "\n" not in said
+
+
+def test_a_manifest_that_says_nothing_is_refused_before_anything_is_written(made, tmp_path, capsys) -> None:
+    hollow = tmp_path / "hollow"
+    shutil.copytree(made, hollow)
+    (hollow / "manifest.json").write_text("{}")
+    before = (hollow / "summary.json").read_bytes()
+    assert main(["report", str(hollow), "--quiet"]) == 2
+    assert "lacks subject, adapters, items" in capsys.readouterr().err
+    assert (hollow / "summary.json").read_bytes() == before
