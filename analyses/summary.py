@@ -18,6 +18,7 @@ from analyses import (
     localization,
     power,
     prior_gradient,
+    references,
     specificity,
 )
 from analyses import verdict as verdicts
@@ -65,6 +66,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "hypotheses": [result.as_json() for result in hypotheses.evaluate(run)],
         "verdict": verdicts.verdict(run).as_json(),
         "power": section("power", lambda: sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
+        "references": references.references(run),
         "errors": errors(run),
         "timing": run.manifest.get("timing"),
         "notes": notes,

@@ -7,9 +7,11 @@ import hashlib
 import json
 import tomllib
 from dataclasses import asdict, dataclass, fields
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+from margins.references import Reference, reference
 
 PROBES = {
     "margins": "prior, adapter and net margin, the first answer token; always on",
@@ -33,7 +35,10 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of an audit. `answers` is how many items are also answered in words; `limit` keeps the first items."""
+    """The settings of an audit. `answers` is how many items are also answered in words; `limit` keeps the first items.
+
+    `references` are published shares that the report shows beside its own; they change no measurement.
+    """
 
     subject: str = "organism"
     adapters: str = "fitted"
@@ -46,6 +51,7 @@ class Plan:
     batch_size: int = 32
     device: str = "auto"
     dtype: str = "auto"
+    references: tuple[Reference, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [str(probe) for probe in self.probes if not isinstance(probe, str) or probe not in PROBES]
@@ -88,10 +94,22 @@ def read_plan(path: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(key, kinds, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(kinds)}")
-        wanted = {"probes": list, "policies": str, "limit": int}.get(key, type(kinds[key].default))
+        wanted = {"probes": list, "policies": str, "limit": int, "references": list}.get(key, type(kinds[key].default))
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise PlanError(f"{path}: {key} needs a {wanted.__name__}, got {value!r}")
-    return {**table, "probes": tuple(table["probes"])} if "probes" in table else table
+    read = {"probes": tuple, "references": partial(_references, path)}
+    return {key: read[key](value) if key in read else value for key, value in table.items()}
+
+
+def _references(path: Path, tables: list[Any]) -> tuple[Reference, ...]:
+    """The tables `[[references]]` of a plan file. Raises PlanError, which names the one that is wrong."""
+    found = []
+    for place, table in enumerate(tables, 1):
+        try:
+            found.append(reference(table))
+        except (ValueError, TypeError) as fault:
+            raise PlanError(f"{path}: references, number {place}: {fault}") from fault
+    return tuple(found)
 
 
 @cache

@@ -18,6 +18,7 @@ from reports import figures
 from reports.figures.style import GRID, INK, PAPER, YES
 from reports.page.explorer import explorer
 from reports.page.facts import facts
+from reports.page.published import published
 from reports.page.tables import tables
 from reports.page.text import embedded, estimate, p_value, said, short, visible
 
@@ -59,7 +60,7 @@ def render(run, summary: Mapping, folder: Path) -> str:
             summary=summary,
             facts=facts(summary),
             figures=drawn(run, summary, folder),
-            tables=tables(summary),
+            tables=[*published(summary), *tables(summary)],
             items=embedded(explorer(run, summary)),
             style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
             script=Markup(script),
