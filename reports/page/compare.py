@@ -11,7 +11,8 @@ from markupsafe import Markup
 
 from reports import figures
 from reports.figures import methods as drawings
-from reports.page.document import TEMPLATES, Shown, environment, inlined
+from reports.page.document import Shown, environment, inlined
+from reports.page.script import policy, style
 from reports.page.tables import MEASURES, Table
 from reports.page.text import chance, estimate, said, share, short
 
@@ -21,7 +22,7 @@ LISTED = 40
 
 def write_comparison(found: Mapping, out: Path) -> Path:
     """Write the page of ``analyses.methods.side_by_side(...).as_json()``; the same comparison gives the same bytes."""
-    out = Path(out)
+    out, sheet = Path(out), style("page")
     text = (
         environment()
         .get_template("compare.html")
@@ -30,7 +31,8 @@ def write_comparison(found: Mapping, out: Path) -> Path:
             names=[own["name"] for own in found["methods"]],
             figures=drawn(found),
             tables=tables(found),
-            style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+            style=sheet,
+            policy=Markup(policy((), sheet)),
         )
     )
     out.parent.mkdir(parents=True, exist_ok=True)

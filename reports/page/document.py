@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
@@ -19,10 +17,9 @@ from reports.figures.style import GRID, INK, PAPER, YES
 from reports.page.explorer import explorer
 from reports.page.facts import facts
 from reports.page.published import published
+from reports.page.script import TEMPLATES, explorer_script, plot_specs, policy, style, vega
 from reports.page.tables import tables
 from reports.page.text import embedded, estimate, p_value, said, short, visible
-
-TEMPLATES = Path(__file__).parent.parent / "templates"
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ def write(run_dir: Path, run, summary: Mapping, out: Path | None = None) -> Path
 
 def render(run, summary: Mapping, folder: Path) -> str:
     """The page as text; figures are written to `folder` on the way."""
-    script = (TEMPLATES / "explorer.js").read_text(encoding="utf-8")
+    scripts, sheet = (vega(), explorer_script()), style("page", "explorer")
     return (
         environment()
         .get_template("page.html")
@@ -62,9 +59,10 @@ def render(run, summary: Mapping, folder: Path) -> str:
             figures=drawn(run, summary, folder),
             tables=[*published(summary), *tables(summary)],
             items=embedded(explorer(run, summary)),
-            style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            specs=plot_specs(),
+            style=sheet,
+            scripts=scripts,
+            policy=Markup(policy(scripts, sheet)),
         )
     )
 
@@ -106,7 +104,8 @@ def drawn(run, summary: Mapping, folder: Path) -> list[Shown]:
 def inlined(svg: str, name: str, label: str) -> Markup:
     """An SVG file's element for the page: ids made its own, neutral colours and blue taken from the page."""
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.S)
+    # Matplotlib's style element would hold for the whole page; page.css gives its rule to the figures alone.
+    svg = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.S)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
     for fixed, variable in ((INK, "--ink"), (GRID, "--grid"), (PAPER, "--paper"), (YES, "--blue")):

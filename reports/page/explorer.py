@@ -1,9 +1,9 @@
-"""What the page's item explorer is given: readings as compact JSON, bounded in size."""
+"""What the page's item explorer is given: readings as columns of JSON, each text stored once, bounded in size."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,121 +12,124 @@ import pandas as pd
 from reports.figures.style import numbers
 from reports.page.text import embedded, visible
 
-ITEMS, CONDITIONS, BYTES = 500, 24, 5_000_000
-"""At most so many items and conditions, and so much JSON, so that the page stays below 8 MB and scrolls."""
+ITEMS, CONDITIONS, BYTES = 1_000, 24, 5_000_000
+"""At most so many items and conditions, and so much JSON, so that the page stays below 8 MB."""
 
-STATIC = (
-    "point",
-    "split",
-    "tier",
-    "known",
-    "wording",
-    "frequency",
-    "prior_logprob",
-    "prior_margin",
-    "critical_gain",
-    "question",
-    "document",
-    "answer",
-    "prior_answer",
-)
-VARYING = (
-    "adapter_margin",
-    "net_margin",
-    "push",
-    "pull",
-    "success_margin",
-    "success_top1",
-    "success_answer",
-    "top_token",
-    "top_prob",
-    "answer_text",
-    "status",
-    "error",
-)
-LONG = ("answer_text", "error", "top_token")
+LIMITS = (1_000_000, 20_000, 5_000, 2_000, 600, 200, 60)
+"""A text is whole where all fit; else every text is cut at the largest of these lengths that does."""
+
+OF_ITEMS = {
+    "item": str, "point": str, "split": str, "tier": str, "wording": str, "question": str, "document": str,
+    "answer": str, "prior_answer": str, "known": bool, "frequency": float, "prior_logprob": float,
+    "prior_margin": float, "critical_gain": float,
+}  # fmt: skip
+OF_READINGS = {
+    "adapter_margin": float, "net_margin": float, "push": float, "pull": float, "success_margin": bool,
+    "success_top1": bool, "success_answer": bool, "top_prob": float, "top_token": str, "answer_text": str,
+    "status": str, "error": str,
+}  # fmt: skip
+OF_LAYERS = ("norm", "moved", "direct")
 
 
-def explorer(run, summary: Mapping) -> dict[str, Any]:
-    """`conditions`, `fields` of a reading, `items` with a reading per condition, and what was left out."""
+def explorer(run, summary: Mapping, most: int = ITEMS) -> dict[str, Any]:
+    """Columns for the page's script.
+
+    `texts` holds each text once; in a column named in `textual` a value is its place there. `items` has a list per
+    column, `readings` a list per column and condition, `layers` a list per quantity and item, all in the order of items.
+    """
     readings = run.readings
     conditions = [name for name in run.manifest.get("conditions", []) if (readings["condition"] == name).any()]
     conditions += [name for name in readings["condition"].unique() if name not in conditions]
-    shown = conditions[:CONDITIONS]
     names = list(dict.fromkeys(readings["item"]))
-    rows = readings[readings["condition"].isin(shown) & readings["item"].isin(names[:ITEMS])]
-    about = {
+    items, shown = names[:most], conditions[:CONDITIONS]
+    pool: dict[str, int] = {}
+    data = {
         "conditions": [visible(name) for name in shown],
-        "fields": list(VARYING),
+        "textual": [name for name, kind in (OF_ITEMS | OF_READINGS).items() if kind is str],
         "left_out": {
-            "items": max(0, len(names) - ITEMS),
+            "items": len(names) - len(items),
             "conditions": [visible(name) for name in conditions[CONDITIONS:]],
         },
+        "items": _of_items(readings, items, pool),
+        "readings": _of_readings(readings, items, shown, pool),
+        "layers": _of_layers(run.layers, items),
     }
-    texts = [np.array([len(str(text)) for text in rows[name].dropna()]) for name in LONG if name in rows.columns]
-    for limit in (2_000, 600, 200, 60):
-        # Text is what can be large: cut it until the whole fits, and say in the text that it was cut.
-        if limit > 60 and sum(np.minimum(lengths, limit).sum() for lengths in texts) > BYTES:
-            continue
-        data = {**about, "cut": limit, "items": _items(rows, shown, _profiles(run), limit)}
-        if len(embedded(data).encode("utf-8", "replace")) <= BYTES:
-            break
-    return data
+    room = BYTES - len(embedded(data).encode())
+    texts = _texts(list(pool), room)
+    if texts is None:
+        return explorer(run, summary, most // 2)
+    return {**data, "texts": texts}
 
 
-def _items(rows: Any, shown: list[str], profiles: Mapping, limit: int) -> list[dict]:
-    there = [name for name in STATIC if name in rows.columns]
-    columns = {name: _plain(rows[name], limit) for name in (*there, *(n for n in VARYING if n in rows.columns))}
-    found: dict[str, dict[str, Any]] = {}
-    items, conditions = rows["item"].tolist(), rows["condition"].tolist()
-    for number, (item, condition) in enumerate(zip(items, conditions, strict=True)):
-        own = found.get(item)
-        if own is None:
-            own = {"item": visible(item), "readings": [None] * len(shown), "layers": profiles.get(item)}
-            own |= {name: columns[name][number] for name in there}
-            found[item] = own
-        elif condition == "as-delivered" and "critical_gain" in columns:
-            own["critical_gain"] = columns["critical_gain"][number]
-        own["readings"][shown.index(condition)] = [
-            columns[name][number] if name in columns else None for name in VARYING
-        ]
-    return list(found.values())
+def _of_items(readings: Any, items: list[str], pool: dict[str, int]) -> dict[str, list]:
+    first = readings.drop_duplicates("item").set_index("item").reindex(items)
+    first["item"] = items
+    if "critical_gain" in readings:
+        # Bisection runs once an item, and its result stands in the row of the adapter as delivered.
+        delivered = readings[readings["condition"] == "as-delivered"].drop_duplicates("item").set_index("item")
+        first["critical_gain"] = delivered["critical_gain"].reindex(items)
+    return {name: _plain(first[name], kind, pool) for name, kind in OF_ITEMS.items() if name in first}
 
 
-def _plain(column: Any, limit: int) -> list:
-    return [_value(value, limit) for value in column.astype(object).tolist()]
+def _of_readings(readings: Any, items: list[str], conditions: list[str], pool: dict[str, int]) -> dict[str, list[list]]:
+    there = {name: kind for name, kind in OF_READINGS.items() if name in readings}
+    columns: dict[str, list[list]] = {name: [] for name in there}
+    for condition in conditions:
+        own = readings[readings["condition"] == condition].drop_duplicates("item").set_index("item").reindex(items)
+        for name, kind in there.items():
+            columns[name].append(_plain(own[name], kind, pool))
+    return columns
 
 
-def _value(value: Any, limit: int) -> Any:
-    """JSON's own types: text bounded and made visible, numbers to four digits, nothing infinite but its sign."""
-    if value is None or value is pd.NA:
-        return None
-    if isinstance(value, str):
-        cut = value if len(value) <= limit else f"{value[:limit]} \u2026 [{len(value):,} characters in all]"
-        return visible(cut)
-    if isinstance(value, (bool,)) or type(value).__name__ == "bool_":
-        return bool(value)
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return visible(str(value)[:limit])
-    if math.isnan(number):
-        return None
-    return float(f"{number:.4g}") if math.isfinite(number) else ("inf" if number > 0 else "-inf")
-
-
-def _profiles(run) -> dict[str, list]:
-    """Item -> [layer, norm, attribution moved by the adapter (base minus adapted), direct] a layer, as delivered."""
-    layers = run.layers
+def _of_layers(layers: Any, items: list[str]) -> dict[str, Any]:
+    """Per item and layer as delivered: update norm, attribution moved (base minus adapted), direct write in nats."""
     if layers is None or not len(layers):
         return {}
-    base = layers[layers["condition"] == "base"].set_index(["item", "layer"])["attribution"]
-    delivered = layers[layers["condition"] == "as-delivered"].set_index(["item", "layer"])
-    delivered = delivered[~delivered.index.duplicated()]
-    before = numbers(base[~base.index.duplicated()].reindex(delivered.index))
-    moved = before - numbers(delivered["attribution"])
-    columns = [_plain(delivered["norm"], 0), _plain(moved, 0), _plain(delivered["direct"], 0)]
-    found: dict[str, list] = {}
-    for (item, layer), *own in zip(delivered.index, *columns, strict=True):
-        found.setdefault(item, []).append([int(layer), *own])
-    return {item: sorted(rows) if all(row[0] is not None for row in rows) else rows for item, rows in found.items()}
+    base = layers[layers["condition"] == "base"].drop_duplicates(["item", "layer"]).set_index(["item", "layer"])
+    own = layers[layers["condition"] == "as-delivered"].drop_duplicates(["item", "layer"]).set_index(["item", "layer"])
+    before = numbers(base["attribution"].reindex(own.index))
+    own = own.assign(moved=before - numbers(own["attribution"]))
+    depths = sorted({int(layer) for layer in own.index.get_level_values("layer")})
+    columns: dict[str, Any] = {"layer": depths}
+    for name in filter(own.columns.__contains__, OF_LAYERS):
+        wide = own[name].astype(float).unstack("layer").reindex(index=items, columns=depths)
+        columns[name] = [
+            _plain(row, float, {}) if np.isfinite(row).any() else None for row in wide.to_numpy(dtype=float)
+        ]
+    return columns
+
+
+def _texts(texts: list[str], room: int) -> list[str] | None:
+    """The texts made visible, cut alike where they would not fit into `room` bytes; None where nothing fits."""
+    lengths = np.array([len(text) for text in texts])
+    for limit in LIMITS:
+        if np.minimum(lengths, limit).sum() > room:
+            continue
+        shown = [visible(_cut(text, limit)) for text in texts]
+        if len(embedded(shown).encode()) <= room:
+            return shown
+    return None
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    return f"{text[:limit]} \u2026 [the first {limit:,} of {len(text):,} characters; the rest is in readings/*.parquet]"
+
+
+def _plain(column: Any, kind: type, pool: dict[str, int]) -> list:
+    """JSON's own types: text as its place in the pool, truth as 0 or 1, numbers to four digits."""
+    make: Callable[[Any], Any]
+    if kind is str:
+        make = lambda value: pool.setdefault(str(value), len(pool))  # noqa: E731
+    elif kind is bool:
+        make = int
+    else:
+        make = _number
+    values = column.astype(object).tolist() if hasattr(column, "astype") else list(column)
+    return [None if value is None or value is pd.NA or value != value else make(value) for value in values]
+
+
+def _number(value: Any) -> float | str:
+    number = float(value)
+    return float(f"{number:.4g}") if math.isfinite(number) else ("inf" if number > 0 else "-inf")

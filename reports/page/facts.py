@@ -13,10 +13,11 @@ from reports.page.text import counted, estimate, short
 
 @dataclass(frozen=True)
 class Fact:
-    """One number with its label; `key` is its path in summary.json."""
+    """One number with its label; `key` is its path in summary.json, `about` that of everything shown with it."""
 
     label: str
     key: str
+    about: str
     shown: Markup
     value: Any
     below: str
@@ -76,12 +77,14 @@ def facts(summary: Mapping) -> list[Fact]:
     for label, key, kind in wanted:
         own = at(summary, key) if key else None
         if key and own and own.get("value") is not None:
-            found.append(Fact(label, key, estimate(own, kind), own["value"], counted(own)))
+            found.append(Fact(label, key, key, estimate(own, kind), own["value"], counted(own)))
     items = summary.get("items") or {}
     if items.get("measured") is not None:
         left = items.get("excluded") or 0
         below = f"of {items['n']:,}; " + (f"{left:,} could not be measured" if left else "every one was measured")
         found.append(
-            Fact("Items measured", "items.measured", Markup(short(items["measured"])), items["measured"], below)
+            Fact(
+                "Items measured", "items.measured", "items", Markup(short(items["measured"])), items["measured"], below
+            )
         )
     return found
