@@ -57,11 +57,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Document:
-    """A text to be turned into weights, and the items and knowledge points that ask about it."""
+    """A text to be turned into weights, the items and knowledge points that ask about it, and what they say it is about.
+
+    `subjects` are the items' `meta.subject`, for methods that edit what is known of one thing.
+    """
 
     text: str
     ids: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -73,10 +77,17 @@ def documents_of(items: Iterable[Item]) -> list[Document]:
     """The distinct documents of some items, in order of first appearance; each is encoded once."""
     ids: dict[str, list[str]] = {}
     points: dict[str, list[str]] = {}
+    subjects: dict[str, list[str]] = {}
     for item in items:
         ids.setdefault(item.document, []).append(item.id)
         points.setdefault(item.document, []).append(item.point)
-    return [Document(text, tuple(ids[text]), tuple(dict.fromkeys(points[text]))) for text in ids]
+        named = subjects.setdefault(item.document, [])
+        if isinstance(item.meta.get("subject"), str) and item.meta["subject"].strip():
+            named.append(item.meta["subject"])
+    return [
+        Document(text, tuple(ids[text]), tuple(dict.fromkeys(points[text])), tuple(dict.fromkeys(subjects[text])))
+        for text in ids
+    ]
 
 
 def items_hash(items: Sequence[Item]) -> str:

@@ -13,6 +13,8 @@ from probes.subject import Subject
 NAMED = {
     "hypernetwork": "the subject's own hypernetwork, where it ships one (organism)",
     "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
+    "rank-one": "a closed-form edit of rank one at one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
+    "samples, length, modules, seed (rank-one:layer=9,position=subject)",
     "FOLDER": "a folder that PEFT saved, or a folder of them named by document key, item id or point",
     "compact:FILE": "many documents' adapters in one safetensors file, as `write_compact` writes it",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
@@ -31,6 +33,10 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
         from probes.sources.fitted import Fitted
 
         return Fitted(subject, **_settings(spec, rest, Fitted))
+    if name == "rank-one":
+        from probes.sources.rank_one import RankOne
+
+        return RankOne(subject, **_settings(spec, rest, RankOne))
     if name == "hypernetwork":
         from probes.sources.hypernetwork import open_hypernetwork
 
@@ -88,6 +94,10 @@ def _settings(spec: str, rest: str, source: type) -> dict[str, Any]:
             settings[key] = tuple(value.split("+")) if isinstance(default, tuple) else type(default)(value)
         except ValueError as fault:
             raise AdapterError(f"--adapters {spec}: {key} needs a {type(default).__name__}, got {value!r}") from fault
-        if not isinstance(default, tuple) and key != "seed" and not 0 < settings[key] < float("inf"):
+        if (
+            not isinstance(default, tuple | str)
+            and key not in ("seed", "layer")
+            and not 0 < settings[key] < float("inf")
+        ):
             raise AdapterError(f"--adapters {spec}: {key} must be above 0, got {value}")
     return settings
