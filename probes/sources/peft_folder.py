@@ -21,6 +21,7 @@ from margins.items import Document
 from margins.updates import LowRank, Update, Vector
 from probes.sites import AdapterError
 from probes.sources.dora import read_dora
+from probes.sources.saved import named, read_saved
 from probes.subject import Subject
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
@@ -73,20 +74,24 @@ class PeftFolder:
 def read_adapter(folder: Path, subject: Subject) -> Adapter:
     """Read one LoRA folder; the scale is lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA, per module pattern.
 
-    DoRA becomes the dense update that it amounts to on this subject's weights.
+    DoRA becomes the dense update that it amounts to on this subject's weights; so do trained biases and modules_to_save.
 
-    Raises AdapterError for a file that is missing or damaged and for what is not plain LoRA.
+    Raises AdapterError for a file that is missing or damaged and for what no gain of a layer reaches.
     """
     config = _read_config(folder)
     tensors = _read_tensors(folder)
     pairs: dict[str, dict[str, Tensor]] = {}
     magnitudes: dict[str, Tensor] = {}
+    whole: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         length = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_magnitude_vector(?:\.weight)?", key)
         if length is not None and config.get("use_dora"):
             magnitudes[length[1]] = tensor
             continue
         found = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_(A|B)(?:\.default)?\.(weight|bias)", key)
+        if found is None and _stores_whole(config, key):
+            whole[key.removeprefix(PREFIX)] = tensor
+            continue
         if found is None or found[2] + found[3] == "Abias":
             raise AdapterError(
                 f"{folder}: tensor {key!r} is not a plain LoRA factor; it cannot be read without losing it"
@@ -117,7 +122,32 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
             raise AdapterError(
                 f"{folder}: {path} has rank {rank}, but {CONFIG} says {declared}; the scale would be wrong"
             )
+    try:
+        saved = {path: read_saved(subject, path, tensor) for path, tensor in named(whole).items()}
+    except AdapterError as fault:
+        raise AdapterError(f"{folder}: {fault}") from fault
+    for path, update in filter(None, saved.values()):
+        trained = updates.get(path)
+        if trained is not None and not (isinstance(trained, Vector) and isinstance(update, Vector)):
+            raise AdapterError(f"{folder}: {path} has both a saved weight and LoRA factors; which is run?")
+        # lora_B's bias comes on top of a trained bias of the map itself
+        updates[path] = update if trained is None else Vector(trained.dense().float() + update.dense())
+    missing = [n for n in config.get("modules_to_save") or () if not any(_inside(p, [n]) for p in saved)]
+    if missing:
+        raise AdapterError(f"{folder}: modules_to_save names {missing[0]!r}, and {WEIGHTS} holds no weight of it")
     return Adapter(folder.name, updates)
+
+
+def _stores_whole(config: Mapping[str, Any], key: str) -> bool:
+    """Whether a tensor is a parameter that the configuration says is stored as such."""
+    biased = config.get("bias", "none") != "none" and key.endswith(".bias")
+    return key.startswith(PREFIX) and (biased or _inside(key, config.get("modules_to_save") or ()))
+
+
+def _inside(path: str, modules: Sequence[str]) -> bool:
+    """PEFT's rule for modules_to_save: a module is meant whose path ends so, with all that is in it."""
+    owners = path.split(".")[:-1]
+    return any(".".join(owners[: n + 1]).endswith(module) for n in range(len(owners)) for module in modules)
 
 
 def write_adapter(adapter: Adapter, folder: Path, base: str = "") -> None:
@@ -172,11 +202,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{file}: peft_type is {kind!r}; need LORA")
     if config.get("use_dora") and config.get("lora_bias"):
         raise AdapterError(f"{file}: use_dora with lora_bias has no one meaning in PEFT; train one of them")
-    for name in ("modules_to_save", "layer_replication"):
+    for name in ("trainable_token_indices", "layer_replication"):
         if config.get(name):
-            raise AdapterError(f"{file}: {name} is set; such an adapter is more than low-rank updates")
-    if config.get("bias", "none") != "none":
-        raise AdapterError(f"{file}: it trains biases, which are not low-rank updates")
+            raise AdapterError(f"{file}: {name} is set; such an adapter is more than updates of a layer's weights")
+    modules = config.get("modules_to_save") or []
+    if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
+        raise AdapterError(f"{file}: modules_to_save must be a list of module names, got {modules!r}")
+    if config.get("bias", "none") not in ("none", "all", "lora_only"):
+        raise AdapterError(f"{file}: bias is none, all or lora_only, got {config['bias']!r}")
     start = str(config.get("init_lora_weights", True)).lower()
     if start.startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):
         raise AdapterError(f"{file}: init_lora_weights is {start}: its factors add to a changed base, not to this one")

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 
+from margins.adapter import Adapter
 from margins.items import Document
+from margins.updates import LowRank
 from probes.attach import attached, stack
 from probes.sites import AdapterError
 from probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
@@ -65,8 +67,10 @@ def test_conv1d_weights_are_read_in_the_models_orientation(tmp_path: Path) -> No
     [
         ("lora_alpha", None, "no lora_alpha"),
         ("peft_type", "IA3", "need LORA"),
-        ("bias", "all", "biases"),
-        ("modules_to_save", ["lm_head"], "modules_to_save"),
+        ("bias", "some", "none, all or lora_only"),
+        ("modules_to_save", ["lm_head"], "modules_to_save names 'lm_head'"),
+        ("modules_to_save", "lm_head", "must be a list"),
+        ("trainable_token_indices", [3], "trainable_token_indices"),
         ("r", 8, "rank 4, but"),
     ],
 )
@@ -88,6 +92,81 @@ def test_lora_bias_equals_pefts_own_forward(tmp_path: Path) -> None:
         wanted = peft.eval()(input_ids=ids).logits
         with attached(subject, stack(subject, [adapter]), torch.ones(1, subject.n_layers)):
             assert (subject.model(input_ids=ids).logits - wanted).abs().max() < 1e-4
+
+
+def trained(peft: Any, words: tuple[str, ...], rng: torch.Generator) -> Any:
+    """Every parameter that PEFT trains and that is no LoRA factor, moved at random; those named by a word only."""
+    moved = 0
+    for name, weight in peft.named_parameters():
+        if weight.requires_grad and "lora_" not in name and any(word in name for word in words):
+            weight.data.add_(torch.randn(weight.shape, generator=rng) * 0.3)
+            moved += 1
+    assert moved
+    return peft
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "words"),
+    [
+        ("llama", {"modules_to_save": ["up_proj"], "target_modules": ["down_proj"]}, ("up_proj",)),
+        ("llama", {"modules_to_save": ["mlp"], "target_modules": ["q_proj"]}, ("mlp",)),
+        ("llama", {"modules_to_save": ["input_layernorm", "lm_head"], "target_modules": ["q_proj"]}, ("layernorm",)),
+        ("gpt2", {"modules_to_save": ["c_fc"], "target_modules": ["c_proj"]}, ("c_fc",)),
+        ("gpt2", {"modules_to_save": ["ln_1"], "target_modules": ["c_proj"]}, ("ln_1",)),
+        ("gpt2", {"bias": "lora_only", "target_modules": ["c_proj", "c_attn"]}, ("bias",)),
+        ("gpt2", {"bias": "all", "target_modules": ["c_proj"]}, (".h.",)),
+        ("gpt2", {"bias": "lora_only", "lora_bias": True, "target_modules": ["c_proj"]}, ("bias",)),
+        ("gpt2", {"bias": "all", "modules_to_save": ["c_fc"], "target_modules": ["c_proj"]}, ("c_fc.modules",)),
+        ("qwen2", {"bias": "all", "target_modules": ["q_proj", "down_proj"]}, ("bias",)),
+        ("qwen2", {"bias": "lora_only", "use_dora": True, "target_modules": ["q_proj"]}, ("bias",)),
+    ],
+)
+def test_saved_modules_and_biases_equal_pefts_own_forward(
+    family: str, settings: dict[str, Any], words: tuple[str, ...], tmp_path: Path, rng: torch.Generator
+) -> None:
+    """PEFT's forward after it has read the folder back, so that what it stores is what is compared."""
+    model, _ = build(family)
+    peft = trained(get_peft_model(model, LoraConfig(r=4, lora_alpha=12, **settings)), words, rng)
+    for name, weight in peft.named_parameters():
+        if "lora_B" in name:
+            weight.data.normal_(0, 0.2)
+    peft.save_pretrained(tmp_path)
+    subject, ids = tiny(family), torch.tensor([[3, 4, 5, 6]])
+    adapter = read_adapter(tmp_path, subject)
+    with torch.no_grad():
+        wanted = PeftModel.from_pretrained(build(family)[0], tmp_path).eval()(input_ids=ids).logits
+        assert (wanted - peft.eval()(input_ids=ids).logits).abs().max() < 1e-5
+        low = Adapter("low", {p: u for p, u in adapter.updates.items() if isinstance(u, LowRank)})
+        for part, least, most in ((adapter, 0.0, 1e-4), (low, 1e-3, 1e9)):
+            with attached(subject, stack(subject, [part]), torch.ones(1, subject.n_layers)):
+                gap = (subject.model(input_ids=ids).logits - wanted).abs().max()
+            assert least <= gap < most
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "words", "message"),
+    [
+        ("llama", {"modules_to_save": ["lm_head"]}, ("lm_head",), "lm_head.weight is saved: it is in no layer"),
+        (
+            "llama",
+            {"modules_to_save": ["embed_tokens"]},
+            ("embed_tokens",),
+            "embed_tokens.weight is saved: it is in no layer",
+        ),
+        ("llama", {"modules_to_save": ["norm"]}, (".norm",), "norm.weight is saved: it is in no layer"),
+        ("gpt2", {"bias": "all"}, ("ln_f",), "ln_f.bias is saved: it is in no layer"),
+    ],
+)
+def test_saved_parameters_that_no_gain_reaches_are_refused(
+    family: str, settings: dict[str, Any], words: tuple[str, ...], message: str, tmp_path: Path, rng: torch.Generator
+) -> None:
+    model, _ = build(family)
+    target = "c_proj" if family == "gpt2" else "q_proj"
+    trained(get_peft_model(model, LoraConfig(r=4, target_modules=[target], **settings)), words, rng).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(AdapterError, match=message):
+        read_adapter(tmp_path, tiny(family))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
