@@ -52,10 +52,21 @@ class Compact:
 
     def _entry(self, document: Document) -> Mapping[str, Any]:
         entries = self.index["documents"]
-        for name in names_of(document):
-            for entry in entries:
-                if name in (entry["key"], *entry["ids"], *entry["points"]):
-                    return entry
+        for kind, names in zip(("key", "ids", "points"), names_of(document), strict=True):
+            found = [e for e in entries if set(names) & ({e["key"]} if kind == "key" else set(e[kind]))]
+            if len(found) > 1:
+                raise AdapterError(
+                    f"{self.path}: {len(found)} entries fit document {document.text[:40]!r} by their {kind}; give each the "
+                    "document's key"
+                )
+            # an entry with a key is of that text and no other, whatever items ask about it
+            if found and kind != "key" and found[0]["key"]:
+                raise AdapterError(
+                    f"{self.path}: document {document.text[:40]!r} has key {document.key}, and the entry of its {kind} is of "
+                    f"another text, key {found[0]['key']}; encode it again"
+                )
+            if found:
+                return found[0]
         raise AdapterError(
             f"{self.path}: nothing for document {document.text[:40]!r} (key {document.key}) among {len(entries)}"
         )

@@ -13,7 +13,7 @@ from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import Dense, LowRank, Update, Vector
 from probes.sites import AdapterError, nearest
-from probes.sources.tensors import file_hash, pick, read_tensors
+from probes.sources.tensors import file_hash, fingerprint_of, pick, read_tensors
 from probes.subject import Subject
 
 
@@ -38,6 +38,11 @@ class DenseFile:
     def settings(self) -> Mapping[str, Any]:
         """The hash of the file."""
         return {"path": self.path.name, "sha256": file_hash(self.path)}
+
+    @property
+    def base_fingerprint(self) -> str | None:
+        """The model that the adapters are for, where the file's metadata says so under this name."""
+        return fingerprint_of(self.path)
 
     @property
     def scope(self) -> str:

@@ -14,7 +14,7 @@ from margins.adapter import Adapter, layer_of
 from margins.items import Document
 from margins.updates import LowRank, Update, Vector
 from probes.sites import AdapterError
-from probes.sources.tensors import file_hash, number, pick, read_tensors
+from probes.sources.tensors import file_hash, fingerprint_of, number, pick, read_tensors
 from probes.subject import Subject
 
 Group = Mapping[str, Tensor]
@@ -66,6 +66,11 @@ class LayeredFile:
     def settings(self) -> Mapping[str, Any]:
         """The hash of the file."""
         return {"path": self.path.name, "sha256": file_hash(self.path)}
+
+    @property
+    def base_fingerprint(self) -> str | None:
+        """The model that the adapters are for, where the file's metadata says so under this name."""
+        return fingerprint_of(self.path)
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document. Raises AdapterError where one is missing or does not fit."""

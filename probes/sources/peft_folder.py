@@ -19,20 +19,24 @@ from torch import Tensor
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank, Update, Vector
-from probes.sites import AdapterError
+from probes.sites import AdapterError, Site
 from probes.sources.dora import read_dora
+from probes.sources.packed import packed
 from probes.sources.saved import named, read_saved
+from probes.sources.tensors import pick
 from probes.subject import Subject
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
+# beside exported folders: whose documents they are and which model they are for
+INDEX = "override_gap.json"
 
 
 @dataclass(frozen=True, eq=False)
 class PeftFolder:
     """Adapters from `path`: one PEFT folder used for every document, or a folder of them.
 
-    In a folder of folders, a document's adapter is the subfolder named after the document's content key, or after the
-    id or knowledge point of an item that asks about it.
+    In a folder of folders, a document's adapter is the subfolder named after the document's content key; without one,
+    after the id of an item that asks about it; without that, after its knowledge point. Two that fit alike are an error.
     """
 
     subject: Subject
@@ -49,6 +53,17 @@ class PeftFolder:
         return {"path": self.path.name, "sha256": folder_hash(self.path)}
 
     @property
+    def base_fingerprint(self) -> str | None:
+        """The model that the adapters are for, where the folder was exported by this toolkit."""
+        file = self.path / INDEX
+        if not file.is_file():
+            return None
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))["base_fingerprint"]
+        except (OSError, ValueError, KeyError, TypeError) as fault:
+            raise AdapterError(f"{file}: damaged ({fault!r}); export the adapters again") from fault
+
+    @property
     def scope(self) -> str:
         """Whether the folder tells documents apart."""
         return "nothing" if (self.path / CONFIG).is_file() else "document"
@@ -60,15 +75,7 @@ class PeftFolder:
     def _folder(self, document: Document) -> Path:
         if (self.path / CONFIG).is_file():
             return self.path
-        names = [document.key, *document.ids, *document.points]
-        for name in names:
-            # a name from an item file must not lead out of the folder
-            if name == Path(name).name and name not in ("", ".", "..") and (self.path / name / CONFIG).is_file():
-                return self.path / name
-        raise AdapterError(
-            f"{self.path}: no {CONFIG} here and no subfolder for document {document.text[:40]!r}; "
-            f"name it {names[0]} (its key) or after an item's id or point"
-        )
+        return self.path / pick(document, [file.parent.name for file in self.path.glob(f"*/{CONFIG}")], self.path)
 
 
 def read_adapter(folder: Path, subject: Subject) -> Adapter:
@@ -150,19 +157,22 @@ def _inside(path: str, modules: Sequence[str]) -> bool:
     return any(".".join(owners[: n + 1]).endswith(module) for n in range(len(owners)) for module in modules)
 
 
-def write_adapter(adapter: Adapter, folder: Path, base: str = "") -> None:
-    """Save an adapter of low-rank updates as a PEFT folder that PEFT reproduces: scale folded into B, alpha equal to rank."""
+def write_adapter(adapter: Adapter, folder: Path, base: str = "", sites: Mapping[str, Site] | None = None) -> None:
+    """Save an adapter as a PEFT folder that PEFT reproduces: scale folded into B, lora_alpha equal to the rank.
+
+    A dense update becomes the factors of its singular value decomposition, a bias the bias of lora_B; biases need the
+    model's `sites`. Raises AdapterError for the weight or bias of a norm, which a LoRA folder cannot hold as a difference.
+    """
+    maps, biases = packed(adapter, sites)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors, ranks = {}, {}
-    for path in adapter.paths:
-        parts = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
-        if not all(isinstance(part, LowRank) for part in parts):
-            raise AdapterError(f"adapter {adapter.name}: {path} is dense; a PEFT LoRA folder cannot hold it")
-        low = [part for part in parts if isinstance(part, LowRank)]
-        A, B = torch.cat([u.A for u in low]), torch.cat([u.scale * u.B for u in low], dim=1)
-        ranks[path] = A.shape[0]
-        tensors[f"{PREFIX}{path}.lora_A.weight"] = A.contiguous().cpu()
-        tensors[f"{PREFIX}{path}.lora_B.weight"] = B.contiguous().cpu()
+    tensors, ranks = {}, {path: update.rank for path, update in maps.items()}
+    for path, update in maps.items():
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = update.A.contiguous().cpu()
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = update.B.contiguous().cpu()
+        if biases:
+            # PEFT gives every map a bias or none
+            added = biases.get(path, torch.zeros(update.shape[0]))
+            tensors[f"{PREFIX}{path}.lora_B.bias"] = added.contiguous().cpu()
     rank = max(ranks.values())
     config = {
         "peft_type": "LORA",
@@ -176,6 +186,7 @@ def write_adapter(adapter: Adapter, folder: Path, base: str = "") -> None:
         "inference_mode": True,
         "lora_dropout": 0.0,
         "bias": "none",
+        "lora_bias": bool(biases),
     }
     save_file(tensors, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2))

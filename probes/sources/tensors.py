@@ -37,21 +37,35 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def names_of(document: Document) -> list[str]:
-    """What a document's adapter may be filed under, best first: its content key, an item's id, a knowledge point."""
-    return [document.key, *document.ids, *document.points]
+def names_of(document: Document) -> list[tuple[str, ...]]:
+    """What a document's adapter may be filed under, best first: its content key, its items' ids, its knowledge points."""
+    return [(document.key,), document.ids, document.points]
 
 
 def pick(document: Document, held: Iterable[str], where: Path) -> str:
-    """The name that a document's adapter is filed under. Raises AdapterError where there is none."""
+    """The name that a document's adapter is filed under, by the best kind of name that fits.
+
+    Raises AdapterError where there is none, and where two of one kind fit and nothing says which is meant.
+    """
     held = set(held)
-    for name in names_of(document):
-        if name in held:
-            return name
+    for names in names_of(document):
+        found = sorted(held & set(names))
+        if len(found) > 1:
+            raise AdapterError(
+                f"{where}: document {document.text[:40]!r} is filed both under {found[0]} and under {found[1]}; keep one, or "
+                f"file it under {document.key} (its key)"
+            )
+        if found:
+            return found[0]
     raise AdapterError(
         f"{where}: nothing for document {document.text[:40]!r}; file it under {document.key} (its key) or an item's id or "
         f"point; it holds {len(held)}: {', '.join(sorted(held)[:3])}"
     )
+
+
+def fingerprint_of(file: Path) -> str | None:
+    """The base_fingerprint in a file's metadata: the model that its adapters are for. None where it is not said."""
+    return read_tensors(file)[1].get("base_fingerprint")
 
 
 def number(metadata: Mapping[str, str], key: str, file: Path) -> float:

@@ -14,6 +14,7 @@ DONE, UNMEASURED, WRONG, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "audit": "measure a method on a subject and write a run folder with its report",
     "handshake": "check a method's adapters on a few documents: active, in the right scale, for this model",
+    "adapters": "write a method's adapters to files: PEFT folders, or one compact file",
     "report": "rebuild the statistics and the page of a run from its stored readings",
     "compare": "put several runs on the same items side by side, with paired differences",
     "items": "check, convert or describe an item file",

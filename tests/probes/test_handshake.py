@@ -12,6 +12,7 @@ import torch
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import Dense, LowRank
+from probes import attach
 from probes.handshake import MEANING, HandshakeError, shake
 from probes.subject import Subject
 from tests.conftest import conflict, tiny
@@ -98,6 +99,39 @@ def test_adapters_of_another_base_are_caught() -> None:
 def test_one_adapter_for_every_document_is_caught() -> None:
     same = LowRank(torch.ones(1, 32), torch.ones(32, 1))
     assert failed(spoilt(Method(tiny("llama")), lambda u: same)) == ["native", "documents"]
+
+
+def test_an_update_that_overflows_is_not_absent_at_gain_zero() -> None:
+    """Finite as a matrix, infinite once multiplied: 0 times that is no number, and gain 0 is not the base."""
+    subject = tiny("llama")
+    site = subject.sites[WIDE]
+    huge = LowRank(torch.full((1, site.d_in), 3e38), torch.full((site.d_out, 1), 1e-38))
+    method = spoilt(Method(subject, path=WIDE), lambda u: huge)
+    method.native_logits = None  # type: ignore[assignment]
+    assert "gain-zero" in failed(method)
+    assert "fits" not in failed(method)
+
+
+def test_an_attachment_that_forgets_the_gain_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = attach.Matrices.__call__
+    monkeypatch.setattr(attach.Matrices, "__call__", lambda self, x, gain: honest(self, x, torch.ones_like(gain)))
+    assert failed(Method(tiny("llama"))) == ["gain-zero"]
+
+
+def test_an_attachment_that_exchanges_examples_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each alone is right, so that nothing but the comparison of batch and single can notice."""
+    honest = attach._side_by_side
+    monkeypatch.setattr(attach, "_side_by_side", lambda subject, path, adapters: honest(subject, path, adapters[::-1]))
+    assert failed(Method(tiny("llama"))) == ["batch"]
+
+
+def test_a_model_whose_examples_see_each_other_is_caught() -> None:
+    method = Method(tiny("llama"))
+    method.native_logits = None  # type: ignore[assignment]
+    assert failed(method) == []
+    layer = method.subject.model.get_submodule(WIDE)
+    layer.register_forward_hook(lambda _module, _args, out: out + out.mean(0, keepdim=True))
+    assert failed(method) == ["batch"]
 
 
 def test_the_error_names_the_check_and_its_numbers() -> None:

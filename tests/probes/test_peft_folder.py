@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 
 from margins.adapter import Adapter
 from margins.items import Document
-from margins.updates import LowRank
+from margins.updates import Dense, LowRank
 from probes.attach import attached, stack
 from probes.sites import AdapterError
 from probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
@@ -136,7 +136,8 @@ def test_saved_modules_and_biases_equal_pefts_own_forward(
     with torch.no_grad():
         wanted = PeftModel.from_pretrained(build(family)[0], tmp_path).eval()(input_ids=ids).logits
         assert (wanted - peft.eval()(input_ids=ids).logits).abs().max() < 1e-5
-        low = Adapter("low", {p: u for p, u in adapter.updates.items() if isinstance(u, LowRank)})
+        kind = Dense if "use_dora" in settings else LowRank
+        low = Adapter("low", {p: u for p, u in adapter.updates.items() if isinstance(u, kind)})
         for part, least, most in ((adapter, 0.0, 1e-4), (low, 1e-3, 1e9)):
             with attached(subject, stack(subject, [part]), torch.ones(1, subject.n_layers)):
                 gap = (subject.model(input_ids=ids).logits - wanted).abs().max()
@@ -207,5 +208,23 @@ def test_a_folder_of_folders_is_keyed_by_document_id_or_point(tmp_path: Path) ->
     for name in (document.key, "c1", "p1"):
         save(tmp_path / name / name, r=4, lora_alpha=12)
         assert PeftFolder(subject, tmp_path / name).encode([document])[0].name == name
-    with pytest.raises(AdapterError, match="no subfolder"):
+    with pytest.raises(AdapterError, match="nothing for document"):
         PeftFolder(subject, tmp_path / "c1").encode([Document("other", ("../c1",), ("p9",))])
+
+
+def test_two_folders_that_fit_alike_are_an_error_and_a_better_name_wins(tmp_path: Path) -> None:
+    subject = tiny("llama")
+    document = Document("alpha beta", ("c1", "c2"), ("p1", "p2"))
+    for name in ("p1", "p2"):
+        save(tmp_path / name, r=4, lora_alpha=12)
+    source = PeftFolder(subject, tmp_path)
+    with pytest.raises(AdapterError, match="both under p1 and under p2"):
+        source.encode([document])
+    for name in ("c2", "c1"):
+        save(tmp_path / name, r=4, lora_alpha=12)
+        if name == "c2":
+            assert source.encode([document])[0].name == "c2"
+    with pytest.raises(AdapterError, match="both under c1 and under c2"):
+        source.encode([document])
+    save(tmp_path / document.key, r=4, lora_alpha=12)
+    assert source.encode([document])[0].name == document.key

@@ -1,0 +1,70 @@
+"""Export: any source's adapters as files that travel, a PEFT folder a document or one compact file for all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from margins.adapter import Adapter, AdapterSource
+from margins.items import Document
+from probes.attach import check
+from probes.sites import AdapterError
+from probes.sources.compact import write_compact
+from probes.sources.foreign import encoded
+from probes.sources.peft_folder import INDEX, write_adapter
+from probes.subject import Subject
+
+FORMS = ("peft", "compact")
+
+
+def export(subject: Subject, source: AdapterSource, documents: Sequence[Document], form: str, out: Path) -> int:
+    """Encode the documents and write their adapters to `out`, which must not exist; returns how many.
+
+    Both forms hold the base's fingerprint and every document's key, ids, points and adapter hash: a compact file within,
+    a folder of PEFT folders in `override_gap.json` beside them. Raises AdapterError for adapters that do not fit the
+    subject or that the form cannot hold; then nothing is left at `out`.
+    """
+    if form not in FORMS:
+        raise AdapterError(f"the form is one of {', '.join(FORMS)}, got {form!r}")
+    if out.exists():
+        raise AdapterError(
+            f"{out} exists; name a new {'folder' if form == 'peft' else 'file'}, so that nothing is mixed"
+        )
+    if not documents:
+        raise AdapterError("there are no documents, so there are no adapters to export")
+    adapters = encoded(source, documents)
+    for adapter in adapters:
+        check(subject, adapter)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(f".{out.name}.part")
+    if part.exists():
+        raise AdapterError(f"{part} is left from an export that was stopped; remove it")
+    try:
+        if form == "compact":
+            write_compact(part, documents, adapters, method=source.name, base_fingerprint=subject.fingerprint)
+        else:
+            _write_folders(subject, source, documents, adapters, part)
+        part.rename(out)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        part.unlink(missing_ok=True)
+    return len(adapters)
+
+
+def _write_folders(
+    subject: Subject, source: AdapterSource, documents: Sequence[Document], adapters: Sequence[Adapter], out: Path
+) -> None:
+    for document, adapter in zip(documents, adapters, strict=True):
+        write_adapter(adapter, out / document.key, subject.name, subject.sites)
+    index = {
+        "method": source.name,
+        "base_fingerprint": subject.fingerprint,
+        "documents": [
+            {"key": d.key, "ids": list(d.ids), "points": list(d.points), "sha256": a.hash()}
+            for d, a in zip(documents, adapters, strict=True)
+        ],
+    }
+    (out / INDEX).write_text(json.dumps(index, indent=1))

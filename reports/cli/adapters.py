@@ -1,0 +1,52 @@
+"""`override-gap adapters`: a method's adapters as files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from reports.cli.main import DONE, parser
+
+EXAMPLES = """examples:
+  override-gap adapters export --adapters hypernetwork --form peft --out adapters/organism
+  override-gap adapters export --subject smollm2 --adapters rank-one --items counterfact.json --limit 50 \\
+      --form compact --out rank-one.safetensors
+  override-gap audit --subject smollm2 --adapters compact:rank-one.safetensors --items counterfact.json --limit 50
+
+peft: a folder of PEFT folders named by document key, scale folded into B, lora_alpha equal to the rank, so that PEFT gives the
+same model. compact: one safetensors file with document ids, hashes, scales and the base's fingerprint.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Encode the documents of some items and write their adapters; prints where, and the words that read them again."""
+    made = parser("adapters", EXAMPLES)
+    made.add_argument("action", choices=("export",), metavar="ACTION", help="export")
+    made.add_argument("--subject", metavar="S", default="organism", help="as for audit")
+    made.add_argument("--adapters", metavar="A", help="see `override-gap list adapters` (default: that of audit)")
+    made.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")
+    made.add_argument("--limit", type=int, metavar="N", help="only the documents of the first N items")
+    made.add_argument("--form", choices=("peft", "compact"), default="compact", help="default: compact")
+    made.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, for peft a new folder")
+    made.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    made.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
+    made.add_argument("--quiet", action="store_true", help="no progress")
+    args = made.parse_args(argv)
+    from margins.items import documents_of
+    from probes.load import open_subject
+    from probes.plan import complete
+    from probes.sources import open_source
+    from probes.sources.export import export
+    from reports.cli.named import items_of
+
+    given = {k: v for k in ("subject", "adapters", "items", "limit") if (v := getattr(args, k)) is not None}
+    plan = complete(given)
+    items = items_of(plan.items)[: plan.limit]
+    documents = [document for document in documents_of(items) if document.text.strip()]
+    if not args.quiet:
+        print(f"subject {plan.subject}, adapters {plan.adapters}, {len(documents)} documents", file=sys.stderr)
+    subject = open_subject(plan.subject, device=args.device, dtype=args.dtype)
+    count = export(subject, open_source(plan.adapters, subject), documents, args.form, args.out)
+    print(f"{count} adapters: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
+    return DONE
