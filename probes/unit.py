@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,9 +18,9 @@ from margins.conditions import Condition
 from margins.items import Item, ItemError
 from margins.relevance import touches
 from probes import rows
+from probes.answers import Asked, answer
 from probes.attach import Stack, stack
 from probes.critical import read_critical
-from probes.generation import generate, says, says_substring
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import Adapted, filled, fuse, read_adapted, read_base, read_in_context
 from probes.prior import Prior, locate, read_prior
@@ -62,6 +62,7 @@ def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], a
     """
     readings: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
+    asked: list[Asked] = []
     gap = 0.0
     able: list[tuple[Item, Divergence]] = []
     for item in items:
@@ -74,11 +75,24 @@ def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], a
         part = able[first : first + bench.batch_size]
         batch = _Batch.prepare(bench, [i for i, _ in part], [d for _, d in part], adapters)
         for condition in bench.conditions:
-            more, deeper, worst = batch.run(condition, answered)
-            readings += more
-            layers += deeper
-            gap = max(gap, worst)
+            read = batch.run(condition, answered)
+            readings += read.readings
+            layers += read.layers
+            asked += read.asked
+            gap = max(gap, read.gap)
+    # all conditions together: one batch holds as many answers as it can
+    answer(bench.subject, asked, bench.batch_size)
     return Measured(readings, layers, gap)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One condition of one batch: its rows, those still to be answered in words, its layers and attribution gap."""
+
+    readings: list[dict[str, Any]]
+    asked: list[Asked]
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    gap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -105,10 +119,8 @@ class _Batch:
         norms = rows.stacked_norms([adapter.layer_norms(subject.n_layers) for adapter in chosen])
         return cls(bench, items, places, prior, stacked, chosen, norms, delivered)
 
-    def run(
-        self, condition: Condition, answered: frozenset[str]
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
-        """Readings, layer rows and the attribution gap of one condition."""
+    def run(self, condition: Condition, answered: frozenset[str]) -> _Read:
+        """One condition's readings."""
         subject = self.bench.subject
         state, gains = self._state(condition)
         acting = condition.policy is not None or condition.fusion is not None
@@ -118,10 +130,9 @@ class _Batch:
             table[n] = rows.failed(self.items[n], condition.name, reason)
         if "critical" in self.bench.probes and condition.name == "as-delivered":
             rows.critical(table, self._critical())
-        if "answers" in self.bench.probes and condition.fusion is None:
-            self._answer(table, condition, gains, answered)
+        asked = self._asked(table, condition, gains, answered)
         if "layers" not in self.bench.probes or state.residual is None or subject.norm is None:
-            return table, [], 0.0
+            return _Read(table, asked)
         profile = read_layers(subject, self.prior, state)
         gaps = attribution_gap(subject, self.prior, state, profile)
         # items whose logits are not finite are error rows already, and have no margin to split
@@ -138,7 +149,7 @@ class _Batch:
                 subject, self.prior, self.adapters, list(range(subject.n_layers))
             )
         loud = torch.zeros_like(self.norms) if gains is None else gains
-        return table, rows.layers(self.items, condition.name, profile, self.norms, loud, extra), gap
+        return _Read(table, asked, rows.layers(self.items, condition.name, profile, self.norms, loud, extra), gap)
 
     def _unreadable(self, condition: Condition) -> dict[int, str]:
         """Rows of the batch that cannot be read behind a condition's prompt, with the reason."""
@@ -187,28 +198,23 @@ class _Batch:
         gains = read_critical(self.bench.subject, self.prior, self.adapters)
         return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
 
-    def _answer(
+    def _asked(
         self,
         table: list[dict[str, Any]],
         condition: Condition,
         gains: Float[Tensor, "batch layer"] | None,
         answered: frozenset[str],
-    ) -> None:
-        picked = [n for n, item in enumerate(self.items) if item.id in answered and table[n]["status"] == "ok"]
-        if not picked:
-            return
-        items = [self.items[n] for n in picked]
-        if condition.prompt is not None:
-            texts = generate(self.bench.subject, [replace(i, question=filled(condition.prompt, i)) for i in items])
-        elif gains is None or not bool(gains.any()):
-            texts = generate(self.bench.subject, items)
-        else:
-            adapters = stack(self.bench.subject, [self.chosen[n] for n in picked])
-            texts = generate(self.bench.subject, items, adapters, gains[picked])
-        for n, item, text in zip(picked, items, texts, strict=True):
-            table[n]["answer_text"] = text
-            table[n]["success_answer"] = says(text, item)
-            table[n]["success_answer_substring"] = says_substring(text, item)
+    ) -> list[Asked]:
+        """The rows to answer in words: those picked and read, unless the condition acts on logits that no loop sees."""
+        if "answers" not in self.bench.probes or condition.fusion is not None:
+            return []
+        found = []
+        for n, item in enumerate(self.items):
+            if item.id in answered and table[n]["status"] == "ok":
+                question = item.question if condition.prompt is None else filled(condition.prompt, item)
+                acts = gains is not None and bool(gains[n].any())
+                found.append(Asked(table[n], item, question, *((self.chosen[n], gains[n]) if acts else (None, None))))
+        return found
 
 
 def _seed(seed: int, document: str) -> int:
