@@ -78,11 +78,15 @@ LAYER_COLUMNS = [
 
 @dataclass(frozen=True, eq=False)
 class RunFrame:
-    """One run: its manifest, one row per item x condition, one row per item x condition x layer."""
+    """One run: its manifest, one row per item x condition, one row per item x condition x layer.
+
+    `drawn` holds answers drawn at a temperature, one row per item x condition x temperature x draw; empty without them.
+    """
 
     manifest: dict[str, Any]
     readings: Table
     layers: Table = field(default_factory=lambda: pd.DataFrame(columns=LAYER_COLUMNS))
+    drawn: Table = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
         absent = [name for name in REQUIRED if name not in self.readings.columns]
@@ -142,8 +146,13 @@ def load(path: str | Path) -> RunFrame:
         raise ValueError(
             f"{folder}: no readings/*.parquet, so nothing was measured yet; finish the audit with --resume"
         )
-    layers = table(folder / "layers")
-    return RunFrame(manifest, readings, pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers)
+    layers, drawn = table(folder / "layers"), table(folder / "drawn")
+    return RunFrame(
+        manifest,
+        readings,
+        pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers,
+        pd.DataFrame() if drawn is None else drawn,
+    )
 
 
 def table(folder: Path) -> Table | None:

@@ -17,6 +17,9 @@ from probes.attach import stack
 from probes.generation import Sampling, generate
 from probes.subject import Subject
 
+#: Probes that need items answered in words.
+WORDED = frozenset({"answers", "sampled"})
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -38,22 +41,21 @@ def answer(subject: Subject, asked: Sequence[Asked], batch_size: int) -> None:
 
 
 def draw(
-    subject: Subject, asked: Sequence[Asked], batch_size: int, temperatures: Sequence[float], draws: int, seed: int
+    subject: Subject, asked: Sequence[Asked], batch_size: int, sampled: Sequence[Sampling]
 ) -> list[dict[str, Any]]:
     """Sampled answers as rows of their own: one an item, condition, temperature and draw."""
     kept = ("item", "point", "split", "tier", "condition", "known")
     return [
         {
             **{name: own.row.get(name) for name in kept},
-            "temperature": temperature,
-            "draw": number,
+            "temperature": sampling.temperature,
+            "draw": sampling.draw,
             "answer_text": text,
             "success_answer": says(text, own.item),
             "success_answer_substring": says_substring(text, own.item),
         }
-        for temperature in temperatures
-        for number in range(draws)
-        for own, text in _texts(subject, asked, batch_size, Sampling(temperature, seed, number))
+        for sampling in sampled
+        for own, text in _texts(subject, asked, batch_size, sampling)
     ]
 
 
@@ -69,6 +71,6 @@ def _texts(
             items = [replace(own.item, question=own.question) for own in part]
             adapters = [own.adapter for own in part if own.adapter is not None]
             gains = [own.gains for own in part if own.gains is not None]
-            acting = () if bare else (stack(subject, adapters), torch.stack(gains))
-            pairs += zip(part, generate(subject, items, *acting, sampling=sampling), strict=True)
+            together, loud = (None, None) if bare else (stack(subject, adapters), torch.stack(gains))
+            pairs += zip(part, generate(subject, items, together, loud, sampling=sampling), strict=True)
     return pairs

@@ -18,9 +18,10 @@ from margins.conditions import Condition
 from margins.items import Item, ItemError
 from margins.relevance import touches
 from probes import rows
-from probes.answers import Asked, answer
+from probes.answers import WORDED, Asked, answer, draw
 from probes.attach import Stack, stack
 from probes.critical import read_critical
+from probes.generation import Sampling
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import Adapted, filled, fuse, read_adapted, read_base, read_in_context
 from probes.prior import Prior, locate, read_prior
@@ -36,11 +37,12 @@ class ParityError(RuntimeError):
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows of a unit and the largest attribution gap in it, nats."""
+    """The rows of a unit, the largest attribution gap in it, nats, and the answers drawn at a temperature."""
 
     readings: list[dict[str, Any]]
     layers: list[dict[str, Any]]
     attribution_gap: float
+    drawn: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Bench:
     probes: frozenset[str]
     batch_size: int
     seed: int
+    sampled: tuple[Sampling, ...] = ()
 
 
 def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], answered: frozenset[str]) -> Measured:
@@ -81,8 +84,10 @@ def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], a
             asked += read.asked
             gap = max(gap, read.gap)
     # all conditions together: one batch holds as many answers as it can
-    answer(bench.subject, asked, bench.batch_size)
-    return Measured(readings, layers, gap)
+    if "answers" in bench.probes:
+        answer(bench.subject, asked, bench.batch_size)
+    drawn = draw(bench.subject, asked, bench.batch_size, bench.sampled) if "sampled" in bench.probes else []
+    return Measured(readings, layers, gap, drawn)
 
 
 @dataclass(frozen=True)
@@ -206,14 +211,14 @@ class _Batch:
         answered: frozenset[str],
     ) -> list[Asked]:
         """The rows to answer in words: those picked and read, unless the condition acts on logits that no loop sees."""
-        if "answers" not in self.bench.probes or condition.fusion is not None:
+        if not self.bench.probes & WORDED or condition.fusion is not None:
             return []
         found = []
         for n, item in enumerate(self.items):
             if item.id in answered and table[n]["status"] == "ok":
                 question = item.question if condition.prompt is None else filled(condition.prompt, item)
-                acts = gains is not None and bool(gains[n].any())
-                found.append(Asked(table[n], item, question, *((self.chosen[n], gains[n]) if acts else (None, None))))
+                loud = gains[n] if gains is not None and bool(gains[n].any()) else None
+                found.append(Asked(table[n], item, question, None if loud is None else self.chosen[n], loud))
         return found
 
 
