@@ -51,19 +51,24 @@ def kind(row: Mapping[str, Any]) -> str | None:
     margin, top1, answer = (bool(row[f"success_{name}"]) for name in ("margin", "top1", "answer"))
     if margin == top1 == answer:
         return None
-    text = str(row.get("answer_text") or "")
-    prior = first_mention(text, [str(row["prior_answer"])]) if row.get("prior_answer") else None
+    text, question, prior_answer = (_text(row.get(name)) for name in ("answer_text", "question", "prior_answer"))
+    prior = first_mention(text, [prior_answer])
     if not answer and refuses(text):
         return "refusal"
     if not answer and prior is not None:
         return "prior named first"
-    if not answer and repeats(text, str(row.get("question") or "")):
+    if not answer and repeats(text, question):
         return "repetition"
     if answer and not top1:
         return "alias"
     if margin and not top1:
         return "third token wins"
     return "other"
+
+
+def _text(value: Any) -> str:
+    """A stored text; what was not stored comes back from the table as None or NaN."""
+    return value if isinstance(value, str) else ""
 
 
 def refuses(text: str) -> bool:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from margins.variants import variant
+
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
 
@@ -114,7 +116,16 @@ class RunFrame:
 
     @cached_property
     def conditions(self) -> list[str]:
-        """Condition names in the run's own order."""
+        """The base's and the policies' names in the run's own order; variants are apart, since no policy is among them."""
+        return [name for name in self._named if not variant(name)]
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """Conditions whose adapter or prompt is made of something else than the item's document as it stands."""
+        return [name for name in self._named if variant(name)]
+
+    @cached_property
+    def _named(self) -> list[str]:
         listed = [str(name) for name in self.manifest.get("conditions") or []]
         return list(dict.fromkeys([*listed, *self.readings["condition"].astype(str)]))
 

@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from margins.conditions import Condition, parse_conditions
 from margins.references import Reference, reference
 
 PROBES = {
@@ -19,7 +20,16 @@ PROBES = {
     "causal": "adapter margin with each layer alone and with each removed",
     "critical": "the smallest gain at which each conflict flips, by bisection",
     "answers": "greedy answers for a sample of the items",
+    "joined": "the adapters of 2, 4 and 8 documents joined into one, and the same documents in one prompt",
+    "stated": "adapters of the document stated 2, 3 and 5 times over",
+    "hedged": "adapters of 'It is rumoured that ...' and 'It is not true that ...'; overriding would be wrong",
     "sampled": "answers of the same sample drawn at --temperatures, --draws of each",
+}
+# Probes that are conditions of their own: what a policy's name would be.
+ROBUSTNESS = {
+    "joined": ("as-delivered", "joined", "in-context", "in-context-joined"),
+    "stated": ("as-delivered", "stated"),
+    "hedged": ("as-delivered", "hedged", "negated"),
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
 # Small enough to be asked everything; a large subject is asked what its user names.
@@ -80,6 +90,11 @@ class Plan:
         warm = [t for t in self.temperatures if isinstance(t, int | float) and 0 < t <= 10]
         if not self.temperatures or list(self.temperatures) != warm:
             raise PlanError(f"--temperatures needs numbers above 0 and up to 10, got {list(self.temperatures)}")
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the policies name, and then what the probes of robustness add."""
+        added = [name for probe in self.probes for name in ROBUSTNESS.get(probe, ())]
+        return parse_conditions(",".join([self.policies, *added]))
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON."""

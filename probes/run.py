@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from margins.adapter import AdapterSource
-from margins.conditions import Condition, parse_conditions
+from margins.adapter import Adapter, AdapterSource
+from margins.conditions import Condition
 from margins.items import Document, Item, documents_of, items_hash
 from probes.answers import WORDED
 from probes.generation import Sampling
@@ -65,7 +65,7 @@ def run(
     if plan.system_prompt is not None:
         subject = replace(subject, system=plan.system_prompt)
         subject.templated(items[0].question)  # refused before anything is measured
-    conditions = parse_conditions(plan.policies)
+    conditions = plan.conditions()
     parity = subject.parity()
     if not parity <= subject.parity_tolerance():
         raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
@@ -102,9 +102,10 @@ def run(
             clock = time.monotonic()
             usable = tuple(d for d in unit.documents if d.text.strip())
             adapters = encoded(source, usable)
+            by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
+            by_text |= _retold(source, usable, conditions)
             seconds["adapters_s"] += time.monotonic() - clock
             clock = time.monotonic()
-            by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
             measured = measure(bench, unit.items, by_text, answered)
             store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn)
             seconds["measuring_s"] += time.monotonic() - clock
@@ -127,6 +128,20 @@ def run(
 def _added(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     """Seconds of this session on top of those of the sessions before it."""
     return {name: before.get(name, 0.0) + value for name, value in now.items()}
+
+
+def _retold(
+    source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]
+) -> dict[str, Adapter]:
+    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of."""
+    wordings = dict.fromkeys(c.variant for c in conditions if c.variant is not None and c.policy is not None)
+    told = {
+        text: replace(document, text=text)
+        for variant in wordings
+        for document in documents
+        if (text := variant.retold(document.text)) != document.text
+    }
+    return dict(zip(told, encoded(source, tuple(told.values())), strict=True)) if told else {}
 
 
 def _in_chat(items: Sequence[Item]) -> list[Item]:

@@ -19,6 +19,7 @@ from reports.figures.style import GRID, INK, PAPER, YES
 from reports.page.explorer import explorer
 from reports.page.facts import facts
 from reports.page.published import published
+from reports.page.spoken import spoken
 from reports.page.tables import tables
 from reports.page.text import embedded, estimate, p_value, said, short, visible
 
@@ -60,7 +61,7 @@ def render(run, summary: Mapping, folder: Path) -> str:
             summary=summary,
             facts=facts(summary),
             figures=drawn(run, summary, folder),
-            tables=[*published(summary), *tables(summary)],
+            tables=[*published(summary), *tables(summary), *spoken(summary)],
             items=embedded(explorer(run, summary)),
             style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
             script=Markup(script),
