@@ -174,8 +174,9 @@ class _Batch:
     def _unreadable(self, condition: Condition) -> dict[int, str]:
         """Rows of the batch that cannot be read behind a condition's prompt or in its company, with the reason."""
         found: dict[int, str] = {}
-        for n, item in enumerate(self.items if condition.variant is not None else []):
-            if reason := self.company.lacks(item, condition.variant):
+        for n, item in enumerate(self.items):
+            reason = None if condition.variant is None else self.company.lacks(item, condition.variant)
+            if reason is not None:
                 found[n] = reason
         for n, item in enumerate(self.shown if condition.prompt is not None else []):
             try:
