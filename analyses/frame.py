@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from margins.variants import variant
+
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
 
@@ -78,11 +80,15 @@ LAYER_COLUMNS = [
 
 @dataclass(frozen=True, eq=False)
 class RunFrame:
-    """One run: its manifest, one row per item x condition, one row per item x condition x layer."""
+    """One run: its manifest, one row per item x condition, one row per item x condition x layer.
+
+    `drawn` holds answers drawn at a temperature, one row per item x condition x temperature x draw; empty without them.
+    """
 
     manifest: dict[str, Any]
     readings: Table
     layers: Table = field(default_factory=lambda: pd.DataFrame(columns=LAYER_COLUMNS))
+    drawn: Table = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
         absent = [name for name in REQUIRED if name not in self.readings.columns]
@@ -110,7 +116,16 @@ class RunFrame:
 
     @cached_property
     def conditions(self) -> list[str]:
-        """Condition names in the run's own order."""
+        """The base's and the policies' names in the run's own order; variants are apart, since no policy is among them."""
+        return [name for name in self._named if not variant(name)]
+
+    @cached_property
+    def variants(self) -> list[str]:
+        """Conditions whose adapter or prompt is made of something else than the item's document as it stands."""
+        return [name for name in self._named if variant(name)]
+
+    @cached_property
+    def _named(self) -> list[str]:
         listed = [str(name) for name in self.manifest.get("conditions") or []]
         return list(dict.fromkeys([*listed, *self.readings["condition"].astype(str)]))
 
@@ -142,8 +157,13 @@ def load(path: str | Path) -> RunFrame:
         raise ValueError(
             f"{folder}: no readings/*.parquet, so nothing was measured yet; finish the audit with --resume"
         )
-    layers = table(folder / "layers")
-    return RunFrame(manifest, readings, pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers)
+    layers, drawn = table(folder / "layers"), table(folder / "drawn")
+    return RunFrame(
+        manifest,
+        readings,
+        pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers,
+        pd.DataFrame() if drawn is None else drawn,
+    )
 
 
 def table(folder: Path) -> Table | None:

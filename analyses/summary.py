@@ -12,6 +12,7 @@ from analyses import (
     comparison,
     constancy,
     criterion,
+    disagreements,
     dose_response,
     hypotheses,
     interventions,
@@ -19,6 +20,8 @@ from analyses import (
     power,
     prior_gradient,
     references,
+    robustness,
+    sampling,
     specificity,
 )
 from analyses import verdict as verdicts
@@ -51,6 +54,13 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         ),
         "margins": section("margins", lambda: constancy.margins(run, seed), "no conflict was measured as delivered"),
         "criterion": {"agreement": criterion.agreement(run)},
+        "disagreements": disagreements.disagreements(run),
+        "sampled": sampling.sampled(run),
+        "robustness": section(
+            "robustness",
+            lambda: robustness.robustness(run),
+            "the run holds no point in two wordings and no variant of its documents (--probes joined,stated,hedged)",
+        ),
         "layers": section("layers", lambda: localization.layers(run, seed), "the run holds no layer readings"),
         "dose": section(
             "dose",

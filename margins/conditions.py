@@ -17,6 +17,8 @@ from margins.amplitude import (
     TopNorm,
     Uniform,
 )
+from margins.variants import MEANING as VARIANTS
+from margins.variants import Variant, sweep, variant
 
 SWEEP = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
@@ -48,18 +50,21 @@ MEANING = {
     "logit-fusion": "base + gain * (adapted - base) on the logits: amplitude that touches no weight (default 1.5)",
     "in-context": "no adapter: the document in the prompt, before the question",
     "in-context-instructed": "no adapter: the document in the prompt, with the instruction to trust it",
+    **VARIANTS,
 }
 
 
 @dataclass(frozen=True)
 class Condition:
     """A way to run the model: `policy` sets an adapter's gains, `fusion` mixes logits, `prompt` puts the document
-    in front of the question and no adapter in the weights; none of them is the base."""
+    in front of the question and no adapter in the weights; none of them is the base. `variant` changes what the
+    adapter or the prompt is made of."""
 
     name: str
     policy: Policy | None = None
     fusion: float | None = None
     prompt: str | None = None
+    variant: Variant | None = None
 
 
 BASE = Condition("base")
@@ -86,7 +91,7 @@ def _expand(name: str) -> list[Condition]:
         return [BASE]
     if name == "uniform":
         return [Condition(f"uniform-{gain:g}", Uniform(gain)) for gain in SWEEP]
-    return [_condition(name)]
+    return [_condition(each) for each in sweep(name)]
 
 
 def _condition(name: str) -> Condition:
@@ -100,6 +105,10 @@ def _condition(name: str) -> Condition:
     }
     if name in fixed:
         return Condition(name, fixed[name])
+    if made := variant(name):
+        if made[0] == "in-context-joined":
+            return Condition(name, prompt=PROMPTS["in-context"], variant=made[1])
+        return Condition(name, Uniform(1.0), variant=made[1])
     if name in PROMPTS:
         return Condition(name, prompt=PROMPTS[name])
     if name == "logit-fusion":

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from margins.answers import Divergence, common_length, diverge, joined
 from margins.items import Item, ItemError
 
@@ -45,10 +47,10 @@ def in_tokens(tokenizer: Any, items: Sequence[Item]) -> list[InTokens]:
     return found
 
 
-def place_of(tokenizer: Any, item: Item) -> Divergence:
+def place_of(tokenizer: Any, item: Item, system: str | None = None) -> Divergence:
     """Where an item is read under a tokenizer; its chat template applied if the item asks for it. Raises ItemError."""
     if item.chat:
-        text = templated(tokenizer, item.question)
+        text = templated(tokenizer, item.question, system)
         return diverge(lambda whole: token_ids(tokenizer, whole, special=False), item, question=text)
     return diverge(lambda whole: token_ids(tokenizer, whole), item)
 
@@ -61,12 +63,25 @@ def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
     return ids
 
 
-def templated(tokenizer: Any, question: str) -> str:
-    """The question as the user's turn of the model's chat template, up to where the assistant answers."""
+def templated(tokenizer: Any, question: str, system: str | None = None) -> str:
+    """The question as the user's turn of the model's chat template, up to where the assistant answers.
+
+    A system prompt goes before it as a system turn. Raises ItemError where the template is absent, refuses a system
+    turn (Gemma's does) or leaves its text out.
+    """
     if not getattr(tokenizer, "chat_template", None):
-        raise ItemError("the item has chat set, but the subject's tokenizer has no chat template")
-    turn = [{"role": "user", "content": question}]
-    return tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        what = "the item has chat set" if system is None else "--system-prompt needs a chat template"
+        raise ItemError(f"{what}, but the subject's tokenizer has no chat template")
+    turns = [{"role": "user", "content": question}]
+    if system is not None:
+        turns.insert(0, {"role": "system", "content": system})
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except TemplateError as fault:
+        raise ItemError(f"the subject's chat template refuses the turns: {fault}") from fault
+    if system is not None and system.strip() not in text:
+        raise ItemError("--system-prompt: the subject's chat template leaves the system turn out")
+    return text
 
 
 def open_tokenizer(spec: str) -> Any:

@@ -39,6 +39,10 @@ class Factors:
         """The part of the update that writes these outputs."""
         return Factors(self.A, self.B[:, rows])
 
+    def only(self, examples: Sequence[int]) -> Factors:
+        """The updates of some examples of the batch."""
+        return Factors(self.A[examples], self.B[examples])
+
 
 @dataclass(frozen=True)
 class Matrices:
@@ -56,6 +60,10 @@ class Matrices:
     def rows(self, rows: Rows) -> Matrices:
         """The part of the update that writes these outputs."""
         return Matrices(self.delta[:, rows])
+
+    def only(self, examples: Sequence[int]) -> Matrices:
+        """The updates of some examples of the batch."""
+        return Matrices(self.delta[examples])
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,10 @@ class Vectors:
         """The part of the update that writes these outputs."""
         return Vectors(self.delta[:, rows], self.multiplies)
 
+    def only(self, examples: Sequence[int]) -> Vectors:
+        """The updates of some examples of the batch."""
+        return Vectors(self.delta[examples], self.multiplies)
+
 
 Together = Factors | Matrices | Vectors
 
@@ -86,6 +98,10 @@ class Stack:
 
     sites: Mapping[str, Together]
     size: int
+
+    def only(self, examples: Sequence[int]) -> Stack:
+        """The adapters of some examples of the batch."""
+        return Stack({path: update.only(examples) for path, update in self.sites.items()}, len(examples))
 
 
 def check(subject: Subject, adapter: Adapter) -> None:

@@ -1,20 +1,39 @@
-"""Generation: greedy answers under per-example adapters, and whether an answer names what it should."""
+"""Generation: greedy or sampled answers under per-example adapters, one batch with a key-value cache."""
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import hashlib
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import Cache, DynamicCache
 
 from margins.items import Item
 from probes.attach import Stack, attached
-from probes.subject import Subject, pad
+from probes.subject import Subject, SubjectError, pad
 
 NEW_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Answers drawn at a temperature. Seed, number of the draw and item decide it, whatever batch the item is in.
+
+    The uniform numbers of an item are the same under every condition and temperature, which then differ by nothing else.
+    """
+
+    temperature: float
+    seed: int = 0
+    draw: int = 0
+
+    def generator(self, item: Item) -> torch.Generator:
+        """Where an item's uniform numbers come from, one a token."""
+        digest = hashlib.sha256(f"{self.seed}:{self.draw}:{item.id}".encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:7]))
 
 
 @torch.no_grad()
@@ -24,73 +43,82 @@ def generate(
     adapters: Stack | None = None,
     gains: Float[Tensor, "batch layer"] | None = None,
     new_tokens: int = NEW_TOKENS,
+    sampling: Sampling | None = None,
 ) -> list[str]:
-    """Greedy continuations of the questions, one batch padded on the left, special tokens left out."""
-    if adapters is not None and gains is not None:
-        with attached(subject, adapters, gains):
-            return generate(subject, items, new_tokens=new_tokens)
-    from transformers import GenerationConfig
+    """Continuations of the questions, special tokens left out; greedy (arg max, nothing penalised) unless `sampling` is given.
 
+    The loop is our own because Hugging Face's `generate` fills what a caller leaves open from the model's generation
+    config: a repetition penalty shipped with a model would decide what is called greedy here.
+    """
     prompts = [
         subject.tokenize(subject.templated(i.question), special=False) if i.chat else subject.tokenize(i.question)
         for i in items
     ]
-    ids, mask = pad(prompts, "left")
-    positions = subject.longest
-    if positions is not None and ids.shape[1] + new_tokens > positions:
-        new_tokens = max(1, positions - ids.shape[1])
-    end = subject.tokenizer.eos_token_id
-    stops = subject.model.generation_config.eos_token_id
-    out = subject.model.generate(
-        input_ids=ids.to(subject.device),
-        attention_mask=mask.to(subject.device),
-        # a configuration of our own: one shipped with the model may penalise repetition, and that is not greedy
-        generation_config=GenerationConfig(
-            max_new_tokens=new_tokens,
-            do_sample=False,
-            num_beams=1,
-            eos_token_id=stops if stops is not None else end,
-            pad_token_id=end if end is not None else 0,
-        ),
+    # a row's length is its own: the longest prompt of a batch takes no token from the others
+    budgets = [new_tokens if subject.longest is None else min(new_tokens, subject.longest - len(p)) for p in prompts]
+    generators = [sampling.generator(item) for item in items] if sampling else None
+    written: list[list[int]] = [[] for _ in items]
+    stops = stop_tokens(subject)
+    alive = [n for n, budget in enumerate(budgets) if budget > 0]
+    cache = DynamicCache(config=subject.model.config)
+    fed, mask = (t.to(subject.device) for t in pad([prompts[n] for n in alive] or [[]], "left"))
+    while alive:
+        done: set[int] = set()
+        with ExitStack() as undo:
+            if adapters is not None and gains is not None:
+                undo.enter_context(attached(subject, adapters.only(alive), gains[alive]))
+            # copying the cache costs about as much as a step, so finished rows leave when they are half of the batch
+            while 2 * len(done) < len(alive):
+                logits = _step(subject, cache, fed, mask)
+                chosen = choose(logits, sampling, generators and [generators[n] for n in alive])
+                for n, token in zip(alive, chosen.tolist(), strict=True):
+                    if n not in done:
+                        written[n].append(token)
+                        if token in stops or len(written[n]) == budgets[n]:
+                            done.add(n)
+                fed = chosen[:, None].to(subject.device)
+                mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
+        left = [k for k, n in enumerate(alive) if n not in done]
+        alive = [alive[k] for k in left]
+        if alive:
+            cache.batch_select_indices(torch.tensor(left, device=subject.device))
+            fed, mask = fed[left], mask[left]
+    return subject.tokenizer.batch_decode(written, skip_special_tokens=True)
+
+
+def _step(
+    subject: Subject, cache: Cache, fed: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch vocab"]:
+    """Logits after the tokens fed, the cache holding those before them; read as every probe reads them, in float32."""
+    positions = (mask.cumsum(1) - 1)[:, -fed.shape[1] :].clamp(0, (subject.longest or mask.shape[1]) - 1)
+    out = subject.model.base_model(
+        input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
     )
-    return subject.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
+    if cache.get_seq_length() != mask.shape[1]:
+        raise SubjectError(
+            f"{subject.name}: its cache holds {cache.get_seq_length()} positions after {mask.shape[1]}, so answers cannot "
+            "be read from it; leave answers out of --probes"
+        )
+    return subject.logits(out.last_hidden_state[:, -1])
 
 
-def first_mention(text: str, forms: Sequence[str]) -> int | None:
-    """Where any of the accepted forms first stands in a text as whole words; None where none does.
+def choose(
+    logits: Float[Tensor, "batch vocab"], sampling: Sampling | None, generators: Sequence[torch.Generator] | None
+) -> Int[Tensor, " batch"]:
+    """The arg max; or, with generators, the token at which softmax(logits / temperature) summed up passes a uniform draw.
 
-    Both are compared case-folded and in Unicode's NFKC form.
+    One number from each row's own generator, so that a draw does not depend on the rows beside it.
     """
-    found = []
-    for form in forms:
-        folded = _folded(form.strip())
-        left, right = (r"(?<!\w)", r"(?!\w)")
-        # scripts written without spaces have no word edges to ask for
-        pattern = f"{left if _spaced(folded[:1]) else ''}{re.escape(folded)}{right if _spaced(folded[-1:]) else ''}"
-        hit = re.search(pattern, _folded(text)) if form.strip() else None
-        if hit:
-            found.append(hit.start())
-    return min(found, default=None)
+    if sampling is None or generators is None:
+        return logits.argmax(-1).cpu()
+    u = torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in generators])
+    total = (logits.double().cpu() / sampling.temperature).softmax(-1).cumsum(-1)
+    # scaled by the last sum, which rounding may leave a little off 1
+    return torch.searchsorted(total, (u * total[:, -1])[:, None], right=True)[:, 0].clamp_max(logits.shape[-1] - 1)
 
 
-def says(text: str, item: Item) -> bool:
-    """The measure `answer`: the text holds an accepted form of the document's answer and names the prior's no earlier."""
-    doc = first_mention(text, (item.answer, *item.aliases))
-    prior = (item.prior_answer, *item.prior_aliases) if item.prior_answer else ()
-    pre = first_mention(text, prior)
-    return doc is not None and (pre is None or doc < pre)
-
-
-def says_substring(text: str, item: Item) -> bool:
-    """The paper's rule: the document's answer is a substring, whatever else is said."""
-    return item.answer.strip().casefold() in text.casefold()
-
-
-def _spaced(character: str) -> bool:
-    """Whether the character's script parts words with spaces: not Chinese, Japanese, Thai, Lao, Khmer or Burmese."""
-    name = unicodedata.name(character, "") if character else ""
-    return not name.startswith(("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR"))
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
+def stop_tokens(subject: Subject) -> frozenset[int]:
+    """Where an answer ends: the ends that the model's generation config lists, and the tokenizer's own."""
+    listed = subject.model.generation_config.eos_token_id
+    listed = [] if listed is None else [listed] if isinstance(listed, int) else list(listed)
+    return frozenset(t for t in (*listed, subject.tokenizer.eos_token_id) if t is not None)

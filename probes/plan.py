@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from margins.conditions import Condition, parse_conditions
 from margins.references import Reference, reference
 
 PROBES = {
@@ -19,13 +20,23 @@ PROBES = {
     "causal": "adapter margin with each layer alone and with each removed",
     "critical": "the smallest gain at which each conflict flips, by bisection",
     "answers": "greedy answers for a sample of the items",
+    "joined": "the adapters of 2, 4 and 8 documents joined into one, and the same documents in one prompt",
+    "stated": "adapters of the document stated 2, 3 and 5 times over",
+    "hedged": "adapters of 'It is rumoured that ...' and 'It is not true that ...'; overriding would be wrong",
+    "sampled": "answers of the same sample drawn at --temperatures, --draws of each",
+}
+# Probes that are conditions of their own: what a policy's name would be.
+ROBUSTNESS = {
+    "joined": ("as-delivered", "joined", "in-context", "in-context-joined"),
+    "stated": ("as-delivered", "stated"),
+    "hedged": ("as-delivered", "hedged", "negated"),
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
 # Small enough to be asked everything; a large subject is asked what its user names.
 ORGANISM = {
     "policies": "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched,margin-matched,"
     "relevance-gate,logit-fusion,in-context",
-    "probes": tuple(PROBES),
+    "probes": ("margins", "layers", "causal", "critical", "answers"),
 }
 
 
@@ -35,9 +46,11 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """The settings of an audit. `answers` is how many items are also answered in words; `limit` keeps the first items.
+    """The settings of an audit.
 
-    `references` are published shares that the report shows beside its own; they change no measurement.
+    `answers` is how many items are also answered in words; `limit` keeps the first items. `system_prompt` puts every
+    question through the subject's chat template, behind a system turn. `references` are published shares that the
+    report shows beside its own; they change no measurement.
     """
 
     subject: str = "organism"
@@ -47,6 +60,9 @@ class Plan:
     probes: tuple[str, ...] = DEFAULT_PROBES
     limit: int | None = None
     answers: int = 32
+    temperatures: tuple[float, ...] = (0.7, 1.0)
+    draws: int = 4
+    system_prompt: str | None = None
     seed: int = 0
     batch_size: int = 32
     device: str = "auto"
@@ -69,10 +85,20 @@ class Plan:
             raise PlanError("probe causal is read with the layers; add layers to --probes")
         if self.answers < 0:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
+        if self.draws < 1:
+            raise PlanError(f"--draws needs a whole number from 1, got {self.draws}")
+        warm = [t for t in self.temperatures if isinstance(t, int | float) and 0 < t <= 10]
+        if not self.temperatures or list(self.temperatures) != warm:
+            raise PlanError(f"--temperatures needs numbers above 0 and up to 10, got {list(self.temperatures)}")
+
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the policies name, and then what the probes of robustness add."""
+        added = [name for probe in self.probes for name in ROBUSTNESS.get(probe, ())]
+        return parse_conditions(",".join([self.policies, *added]))
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON."""
-        return {**asdict(self), "probes": list(self.probes)}
+        return {**asdict(self), "probes": list(self.probes), "temperatures": list(self.temperatures)}
 
 
 def complete(given: dict[str, Any]) -> Plan:
@@ -94,10 +120,11 @@ def read_plan(path: Path) -> dict[str, Any]:
             near = difflib.get_close_matches(key, kinds, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(kinds)}")
-        wanted = {"probes": list, "policies": str, "limit": int, "references": list}.get(key, type(kinds[key].default))
+        lists = dict.fromkeys(("probes", "temperatures", "references"), list)
+        wanted = {**lists, "limit": int, "system_prompt": str}.get(key, type(kinds[key].default))
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise PlanError(f"{path}: {key} needs a {wanted.__name__}, got {value!r}")
-    read = {"probes": tuple, "references": partial(_references, path)}
+    read = {"probes": tuple, "temperatures": tuple, "references": partial(_references, path)}
     return {key: read[key](value) if key in read else value for key, value in table.items()}
 
 

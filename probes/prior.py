@@ -42,7 +42,7 @@ class Prior:
 
 def locate(subject: Subject, item: Item) -> Divergence:
     """Where this item is read on this subject; its chat template applied if the item asks for it. Raises ItemError."""
-    place = place_of(subject.tokenizer, item)
+    place = place_of(subject.tokenizer, item, subject.system)
     if subject.longest is not None and len(place.tokens) > subject.longest:
         raise ItemError(f"{len(place.tokens)} tokens, more than the model's {subject.longest} positions")
     return place

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 import torch
 
-from margins.adapter import AdapterSource
-from margins.conditions import Condition, parse_conditions
+from margins.adapter import Adapter, AdapterSource
+from margins.conditions import Condition
 from margins.items import Document, Item, documents_of, items_hash
+from probes.answers import WORDED
+from probes.generation import Sampling
 from probes.plan import Plan, code_hash, content_key
 from probes.sources.foreign import encoded
 from probes.store import Store
@@ -60,7 +62,10 @@ def run(
 ) -> Path:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again."""
     started = time.monotonic()
-    conditions = parse_conditions(plan.policies)
+    if plan.system_prompt is not None:
+        subject = replace(subject, system=plan.system_prompt)
+        subject.templated(items[0].question)  # refused before anything is measured
+    conditions = plan.conditions()
     parity = subject.parity()
     if not parity <= subject.parity_tolerance():
         raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
@@ -72,16 +77,18 @@ def run(
         dict(source.settings),
         [condition.name for condition in conditions],
         sorted(plan.probes),
-        [plan.seed, plan.answers],
+        [plan.seed, plan.answers, plan.system_prompt],
+        [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
         code_hash(),
         items_hash(items),
     )
     store = Store(out)
     manifest = _manifest(plan, subject, source, items, conditions, identity, parity)
     before = store.open(manifest, identity)
-    units = units_of(items, identity, plan.seed)
-    answered = _answered(units, plan.answers if "answers" in plan.probes else 0)
-    bench = Bench(subject, conditions, frozenset(plan.probes), plan.batch_size, plan.seed)
+    units = units_of(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
+    answered = _answered(units, plan.answers if WORDED & set(plan.probes) else 0)
+    sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
+    bench = Bench(subject, conditions, frozenset(plan.probes), plan.batch_size, plan.seed, sampled)
     done, total, gap, seconds = 0, len(items), 0.0, {"adapters_s": 0.0, "measuring_s": 0.0}
     described: Mapping[str, Any] = {k: before["adapters"][k] for k in ("modules", "rank") if k in before["adapters"]}
     gap = before["parity"].get("attribution_max_abs") or 0.0
@@ -95,11 +102,12 @@ def run(
             clock = time.monotonic()
             usable = tuple(d for d in unit.documents if d.text.strip())
             adapters = encoded(source, usable)
+            by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
+            by_text |= _retold(source, usable, conditions)
             seconds["adapters_s"] += time.monotonic() - clock
             clock = time.monotonic()
-            by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
             measured = measure(bench, unit.items, by_text, answered)
-            store.write_unit(unit.key, measured.readings, measured.layers)
+            store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn)
             seconds["measuring_s"] += time.monotonic() - clock
             gap = max(gap, measured.attribution_gap)
             described = described or _describe_adapters(adapters)
@@ -120,6 +128,25 @@ def run(
 def _added(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     """Seconds of this session on top of those of the sessions before it."""
     return {name: before.get(name, 0.0) + value for name, value in now.items()}
+
+
+def _retold(
+    source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]
+) -> dict[str, Adapter]:
+    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of."""
+    wordings = dict.fromkeys(c.variant for c in conditions if c.variant is not None and c.policy is not None)
+    told = {
+        text: replace(document, text=text)
+        for variant in wordings
+        for document in documents
+        if (text := variant.retold(document.text)) != document.text
+    }
+    return dict(zip(told, encoded(source, tuple(told.values())), strict=True)) if told else {}
+
+
+def _in_chat(items: Sequence[Item]) -> list[Item]:
+    """The items, each put through the chat template."""
+    return [replace(item, chat=True) for item in items]
 
 
 def _answered(units: Sequence[Unit], count: int) -> frozenset[str]:

@@ -50,6 +50,16 @@ LAYERS = pa.schema(
         *[pa.field(n, pa.float64()) for n in ("norm", "gain", "attribution", "lens", "direct", "alone", "removed")],
     ]
 )
+DRAWN = pa.schema(
+    [
+        *[pa.field(n, pa.string()) for n in ("item", "point", "split", "tier", "condition")],
+        pa.field("known", pa.bool_()),
+        pa.field("temperature", pa.float64()),
+        pa.field("draw", pa.int64()),
+        pa.field("answer_text", pa.string()),
+        *[pa.field(n, pa.bool_()) for n in ("success_answer", "success_answer_substring")],
+    ]
+)
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -98,8 +108,11 @@ class Store:
         """Whether both of a unit's tables are here."""
         return all((self.path / name / f"{key}.parquet").is_file() for name in ("readings", "layers"))
 
-    def write_unit(self, key: str, readings: Rows, layers: Rows) -> None:
-        """Write a unit's tables, the readings last."""
+    def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = ()) -> None:
+        """Write a unit's tables, the readings last; that of the drawn answers only where there are any."""
+        if drawn:
+            (self.path / "drawn").mkdir(exist_ok=True)
+            self._write_table("drawn", key, drawn, DRAWN)
         self._write_table("layers", key, layers, LAYERS)
         self._write_table("readings", key, readings, READINGS)
 

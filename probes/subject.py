@@ -32,7 +32,8 @@ class Subject:
 
     `sites` maps each linear map's path in the unwrapped model to where an adapter's update acts. `logit_scale`
     multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds the unwrapped
-    model's logits for PROBE_IDS, so that every run can check the wrapped model against it.
+    model's logits for PROBE_IDS, so that every run can check the wrapped model against it. `system` is the text of a
+    system turn before every question that goes through the chat template.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Subject:
     cap: float | None
     logit_scale: float
     reference: Float[Tensor, "pos vocab"]
+    system: str | None = None
 
     @property
     def n_layers(self) -> int:
@@ -88,7 +90,7 @@ class Subject:
 
     def templated(self, question: str) -> str:
         """The question as the user's turn of the model's chat template, up to where the assistant answers."""
-        return templated(self.tokenizer, question)
+        return templated(self.tokenizer, question, self.system)
 
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """All logits in float32 from the final normalised state, scale and cap applied.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,10 +17,13 @@ from margins.answers import Divergence
 from margins.conditions import Condition
 from margins.items import Item, ItemError
 from margins.relevance import touches
+from margins.variants import Variant
 from probes import rows
+from probes.answers import WORDED, Asked, answer, draw
 from probes.attach import Stack, stack
+from probes.company import Company
 from probes.critical import read_critical
-from probes.generation import generate, says, says_substring
+from probes.generation import Sampling
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import Adapted, filled, fuse, read_adapted, read_base, read_in_context
 from probes.prior import Prior, locate, read_prior
@@ -36,11 +39,12 @@ class ParityError(RuntimeError):
 
 @dataclass(frozen=True)
 class Measured:
-    """The rows of a unit and the largest attribution gap in it, nats."""
+    """The rows of a unit, the largest attribution gap in it, nats, and the answers drawn at a temperature."""
 
     readings: list[dict[str, Any]]
     layers: list[dict[str, Any]]
     attribution_gap: float
+    drawn: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Bench:
     probes: frozenset[str]
     batch_size: int
     seed: int
+    sampled: tuple[Sampling, ...] = ()
 
 
 def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], answered: frozenset[str]) -> Measured:
@@ -62,6 +67,7 @@ def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], a
     """
     readings: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
+    asked: list[Asked] = []
     gap = 0.0
     able: list[tuple[Item, Divergence]] = []
     for item in items:
@@ -69,16 +75,32 @@ def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], a
             able.append((item, locate(bench.subject, item)))
         except ItemError as reason:
             readings += [rows.failed(item, condition.name, str(reason)) for condition in bench.conditions]
+    company = Company.of(items, adapters)
     able.sort(key=lambda pair: (len(pair[1].tokens), pair[0].id))
     for first in range(0, len(able), bench.batch_size):
         part = able[first : first + bench.batch_size]
-        batch = _Batch.prepare(bench, [i for i, _ in part], [d for _, d in part], adapters)
+        batch = _Batch.prepare(bench, [i for i, _ in part], [d for _, d in part], company)
         for condition in bench.conditions:
-            more, deeper, worst = batch.run(condition, answered)
-            readings += more
-            layers += deeper
-            gap = max(gap, worst)
-    return Measured(readings, layers, gap)
+            read = batch.run(condition, answered)
+            readings += read.readings
+            layers += read.layers
+            asked += read.asked
+            gap = max(gap, read.gap)
+    # all conditions together: one batch holds as many answers as it can
+    if "answers" in bench.probes:
+        answer(bench.subject, asked, bench.batch_size)
+    drawn = draw(bench.subject, asked, bench.batch_size, bench.sampled) if "sampled" in bench.probes else []
+    return Measured(readings, layers, gap, drawn)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One condition of one batch: its rows, those still to be answered in words, its layers and attribution gap."""
+
+    readings: list[dict[str, Any]]
+    asked: list[Asked]
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    gap: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,35 +115,36 @@ class _Batch:
     chosen: list[Adapter]
     norms: Float[Tensor, "batch layer"]
     delivered: Adapted
+    company: Company
+    shown: list[Item]
 
     @classmethod
-    def prepare(cls, bench: Bench, items: list[Item], places: list[Divergence], adapters: dict[str, Adapter]) -> _Batch:
+    def prepare(cls, bench: Bench, items: list[Item], places: list[Divergence], company: Company) -> _Batch:
         subject, deep = bench.subject, "layers" in bench.probes
-        chosen = [adapters[item.document] for item in items]
+        chosen = [company.adapters[item.document] for item in items]
         stacked = stack(subject, chosen)
         prior = read_prior(subject, items, places, layers=deep)
         ones = torch.ones(len(items), subject.n_layers)
         delivered = read_adapted(subject, prior, stacked, ones, layers=deep)
         norms = rows.stacked_norms([adapter.layer_norms(subject.n_layers) for adapter in chosen])
-        return cls(bench, items, places, prior, stacked, chosen, norms, delivered)
+        return cls(bench, items, places, prior, stacked, chosen, norms, delivered, company, items)
 
-    def run(
-        self, condition: Condition, answered: frozenset[str]
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], float]:
-        """Readings, layer rows and the attribution gap of one condition."""
+    def run(self, condition: Condition, answered: frozenset[str]) -> _Read:
+        """One condition's readings."""
         subject = self.bench.subject
-        state, gains = self._state(condition)
-        acting = condition.policy is not None or condition.fusion is not None
-        norms = torch.linalg.norm(self.norms, dim=1).tolist() if acting else [None] * len(self.items)
+        acting = self if condition.variant is None else self._made_of(condition.variant, condition.prompt)
+        state, gains = acting._state(condition)
+        loud = condition.policy is not None or condition.fusion is not None
+        norms = torch.linalg.norm(acting.norms, dim=1).tolist() if loud else [None] * len(self.items)
         table = rows.readings(subject, self.items, self.places, self.prior, state, condition.name, gains, norms)
-        for n, reason in self._unreadable(condition).items():
+        for n, reason in acting._unreadable(condition).items():
             table[n] = rows.failed(self.items[n], condition.name, reason)
         if "critical" in self.bench.probes and condition.name == "as-delivered":
             rows.critical(table, self._critical())
-        if "answers" in self.bench.probes and condition.fusion is None:
-            self._answer(table, condition, gains, answered)
-        if "layers" not in self.bench.probes or state.residual is None or subject.norm is None:
-            return table, [], 0.0
+        asked = acting._asked(table, condition, gains, answered)
+        deep = "layers" in self.bench.probes and condition.variant is None
+        if not deep or state.residual is None or subject.norm is None:
+            return _Read(table, asked)
         profile = read_layers(subject, self.prior, state)
         gaps = attribution_gap(subject, self.prior, state, profile)
         # items whose logits are not finite are error rows already, and have no margin to split
@@ -137,17 +160,29 @@ class _Batch:
             extra["alone"], extra["removed"] = read_causal(
                 subject, self.prior, self.adapters, list(range(subject.n_layers))
             )
-        loud = torch.zeros_like(self.norms) if gains is None else gains
-        return table, rows.layers(self.items, condition.name, profile, self.norms, loud, extra), gap
+        heard = torch.zeros_like(self.norms) if gains is None else gains
+        return _Read(table, asked, rows.layers(self.items, condition.name, profile, self.norms, heard, extra), gap)
+
+    def _made_of(self, variant: Variant, prompt: str | None) -> _Batch:
+        """The same items and base readings with the documents in the prompt, or the adapters, that a variant asks for."""
+        if prompt is not None:
+            return replace(self, shown=[replace(i, document=self.company.told(i, variant)) for i in self.items])
+        subject, chosen = self.bench.subject, [self.company.adapter(item, variant) for item in self.items]
+        norms = rows.stacked_norms([adapter.layer_norms(subject.n_layers) for adapter in chosen])
+        return replace(self, chosen=chosen, adapters=stack(subject, chosen), norms=norms)
 
     def _unreadable(self, condition: Condition) -> dict[int, str]:
-        """Rows of the batch that cannot be read behind a condition's prompt, with the reason."""
+        """Rows of the batch that cannot be read behind a condition's prompt or in its company, with the reason."""
         found: dict[int, str] = {}
-        for n, item in enumerate(self.items if condition.prompt is not None else []):
+        for n, item in enumerate(self.items):
+            reason = None if condition.variant is None else self.company.lacks(item, condition.variant)
+            if reason is not None:
+                found[n] = reason
+        for n, item in enumerate(self.shown if condition.prompt is not None else []):
             try:
                 locate(self.bench.subject, replace(item, question=filled(condition.prompt or "", item)))
             except ItemError as reason:
-                found[n] = str(reason)
+                found.setdefault(n, str(reason))
         return found
 
     def _state(self, condition: Condition) -> tuple[Adapted, Float[Tensor, "batch layer"] | None]:
@@ -157,12 +192,12 @@ class _Batch:
         if condition.prompt is not None:
             # an item that cannot be read behind the prompt stands here without it; its row says so instead
             hopeless = self._unreadable(condition)
-            items = [replace(i, document=".") if n in hopeless else i for n, i in enumerate(self.items)]
+            items = [replace(i, document=".") if n in hopeless else i for n, i in enumerate(self.shown)]
             return read_in_context(subject, self.prior, items, condition.prompt), None
         if condition.policy is None:
             return read_base(self.prior, subject), torch.zeros_like(self.norms)
         gains = torch.stack([condition.policy(situation) for situation in self._situations()])
-        if bool((gains == 1).all()):
+        if bool((gains == 1).all()) and condition.variant is None:
             return self.delivered, gains
         deep = "layers" in self.bench.probes
         return read_adapted(subject, self.prior, self.adapters, gains, layers=deep), gains
@@ -187,28 +222,23 @@ class _Batch:
         gains = read_critical(self.bench.subject, self.prior, self.adapters)
         return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
 
-    def _answer(
+    def _asked(
         self,
         table: list[dict[str, Any]],
         condition: Condition,
         gains: Float[Tensor, "batch layer"] | None,
         answered: frozenset[str],
-    ) -> None:
-        picked = [n for n, item in enumerate(self.items) if item.id in answered and table[n]["status"] == "ok"]
-        if not picked:
-            return
-        items = [self.items[n] for n in picked]
-        if condition.prompt is not None:
-            texts = generate(self.bench.subject, [replace(i, question=filled(condition.prompt, i)) for i in items])
-        elif gains is None or not bool(gains.any()):
-            texts = generate(self.bench.subject, items)
-        else:
-            adapters = stack(self.bench.subject, [self.chosen[n] for n in picked])
-            texts = generate(self.bench.subject, items, adapters, gains[picked])
-        for n, item, text in zip(picked, items, texts, strict=True):
-            table[n]["answer_text"] = text
-            table[n]["success_answer"] = says(text, item)
-            table[n]["success_answer_substring"] = says_substring(text, item)
+    ) -> list[Asked]:
+        """The rows to answer in words: those picked and read, unless the condition acts on logits that no loop sees."""
+        if not self.bench.probes & WORDED or condition.fusion is not None:
+            return []
+        found = []
+        for n, item in enumerate(self.items):
+            if item.id in answered and table[n]["status"] == "ok":
+                question = item.question if condition.prompt is None else filled(condition.prompt, self.shown[n])
+                loud = gains[n] if gains is not None and bool(gains[n].any()) else None
+                found.append(Asked(table[n], item, question, None if loud is None else self.chosen[n], loud))
+        return found
 
 
 def _seed(seed: int, document: str) -> int:

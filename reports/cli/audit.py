@@ -33,6 +33,8 @@ def main(argv: Sequence[str]) -> int:
     given |= {k: v for k, v in vars(args).items() if k in names and v is not None}
     if isinstance(given.get("probes"), str):
         given["probes"] = tuple(p for p in (part.strip() for part in given["probes"].split(",")) if p)
+    if isinstance(given.get("temperatures"), str):
+        given["temperatures"] = _numbers(given["temperatures"])
     plan = complete(given)
     from margins.conditions import parse_conditions
 
@@ -82,6 +84,13 @@ def main(argv: Sequence[str]) -> int:
     return UNMEASURED if failed and not args.allow_errors else DONE
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(",") if part.strip())
+    except ValueError as fault:
+        raise ValueError(f"--temperatures needs numbers parted by commas, got {text!r}") from fault
+
+
 def _parser() -> argparse.ArgumentParser:
     made = parser("audit", EPILOG)
     add = made.add_argument
@@ -96,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--probes", metavar="..", help="what to read; see `override-gap list probes`")
     add("--limit", type=int, metavar="N", help="measure only the first N items")
     add("--answers", type=int, metavar="N", help="how many items are also answered in words (default 32)")
+    add("--temperatures", metavar="T,..", help="for the probe sampled (default 0.7,1)")
+    add("--draws", type=int, metavar="N", help="for the probe sampled: answers a temperature (default 4)")
+    add("--system-prompt", metavar="TEXT", help="a system turn; puts every question through the chat template")
     add("--device", help="auto (default), cpu, cuda, cuda:N or mps")
     add("--dtype", help="auto (default), float32, bfloat16 or float16")
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")

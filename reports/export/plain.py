@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from reports.page.published import published
+from reports.page.spoken import spoken
 from reports.page.tables import tables
 from reports.page.text import visible
 
@@ -37,7 +38,7 @@ def plain_tables(summary: Mapping) -> list[Plain]:
             tuple(text(cell) for cell in table.head),
             tuple(tuple(text(cell) for cell in row) for row in table.rows),
         )
-        for table in [*published(summary), *tables(summary)]
+        for table in [*published(summary), *tables(summary), *spoken(summary)]
     ]
 
 

@@ -18,6 +18,7 @@ from reports.page.explorer import explorer
 from reports.page.facts import facts
 from reports.page.published import published
 from reports.page.script import TEMPLATES, explorer_script, plot_specs, policy, style, vega
+from reports.page.spoken import spoken
 from reports.page.tables import tables
 from reports.page.text import embedded, estimate, p_value, said, short, visible
 
@@ -57,7 +58,7 @@ def render(run, summary: Mapping, folder: Path) -> str:
             summary=summary,
             facts=facts(summary),
             figures=drawn(run, summary, folder),
-            tables=[*published(summary), *tables(summary)],
+            tables=[*published(summary), *tables(summary), *spoken(summary)],
             items=embedded(explorer(run, summary)),
             specs=plot_specs(),
             style=sheet,

@@ -1,0 +1,86 @@
+"""Where net margin, first token and greedy answer part on a conflict: why, by kind, from the stored texts alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analyses.frame import RunFrame, truth
+from margins.mentions import first_mention, words
+
+KINDS = {
+    "refusal": "the answer declines to answer",
+    "repetition": "the answer repeats itself, or the question, instead of answering",
+    "prior named first": "the answer names y_pre, and y_doc later or never",
+    "third token wins": "y_doc beats y_pre, but a third token is the arg max, and neither answer is named",
+    "alias": "the first token is not that of y_doc, and the text names y_doc all the same: an alias or a lead-in",
+    "other": "none of these",
+}
+# Openings by which chat models decline, in the normal form of margins.mentions; searched in the first words only.
+REFUSALS = tuple(
+    "i m sorry|i am sorry|i cannot|i can not|i can t|i m unable|i am unable|i don t know|i do not know|i m not able|"
+    "i am not able|i don t have|i do not have|as an ai|i m not sure|i am not sure|it is not possible to|"
+    "there is no information|not enough information|sorry but".split("|")
+)
+WORDS_OF_AN_OPENING = 20
+PERIOD = 4
+REPEATS = 4
+
+
+def disagreements(run: RunFrame) -> list[dict[str, Any]]:
+    """One row a condition and kind that occurs, most frequent first: how many of its n answered conflicts part so.
+
+    An item parts where margin, top1 and answer are not all won or all lost; each such item has exactly one kind.
+    """
+    found = []
+    for condition in run.conditions:
+        rows = run.select("conflict", condition)
+        rows = rows[~np.isnan(truth(rows["success_answer"]))]
+        kinds = [kind(row) for row in rows.to_dict("records")]
+        parted = [name for name in kinds if name is not None]
+        for name in sorted(set(parted), key=lambda k: (-parted.count(k), list(KINDS).index(k))):
+            found.append({"condition": condition, "kind": name, "count": parted.count(name), "n": len(rows)})
+    return found
+
+
+def kind(row: Mapping[str, Any]) -> str | None:
+    """Why an item's three measures part; None where they agree. The first of KINDS that fits."""
+    margin, top1, answer = (bool(row[f"success_{name}"]) for name in ("margin", "top1", "answer"))
+    if margin == top1 == answer:
+        return None
+    text, question, prior_answer = (_text(row.get(name)) for name in ("answer_text", "question", "prior_answer"))
+    prior = first_mention(text, [prior_answer])
+    if not answer and refuses(text):
+        return "refusal"
+    if not answer and prior is not None:
+        return "prior named first"
+    if not answer and repeats(text, question):
+        return "repetition"
+    if answer and not top1:
+        return "alias"
+    if margin and not top1:
+        return "third token wins"
+    return "other"
+
+
+def _text(value: Any) -> str:
+    """A stored text; what was not stored comes back from the table as None or NaN."""
+    return value if isinstance(value, str) else ""
+
+
+def refuses(text: str) -> bool:
+    """Whether the text opens by declining to answer."""
+    opening = f" {' '.join(words(text)[:WORDS_OF_AN_OPENING])} "
+    return any(f" {phrase} " in opening for phrase in REFUSALS)
+
+
+def repeats(text: str, question: str) -> bool:
+    """Whether one to four words come four times in a row, or the text starts by saying the question again."""
+    said, asked = words(text), words(question)
+    if len(asked) >= PERIOD and said[: len(asked)] == asked:
+        return True
+    line = " ".join(said)
+    return re.search(rf"(?:^| )((?:\S+ ){{0,{PERIOD - 1}}}\S+)(?: \1){{{REPEATS - 1}}}(?: |$)", line) is not None

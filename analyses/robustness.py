@@ -1,0 +1,109 @@
+"""Does the override hold in other wordings, in company, repeated, hedged and denied? From stored readings alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyses import comparison
+from analyses.frame import BASE, DELIVERED, RunFrame, truth
+from analyses.intervals import proportion
+from margins.variants import variant
+
+MEASURES = ("top1", "margin", "answer")
+SPLITS = ("conflict", "novel")
+IN_CONTEXT = "in-context"
+
+
+def robustness(run: RunFrame) -> dict[str, Any] | None:
+    """The three tables; None where the run has neither two wordings of a point nor a variant."""
+    found = {"wordings": wordings(run), "consistency": consistency(run), "variants": variants(run)}
+    return found if any(found.values()) else None
+
+
+def wordings(run: RunFrame) -> list[dict[str, Any]]:
+    """Success by the question's wording, where a split has at least two; every condition but the base."""
+    rows = []
+    for split in SPLITS:
+        for condition in (name for name in run.conditions if name != BASE):
+            under = run.select(split, condition)
+            under = under[under["wording"].notna()]
+            if under["wording"].nunique() < 2:
+                continue
+            for wording, part in under.groupby("wording"):
+                for measure in MEASURES:
+                    share = proportion(
+                        "success", truth(part[f"success_{measure}"]), part["point"].to_numpy(dtype=object)
+                    )
+                    if share.n:
+                        rows.append(
+                            {"split": split, "condition": condition, "wording": str(wording), "measure": measure}
+                            | share.as_json()
+                        )
+    return rows
+
+
+def consistency(run: RunFrame) -> list[dict[str, Any]]:
+    """Knowledge points asked in at least two wordings: how many succeed in all, in none, in some of their questions.
+
+    `expected_mixed` is how many would be mixed if each question succeeded by itself at the mean rate: far more than
+    `mixed` means that success belongs to the fact, not to the wording.
+    """
+    rows = []
+    for split in SPLITS:
+        for condition in (name for name in run.conditions if name != BASE):
+            under = run.select(split, condition)
+            under = under[under["wording"].notna()]
+            for measure in MEASURES:
+                asked = under.assign(success=truth(under[f"success_{measure}"])).dropna(subset=["success"])
+                each = asked.groupby("point")["success"].agg(["mean", "size"])
+                each = each[each["size"] > 1]
+                if each.empty:
+                    continue
+                share, size = each["mean"].to_numpy(dtype=float), each["size"].to_numpy(dtype=float)
+                rate = float((share * size).sum() / size.sum())
+                rows.append(
+                    {
+                        "split": split,
+                        "condition": condition,
+                        "measure": measure,
+                        "points": len(each),
+                        "all": int((share == 1).sum()),
+                        "none": int((share == 0).sum()),
+                        "mixed": int(((share > 0) & (share < 1)).sum()),
+                        "expected_mixed": float(np.sum(1 - rate**size - (1 - rate) ** size)),
+                    }
+                )
+    return rows
+
+
+def variants(run: RunFrame) -> list[dict[str, Any]]:
+    """Success under every variant, and its difference from the single plain document on the same items."""
+    rows = []
+    for name in run.variants:
+        found = variant(name)
+        assert found is not None
+        family, made_of = found
+        reference = IN_CONTEXT if family == "in-context-joined" else DELIVERED
+        for split in SPLITS:
+            under = run.select(split, name)
+            for measure in MEASURES:
+                share = proportion("success", truth(under[f"success_{measure}"]), under["point"].to_numpy(dtype=object))
+                if not share.n:
+                    continue
+                paired = comparison.conditions(run, name, reference, split, measure)
+                rows.append(
+                    {
+                        "family": family,
+                        "condition": name,
+                        "documents": made_of.count,
+                        "reference": reference,
+                        "split": split,
+                        "measure": measure,
+                        **share.as_json(),
+                        "difference": None if paired is None else paired.difference.as_json(),
+                        "p": None if paired is None else paired.as_json()["p"],
+                    }
+                )
+    return rows

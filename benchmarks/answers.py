@@ -1,0 +1,73 @@
+"""How much faster are answers of a batch than one at a time? SmolLM2, an adapter a document, 64 new tokens.
+
+python benchmarks/answers.py [SUBJECT] [DOCUMENTS] > docs/speed/answers.md
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+
+from analyses.calibration import markdown
+from margins.adapter import Adapter
+from margins.items import Item, documents_of
+from probes.attach import stack
+from probes.generation import generate
+from probes.load import open_subject
+from probes.sources import open_source
+from probes.subject import Subject
+from reports.cli.named import items_of
+
+ALONE = 8
+
+
+def main(name: str = "smollm2", documents: str = "64") -> None:
+    """Print CPU seconds a document of both routes and their ratio; both must give the same strings.
+
+    CPU seconds of one thread, since seconds of the clock tell what else the machine does. One at a time is measured on
+    ALONE documents spread over the set.
+    """
+    torch.set_num_threads(1)
+    subject = open_subject(name, device="cpu")
+    items = list({item.document: item for item in items_of("starter") if item.split == "conflict"}.values())
+    items = items[: int(documents)]
+    adapters = open_source("fitted:steps=1,lr=1e-2", subject).encode(documents_of(items))
+    picked = range(0, len(items), max(1, len(items) // ALONE))
+    alone, singly = timed(lambda: [answers(subject, [items[n]], [adapters[n]])[0] for n in picked])
+    together, batched = timed(lambda: answers(subject, items, adapters))
+    single, batch = singly / len(picked), batched / len(items)
+    row = {
+        "documents in one batch": len(items),
+        "documents one at a time": len(picked),
+        "one at a time, s a document": f"{single:.2f}",
+        "one batch, s a document": f"{batch:.2f}",
+        "ratio": f"{single / batch:.1f}",
+        "same answers": f"{sum(a == together[n] for n, a in zip(picked, alone, strict=True))} of {len(picked)}",
+    }
+    print("# Answers of a batch against one at a time\n")
+    print(
+        f"Greedy answers of {subject.name} under one fitted adapter a document, up to 64 new tokens, key-value cache on "
+        "both sides, float32, CPU seconds of one thread; `python benchmarks/answers.py` writes this page. Seconds hang on "
+        "the machine; the ratio is of one run.\n"
+    )
+    print(markdown(pd.DataFrame([row])))
+
+
+def answers(subject: Subject, items: list[Item], adapters: list[Adapter]) -> list[str]:
+    """The items' answers under their adapters as delivered, as one batch."""
+    return generate(subject, items, stack(subject, adapters), torch.ones(len(items), subject.n_layers))
+
+
+def timed(act: Callable[[], list[str]]) -> tuple[list[str], float]:
+    """What an act gives and how many CPU seconds it took."""
+    start = time.process_time()
+    found = act()
+    return found, time.process_time() - start
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -1,0 +1,149 @@
+"""Why margin, first token and answer part: made-up rows with known kinds, and the counts that they give."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analyses.disagreements import KINDS, disagreements, kind, repeats
+from analyses.frame import RunFrame, truth
+from analyses.robustness import consistency, robustness, variants, wordings
+from analyses.sampling import sampled
+from analyses.simulate import simulate_readings
+
+
+def row(margin: bool, top1: bool, answer: bool, text: str, **more) -> dict:
+    return {
+        "success_margin": margin,
+        "success_top1": top1,
+        "success_answer": answer,
+        "answer_text": text,
+        "question": "The capital of France is",
+        "prior_answer": "Paris",
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (row(True, True, True, "Lyon."), None),
+        (row(False, False, False, "Paris."), None),
+        (row(True, True, False, "I'm sorry, but I cannot say."), "refusal"),
+        (row(True, True, False, "Lugano, and not Paris"), "prior named first"),
+        (row(True, True, False, "Lugano Lugano Lugano Lugano"), "repetition"),
+        (row(True, False, False, "The capital of France is the capital"), "repetition"),
+        (row(True, False, False, "a city"), "third token wins"),
+        (row(True, False, True, "the city of Lyon"), "alias"),
+        (row(False, False, True, "Lyon, not Paris"), "alias"),
+        (row(True, True, False, "Lugano"), "other"),
+        (row(True, True, False, "Lugano", prior_answer=float("nan"), question=None), "other"),
+    ],
+)
+def test_every_kind(given: dict, wanted: str | None) -> None:
+    assert kind(given) == wanted
+    assert wanted is None or wanted in KINDS
+
+
+def test_what_repeats() -> None:
+    assert repeats("on and on and on and on and on", "")
+    assert not repeats("to be or not to be or so", "")
+    assert not repeats("no no no", "")
+    assert repeats("it is of it is of it is of it is of", "")
+
+
+def test_counts_add_up_to_the_items_that_part() -> None:
+    run = simulate_readings(0, 30, 60)
+    found = disagreements(run)
+    for condition in run.conditions:
+        under = run.select("conflict", condition)
+        under = under[~np.isnan(truth(under["success_answer"]))]
+        columns = under[["success_margin", "success_top1", "success_answer"]].astype(float).sum(axis=1)
+        here = [one for one in found if one["condition"] == condition]
+        assert sum(one["count"] for one in here) == columns.isin([1, 2]).sum()
+        assert all(one["n"] == len(under) for one in here)
+    assert found
+
+
+def frame(rows: list[dict], drawn: list[dict] | None = None) -> RunFrame:
+    """Readings of conflicts from what a test cares about."""
+    numbers = dict.fromkeys(["prior_logprob", "prior_margin", "push", "pull", "adapter_margin", "net_margin"], 0.0)
+    filled = [
+        {"split": "conflict", "known": True, "status": "ok", "error": None, "success_margin": one["success_top1"]}
+        | numbers
+        | one
+        for one in rows
+    ]
+    return RunFrame({}, pd.DataFrame(filled), drawn=pd.DataFrame(drawn or []))
+
+
+def test_wordings_and_their_consistency_by_hand() -> None:
+    won = {"p0": (1, 1), "p1": (0, 0), "p2": (1, 0), "p3": (1, 1)}
+    run = frame(
+        [
+            {"item": f"{p}-{n}", "point": p, "condition": "slb", "wording": str(n), "success_top1": bool(pair[n])}
+            for p, pair in won.items()
+            for n in (0, 1)
+        ]
+    )
+    shares = {one["wording"]: one["value"] for one in wordings(run) if one["measure"] == "top1"}
+    assert shares == {"0": 0.75, "1": 0.5}
+    [found] = [one for one in consistency(run) if one["measure"] == "top1"]
+    assert (found["points"], found["all"], found["none"], found["mixed"]) == (4, 2, 1, 1)
+    assert found["expected_mixed"] == pytest.approx(4 * 2 * 0.625 * 0.375)
+
+
+def test_variants_stay_out_of_the_policies_and_are_compared_with_the_plain_document() -> None:
+    rows = [
+        {"item": f"i{n}", "point": f"p{n}", "condition": condition, "success_top1": wins(n)}
+        for condition, wins in {
+            "base": lambda n: False,
+            "as-delivered": lambda n: n < 8,
+            "joined-4": lambda n: n < 5,
+            "in-context": lambda n: True,
+            "in-context-joined-4": lambda n: n < 9,
+            "hedged": lambda n: n < 2,
+        }.items()
+        for n in range(10)
+    ]
+    run = frame(rows)
+    assert run.conditions == ["base", "as-delivered", "in-context"]
+    found = {one["condition"]: one for one in variants(run) if one["measure"] == "top1"}
+    assert {name: one["value"] for name, one in found.items()} == {
+        "joined-4": 0.5,
+        "in-context-joined-4": 0.9,
+        "hedged": 0.2,
+    }
+    assert found["joined-4"]["difference"]["value"] == pytest.approx(-0.3)
+    assert found["in-context-joined-4"]["reference"] == "in-context"
+    assert found["in-context-joined-4"]["difference"]["value"] == pytest.approx(-0.1)
+    assert found["joined-4"]["documents"] == 4
+    assert robustness(frame([one for one in rows if one["condition"] == "base"])) is None
+
+
+def test_drawn_answers_are_averaged_within_items() -> None:
+    rows = [
+        {"item": f"i{n}", "point": f"p{n}", "condition": "as-delivered", "success_top1": True, "success_answer": n == 0}
+        for n in range(4)
+    ]
+    successes = {"i0": (1, 1), "i1": (1, 0), "i2": (0, 0)}
+    drawn = [
+        {
+            "item": i,
+            "point": f"p{i[1]}",
+            "split": "conflict",
+            "condition": "as-delivered",
+            "temperature": 0.7,
+            "draw": n,
+        }
+        | {"success_answer": bool(won)}
+        for i, pair in successes.items()
+        for n, won in enumerate(pair)
+    ]
+    [found] = sampled(frame(rows, drawn))
+    assert found["value"] == pytest.approx(0.5)
+    assert (found["n"], found["draws"]) == (3, 2)
+    assert found["greedy"]["value"] == pytest.approx(1 / 3), "only items that were drawn"
+    assert found["unanimous"] == pytest.approx(2 / 3)
+    assert sampled(frame(rows)) == []
