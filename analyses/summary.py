@@ -16,9 +16,11 @@ from analyses import (
     hypotheses,
     interventions,
     localization,
+    patterns,
     power,
     prior_gradient,
     references,
+    reliability,
     specificity,
 )
 from analyses import verdict as verdicts
@@ -50,7 +52,10 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "no conflict was measured as delivered",
         ),
         "margins": section("margins", lambda: constancy.margins(run, seed), "no conflict was measured as delivered"),
-        "criterion": {"agreement": criterion.agreement(run)},
+        "criterion": {"agreement": criterion.agreement(run), "calibration": reliability.calibration(run)},
+        "disagreement": section(
+            "disagreement", lambda: patterns.disagreement(run), "no conflict was measured by two measures of success"
+        ),
         "layers": section("layers", lambda: localization.layers(run, seed), "the run holds no layer readings"),
         "dose": section(
             "dose",
