@@ -1,0 +1,31 @@
+"""The notebook runs from top to bottom, and shows what it shows in the repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).parent.parent
+
+
+def shown(notebook) -> list[list[str]]:
+    """What each cell of code shows, pictures by their kind only."""
+    return [
+        ["image" if "image/png" in (data := own.get("data", {})) else own.get("text") or data["text/plain"]
+         for own in cell.outputs if own.get("name") != "stderr"]
+        for cell in notebook.cells if cell.cell_type == "code"
+    ]  # fmt: skip
+
+
+def test_the_notebook_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    stored = nbformat.read(ROOT / "docs" / "first_look.ipynb", as_version=4)
+    nbformat.validate(stored)
+    again = nbformat.from_dict(stored)
+    where = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(again, timeout=900, kernel_name="python3", resources=where, record_timing=False).execute()
+    assert shown(again) == shown(stored)
+    assert ["image"] in shown(stored)
