@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 from markdown_it import MarkdownIt
+from pylatexenc.latexwalker import LatexEnvironmentNode, LatexSpecialsNode, LatexWalker, LatexWalkerParseError
 
 from analyses import comparison, hypotheses, verdict
 from analyses.simulate import simulate_readings
 from analyses.summary import summarise
-from reports.export import latex, markdown
+from reports.export import latex, markdown, plain
 from reports.export.pdf import browser, write_pdf
 from reports.export.plain import Plain, plain_tables
 from reports.page.text import visible
@@ -108,7 +111,9 @@ def test_latex_parses_strictly_and_every_row_has_its_cells(full) -> None:
         grids = [node for node in walk(nodes) if isinstance(node, LatexEnvironmentNode)]
         assert {node.environmentname for node in grids} == {"longtable"}
         for grid, table in zip(grids, [plain.hypotheses(summary), *plain.plain_tables(summary)], strict=False):
-            ends = [node for node in grid.nodelist if isinstance(node, LatexSpecialsNode) and node.specials_chars == "&"]
+            ends = [
+                node for node in grid.nodelist if isinstance(node, LatexSpecialsNode) and node.specials_chars == "&"
+            ]
             assert len(ends) == (len(table.head) - 1) * (1 + len(table.rows))
     with pytest.raises(LatexWalkerParseError):
         LatexWalker(latex.latex(full) + "{", tolerant_parsing=False).get_latex_nodes()
