@@ -14,10 +14,6 @@ LEVEL = 0.95
 class Spoken:
     """A result that a notebook shows as what it prints: the first line, its further lines as a list."""
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """What an IPython terminal shows."""
-        printer.text(str(self))
-
     def _repr_html_(self) -> str:
         head, *notes = str(self).split("\n")
         items = "".join(f"<li>{html.escape(note.strip())}</li>" for note in notes)

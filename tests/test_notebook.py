@@ -12,9 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def shown(notebook) -> list[list[str]]:
-    """What each cell of code shows, pictures by their kind only."""
+    """What each cell of code shows, pictures by their kind only, results as a browser gets them."""
     return [
-        ["image" if "image/png" in (data := own.get("data", {})) else own.get("text") or data["text/plain"]
+        ["image" if "image/png" in (data := own.get("data", {})) else own.get("text") or data.get("text/html") or data["text/plain"]
          for own in cell.outputs if own.get("name") != "stderr"]
         for cell in notebook.cells if cell.cell_type == "code"
     ]  # fmt: skip
