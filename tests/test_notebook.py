@@ -13,11 +13,13 @@ ROOT = Path(__file__).parent.parent
 
 def shown(notebook) -> list[list[str]]:
     """What each cell of code shows, pictures by their kind only, results as a browser gets them."""
-    return [
-        ["image" if "image/png" in (data := own.get("data", {})) else own.get("text") or data.get("text/html") or data["text/plain"]
-         for own in cell.outputs if own.get("name") != "stderr"]
-        for cell in notebook.cells if cell.cell_type == "code"
-    ]  # fmt: skip
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [[kept(own) for own in cell.outputs if own.get("name") != "stderr"] for cell in code]
+
+
+def kept(output) -> str:
+    data = output.get("data", {})
+    return "image" if "image/png" in data else output.get("text") or data.get("text/html") or data["text/plain"]
 
 
 def test_the_notebook_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
