@@ -17,6 +17,7 @@ from scipy import stats
 from analyses import bootstrap
 from analyses.frame import BASE, DELIVERED, RunFrame, Table, values
 from analyses.intervals import clusters
+from analyses.logistic import Fitted
 from analyses.results import LEVEL, Estimate, missing, number
 
 BOUND = 0.25
@@ -26,6 +27,8 @@ SHARED = (
     "read constancy from the slope on log frequency"
 )
 QUANTITIES = ("prior_margin", "adapter_margin", "push", "pull")
+DRAWN, STEPS = QUANTITIES[:2], 13
+"""The margins whose fitted lines are given, and at how many places: their bands are curved."""
 
 Array = np.ndarray
 
@@ -37,6 +40,8 @@ class Slope:
     estimate: Estimate
     error: float
     p: float
+    line: tuple[Fitted, ...] = ()
+    """The fitted line from the axis's least to its greatest value, with pointwise 95% intervals (nats)."""
 
     @property
     def rising(self) -> float:
@@ -57,7 +62,14 @@ def slope(name: str, x: Array, y: Array, points: Array, level: float = LEVEL) ->
     value, error = float(fit.params[1]), float(fit.bse[1])
     half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * error
     p = float(2 * stats.t.sf(abs(value / error), count - 1)) if error > 0 else nan
-    return Slope(Estimate(name, value, value - half, value + half, len(x), count, "nats", level), error, p)
+    ends = np.linspace(x.min(), x.max(), STEPS)
+    design = sm.add_constant(ends)
+    middle = design @ fit.params
+    reach = (
+        half / error * np.sqrt(np.einsum("ij,jk,ik->i", design, fit.cov_params(), design)) if error > 0 else 0 * ends
+    )
+    line = tuple(Fitted(*map(float, row)) for row in zip(ends, middle, middle - reach, middle + reach, strict=True))
+    return Slope(Estimate(name, value, value - half, value + half, len(x), count, "nats", level), error, p, line)
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,10 @@ def margins(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
     for axis, x in axes(rows).items():
         for name, y in columns.items():
             found = slope(name, x, y, points)
-            slopes.append({"quantity": name, "axis": axis} | found.estimate.as_json() | {"p": number(found.p)})
+            line = [{"at": own.at} | own.band("value") for own in found.line] if name in DRAWN else []
+            slopes.append(
+                {"quantity": name, "axis": axis} | found.estimate.as_json() | {"p": number(found.p), "line": line}
+            )
     spreads = []
     for condition in run.conditions:
         under = run.select("conflict", condition)

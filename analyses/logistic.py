@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
 from scipy import stats
 from scipy.optimize import root_scalar
+from scipy.special import expit
+from statsmodels.stats.sandwich_covariance import cov_cluster
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
 
 from analyses.intervals import clusters, complete
@@ -20,7 +23,24 @@ RARE = 5
 STEEP = 4.0
 STEEP_NOTE = "prior strength nearly separates failures from successes, so the coefficient is unstable; read the AUC"
 
+STEPS = 41
+"""Places at which the fitted curve is given, at even quantiles of prior strength, where the data are."""
+
 Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted line or curve at one place, with its pointwise interval (NaN where none is given)."""
+
+    at: float
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+    def band(self, name: str) -> dict[str, float | None]:
+        """The height under a name of the caller's, and its interval."""
+        return {name: number(self.value), "low": number(self.low), "high": number(self.high)}
 
 
 @dataclass(frozen=True)
@@ -35,11 +55,14 @@ class Logit:
     note: str
     n: int
     points: int
+    curve: tuple[Fitted, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Null for what could not be fitted."""
         numbers = {name: number(getattr(self, name)) for name in ("coef", "low", "high", "p")}
-        return numbers | {"method": self.method, "note": self.note, "n": self.n, "points": self.points}
+        curve = [{"prior_logprob": own.at} | own.band("failure") for own in self.curve]
+        about = {"method": self.method, "note": self.note, "n": self.n, "points": self.points}
+        return numbers | about | {"curve": curve}
 
 
 def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) -> Logit:
@@ -64,6 +87,9 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
     if events == 0:
         return none("every item fails" if fail.all() else "no item fails")
     x = (strength - strength.mean()) / strength.std(ddof=1)
+    # Ties leave fewer places than steps; heights are of the fit on x, places in nats.
+    places = np.unique(np.quantile(strength, np.linspace(0, 1, STEPS)))
+    heights = (places - strength.mean()) / strength.std(ddof=1)
     separated = x[fail == 1].min() >= x[fail == 0].max() or x[fail == 1].max() <= x[fail == 0].min()
     if separated or events < RARE:
         why = (
@@ -71,7 +97,8 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
             if separated
             else f"only {events} {'failures' if fail.sum() == events else 'successes'}"
         )
-        return penalised(x, fail, count, f"{why}: penalised (Firth) fit, likelihood scaled to points", level)
+        found = penalised(x, fail, count, f"{why}: penalised (Firth) fit, likelihood scaled to points", level)
+        return replace(found, curve=penalised_curve(x, fail, places, heights))
     codes, _ = clusters(points)
     with warnings.catch_warnings():
         for kind in (ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning, RuntimeWarning):
@@ -83,11 +110,31 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
         except (np.linalg.LinAlgError, ValueError):
             coef, error, done = nan, nan, False
     if not done or not np.isfinite(error) or error <= 0:
-        return penalised(x, fail, count, "maximum likelihood did not converge: penalised (Firth) fit", level)
+        found = penalised(x, fail, count, "maximum likelihood did not converge: penalised (Firth) fit", level)
+        return replace(found, curve=penalised_curve(x, fail, places, heights))
     half = stats.t.ppf(0.5 + level / 2, count - 1) * error
     p = 2 * stats.t.sf(abs(coef / error), count - 1)
     note = STEEP_NOTE if abs(coef) > STEEP else ""
-    return Logit(float(coef), float(coef - half), float(coef + half), float(p), "logit", note, n, count)
+    curve = fitted_curve(fit, codes, places, heights, float(stats.t.ppf(0.5 + level / 2, count - 1)))
+    return Logit(float(coef), float(coef - half), float(coef + half), float(p), "logit", note, n, count, curve)
+
+
+def fitted_curve(fit: Any, codes: Array, places: Array, heights: Array, quantile: float) -> tuple[Fitted, ...]:
+    """P(failure) along prior strength with pointwise intervals, made on the log-odds with clustered covariance."""
+    design = np.column_stack([np.ones_like(heights), heights])
+    centre = design @ fit.params
+    covariance = cov_cluster(fit, codes)
+    half = quantile * np.sqrt(np.einsum("ij,jk,ik->i", design, covariance, design))
+    columns = (places, expit(centre), expit(centre - half), expit(centre + half))
+    return tuple(Fitted(*map(float, row)) for row in zip(*columns, strict=True))
+
+
+def penalised_curve(x: Array, fail: Array, places: Array, heights: Array) -> tuple[Fitted, ...]:
+    """P(failure) along prior strength by the penalised fit; a profile interval belongs to the slope alone."""
+    constant, slope = firth(x, fail)[0]
+    return tuple(
+        Fitted(float(at), float(value)) for at, value in zip(places, expit(constant + slope * heights), strict=True)
+    )
 
 
 def clustered_error(fit: Any, x: Array, fail: Array, codes: Array, count: int) -> float:
@@ -110,17 +157,17 @@ def penalised(x: Array, fail: Array, count: int, note: str, level: float) -> Log
     The penalised likelihood ratio is multiplied by points / n, which counts the questions of one point as one:
     conservative, and steady where a sandwich is not.
     """
-    best, peak = firth(x, fail)
+    (_, best), peak = firth(x, fail)
     scale = count / len(x)
     limit = float(stats.chi2.ppf(level, 1))
 
     def excess(slope: float) -> float:
         return 2 * scale * (peak - firth(x, fail, slope)[1]) - limit
 
-    low, high = (crossing(excess, best, direction) for direction in (-1, 1))
+    low, high = (crossing(excess, float(best), direction) for direction in (-1, 1))
     note += "".join(f"; no {end} limit within 128" for end, at in (("lower", low), ("upper", high)) if np.isnan(at))
     p = float(stats.chi2.sf(2 * scale * (peak - firth(x, fail, 0.0)[1]), 1))
-    return Logit(best, low, high, p, "penalised", note, len(x), count)
+    return Logit(float(best), low, high, p, "penalised", note, len(x), count)
 
 
 def crossing(excess, start: float, direction: int) -> float:
@@ -133,8 +180,8 @@ def crossing(excess, start: float, direction: int) -> float:
     return float("nan")
 
 
-def firth(x: Array, fail: Array, slope: float | None = None) -> tuple[float, float]:
-    """Slope and log-likelihood + log det(information)/2 at its maximum; a given slope is held fixed."""
+def firth(x: Array, fail: Array, slope: float | None = None) -> tuple[Array, float]:
+    """Constant and slope [2] and log-likelihood + log det(information)/2 at its maximum; a given slope is held fixed."""
     design = np.column_stack([np.ones_like(x), x])
     beta = np.array([0.0, slope or 0.0])
     free = [0] if slope is not None else [0, 1]
@@ -163,4 +210,4 @@ def firth(x: Array, fail: Array, slope: float | None = None) -> tuple[float, flo
         value, score, information = trial
         if done:
             break
-    return float(beta[1]), value
+    return beta, value

@@ -17,9 +17,11 @@ from analyses import (
     hypotheses,
     interventions,
     localization,
+    patterns,
     power,
     prior_gradient,
     references,
+    reliability,
     robustness,
     sampling,
     specificity,
@@ -53,9 +55,12 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "no conflict was measured as delivered",
         ),
         "margins": section("margins", lambda: constancy.margins(run, seed), "no conflict was measured as delivered"),
-        "criterion": {"agreement": criterion.agreement(run)},
+        "criterion": {"agreement": criterion.agreement(run), "calibration": reliability.calibration(run)},
         "disagreements": disagreements.disagreements(run),
         "sampled": sampling.sampled(run),
+        "measures": section(
+            "measures", lambda: patterns.disagreement(run), "no conflict was measured by two measures of success"
+        ),
         "robustness": section(
             "robustness",
             lambda: robustness.robustness(run),

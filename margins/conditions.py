@@ -133,5 +133,5 @@ def _condition(name: str) -> Condition:
             )
         return Condition(name, _BY_LAYERS[found[1]](float(found[2]), share))
     near = difflib.get_close_matches(name, MEANING, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     raise ValueError(f"unknown policy {name!r}{hint} Known: {', '.join(MEANING)}")

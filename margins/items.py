@@ -135,7 +135,7 @@ def scan_items(path: str | Path) -> tuple[list[tuple[int, Item]], list[tuple[int
                 found.append((line, item))
         faults += [(line, message) for message in wrong]
     if not found and not faults:
-        raise ItemError(f"{path}: no items in it; need one JSON object a line")
+        raise ItemError(f"{path}: no items in it; need one JSON object a line, or under a CSV header one row an item")
     return found, faults
 
 

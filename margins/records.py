@@ -26,6 +26,8 @@ def records_of(path: str | Path) -> Iterator[Record]:
         yield from enumerate(_hub(str(path).removeprefix(HUB)), start=1)
         return
     path = Path(path)
+    if path.is_dir():
+        raise ItemError(f"{path} is a folder; name one item file in it")
     if not path.is_file():
         raise ItemError(f"{path}: no such item file")
     with path.open("rb") as opened:
@@ -151,6 +153,8 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 def _hub(name: str) -> Iterator[dict[str, Any]]:
     """The rows of a data set on the hub, `OWNER/NAME` or `OWNER/NAME:SPLIT`."""
     name, _, split = name.partition(":")
+    if not name.strip():
+        raise ItemError(f"{HUB} names no data set; write {HUB}OWNER/NAME or {HUB}OWNER/NAME:SPLIT")
     try:
         from datasets import load_dataset  # pyright: ignore[reportMissingImports]
     except ImportError as fault:

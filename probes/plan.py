@@ -73,7 +73,7 @@ class Plan:
         unknown = [str(probe) for probe in self.probes if not isinstance(probe, str) or probe not in PROBES]
         if unknown:
             near = difflib.get_close_matches(unknown[0], PROBES, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PlanError(f"unknown probe {unknown[0]!r}{hint} Known: {', '.join(PROBES)}")
         if self.limit is not None and self.limit < 1:
             raise PlanError(f"--limit needs a whole number of items from 1, got {self.limit}")
@@ -118,7 +118,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     for key, value in table.items():
         if key not in kinds:
             near = difflib.get_close_matches(key, kinds, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(kinds)}")
         lists = dict.fromkeys(("probes", "temperatures", "references"), list)
         wanted = {**lists, "limit": int, "system_prompt": str}.get(key, type(kinds[key].default))

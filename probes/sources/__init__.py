@@ -28,7 +28,10 @@ NAMED = {
 
 def open_source(spec: str, subject: Subject) -> AdapterSource:
     """The source named by `spec`: `name`, `name:setting=value,...`, or a folder. Raises AdapterError."""
-    name, _, rest = spec.partition(":")
+    name, colon, rest = spec.partition(":")
+    form = next((form for form in NAMED if form.startswith(f"{name}:")), None)
+    if colon and form and not rest.strip():
+        raise AdapterError(f"--adapters {spec} names nothing after the colon; write {form}")
     if name == "fitted":
         from probes.sources.fitted import Fitted
 
@@ -43,7 +46,7 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
         words: dict[str, str] = {}
         for pair in filter(None, rest.split(",")):
             key, _, value = pair.partition("=")
-            if key not in ("fault", "seed") or (key == "seed" and not value.isdigit()):
+            if key not in ("fault", "seed") or (key == "seed" and not value.isdecimal()):
                 raise AdapterError(f"--adapters {spec}: need fault=NAME or seed=NUMBER, got {pair!r}")
             words[key] = value
         return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")))

@@ -66,7 +66,7 @@ def open_hypernetwork(subject: Subject, fault: str = "", seed: int = 0) -> Organ
     planted = {one.name: one for one in FAULTS}
     if fault and fault not in planted:
         near = difflib.get_close_matches(fault, planted, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(planted)}")
     organism = organism_of(subject)
     return OrganismHypernetwork(organism, planted.get(fault), seed)

@@ -21,6 +21,10 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise AdapterError(
             f"{file}: a pickle can run code when it is opened, so it is not; save its tensors with safetensors.torch.save_file"
         )
+    if file.is_dir():
+        raise AdapterError(
+            f"{file} is a folder; name one safetensors file in it, or give a PEFT folder without a prefix"
+        )
     if not file.is_file():
         raise AdapterError(f"{file}: no such file")
     try:

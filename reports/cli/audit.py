@@ -76,9 +76,9 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
-        from reports.cli.digest import digest
+        from reports.cli.digest import coloured, digest
 
-        print(digest(summary))
+        print(digest(summary, coloured(sys.stdout)))
         print(f"report: {page}")
     failed = (summary.get("errors") or {}).get("count", 0)
     return UNMEASURED if failed and not args.allow_errors else DONE

@@ -30,6 +30,8 @@ def main(argv: Sequence[str]) -> int:
         metavar="S",
         help="model folders of organisms, one or more worlds (default: the shipped one)",
     )
+    made.add_argument("--json", action="store_true", help="print the confusion matrix as JSON")
+    made.add_argument("--quiet", action="store_true", help="no progress")
     args = made.parse_args(argv)
     if args.seeds < 1:
         made.error(f"--seeds needs a whole number from 1, got {args.seeds}")
@@ -39,17 +41,17 @@ def main(argv: Sequence[str]) -> int:
         one
         for world, name in enumerate(args.subject)
         for seed in range(args.seeds)
-        for one in audited(name, seed, args.out / f"world-{world}")
+        for one in audited(name, seed, args.out / f"world-{world}", args.quiet)
     ]
     table = confusion(trials)
     text = markdown(table)
-    print(text)
+    print(table.to_json(orient="records") if args.json else text)
     (args.out / "confusion.md").write_text(text + "\n")
     table.to_csv(args.out / "confusion.csv", index=False)
     return DONE
 
 
-def audited(name: str, seed: int, folder: Path) -> list[Trial]:
+def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Trial]:
     """Every planted fault in one organism, audited on conflicts, and the verdict at each size."""
     from analyses.calibration import trial
     from analyses.frame import load
@@ -66,7 +68,8 @@ def audited(name: str, seed: int, folder: Path) -> list[Trial]:
     plan = Plan(policies="as-delivered,uniform", probes=("margins", "critical"), seed=seed, batch_size=128)
 
     def measured(source: OrganismHypernetwork, fault: str) -> RunFrame:
-        print(f"{name}: {fault}, seed {seed}", file=sys.stderr, flush=True)
+        if not quiet:
+            print(f"{name}: {fault}, seed {seed}", file=sys.stderr, flush=True)
         return load(run(plan, subject, source, items, folder / f"{fault}-{seed}"))
 
     runs = {fault.name: measured(OrganismHypernetwork(organism, fault, seed), fault.name) for fault in FAULTS}

@@ -35,6 +35,10 @@ def main(argv: Sequence[str]) -> int:
     loaded = [load(folder) for folder in args.runs]
     names = named(args.runs, [str((run.manifest.get("adapters") or {}).get("name")) for run in loaded])
     found = side_by_side(dict(zip(names, loaded, strict=True)), args.condition).as_json()
+    places = [folder.resolve() for folder in args.runs]
+    twice = [str(folder) for number, folder in enumerate(args.runs) if places[number] in places[:number]]
+    if twice:
+        found["notes"] = [*found["notes"], f"{', '.join(twice)} is given twice: a run and itself differ in nothing"]
     page = write_comparison(found, args.out)
     print(json.dumps(found, ensure_ascii=False) if args.json else f"{table(found)}\npage: {page}")
     return DONE

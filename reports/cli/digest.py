@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
+
+WIDTH, NAME, CELL = 80, 20, 15
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-def digest(summary: Mapping[str, Any]) -> str:
-    """The verdict, then success per condition with intervals, then what could not be measured."""
+def coloured(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that wants colour: not a pipe, and NO_COLOR (no-color.org) is not set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
+    """The verdict, then success per condition in per cent with intervals, then what could not be measured."""
     verdict = summary.get("verdict") or {}
     lines = []
     counted = summary.get("items") or {}
     if summary.get("complete") is False:
         lines += [f"UNFINISHED: only {counted.get('n')} items are measured so far; the same audit resumes", ""]
     if verdict.get("sentence"):
-        lines += [*textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", 80), ""]
+        said = textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", WIDTH)
+        if colour:
+            said[0] = said[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
+        lines += [*said, ""]
     rows = [
         o
         for o in summary.get("outcomes") or []
         if o["tier"] is None and o["population"] == "all" and o["measure"] == "top1"
     ]
     splits = list(dict.fromkeys(row["split"] for row in rows))
-    lines.append("first-token success [95% interval]")
-    lines.append(f"{'':<18}" + "".join(f"{split:<20}" for split in splits))
+    lines.append("first-token success, per cent [95% interval]")
+    lines.append(f"{'':<{NAME}}" + "".join(f"{split:<{CELL}}" for split in splits))
     for condition in dict.fromkeys(row["condition"] for row in rows):
         cells = {row["split"]: _cell(row) for row in rows if row["condition"] == condition}
-        lines.append(f"{condition:<18}" + "".join(f"{cells.get(split, ''):<20}" for split in splits))
+        name = condition if len(condition) < NAME else f"{condition[: NAME - 4]}..."
+        lines.append(f"{name:<{NAME}}" + "".join(f"{cells.get(split, ''):<{CELL}}" for split in splits))
     errors = summary.get("errors") or {"count": 0, "by_reason": []}
     if errors["count"]:
         lines += ["", f"{errors['count']} items could not be measured:"]
-        lines += [f"  {row['count']} x {row['reason']}"[:80] for row in errors["by_reason"]]
+        lines += [f"  {row['count']} x {row['reason']}"[:WIDTH] for row in errors["by_reason"]]
     return "\n".join(line.rstrip() for line in lines)
 
 
 def _cell(row: Mapping[str, Any]) -> str:
     if row["value"] is None:
         return "-"
-    if row["low"] is None:
-        return f"{row['value']:.2f}"
-    return f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]"
+    value, low, high = (None if row[key] is None else f"{100 * row[key]:.0f}" for key in ("value", "low", "high"))
+    return f"{value}" if low is None else f"{value} [{low}, {high}]"

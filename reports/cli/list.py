@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from reports.cli.main import DONE, parser
@@ -13,8 +14,12 @@ def main(argv: Sequence[str]) -> int:
     """Print the names of one kind, a line each with what it means."""
     made = parser("list", "example:\n  override-gap list policies\n")
     made.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    kind = made.parse_args(argv).kind
-    names = _names(kind)
+    made.add_argument("--json", action="store_true", help="print them as one JSON object")
+    args = made.parse_args(argv)
+    names = _names(args.kind)
+    if args.json:
+        print(json.dumps(names, ensure_ascii=False))
+        return DONE
     width = max(map(len, names))
     for name, meaning in names.items():
         print(f"{name:<{width}}  {meaning}")

@@ -21,6 +21,7 @@ VERBS = {
     "calibrate": "audit faults planted in the organism, and say whether the verdict finds each",
     "organism": "train the embedded subject again, or one of another world",
     "list": "what can be named: subjects, adapters, items, policies, probes",
+    "completion": "print a shell's completion of these commands and their options",
 }
 EXAMPLES = """examples:
   override-gap audit --subject smollm2 --adapters fitted --items starter
@@ -32,6 +33,18 @@ EXAMPLES = """examples:
 """
 
 
+OPTIONS_ONLY = ("\0options",)
+"""No command line can hold this; a verb that is given it hands out its parser and does nothing."""
+
+
+class Built(Exception):
+    """Carries a verb's parser out of its `main`."""
+
+    def __init__(self, made: argparse.ArgumentParser) -> None:
+        super().__init__(made.prog)
+        self.parser = made
+
+
 class Parser(argparse.ArgumentParser):
     """Errors in one line, with the nearest known word, exit code 2."""
 
@@ -41,6 +54,8 @@ class Parser(argparse.ArgumentParser):
     def parse_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:  # type: ignore[override]
+        if args is not None and tuple(args) == OPTIONS_ONLY:
+            raise Built(self)
         found, rest = self.parse_known_args(args, namespace or argparse.Namespace())
         if rest:
             flags = [flag for action in self._actions for flag in action.option_strings]

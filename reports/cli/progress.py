@@ -30,6 +30,7 @@ class Bar:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("items,"),
+                TextColumn("{task.fields[rate]}"),
                 TimeElapsedColumn(),
                 TextColumn("gone,"),
                 TimeRemainingColumn(),
@@ -44,11 +45,13 @@ class Bar:
             self._bar.stop()
 
     def __call__(self, done: int, total: int, what: str) -> None:
+        gone = time.monotonic() - self._started
+        rate = f"{done / gone:.3g} a second," if done and gone > 0 else ""
         if self._bar is not None:
             if self._task is None:
-                self._task = self._bar.add_task(what, total=total)
-            self._bar.update(self._task, completed=done, description=what)
+                self._task = self._bar.add_task(what, total=total, rate=rate)
+            self._bar.update(self._task, completed=done, description=what, rate=rate)
         elif not self.quiet:
-            gone = time.monotonic() - self._started
             left = f", about {gone / done * (total - done):.0f} s left" if 0 < done < total else ""
-            print(f"{what}: {done} of {total} items, {gone:.0f} s{left}", file=sys.stderr, flush=True)
+            pace = f", {rate.rstrip(',')}" if rate else ""
+            print(f"{what}: {done} of {total} items{pace}, {gone:.0f} s{left}", file=sys.stderr, flush=True)

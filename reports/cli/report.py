@@ -52,9 +52,9 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
-        from reports.cli.digest import digest
+        from reports.cli.digest import coloured, digest
 
-        print(digest(summary))
+        print(digest(summary, coloured(sys.stdout)))
         print(f"report: {written}")
     return DONE
 

@@ -52,7 +52,7 @@ def grid(table: Plain) -> str:
     lines = [
         "{\\footnotesize",
         f"\\begin{{longtable}}{{{column * count}}}",
-        f"\\multicolumn{{{count}}}{{p{{\\linewidth}}}}{{\\textbf{{{escaped(table.title)}.}}{note}}}\\\\",
+        f"\\multicolumn{{{count}}}{{p{{\\dimexpr\\linewidth-2\\tabcolsep\\relax}}}}{{\\textbf{{{escaped(table.title)}.}}{note}}}\\\\",
         "\\toprule",
         " & ".join(map(escaped, table.head)) + r" \\",
         "\\midrule",

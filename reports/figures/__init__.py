@@ -13,16 +13,18 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from . import bars, depth, dose, frontier, gradient, plane, steady
+from . import bars, depth, dose, frontier, gradient, patterns, plane, reliability, steady
 from .bars import outcomes
 from .caption import Caption
 from .depth import layers
 from .dose import dose_response
 from .frontier import retention
 from .gradient import prior_gradient
+from .patterns import disagreement
 from .plane import margins
+from .reliability import calibration
 from .steady import constancy
-from .style import Absent, save
+from .style import FORMS, Absent, save
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ SHEETS = (
     Sheet("prior_gradient", prior_gradient, gradient.caption, ("H1",)),
     Sheet("margins", margins, plane.caption, ("H3",)),
     Sheet("constancy", constancy, steady.caption, ("H2",)),
+    Sheet("calibration", calibration, reliability.caption, ("H3",)),
+    Sheet("disagreement", disagreement, patterns.caption, ("H3",)),
     Sheet("layers", layers, depth.caption, ("H5",)),
     Sheet("dose_response", dose_response, dose.caption, ("H4",)),
     Sheet("retention", retention, frontier.caption, ("H5",)),
 )
 
 __all__ = [
-    "SHEETS", "Absent", "Caption", "Sheet", "constancy", "dose_response", "layers", "margins", "outcomes",
-    "prior_gradient", "retention", "save",
+    "FORMS", "SHEETS", "Absent", "Caption", "Sheet", "calibration", "constancy", "disagreement", "dose_response",
+    "layers", "margins", "outcomes", "prior_gradient", "retention", "save",
 ]  # fmt: skip

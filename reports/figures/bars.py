@@ -83,7 +83,7 @@ def outcomes(run, summary: Mapping) -> Figure:
         below = place + columns
         if below >= len(grid) or below >= len(panels) or panels[below] is None:
             axes.tick_params(labelbottom=True)
-    made.supxlabel("success (top1)", fontsize=9)
+    made.supxlabel("success (top1); bars: 95% intervals clustered by knowledge point", fontsize=9)
     if hollow:
         marks = [
             Line2D([], [], ls="none", color=SPLITS["conflict"], marker="o", ms=4, label="all questions"),

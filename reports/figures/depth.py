@@ -9,7 +9,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .caption import MEAN, Caption
-from .style import ADAPTED, BASE, INK, NEUTRAL, OTHER, Absent, canvas, count, figure, measured, plain, section, stated
+from .style import (
+    ADAPTED,
+    BASE,
+    INK,
+    NEUTRAL,
+    OTHER,
+    Absent,
+    canvas,
+    count,
+    figure,
+    footnote,
+    measured,
+    plain,
+    section,
+    stated,
+)
 
 #: Panel title, its curves (key of the profile, label, colour), vertical axis. In the order of the argument.
 PANELS = (
@@ -60,6 +75,7 @@ def layers(run, summary: Mapping) -> Figure:
     delivered = rows[(rows["condition"] == "as-delivered") & rows["item"].isin(kept)] if len(rows) else rows
     for axes in panels[: len(shown)] if len(delivered) else ():
         count(axes, delivered["item"].nunique())
+    footnote(made, "Bands: 95% intervals of the mean, clustered by knowledge point. Squares: share of items, by area.")
     sns.despine(fig=made)
     return made
 
@@ -109,7 +125,7 @@ def _choices(axes, chosen: list[Mapping]) -> None:
         y=[names.index(row["condition"]) for row in chosen],
         marker="s",
         size=[float(row["share"]) for row in chosen],
-        sizes=(4, 60),
+        sizes=(0, 60),
         size_norm=(0, 1),
         color=NEUTRAL,
         linewidth=0,

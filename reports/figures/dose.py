@@ -18,6 +18,7 @@ from .style import (
     canvas,
     count,
     figure,
+    footnote,
     known_value,
     measured,
     numbers,
@@ -34,11 +35,12 @@ def dose_response(run, summary: Mapping) -> Figure:
     if not {row["gain"] for row in curve} - {0.0, 1.0}:
         raise Absent("no gain besides the delivered one was measured")
     critical = _critical(run)
-    made = canvas(7.2 if len(critical) else 4.6, 3.5)
+    made = canvas(7.2 if len(critical) else 4.6, 3.9)
     panels = made.subplots(1, 2 if len(critical) else 1, squeeze=False)[0]
     _curve(panels[0], curve, found.get("half_gain"))
     if len(critical):
         _flips(panels[1], critical)
+    footnote(made, "Bands: 95% intervals clustered by knowledge point. On the right every mark is one conflict.")
     sns.despine(fig=made)
     return made
 
@@ -47,7 +49,7 @@ def _curve(axes, curve: list[Mapping], half: Mapping | None) -> None:
     for split in dict.fromkeys(row["split"] for row in curve):
         rows = sorted((row for row in curve if row["split"] == split), key=lambda row: row["gain"])
         where, shade = [row["gain"] for row in rows], SPLITS.get(split, INK)
-        label = f"{split}, n = {rows[-1]['n']}"
+        label = f"{split}, n = {rows[-1]['n']:,}"
         sns.lineplot(
             x=where,
             y=[row["value"] for row in rows],
@@ -65,9 +67,12 @@ def _curve(axes, curve: list[Mapping], half: Mapping | None) -> None:
                 where, [row["low"] for row in rows], [row["high"] for row in rows], color=shade, alpha=0.18, lw=0
             )
     axes.axvline(1.0, color=INK, lw=0.8, ls=":")
+    # Each word on the outer side of its line, so that two lines close together stay readable.
+    later = known_value(half) and half["value"] > 1.0
     axes.annotate(
-        "as delivered", (1.0, 0.02), (3, 0), textcoords="offset points", fontsize=7.5, rotation=90, va="bottom"
-    )
+        "as delivered", (1.0, 0.02), (-3 if later else 3, 0), textcoords="offset points", fontsize=7.5, rotation=90,
+        va="bottom", ha="right" if later else "left",
+    )  # fmt: skip
     if known_value(half):
         axes.axvline(half["value"], color=NO, lw=1)
         if half.get("low") is not None and half.get("high") is not None:
@@ -75,19 +80,18 @@ def _curve(axes, curve: list[Mapping], half: Mapping | None) -> None:
         axes.annotate(
             "half of failures flip",
             (half["value"], 0.02),
-            (3, 0),
+            (3 if later else -3, 0),
             textcoords="offset points",
             fontsize=7.5,
             rotation=90,
             va="bottom",
+            ha="left" if later else "right",
         )
     axes.set(
         xlabel="gain on every layer (0: base)", ylabel="success (top1)", ylim=(-0.03, 1.08), title="Dose and response"
     )
     percent(axes.yaxis)
-    axes.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False, columnspacing=1.0, handlelength=1.4
-    )
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False, columnspacing=1.0)
 
 
 def _critical(run):
@@ -132,7 +136,7 @@ def _flips(axes, rows) -> None:
         ylabel="measured: least gain that flips top1",
     )
     count(axes, len(rows), rows["point"].nunique())
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, handletextpad=0.2)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=1, frameon=False, handletextpad=0.2)
 
 
 def caption(summary: Mapping) -> Caption:

@@ -9,7 +9,21 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .caption import SHARE, Caption
-from .style import PAPER, Absent, canvas, colour, figure, known_value, percent, plain, section, span, whiskers
+from .style import (
+    INK,
+    PAPER,
+    Absent,
+    canvas,
+    colour,
+    figure,
+    footnote,
+    known_value,
+    percent,
+    plain,
+    section,
+    span,
+    whiskers,
+)  # fmt: skip
 
 
 def _gain(condition: str) -> float | None:
@@ -32,8 +46,19 @@ def retention(run, summary: Mapping) -> Figure:
     ]
     if not rows:
         raise Absent("override and retention were not both measured under any condition")
-    made = canvas(7.2, 4.0)
-    axes = made.subplots()
+    compared = [row for row in found.get("comparisons") or [] if known_value(row.get("difference"))]
+    if compared:
+        made = canvas(7.6, 4.6)
+        axes, beside = made.subplots(1, 2, width_ratios=(1.5, 1))
+        _matched(beside, compared)
+        footnote(
+            made,
+            "Bars: 95% intervals clustered by knowledge point. Right: the policy minus uniform scaling that keeps as much.",
+        )
+    else:
+        made = canvas(7.2, 4.0)
+        axes = made.subplots()
+        footnote(made, "Bars: 95% intervals clustered by knowledge point.")
     sweep = [row for row in rows if _gain(row["condition"]) is not None]
     sweep.sort(key=lambda row: _gain(row["condition"]) or 0.0)
     across, up = [row["retention"]["value"] for row in sweep], [row["override"]["value"] for row in sweep]
@@ -90,9 +115,29 @@ def retention(run, summary: Mapping) -> Figure:
         fontsize=7,
         fontweight="normal",
     )
-    made.legend(*axes.get_legend_handles_labels(), loc="outside right center", frameon=False)
+    made.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     sns.despine(fig=made)
     return made
+
+
+def _matched(axes, compared: list[Mapping]) -> None:
+    """Each policy against the uniform gain of equal retention, in percentage points of override."""
+    for place, row in enumerate(compared):
+        own = row["difference"]
+        axes.errorbar(
+            own["value"], place, xerr=whiskers(own), fmt="o", ms=4.5, elinewidth=1.2, color=colour(row["condition"])
+        )
+    axes.axvline(0, color=INK, lw=0.8)
+    labels = [
+        plain(row["condition"], 18)
+        + ("" if row.get("matched_gain") is None else f"\nvs gain {row['matched_gain']:.2f}")
+        for row in compared
+    ]
+    axes.set_yticks(range(len(compared)), labels)
+    axes.tick_params(axis="y", labelsize=7)
+    axes.set(ylim=(len(compared) - 0.4, -0.6), xlabel="difference in override (points)", title="Equal retention")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if value else "0")
+    axes.set_title(f"n = {compared[0]['difference']['n']:,}", loc="right", fontsize=7, fontweight="normal")
 
 
 def _cross(axes, row: Mapping, shade: str) -> None:
@@ -124,8 +169,9 @@ def caption(summary: Mapping) -> Caption:
         and row["difference"].get("low") is not None
     ]
     words = (
-        "Each condition by what it keeps (across) and what it overrides (up); the line joins the uniform sweep. A "
-        "policy above the line buys more override for its retention than turning everything up."
+        "Left: each condition by what it keeps (across) and what it overrides (up); the line joins the uniform sweep. A "
+        "policy above the line buys more override for its retention than turning everything up. Right: its override "
+        "minus that of the uniform gain that keeps as much."
     )
     if said:
         words += " At equal retention: " + "; ".join(said[:3]) + "."
@@ -135,6 +181,6 @@ def caption(summary: Mapping) -> Caption:
         computed="Both axes by top1. The matched gain is where the uniform sweep, interpolated, has the policy's "
         "retention.",
         n="n of conflicts and of retention questions is stated on the panel.",
-        interval=f"Bars in both directions: {SHARE}.",
+        interval=f"Bars in both directions: {SHARE}; on the right, 95% intervals from drawing knowledge points anew.",
         refutes="policies on or below the line: choosing layers would add nothing to loudness.",
     )

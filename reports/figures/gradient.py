@@ -18,6 +18,7 @@ from .style import (
     canvas,
     count,
     figure,
+    footnote,
     known_value,
     measured,
     numbers,
@@ -36,10 +37,11 @@ def prior_gradient(run, summary: Mapping) -> Figure:
     quartiles = [row for row in found["quartiles"] if known_value(row)]
     if not quartiles:
         raise Absent("no quartile of prior strength could be filled")
-    made = canvas(7.2, 3.1)
+    made = canvas(7.2, 3.3)
     left, right = made.subplots(1, 2, width_ratios=(1, 1.1))
     _steps(left, found, quartiles)
     _along(right, run, found, quartiles)
+    footnote(made, "Thick bars, squares' bars and band: 95% intervals clustered by knowledge point.")
     sns.despine(fig=made)
     return made
 

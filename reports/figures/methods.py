@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .caption import SHARE, Caption
-from .style import ADAPTED, INK, PAPER, RC, SPLITS, Absent, canvas, known_value, percent, plain, whiskers
+from .style import ADAPTED, INK, PAPER, SPLITS, Absent, canvas, known_value, percent, plain, settings, whiskers
 
 MOST = 40
 """Lines of the figure of differences, so that it stays readable."""
@@ -37,7 +37,7 @@ def by_method(found: Mapping) -> Figure:
     names = [own["name"] for own in found["methods"]]
     columns = min(4, len(panels))
     lines = -(-len(panels) // columns)
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(settings()):
         made = canvas(7.6, (0.8 + 0.22 * len(names)) * lines + 0.35)
         grid = made.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, panel in zip(grid, panels, strict=False):
@@ -65,7 +65,7 @@ def differences(found: Mapping) -> Figure:
     rows = [row for row in _main(found, "pairs") if row["tier"] is None][:MOST]
     if not rows:
         raise Absent("no pair of methods was measured on the same items")
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(settings()):
         made = canvas(7.6, 0.9 + 0.24 * len(rows))
         axes = made.subplots()
         ends = [[whiskers(row["difference"])[side][0] for row in rows] for side in (0, 1)]

@@ -9,7 +9,22 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .caption import Caption, counted
-from .style import ADAPTED, OTHER, Absent, canvas, count, figure, known_value, measured, numbers, section, span, stated
+from .style import (
+    ADAPTED,
+    INK,
+    OTHER,
+    Absent,
+    canvas,
+    count,
+    figure,
+    footnote,
+    known_value,
+    measured,
+    numbers,
+    section,
+    span,
+    stated,
+)  # fmt: skip
 
 NAMES = {"log_frequency": "log training frequency (natural log)", "prior_logprob": "prior strength, log P (nats)"}
 PANELS = (("prior_margin", "prior margin", OTHER), ("adapter_margin", "adapter margin", ADAPTED))
@@ -41,22 +56,25 @@ def constancy(run, summary: Mapping) -> Figure:
         slope = next((row for row in found.get("slopes") or [] if (row["quantity"], row["axis"]) == (name, axis)), None)
         if known_value(slope):
             ends = f" [{slope['low']:.2f}, {slope['high']:.2f}]" if slope.get("low") is not None else ""
-            axes.annotate(f"slope {slope['value']:.2f}{ends}", (0.03, 0.96), xycoords="axes fraction", va="top")
-            _line(axes, rows["where"], slope, shade)
+            axes.annotate(f"slope {slope['value']:.2f}{ends}", (0.03, 0.97), xycoords="axes fraction", va="top")
+            _line(axes, slope, shade)
         axes.set(title=label, xlabel=NAMES[axis], ylabel="margin (nats)")
         count(axes, len(rows), rows["point"].nunique())
     low, high = span([*rows["prior_margin"], *rows["adapter_margin"]])
-    panels[0].set_ylim(low, high + 0.1 * (high - low))
+    panels[0].set_ylim(low, high + 0.12 * (high - low))
+    footnote(made, "Lines: least squares. Brackets and bands: 95% intervals clustered by knowledge point.")
     sns.despine(fig=made)
     return made
 
 
-def _line(axes, where, slope: Mapping, shade: str) -> None:
-    """The fitted line, where the summary gives its height; a slope alone is stated and not drawn."""
-    if slope.get("intercept") is None:
-        return
-    ends = np.array([where.min(), where.max()])
-    axes.plot(ends, slope["intercept"] + slope["value"] * ends, color=shade, lw=2)
+def _line(axes, slope: Mapping, shade: str) -> None:
+    """The fitted line with its band, where the summary gives them; a slope alone is stated and not drawn."""
+    line = slope.get("line") or []
+    at = [row["at"] for row in line]
+    axes.plot(at, [row["value"] for row in line], color=INK, lw=1.8)
+    if line and all(row["low"] is not None for row in line):
+        low, high = ([row[key] for row in line] for key in ("low", "high"))
+        axes.fill_between(at, low, high, color=shade, alpha=0.25, lw=0)
 
 
 def caption(summary: Mapping) -> Caption:
@@ -79,7 +97,8 @@ def caption(summary: Mapping) -> Caption:
         shows=words,
         computed="Slopes by least squares over questions. " + shared + stated(note),
         n=counted(found.get("prior")),
-        interval="Slopes with 95% intervals clustered by knowledge point, in nats per unit of the axis.",
+        interval="Slopes with 95% intervals clustered by knowledge point, in nats per unit of the axis; bands are pointwise "
+        "95% intervals of the fitted line.",
         refutes="an adapter margin that rises as steeply as the prior margin (it would keep pace), or one that falls "
         "(it would fail by more than a fixed size).",
     )

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 INK, GRID, PAPER = "#1c2330", "#d8dde6", "#fefefe"
 
 #: seaborn's "colorblind" palette (Wong 2011, doi:10.1038/nmeth.1618, adapted), by what each colour stands for here.
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _PINK, _GREY, _YELLOW, _SKY = sns.color_palette("colorblind").as_hex()
+#: Its yellow and pink are too faint for a thin line, its purple too near its blue for a red-blind eye; the wine of
+#: Tol's muted scheme (2021, SRON/EPS/TN/09-002) stands in there.
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _, _GREY, _, _SKY = sns.color_palette("colorblind").as_hex()
+_WINE = "#882255"
 YES, NO, NEUTRAL = _BLUE, _RED, _GREY
-SPLITS = {"conflict": _RED, "novel": _BLUE, "combination": _PURPLE, "retention": _GREEN}
+SPLITS = {"conflict": _RED, "novel": _BLUE, "combination": _WINE, "retention": _GREEN}
 BASE, ADAPTED, OTHER = _GREY, _BLUE, _ORANGE
 FAMILIES = {
     "base": _GREY, "as-delivered": _BLUE, "uniform": _SKY, "slb": _ORANGE, "ca": _GREEN, "ca-slb": _GREEN,
-    "random": _BROWN, "bottom": _BROWN, "relevance": _PURPLE, "margin": _RED, "logit": _YELLOW, "in": _PINK,
+    "random": _BROWN, "bottom": _BROWN, "relevance": _PURPLE, "margin": _RED, "logit": "#8a7a00", "in": INK,
 }  # fmt: skip
 
 RC: Any = {
@@ -48,8 +51,28 @@ RC: Any = {
     "legend.facecolor": PAPER, "legend.edgecolor": GRID, "legend.framealpha": 0.85, "patch.edgecolor": PAPER,
     "axes.spines.top": False, "axes.spines.right": False,
     "text.parse_math": False,  # names come from users: a dollar sign is a dollar sign
-    "svg.fonttype": "path", "svg.hashsalt": "override-gap", "savefig.dpi": 150,
+    # PDF holds the font itself (42: TrueType), so that its text can be searched and set beside a paper's own.
+    "svg.fonttype": "path", "svg.hashsalt": "override-gap", "pdf.fonttype": 42, "savefig.dpi": 150,
 }  # fmt: skip
+
+FORMS = ("svg", "png", "pdf")
+"""Each figure is written in these, with the same bytes for the same figure: no date, no version."""
+_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": "override-gap"},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": "override-gap", "Producer": None},
+}
+_OF_THE_SESSION = ("backend", "backend_fallback", "interactive", "toolbar", "figure.dpi")
+
+
+def settings(rc: Mapping[str, Any] | None = None) -> Any:
+    """The house style, over it what the user's matplotlibrc or session changed, over that the ``rc`` of the call."""
+    own = {
+        key: matplotlib.rcParams[key]
+        for key in matplotlib.rcParams
+        if key not in _OF_THE_SESSION and matplotlib.rcParams[key] != matplotlib.rcParamsDefault[key]
+    }
+    return RC | own | dict(rc or {})
 
 
 class Absent(ValueError):
@@ -78,7 +101,7 @@ def figure(draw: Callable[[Any, Mapping], Figure]) -> Callable[..., Figure]:
     @functools.wraps(draw)
     def open_and_draw(run, summary: Mapping | None = None, *, rc: Mapping[str, Any] | None = None) -> Figure:
         run, summary = opened(run, summary)
-        with matplotlib.rc_context(RC | dict(rc or {})):
+        with matplotlib.rc_context(settings(rc)):
             return draw(run, summary)
 
     return open_and_draw
@@ -91,15 +114,16 @@ def canvas(width: float, height: float) -> Figure:
     return made
 
 
-def save(made: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write `stem`.svg and `stem`.png; the same figure gives the same bytes."""
-    svg, png = stem.with_suffix(".svg"), stem.with_suffix(".png")
-    with matplotlib.rc_context(RC):
-        made.savefig(svg, metadata={"Date": None, "Creator": "override-gap"})
-        # The layout is in shares of the figure and was solved for the first file; solving it again is half the time.
-        made.set_layout_engine("none")
-        made.savefig(png, metadata={"Software": None})
-    return svg, png
+def save(made: Figure, stem: Path) -> tuple[Path, ...]:
+    """Write `stem` as SVG, PNG and PDF, in this order; the same figure gives the same bytes."""
+    written = []
+    with matplotlib.rc_context(settings()):
+        for form in FORMS:
+            written.append(stem.with_suffix(f".{form}"))
+            made.savefig(written[-1], metadata=_METADATA[form])
+            # The layout is in shares of the figure and was solved for the first file; solving it again takes as long.
+            made.set_layout_engine("none")
+    return tuple(written)
 
 
 def section(summary: Mapping, name: str) -> Mapping:
@@ -164,6 +188,11 @@ def count(axes: Axes, n: int, points: int | None = None) -> None:
     """State n, and the number of knowledge points as clusters, above a panel's right end."""
     text = f"n = {n:,}" + (f" in {points:,} clusters" if points else "")
     axes.set_title(text, loc="right", fontsize=7, fontweight="normal")
+
+
+def footnote(made: Figure, text: str) -> None:
+    """Name the intervals beneath a figure, small, at its left end."""
+    made.supxlabel(text, fontsize=7, x=0.01, ha="left")
 
 
 def stated(note: str | None) -> str:

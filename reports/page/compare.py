@@ -56,7 +56,7 @@ def drawn(found: Mapping) -> list[Shown]:
             shown.append(Shown(name, words.title, None, None, (), str(why)))
             continue
         with tempfile.TemporaryDirectory() as folder:
-            svg, _ = figures.save(made, Path(folder) / name)
+            svg, *_ = figures.save(made, Path(folder) / name)
             shown.append(Shown(name, words.title, inlined(svg.read_text("utf-8"), name, words.title), words, ()))
     return shown
 

@@ -84,19 +84,19 @@ def environment() -> Environment:
 
 
 def drawn(run, summary: Mapping, folder: Path) -> list[Shown]:
-    """Every figure in the order of the argument, saved as SVG and PNG; an absent one keeps its place and its reason."""
+    """Every figure in the order of the argument, saved as SVG, PNG and PDF; an absent one keeps its place and its reason."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = []
     for sheet in figures.SHEETS:
         try:
             made, words = sheet.draw(run, summary), sheet.caption(summary)
         except figures.Absent as why:
-            for stale in (folder / f"{sheet.name}.svg", folder / f"{sheet.name}.png"):
-                stale.unlink(missing_ok=True)
+            for form in figures.FORMS:
+                (folder / f"{sheet.name}.{form}").unlink(missing_ok=True)
             title = sheet.name.replace("_", " ").capitalize()
             shown.append(Shown(sheet.name, title, None, None, sheet.hypotheses, str(why)))
             continue
-        svg, _ = figures.save(made, folder / sheet.name)
+        svg, *_ = figures.save(made, folder / sheet.name)
         inline = inlined(svg.read_text(encoding="utf-8"), sheet.name, words.title)
         shown.append(Shown(sheet.name, words.title, inline, words, sheet.hypotheses))
     return shown

@@ -73,7 +73,10 @@ def test_two_audits_are_compared(model: Path, items: Path, tmp_path: Path, capsy
     assert row["difference"]["value"] < 0
     assert row["difference"]["n"] == 11
     assert main(["compare", str(runs[0]), str(runs[0]), "--out", str(tmp_path / "c.html"), "--json"]) == 0
-    same = json.loads(capsys.readouterr().out)["pairs"]
+    told = json.loads(capsys.readouterr().out)
+    assert any("given twice" in note for note in told["notes"])
+    assert not any("given twice" in note for note in found["notes"])
+    same = told["pairs"]
     assert {(own["difference"]["value"], own["p"]) for own in same} == {(0.0, 1.0)}
 
 
@@ -91,21 +94,29 @@ WRONG = {
     "unknown kind": (["list", "policy"], "invalid choice"),
     "no run": (["report", "nowhere"], "nowhere"),
     "missing item file": (["items", "check", "none.jsonl"], "no such file"),
+    "policy like no other": (["audit", "--policies", "zzz"], "unknown policy 'zzz'. Known: as-delivered"),
+    "a folder of items": (["items", "check", "."], ". is a folder; name one item file in it"),
+    "nothing on the hub": (["items", "check", "hf:"], "write hf:OWNER/NAME"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_wrong_words_end_in_one_line_and_code_2(name: str, capsys) -> None:
     words, message = WRONG[name]
-    _one_line(words, message, capsys)
+    assert main(words) == 2
+    assert message in last_line(capsys)
+
+
+def last_line(capsys) -> str:
+    """What was said last on stderr, where no traceback may be."""
+    said = capsys.readouterr().err.strip()
+    assert "Traceback" not in said
+    return said.split("\n")[-1]
 
 
 def _one_line(words: list[str], message: str, capsys) -> None:
     assert main(words) == 2
-    said = capsys.readouterr().err.strip()
-    last = said.split("\n")[-1]
-    assert message in last
-    assert "Traceback" not in said
+    assert message in last_line(capsys)
 
 
 def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_path: Path, capsys) -> None:
@@ -127,6 +138,12 @@ def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_pa
     _one_line(words(subject=str(tmp_path / "empty")), "no config.json", capsys)
     _one_line(words(adapters="nowhere"), "neither a source nor a folder", capsys)
     _one_line(words(adapters=str(tmp_path / "empty")), "no subfolder for document", capsys)
+    _one_line(words(adapters="dense:"), "--adapters dense: names nothing after the colon; write dense:FILE", capsys)
+    _one_line(words(adapters=f"compact:{tmp_path / 'empty'}"), "is a folder; name one safetensors file", capsys)
+    _one_line(words(adapters="hypernetwork:seed=\u00b2"), "need fault=NAME or seed=NUMBER, got 'seed=\u00b2'", capsys)
+    _one_line(words(adapters="hypernetwork:fault=zzz"), "unknown fault 'zzz'. Known: as-trained", capsys)
+    (tmp_path / "empty.csv").write_text("id,point\n")
+    _one_line(words(items=str(tmp_path / "empty.csv")), "under a CSV header one row an item", capsys)
     _one_line(words(device="gpu"), "none that torch knows", capsys)
     _one_line(words(dtype="float8"), "--dtype", capsys)
     config = json.loads((model / "config.json").read_text())
@@ -154,7 +171,9 @@ def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path,
     update = LowRank(torch.ones(2, 40), torch.ones(32, 2))
     write_adapter(Adapter("a", {"model.layers.0.mlp.down_proj": update}), tmp_path / "lora")
     words = ["audit", "--quiet", "--subject", str(model), "--adapters", str(tmp_path / "lora"), "--items", str(items)]
-    _one_line([*words, "--out", str(tmp_path / "run")], "made for another model", capsys)
+    assert main([*words, "--out", str(tmp_path / "run")]) == 2
+    assert "made for another model" in last_line(capsys)
+    assert not (tmp_path / "run" / "readings").exists()
 
 
 @pytest.mark.parametrize("kind", ["subjects", "adapters", "items", "policies", "probes"])

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from reports import page
+from reports.figures import style
 from tests.reports import synthetic
 
 
@@ -26,3 +27,9 @@ def written(run, summary, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     path = page.write(folder, run, summary)
     return SimpleNamespace(folder=folder, path=path, text=path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def svg_only(monkeypatch):
+    """Write no PNG and no PDF: for tests of the page, which shows neither."""
+    monkeypatch.setattr(style, "FORMS", ("svg",))

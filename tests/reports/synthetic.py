@@ -130,6 +130,33 @@ def _quartiles(delivered: pd.DataFrame) -> list[dict]:
     return out
 
 
+def _bins(delivered: pd.DataFrame) -> list[dict]:
+    """Two bins a measure and population, cut at zero."""
+    out = []
+    for measure in ("top1", "answer"):
+        for population in ("all", "known"):
+            rows = delivered if population == "all" else delivered[delivered.known]
+            rows = rows[rows[f"success_{measure}"].notna()]
+            for sign, own in ((0.0, rows[rows.net_margin <= 0]), (1.0, rows[rows.net_margin > 0])):
+                net = own.net_margin.astype(float)
+                out.append({"condition": "as-delivered", "measure": measure, "population": population,
+                            "net_low": net.min(), "net_high": net.max(), "net_mean": net.mean(), "by_sign": sign,
+                            "by_size": sign, **estimate(own[f"success_{measure}"])})  # fmt: skip
+    return out
+
+
+def _disagreement(conflict: pd.DataFrame) -> dict:
+    """A success and a failure by all three, a third token among them; each condition with both pairs."""
+    patterns = [{"condition": "as-delivered", "margin": m, "top1": t, "answer": a, "count": k, "value": k / 30,
+                 "low": k / 40, "high": k / 25, "n": 30, "points": 20}
+                for m, t, a, k in ((True, True, True, 20), (True, False, False, 3), (False, False, False, 7))]  # fmt: skip
+    pairs = [{"condition": condition, "first": first, "second": second, "first_only": 2, "second_only": 0,
+              "value": 0.05 + 0.01 * place, "low": 0.02, "high": 0.3, "n": len(rows), "points": 40}
+             for place, (condition, rows) in enumerate(conflict.groupby("condition", sort=False))
+             for first, second in (("margin", "top1"), ("margin", "answer"), ("top1", "answer"))]  # fmt: skip
+    return {"patterns": patterns, "pairs": pairs}
+
+
 def _profile(deep: pd.DataFrame) -> list[dict]:
     def band(column, condition, layer):
         own = estimate(deep[(deep.condition == condition) & (deep.layer == layer)][column])
@@ -206,7 +233,9 @@ def summary(run) -> dict:
                                     "note": "both margins contain the base's logit of the document's answer"}},
         "criterion": {"agreement": [{"condition": "as-delivered", "measure": "top1", "value": 0.98, "low": 0.95,
                                      "high": 1.0, "n": 120, "points": 40, "true_override": 60, "third_token": 2,
-                                     "without_criterion": 0}]},
+                                     "without_criterion": 0}],
+                      "calibration": _bins(delivered)},
+        "measures": _disagreement(conflict),
         "layers": {"profile": _profile(run.layers),
                    "norm_effect": {"value": 0.31, "low": -0.4, "high": 0.8, "n": 8, "points": 8},
                    "chosen": [{"condition": "slb", "layer": 7, "share": 1.0}, {"condition": "slb", "layer": 1,

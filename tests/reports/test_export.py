@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 from markdown_it import MarkdownIt
+from pylatexenc.latexwalker import LatexEnvironmentNode, LatexSpecialsNode, LatexWalker, LatexWalkerParseError
 
 from analyses import comparison, hypotheses, verdict
 from analyses.simulate import simulate_readings
 from analyses.summary import summarise
-from reports.export import latex, markdown
+from reports.export import latex, markdown, plain
 from reports.export.pdf import browser, write_pdf
 from reports.export.plain import Plain, plain_tables
 from reports.page.text import visible
@@ -97,6 +100,43 @@ def test_both_hold_every_table_and_number_of_the_page(full) -> None:
     own = next(row for row in tables[0].rows if row[0] == "as-delivered")
     assert own[column].startswith(f"{100 * delivered['value']:.0f}% [")
     assert tex.count("\\begin{longtable}") == tex.count("\\end{longtable}") == len(tables) + 1
+
+
+def test_latex_parses_strictly_and_every_row_has_its_cells(full) -> None:
+    spoilt = copy.deepcopy(full)
+    spoilt["adapters"]["name"] = "a_b & 50% $x^2$ #1 {y} ~ \\end{document}"
+    for summary in (full, spoilt):
+        walker = LatexWalker(latex.latex(summary), tolerant_parsing=False)
+        nodes, _, _ = walker.get_latex_nodes()
+        grids = [node for node in walk(nodes) if isinstance(node, LatexEnvironmentNode)]
+        assert {node.environmentname for node in grids} == {"longtable"}
+        for grid, table in zip(grids, [plain.hypotheses(summary), *plain.plain_tables(summary)], strict=False):
+            ends = [
+                node for node in grid.nodelist if isinstance(node, LatexSpecialsNode) and node.specials_chars == "&"
+            ]
+            assert len(ends) == (len(table.head) - 1) * (1 + len(table.rows))
+    with pytest.raises(LatexWalkerParseError):
+        LatexWalker(latex.latex(full) + "{", tolerant_parsing=False).get_latex_nodes()
+
+
+def walk(nodes):
+    """Every node, those in groups too."""
+    for node in nodes or ():
+        yield node
+        yield from walk(getattr(node, "nodelist", None))
+
+
+@pytest.mark.skipif(shutil.which("lualatex") is None, reason="no lualatex here; the strict parse stands in for it")
+def test_latex_compiles(full, tmp_path) -> None:
+    (tmp_path / "report.tex").write_text(latex.latex(full), encoding="utf-8")
+    (tmp_path / "main.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs,longtable,array,textcomp}"
+        "\\begin{document}\\input{report.tex}\\end{document}"
+    )
+    command = ["lualatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-800:]
+    assert (tmp_path / "main.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_a_hostile_summary_leaves_the_documents_shape(full) -> None:

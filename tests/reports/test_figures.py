@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import fields
 
+import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from reports import figures
-from reports.figures.style import PAPER
+from reports.figures.style import ADAPTED, BASE, NO, OTHER, PAPER, SPLITS, YES
 from tests.reports import synthetic
 
 
@@ -170,6 +173,11 @@ def test_files_are_well_formed_and_carry_no_date(written):
         ElementTree.fromstring(text)
         assert "<dc:date>" not in text
         assert (written.folder / "figures" / f"{sheet.name}.png").read_bytes().startswith(b"\x89PNG")
+        pdf = (written.folder / "figures" / f"{sheet.name}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF")
+        assert b"/CreationDate" not in pdf
+        assert b"/Type /Font /Subtype /Type3" not in pdf  # outlines that cannot be searched
+        assert b"DejaVuSans" in pdf  # the font that the SVG's outlines are of
 
 
 def test_a_run_folder_gives_the_same_figure_as_the_run(run, summary, tmp_path):
@@ -179,8 +187,8 @@ def test_a_run_folder_gives_the_same_figure_as_the_run(run, summary, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
     (tmp_path / "summary.json").write_text(json.dumps(summary))
     for draw in (figures.margins,):
-        one, _ = figures.save(draw(tmp_path), tmp_path / "one")
-        two, _ = figures.save(draw(run, summary), tmp_path / "two")
+        one, *_ = figures.save(draw(tmp_path), tmp_path / "one")
+        two, *_ = figures.save(draw(run, summary), tmp_path / "two")
         assert one.read_bytes() == two.read_bytes()
 
 
@@ -190,6 +198,93 @@ def test_the_users_own_settings_lie_over_the_house_style(run, summary):
     assert PAPER != "black"
 
 
+def test_the_sessions_own_settings_win_over_the_house_style_and_what_it_left_alone_stays(run, summary, tmp_path):
+    plain = figures.margins(run, summary)
+    with matplotlib.rc_context({"axes.facecolor": "#123456", "axes.labelsize": 17, "savefig.dpi": 50}):
+        own = figures.margins(run, summary)
+        _, png, _ = figures.save(own, tmp_path / "own")
+    assert own.axes[0].get_facecolor() == matplotlib.colors.to_rgba("#123456")
+    assert own.axes[0].xaxis.label.get_size() == 17
+    assert own.get_facecolor() == plain.get_facecolor() == matplotlib.colors.to_rgba(PAPER)
+    assert matplotlib.image.imread(png).shape[1] == 50 * own.get_figwidth()
+    with matplotlib.rc_context({"axes.labelsize": 17}):
+        called = figures.margins(run, summary, rc={"axes.labelsize": 5})
+    assert called.axes[0].xaxis.label.get_size() == 5
+
+
+def test_colours_that_are_told_apart_stay_apart_for_colour_blind_eyes():
+    """Pairs that carry meaning, seen through Machado, Oliveira & Fernandes (2009), severity 1, in CIELAB."""
+    pairs = [(YES, NO), (ADAPTED, OTHER), (BASE, ADAPTED), *itertools.combinations(SPLITS.values(), 2)]
+    for matrix in BLIND.values():
+        seen = {c: lab(matrix @ linear(c)) for pair in pairs for c in pair}
+        for first, second in pairs:
+            assert np.linalg.norm(seen[first] - seen[second]) > 15, (first, second)
+    # The check can fail: a red and a green of one lightness.
+    red, green = (lab(BLIND["deutan"] @ linear(c)) for c in ("#c55a11", "#70880f"))
+    assert np.linalg.norm(red - green) < 15
+
+
+BLIND = {
+    "protan": np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]),
+    "deutan": np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]),
+    "tritan": np.array([[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]]),
+}  # fmt: skip
+
+
+def linear(colour):
+    """sRGB as linear light [3]."""
+    value = np.array(matplotlib.colors.to_rgb(colour))
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
+def lab(light):
+    """Linear sRGB to CIELAB, D65."""
+    xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]) @ light.clip(0, 1)
+    t = xyz / np.array([0.9505, 1.0, 1.089])
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+def test_calibration_puts_every_bin_at_its_net_margin_and_share(run, summary):
+    panels = figures.calibration(run, summary).axes
+    for axes, measure in zip(panels, ("top1", "answer"), strict=True):
+        rows = [row for row in summary["criterion"]["calibration"] if row["measure"] == measure]
+        assert {(round(row["net_mean"], 6), round(row["value"], 6)) for row in rows} <= drawn_points(axes)
+        assert (0.0, 0.0) in drawn_points(axes)
+        assert (0.0, 1.0) in drawn_points(axes)
+
+
+def test_disagreement_draws_every_pattern_and_both_pairs_of_each_condition(run, summary):
+    marks, shares, right = figures.disagreement(run, summary).axes
+    dots = [line for line in marks.lines if line.get_marker() == "o"]
+    filled = [line for line in dots if line.get_markerfacecolor() != PAPER]
+    assert (len(dots), len(filled)) == (9, 4)
+    patterns = summary["measures"]["patterns"]
+    assert {(round(row["value"], 6), float(place)) for place, row in enumerate(patterns)} <= drawn_points(shares)
+    found = {x for x, _ in drawn_points(right)}
+    pairs = [row for row in summary["measures"]["pairs"] if (row["first"], row["second"]) != ("margin", "answer")]
+    assert {round(row["value"], 6) for row in pairs} <= found
+
+
+def test_retention_draws_the_comparison_at_equal_retention_where_there_is_one(run, summary):
+    axes = figures.retention(run, summary).axes
+    assert (round(summary["matched_retention"]["comparisons"][0]["difference"]["value"], 6), 0.0) in drawn_points(
+        axes[1]
+    )
+    assert any("vs gain 1.60" in label.get_text() for label in axes[1].get_yticklabels())
+    told = copy.deepcopy(summary)
+    told["matched_retention"]["comparisons"] = []
+    assert len(figures.retention(run, told).axes) == 1
+
+
+def test_constancy_draws_the_summarys_line_and_none_without_one(run, summary):
+    told = copy.deepcopy(summary)
+    told["margins"]["slopes"][0]["line"] = [{"at": 0.5, "value": 1.25, "low": 1.0, "high": 1.5},
+                                            {"at": 2.5, "value": 4.25, "low": 4.0, "high": 4.5}]  # fmt: skip
+    assert {(0.5, 1.25), (2.5, 4.25)} <= drawn_points(figures.constancy(run, told).axes[0])
+    assert (0.5, 1.25) not in drawn_points(figures.constancy(run, summary).axes[0])
+
+
 def test_names_from_outside_do_not_break_a_figure(run, summary, tmp_path):
     """Dollar signs are no mathematics, controls do not reach the XML."""
     odd = "slb $x^{2 \x00\u202e <b>&"
@@ -197,7 +292,11 @@ def test_names_from_outside_do_not_break_a_figure(run, summary, tmp_path):
     renamed = copy.copy(run)
     renamed.manifest = {**run.manifest, "conditions": [odd if name == "slb" else name for name in synthetic.CONDITIONS]}
     for draw in (figures.outcomes, figures.retention, figures.layers):
-        svg, _ = figures.save(draw(renamed, told), tmp_path / "odd")
+        made = draw(renamed, told)
+        svg, *_ = figures.save(made, tmp_path / "odd")
+        words = [text.get_text() for text in made.findobj(Text)]
+        assert any(word.startswith("slb $x^{2  <b>&") for word in words), draw.__name__
+        assert not any(mark in word for word in words for mark in "\x00\u202e")
         ElementTree.fromstring(svg.read_text(encoding="utf-8"))
 
 

@@ -142,7 +142,7 @@ def test_the_same_run_gives_the_same_page_and_figures(run, summary, written, tmp
     again = page.write(tmp_path, run, summary)
     assert again.read_bytes() == written.path.read_bytes()
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {f"{sheet.name}.{end}" for sheet in figures.SHEETS for end in ("svg", "png")}
+    assert names == {f"{sheet.name}.{end}" for sheet in figures.SHEETS for end in figures.FORMS}
     for name in names:
         assert (tmp_path / "figures" / name).read_bytes() == (written.folder / "figures" / name).read_bytes(), name
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -155,6 +155,7 @@ def test_out_chooses_the_file(run, summary, tmp_path, one_figure):
     assert (tmp_path / "run" / "figures").is_dir()
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_an_absent_section_leaves_its_figure_out_with_the_reason(run, summary, tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "dose_response.svg").write_text("left by an earlier run")
@@ -167,6 +168,7 @@ def test_an_absent_section_leaves_its_figure_out_with_the_reason(run, summary, t
     assert not (tmp_path / "figures" / "dose_response.svg").exists()
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_an_almost_empty_summary_still_gives_a_page(run, tmp_path):
     read = Reader(page.write(tmp_path, run, {"schema": 1, "outcomes": [], "notes": {}}).read_text(encoding="utf-8"))
     assert "No verdict" in read.text

@@ -1,0 +1,12 @@
+"""Commands write their figures as SVG alone here, which is what the page shows; tests/reports writes every form."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.figures import style
+
+
+@pytest.fixture(autouse=True)
+def only_the_form_that_the_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "FORMS", ("svg",))

@@ -1,0 +1,139 @@
+"""What a terminal shows: 80 columns, no colour in a pipe, pace and time left, completions that shells can read."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from reports.cli import completion, progress
+from reports.cli.digest import BOLD, coloured, digest
+from reports.cli.main import VERBS, main
+from tests.reports import synthetic
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def summary():
+    return synthetic.summary(synthetic.run(40, 12))
+
+
+def test_the_summary_fits_80_columns_whatever_the_numbers(summary) -> None:
+    worst = {"value": 1.0, "low": 0.95, "high": 1.0}
+    told = {
+        **summary,
+        "outcomes": [{**row, **worst} for row in summary["outcomes"]]
+        + [{**summary["outcomes"][0], "condition": "in-context-instructed-" + "x" * 40, **worst}],
+        "errors": {"count": 1, "by_reason": [{"reason": "y" * 300, "count": 1}]},
+    }
+    lines = digest(told).split("\n")
+    assert max(map(len, lines)) <= 80
+    delivered = next(line for line in lines if line.startswith("as-delivered"))
+    assert delivered.split("100 [95, 100]")[1:] == ["  ", "  ", "  ", ""]  # all four splits, on one line
+
+
+def test_the_table_holds_the_summarys_numbers(summary) -> None:
+    row = next(
+        own for own in summary["outcomes"]
+        if (own["split"], own["condition"], own["measure"], own["tier"], own["population"])
+        == ("conflict", "slb", "top1", None, "all")
+    )  # fmt: skip
+    line = next(line for line in digest(summary).split("\n") if line.startswith("slb "))
+    assert f"{100 * row['value']:.0f} [{100 * row['low']:.0f}, {100 * row['high']:.0f}]" in line
+
+
+def test_colour_only_where_a_terminal_wants_it(summary, monkeypatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert coloured(Terminal())
+    assert not coloured(io.StringIO())
+    assert BOLD in digest(summary, colour=True)
+    assert "\x1b" not in digest(summary)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not coloured(Terminal())
+
+
+def clock(monkeypatch) -> list[float]:
+    """The time that the progress bar sees, to be set."""
+    now = [100.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
+
+
+def test_progress_says_pace_and_time_left(monkeypatch, capsys) -> None:
+    now = clock(monkeypatch)
+    with progress.Bar() as bar:
+        for done, at in ((0, 100.0), (8, 104.0), (40, 120.0)):
+            now[0] = at
+            bar(done, 40, "measured" if done == 40 else "measuring")
+    told = capsys.readouterr().err.split("\n")
+    assert told[0] == "measuring: 0 of 40 items, 0 s"
+    assert told[1] == "measuring: 8 of 40 items, 2 a second, 4 s, about 16 s left"
+    assert told[2] == "measured: 40 of 40 items, 2 a second, 20 s"
+    with progress.Bar(quiet=True) as bar:
+        bar(8, 40, "measuring")
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bar_of_a_terminal_says_both_too(monkeypatch) -> None:
+    screen = Terminal()
+    now = clock(monkeypatch)
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.Bar() as bar:
+        now[0] = 104.0
+        bar(8, 40, "measuring")
+    assert "2 a second" in screen.getvalue()
+    assert "left" in screen.getvalue()
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_completions_name_every_verb_and_option(shell: str, capsys, tmp_path) -> None:
+    assert main(["completion", shell]) == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+    assert "subject" in text
+    assert "allow-errors" in text
+    program = shutil.which(shell)
+    if program:  # the shell itself reads it without complaint
+        (tmp_path / "script").write_text(text)
+        done = subprocess.run([program, "-n", str(tmp_path / "script")], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bash_completes_a_verb_and_its_flags(capsys, tmp_path) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("no bash here")
+    main(["completion", "bash"])
+    script = capsys.readouterr().out
+    function = next(line.split()[-2] for line in script.split("\n") if line.startswith("complete ") and "-F" in line)
+
+    def completed(*words: str) -> set[str]:
+        typed = " ".join(f"'{word}'" for word in ("override-gap", *words))
+        ask = f"COMP_WORDS=({typed}); COMP_CWORD={len(words)}; {function}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
+        done = subprocess.run([bash, "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+        return set(done.stdout.split())
+
+    assert {"audit"} <= completed("aud")
+    assert {"--policies", "--probes"} <= completed("audit", "--p")
+    assert completed("list", "pol") == {"policies"}
+
+
+def test_list_as_json_names_what_the_text_names(capsys) -> None:
+    assert main(["list", "policies", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert main(["list", "policies"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.strip().split("\n")] == list(told)
