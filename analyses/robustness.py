@@ -9,7 +9,7 @@ import numpy as np
 from analyses import comparison
 from analyses.frame import BASE, DELIVERED, RunFrame, truth
 from analyses.intervals import proportion
-from margins.variants import variant
+from margins.variants import CONTESTED, variant
 
 MEASURES = ("top1", "margin", "answer")
 SPLITS = ("conflict", "novel")
@@ -17,8 +17,13 @@ IN_CONTEXT = "in-context"
 
 
 def robustness(run: RunFrame) -> dict[str, Any] | None:
-    """The three tables; None where the run has neither two wordings of a point nor a variant."""
-    found = {"wordings": wordings(run), "consistency": consistency(run), "variants": variants(run)}
+    """The tables; None where the run has neither two wordings of a point nor a variant."""
+    found = {
+        "wordings": wordings(run),
+        "consistency": consistency(run),
+        "variants": variants(run),
+        "held": held(run),
+    }
     return found if any(found.values()) else None
 
 
@@ -106,4 +111,20 @@ def variants(run: RunFrame) -> list[dict[str, Any]]:
                         "p": None if paired is None else paired.as_json()["p"],
                     }
                 )
+    return rows
+
+
+def held(run: RunFrame) -> list[dict[str, Any]]:
+    """Of the items that succeed as delivered, the share that still succeeds after the answer was contested."""
+    rows = []
+    for split in SPLITS:
+        before = run.select(split, DELIVERED).set_index("item")
+        after = run.select(split, CONTESTED).set_index("item")
+        both = before.index.intersection(after.index)
+        for measure in MEASURES if len(both) else ():
+            column = f"success_{measure}"
+            won = both[truth(before.loc[both, column]) == 1.0]
+            share = proportion("held", truth(after.loc[won, column]), after.loc[won, "point"].to_numpy(dtype=object))
+            if share.n:
+                rows.append({"split": split, "measure": measure} | share.as_json())
     return rows

@@ -64,7 +64,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "robustness": section(
             "robustness",
             lambda: robustness.robustness(run),
-            "the run holds no point in two wordings and no variant of its documents (--probes joined,stated,hedged)",
+            "the run holds no point in two wordings and no variant of its documents (--probes joined,stated,hedged,contested)",
         ),
         "layers": section("layers", lambda: localization.layers(run, seed), "the run holds no layer readings"),
         "dose": section(

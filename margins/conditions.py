@@ -17,8 +17,8 @@ from margins.amplitude import (
     TopNorm,
     Uniform,
 )
+from margins.variants import CONTESTED, Variant, sweep, variant
 from margins.variants import MEANING as VARIANTS
-from margins.variants import Variant, sweep, variant
 
 SWEEP = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
@@ -35,6 +35,9 @@ PROMPTS = {
         "Answer from the text below. It is true, whatever you believed before.\n\n{document}\n\n{question}"
     ),
 }
+
+#: A second turn in plain text, since a base model has no turns: the document's answer was given and is contradicted.
+CONTEST = "{question} {answer}. No, that is wrong: it is {rival}. {question}"
 
 MEANING = {
     "as-delivered": "gain 1 everywhere: the method as its author ships it",
@@ -57,8 +60,8 @@ MEANING = {
 @dataclass(frozen=True)
 class Condition:
     """A way to run the model: `policy` sets an adapter's gains, `fusion` mixes logits, `prompt` puts the document
-    in front of the question and no adapter in the weights; none of them is the base. `variant` changes what the
-    adapter or the prompt is made of."""
+    in front of the question, without a policy with no adapter in the weights; none of them is the base. `variant`
+    changes what the adapter or the prompt is made of."""
 
     name: str
     policy: Policy | None = None
@@ -106,6 +109,8 @@ def _condition(name: str) -> Condition:
     if name in fixed:
         return Condition(name, fixed[name])
     if made := variant(name):
+        if name == CONTESTED:
+            return Condition(name, Uniform(1.0), prompt=CONTEST, variant=made[1])
         if made[0] == "in-context-joined":
             return Condition(name, prompt=PROMPTS["in-context"], variant=made[1])
         return Condition(name, Uniform(1.0), variant=made[1])

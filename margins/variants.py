@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 JOINED = (2, 4, 8)
 STATED = (2, 3, 5)
+CONTESTED = "contested"
 #: Statements that do not say what the document says; an override by them would be wrong.
 HEDGES = {"hedged": "It is rumoured that {document}", "negated": "It is not true that {document}"}
 
@@ -16,6 +17,7 @@ MEANING = {
     "stated": f"the document stated {', '.join(map(str, STATED))} times over, and an adapter made of that",
     "hedged": "an adapter made of 'It is rumoured that' and the document; overriding would be wrong",
     "negated": "an adapter made of 'It is not true that' and the document; overriding would be wrong",
+    "contested": "the adapter as delivered, asked a second time after its answer was contradicted",
 }
 
 
@@ -35,6 +37,8 @@ def variant(name: str) -> tuple[str, Variant] | None:
     """The family of a variant's name and what it is made of; None for a policy. Raises ValueError for a count below 2."""
     if name in HEDGES:
         return name, Variant(wording=HEDGES[name])
+    if name == CONTESTED:
+        return name, Variant()
     found = re.fullmatch(r"(joined|in-context-joined|stated)-(\d+)", name)
     if not found:
         return None

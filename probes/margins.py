@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -83,8 +84,17 @@ def fuse(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Ada
 
 
 def filled(prompt: str, item: Item) -> str:
-    """A prompt with the item's document and question in their places; braces in them stay as they are."""
-    return prompt.replace("{question}", item.question).replace("{document}", item.document)
+    """A prompt with the item's own texts in their places; braces in them stay as they are.
+
+    {rival} is the prior's answer, or "something else" where the item names none.
+    """
+    texts = {
+        "question": item.question,
+        "document": item.document,
+        "answer": item.answer,
+        "rival": item.prior_answer or "something else",
+    }
+    return re.sub(r"\{(" + "|".join(texts) + r")\}", lambda found: texts[found[1]], prompt)
 
 
 def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], prompt: str) -> Adapted:

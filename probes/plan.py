@@ -23,6 +23,7 @@ PROBES = {
     "joined": "the adapters of 2, 4 and 8 documents joined into one, and the same documents in one prompt",
     "stated": "adapters of the document stated 2, 3 and 5 times over",
     "hedged": "adapters of 'It is rumoured that ...' and 'It is not true that ...'; overriding would be wrong",
+    "contested": "a second turn that contradicts the document's answer: does the override hold?",
     "sampled": "answers of the same sample drawn at --temperatures, --draws of each",
 }
 # Probes that are conditions of their own: what a policy's name would be.
@@ -30,6 +31,7 @@ ROBUSTNESS = {
     "joined": ("as-delivered", "joined", "in-context", "in-context-joined"),
     "stated": ("as-delivered", "stated"),
     "hedged": ("as-delivered", "hedged", "negated"),
+    "contested": ("as-delivered", "contested"),
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
 # Small enough to be asked everything; a large subject is asked what its user names.

@@ -20,7 +20,7 @@ from margins.relevance import touches
 from margins.variants import Variant
 from probes import rows
 from probes.answers import WORDED, Asked, answer, draw
-from probes.attach import Stack, stack
+from probes.attach import Stack, attached, stack
 from probes.company import Company
 from probes.critical import read_critical
 from probes.generation import Sampling
@@ -193,7 +193,11 @@ class _Batch:
             # an item that cannot be read behind the prompt stands here without it; its row says so instead
             hopeless = self._unreadable(condition)
             items = [replace(i, document=".") if n in hopeless else i for n, i in enumerate(self.shown)]
-            return read_in_context(subject, self.prior, items, condition.prompt), None
+            if condition.policy is None:
+                return read_in_context(subject, self.prior, items, condition.prompt), None
+            gains = torch.stack([condition.policy(situation) for situation in self._situations()])
+            with attached(subject, self.adapters, gains):
+                return read_in_context(subject, self.prior, items, condition.prompt), gains
         if condition.policy is None:
             return read_base(self.prior, subject), torch.zeros_like(self.norms)
         gains = torch.stack([condition.policy(situation) for situation in self._situations()])

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from . import bars, depth, dose, frontier, gradient, patterns, plane, reliability, steady
+from . import bars, company, depth, dose, frontier, gradient, patterns, plane, reliability, steady
 from .bars import outcomes
 from .caption import Caption
+from .company import robustness
 from .depth import layers
 from .dose import dose_response
 from .frontier import retention
@@ -48,9 +49,10 @@ SHEETS = (
     Sheet("layers", layers, depth.caption, ("H5",)),
     Sheet("dose_response", dose_response, dose.caption, ("H4",)),
     Sheet("retention", retention, frontier.caption, ("H5",)),
+    Sheet("robustness", robustness, company.caption),
 )
 
 __all__ = [
     "FORMS", "SHEETS", "Absent", "Caption", "Sheet", "calibration", "constancy", "disagreement", "dose_response",
-    "layers", "margins", "outcomes", "prior_gradient", "retention", "save",
+    "layers", "margins", "outcomes", "prior_gradient", "retention", "robustness", "save",
 ]  # fmt: skip

@@ -51,7 +51,7 @@ def _sampled(summary: Mapping) -> Iterable[Table]:
 def _robustness(summary: Mapping) -> Iterable[Table]:
     found = summary.get("robustness") or {}
     yield Table(
-        "Other documents: joined, in one prompt, repeated, hedged, negated",
+        "Other documents: joined, in one prompt, repeated, hedged, negated, contested",
         "Success per fact, and its difference from the single plain document on the same items. Joined adapters add "
         "up; hedged and negated statements do not say what the document says, so there success is an error.",
         ("condition", "split", "measure", "success", "compared with", "difference", "p", "n"),
@@ -68,6 +68,14 @@ def _robustness(summary: Mapping) -> Iterable[Table]:
             )
             for row in found.get("variants") or []
         ),
+        open=True,
+    )
+    yield Table(
+        "Does the override hold when it is contested?",
+        "Of the items that succeed as delivered, the share that still succeeds when the document's answer has been "
+        "given, contradicted, and the question is asked again.",
+        ("split", "measure", "still held", "n"),
+        tuple((row["split"], row["measure"], estimate(row, "share"), counted(row)) for row in found.get("held") or []),
         open=True,
     )
     yield Table(

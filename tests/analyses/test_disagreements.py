@@ -8,7 +8,7 @@ import pytest
 
 from analyses.disagreements import KINDS, disagreements, kind, repeats
 from analyses.frame import RunFrame, truth
-from analyses.robustness import consistency, robustness, variants, wordings
+from analyses.robustness import consistency, held, robustness, variants, wordings
 from analyses.sampling import sampled
 from analyses.simulate import simulate_readings
 
@@ -120,6 +120,20 @@ def test_variants_stay_out_of_the_policies_and_are_compared_with_the_plain_docum
     assert found["in-context-joined-4"]["difference"]["value"] == pytest.approx(-0.1)
     assert found["joined-4"]["documents"] == 4
     assert robustness(frame([one for one in rows if one["condition"] == "base"])) is None
+
+
+def test_what_holds_is_counted_among_what_was_won() -> None:
+    rows = [
+        {"item": f"i{n}", "point": f"p{n}", "condition": condition, "success_top1": wins(n)}
+        for condition, wins in {
+            "as-delivered": lambda n: n < 8,
+            "contested": lambda n: n >= 6,  # 6 and 7 of the eight won hold; 8 and 9 were never won
+        }.items()
+        for n in range(10)
+    ]
+    [found] = [one for one in held(frame(rows)) if one["measure"] == "top1"]
+    assert (found["value"], found["n"]) == (0.25, 8)
+    assert held(frame(rows[:10])) == []
 
 
 def test_drawn_answers_are_averaged_within_items() -> None:

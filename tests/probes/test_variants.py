@@ -8,6 +8,7 @@ import torch
 
 from margins.items import Document, Item
 from probes.company import Company
+from probes.margins import filled
 from probes.plan import Plan
 from probes.run import run
 from probes.sources.fitted import Fitted
@@ -17,7 +18,7 @@ from tests.conftest import conflict, tiny
 WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
 ITEMS = [conflict(n, f"{WORDS[n]} {WORDS[n + 1]}", "red", "blue") for n in range(4)]
 SECOND = Item("c9", "p0", "conflict", "one two red .", "one two", "red", "blue")
-PLAN = Plan("tiny", "fitted", "own", "as-delivered", ("margins", "joined", "hedged", "stated"))
+PLAN = Plan("tiny", "fitted", "own", "as-delivered", ("margins", "joined", "hedged", "stated", "contested"))
 
 
 def source(subject: Subject) -> Fitted:
@@ -96,7 +97,19 @@ def test_documents_in_one_prompt_are_read_behind_all_of_them(measured: pd.DataFr
     assert len(found) == 1
 
 
+def test_a_contested_answer_is_read_behind_both_turns_with_the_adapter_acting(measured: pd.DataFrame) -> None:
+    item, row = ITEMS[2], measured.loc[("c2", "contested")]
+    text = f"{item.question} red. No, that is wrong: it is blue. {item.question}"
+    assert -margin(edited([item.document]), text) == pytest.approx(row.net_margin, abs=1e-3)
+    assert abs(-margin(tiny("llama"), text) - row.net_margin) > 1e-2, "without the adapter it reads otherwise"
+    assert row.gain_mean == 1
+
+
 def test_no_braces_of_a_document_are_filled() -> None:
     from margins.variants import Variant
 
+    odd = Item("x", "x", "conflict", "{answer} {question}", "{rival} {document}?", "{document}", "{answer}")
+    assert filled("{document}|{question}|{answer}|{rival}", odd) == "|".join(
+        (odd.document, odd.question, odd.answer, "{answer}")
+    )
     assert Variant(wording="so: {document}").retold("{question} {document}") == "so: {question} {document}"

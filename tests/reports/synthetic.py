@@ -236,6 +236,12 @@ def summary(run) -> dict:
                                      "without_criterion": 0}],
                       "calibration": _bins(delivered)},
         "measures": _disagreement(conflict),
+        "robustness": {"wordings": [], "consistency": [], "held": [{"split": "conflict", "measure": "top1", **gap}],
+                       "variants": [{"family": family, "condition": name, "documents": n, "reference": "as-delivered",
+                                     "split": "conflict", "measure": "top1", "value": 0.5 - 0.03 * n, "low": 0.3,
+                                     "high": 0.6, "n": 120, "points": 40, "difference": None, "p": None}
+                                    for family, name, n in (("joined", "joined-2", 2), ("joined", "joined-4", 4),
+                                                            ("hedged", "hedged", 1), ("contested", "contested", 1))]},
         "layers": {"profile": _profile(run.layers),
                    "norm_effect": {"value": 0.31, "low": -0.4, "high": 0.8, "n": 8, "points": 8},
                    "chosen": [{"condition": "slb", "layer": 7, "share": 1.0}, {"condition": "slb", "layer": 1,
