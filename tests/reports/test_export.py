@@ -19,7 +19,10 @@ from reports.export import latex, markdown, plain
 from reports.export.pdf import browser, write_pdf
 from reports.export.plain import Plain, plain_tables
 from reports.page.text import visible
-from tests.reports.test_page import BROWSER, HOSTILE, Reader
+from tests.reports.hostile import HOSTILE
+from tests.reports.reader import Reader
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 FEW = {"conditions": ("base", "as-delivered", "slb"), "others": 20, "with_layers": False}
 WORSE = [
@@ -43,7 +46,10 @@ def cells(page_text: str) -> list[list[str]]:
     """Cells of a rendered table, text as a reader sees it."""
     html = MarkdownIt("commonmark").enable("table").enable("strikethrough").render(page_text)
     rows = re.findall(r"<tr>(.*?)</tr>", html, re.S)
-    return [[" ".join(Reader(cell).said) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row, re.S)] for row in rows]
+    return [
+        [" ".join(text for _, text in Reader(cell).said) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row, re.S)]
+        for row in rows
+    ]
 
 
 def test_hostile_cells_come_out_of_markdown_as_they_went_in() -> None:
