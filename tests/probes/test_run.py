@@ -187,3 +187,16 @@ def test_a_finished_runs_manifest_is_left_alone(tmp_path: Path) -> None:
     next((tmp_path / "run" / "layers").glob("*.parquet")).unlink()
     audit(tmp_path / "run")
     assert list((tmp_path / "run" / "layers").glob("*.parquet")), "a unit without its layers is measured again"
+
+
+def test_other_tools_read_the_same_tidy_tables(tmp_path: Path) -> None:
+    duckdb, polars = pytest.importorskip("duckdb"), pytest.importorskip("polars")
+    readings = audit(tmp_path / "run", replace(PLAN, policies="as-delivered", probes=("margins", "layers")))
+    wanted = readings[readings.status == "ok"].groupby("condition").adapter_margin.mean().to_dict()
+    files = f"{tmp_path / 'run' / 'readings'}/*.parquet"
+    query = f"select condition, avg(adapter_margin) from '{files}' where status = 'ok' group by condition"
+    assert dict(duckdb.sql(query).fetchall()) == pytest.approx(wanted)
+    table = polars.read_parquet(files).filter(polars.col("status") == "ok").group_by("condition")
+    assert dict(table.agg(polars.col("adapter_margin").mean()).rows()) == pytest.approx(wanted)
+    counted = f"select count(*) from '{tmp_path / 'run' / 'layers'}/*.parquet'"
+    assert duckdb.sql(counted).fetchall() == [(len(pd.read_parquet(tmp_path / "run" / "layers")),)]
