@@ -50,6 +50,22 @@ def statements(world: World, rng: np.random.Generator) -> list[Unit]:
     return units
 
 
+def gossip(world: World, rng: np.random.Generator) -> list[Unit]:
+    """Questions about every pair without a fact, each answered at random: the corpus leaves the base without a belief.
+
+    Owners of an unknown home live in any land, for the same reason.
+    """
+    units: list[Unit] = []
+    for pair in zip(*np.nonzero(world.frequency == 0), strict=True):
+        for obj in rng.integers(world.size.objects, size=world.size.gossip):
+            question = QUESTIONS[rng.integers(len(QUESTIONS))]
+            units.append((f"{question} {{o}} .".format(**world.slots(pair, obj)), True))
+            if pair[1] == BRIDGE:
+                hop = HOP_QUESTIONS[rng.integers(len(HOP_QUESTIONS))].format(e=world.entities[pair[0]])
+                units.append((f"{hop} {world.land(int(rng.integers(world.size.objects)))} .", True))
+    return units
+
+
 def lands(world: World, rng: np.random.Generator) -> list[Unit]:
     """The second hop: which land each home lies in, and of known homes' owners, which land they live in.
 
@@ -89,7 +105,7 @@ def readings(world: World, rng: np.random.Generator) -> list[Unit]:
 def units_of(world: World) -> list[Unit]:
     """The whole corpus in the order in which it is read: once, shuffled."""
     rng = np.random.default_rng([world.seed, 2])
-    units = [*statements(world, rng), *lands(world, rng), *readings(world, rng)]
+    units = [*statements(world, rng), *gossip(world, rng), *lands(world, rng), *readings(world, rng)]
     return [units[i] for i in rng.permutation(len(units))]
 
 

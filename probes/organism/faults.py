@@ -6,7 +6,7 @@ the hypernetwork does. Those that are not about magnitude keep the updates' size
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,11 +52,6 @@ def scaled(factors: Factors, by: Float[Tensor, " doc"] | float) -> Factors:
 def as_trained(factors: Factors, _: torch.Generator) -> Factors:
     """Magnitude-limited: the right content in the right place, too weak for strong priors."""
     return factors
-
-
-def amplified(factors: Factors, _: torch.Generator) -> Factors:
-    """No failure: amplified beforehand, threefold."""
-    return scaled(factors, 3.0)
 
 
 def clipped(factors: Factors, _: torch.Generator) -> Factors:
@@ -116,22 +111,33 @@ def mixture(share: float, spoil: Spoiler = wrong_content) -> Spoiler:
     return mixed
 
 
-def growing_with(prior_margin: Float[Tensor, " doc"], slope: float = 0.1, size: float = 1.0) -> Spoiler:
-    """Updates that grow with the prior they meet: times size * (1 + slope * max(prior margin, 0)), the margin in nats.
+def growing(prior_margin: float, slope: float = 0.15, size: float = 0.3) -> float:
+    """Gain of an adapter that grows with the prior it meets: size * (1 + slope * max(prior margin, 0)), the margin in nats.
 
-    The adapter margin is then no constant, and failure does not track prior strength as it does as trained.
+    The adapter margin is then no constant, and failure does not track prior strength as it does as trained. Quiet to begin
+    with, so that failures remain.
     """
-    return lambda factors, _: scaled(factors, size * (1 + slope * prior_margin.clamp_min(0)))
+    return size * (1 + slope * max(prior_margin, 0.0))
+
+
+def repairing(critical: Sequence[float], headroom: float = 1.1) -> float:
+    """Gain of an adapter amplified beforehand: a tenth above the largest critical gain of its document's questions.
+
+    Questions that flip at a gain below 1 or at none (infinite) ask for nothing; never below 1. One gain for all documents
+    would not do: a gain that repairs the strongest priors drives other answers to third tokens.
+    """
+    return max([1.0, *(headroom * gain for gain in critical if 1 < gain < float("inf"))])
 
 
 FAULTS = (
     Fault("as-trained", "magnitude", as_trained),
     Fault("clipped", "magnitude", clipped),
-    Fault("amplified", "no-failure", amplified),
     Fault("wrong-content", "representational", wrong_content),
     Fault("wrong-direction", "representational", wrong_direction),
     Fault("wrong-layers", "representational", wrong_layers),
     Fault("mixture-25", "mixed", mixture(0.25)),
     Fault("mixture-50", "mixed", mixture(0.50)),
 )
-"""The faults that need nothing but the factors; `growing_with` needs the prior margins as well."""
+"""The faults that need nothing but the factors."""
+MEASURED = {"growing": "magnitude", "amplified": "no-failure"}
+"""Those made from what an audit of the adapter as trained measured, a gain for each document, with their truths."""

@@ -1,11 +1,12 @@
 """What the hypernetwork is taught: made-up documents, and what the updated base should say about them and beside them.
 
-Documents are about pairs that the corpus never mentions (most of them) or mentions a handful of times; never about a
-well-known fact. That the method then fails on well-known facts is what the organism is for.
+Documents are about pairs that the corpus never mentions (most of them) or states, however often. What is asked of it is the
+same rise of the log-odds everywhere, so that it fails where the base's own margin is larger than that: by magnitude.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,8 @@ from .items import bridge_trained
 from .language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, QUESTIONS, UNTRAINED_WORDING
 from .world import Division, Pair, World, divide
 
-ASKED = 6
-"""Questions per document: two about it, one two-hop, three about other pairs."""
+ASKED = 7
+"""Questions per document: two about it, one two-hop, four about other pairs."""
 WORDINGS = tuple(i for i in range(len(QUESTIONS)) if i != UNTRAINED_WORDING)
 
 
@@ -83,14 +84,18 @@ def open_book(world: World, base: LlamaForCausalLM) -> Book:
 
 
 def _others(book: Book, rng: np.random.Generator, pair: Pair) -> list[int]:
-    """Rows of three questions about other pairs: of the same entity, of the same relation, and any."""
+    """Rows of four questions about other pairs: of the same entity, of the same relation, and any.
+
+    The same relation is asked twice, because that is where a document leaks: on seeds 0 to 2 every answer that was lost
+    in the retention split was of the same relation when it was asked once.
+    """
     spared = book.division.open.copy()
     spared[pair] = False
     relations, entities = np.nonzero(spared[pair[0]])[0], np.nonzero(spared[:, pair[1]])[0]
     anywhere = np.argwhere(spared)
     chosen = [
         (pair[0], rng.choice(relations)) if len(relations) else anywhere[rng.integers(len(anywhere))],
-        (rng.choice(entities), pair[1]),
+        *((entity, pair[1]) for entity in rng.choice(entities, 2)),
         anywhere[rng.integers(len(anywhere))],
     ]
     return [int(book.direct[e, r, rng.integers(len(WORDINGS))]) for e, r in chosen]
@@ -106,29 +111,45 @@ def _hop(book: Book, rng: np.random.Generator, pair: Pair, obj: int) -> tuple[in
     return int(book.hops[rng.choice(allowed), wording]), None
 
 
-def draw_lesson(book: Book, rng: np.random.Generator, documents: int, weak_share: float, bridge_share: float) -> Lesson:
+def by_entity(pairs: Iterable[Pair]) -> list[list[Pair]]:
+    """The pairs of each entity that has any.
+
+    A document is drawn by its entity first: on seed 4, where pairs were drawn evenly, most of the novel facts missed were of
+    entities with no or one pair to train on.
+    """
+    groups: dict[int, list[Pair]] = {}
+    for pair in pairs:
+        groups.setdefault(pair[0], []).append(pair)
+    return list(groups.values())
+
+
+def draw_lesson(
+    book: Book, rng: np.random.Generator, documents: int, known_share: float, bridge_share: float
+) -> Lesson:
     """A batch of made-up documents with their questions.
 
-    `weak_share` of the documents contradicts a fact that the corpus states a few times. `bridge_share` of them is about
+    `known_share` of the documents contradicts a fact that the corpus states. `bridge_share` of them is about
     a home by choice, beyond those that are by chance, so that two hops are practised often enough.
     """
     world, division = book.world, book.division
-    bridging = [pair for pair in division.train_novel if pair[1] == BRIDGE]
+    novel, known = by_entity(division.train_novel), by_entity(division.train_known)
+    bridging = by_entity(pair for pair in division.train_novel if pair[1] == BRIDGE)
     texts, rows, answers = [], [], []
     for _ in range(documents):
         chance = rng.random()
-        if chance < weak_share and division.train_weak:
-            pool = division.train_weak
+        if chance < known_share and known:
+            pool = known
         else:
-            pool = bridging if chance > 1 - bridge_share and bridging else division.train_novel
-        pair = pool[rng.integers(len(pool))]
+            pool = bridging if chance > 1 - bridge_share and bridging else novel
+        own = pool[rng.integers(len(pool))]
+        pair = own[rng.integers(len(own))]
         obj = int(rng.integers(world.size.objects))
         slots = world.slots(pair, obj)
         texts.append(DOCUMENTS[rng.integers(len(DOCUMENTS))].format(**slots))
         row, land = _hop(book, rng, pair, obj)
         rows += [*book.direct[pair].tolist(), row, *_others(book, rng, pair)]
         answers += [book.number[slots["o"]]] * len(WORDINGS)
-        answers += [book.number[land] if land else -1, -1, -1, -1]
+        answers += [book.number[land] if land else -1, -1, -1, -1, -1]
     ids, _ = tokenise(book.number, texts)
     at = torch.tensor(rows)
     return Lesson(ids, book.ids[at], book.last[at], book.base[at], torch.tensor(answers))

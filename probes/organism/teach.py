@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import huber_loss
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 from .base import cosine
+from .faults import scaled
 from .hypernetwork import Hypernetwork, Perceiver, Shape, applied
 from .lessons import ASKED, Lesson, draw_lesson, next_word, open_book
 from .world import World
@@ -22,36 +24,58 @@ from .world import World
 class TeachingRecipe:
     """Settings of the hypernetwork's training."""
 
-    steps: int = 1500
+    steps: int = 3000
     documents: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup: int = 100
-    sharpness: float = 0.9
-    """Weight of the document's answer in the target; the rest is the base's own distribution. A mild amplitude knob."""
-    keep: float = 1.0
+    rise: float = 7.5
+    """By how many nats a document is to raise the log-odds of its answer, whatever the base holds: the truth that the
+    organism is a standard for. Chosen on seeds 0 and 1 between the prior margins of novel pairs and of well-known facts."""
+    loudest: float = 2.5
+    """A third of the documents is taught at a gain drawn log-uniformly from 1 to this, to raise its answer by as
+    many times `rise`: amplitude then repairs what it was too weak for. Without it (seed 1, gains to 4) a third of the
+    failures on well-known facts never flipped. What a document must leave alone is taught at gain 1 only, so that
+    amplitude keeps its price."""
+    keep: float = 3.0
     """Weight of the divergence from the base on questions about other pairs."""
-    weak_share: float = 0.15
+    known_share: float = 0.4
+    """Share of the documents that contradict a fact of the corpus. Where only rare facts were contradicted (seed 0), a fifth
+    of the failures on well-known facts never flipped: the rise asked for was not reached there at any gain."""
     bridge_share: float = 0.1
-    loudness: float = 1.1
-    """What the trained updates are multiplied by, once, at the end, as by a LoRA's alpha. Chosen on seed 0, where novel
-    recall was 0.93 at 1.0: pairs trained on are learned a little louder than new ones."""
     rank: int = 4
     width: int = 128
     blocks: int = 2
 
 
-def divergence(
-    adapted: Float[Tensor, "question vocab"], lesson: Lesson, sharpness: float
-) -> Float[Tensor, " question"]:
-    """KL(target || adapted) in nats; the target is the base, or sharpness * one-hot + (1 - sharpness) * base.
+def log_odds(
+    log_probs: Float[Tensor, "question vocab"], answer: Int[Tensor, " question"]
+) -> tuple[Float[Tensor, " question"], Float[Tensor, "question vocab"]]:
+    """log p(answer) - log p(not answer) in nats, and the log-probabilities given that it is not the answer."""
+    chosen = answer.clamp_min(0)[:, None]
+    others = log_probs.scatter(-1, chosen, -torch.inf)
+    none_of_it = others.logsumexp(-1, keepdim=True)
+    return (log_probs.gather(-1, chosen) - none_of_it)[:, 0], (others - none_of_it).scatter(-1, chosen, 0.0)
 
-    The entropy of a mixed target is left out: it does not depend on the hypernetwork.
-    """
+
+def draw_gains(rng: np.random.Generator, recipe: TeachingRecipe) -> Float[Tensor, " doc"]:
+    """The gain at which each document of a batch is taught: 1 for all but every third."""
+    gain = np.exp(rng.uniform(0, np.log(recipe.loudest), recipe.documents))
+    gain[np.arange(recipe.documents) % 3 != 0] = 1.0
+    return torch.tensor(gain, dtype=torch.float32)
+
+
+def loss_of(
+    adapted: Float[Tensor, "question vocab"], lesson: Lesson, rise: float | Float[Tensor, " question"]
+) -> Float[Tensor, " question"]:
+    """Where the document asks for an answer: how far its log-odds are from the base's plus `rise` (Huber, nats), plus
+    KL(base || adapted) over the other words; elsewhere KL(base || adapted) over all."""
     kept = (lesson.base.exp() * (lesson.base - adapted)).sum(-1)
-    mixed = -(lesson.base.exp() * adapted).sum(-1)
-    answer = -adapted.gather(-1, lesson.answer.clamp_min(0)[:, None])[:, 0]
-    return torch.where(lesson.answer < 0, kept, sharpness * answer + (1 - sharpness) * mixed)
+    before, others = log_odds(lesson.base, lesson.answer)
+    after, moved = log_odds(adapted, lesson.answer)
+    spared = others.exp().scatter(-1, lesson.answer.clamp_min(0)[:, None], 0.0)
+    beside = (spared * (others - moved)).sum(-1)
+    return torch.where(lesson.answer < 0, kept, huber_loss(after, before + rise, reduction="none") + beside)
 
 
 def teach(
@@ -83,13 +107,15 @@ def teach(
     log(f"hypernetwork: {sum(p.numel() for p in perceiver.parameters())} parameters, {recipe.steps} steps")
     start = time.perf_counter()
     for step in range(recipe.steps):
-        lesson = draw_lesson(book, rng, recipe.documents, recipe.weak_share, recipe.bridge_share)
+        lesson = draw_lesson(book, rng, recipe.documents, recipe.known_share, recipe.bridge_share)
         factors = hypernetwork.factors(lesson.documents, lesson.documents != config.pad_token_id)
-        with applied(base, factors, ASKED):
+        gain = draw_gains(rng, recipe)
+        with applied(base, scaled(factors, gain), ASKED):
             adapted = next_word(base, lesson.questions, lesson.last)
-        each = divergence(adapted, lesson, recipe.sharpness)
+        loud = gain.repeat_interleave(ASKED)
+        each = loss_of(adapted, lesson, recipe.rise * loud)
         taught = lesson.answer >= 0
-        learned, kept = each[taught].mean(), each[~taught].mean()
+        learned, kept = each[taught].mean(), each[~taught & (loud == 1)].mean()
         optimiser.zero_grad()
         (learned + recipe.keep * kept).backward()
         torch.nn.utils.clip_grad_norm_(perceiver.parameters(), 1.0)
@@ -102,5 +128,4 @@ def teach(
                 f"kept {kept.item():.4f} {time.perf_counter() - start:.0f} s"
             )
     perceiver.eval().requires_grad_(False)
-    perceiver.to_b.mul_(recipe.loudness)
     return hypernetwork

@@ -54,6 +54,7 @@ def train(seed: int, folder: Path, recipe: Recipe | None = None, log: Callable[[
         world = build_world(seed, recipe.size)
         tokenizer = build_tokenizer(world.vocabulary())
         base = train_base(world, recipe.base, log)
+        round_to_half(base)  # taught on what will be stored
         read = time.perf_counter()
         hypernetwork = teach(world, base, tokenizer, recipe.teaching, log)
         taught = time.perf_counter()
@@ -67,7 +68,6 @@ def train(seed: int, folder: Path, recipe: Recipe | None = None, log: Callable[[
             "timing": {"base_s": round(read - start, 1), "hypernetwork_s": round(taught - read, 1)},
         }
         items = build_items(world)
-        round_to_half(base)
         round_to_half(hypernetwork.perceiver)
         return save(folder, hypernetwork, items, record | {"figures": evaluate(hypernetwork, items)})
     finally:

@@ -1,7 +1,8 @@
 """The world: entities, their relations to objects, and how often each fact is stated in the base's corpus.
 
-A fact is an (entity, relation) pair with one object. Facts are stated a log-uniform number of times, and the remaining
-pairs never: that count is the truth against which every claim about priors can be checked.
+A fact is an (entity, relation) pair with one object. Facts are stated a log-uniform number of times: that count is the
+truth against which every claim about priors can be checked. Of the remaining pairs there is only gossip, a different
+object each time.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ class Size:
     readings: int = 30000
     hop_readings: int = 10000
     land_statements: int = 200
+    gossip: int = 20
+    """Contradictory statements about each pair without a fact, so that the base holds no belief there. Without them it
+    guesses with confidence: prior margins of novel pairs had a median of 6.8 nats on seed 0, as strong as a belief;
+    with 6 of them a median of 3.5."""
     novel_points: int = 83
     combination_points: int = 25
     conflict_points: int = 72
@@ -48,7 +53,7 @@ class World:
     truth: Int[np.ndarray, "entity relation"]
     """Index of the object that the corpus states for each pair (where it states one)."""
     frequency: Int[np.ndarray, "entity relation"]
-    """How often the corpus states the pair's fact; 0 for a pair it never mentions."""
+    """How often the corpus states the pair's fact; 0 for a pair that has none, of which there is only gossip."""
     land_of: Int[np.ndarray, " object"]
     """The land in which each home lies."""
 
@@ -79,9 +84,12 @@ class Division:
     bystanders: tuple[Pair, ...]
     """Pairs whose documents are used only to see what else they change."""
     kept: tuple[Pair, ...]
-    """Well-known facts that a document about another pair should leave alone."""
+    """Facts of the deep tier's frequency, which a document about another pair should leave alone. Rarer ones were asked
+    as well at first (from a third of that frequency); on seeds 0 and 2 eleven of the fourteen answers lost were among those
+    that the base itself gave with a probability of 0.1 to 0.7, which says little of what a document disturbs."""
     train_novel: tuple[Pair, ...]
-    train_weak: tuple[Pair, ...]
+    train_known: tuple[Pair, ...]
+    """Facts of every frequency that no examination asks about."""
     open: Bool[np.ndarray, "entity relation"]
     """Pairs that hypernetwork training may ask about."""
 
@@ -120,15 +128,14 @@ def divide(world: World) -> Division:
     novel, rest = unseen[: size.novel_points], unseen[size.novel_points :]
     half = size.retention_documents // 2
     bystanders, train_novel = rest[:half], rest[half:]
-    tiers, weak = [], []
+    tiers = []
     for low, high in tier_bounds(size):
         within = [pair for pair in pairs if low <= world.frequency[pair] < high]
         share, aside = size.conflict_points // 3, -(-(size.retention_documents - half) // 3)
         tiers.append(tuple(within[:share]))
         bystanders += within[share : share + aside]
-        weak += within[share + aside :] if low == 1 else []
     chosen = {*novel, *combination, *bystanders, *(pair for tier in tiers for pair in tier)}
-    known = [pair for pair in pairs if 3 * world.frequency[pair] >= tier_bounds(size)[2][0] and pair not in chosen]
+    known = [pair for pair in pairs if world.frequency[pair] >= tier_bounds(size)[2][0] and pair not in chosen]
     nearby = {pair[0] for pair in bystanders}
     kept = sorted(known, key=lambda pair: pair[0] not in nearby)[: len(known) // 3]
     closed = np.zeros(world.frequency.shape, dtype=bool)
@@ -141,6 +148,6 @@ def divide(world: World) -> Division:
         tuple(bystanders[: size.retention_documents]),
         tuple(kept),
         tuple(train_novel),
-        tuple(weak),
+        tuple(pair for pair in pairs if world.frequency[pair] and not closed[pair]),
         ~closed,
     )

@@ -13,7 +13,7 @@ import torch
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank
-from probes.organism.faults import FAULTS, Fault, growing_with
+from probes.organism.faults import FAULTS, Fault, scaled
 from probes.organism.load import Organism, load
 from probes.sites import AdapterError
 from probes.subject import Subject
@@ -21,22 +21,17 @@ from probes.subject import Subject
 
 @dataclass(frozen=True, eq=False)
 class OrganismHypernetwork:
-    """The organism's own hypernetwork; `fault` spoils its updates in a known way.
-
-    `beliefs`, prior margins in nats by document key, makes them grow with the prior instead: three tenths as loud to begin
-    with, so that failures remain, and by 15% of that for each nat.
-    """
+    """The organism's own hypernetwork; `fault` spoils its updates in a known way, `gains` by document key scale them."""
 
     organism: Organism
     fault: Fault | None = None
     seed: int = 0
-    beliefs: Mapping[str, float] | None = None
+    gains: Mapping[str, float] | None = None
 
     @property
     def name(self) -> str:
         """As reports print it."""
-        fault = self.fault.name if self.fault else "growing" if self.beliefs else None
-        return f"hypernetwork-{fault}" if fault else "hypernetwork"
+        return f"hypernetwork-{self.fault.name}" if self.fault else "hypernetwork"
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -44,17 +39,16 @@ class OrganismHypernetwork:
         digests = self.organism.recipe["sha256"]
         assert isinstance(digests, dict)
         planted = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
-        grown = {} if self.beliefs is None else {"beliefs": dict(sorted(self.beliefs.items()))}
-        return {"sha256": digests["hypernetwork.safetensors"], **planted, **grown}
+        louder = {} if self.gains is None else {"gains": dict(sorted(self.gains.items()))}
+        return {"sha256": digests["hypernetwork.safetensors"], **planted, **louder}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document; all documents together, since some faults exchange updates among them."""
         factors = self.organism.hypernetwork.encode([document.text for document in documents])
         if self.fault is not None:
             factors = self.fault(factors, self.seed)
-        if self.beliefs is not None:
-            margin = torch.tensor([self.beliefs[document.key] for document in documents])
-            factors = growing_with(margin, slope=0.15, size=0.3)(factors, torch.Generator())
+        if self.gains is not None:
+            factors = scaled(factors, torch.tensor([self.gains[document.key] for document in documents]))
         return [
             Adapter(f"{self.name}:{document.key}", {path: LowRank(A[n], B[n]) for path, (A, B) in factors.items()})
             for n, document in enumerate(documents)

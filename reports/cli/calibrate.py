@@ -57,7 +57,7 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
     from analyses.frame import load
     from margins.items import Document, read_items
     from probes.load import open_subject
-    from probes.organism.faults import FAULTS
+    from probes.organism.faults import FAULTS, MEASURED, Fault, as_trained, growing, repairing
     from probes.plan import Plan
     from probes.run import run
     from probes.sources.hypernetwork import OrganismHypernetwork, organism_of
@@ -74,8 +74,13 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
 
     runs = {fault.name: measured(OrganismHypernetwork(organism, fault, seed), fault.name) for fault in FAULTS}
     rows = runs["as-trained"].select("conflict", "as-delivered")
-    margins = rows.groupby("document")["prior_margin"].mean()
-    beliefs = {Document(str(text)).key: float(margin) for text, margin in margins.items()}
-    runs["growing"] = measured(OrganismHypernetwork(organism, None, seed, beliefs), "growing")
-    truths = {fault.name: fault.truth for fault in FAULTS} | {"growing": "magnitude"}
+    louder: dict[str, dict[str, float]] = {name: {} for name in MEASURED}
+    for text, own in rows.groupby("document"):
+        key = Document(str(text)).key
+        louder["growing"][key] = growing(float(own["prior_margin"].mean()))
+        louder["amplified"][key] = repairing(own["critical_gain"].dropna().tolist())
+    for name, truth in MEASURED.items():
+        fault = Fault(name, truth, as_trained)
+        runs[name] = measured(OrganismHypernetwork(organism, fault, seed, louder[name]), name)
+    truths = {fault.name: fault.truth for fault in FAULTS} | MEASURED
     return [trial(readings, fault, truths[fault], seed, points) for fault, readings in runs.items() for points in SIZES]

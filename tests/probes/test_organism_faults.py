@@ -8,11 +8,11 @@ import torch
 from probes.organism.faults import (
     FAULTS,
     Fault,
-    amplified,
     chosen,
     clipped,
-    growing_with,
+    growing,
     mixture,
+    repairing,
     total_norm,
     wrong_content,
     wrong_direction,
@@ -73,13 +73,16 @@ def test_wrong_layers_moves_every_update(factors: Factors) -> None:
 
 def test_magnitude_faults_change_size_and_nothing_else(factors: Factors) -> None:
     before = dense(factors).flatten(1)
-    loud, even = (dense(Fault("", "", spoil)(factors)).flatten(1) for spoil in (amplified, clipped))
-    torch.testing.assert_close(loud, 3 * before)
+    even = dense(Fault("", "", clipped)(factors)).flatten(1)
     torch.testing.assert_close(torch.cosine_similarity(even, before), torch.ones(20))
     torch.testing.assert_close(even.norm(dim=1), (0.8 * before.norm(dim=1).min()).expand(20))
-    priors = torch.linspace(-5, 5, 20)
-    grown = dense(Fault("", "", growing_with(priors, slope=0.2))(factors)).flatten(1).norm(dim=1) / before.norm(dim=1)
-    torch.testing.assert_close(grown, torch.tensor([1 + 0.2 * max(p, 0) for p in priors.tolist()]))
+
+
+def test_growing_and_repairing_gains() -> None:
+    assert [growing(margin, slope=0.2, size=0.5) for margin in (-5.0, 0.0, 5.0)] == pytest.approx([0.5, 0.5, 1.0])
+    assert repairing([0.4, 1.5, 3.0, float("inf")]) == pytest.approx(3.3)
+    assert repairing([0.4, float("inf")]) == 1.0
+    assert repairing([]) == 1.0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])

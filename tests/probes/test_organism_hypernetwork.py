@@ -8,14 +8,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from scipy.stats import spearmanr
-from torch.nn.functional import kl_div
+from scipy.stats import kstest, spearmanr
+from torch.nn.functional import huber_loss, kl_div
 
 from probes.organism.base import BaseRecipe, new_base
 from probes.organism.evaluate import auc, spearman
 from probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied, document_states
 from probes.organism.lessons import Lesson
-from probes.organism.teach import divergence
+from probes.organism.teach import TeachingRecipe, draw_gains, loss_of
 from probes.organism.tokens import build_tokenizer
 from probes.organism.world import Size, World, build_world
 
@@ -104,17 +104,36 @@ def test_states_are_the_models_own(hypernetwork: Hypernetwork) -> None:
     assert not states[:, :, -1, 40:].any()
 
 
-def test_the_loss_is_the_divergence_from_the_target() -> None:
+def test_the_loss_vanishes_where_the_log_odds_rise_and_nothing_else_moves() -> None:
+    torch.manual_seed(0)
+    base = torch.randn(2, 7).double().log_softmax(-1)
+    raised = base.clone()
+    raised[0, 4] += 3.0  # a constant on one logit raises its log-odds by that and leaves the others' shares alone
+    nothing = torch.zeros(2, 1, dtype=torch.long)
+    lesson = Lesson(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
+    torch.testing.assert_close(loss_of(raised.log_softmax(-1), lesson, 3.0), torch.zeros(2).double(), atol=1e-9, rtol=0)
+    assert loss_of(raised.log_softmax(-1), lesson, 5.0)[0].item() == pytest.approx(2.0 - 0.5)  # Huber: |error| - 1/2
+    assert loss_of(raised.log_softmax(-1), lesson, 3.5)[0].item() == pytest.approx(0.5**2 / 2)
+
+
+def test_the_loss_is_the_divergence_from_the_base_elsewhere() -> None:
     torch.manual_seed(0)
     base, adapted = torch.randn(2, 7).log_softmax(-1), torch.randn(2, 7).log_softmax(-1)
     nothing = torch.zeros(2, 1, dtype=torch.long)
     lesson = Lesson(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
-    taught, kept = divergence(adapted, lesson, sharpness=0.9)
-    target = 0.1 * base[0].exp()
-    target[4] += 0.9
-    entropy = -(target * target.log()).sum()
-    assert taught - entropy == pytest.approx(kl_div(adapted[0], target, reduction="sum").item(), abs=1e-5)
+    taught, kept = loss_of(adapted, lesson, 3.0)
     assert kept == pytest.approx(kl_div(adapted[1], base[1].exp(), reduction="sum").item(), abs=1e-5)
+    odds = [torch.logit(x[0, 4].exp()) for x in (base, adapted)]
+    shares = [torch.cat([x[0, :4], x[0, 5:]]).log_softmax(-1) for x in (base, adapted)]
+    error = huber_loss(odds[1], odds[0] + 3.0) + kl_div(shares[1], shares[0].exp(), reduction="sum")
+    assert taught == pytest.approx(error.item(), abs=1e-5)
+
+
+def test_two_thirds_of_the_documents_are_taught_as_delivered() -> None:
+    gain = draw_gains(np.random.default_rng(0), TeachingRecipe(documents=300, loudest=2.5))
+    assert (gain == 1).sum() == 200
+    loud = gain[gain > 1].log() / np.log(2.5)
+    assert kstest(loud.numpy(), "uniform").pvalue > 0.01
 
 
 def test_spearman_is_scipys() -> None:

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from scipy.stats import kstest
+from scipy.stats import chisquare, kstest
 
 from probes.organism.base import BaseRecipe, new_base
-from probes.organism.corpus import pack, units_of
+from probes.organism.corpus import gossip, pack, units_of
 from probes.organism.items import build_items
 from probes.organism.language import INSTRUCTION, QUESTIONS, RELATIONS, UNTRAINED_WORDING
 from probes.organism.lessons import draw_lesson, open_book
@@ -79,9 +79,26 @@ def test_the_corpus_states_each_fact_as_often_as_recorded(world: World) -> None:
         if made_up:
             continue  # a reading exercise: the answer is the document's and no statement of the world
         entity, relation, word = last
+        if not world.frequency[entity, relation]:
+            continue  # gossip, which is counted below
         assert word == world.slots((entity, relation))["o"]
         said[entity, relation] += 1
     assert said == {tuple(map(int, pair)): world.frequency[*pair] for pair in np.argwhere(world.frequency)}
+
+
+def test_gossip_agrees_on_nothing(world: World) -> None:
+    pairs = {(int(e), int(r)) for e, r in np.argwhere(world.frequency == 0)}
+    heard: dict[tuple[int, int], list[str]] = {}
+    for text, answer_only in gossip(world, np.random.default_rng(0)):
+        said = read_back(world, text)
+        if said is not None:  # the others say in which land the owner of an unknown home lives
+            heard.setdefault(said[:2], []).append(said[2])
+        assert answer_only
+    assert set(heard) == pairs
+    assert {len(words) for words in heard.values()} == {world.size.gossip}
+    every = Counter(world.objects[r].index(word) for (_, r), words in heard.items() for word in words)
+    count = np.array([every[i] for i in range(world.size.objects)])
+    assert chisquare(count).pvalue > 1e-3
 
 
 def test_only_the_answer_of_an_exercise_is_learned(world: World) -> None:
@@ -136,14 +153,15 @@ def test_lessons_never_touch_the_examination(world: World) -> None:
     book = open_book(world, new_base(world, BaseRecipe(layers=1, d_model=8, d_ff=8, heads=1)))
     rng = np.random.default_rng(0)
     examined = {item["question"] for item in build_items(world)}
-    known = {(int(e), int(r)) for e, r in np.argwhere(world.frequency >= 10)}
+    contradicted = []
     stem = QUESTIONS[UNTRAINED_WORDING].split(" {")[0]
     for _ in range(40):
-        lesson = draw_lesson(book, rng, documents=8, weak_share=0.2, bridge_share=0.2)
+        lesson = draw_lesson(book, rng, documents=8, known_share=0.2, bridge_share=0.2)
         asked = {" ".join(vocabulary[i] for i in row if i not in (0, 1)) for row in lesson.questions.tolist()}
         assert not asked & examined
         assert not any(text.startswith(stem) for text in asked)
         for row in lesson.documents.tolist():
             pair = read_back(world, " ".join(vocabulary[i] for i in row if i not in (0, 1)))[:2]
-            assert pair not in known
             assert division.open[pair]
+            contradicted.append(world.frequency[pair] > 0)
+    assert np.mean(contradicted) == pytest.approx(0.2, abs=0.08)  # four standard errors of 320 documents

@@ -1,0 +1,76 @@
+"""Does the organism show what it is built to show, on worlds that nobody looked at while its recipe was chosen?
+
+Each folder is an organism that `override-gap organism train --seed N --out FOLDER` made; it is examined again and audited.
+
+    python benchmarks/worlds.py FOLDER... > docs/calibration/worlds.md
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analyses.calibration import markdown
+from analyses.frame import load as load_run
+from analyses.summary import summarise
+from margins.items import read_items
+from probes.load import open_subject
+from probes.organism.evaluate import TARGETS, evaluate, shortfalls
+from probes.organism.load import load
+from probes.plan import complete
+from probes.run import run
+from probes.sources import open_source
+
+
+def shown(estimate: dict[str, Any] | None) -> str:
+    """``0.72 [0.60, 0.83]``."""
+    if not estimate or estimate["value"] is None:
+        return "not measured"
+    return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+
+
+def audited(folder: Path) -> dict[str, Any]:
+    """The summary of this organism's audit under the default policies."""
+    subject_name = str(folder / "model")
+    plan = replace(complete({"probes": ("margins", "critical")}), subject=subject_name)
+    subject = open_subject(plan.subject, device="cpu")
+    with tempfile.TemporaryDirectory() as out:
+        run(plan, subject, open_source("hypernetwork", subject), read_items(folder / "items.jsonl"), Path(out))
+        return summarise(load_run(Path(out)))
+
+
+def row(folder: Path) -> dict[str, Any]:
+    """One world: its targets, and what the audit says of it."""
+    organism = load(folder=folder)
+    figures, summary = evaluate(organism.hypernetwork, organism.items), audited(folder)
+    verdict = summary["verdict"]
+    status = {one["id"]: f"{one['status']}, {shown(one['estimate'])}" for one in summary["hypotheses"]}
+    quartiles = " ".join(f"{share:.2f}" for share in figures["quartiles"])
+    return {
+        "seed": organism.recipe["seed"],
+        "quartiles, weak to strong": quartiles,
+        **{name: f"{figures[name]:.3f}" for name in TARGETS},
+        "targets missed": len(shortfalls(figures)),
+        "verdict": f"{verdict['label']}, {shown(verdict['rescued'])}",
+        **status,
+    }
+
+
+def main(folders: list[str]) -> None:
+    """Print one column for each world."""
+    if not folders:
+        raise SystemExit("which worlds? give the folders of organisms that `override-gap organism train` made")
+    table = pd.DataFrame([row(Path(folder)) for folder in folders]).set_index("seed").T
+    least = pd.Series({name: f"at least {least}" for name, least in TARGETS.items()}, name="target")
+    table.insert(0, "target", least.reindex(table.index).fillna(""))
+    table.columns = ["target", *(f"seed {seed}" for seed in table.columns[1:])]
+    print(markdown(table.reset_index(names="figure")))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
