@@ -12,7 +12,7 @@ from analyses.frame import RunFrame, truth
 from analyses.intervals import proportion
 from analyses.prior_gradient import arrays, gradient
 from analyses.results import Estimate
-from margins.references import Reference
+from margins.references import Reference, reference
 
 
 def references(run: RunFrame) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def references(run: RunFrame) -> list[dict[str, Any]]:
 
     `within` is null where nothing was measured. It is no test of replication: the items may not be the published ones.
     """
-    named = [Reference(**table) for table in (run.manifest.get("plan") or {}).get("references") or []]
+    named = [reference(table) for table in (run.manifest.get("plan") or {}).get("references") or []]
     return [row(one, measured(run, one)) for one in named]
 
 
@@ -35,7 +35,7 @@ def row(one: Reference, own: Estimate | None) -> dict[str, Any]:
 
 def measured(run: RunFrame, one: Reference) -> Estimate | None:
     """The same share in this run, over all items whether known or not; None where the run does not have it."""
-    if one.condition not in run.conditions:
+    if one.condition not in {*run.conditions, *run.variants}:
         return None
     rows = run.select(one.split, one.condition)
     if one.tier:

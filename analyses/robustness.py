@@ -62,8 +62,10 @@ def consistency(run: RunFrame) -> list[dict[str, Any]]:
             under = under[under["wording"].notna()]
             for measure in MEASURES:
                 asked = under.assign(success=truth(under[f"success_{measure}"])).dropna(subset=["success"])
-                each = asked.groupby("point")["success"].agg(["mean", "size"])
-                each = each[each["size"] > 1]
+                each = asked.groupby("point").agg(
+                    mean=("success", "mean"), size=("success", "size"), wordings=("wording", "nunique")
+                )
+                each = each[each["wordings"] > 1]
                 if each.empty:
                     continue
                 share, size = each["mean"].to_numpy(dtype=float), each["size"].to_numpy(dtype=float)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from analyses.frame import SPLITS, RunFrame, truth
-from analyses.intervals import mean
+from analyses.intervals import proportion
 
 
 def sampled(run: RunFrame) -> list[dict[str, Any]]:
     """One row a split, condition and temperature: the mean share of an item's draws that succeed.
 
     `greedy` is the share of greedy answers on the same items, `unanimous` the share of items whose draws all agree on
-    success or all on failure.
+    success or all on failure. Intervals are those of a proportion: a share of an item's draws varies at most as much as one
+    draw does, so they are never too narrow for it, and they neither leave [0, 1] nor vanish where all draws agree.
     """
     if run.drawn.empty:
         return []
@@ -34,8 +35,8 @@ def sampled(run: RunFrame) -> list[dict[str, Any]]:
                         "condition": condition,
                         "temperature": float(temperature),  # type: ignore[arg-type]
                         "draws": int(each["draws"].max()),
-                        **mean("share of draws", share, points).as_json(),
-                        "greedy": mean(
+                        **proportion("share of draws", share, points).as_json(),
+                        "greedy": proportion(
                             "greedy", truth(greedy["success_answer"]), greedy["point"].to_numpy(dtype=object)
                         ).as_json(),
                         "unanimous": float(((share == 0) | (share == 1)).mean()),

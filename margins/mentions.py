@@ -74,14 +74,14 @@ def _split(text: str) -> list[str]:
     """Runs of letters, digits and marks; what stands between two runs parts two words.
 
     What tells names apart stays: + and # behind a letter (C++, C#), a minus before a number, a decimal point. Dots
-    between single letters vanish (U.S.A. is USA).
+    between single letters vanish, with a space behind them (U.S.A. is USA, J. R. R. is J.R.R.).
     """
-    text = re.sub(r"(?<![^\W\d_])([^\W\d_])\.(?=[^\W\d_](?:\W|$))", r"\1", text)
+    text = re.sub(r"(?<![^\W\d_])([^\W\d_])\.(?:(?=[^\W\d_](?:\W|$))| (?=[^\W\d_]\.))", r"\1", text)
     found: list[str] = []
     run = ""
     for n, c in enumerate(text):
         before, after = text[n - 1 : n] if n else "", text[n + 1 : n + 2]
-        word = c.isalnum() or unicodedata.category(c).startswith("M") or (c in "+#" and run)
+        word = c.isalnum() or unicodedata.category(c).startswith("M") or (c in "+#" and run and not before.isdigit())
         point = c == "." and before.isdigit() and after.isdigit()
         if _edgeless(c):
             found += [run, c]
@@ -108,7 +108,8 @@ def _numbers(run: list[str]) -> list[str]:
         if value is None or (run[n] == "one" and used == 1):
             found.append(run[n])
         else:
-            found.append(f"{value.normalize():f}")
+            digits = f"{value:f}"  # Decimal.normalize would round at 28 digits
+            found.append(digits.rstrip("0").rstrip(".") if "." in digits else digits)
         n += used
     return found
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from margins.adapter import Adapter, AdapterSource
+from margins.adapter import Adapter, AdapterSource, traits
 from margins.conditions import Condition
 from margins.items import Document, Item, documents_of, items_hash
 from probes.answers import WORDED
 from probes.generation import Sampling
 from probes.plan import Plan, code_hash, content_key
+from probes.sites import AdapterError
 from probes.sources.foreign import encoded
 from probes.store import Store
 from probes.subject import Subject
@@ -133,10 +134,20 @@ def _added(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, f
 def _retold(
     source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]
 ) -> dict[str, Adapter]:
-    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of."""
-    wordings = dict.fromkeys(c.variant for c in conditions if c.variant is not None and c.policy is not None)
+    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of.
+
+    A text told otherwise has no ids and no points: an adapter filed under these is of the document as it stands. Raises
+    AdapterError for a source with one adapter for every document, of which no variant can be made.
+    """
+    made = [c for c in conditions if c.variant is not None and c.policy is not None and c.prompt is None]
+    if made and traits(source).scope == "nothing":
+        raise AdapterError(
+            f"source {source.name}: one adapter serves every document, so none can be made for {made[0].name}; "
+            "leave joined, stated and hedged out of --probes and --policies"
+        )
+    wordings = dict.fromkeys(c.variant for c in made)
     told = {
-        text: replace(document, text=text)
+        text: replace(document, text=text, ids=(), points=())
         for variant in wordings
         for document in documents
         if (text := variant.retold(document.text)) != document.text

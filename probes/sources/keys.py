@@ -14,7 +14,8 @@ def own_text(subject: Subject, samples: int, length: int, seed: int) -> Int[Tens
     """Token rows that the model draws from its own distribution, each from a first token drawn from the whole vocabulary.
 
     So every model has its text, a tiny one and one of a made-up language included, and no data set is chosen for it.
-    The generator that the caller may be using is left as it was.
+    The model's generation config may ship a temperature or a penalty, which Hugging Face applies where a caller leaves them
+    open: so none is left open. The generator that the caller may be using is left as it was.
     """
     from transformers import GenerationConfig
 
@@ -22,7 +23,17 @@ def own_text(subject: Subject, samples: int, length: int, seed: int) -> Int[Tens
     draw = torch.Generator().manual_seed(seed)
     first = torch.randint(subject.unembedding.shape[0], (samples, 1), generator=draw).to(subject.device)
     settings = GenerationConfig(
-        do_sample=True, top_k=0, top_p=1.0, max_new_tokens=length - 1, min_new_tokens=length - 1, pad_token_id=0
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        typical_p=1.0,
+        repetition_penalty=1.0,
+        no_repeat_ngram_size=0,
+        max_new_tokens=length - 1,
+        min_new_tokens=length - 1,
+        pad_token_id=0,
     )
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)

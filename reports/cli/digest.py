@@ -42,7 +42,7 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
         lines.append(f"{name:<{NAME}}" + "".join(f"{cells.get(split, ''):<{CELL}}" for split in splits))
     errors = summary.get("errors") or {"count": 0, "by_reason": []}
     if errors["count"]:
-        lines += ["", f"{errors['count']} items could not be measured:"]
+        lines += ["", f"{errors['count']} items could not be measured under at least one condition:"]
         lines += [f"  {row['count']} x {row['reason']}"[:WIDTH] for row in errors["by_reason"]]
     return "\n".join(line.rstrip() for line in lines)
 

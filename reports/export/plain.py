@@ -59,7 +59,7 @@ def paragraphs(summary: Mapping) -> list[str]:
     if items.get("n") is not None:
         found.append(
             f"Items: {items.get('name') or 'unnamed'}, {items['n']} questions in {items.get('points')} knowledge points; "
-            f"{errors.get('count') or 0} could not be measured."
+            f"{errors.get('count') or 0} could not be measured under at least one condition."
         )
     found.append(
         "Brackets hold 95% intervals clustered by knowledge point. Success by top1: the first differing token of the "

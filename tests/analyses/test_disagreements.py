@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from analyses.disagreements import KINDS, disagreements, kind, repeats
 from analyses.frame import RunFrame, truth
+from analyses.references import references
 from analyses.robustness import consistency, held, robustness, variants, wordings
 from analyses.sampling import sampled
 from analyses.simulate import simulate_readings
@@ -94,6 +97,33 @@ def test_wordings_and_their_consistency_by_hand() -> None:
     assert found["expected_mixed"] == pytest.approx(4 * 2 * 0.625 * 0.375)
 
 
+def test_two_facts_of_a_point_in_one_wording_are_no_two_wordings() -> None:
+    wordings_of = {"p0": ("0", "0"), "p1": ("0", "1")}
+    run = frame(
+        [
+            {"item": f"{p}-{n}", "point": p, "condition": "slb", "wording": wording, "success_top1": True}
+            for p, pair in wordings_of.items()
+            for n, wording in enumerate(pair)
+        ]
+    )
+    [found] = [one for one in consistency(run) if one["measure"] == "top1"]
+    assert found["points"] == 1
+
+
+def test_a_published_share_of_a_variant_stands_beside_the_measured_one() -> None:
+    one = {"split": "conflict", "condition": "joined-3", "measure": "top1", "value": 0.5, "source": "a paper"}
+    rows = [
+        {"item": f"i{n}", "point": f"p{n}", "condition": condition, "success_top1": n < 4}
+        for condition in ("as-delivered", "joined-3")
+        for n in range(10)
+    ]
+    run = replace(frame(rows), manifest={"plan": {"references": [one]}})
+    [found] = references(run)
+    assert (found["measured"]["value"], found["within"]) == (0.4, True)
+    with pytest.raises(ValueError, match="unknown key 'layer'"):
+        references(replace(run, manifest={"plan": {"references": [{**one, "layer": 3}]}}))
+
+
 def test_variants_stay_out_of_the_policies_and_are_compared_with_the_plain_document() -> None:
     rows = [
         {"item": f"i{n}", "point": f"p{n}", "condition": condition, "success_top1": wins(n)}
@@ -161,3 +191,27 @@ def test_drawn_answers_are_averaged_within_items() -> None:
     assert found["greedy"]["value"] == pytest.approx(1 / 3), "only items that were drawn"
     assert found["unanimous"] == pytest.approx(2 / 3)
     assert sampled(frame(rows)) == []
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.9, 1.0])
+def test_intervals_of_drawn_answers_stay_shares_and_never_vanish(rate: float) -> None:
+    rows = [
+        {
+            "item": f"i{n}",
+            "point": f"p{n}",
+            "condition": "as-delivered",
+            "success_top1": True,
+            "success_answer": rate > 0,
+        }
+        for n in range(5)
+    ]
+    drawn = [
+        {"item": f"i{n}", "point": f"p{n}", "split": "conflict", "condition": "as-delivered", "temperature": 1.0}
+        | {"draw": draw, "success_answer": draw + 10 * n < 50 * rate}
+        for n in range(5)
+        for draw in range(10)
+    ]
+    [found] = sampled(frame(rows, drawn))
+    assert found["value"] == pytest.approx(rate)
+    for own in (found, found["greedy"]):
+        assert 0 <= own["low"] < own["high"] <= 1

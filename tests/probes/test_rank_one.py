@@ -118,6 +118,16 @@ def test_the_second_moment_is_of_what_enters_the_map_and_the_generator_is_left_a
     assert torch.allclose(second_moment(subject, source.site, ids), wanted, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "shipped", [{"temperature": 0.05}, {"repetition_penalty": 9.0}, {"min_p": 0.9}, {"no_repeat_ngram_size": 1}]
+)
+def test_the_models_own_text_is_drawn_without_what_its_generation_config_ships(shipped: dict[str, float]) -> None:
+    subject = tiny("gpt2")
+    plain = own_text(subject, 4, 16, 0)
+    subject.model.generation_config.update(do_sample=True, **shipped)
+    assert torch.equal(own_text(subject, 4, 16, 0), plain)
+
+
 def test_the_position_is_the_subjects_or_the_most_surprising() -> None:
     subject = tiny("llama")
     [document] = documents_of([conflict(1, meta={"subject": "beta"}), conflict(2, meta={"subject": " "})])

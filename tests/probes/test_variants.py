@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
 
-from margins.items import Document, Item
+from margins.items import Document, Item, documents_of
 from probes.company import Company
 from probes.margins import filled
 from probes.plan import Plan
 from probes.run import run
+from probes.sites import AdapterError
 from probes.sources.fitted import Fitted
+from probes.sources.peft_folder import PeftFolder, write_adapter
 from probes.subject import Subject
 from tests.conftest import conflict, tiny
 
@@ -86,6 +91,27 @@ def test_a_retold_document_gives_the_adapter_of_its_text(measured: pd.DataFrame,
     subject = edited([text.format(ITEMS[2].document)])
     assert -margin(subject, ITEMS[2].question) == pytest.approx(measured.loc[("c2", condition), "net_margin"], abs=1e-3)
     assert measured.loc[("c2", condition), "net_margin"] != measured.loc[("c2", "as-delivered"), "net_margin"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "probe", "message"),
+    [
+        ([item.id for item in ITEMS], "hedged", "nothing for document 'It is "),
+        ([item.point for item in ITEMS], "stated", "nothing for document"),
+        ([""], "hedged", "one adapter serves every document, so none can be made for hedged"),
+        ([""], "joined", "one adapter serves every document, so none can be made for joined-2"),
+    ],
+)
+def test_a_files_adapter_is_never_taken_for_that_of_another_text(
+    folders: list[str], probe: str, message: str, tmp_path: Path
+) -> None:
+    """Filed under an item's id or point it is of the document as it stands, not of its denial."""
+    subject = tiny("llama")
+    for folder, adapter in zip(folders, source(subject).encode(documents_of(ITEMS)), strict=False):
+        write_adapter(adapter, tmp_path / "adapters" / folder)
+    made = PeftFolder(subject, tmp_path / "adapters")
+    with pytest.raises(AdapterError, match=message):
+        run(replace(PLAN, probes=("margins", probe)), subject, made, ITEMS, tmp_path / "run")
 
 
 def test_documents_in_one_prompt_are_read_behind_all_of_them(measured: pd.DataFrame) -> None:
