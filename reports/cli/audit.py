@@ -50,7 +50,10 @@ def main(argv: Sequence[str]) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
+    from margins.adapter import traits
+    from margins.opaque import refusal
     from probes.load import open_subject
+    from probes.plan import agenda
     from probes.run import run
     from probes.sources import open_source
     from reports.cli.progress import Bar
@@ -59,6 +62,9 @@ def main(argv: Sequence[str]) -> int:
     say(f"subject {plan.subject}, adapters {plan.adapters}, {len(items)} items")
     subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
     source = open_source(plan.adapters, subject)
+    asked = agenda(plan, static=traits(source).static)
+    if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
+        print(refusal(asked.refused), file=sys.stderr)
     out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem.replace(':', '-')}"
     if not (out / "manifest.json").is_file():
         from probes.handshake import shake
