@@ -61,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {len(items)} items")
     subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
-    source = open_source(plan.adapters, subject)
+    source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
     asked = agenda(plan, static=traits(source).static)
     if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
         print(refusal(asked.refused), file=sys.stderr)
@@ -123,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="RUN", help="the run folder (default: runs/SUBJECT-ADAPTERS-ITEMS)")
     add("--resume", action="store_true", help="go on with the run in --out (also done without this flag)")
     add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")
+    add("--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes")
     add("--json", action="store_true", help="print summary.json on stdout")
     add("--quiet", action="store_true", help="no progress")
     return made
