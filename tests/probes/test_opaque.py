@@ -263,7 +263,14 @@ def test_a_run_measures_what_needs_no_amplitude_and_says_what_it_refused(kind: t
     subject = tiny("llama")
     run(PLAN, subject, kind(subject), ITEMS, tmp_path / "run")
     frame = load(tmp_path / "run")
-    assert frame.manifest["conditions"] == ["base", "as-delivered", "relevance-gate", "logit-fusion-1.5", "in-context", "stated-2"]
+    assert frame.manifest["conditions"] == [
+        "base",
+        "as-delivered",
+        "relevance-gate",
+        "logit-fusion-1.5",
+        "in-context",
+        "stated-2",
+    ]
     refused = frame.manifest["refused"]
     assert {row.get("condition") for row in refused} > {"uniform-1.5", "uniform-3", "slb", "ca", "margin-matched"}
     assert [row["probe"] for row in refused if "probe" in row] == ["layers", "causal", "critical"]
