@@ -81,6 +81,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "hypotheses": [result.as_json() for result in hypotheses.evaluate(run)],
         "verdict": verdicts.verdict(run).as_json(),
         "power": section("power", lambda: sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
+        "refused": list(run.manifest.get("refused") or []),
         "references": references.references(run),
         "errors": errors(run),
         "timing": run.manifest.get("timing"),

@@ -24,7 +24,8 @@ RULE = (
     "gain above 1, or success under any uniform gain above 1), corrected for chance c as (r - c)/(1 - c), decides by its "
     "95% interval, clustered by knowledge point: magnitude if it lies above 2/3; representational if it lies below "
     "1/3; mixed if it lies between 10% and 90%; else inconclusive. Fewer than 10 failures or 5 points are "
-    "inconclusive. A failure that flips only at a gain below 1 is no rescue: the adapter is too loud for it. "
+    "inconclusive, and so is a method that is no update of the weights, which has no amplitude. "
+    "A failure that flips only at a gain below 1 is no rescue: the adapter is too loud for it. "
     "c is the rate at which amplitude makes the average other document's answer the first token."
 )
 
@@ -119,6 +120,12 @@ def verdict(run: RunFrame) -> Verdict:
     if failing.high < NO_FAILURE:
         sentence = f"There is little to repair: as delivered, {percent(failing)} of {failing.n} known conflicts fail."
         return Verdict("no-failure", sentence, None, None, failing, None)
+    if (run.manifest.get("adapters") or {}).get("static") is False:
+        sentence = (
+            f"As delivered, {percent(failing)} of {failing.n} known conflicts fail, but the method is no update of the "
+            "weights: no amplitude exists to turn, so whether it fails by magnitude cannot be asked."
+        )
+        return Verdict("inconclusive", sentence, None, None, failing, None)
     lost = failures(run, "known")
     outcome = rescued(run, lost)
     share = proportion("rescued", outcome, lost["point"].to_numpy(dtype=object))

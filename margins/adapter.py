@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from margins.items import Document
+from margins.opaque import Opaque, Prefix
 from margins.updates import Dense, LowRank, Update, Vector, inner
 
 SCOPES = ("document", "batch", "nothing")
@@ -72,6 +73,10 @@ class Adapter:
         return digest.hexdigest()
 
 
+#: What a source hands over for a document.
+Delivered = Adapter | Prefix | Opaque
+
+
 @runtime_checkable
 class AdapterSource(Protocol):
     """Where adapters come from: any object with these names can be audited. What it may say beside them: `Traits`."""
@@ -86,8 +91,8 @@ class AdapterSource(Protocol):
         """What makes its adapters what they are; part of every content key."""
         ...
 
-    def encode(self, documents: Sequence[Document]) -> Sequence[Adapter]:
-        """One adapter a document, in the same order."""
+    def encode(self, documents: Sequence[Document]) -> Sequence[Delivered]:
+        """One adapter a document, in the same order; from a source that is not static, a Prefix or an Opaque each."""
         ...
 
 
@@ -97,7 +102,8 @@ class Traits:
 
     `base_fingerprint`: the fingerprint of the one model its adapters are for (None: not said).
     `template`: what the method puts around a document before it reads it; told in reports, applied by the source itself.
-    `static`: adapters are weight updates; False: the method is refused, since no amplitude can be set.
+    `static`: adapters are weight updates; False: what `encode` returns can be run but not scaled (`margins.opaque`), so it is
+    measured as delivered, and all that needs an amplitude is refused.
     `scope`: what an adapter depends on: its own `document`, the whole `batch` encoded with it, or `nothing` (one adapter
     for every document).
     `native_logits(document, text)`: [vocab] or [pos, vocab], the method's own adapted model after reading `text`, tokenised
@@ -143,4 +149,15 @@ def _squared(left: Update | None, right: Update | None) -> float:
     return sum(inner(a, b) for a in parts for b in parts)
 
 
-__all__ = ["Adapter", "AdapterSource", "Dense", "LowRank", "Traits", "Update", "Vector", "layer_of", "traits"]
+__all__ = [
+    "Adapter",
+    "AdapterSource",
+    "Delivered",
+    "Dense",
+    "LowRank",
+    "Traits",
+    "Update",
+    "Vector",
+    "layer_of",
+    "traits",
+]

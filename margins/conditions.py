@@ -89,6 +89,17 @@ def parse_conditions(names: str) -> tuple[Condition, ...]:
     return tuple({**delivered, **found}.values())
 
 
+def needs_amplitude(condition: Condition) -> bool:
+    """Whether a condition sets gains other than 0 and 1, which a method that is no update of the weights cannot follow."""
+    return condition.policy is not None and condition.policy not in (Uniform(1.0), RelevanceGate())
+
+
+def needs_update(condition: Condition) -> bool:
+    """Whether a condition joins adapters by their ranks or puts a prompt before an adapted model: both take updates."""
+    several = condition.variant is not None and condition.variant.count > 1
+    return condition.policy is not None and (several or condition.prompt is not None)
+
+
 def _expand(name: str) -> list[Condition]:
     if name == "base":
         return [BASE]

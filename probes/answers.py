@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from margins.adapter import Adapter
+from margins.adapter import Delivered
 from margins.items import Item
 from margins.mentions import says, says_substring
-from probes.attach import stack
 from probes.generation import Sampling, generate
+from probes.opaque import side_by_side
 from probes.subject import Subject
 
 #: Probes that need items answered in words.
@@ -28,7 +28,7 @@ class Asked:
     row: dict[str, Any]
     item: Item
     question: str
-    adapter: Adapter | None
+    adapter: Delivered | None
     gains: Float[Tensor, " layer"] | None
 
 
@@ -71,6 +71,8 @@ def _texts(
             items = [replace(own.item, question=own.question) for own in part]
             adapters = [own.adapter for own in part if own.adapter is not None]
             gains = [own.gains for own in part if own.gains is not None]
-            together, loud = (None, None) if bare else (stack(subject, adapters), torch.stack(gains))
+            together, loud = None, None
+            if not bare:
+                together, loud = side_by_side(subject, adapters, [0] * len(part)), torch.stack(gains)
             pairs += zip(part, generate(subject, items, together, loud, sampling=sampling), strict=True)
     return pairs

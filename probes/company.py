@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from margins.adapter import Adapter
+from margins.adapter import Adapter, Delivered
 from margins.items import Item
 from margins.join import join
 from margins.variants import Variant
@@ -17,10 +17,10 @@ class Company:
     """A unit's documents in its order, with the knowledge points of each; and adapters by text, retold ones included."""
 
     points: Mapping[str, frozenset[str]]
-    adapters: Mapping[str, Adapter]
+    adapters: Mapping[str, Delivered]
 
     @classmethod
-    def of(cls, items: Sequence[Item], adapters: Mapping[str, Adapter]) -> Company:
+    def of(cls, items: Sequence[Item], adapters: Mapping[str, Delivered]) -> Company:
         """The company of a unit's items."""
         points: dict[str, set[str]] = {}
         for item in items:
@@ -44,10 +44,11 @@ class Company:
             return None
         return f"{variant.count} documents about different knowledge points are needed to join, its unit has {found}"
 
-    def adapter(self, item: Item, variant: Variant) -> Adapter:
+    def adapter(self, item: Item, variant: Variant) -> Delivered:
         """The adapter that a variant makes of the item's document and its company."""
         parts = [self.adapters[variant.retold(text)] for text in self.group(item, variant)]
-        return parts[0] if len(parts) == 1 else join(parts)
+        # more than one is asked of updates of the weights alone (`needs_update`)
+        return parts[0] if len(parts) == 1 else join([part for part in parts if isinstance(part, Adapter)])
 
     def told(self, item: Item, variant: Variant) -> str:
         """The documents as one text, in an order of content alone: the item's own stands anywhere among them."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -43,8 +44,18 @@ class State:
     residual: Float[Tensor, "batch layer d_model"] | None
 
 
+@dataclass(frozen=True)
+class Past:
+    """What comes before a batch's tokens: a cache of keys and values, and which of its positions each row sees."""
+
+    cache: Any
+    mask: Int[Tensor, "batch past"]
+
+
 @torch.no_grad()
-def forward(subject: Subject, batch: Batch, read: Int[Tensor, "batch read"], *, layers: bool = False) -> State:
+def forward(
+    subject: Subject, batch: Batch, read: Int[Tensor, "batch read"], *, layers: bool = False, past: Past | None = None
+) -> State:
     """Run the model without its unembedding; keep the final state at `read`, the stream at `batch.at`.
 
     Rows are picked inside the hooks, so memory grows with layers x batch, not with positions.
@@ -62,8 +73,16 @@ def forward(subject: Subject, batch: Batch, read: Int[Tensor, "batch read"], *, 
 
                 undo.callback(point.register_forward_hook(keep).remove)
         positions = (batch.mask.cumsum(1) - 1).clamp_min(0)
+        before = {}
+        mask = batch.mask
+        if past is not None:
+            # a row without room is an error row; its numbers are not kept, but learned positions end somewhere
+            last = (subject.longest or mask.shape[1] + past.mask.shape[1]) - 1
+            positions = (positions + past.mask.sum(1, keepdim=True)).clamp_max(last)
+            mask = torch.cat([past.mask, batch.mask], dim=1)
+            before = {"past_key_values": past.cache}
         out = subject.model.base_model(
-            input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, use_cache=False
+            input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **before
         )
     final = out.last_hidden_state[rows[:, None], read].float()
     return State(final, torch.stack(stream, dim=1) if layers else None)

@@ -13,7 +13,10 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 
 from margins.items import Item
+from margins.opaque import Opaque, Prefix
 from probes.attach import Stack, attached
+from probes.forward import Past
+from probes.opaque import Group, acting_rows, inside, past, untouched
 from probes.subject import Subject, SubjectError, pad
 
 NEW_TOKENS = 64
@@ -40,7 +43,7 @@ class Sampling:
 def generate(
     subject: Subject,
     items: Sequence[Item],
-    adapters: Stack | None = None,
+    adapters: Stack | Group | None = None,
     gains: Float[Tensor, "batch layer"] | None = None,
     new_tokens: int = NEW_TOKENS,
     sampling: Sampling | None = None,
@@ -49,19 +52,57 @@ def generate(
 
     The loop is our own because Hugging Face's `generate` fills what a caller leaves open from the model's generation
     config: a repetition penalty shipped with a model would decide what is called greedy here.
+    Questions under opaque adapters are continued one at a time.
     """
-    prompts = [
-        subject.tokenize(subject.templated(i.question), special=False) if i.chat else subject.tokenize(i.question)
-        for i in items
-    ]
+    if isinstance(adapters, Group) and gains is not None:
+        on = acting_rows(gains)
+        made = [adapters.adapters[n] if n in on else None for n in range(len(items))]
+        return [_alone(subject, i, a, new_tokens, sampling) for i, a in zip(items, made, strict=True)]
+    assert not isinstance(adapters, Group), "opaque adapters are given with gains of 0 and 1"
+    return _continued(subject, items, adapters, gains, new_tokens, sampling)
+
+
+def _alone(
+    subject: Subject, item: Item, adapter: Prefix | Opaque | None, new_tokens: int, sampling: Sampling | None
+) -> str:
+    """One question's continuation behind a prefix or inside the method's own block."""
+    if adapter is None:
+        return _continued(subject, [item], None, None, new_tokens, sampling)[0]
+    if isinstance(adapter, Prefix):
+        before = past(subject, [adapter])
+        return _continued(subject, [item], None, None, new_tokens, sampling, before)[0]
+    question = torch.tensor(_prompt(subject, item), device=subject.device)
+    with untouched(subject, [adapter]), inside(subject, adapter, question):
+        return _continued(subject, [item], None, None, new_tokens, sampling)[0]
+
+
+def _prompt(subject: Subject, item: Item) -> list[int]:
+    return subject.tokenize(subject.templated(item.question) if item.chat else item.question, special=not item.chat)
+
+
+def _continued(
+    subject: Subject,
+    items: Sequence[Item],
+    adapters: Stack | None,
+    gains: Float[Tensor, "batch layer"] | None,
+    new_tokens: int,
+    sampling: Sampling | None,
+    before: Past | None = None,
+) -> list[str]:
+    prompts = [_prompt(subject, item) for item in items]
+    used = 0 if before is None else before.mask.shape[1]
     # a row's length is its own: the longest prompt of a batch takes no token from the others
-    budgets = [new_tokens if subject.longest is None else min(new_tokens, subject.longest - len(p)) for p in prompts]
+    budgets = [
+        new_tokens if subject.longest is None else min(new_tokens, subject.longest - used - len(p)) for p in prompts
+    ]
     generators = [sampling.generator(item) for item in items] if sampling else None
     written: list[list[int]] = [[] for _ in items]
     stops = stop_tokens(subject)
     alive = [n for n, budget in enumerate(budgets) if budget > 0]
-    cache = DynamicCache(config=subject.model.config)
+    cache = DynamicCache(config=subject.model.config) if before is None else before.cache
     fed, mask = (t.to(subject.device) for t in pad([prompts[n] for n in alive] or [[]], "left"))
+    if before is not None:
+        mask = torch.cat([before.mask, mask], dim=1)
     while alive:
         done: set[int] = set()
         with ExitStack() as undo:

@@ -15,6 +15,7 @@ from margins.items import Item
 from margins.margin import Margins
 from probes.attach import Stack, attached
 from probes.forward import Batch, forward
+from probes.opaque import Group, acting_rows, final_states
 from probes.prior import Prior, locate
 from probes.subject import Subject
 
@@ -43,13 +44,20 @@ def read_base(prior: Prior, subject: Subject) -> Adapted:
 
 
 def read_adapted(
-    subject: Subject, prior: Prior, adapters: Stack, gains: Float[Tensor, "batch layer"], *, layers: bool = False
+    subject: Subject,
+    prior: Prior,
+    adapters: Stack | Group,
+    gains: Float[Tensor, "batch layer"],
+    *,
+    layers: bool = False,
 ) -> Adapted:
     """Run the prior's batch again with adapters attached.
 
     The same tokens are fed as for the prior (the answer's later tokens cannot reach back), so that gain 0 gives the
-    base's numbers to the last bit.
+    base's numbers to the last bit. Opaque adapters take gains of 0 and 1 alone, and no stream is kept of them.
     """
+    if isinstance(adapters, Group):
+        return _read_opaque(subject, prior, adapters, gains)
     straight = layers and all(writes_stream(subject, path) for path in adapters.sites)
     written = (
         torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
@@ -106,6 +114,15 @@ def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], promp
     batch = Batch.of([locate(subject, item) for item in told], subject.device)
     hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
     return _adapted(subject, prior, subject.logits(hidden), hidden, None)
+
+
+def _read_opaque(subject: Subject, prior: Prior, adapters: Group, gains: Float[Tensor, "batch layer"]) -> Adapted:
+    rows = acting_rows(gains)
+    hidden, logits = prior.hidden.clone(), prior.logits.clone()
+    if rows:
+        hidden[rows] = final_states(subject, prior.batch, adapters, rows)
+        logits[rows] = subject.logits(hidden[rows])
+    return _adapted(subject, prior, logits, hidden, None)
 
 
 def _adapted(subject: Subject, prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:

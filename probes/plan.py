@@ -11,7 +11,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from margins.conditions import Condition, parse_conditions
+from margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
+from margins.opaque import NO_AMPLITUDE, NO_UPDATE
 from margins.references import Reference, reference
 
 PROBES = {
@@ -34,6 +35,7 @@ ROBUSTNESS = {
     "contested": ("as-delivered", "contested"),
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
+NEED_UPDATES = ("layers", "causal", "critical")
 # Small enough to be asked everything; a large subject is asked what its user names.
 ORGANISM = {
     "policies": "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched,margin-matched,"
@@ -101,6 +103,27 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON."""
         return {**asdict(self), "probes": list(self.probes), "temperatures": list(self.temperatures)}
+
+
+@dataclass(frozen=True)
+class Agenda:
+    """What of a plan is measured on a source, and what is refused: rows of `condition` or `probe` with their `reason`."""
+
+    conditions: tuple[Condition, ...]
+    probes: frozenset[str]
+    refused: tuple[dict[str, str], ...] = ()
+
+
+def agenda(plan: Plan, *, static: bool) -> Agenda:
+    """Everything the plan asks for; for a source that is not static, what needs neither an amplitude nor an update."""
+    conditions, probes = plan.conditions(), frozenset(plan.probes)
+    if static:
+        return Agenda(conditions, probes)
+    refused = [{"condition": c.name, "reason": NO_AMPLITUDE} for c in conditions if needs_amplitude(c)]
+    refused += [{"probe": probe, "reason": NO_AMPLITUDE} for probe in NEED_UPDATES if probe in probes]
+    refused += [{"condition": c.name, "reason": NO_UPDATE} for c in conditions if needs_update(c)]
+    kept = tuple(c for c in conditions if not needs_amplitude(c) and not needs_update(c))
+    return Agenda(kept, probes - set(NEED_UPDATES), tuple(refused))
 
 
 def complete(given: dict[str, Any]) -> Plan:

@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
-from margins.adapter import Adapter, AdapterSource, traits
+from margins.adapter import Adapter, AdapterSource, Delivered, traits
 from margins.conditions import Condition
 from margins.items import Document, Item, documents_of, items_hash
+from margins.opaque import Prefix
 from probes.answers import WORDED
 from probes.generation import Sampling
-from probes.plan import Plan, code_hash, content_key
+from probes.plan import Agenda, Plan, agenda, code_hash, content_key
 from probes.sites import AdapterError
-from probes.sources.foreign import encoded
+from probes.sources.foreign import delivered
 from probes.store import Store
 from probes.subject import Subject
 from probes.unit import ATTRIBUTION_TOLERANCE, Bench, ParityError, measure
@@ -66,7 +67,7 @@ def run(
     if plan.system_prompt is not None:
         subject = replace(subject, system=plan.system_prompt)
         subject.templated(items[0].question)  # refused before anything is measured
-    conditions = plan.conditions()
+    asked = agenda(plan, static=traits(source).static)
     parity = subject.parity()
     if not parity <= subject.parity_tolerance():
         raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
@@ -76,22 +77,23 @@ def run(
         subject.device.type,
         source.name,
         dict(source.settings),
-        [condition.name for condition in conditions],
-        sorted(plan.probes),
+        [condition.name for condition in asked.conditions],
+        sorted(asked.probes),
         [plan.seed, plan.answers, plan.system_prompt],
         [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
         code_hash(),
         items_hash(items),
     )
     store = Store(out)
-    manifest = _manifest(plan, subject, source, items, conditions, identity, parity)
+    manifest = _manifest(plan, subject, source, items, asked, identity, parity)
     before = store.open(manifest, identity)
     units = units_of(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
-    answered = _answered(units, plan.answers if WORDED & set(plan.probes) else 0)
+    answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
     sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
-    bench = Bench(subject, conditions, frozenset(plan.probes), plan.batch_size, plan.seed, sampled)
+    bench = Bench(subject, asked.conditions, asked.probes, plan.batch_size, plan.seed, sampled)
     done, total, gap, seconds = 0, len(items), 0.0, {"adapters_s": 0.0, "measuring_s": 0.0}
-    described: Mapping[str, Any] = {k: before["adapters"][k] for k in ("modules", "rank") if k in before["adapters"]}
+    told = ("modules", "rank", "prefix")
+    described: Mapping[str, Any] = {k: before["adapters"][k] for k in told if k in before["adapters"]}
     gap = before["parity"].get("attribution_max_abs") or 0.0
     spent = before.get("timing") or {}
     if before.get("complete") and all(store.done(unit.key) for unit in units):
@@ -102,9 +104,9 @@ def run(
         if not store.done(unit.key):
             clock = time.monotonic()
             usable = tuple(d for d in unit.documents if d.text.strip())
-            adapters = encoded(source, usable)
+            adapters = delivered(source, usable)
             by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
-            by_text |= _retold(source, usable, conditions)
+            by_text |= _retold(source, usable, asked.conditions)
             seconds["adapters_s"] += time.monotonic() - clock
             clock = time.monotonic()
             measured = measure(bench, unit.items, by_text, answered)
@@ -133,7 +135,7 @@ def _added(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, f
 
 def _retold(
     source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]
-) -> dict[str, Adapter]:
+) -> dict[str, Delivered]:
     """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of.
 
     A text told otherwise has no ids and no points: an adapter filed under these is of the document as it stands. Raises
@@ -152,7 +154,7 @@ def _retold(
         for document in documents
         if (text := variant.retold(document.text)) != document.text
     }
-    return dict(zip(told, encoded(source, tuple(told.values())), strict=True)) if told else {}
+    return dict(zip(told, delivered(source, tuple(told.values())), strict=True)) if told else {}
 
 
 def _in_chat(items: Sequence[Item]) -> list[Item]:
@@ -171,7 +173,7 @@ def _manifest(
     subject: Subject,
     source: AdapterSource,
     items: Sequence[Item],
-    conditions: Sequence[Condition],
+    asked: Agenda,
     identity: str,
     parity: float,
 ) -> dict[str, Any]:
@@ -185,11 +187,12 @@ def _manifest(
         "adapters": {
             "name": source.name,
             "settings": dict(source.settings),
-            "static": bool(getattr(source, "static", True)),
+            "static": traits(source).static,
             "documents": len(documents_of(items)),
         },
         "items": {"name": Path(plan.items).name, "sha256": items_hash(items), "count": len(items)},
-        "conditions": [condition.name for condition in conditions],
+        "conditions": [condition.name for condition in asked.conditions],
+        "refused": list(asked.refused),
         "versions": {name: _version(name) for name in PACKAGES},
         "seed": plan.seed,
         "threads": torch.get_num_threads(),
@@ -209,6 +212,9 @@ def _manifest(
 
 def _describe_adapters(adapters: Sequence[Any]) -> Mapping[str, Any]:
     """What the first unit's adapters touch, for the report's methods."""
+    if not all(isinstance(adapter, Adapter) for adapter in adapters):
+        lengths = [adapter.positions for adapter in adapters if isinstance(adapter, Prefix)]
+        return {"prefix": max(lengths)} if lengths else {}
     paths = {path.rsplit(".", 1)[-1] for adapter in adapters for path in adapter.paths}
     ranks = {update.rank for adapter in adapters for _, update in adapter.parts()}
     return {"modules": sorted(paths), "rank": max(ranks)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from margins.adapter import Adapter
+from margins.adapter import Adapter, Delivered
 from margins.amplitude import Situation
 from margins.answers import Divergence
 from margins.conditions import Condition
@@ -20,12 +20,13 @@ from margins.relevance import touches
 from margins.variants import Variant
 from probes import rows
 from probes.answers import WORDED, Asked, answer, draw
-from probes.attach import Stack, attached, stack
+from probes.attach import Stack, attached
 from probes.company import Company
 from probes.critical import read_critical
 from probes.generation import Sampling
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import Adapted, filled, fuse, read_adapted, read_base, read_in_context
+from probes.opaque import Group, side_by_side, taken
 from probes.prior import Prior, locate, read_prior
 from probes.subject import Subject
 
@@ -59,7 +60,9 @@ class Bench:
     sampled: tuple[Sampling, ...] = ()
 
 
-def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], answered: frozenset[str]) -> Measured:
+def measure(
+    bench: Bench, items: Sequence[Item], adapters: Mapping[str, Delivered], answered: frozenset[str]
+) -> Measured:
     """Measure items whose documents' adapters are given by document text; `answered` ids are also answered in words.
 
     Batches hold items of like length. An item that cannot be read (its answers share all tokens, say) is a row with its
@@ -72,7 +75,7 @@ def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], a
     able: list[tuple[Item, Divergence]] = []
     for item in items:
         try:
-            able.append((item, locate(bench.subject, item)))
+            able.append((item, _located(bench.subject, item, adapters.get(item.document))))
         except ItemError as reason:
             readings += [rows.failed(item, condition.name, str(reason)) for condition in bench.conditions]
     company = Company.of(items, adapters)
@@ -93,6 +96,29 @@ def measure(bench: Bench, items: Sequence[Item], adapters: dict[str, Adapter], a
     return Measured(readings, layers, gap, drawn)
 
 
+def _located(subject: Subject, item: Item, adapter: Delivered | None) -> Divergence:
+    """Where an item is read, with room for what its adapter puts in front. Raises ItemError."""
+    place = locate(subject, item)
+    crowded = _crowded(subject, place, adapter)
+    if crowded is not None:
+        raise ItemError(crowded)
+    return place
+
+
+def _crowded(subject: Subject, place: Divergence, adapter: Delivered | None) -> str | None:
+    """Why a prefix leaves no room for an item's tokens, or None."""
+    before, tokens = taken(adapter), len(place.tokens)
+    if before == 0 or subject.longest is None or before + tokens <= subject.longest:
+        return None
+    return f"{tokens} tokens behind a prefix of {before}, more than the model's {subject.longest} positions"
+
+
+def _norms(subject: Subject, adapters: Sequence[Delivered]) -> Float[Tensor, "batch layer"]:
+    """Norms of each layer's updates; NaN for an opaque method, which has none (zero would be one)."""
+    none = torch.full((subject.n_layers,), float("nan"))
+    return rows.stacked_norms([a.layer_norms(subject.n_layers) if isinstance(a, Adapter) else none for a in adapters])
+
+
 @dataclass(frozen=True)
 class _Read:
     """One condition of one batch: its rows, those still to be answered in words, its layers and attribution gap."""
@@ -111,8 +137,8 @@ class _Batch:
     items: list[Item]
     places: list[Divergence]
     prior: Prior
-    adapters: Stack
-    chosen: list[Adapter]
+    adapters: Stack | Group
+    chosen: list[Delivered]
     norms: Float[Tensor, "batch layer"]
     delivered: Adapted
     company: Company
@@ -122,19 +148,18 @@ class _Batch:
     def prepare(cls, bench: Bench, items: list[Item], places: list[Divergence], company: Company) -> _Batch:
         subject, deep = bench.subject, "layers" in bench.probes
         chosen = [company.adapters[item.document] for item in items]
-        stacked = stack(subject, chosen)
+        together = side_by_side(subject, chosen, [place.n_question_tokens for place in places])
         prior = read_prior(subject, items, places, layers=deep)
         ones = torch.ones(len(items), subject.n_layers)
-        delivered = read_adapted(subject, prior, stacked, ones, layers=deep)
-        norms = rows.stacked_norms([adapter.layer_norms(subject.n_layers) for adapter in chosen])
-        return cls(bench, items, places, prior, stacked, chosen, norms, delivered, company, items)
+        delivered = read_adapted(subject, prior, together, ones, layers=deep)
+        return cls(bench, items, places, prior, together, chosen, _norms(subject, chosen), delivered, company, items)
 
     def run(self, condition: Condition, answered: frozenset[str]) -> _Read:
         """One condition's readings."""
         subject = self.bench.subject
         acting = self if condition.variant is None else self._made_of(condition.variant, condition.prompt)
         state, gains = acting._state(condition)
-        loud = condition.policy is not None or condition.fusion is not None
+        loud = (condition.policy is not None or condition.fusion is not None) and isinstance(self.adapters, Stack)
         norms = torch.linalg.norm(acting.norms, dim=1).tolist() if loud else [None] * len(self.items)
         table = rows.readings(subject, self.items, self.places, self.prior, state, condition.name, gains, norms)
         for n, reason in acting._unreadable(condition).items():
@@ -158,7 +183,7 @@ class _Batch:
             extra["direct"] = written
         if "causal" in self.bench.probes and condition.name == "as-delivered":
             extra["alone"], extra["removed"] = read_causal(
-                subject, self.prior, self.adapters, list(range(subject.n_layers))
+                subject, self.prior, self._stack, list(range(subject.n_layers))
             )
         heard = torch.zeros_like(self.norms) if gains is None else gains
         return _Read(table, asked, rows.layers(self.items, condition.name, profile, self.norms, heard, extra), gap)
@@ -168,14 +193,21 @@ class _Batch:
         if prompt is not None:
             return replace(self, shown=[replace(i, document=self.company.told(i, variant)) for i in self.items])
         subject, chosen = self.bench.subject, [self.company.adapter(item, variant) for item in self.items]
-        norms = rows.stacked_norms([adapter.layer_norms(subject.n_layers) for adapter in chosen])
-        return replace(self, chosen=chosen, adapters=stack(subject, chosen), norms=norms)
+        together = side_by_side(subject, chosen, [place.n_question_tokens for place in self.places])
+        return replace(self, chosen=chosen, adapters=together, norms=_norms(subject, chosen))
+
+    @property
+    def _stack(self) -> Stack:
+        assert isinstance(self.adapters, Stack), "what needs updates is refused to a method that has none"
+        return self.adapters
 
     def _unreadable(self, condition: Condition) -> dict[int, str]:
         """Rows of the batch that cannot be read behind a condition's prompt or in its company, with the reason."""
         found: dict[int, str] = {}
         for n, item in enumerate(self.items):
             reason = None if condition.variant is None else self.company.lacks(item, condition.variant)
+            if reason is None and condition.variant is not None:
+                reason = _crowded(self.bench.subject, self.places[n], self.chosen[n])
             if reason is not None:
                 found[n] = reason
         for n, item in enumerate(self.shown if condition.prompt is not None else []):
@@ -196,7 +228,7 @@ class _Batch:
             if condition.policy is None:
                 return read_in_context(subject, self.prior, items, condition.prompt), None
             gains = torch.stack([condition.policy(situation) for situation in self._situations()])
-            with attached(subject, self.adapters, gains):
+            with attached(subject, self._stack, gains):
                 return read_in_context(subject, self.prior, items, condition.prompt), gains
         if condition.policy is None:
             return read_base(self.prior, subject), torch.zeros_like(self.norms)
@@ -223,7 +255,7 @@ class _Batch:
         ]
 
     def _critical(self) -> list[float | None]:
-        gains = read_critical(self.bench.subject, self.prior, self.adapters)
+        gains = read_critical(self.bench.subject, self.prior, self._stack)
         return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
 
     def _asked(

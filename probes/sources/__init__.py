@@ -8,6 +8,7 @@ from typing import Any
 
 from margins.adapter import AdapterSource
 from probes.sites import AdapterError
+from probes.sources.tensors import PICKLES
 from probes.subject import Subject
 
 NAMED = {
@@ -19,6 +20,7 @@ NAMED = {
     "compact:FILE": "many documents' adapters in one safetensors file, as `write_compact` writes it",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
     "doc-to-lora:FILE": "what export_doc_to_lora.py wrote; B rank-first, scale lora_alpha, head bias as shared part",
+    "doc-to-lora:CHECKPOINT.pt": "the method's own checkpoint, where ctx_to_lora is installed; needs --allow-pickle",
     "generative-adapter:FILE": "lora_a and lora_b stacked over layers, scale lora_alpha / r",
     "shine:FILE": "A, B and bias C stacked over layers, scale folded in",
     "callable:MODULE:FUNCTION": "a function from text to factors: path -> (A, B, scale)",
@@ -26,8 +28,11 @@ NAMED = {
 }
 
 
-def open_source(spec: str, subject: Subject) -> AdapterSource:
-    """The source named by `spec`: `name`, `name:setting=value,...`, or a folder. Raises AdapterError."""
+def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> AdapterSource:
+    """The source named by `spec`: `name`, `name:setting=value,...`, or a folder. Raises AdapterError.
+
+    `allow_pickle`: a checkpoint that is a pickle may be opened, with a stated list of classes.
+    """
     name, colon, rest = spec.partition(":")
     form = next((form for form in NAMED if form.startswith(f"{name}:")), None)
     if colon and form and not rest.strip():
@@ -62,6 +67,10 @@ def open_source(spec: str, subject: Subject) -> AdapterSource:
         from probes.sources.function import open_function
 
         return open_function(rest)
+    if name == "doc-to-lora" and Path(rest).suffix in PICKLES:
+        from probes.sources.doc_to_lora import open_doc_to_lora
+
+        return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
     if name in ("doc-to-lora", "generative-adapter", "shine"):
         from probes.sources.layered import LayeredFile
 

@@ -2,13 +2,17 @@
 
 python export_doc_to_lora.py CHECKPOINT.pt DOCUMENTS.jsonl OUT.safetensors
 
-DOCUMENTS: JSON Lines with `id` and `document`. Opening the checkpoint runs what is pickled in it; use one you trust.
+DOCUMENTS: JSON Lines with `id` and `document`. The checkpoint is a pickle: of what it names, only tensors, plain data and the
+classes of ALLOWED are made. `--trust-pickle` opens it without that guard, and runs whatever is in it.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
-import sys
+import pickle
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +21,20 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 Modules = Mapping[str, Mapping[str, Tensor]]
+
+# What a checkpoint holds beside tensors: the settings of the hypernetwork, its encoder and its LoRA.
+ALLOWED = (
+    "ctx_to_lora.configs.CtxEncoderArguments",
+    "ctx_to_lora.modeling.aggregator.AGGREGATOR_TYPE",
+    "ctx_to_lora.modeling.aggregator.AggregatorConfig",
+    "ctx_to_lora.modeling.ctx_encoder.CTX_ENCODER_TYPE",
+    "ctx_to_lora.modeling.hypernet.HypernetConfig",
+    "ctx_to_lora.pooling.POOL_FN",
+    "peft.tuners.lora.config.LoraConfig",
+    "peft.tuners.lora.config.LoraRuntimeConfig",
+    "peft.utils.peft_types.PeftType",
+    "peft.utils.peft_types.TaskType",
+)
 
 
 def pack(
@@ -39,25 +57,100 @@ def pack(
     return tensors, metadata
 
 
-def main(checkpoint: str, documents: str, out: str) -> None:
-    """Encode every document once and write the file."""
-    # classes of the checkpoint's pickle, known only in the method's own environment
+def load_checkpoint(file: str) -> dict[str, Any]:
+    """A checkpoint opened with the classes of ALLOWED and no others. Raises ValueError for one that names anything else."""
+    classes = [found for found in map(_class, ALLOWED) if found is not None]
+    # importing a package may have declared more classes safe than are needed here
+    declared = torch.serialization.get_safe_globals()
+    torch.serialization.clear_safe_globals()
+    try:
+        with torch.serialization.safe_globals(classes):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as fault:
+        named = re.search(r"GLOBAL (\S+)", str(fault))
+        what = f"it names {named[1]}, which" if named else "what it holds"
+        raise ValueError(
+            f"{file}: {what} is not among the classes that a Doc-to-LoRA checkpoint needs (ALLOWED in "
+            "export_doc_to_lora.py), so it was not opened"
+        ) from fault
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(declared)
+
+
+def open_model(state: dict[str, Any]) -> Any:
+    """The method's own model from a checkpoint's content, for reading documents."""
     from ctx_to_lora.modeling.hypernet import ModulatedPretrainedModel  # pyright: ignore[reportMissingImports]
 
-    state: Any = torch.load(checkpoint, weights_only=False)
-    model = ModulatedPretrainedModel.from_state_dict(
+    return ModulatedPretrainedModel.from_state_dict(
         state, train=False, use_sequence_packing=False, use_flash_attn=False
     )
-    made = {}
-    with open(documents, encoding="utf-8") as lines:
-        for row in map(json.loads, filter(str.strip, lines)):
-            model.internalize(row["document"])
-            made[row["id"]] = model.generated_loras
-    bias = model.hypernet.get_head_bias()
-    alpha, layers = model.peft_config.lora_alpha, [int(n) for n in model.hypernet.layer_indices]
-    tensors, metadata = pack(made, bias, lora_alpha=alpha, layers=layers)
-    save_file(tensors, out, metadata=metadata)
+
+
+def head_bias(model: Any) -> Modules:
+    """What every document gets, per module A [layer, r, d_in] and B [layer, r, d_out]; empty where the model adds none."""
+    used = getattr(getattr(model.hypernet, "config", None), "use_bias", True)
+    return model.hypernet.get_head_bias() if used is not False else {}
+
+
+@torch.no_grad()
+def document_part(model: Any, text: str) -> Modules:
+    """What a document alone became, per module A [1, layer, r, d_in] and B [1, layer, r, d_out].
+
+    The method joins a document's ranks with those of the head bias, which come last; they are taken off again here.
+    Raises ValueError where the last ranks are not the bias.
+    """
+    from ctx_to_lora.modeling.lora_merger import combine_lora  # pyright: ignore[reportMissingImports]
+
+    model.internalize(text)
+    bias = head_bias(model)
+    joined = combine_lora(model.generated_loras, torch.tensor([1], device=model.device), lora_bias=bias or None)
+    parts: dict[str, dict[str, Tensor]] = {}
+    for module, factors in joined.items():
+        if not bias:
+            parts[module] = factors
+            continue
+        parts[module] = {}
+        for side in ("A", "B"):
+            shared = bias[module][side]
+            rank = shared.shape[-2]
+            if not torch.equal(factors[side][0, :, -rank:].to(shared), shared):
+                raise ValueError(f"{module}: the last {rank} ranks that combine_lora returns are not the head bias")
+            parts[module][side] = factors[side][:, :, :-rank]
+    return parts
+
+
+def packed(model: Any, texts: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata for documents by name, as `pack` makes them; the scale is raw lora_alpha."""
+    made = {name: document_part(model, text) for name, text in texts.items()}
+    layers = [int(n) for n in model.hypernet.layer_indices]
+    alpha = model.peft_config.lora_alpha
+    return pack(made, head_bias(model), lora_alpha=alpha, layers=layers)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Encode every document once and write the file."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    for name in ("checkpoint", "documents", "out"):
+        parser.add_argument(name)
+    parser.add_argument("--trust-pickle", action="store_true", help="open the checkpoint without the guard")
+    args = parser.parse_args(argv)
+    trusted = args.trust_pickle
+    state = torch.load(args.checkpoint, weights_only=False) if trusted else load_checkpoint(args.checkpoint)
+    with open(args.documents, encoding="utf-8") as lines:
+        texts = {row["id"]: row["document"] for row in map(json.loads, filter(str.strip, lines))}
+    tensors, metadata = packed(open_model(state), texts)
+    save_file(tensors, args.out, metadata=metadata)
+
+
+def _class(path: str) -> Any:
+    """The class at a dotted path; None where this version of the package has none, so that it is not allowed either."""
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError:
+        return None
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import Any
 
-from margins.adapter import Adapter, AdapterSource, traits
+from margins.adapter import Adapter, AdapterSource, Delivered, traits
 from margins.items import Document
+from margins.opaque import NO_AMPLITUDE, Opaque, Prefix
 from probes.sites import AdapterError
 from probes.subject import Subject
 
@@ -34,11 +35,7 @@ def open_foreign(spec: str, subject: Subject) -> AdapterSource:
             f"--adapters {spec}: a source needs name, settings and encode(documents); "
             f"{type(made).__name__} has no {', '.join(missing)}"
         )
-    if not traits(made).static:
-        raise AdapterError(
-            f"--adapters {spec}: {made.name} is not static: its state is no update of the weights, so W(s) = W_base + "
-            "s (W_adapted - W_base) is not defined and no amplitude can be set"
-        )
+    traits(made)
     return made
 
 
@@ -53,16 +50,31 @@ def foreign_code(what: str) -> Iterator[None]:
         raise AdapterError(f"{what}: {type(fault).__name__}: {fault}") from fault
 
 
-def encoded(source: AdapterSource, documents: Sequence[Document]) -> list[Adapter]:
-    """The source's adapters. Raises AdapterError where it does not return one for each document."""
+def delivered(source: AdapterSource, documents: Sequence[Document]) -> list[Delivered]:
+    """What the source makes of each document: an Adapter, or a Prefix or Opaque where it is not static.
+
+    Raises AdapterError where it returns anything else, or not one for each.
+    """
+    static = traits(source).static
+    kinds = (Adapter,) if static else (Prefix, Opaque)
     with foreign_code(f"source {source.name}: encode failed"):
         made = source.encode(documents)
-    if not isinstance(made, Sequence) or len(made) != len(documents) or not all(isinstance(a, Adapter) for a in made):
+    if not isinstance(made, Sequence) or len(made) != len(documents) or not all(isinstance(a, kinds) for a in made):
         came = f"{len(made)} of them" if isinstance(made, Sequence) else type(made).__name__
+        odd = [type(a).__name__ for a in made if not isinstance(a, kinds)] if isinstance(made, Sequence) else []
         raise AdapterError(
-            f"source {source.name}: encode needs to return {len(documents)} adapters in order, got {came}"
+            f"source {source.name}: encode needs to return {len(documents)} adapters in order ("
+            f"{' or '.join(kind.__name__ for kind in kinds)}, since static is {static}), got {came}"
+            + (f", {odd[0]} among them" if odd else "")
         )
     return list(made)
+
+
+def encoded(source: AdapterSource, documents: Sequence[Document]) -> list[Adapter]:
+    """The source's adapters as updates of the weights. Raises AdapterError also where it makes none."""
+    if not traits(source).static:
+        raise AdapterError(f"source {source.name} hands over no adapter that can be scaled or written: {NO_AMPLITUDE}")
+    return [made for made in delivered(source, documents) if isinstance(made, Adapter)]
 
 
 def load_object(spec: str) -> Any:

@@ -74,7 +74,12 @@ class LayeredFile:
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document. Raises AdapterError where one is missing or does not fit."""
-        tensors, metadata = read_tensors(self.path)
+        return self.adapters(*read_tensors(self.path), documents)
+
+    def adapters(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], documents: Sequence[Document]
+    ) -> list[Adapter]:
+        """The documents' adapters from a file's content. Raises AdapterError as `encode` does."""
         alpha = 1.0 if self.convention == "shine" else number(metadata, "lora_alpha", self.path)
         layers = json.loads(metadata["layers"]) if "layers" in metadata else None
         groups: dict[str, dict[str, dict[str, Tensor]]] = {"": {}}

@@ -31,6 +31,9 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, for peft a new folder")
     made.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
     made.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
+    made.add_argument(
+        "--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes"
+    )
     made.add_argument("--quiet", action="store_true", help="no progress")
     args = made.parse_args(argv)
     from margins.items import documents_of
@@ -47,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
     if not args.quiet:
         print(f"subject {plan.subject}, adapters {plan.adapters}, {len(documents)} documents", file=sys.stderr)
     subject = open_subject(plan.subject, device=args.device, dtype=args.dtype)
-    count = export(subject, open_source(plan.adapters, subject), documents, args.form, args.out)
+    count = export(
+        subject, open_source(plan.adapters, subject, allow_pickle=args.allow_pickle), documents, args.form, args.out
+    )
     print(f"{count} adapters: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE

@@ -50,7 +50,10 @@ def main(argv: Sequence[str]) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
+    from margins.adapter import traits
+    from margins.opaque import refusal
     from probes.load import open_subject
+    from probes.plan import agenda
     from probes.run import run
     from probes.sources import open_source
     from reports.cli.progress import Bar
@@ -58,7 +61,10 @@ def main(argv: Sequence[str]) -> int:
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {len(items)} items")
     subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
-    source = open_source(plan.adapters, subject)
+    source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
+    asked = agenda(plan, static=traits(source).static)
+    if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
+        print(refusal(asked.refused), file=sys.stderr)
     out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem.replace(':', '-')}"
     if not (out / "manifest.json").is_file():
         from probes.handshake import shake
@@ -117,6 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, metavar="RUN", help="the run folder (default: runs/SUBJECT-ADAPTERS-ITEMS)")
     add("--resume", action="store_true", help="go on with the run in --out (also done without this flag)")
     add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")
+    add("--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes")
     add("--json", action="store_true", help="print summary.json on stdout")
     add("--quiet", action="store_true", help="no progress")
     return made

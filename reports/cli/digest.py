@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any, TextIO
 
+from margins.opaque import refusal
+
 WIDTH, NAME, CELL = 80, 20, 15
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
@@ -28,6 +30,8 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
         if colour:
             said[0] = said[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
         lines += [*said, ""]
+    if summary.get("refused"):
+        lines += [*textwrap.wrap(refusal(summary["refused"]), WIDTH), ""]
     rows = [
         o
         for o in summary.get("outcomes") or []

@@ -15,6 +15,9 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--subject", metavar="S", default="organism", help="as for audit")
     made.add_argument("--adapters", metavar="A", required=True, help="see `override-gap list adapters`")
     made.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")
+    made.add_argument(
+        "--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes"
+    )
     made.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = made.parse_args(argv)
     from probes.handshake import MEANING, shake
@@ -26,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     given = {"subject": args.subject, "adapters": args.adapters, **({"items": args.items} if args.items else {})}
     items = items_of(complete(given).items)
     subject = open_subject(args.subject)
-    found = shake(subject, open_source(args.adapters, subject), items)
+    found = shake(subject, open_source(args.adapters, subject, allow_pickle=args.allow_pickle), items)
     if args.json:
         print(json.dumps({"checks": [asdict(check) for check in found.checks], "norms": found.norms}))
         return WRONG if found.failed else DONE

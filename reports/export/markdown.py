@@ -35,6 +35,12 @@ def grid(table: Plain) -> str:
     return "\n".join([line(table.head), "|" + " --- |" * len(table.head), *map(line, table.rows)])
 
 
+def _kind(adapters: Mapping) -> str:
+    if adapters.get("static") is not False:
+        return f"rank {adapters.get('rank')}"
+    return f"prefixes of up to {adapters['prefix']} positions" if adapters.get("prefix") else "run as delivered"
+
+
 def model_card(summary: Mapping) -> str:
     """A section for the README of an adapter repository: verdict, success as delivered, how to make it again."""
     adapters, subject = (summary.get(key) or {} for key in ("adapters", "subject"))
@@ -45,7 +51,7 @@ def model_card(summary: Mapping) -> str:
         parts.append(grid(Plain(first.title, first.note, first.head, kept or first.rows)))
     facts = (
         f"Base model: {subject.get('name')}, fingerprint {str(subject.get('fingerprint'))[:16]}.",
-        f"Adapters: {adapters.get('name')}, rank {adapters.get('rank')}, {adapters.get('documents')} documents.",
+        f"Adapters: {adapters.get('name')}, {_kind(adapters)}, {adapters.get('documents')} documents.",
         "Measured with override-gap; the same figures are in the summary.json of the run.",
     )
     return "\n\n".join([*parts, *(escaped(" ".join(fact.split())) for fact in facts)]) + "\n"

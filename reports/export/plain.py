@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from margins.opaque import refusal
 from reports.page.published import published
 from reports.page.spoken import spoken
 from reports.page.tables import tables
@@ -61,6 +62,8 @@ def paragraphs(summary: Mapping) -> list[str]:
             f"Items: {items.get('name') or 'unnamed'}, {items['n']} questions in {items.get('points')} knowledge points; "
             f"{errors.get('count') or 0} could not be measured under at least one condition."
         )
+    if summary.get("refused"):
+        found.append(f"{refusal(summary['refused'])}.".replace("not measured", "Not measured"))
     found.append(
         "Brackets hold 95% intervals clustered by knowledge point. Success by top1: the first differing token of the "
         "wanted answer is the model's most likely token."

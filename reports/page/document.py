@@ -12,6 +12,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from margins.opaque import refusal
 from reports import figures
 from reports.figures.style import GRID, INK, PAPER, YES
 from reports.page.explorer import explorer
@@ -78,7 +79,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
-    for act in (said, estimate, short, p_value, pretty, sentence):
+    for act in (said, estimate, short, p_value, pretty, sentence, refusal):
         made.filters[act.__name__] = act
     return made
 

@@ -54,6 +54,22 @@ def test_no_dose_no_verdict():
     assert "no gain above 1" in found.sentence
 
 
+def test_without_an_amplitude_magnitude_cannot_be_asked():
+    few = {**LIGHT, "conditions": ("base", "as-delivered")}
+
+    def opaque(fault):
+        run = simulate_readings(0, fault=fault, **few)
+        adapters = {**run.manifest["adapters"], "static": False}
+        return verdict(RunFrame({**run.manifest, "adapters": adapters}, run.readings.assign(critical_gain=None)))
+
+    found = opaque("magnitude")
+    assert found.label == "inconclusive"
+    assert "no amplitude exists" in found.sentence
+    assert found.failing is not None
+    assert f"{found.failing.value:.0%}" in found.sentence
+    assert opaque("no-failure").label == "no-failure", "where little fails there is nothing to ask"
+
+
 def test_unknown_old_answers_are_no_conflicts():
     run = simulate_readings(0, **LIGHT)
     found = verdict(RunFrame(run.manifest, run.readings.assign(known=False)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,26 @@ def test_an_audit_from_folder_to_report(model: Path, items: Path, tmp_path: Path
     assert manifest["parity"]["logits_max_abs"] < 1e-3
     assert main(["report", str(tmp_path / "run"), "--json", "--quiet"]) == 0
     assert json.loads(capsys.readouterr().out) == summary
+
+
+def test_the_guides_router_is_audited_as_delivered(
+    model: Path, items: Path, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "your-method.md").read_text()
+    (tmp_path / "my_router.py").write_text(re.findall(r"```python\n(.*?)```", guide, re.S)[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    assert audit(model, items, tmp_path / "run", "--quiet", "--adapters", "my_router:router") == 0
+    said = capsys.readouterr()
+    refused = "not measured: uniform-1.5, slb, probe layers (the method is no update of the weights"
+    assert said.err.startswith(refused)
+    assert refused in " ".join(said.out.split())
+    assert f"N{refused[1:]}" in (tmp_path / "run" / "report.html").read_text()
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [row.get("condition") or row["probe"] for row in summary["refused"]] == ["uniform-1.5", "slb", "layers"]
+    assert {row["condition"] for row in summary["outcomes"]} == {"base", "as-delivered"}
+    export = ["report", str(tmp_path / "run"), "--model-card", "--quiet"]
+    assert main(export) == 0
+    assert "run as delivered" in (tmp_path / "run" / "model-card.md").read_text()
 
 
 def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(

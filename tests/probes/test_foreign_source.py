@@ -68,10 +68,11 @@ def test_what_is_no_source_is_refused(spec: str, message: str, module: Path) -> 
         open_source(spec, tiny("llama"))
 
 
-def test_a_source_that_is_not_static_is_refused(module: Path) -> None:
+def test_a_source_that_is_not_static_must_not_hand_over_updates(module: Path) -> None:
     module.write_text(module.read_text() + "\nMyMethod.static = False\n")
-    with pytest.raises(AdapterError, match="no amplitude"):
-        open_source("my_method:source", tiny("llama"))
+    source = open_source("my_method:source", tiny("llama"))
+    with pytest.raises(AdapterError, match=r"Prefix or Opaque, since static is False.*Adapter among them"):
+        foreign.delivered(source, [Document("alpha beta")])
 
 
 @pytest.mark.parametrize(("name", "value"), [("scope", "universe"), ("template", "no place"), ("native_logits", 3)])

@@ -1,0 +1,61 @@
+"""Doc-to-LoRA in this process, where its package is installed: documents internalised by the method's own model."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from margins.adapter import Adapter
+from margins.items import Document
+from probes.sites import AdapterError
+from probes.sources.export_doc_to_lora import load_checkpoint, open_model, packed
+from probes.sources.foreign import foreign_code
+from probes.sources.layered import LayeredFile
+from probes.sources.tensors import file_hash
+from probes.subject import Subject
+
+SAFE_WAY = (
+    "run probes/sources/export_doc_to_lora.py in the method's own environment and give doc-to-lora:FILE.safetensors"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class DocToLora:
+    """Adapters from a checkpoint's hypernetwork; the same as those of the file that the export script writes."""
+
+    subject: Subject
+    path: Path
+    model: Any
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return "doc-to-lora"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The hash of the checkpoint."""
+        return {"path": self.path.name, "sha256": file_hash(self.path)}
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document: B rank-first, scale raw lora_alpha, the head bias as the shared part."""
+        tensors, metadata = packed(self.model, {document.key: document.text for document in documents})
+        return LayeredFile(self.subject, self.path, self.name).adapters(tensors, metadata, documents)
+
+
+def open_doc_to_lora(path: Path, subject: Subject, *, allow_pickle: bool) -> DocToLora:
+    """A checkpoint's own model. Raises AdapterError unless pickles are allowed and this one names only known classes."""
+    if not path.is_file():
+        raise AdapterError(f"{path}: no such file")
+    if not allow_pickle:
+        raise AdapterError(
+            f"{path}: a Doc-to-LoRA checkpoint is a pickle, which can run code when it is opened; {SAFE_WAY}, or give "
+            "--allow-pickle to open it here with the classes that such a checkpoint needs and no others"
+        )
+    if importlib.util.find_spec("ctx_to_lora") is None:
+        raise AdapterError(f"{path}: the package ctx_to_lora is not installed here; {SAFE_WAY}")
+    with foreign_code(f"doc-to-lora:{path}"):
+        return DocToLora(subject, path, open_model(load_checkpoint(str(path))))
