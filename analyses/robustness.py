@@ -9,7 +9,7 @@ import numpy as np
 from analyses import comparison
 from analyses.frame import BASE, DELIVERED, RunFrame, truth
 from analyses.intervals import proportion
-from margins.variants import CONTESTED, variant
+from margins.variants import CONTESTED, CONTESTED_BASE, variant
 
 MEASURES = ("top1", "margin", "answer")
 SPLITS = ("conflict", "novel")
@@ -117,16 +117,28 @@ def variants(run: RunFrame) -> list[dict[str, Any]]:
 
 
 def held(run: RunFrame) -> list[dict[str, Any]]:
-    """Of the items that succeed as delivered, the share that still succeeds after the answer was contested."""
+    """Of the items that succeed as delivered, the share that still succeeds after the answer was contested.
+
+    `control` is the base's share on the same items behind the same words: these name the answer, so what holds no more
+    often than the control may be copied from them.
+    """
     rows = []
     for split in SPLITS:
         before = run.select(split, DELIVERED).set_index("item")
-        after = run.select(split, CONTESTED).set_index("item")
+        after, base = (run.select(split, name).set_index("item") for name in (CONTESTED, CONTESTED_BASE))
         both = before.index.intersection(after.index)
         for measure in MEASURES if len(both) else ():
             column = f"success_{measure}"
             won = both[truth(before.loc[both, column]) == 1.0]
             share = proportion("held", truth(after.loc[won, column]), after.loc[won, "point"].to_numpy(dtype=object))
             if share.n:
-                rows.append({"split": split, "measure": measure} | share.as_json())
+                own = won.intersection(base.index)
+                control = proportion(
+                    "control", truth(base.loc[own, column]), base.loc[own, "point"].to_numpy(dtype=object)
+                )
+                rows.append(
+                    {"split": split, "measure": measure}
+                    | share.as_json()
+                    | {"control": control.as_json() if control.n else None}
+                )
     return rows

@@ -17,7 +17,7 @@ from margins.amplitude import (
     TopNorm,
     Uniform,
 )
-from margins.variants import CONTESTED, Variant, sweep, variant
+from margins.variants import CONTESTED, CONTESTED_BASE, Variant, sweep, variant
 from margins.variants import MEANING as VARIANTS
 
 SWEEP = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
@@ -120,6 +120,8 @@ def _condition(name: str) -> Condition:
     if name in fixed:
         return Condition(name, fixed[name])
     if made := variant(name):
+        if name == CONTESTED_BASE:
+            return Condition(name, prompt=CONTEST, variant=made[1])
         if name == CONTESTED:
             return Condition(name, Uniform(1.0), prompt=CONTEST, variant=made[1])
         if made[0] == "in-context-joined":

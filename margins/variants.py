@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 JOINED = (2, 4, 8)
 STATED = (2, 3, 5)
-CONTESTED = "contested"
+CONTESTED, CONTESTED_BASE = "contested", "contested-base"
 #: Statements that do not say what the document says; an override by them would be wrong.
 HEDGES = {"hedged": "It is rumoured that {document}", "negated": "It is not true that {document}"}
 
@@ -18,6 +18,7 @@ MEANING = {
     "hedged": "an adapter made of 'It is rumoured that' and the document; overriding would be wrong",
     "negated": "an adapter made of 'It is not true that' and the document; overriding would be wrong",
     "contested": "the adapter as delivered, asked a second time after its answer was contradicted",
+    "contested-base": "its control: the base behind the same words, which name the answer and could be copied",
 }
 
 
@@ -37,7 +38,7 @@ def variant(name: str) -> tuple[str, Variant] | None:
     """The family of a variant's name and what it is made of; None for a policy. Raises ValueError for a count below 2."""
     if name in HEDGES:
         return name, Variant(wording=HEDGES[name])
-    if name == CONTESTED:
+    if name in (CONTESTED, CONTESTED_BASE):
         return name, Variant()
     found = re.fullmatch(r"(joined|in-context-joined|stated)-(\d+)", name)
     if not found:

@@ -32,7 +32,7 @@ ROBUSTNESS = {
     "joined": ("as-delivered", "joined", "in-context", "in-context-joined"),
     "stated": ("as-delivered", "stated"),
     "hedged": ("as-delivered", "hedged", "negated"),
-    "contested": ("as-delivered", "contested"),
+    "contested": ("as-delivered", "contested", "contested-base"),
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
 NEED_UPDATES = ("layers", "causal", "critical")

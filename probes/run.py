@@ -141,16 +141,17 @@ def _retold(
     A text told otherwise has no ids and no points: an adapter filed under these is of the document as it stands. Raises
     AdapterError for a source with one adapter for every document, of which no variant can be made.
     """
-    made = [c for c in conditions if c.variant is not None and c.policy is not None and c.prompt is None]
+    made = {
+        c.variant: c.name for c in conditions if c.variant is not None and c.policy is not None and c.prompt is None
+    }
     if made and traits(source).scope == "nothing":
         raise AdapterError(
-            f"source {source.name}: one adapter serves every document, so none can be made for {made[0].name}; "
+            f"source {source.name}: one adapter serves every document, so none can be made for {next(iter(made.values()))}; "
             "leave joined, stated and hedged out of --probes and --policies"
         )
-    wordings = dict.fromkeys(c.variant for c in made)
     told = {
         text: replace(document, text=text, ids=(), points=())
-        for variant in wordings
+        for variant in made
         for document in documents
         if (text := variant.retold(document.text)) != document.text
     }

@@ -61,7 +61,9 @@ def _numbers(axes, rows: list[Mapping], plain: Mapping[str, Mapping]) -> None:
         if not own:
             continue
         alone = plain.get(own[0]["reference"])
-        points = ([(1, alone)] if known_value(alone) else []) + [(row["documents"], row) for row in own]
+        points = [(row["documents"], row) for row in own]
+        if known_value(alone) and {row["n"] for row in own} == {alone["n"]}:
+            points.insert(0, (1, alone))
         axes.errorbar(
             [count for count, _ in points],
             [row["value"] for _, row in points],
@@ -110,7 +112,9 @@ def caption(summary: Mapping) -> Caption:
         "in one prompt. Right: the document stated several times, as a rumour, denied, and after a second turn that "
         "contradicts it. Red: overriding would be wrong there.",
         computed="First token (top1) on all conflicts. Joined adapters add up; the part that every document shares acts "
-        "once. The contested turn is plain text in front of the question, with the adapter acting.",
+        "once; one document alone stands there only where all numbers were measured on the same conflicts. The contested "
+        "turn is plain text in front of the question, with the adapter acting; contested-base is the base behind the "
+        "same words.",
         n="n, above each panel, counts the conflicts that could be measured so; joining needs enough documents in a unit.",
         interval=f"Bars: {SHARE}.",
         refutes="success that falls as documents are added, or that is as high for a rumour or a denial as for the plain "

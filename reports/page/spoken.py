@@ -53,8 +53,9 @@ def _robustness(summary: Mapping) -> Iterable[Table]:
     yield Table(
         "Other documents: joined, in one prompt, repeated, hedged, negated, contested",
         "Success per fact, and its difference from the single plain document on the same items. Joined adapters add "
-        "up; hedged and negated statements do not say what the document says, so there success is an error.",
-        ("condition", "split", "measure", "success", "compared with", "difference", "p", "n"),
+        "up; hedged and negated statements do not say what the document says, so there success is an error. p is of "
+        "each test alone, not adjusted for their number.",
+        ("condition", "split", "measure", "success", "compared with", "difference", "p, one test", "n"),
         tuple(
             (
                 said(row["condition"]),
@@ -73,9 +74,13 @@ def _robustness(summary: Mapping) -> Iterable[Table]:
     yield Table(
         "Does the override hold when it is contested?",
         "Of the items that succeed as delivered, the share that still succeeds when the document's answer has been "
-        "given, contradicted, and the question is asked again.",
-        ("split", "measure", "still held", "n"),
-        tuple((row["split"], row["measure"], estimate(row, "share"), counted(row)) for row in found.get("held") or []),
+        "given, contradicted, and the question is asked again. The base behind the same words, on the same items, is the "
+        "control: they name the answer, which can be copied.",
+        ("split", "measure", "still held", "base, same words", "n"),
+        tuple(
+            (row["split"], row["measure"], estimate(row, "share"), estimate(row["control"], "share"), counted(row))
+            for row in found.get("held") or []
+        ),
         open=True,
     )
     yield Table(

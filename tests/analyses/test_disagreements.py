@@ -158,11 +158,13 @@ def test_what_holds_is_counted_among_what_was_won() -> None:
         for condition, wins in {
             "as-delivered": lambda n: n < 8,
             "contested": lambda n: n >= 6,  # 6 and 7 of the eight won hold; 8 and 9 were never won
+            "contested-base": lambda n: n in (0, 1, 2, 9),
         }.items()
         for n in range(10)
     ]
     [found] = [one for one in held(frame(rows)) if one["measure"] == "top1"]
     assert (found["value"], found["n"]) == (0.25, 8)
+    assert (found["control"]["value"], found["control"]["n"]) == (0.375, 8)
     assert held(frame(rows[:10])) == []
 
 

@@ -129,6 +129,8 @@ def test_a_contested_answer_is_read_behind_both_turns_with_the_adapter_acting(me
     assert -margin(edited([item.document]), text) == pytest.approx(row.net_margin, abs=1e-3)
     assert abs(-margin(tiny("llama"), text) - row.net_margin) > 1e-2, "without the adapter it reads otherwise"
     assert row.gain_mean == 1
+    control = measured.loc[("c2", "contested-base")]
+    assert -margin(tiny("llama"), text) == pytest.approx(control.net_margin, abs=1e-4)
 
 
 def test_no_braces_of_a_document_are_filled() -> None:

@@ -236,7 +236,8 @@ def summary(run) -> dict:
                                      "without_criterion": 0}],
                       "calibration": _bins(delivered)},
         "measures": _disagreement(conflict),
-        "robustness": {"wordings": [], "consistency": [], "held": [{"split": "conflict", "measure": "top1", **gap}],
+        "robustness": {"wordings": [], "consistency": [], "held": [{"split": "conflict", "measure": "top1",
+                                                                       **gap, "control": None}],
                        "variants": [{"family": family, "condition": name, "documents": n, "reference": "as-delivered",
                                      "split": "conflict", "measure": "top1", "value": 0.5 - 0.03 * n, "low": 0.3,
                                      "high": 0.6, "n": 120, "points": 40, "difference": None, "p": None}
