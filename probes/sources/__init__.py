@@ -11,7 +11,7 @@ from probes.sites import AdapterError
 from probes.subject import Subject
 
 NAMED = {
-    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism)",
+    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism, smollm2)",
     "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
     "rank-one": "a closed-form edit of rank one at one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
