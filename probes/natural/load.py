@@ -50,8 +50,9 @@ class Shipped:
 
     def network(self) -> Natural:
         """The network in float32."""
-        shape = self.recipe["shape"]
-        network = Natural(Shape(**{k: tuple(v) if isinstance(v, list) else v for k, v in shape.items()}))
+        stored = self.recipe["shape"]
+        layers: dict[str, Any] = {"reads": tuple(stored["reads"]), "writes": tuple(stored["writes"])}
+        network = Natural(Shape(**(stored | layers)))
         network.load_state_dict({name: tensor.float() for name, tensor in load_file(self.folder / FILE).items()})
         return network.eval().requires_grad_(False)
 

@@ -5,6 +5,7 @@ A name is held out of training by its own letters (`held_out`), so the division 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -46,7 +47,7 @@ def held_out(name: str) -> bool:
     return sha256(name.lower().encode()).digest()[0] < 32
 
 
-def one(rng: np.random.Generator, of: list[str]) -> str:
+def one(rng: np.random.Generator, of: Sequence[str]) -> str:
     """One of a list, evenly."""
     return of[int(rng.integers(len(of)))]
 

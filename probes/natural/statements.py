@@ -66,7 +66,16 @@ class Sheet:
 def relations(held: bool = False) -> tuple[Relation, ...]:
     """The relations that training uses, or those held out of it."""
     found = [
-        Relation(**{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}) for row in table()["relation"]
+        Relation(
+            name=row["name"],
+            of=row["of"],
+            object=row["object"],
+            says=tuple(row["says"]),
+            asks=tuple(row["asks"]),
+            question=row["question"],
+            held=row.get("held", False),
+        )
+        for row in table()["relation"]
     ]
     return tuple(relation for relation in found if relation.held == held)
 

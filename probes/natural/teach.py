@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ def fresh(base: LlamaForCausalLM, tokenizer: Any, recipe: Recipe) -> Hypernetwor
     network = Natural(shape)
     sheets = [Author((), ()).sheet(np.random.default_rng([recipe.seed, n]), 1, 1) for n in range(48)]
     lesson = lesson_of(tokenizer, sheets)
-    every = Shape(**(asdict(shape) | {"reads": shape.writes}))
+    every = replace(shape, reads=shape.writes)
     reading = read(base, every, lesson.documents)
     inside = reading.mask.clone()
     inside[:, 0] = False  # the first token's state is a sink of huge norm in models like this
