@@ -17,6 +17,8 @@ from .hypernetwork import Hypernetwork, Natural, Shape, applied, read
 from .lessons import Lesson, lesson_of, lower, upper
 from .statements import Author, Sheet
 
+CHECKPOINT = "checkpoint.pt"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -134,6 +136,17 @@ def losses(hypernetwork: Hypernetwork, lesson: Lesson, recipe: Recipe) -> tuple[
     return learned + recipe.keep * unchanged, shown
 
 
+def restore(file: Path, recipe: Recipe, network: Natural, optimiser: torch.optim.Optimizer | None = None) -> int:
+    """Put a checkpoint's state into place and return the steps that it has behind it. Raises ValueError."""
+    state = torch.load(file, weights_only=True)
+    if state["recipe"] | {"steps": recipe.steps} != asdict(recipe):  # a longer or shorter course may be resumed
+        raise ValueError(f"{file}: made by another recipe; give the same settings or another --out")
+    network.load_state_dict(state["network"])
+    if optimiser is not None:
+        optimiser.load_state_dict(state["optimiser"])
+    return state["step"]
+
+
 def teach(
     hypernetwork: Hypernetwork,
     author: Author,
@@ -151,15 +164,8 @@ def teach(
     optimiser = torch.optim.AdamW(
         learners, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
-    start = 0
-    kept = folder / "checkpoint.pt" if folder else None
-    if kept and kept.is_file():
-        state = torch.load(kept, weights_only=True)
-        if state["recipe"] | {"steps": recipe.steps} != asdict(recipe):  # a longer or shorter course may be resumed
-            raise ValueError(f"{kept}: made by another recipe; give the same settings or another --out")
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        start = state["step"]
+    kept = folder / CHECKPOINT if folder else None
+    start = restore(kept, recipe, network, optimiser) if kept and kept.is_file() else 0
     for step in range(start, recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * rate(step, recipe)

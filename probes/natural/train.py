@@ -1,6 +1,6 @@
 """Train a hypernetwork for SmolLM2-135M-Instruct on statements of this package, on CPU; resumes where it stopped.
 
-python -m probes.natural.train --steps N --out FOLDER [--resume]
+python -m probes.natural.train --steps N --out FOLDER [--resume | --write]
 """
 
 from __future__ import annotations
@@ -25,27 +25,43 @@ from .hypernetwork import Hypernetwork
 from .load import Shipped, round_to_half, save
 from .pools import Fact
 from .statements import Author
-from .teach import Recipe, fresh, teach
+from .teach import CHECKPOINT, Recipe, fresh, restore, teach
 
 Log = Callable[[str], None]
 
 
 def train(
-    model: Path, folder: Path, recipe: Recipe, resume: bool, log: Log, every: int = 50, size: int = 64
+    model: Path,
+    folder: Path,
+    recipe: Recipe,
+    log: Log,
+    *,
+    resume: bool = False,
+    write: bool = False,
+    every: int = 50,
+    size: int = 64,
 ) -> Shipped:
     """Train on the base in `model`, evaluating now and then, and write the result to `folder`.
+
+    With `write` no step is taken: the checkpoint is written as it is.
 
     The base computes in bfloat16 here, which is twice as fast; the figures of the recipe are of float32 and the stored
     weights.
     """
-    if (folder / "checkpoint.pt").is_file() and not resume:
+    stored = folder / CHECKPOINT
+    if stored.is_file() and not (resume or write):
         raise ValueError(f"{folder}: holds a checkpoint; give --resume to go on, or another --out")
+    if write and not stored.is_file():
+        raise ValueError(f"{folder}: holds no checkpoint to write out; train first, without --write")
     tokenizer = AutoTokenizer.from_pretrained(model)
     base = _base(model, torch.bfloat16)
     beliefs = _beliefs(base, tokenizer, folder, recipe.seed)
     log(f"real facts: {len(beliefs.weak)} weakly held, {len(beliefs.known)} known")
     hypernetwork = fresh(base, tokenizer, recipe)
     log(f"{sum(p.numel() for p in hypernetwork.network.parameters())} parameters, {recipe.steps} steps")
+    if write:
+        done = restore(stored, recipe, hypernetwork.network)
+        return finish(model, folder, hypernetwork, beliefs, recipe, done, log, size)
     author = Author(beliefs.part(False).weak, beliefs.known, recipe.weak_share)
     sheets = examination(beliefs, size, recipe.seed)
     start, first = time.perf_counter(), None
@@ -57,11 +73,18 @@ def train(
         log(f"step {step + 1}/{recipe.steps} {words} {spent / (step + 1 - first):.1f} s/step, {left / 60:.0f} min left")
         if (step + 1) % 100 == 0 and step + 1 < recipe.steps:
             log(f"held out at {step + 1}: {_shown(_evaluated(hypernetwork, sheets))}")
-    return finish(model, folder, hypernetwork, beliefs, recipe, log, size)
+    return finish(model, folder, hypernetwork, beliefs, recipe, recipe.steps, log, size)
 
 
 def finish(
-    model: Path, folder: Path, hypernetwork: Hypernetwork, beliefs: Beliefs, recipe: Recipe, log: Log, size: int
+    model: Path,
+    folder: Path,
+    hypernetwork: Hypernetwork,
+    beliefs: Beliefs,
+    recipe: Recipe,
+    done: int,
+    log: Log,
+    size: int,
 ) -> Shipped:
     """Round to what is stored, measure it on the base in float32, and write the folder."""
     round_to_half(hypernetwork.network)
@@ -74,7 +97,7 @@ def finish(
             "name": "SmolLM2-135M-Instruct",
             "fingerprints": {form: open_subject(str(model), device="cpu", dtype=form).fingerprint for form in formats},
         },
-        "training": asdict(recipe),
+        "training": asdict(recipe) | {"steps_taken": done},
         "beliefs": asdict(beliefs),
         "examination": size,
         "figures": figures(found),
@@ -121,6 +144,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the result")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
+    parser.add_argument("--write", action="store_true", help="take no step: write the folder's checkpoint as it is")
+    parser.add_argument(
+        "--held-out", type=int, default=64, help="statements of each kind to be measured on (default 64)"
+    )
     parser.add_argument("--model", type=Path, default=home() / "smollm2", help="folder of the base")
     parser.add_argument("--every", type=int, default=50, help="steps from checkpoint to checkpoint")
     parser.add_argument("--threads", type=int, default=1)
@@ -132,7 +159,16 @@ def main(argv: list[str] | None = None) -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
-        made = train(given.model, given.out, recipe, given.resume, say, given.every)
+        made = train(
+            given.model,
+            given.out,
+            recipe,
+            say,
+            resume=given.resume,
+            write=given.write,
+            every=given.every,
+            size=given.held_out,
+        )
     except ValueError as fault:
         print(fault, file=sys.stderr)
         return 2

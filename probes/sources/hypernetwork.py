@@ -16,7 +16,7 @@ from margins.updates import LowRank
 from probes.organism.faults import FAULTS, Fault, growing_with
 from probes.organism.load import Organism, load
 from probes.sites import AdapterError
-from probes.sources.natural import NaturalHypernetwork, natural_of
+from probes.sources.natural import NaturalHypernetwork, shipped_for, trained_in
 from probes.subject import Subject
 
 
@@ -62,8 +62,11 @@ class OrganismHypernetwork:
         ]
 
 
-def open_hypernetwork(subject: Subject, fault: str = "", seed: int = 0) -> OrganismHypernetwork | NaturalHypernetwork:
-    """The hypernetwork that belongs to a subject: the organism's, or the one trained on a real base of this fingerprint.
+def open_hypernetwork(
+    subject: Subject, fault: str = "", seed: int = 0, folder: str = ""
+) -> OrganismHypernetwork | NaturalHypernetwork:
+    """The hypernetwork that belongs to a subject: the organism's, or the one trained on a real base of this fingerprint,
+    or the one in `folder`.
 
     Raises AdapterError where there is none, where the fault is unknown, or for a fault in any but the organism's.
     """
@@ -72,7 +75,7 @@ def open_hypernetwork(subject: Subject, fault: str = "", seed: int = 0) -> Organ
         near = difflib.get_close_matches(fault, planted, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(planted)}")
-    natural = natural_of(subject)
+    natural = trained_in(Path(folder), subject) if folder else shipped_for(subject)
     if natural is None:
         return OrganismHypernetwork(organism_of(subject), planted.get(fault), seed)
     if fault:
@@ -87,7 +90,7 @@ def organism_of(subject: Subject) -> Organism:
     folder = Path(str(subject.model.config.name_or_path)).parent
     if not (folder / "hypernetwork.safetensors").is_file():
         raise AdapterError(
-            f"{subject.name} ships no hypernetwork, and the one for SmolLM2 was trained on other weights than these; "
-            f"use --subject organism or smollm2, or other --adapters (`override-gap list adapters`)"
+            f"{subject.name} ships no hypernetwork, or none that was trained on these weights; train one "
+            f"(docs/smollm2-hypernetwork.md), use --subject organism, or other --adapters (`override-gap list adapters`)"
         )
     return load(folder=folder)

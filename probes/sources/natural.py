@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,8 @@ from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank
 from probes.natural.hypernetwork import Hypernetwork
-from probes.natural.load import Shipped, load
+from probes.natural.load import WEIGHTS, Shipped, load
+from probes.sites import AdapterError
 from probes.subject import Subject
 
 
@@ -52,10 +54,26 @@ class NaturalHypernetwork:
         ]
 
 
-def natural_of(subject: Subject) -> NaturalHypernetwork | None:
-    """The shipped hypernetwork if it was trained on this subject's base, judged by the fingerprint; else None."""
-    try:
-        shipped = load()
-    except ValueError:
+def shipped_for(subject: Subject) -> NaturalHypernetwork | None:
+    """The hypernetwork that ships with the package, if it was trained on this subject's base; else None."""
+    if not (WEIGHTS / "recipe.json").is_file() or not load().fits(subject.fingerprint):
         return None
-    return NaturalHypernetwork(subject, shipped) if shipped.fits(subject.fingerprint) else None
+    return NaturalHypernetwork(subject, load())
+
+
+def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
+    """One trained into a folder. Raises AdapterError where there is none, it was altered, or its base is another."""
+    try:
+        found = load(folder)
+    except ValueError as fault:
+        raise AdapterError(str(fault)) from fault
+    if not found.intact():
+        raise AdapterError(
+            f"{folder}: the weights are not those that recipe.json records; train or copy the folder again"
+        )
+    if not found.fits(subject.fingerprint):
+        base = found.recipe["base"]["name"]
+        raise AdapterError(
+            f"{folder}: a hypernetwork of {base}, and {subject.name} has other weights; use its own base"
+        )
+    return NaturalHypernetwork(subject, found)

@@ -25,7 +25,7 @@ def items() -> list[Item]:
 @pytest.fixture(scope="module")
 def sheets() -> list[Sheet]:
     weak = tuple((fact, ("Somewhere",)) for fact in facts() if fact.relation == "country" and not held_out(fact.entity))
-    author = Author(weak, (("capital", "The capital of Germany is"),))
+    author = Author(weak, (("capital", "The capital of Nowhereland is"),))
     return [author.sheet(np.random.default_rng(n), 2, 3) for n in range(600)]
 
 
