@@ -4,9 +4,10 @@ Every method is audited on the same items: the benchmark's novel questions, its 
 the base's own first token, and its retention questions. Success is by first token; intervals are 95%, clustered by
 knowledge point; Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no adapter.
 
-    python benchmarks/methods_on_smollm2.py --out runs/methods [--limit N] [--methods hypernetwork,fitted] > table.md
+    python benchmarks/methods_on_smollm2.py --hypernetwork runs/hypernetwork --out runs/methods [--limit N] > table.md
 
-Stopped, it goes on where it was: give the same command again.
+Without --hypernetwork (a folder of `python -m probes.natural.train`) the table has no such row. Stopped, it goes on where it
+was: give the same command again.
 """
 
 from __future__ import annotations
@@ -45,14 +46,19 @@ class Method:
     condition: str = "as-delivered"
 
 
-METHODS = (
-    Method("hypernetwork", "hypernetwork"),
-    Method("fitted, weak", "fitted:steps=4,lr=3e-3"),
-    Method("fitted, strong", "fitted:steps=8,lr=1e-2"),
-    Method("rank-one", "rank-one"),
-    Method("in-context, plain", "hypernetwork", "in-context"),
-    Method("in-context, instructed", "hypernetwork", "in-context-instructed"),
-)
+ADAPTERS = {
+    "fitted, weak": "fitted:steps=4,lr=3e-3",
+    "fitted, strong": "fitted:steps=8,lr=1e-2",
+    "rank-one": "rank-one",
+}
+PROMPTS = {"in-context, plain": "in-context", "in-context, instructed": "in-context-instructed"}
+
+
+def methods(hypernetwork: Path | None) -> list[Method]:
+    """The rows; the prompts are read from the first audit, since no adapter acts under them."""
+    adapters = {"hypernetwork": f"hypernetwork:folder={hypernetwork}"} if hypernetwork else {}
+    rows = [Method(name, own) for name, own in (adapters | ADAPTERS).items()]
+    return rows + [Method(name, rows[0].adapters, condition) for name, condition in PROMPTS.items()]
 
 
 def chosen(subject: Subject, items: Sequence[Item], batch: int = 32) -> list[Item]:
@@ -101,36 +107,40 @@ def differences(frames: dict[str, RunFrame]) -> list[str]:
     return lines
 
 
+def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: Path) -> list[str]:
+    """Audit every method that brings adapters into a folder of its own under `out`; the table's lines."""
+    frames: dict[str, RunFrame] = {}
+    for method in rows:
+        if method.condition != "as-delivered":
+            continue
+        print(f"{method.name}: {len(items)} items", file=sys.stderr)
+        plan = Plan(subject=subject.name, adapters=method.adapters, policies=POLICIES, probes=("margins", "layers"))
+        folder = out / method.name.replace(", ", "-")
+        with Bar(quiet=False) as bar:
+            frames[method.name] = load(run(plan, subject, open_source(method.adapters, subject), items, folder, bar))
+    lines = [
+        "| method | novel | conflict | Q1 | Q2 | Q3 | Q4 | retention | verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [row(method, frames.get(method.name, frames[rows[0].name])) for method in rows]
+    return lines + differences(frames)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Audit every method and print the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder for the run folders")
     parser.add_argument("--limit", type=int, help="keep the first items of every split")
-    parser.add_argument("--methods", help="adapters to audit, parted by ';' (default: all)")
+    parser.add_argument("--hypernetwork", type=Path, help="folder of a trained hypernetwork")
     given = parser.parse_args(argv)
-    wanted = given.methods.split(";") if given.methods else sorted({method.adapters for method in METHODS})
+    rows = methods(given.hypernetwork)
     subject = open_subject("smollm2", device="cpu")
     items = chosen(subject, items_of("benchmark"))
     if given.limit:
         items = [one for split in ("novel", "conflict", "retention") for one in _of(items, split)[: given.limit]]
-    frames: dict[str, RunFrame] = {}
-    for adapters in wanted:
-        folder = given.out / adapters.replace(":", "-").replace(",", "-").replace("=", "-")
-        print(f"{adapters}: {len(items)} items", file=sys.stderr)
-        plan = Plan(
-            subject="smollm2", adapters=adapters, items="benchmark", policies=POLICIES, probes=("margins", "layers")
-        )
-        with Bar(quiet=False) as bar:
-            frames[adapters] = load(run(plan, subject, open_source(adapters, subject), items, folder, bar))
     counts = ", ".join(f"{len(_of(items, split))} {split}" for split in ("novel", "conflict", "retention"))
     print(f"SmolLM2-135M-Instruct; benchmark items: {counts}; conflicts are those whose fact it knows.\n")
-    print(
-        "| method | novel | conflict | Q1 | Q2 | Q3 | Q4 | retention | verdict |\n|---|---|---|---|---|---|---|---|---|"
-    )
-    for method in METHODS:
-        if method.adapters in frames:
-            print(row(method, frames[method.adapters]))
-    print("\n".join(differences(frames)))
+    print("\n".join(table(subject, items, rows, given.out)))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Reading and writing a hypernetwork's folder.
 
 FOLDER/hypernetwork.safetensors    the network, fp16
-FOLDER/recipe.json                 shape, settings, fingerprints of the base, the file's sha256, figures when it was made
+FOLDER/recipe.json                 shape, settings, fingerprint of the base, the file's sha256, figures when it was made
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Shipped:
         return sha256((self.folder / FILE).read_bytes()).hexdigest() == self.digest
 
     def fits(self, fingerprint: str) -> bool:
-        """Whether it was trained on the base of this fingerprint, in one of its number formats."""
-        return fingerprint in self.recipe["base"]["fingerprints"].values()
+        """Whether it was trained on the base of this fingerprint, which is that of its weights in float32."""
+        return fingerprint == self.recipe["base"]["fingerprint"]
 
     def network(self) -> Natural:
         """The network in float32."""

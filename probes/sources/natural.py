@@ -56,9 +56,9 @@ class NaturalHypernetwork:
 
 def shipped_for(subject: Subject) -> NaturalHypernetwork | None:
     """The hypernetwork that ships with the package, if it was trained on this subject's base; else None."""
-    if not (WEIGHTS / "recipe.json").is_file() or not load().fits(subject.fingerprint):
+    if not (WEIGHTS / "recipe.json").is_file() or not load(WEIGHTS).fits(subject.fingerprint):
         return None
-    return NaturalHypernetwork(subject, load())
+    return NaturalHypernetwork(subject, load(WEIGHTS))
 
 
 def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
@@ -74,6 +74,6 @@ def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
     if not found.fits(subject.fingerprint):
         base = found.recipe["base"]["name"]
         raise AdapterError(
-            f"{folder}: a hypernetwork of {base}, and {subject.name} has other weights; use its own base"
+            f"{folder}: a hypernetwork of {base} in float32, and {subject.name} has other weights; use that base, --dtype float32"
         )
     return NaturalHypernetwork(subject, found)

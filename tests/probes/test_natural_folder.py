@@ -53,7 +53,6 @@ def test_the_folder_records_how_it_was_made(trained: Path) -> None:
     found = {kind: [mark == "+" for mark in row] for kind, row in made.recipe["marks"].items()}
     assert len(found["novel"]) == 4
     assert figures(found) == pytest.approx(made.recipe["figures"])
-    assert set(made.recipe["base"]["fingerprints"]) == {"float32", "bfloat16", "float16"}
 
 
 def test_the_source_gives_what_the_hypernetwork_applies(model: Path, trained: Path) -> None:
@@ -76,9 +75,20 @@ def test_the_source_gives_what_the_hypernetwork_applies(model: Path, trained: Pa
     assert (found - wanted).abs().max() < 1e-4
 
 
-def test_another_base_is_refused(trained: Path) -> None:
+def test_shipped_weights_are_found_by_their_base(model: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `hypernetwork` alone, where the package ships this folder."""
+    monkeypatch.setattr("probes.sources.natural.WEIGHTS", trained)
+    source = open_source("hypernetwork", open_subject(str(model), device="cpu", dtype="float32"))
+    assert source.settings["sha256"] == load(trained).digest
+    with pytest.raises(AdapterError, match="trained on these weights"):
+        open_source("hypernetwork", tiny("llama"))
+
+
+def test_another_base_is_refused(model: Path, trained: Path) -> None:
     with pytest.raises(AdapterError, match="has other weights"):
         open_source(f"hypernetwork:folder={trained}", tiny("llama"))
+    with pytest.raises(AdapterError, match="--dtype float32"):
+        open_source(f"hypernetwork:folder={trained}", open_subject(str(model), device="cpu", dtype="bfloat16"))
 
 
 def test_an_altered_file_is_refused(model: Path, trained: Path, tmp_path: Path) -> None:
@@ -88,17 +98,20 @@ def test_an_altered_file_is_refused(model: Path, trained: Path, tmp_path: Path) 
     data[-1] ^= 1
     (tmp_path / FILE).write_bytes(data)
     with pytest.raises(AdapterError, match=r"not those that recipe\.json records"):
-        open_source(f"hypernetwork:folder={tmp_path}", open_subject(str(model), device="cpu"))
+        open_source(f"hypernetwork:folder={tmp_path}", open_subject(str(model), device="cpu", dtype="float32"))
 
 
 def test_a_folder_without_a_hypernetwork_is_told(model: Path, tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="no hypernetwork here"):
-        open_source(f"hypernetwork:folder={tmp_path}", open_subject(str(model), device="cpu"))
+        open_source(f"hypernetwork:folder={tmp_path}", open_subject(str(model), device="cpu", dtype="float32"))
 
 
 def test_a_fault_is_refused(model: Path, trained: Path) -> None:
     with pytest.raises(AdapterError, match="organism's hypernetwork alone"):
-        open_source(f"hypernetwork:folder={trained},fault=wrong-content", open_subject(str(model), device="cpu"))
+        open_source(
+            f"hypernetwork:folder={trained},fault=wrong-content",
+            open_subject(str(model), device="cpu", dtype="float32"),
+        )
 
 
 def test_a_checkpoint_is_written_out_as_it_is(model: Path, trained: Path, tmp_path: Path) -> None:
