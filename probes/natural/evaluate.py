@@ -25,11 +25,15 @@ def examination(beliefs: Beliefs, size: int = 64, seed: int = 0) -> dict[str, li
         relation = of[int(rng.integers(len(of)))]
         return _sheet(rng, relation, entity_of(rng, relation.of, held=True), draw_object(rng, relation.object), beliefs)
 
-    weak = [(other[fact.relation], fact.entity, one(rng, list(objects))) for fact, objects in beliefs.part(True).weak]
+    weak = [(other[fact.relation], fact.entity, one(rng, objects)) for fact, objects in beliefs.part(True).weak]
+
+    def conflicting(relation: Relation, entity: str, thing: str) -> Sheet:
+        return _sheet(rng, relation, entity, thing, beliefs)
+
     return {
         "novel": [novel(pool) for _ in range(size)],
         "new relation": [novel(unseen) for _ in range(size // 2)],
-        "weak conflict": [_sheet(rng, *weak[n], beliefs) for n in rng.permutation(len(weak))[:size]],
+        "weak conflict": [conflicting(*weak[n]) for n in rng.permutation(len(weak))[:size]],
     }
 
 
