@@ -12,7 +12,7 @@ from probes.sources.tensors import PICKLES
 from probes.subject import Subject
 
 NAMED = {
-    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism)",
+    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism), or hypernetwork:folder=FOLDER",
     "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
     "rank-one": "a closed-form edit of rank one at one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
@@ -51,10 +51,10 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
         words: dict[str, str] = {}
         for pair in filter(None, rest.split(",")):
             key, _, value = pair.partition("=")
-            if key not in ("fault", "seed") or (key == "seed" and not value.isdecimal()):
-                raise AdapterError(f"--adapters {spec}: need fault=NAME or seed=NUMBER, got {pair!r}")
+            if key not in ("fault", "seed", "folder") or (key == "seed" and not value.isdecimal()):
+                raise AdapterError(f"--adapters {spec}: need fault=NAME, seed=NUMBER or folder=FOLDER, got {pair!r}")
             words[key] = value
-        return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")))
+        return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")), words.get("folder", ""))
     if name == "compact":
         from probes.sources.compact import read_compact
 

@@ -1,4 +1,4 @@
-"""Hypernetwork: adapters in one forward pass from the hypernetwork that the organism ships, or with a fault planted in it."""
+"""Hypernetwork: adapters in one forward pass from the hypernetwork that a subject ships, or with a fault planted in it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from margins.updates import LowRank
 from probes.organism.faults import FAULTS, Fault, scaled
 from probes.organism.load import Organism, load
 from probes.sites import AdapterError
+from probes.sources.natural import NaturalHypernetwork, shipped_for, trained_in
 from probes.subject import Subject
 
 
@@ -55,15 +56,27 @@ class OrganismHypernetwork:
         ]
 
 
-def open_hypernetwork(subject: Subject, fault: str = "", seed: int = 0) -> OrganismHypernetwork:
-    """The hypernetwork that belongs to a subject. Raises AdapterError where it ships none or the fault is unknown."""
+def open_hypernetwork(
+    subject: Subject, fault: str = "", seed: int = 0, folder: str = ""
+) -> OrganismHypernetwork | NaturalHypernetwork:
+    """The hypernetwork that belongs to a subject: the organism's, or the one trained on a real base of this fingerprint,
+    or the one in `folder`.
+
+    Raises AdapterError where there is none, where the fault is unknown, or for a fault in any but the organism's.
+    """
     planted = {one.name: one for one in FAULTS}
     if fault and fault not in planted:
         near = difflib.get_close_matches(fault, planted, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(planted)}")
-    organism = organism_of(subject)
-    return OrganismHypernetwork(organism, planted.get(fault), seed)
+    natural = trained_in(Path(folder), subject) if folder else shipped_for(subject)
+    if natural is None:
+        return OrganismHypernetwork(organism_of(subject), planted.get(fault), seed)
+    if fault:
+        raise AdapterError(
+            f"fault={fault}: faults are planted in the organism's hypernetwork alone; use --subject organism"
+        )
+    return natural
 
 
 def organism_of(subject: Subject) -> Organism:
@@ -71,6 +84,7 @@ def organism_of(subject: Subject) -> Organism:
     folder = Path(str(subject.model.config.name_or_path)).parent
     if not (folder / "hypernetwork.safetensors").is_file():
         raise AdapterError(
-            f"{subject.name} ships no hypernetwork; use --subject organism, or other --adapters (`override-gap list adapters`)"
+            f"{subject.name} ships no hypernetwork, or none that was trained on these weights; train one "
+            f"(docs/smollm2-hypernetwork.md), use --subject organism, or other --adapters (`override-gap list adapters`)"
         )
     return load(folder=folder)

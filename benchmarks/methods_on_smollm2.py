@@ -1,0 +1,152 @@
+"""One table of methods on SmolLM2: new facts, conflicts with facts that it knows, and what they leave alone.
+
+Every method is audited on the same items: the benchmark's novel questions, its conflicts whose true answer begins with
+the base's own first token, and its retention questions. Success is by first token; intervals are 95%, clustered by
+knowledge point; Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no adapter.
+
+    python benchmarks/methods_on_smollm2.py --hypernetwork runs/hypernetwork --out runs/methods [--limit N] > table.md
+
+Without --hypernetwork (a folder of `python -m probes.natural.train`) the table has no such row. Stopped, it goes on where it
+was: give the same command again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from analyses.frame import RunFrame, load, truth
+from analyses.intervals import proportion
+from analyses.methods import side_by_side
+from analyses.prior_gradient import arrays, gradient
+from analyses.verdict import verdict
+from margins.items import Item
+from probes.load import open_subject
+from probes.plan import Plan
+from probes.prior import locate, read_prior
+from probes.run import run
+from probes.sources import open_source
+from probes.subject import Subject
+from reports.cli.named import items_of
+from reports.cli.progress import Bar
+
+POLICIES = "as-delivered,uniform-1.5,uniform-2,slb,in-context,in-context-instructed"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table: the adapters of an audit, as delivered, or one of its prompts."""
+
+    name: str
+    adapters: str
+    condition: str = "as-delivered"
+
+
+ADAPTERS = {
+    "fitted, weak": "fitted:steps=4,lr=3e-3",
+    "fitted, strong": "fitted:steps=8,lr=1e-2",
+    "rank-one": "rank-one",
+}
+PROMPTS = {"in-context, plain": "in-context", "in-context, instructed": "in-context-instructed"}
+
+
+def methods(hypernetwork: Path | None) -> list[Method]:
+    """The rows; the prompts are read from the first audit, since no adapter acts under them."""
+    adapters = {"hypernetwork": f"hypernetwork:folder={hypernetwork}"} if hypernetwork else {}
+    rows = [Method(name, own) for name, own in (adapters | ADAPTERS).items()]
+    return rows + [Method(name, rows[0].adapters, condition) for name, condition in PROMPTS.items()]
+
+
+def chosen(subject: Subject, items: Sequence[Item], batch: int = 32) -> list[Item]:
+    """Novel and retention items, and the conflicts whose prior answer the base holds."""
+    conflicts = [item for item in items if item.split == "conflict"]
+    known: set[str] = set()
+    for start in range(0, len(conflicts), batch):
+        some = conflicts[start : start + batch]
+        prior = read_prior(subject, some, [locate(subject, item) for item in some])
+        known |= {item.id for item, holds in zip(some, prior.known.tolist(), strict=True) if holds}
+    return [item for item in items if item.id in known or item.split in ("novel", "retention")]
+
+
+def row(method: Method, readings: RunFrame) -> str:
+    """The method's line: novel recall, conflict accuracy overall and by quartile, retention, verdict."""
+    cells = [method.name]
+    for split in ("novel", "conflict", "retention"):
+        rows = readings.select(split, method.condition)
+        found = proportion("success", truth(rows["success_top1"]), rows["point"].to_numpy(dtype=object))
+        cells.append(_cell(found.as_json()))
+        if split == "conflict":
+            quartiles = gradient(*arrays(rows, "top1"), method.condition).quartiles
+            cells += [_cell(quartile.accuracy.as_json()) for quartile in quartiles]
+    cells.append(verdict(readings).label if method.condition == "as-delivered" else "-")
+    return f"| {' | '.join(cells)} |"
+
+
+def _cell(found: dict[str, Any]) -> str:
+    value, low, high = (found[key] for key in ("value", "low", "high"))
+    if value is None:
+        return "-"
+    return f"{value:.2f}" if low is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+
+
+def differences(frames: dict[str, RunFrame]) -> list[str]:
+    """Paired differences between every two methods, as delivered."""
+    if len(frames) < 2:
+        return []
+    lines = ["", "Paired differences by first token, on the same items:", ""]
+    lines += ["| items | methods | difference | p, Holm |", "|---|---|---|---|"]
+    for pair in side_by_side(frames).pairs:
+        if pair["measure"] == "top1" and pair["tier"] is None and pair["population"] == "all":
+            lines.append(
+                f"| {pair['split']} | {pair['first']} - {pair['second']} | {_cell(pair['difference'])} | {pair['p_holm']:.2g} |"
+            )
+    return lines
+
+
+def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: Path) -> list[str]:
+    """Audit every method that brings adapters into a folder of its own under `out`; the table's lines."""
+    frames: dict[str, RunFrame] = {}
+    for method in rows:
+        if method.condition != "as-delivered":
+            continue
+        print(f"{method.name}: {len(items)} items", file=sys.stderr)
+        plan = Plan(subject=subject.name, adapters=method.adapters, policies=POLICIES, probes=("margins", "layers"))
+        folder = out / method.name.replace(", ", "-")
+        with Bar(quiet=False) as bar:
+            frames[method.name] = load(run(plan, subject, open_source(method.adapters, subject), items, folder, bar))
+    lines = [
+        "| method | novel | conflict | Q1 | Q2 | Q3 | Q4 | retention | verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [row(method, frames.get(method.name, frames[rows[0].name])) for method in rows]
+    return lines + differences(frames)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Audit every method and print the table."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder for the run folders")
+    parser.add_argument("--limit", type=int, help="keep the first items of every split")
+    parser.add_argument("--hypernetwork", type=Path, help="folder of a trained hypernetwork")
+    given = parser.parse_args(argv)
+    rows = methods(given.hypernetwork)
+    subject = open_subject("smollm2", device="cpu")
+    items = chosen(subject, items_of("benchmark"))
+    if given.limit:
+        items = [one for split in ("novel", "conflict", "retention") for one in _of(items, split)[: given.limit]]
+    counts = ", ".join(f"{len(_of(items, split))} {split}" for split in ("novel", "conflict", "retention"))
+    print(f"SmolLM2-135M-Instruct; benchmark items: {counts}; conflicts are those whose fact it knows.\n")
+    print("\n".join(table(subject, items, rows, given.out)))
+    return 0
+
+
+def _of(items: Sequence[Item], split: str) -> list[Item]:
+    return [item for item in items if item.split == split]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
