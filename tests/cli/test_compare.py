@@ -55,7 +55,7 @@ def test_table_page_and_json_say_the_same(folders, tmp_path, capsys) -> None:
     page = Reader(out.read_text(encoding="utf-8"))
     assert f"{100 * value:.0f} pp" in page.text.replace("\u2212", "-")
     assert sum(tag == "svg" for tag, _ in page.tags) == 2
-    assert not page.script
+    assert not page.scripts
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href"):
             assert str(attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)

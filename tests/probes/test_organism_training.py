@@ -24,7 +24,9 @@ TINY = Recipe(
         novel_points=6, combination_points=4, conflict_points=9, retention_documents=6,
     ),
     BaseRecipe(layers=2, d_model=32, d_ff=48, width=36, batch=16, warmup=10),
-    TeachingRecipe(steps=200, documents=6, learning_rate=6e-3, warmup=5, rank=2, width=32, blocks=1),
+    TeachingRecipe(
+        steps=200, documents=12, learning_rate=6e-3, warmup=5, rise=4.0, keep=1.0, rank=2, width=32, blocks=1
+    ),
 )  # fmt: skip
 
 
