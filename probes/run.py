@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -41,14 +42,18 @@ class Unit:
 
 
 def units_of(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
-    """Documents in an order drawn by the seed, DOCUMENTS_A_UNIT at a time: so every unit is a random sample of them."""
+    """Documents in an order drawn by the seed, at most DOCUMENTS_A_UNIT at a time: every unit is a random sample of them.
+
+    Units are of like size, so that none is left with too few documents to be joined.
+    """
     documents = sorted(documents_of(items), key=lambda d: hashlib.sha256(f"{seed}:{d.key}".encode()).digest())
     by_document: dict[str, list[Item]] = {}
     for item in items:
         by_document.setdefault(item.document, []).append(item)
     units = []
-    for first in range(0, len(documents), DOCUMENTS_A_UNIT):
-        part = tuple(documents[first : first + DOCUMENTS_A_UNIT])
+    size = math.ceil(len(documents) / max(1, math.ceil(len(documents) / DOCUMENTS_A_UNIT)))
+    for first in range(0, len(documents), max(1, size)):
+        part = tuple(documents[first : first + size])
         own = tuple(item for document in part for item in by_document[document.text])
         units.append(Unit(part, own, content_key(identity, [item.as_json() for item in own])))
     return units

@@ -11,7 +11,7 @@ import torch
 
 from margins.items import Item
 from probes.plan import Plan
-from probes.run import run
+from probes.run import run, units_of
 from probes.sites import AdapterError
 from probes.sources import open_source
 from probes.sources.fitted import Fitted
@@ -187,6 +187,14 @@ def test_a_finished_runs_manifest_is_left_alone(tmp_path: Path) -> None:
     next((tmp_path / "run" / "layers").glob("*.parquet")).unlink()
     audit(tmp_path / "run")
     assert list((tmp_path / "run" / "layers").glob("*.parquet")), "a unit without its layers is measured again"
+
+
+def test_units_are_of_like_size_and_hold_every_item_once() -> None:
+    many = [conflict(n, f"question {n}") for n in range(67)]
+    units = units_of(many, "identity", 0)
+    assert [len(unit.documents) for unit in units] == [23, 23, 21]
+    assert sorted(item.id for unit in units for item in unit.items) == sorted(item.id for item in many)
+    assert units_of([], "identity", 0) == []
 
 
 def test_other_tools_read_the_same_tidy_tables(tmp_path: Path) -> None:
