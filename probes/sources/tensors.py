@@ -63,7 +63,7 @@ def pick(document: Document, held: Iterable[str], where: Path) -> str:
             return found[0]
     raise AdapterError(
         f"{where}: nothing for document {document.text[:40]!r}; file it under {document.key} (its key) or an item's id or "
-        f"point; it holds {len(held)}: {', '.join(sorted(held)[:3])}"
+        f"point; it holds {f'{len(held)}: ' + ', '.join(sorted(held)[:3]) if held else 'no adapter at all'}"
     )
 
 
