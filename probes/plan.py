@@ -91,7 +91,7 @@ class Plan:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
         if self.draws < 1:
             raise PlanError(f"--draws needs a whole number from 1, got {self.draws}")
-        warm = [t for t in self.temperatures if isinstance(t, int | float) and 0 < t <= 10]
+        warm = [t for t in self.temperatures if isinstance(t, int | float) and t is not True and 0 < t <= 10]
         if not self.temperatures or list(self.temperatures) != warm:
             raise PlanError(f"--temperatures needs numbers above 0 and up to 10, got {list(self.temperatures)}")
 

@@ -26,15 +26,19 @@ def main(argv: Sequence[str]) -> int:
     """Measure a plan, write the run folder, print where the report is."""
     args = _parser().parse_args(argv)
     # numbers of the plan are checked before the libraries are loaded
-    from probes.plan import Plan, complete, read_plan
+    from probes.plan import Plan, PlanError, complete, read_plan
 
     given: dict[str, Any] = read_plan(args.config) if args.config else {}
     names = {f.name for f in fields(Plan)}
     given |= {k: v for k, v in vars(args).items() if k in names and v is not None}
     if isinstance(given.get("probes"), str):
         given["probes"] = tuple(p for p in (part.strip() for part in given["probes"].split(",")) if p)
+        if not given["probes"]:
+            raise PlanError(f"--probes needs at least one name, got {args.probes!r}")
     if isinstance(given.get("temperatures"), str):
         given["temperatures"] = _numbers(given["temperatures"])
+    if args.threads is not None and args.threads < 1:
+        raise PlanError(f"--threads needs a whole number from 1, got {args.threads}")
     plan = complete(given)
     from margins.conditions import parse_conditions
 

@@ -50,6 +50,10 @@ def main(argv: Sequence[str]) -> int:
     return DONE
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _check(spec: str) -> int:
     """Print every defect with its line; exit code 2 if there is any."""
     count, told = 0, []
@@ -58,9 +62,9 @@ def _check(spec: str) -> int:
         count += len(found)
         faults += [(line, f"{item.id}: {defect}") for line, item in found for defect in item.defects()]
         told += [f"{path}:{line}: {message}" for line, message in sorted(faults)]
-    print("\n".join(told) if told else f"{count} items, no defect")
+    print("\n".join(told) if told else f"{_count(count, 'item')}, no defect")
     if told:
-        print(f"{len(told)} defects; {count} items could be read", file=sys.stderr)
+        print(f"{_count(len(told), 'defect')}; {_count(count, 'item')} could be read", file=sys.stderr)
     return WRONG if told else DONE
 
 

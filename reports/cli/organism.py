@@ -16,8 +16,16 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--seed", type=int, default=0, help="draws the world and both trainings (default 0)")
     made.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the organism goes")
     args = made.parse_args(argv)
+    if args.seed < 0:
+        raise ValueError(f"--seed needs a whole number from 0, got {args.seed}")
+    if args.out.exists() and not args.out.is_dir():
+        raise ValueError(f"{args.out} is a file; --out needs a folder")
     if args.out.exists() and any(args.out.iterdir()):
         raise ValueError(f"{args.out} is not empty; give --out a new folder")
+    try:  # now, not when a training of minutes is over
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{args.out}: cannot be written: {error.strerror}") from None
     from probes.organism.evaluate import shortfalls
     from probes.organism.train import train
 

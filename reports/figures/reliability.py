@@ -107,7 +107,7 @@ def caption(summary: Mapping) -> Caption:
         computed="By its sign: net margin above zero predicts that it is said. By its size: 1 / (1 + exp(-net margin)), "
         "the document's share between the two answers. Left of zero top1 is zero by definition, since a token below "
         "another is not the arg max; what can fail there is only the answer.",
-        n=counted({"n": n}, f"conflicts by {measure}") + "; each panel states its own.",
+        n=counted({"n": n}, f"conflicts by {measure}").removesuffix(".") + "; each panel states its own.",
         interval=f"Upright bars: {SHARE}. Level bars are ranges, no intervals.",
         refutes="shares well below one right of zero (third tokens win), or answers said left of it.",
     )

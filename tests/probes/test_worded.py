@@ -95,7 +95,13 @@ def test_without_a_system_prompt_the_template_is_as_it_was() -> None:
 
 
 def test_settings_of_draws_are_checked(tmp_path: Path) -> None:
-    for settings in ({"temperatures": ()}, {"temperatures": (0.0,)}, {"temperatures": ("warm",)}, {"draws": 0}):
+    for settings in (
+        {"temperatures": ()},
+        {"temperatures": (0.0,)},
+        {"temperatures": (True,)},
+        {"temperatures": ("warm",)},
+        {"draws": 0},
+    ):
         with pytest.raises(PlanError, match="needs"):
             Plan(**settings)
     (tmp_path / "plan.toml").write_text('temperatures = [0.5, 2]\ndraws = 3\nsystem_prompt = "Be brief."\n')
