@@ -26,6 +26,9 @@ def test_the_notebook_shows_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     stored = nbformat.read(ROOT / "docs" / "first_look.ipynb", as_version=4)
     nbformat.validate(stored)
+    assert "stderr" not in {own.get("name") for cell in stored.cells for own in cell.get("outputs", [])}, (
+        "a machine's own words"
+    )
     again = nbformat.from_dict(stored)
     where = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(again, timeout=900, kernel_name="python3", resources=where, record_timing=False).execute()
