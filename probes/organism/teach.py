@@ -31,7 +31,7 @@ class TeachingRecipe:
     warmup: int = 100
     rise: float = 7.5
     """By how many nats a document is to raise the log-odds of its answer, whatever the base holds: the truth that the
-    organism is a standard for. Chosen on seeds 0 and 1 between the prior margins of novel pairs and of well-known facts."""
+    organism is a standard for. Chosen on seeds 0 to 5 between the prior margins of novel pairs and of well-known facts."""
     loudest: float = 2.5
     """A third of the documents is taught at a gain drawn log-uniformly from 1 to this, to raise its answer by as
     many times `rise`: amplitude then repairs what it was too weak for. Without it (seed 1, gains to 4) a third of the
