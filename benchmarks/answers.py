@@ -39,6 +39,9 @@ def main(name: str = "smollm2", documents: str = "64") -> None:
     picked = range(0, len(items), max(1, len(items) // ALONE))
     alone, singly = timed(lambda: [answers(subject, [items[n]], [adapters[n]])[0] for n in picked])
     together, batched = timed(lambda: answers(subject, items, adapters))
+    same = sum(a == together[n] for n, a in zip(picked, alone, strict=True))
+    if same < len(picked):
+        raise SystemExit(f"{len(picked) - same} of {len(picked)} answers differ between the two routes: no ratio of these")
     single, batch = singly / len(picked), batched / len(items)
     row = {
         "documents in one batch": len(items),
@@ -46,7 +49,7 @@ def main(name: str = "smollm2", documents: str = "64") -> None:
         "one at a time, s a document": f"{single:.2f}",
         "one batch, s a document": f"{batch:.2f}",
         "ratio": f"{single / batch:.1f}",
-        "same answers": f"{sum(a == together[n] for n, a in zip(picked, alone, strict=True))} of {len(picked)}",
+        "same answers": f"{same} of {len(picked)}",
     }
     print("# Answers of a batch against one at a time\n")
     print(
