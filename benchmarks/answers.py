@@ -41,7 +41,9 @@ def main(name: str = "smollm2", documents: str = "64") -> None:
     together, batched = timed(lambda: answers(subject, items, adapters))
     same = sum(a == together[n] for n, a in zip(picked, alone, strict=True))
     if same < len(picked):
-        raise SystemExit(f"{len(picked) - same} of {len(picked)} answers differ between the two routes: no ratio of these")
+        raise SystemExit(
+            f"{len(picked) - same} of {len(picked)} answers differ between the two routes: no ratio of these"
+        )
     single, batch = singly / len(picked), batched / len(items)
     row = {
         "documents in one batch": len(items),
