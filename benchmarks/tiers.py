@@ -6,7 +6,7 @@ python benchmarks/tiers.py [SUBJECT] > docs/calibration/tiers.md
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ import pandas as pd
 from analyses.bootstrap import bootstrap, median
 from analyses.calibration import markdown
 from analyses.intervals import proportion
+from analyses.results import Estimate
 from margins.items import Item
 from probes.load import open_subject
 from probes.prior import locate, read_prior
+from probes.subject import Subject
 from reports.cli.named import items_of
 
 BATCH = 32
@@ -26,33 +28,56 @@ FORMS: dict[str, Callable[[Item], bool]] = {
 }
 
 
-def main(name: str = "smollm2") -> None:
-    """Print medians of log P(y_pre) by tier, all questions and those that the answer completes."""
-    subject = open_subject(name, device="cpu")
-    items = sorted((item for item in items_of("benchmark") if item.split == "conflict"), key=lambda i: len(i.question))
-    strength, known = [], []
-    for start in range(0, len(items), BATCH):
-        some = items[start : start + BATCH]
+def medians(subject: Subject, items: Sequence[Item]) -> dict[tuple[str, str], Estimate]:
+    """Medians of log P(y_pre), nats, by form of question and tier, of conflicts that the base alone reads."""
+    strength = read(subject, items)[0]
+    return {
+        (form, tier): bootstrap("median", median(strength[own]), points[own])
+        for form, tier, own, points in groups(items)
+    }
+
+
+def read(subject: Subject, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarray]:
+    """Prior strength of each item, nats, and whether the base knows it."""
+    strength, known = np.zeros(len(items)), np.zeros(len(items), dtype=bool)
+    order = sorted(range(len(items)), key=lambda n: len(items[n].question))
+    for start in range(0, len(order), BATCH):
+        own = order[start : start + BATCH]
+        some = [items[n] for n in own]
         prior = read_prior(subject, some, [locate(subject, item) for item in some])
-        strength += prior.strength.tolist()
-        known += prior.known.tolist()
+        strength[own], known[own] = prior.strength.numpy(), prior.known.numpy()
+    return strength, known
+
+
+def groups(items: Sequence[Item]) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Form, tier, which items these are, and every item's knowledge point."""
+    points = np.array([item.point for item in items], dtype=object)
+    return [
+        (form, tier, np.array([item.tier == tier and fits(item) for item in items]), points)
+        for form, fits in FORMS.items()
+        for tier in ("light", "medium", "deep")
+    ]
+
+
+def main(name: str = "smollm2") -> None:
+    """Print the medians, and the share of items that the base knows."""
+    subject = open_subject(name, device="cpu")
+    items = [item for item in items_of("benchmark") if item.split == "conflict"]
+    strength, known = read(subject, items)
     rows = []
-    for form, fits in FORMS.items():
-        for tier in ("light", "medium", "deep"):
-            own = [n for n, item in enumerate(items) if item.tier == tier and fits(item)]
-            values, points = np.array(strength)[own], np.array([items[n].point for n in own], dtype=object)
-            middle = bootstrap("median", median(values), points)
-            share = proportion("known", np.array(known)[own], points)
-            rows.append(
-                {
-                    "questions": form,
-                    "tier": tier,
-                    "median log P(y_pre), nats": f"{middle.value:.2f} [{middle.low:.2f}, {middle.high:.2f}]",
-                    "known": f"{share.value:.2f} [{share.low:.2f}, {share.high:.2f}]",
-                    "n": middle.n,
-                    "points": middle.points,
-                }
-            )
+    for form, tier, own, points in groups(items):
+        middle = bootstrap("median", median(strength[own]), points[own])
+        share = proportion("known", known[own], points[own])
+        rows.append(
+            {
+                "questions": form,
+                "tier": tier,
+                "median log P(y_pre), nats": f"{middle.value:.2f} [{middle.low:.2f}, {middle.high:.2f}]",
+                "known": f"{share.value:.2f} [{share.low:.2f}, {share.high:.2f}]",
+                "n": middle.n,
+                "points": middle.points,
+            }
+        )
     print(markdown(pd.DataFrame(rows)))
 
 
