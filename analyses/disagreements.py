@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from margins.mentions import first_mention, words
 KINDS = {
     "refusal": "the answer declines to answer",
     "repetition": "the answer repeats itself, or the question, instead of answering",
-    "prior named first": "the answer names y_pre, and y_doc later or never",
+    "prior named first": "the answer names y_pre, in an accepted form, and y_doc later or never",
     "third token wins": "y_doc beats y_pre, but a third token is the arg max, and neither answer is named",
     "alias": "the first token is not that of y_doc, and the text names y_doc all the same: an alias or a lead-in",
     "other": "none of these",
@@ -52,7 +52,8 @@ def kind(row: Mapping[str, Any]) -> str | None:
     if margin == top1 == answer:
         return None
     text, question, prior_answer = (_text(row.get(name)) for name in ("answer_text", "question", "prior_answer"))
-    prior = first_mention(text, [prior_answer])
+    also = row.get("prior_aliases")  # absent from runs of earlier versions
+    prior = first_mention(text, [prior_answer, *(map(str, also) if isinstance(also, Sequence | np.ndarray) else ())])
     if not answer and refuses(text):
         return "refusal"
     if not answer and prior is not None:

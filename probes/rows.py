@@ -35,6 +35,8 @@ def identity(item: Item, condition: str) -> dict[str, Any]:
         "document": item.document,
         "answer": item.answer,
         "prior_answer": item.prior_answer,
+        "aliases": list(item.aliases),
+        "prior_aliases": list(item.prior_aliases),
     }
 
 

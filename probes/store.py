@@ -41,6 +41,7 @@ READINGS = pa.schema(
         *[pa.field(n, pa.float64()) for n in ("top_prob", "doc_logprob")],
         *[pa.field(n, pa.string()) for n in ("question", "document", "answer", "prior_answer")],
         *[pa.field(n, pa.float64()) for n in ("critical_gain", "critical_gain_predicted")],
+        *[pa.field(n, pa.list_(pa.string())) for n in ("aliases", "prior_aliases")],
     ]
 )
 LAYERS = pa.schema(

@@ -42,6 +42,9 @@ def row(margin: bool, top1: bool, answer: bool, text: str, **more) -> dict:
         (row(False, False, True, "Lyon, not Paris"), "alias"),
         (row(True, True, False, "Lugano"), "other"),
         (row(True, True, False, "Lugano", prior_answer=float("nan"), question=None), "other"),
+        (row(True, False, False, "the City of Light", prior_aliases=["City of Light"]), "prior named first"),
+        (row(True, False, False, "the City of Light", prior_aliases=np.array(["City of Light"])), "prior named first"),
+        (row(True, False, False, "the City of Light", prior_aliases=None), "third token wins"),
     ],
 )
 def test_every_kind(given: dict, wanted: str | None) -> None:
