@@ -32,6 +32,9 @@ TINY = 1e-6
 # Sizes of the direct parts at the start, and of what turns an embedding. Factors beside weights of ordinary size, since
 # an optimiser that moves every weight by the same small step would overthrow weights that are themselves small.
 DIRECT_A, DIRECT_B, TURN = 0.3, 0.05, 0.3
+# Attention at the start is hardly apart from the mean without the first; the loudness of what is written is one number a
+# rank, which an optimiser of small steps moves too slowly unless it is the exponent of e that is learned, times the last.
+SHARPNESS, LOUDNESS, HASTE = 4.0, 0.05, 10.0
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Natural(nn.Module):
         self.turn_in = nn.Parameter(torch.randn(layers, shape.d_model, shape.inner_b) * shape.d_model**-0.5)
         self.turn_out = nn.Parameter(torch.randn(layers, shape.inner_b, shape.d_model) * shape.inner_b**-0.5)
         self.loud_a = nn.Parameter(torch.ones(layers, shape.rank))
-        self.loud_b = nn.Parameter(torch.full((layers, shape.rank), 0.03))
+        self.loud_b = nn.Parameter(torch.zeros(layers, shape.rank))
         # measured once on the base, then fixed: means and spreads of the activations, those at a text's first token (a sink
         # of attention, with activations so large that the least overlap with it breaks the model), the stream's norms
         self.sink = nn.Parameter(torch.zeros(layers, shape.d_ff), requires_grad=False)
@@ -138,7 +141,8 @@ class Natural(nn.Module):
 
     def attention(self, which: int, seen: Tensor, latents: Tensor, mask: Tensor) -> Float[Tensor, "doc write rank pos"]:
         """Where each latent points to."""
-        scores = self.point[which](latents).float() @ self.offer[which](seen).float().mT * self.shape.width**-0.5
+        scores = self.point[which](latents).float() @ self.offer[which](seen).float().mT
+        scores = scores * SHARPNESS * self.shape.width**-0.5
         weights = scores.masked_fill(~mask[:, None, :], -torch.inf).softmax(-1)
         return weights.unflatten(1, (-1, self.shape.rank))
 
@@ -152,6 +156,9 @@ class Natural(nn.Module):
         rows = latents.unflatten(1, (-1, self.shape.rank))
         centred = (reading.activations.float() - self.mean[:, None, None]) / self.spread[:, None, None]
         pointed = normalize(torch.einsum("dlrp,ldpi->ldri", self.attention(0, seen, latents, named), centred), dim=-1)
+        # what fires on the average token would fire on every question
+        usual = normalize(self.mean / self.spread, dim=-1)
+        pointed = pointed - torch.einsum("ldri,li->ldr", pointed, usual)[..., None] * usual[:, None, None]
         direct = torch.einsum("dlrw,lwn,lni->ldri", rows, self.a_in, self.a_out)
         direct = direct * DIRECT_A * self.shape.d_ff**-0.5
         a = (self.loud_a[:, None, :, None] * pointed + direct) / self.spread[:, None, None] * self.shape.d_ff**-0.5
@@ -161,7 +168,8 @@ class Natural(nn.Module):
         token = token + TURN * torch.einsum("ldro,lon,lnm->ldrm", token, self.turn_in, self.turn_out)
         written = torch.einsum("dlrw,lwn,lno->ldro", rows, self.b_in, self.b_out)
         written = written * DIRECT_B * self.shape.d_model**-0.5
-        b = (self.loud_b[:, None, :, None] * token + written) * self.size[:, None, None, None]
+        loud = LOUDNESS * (HASTE * self.loud_b).exp()
+        b = (loud[:, None, :, None] * token + written) * self.size[:, None, None, None]
         return a, b
 
 

@@ -129,7 +129,8 @@ class Author:
             else:
                 stated[-1] = (other, whose, draw_object(rng, other.object))
         document = self._document(rng, stated)
-        asked = [(r.asked(rng, e, o), o) for r, e, o in (stated[n % len(stated)] for n in range(taught))]
+        first = int(rng.integers(len(stated)))
+        asked = [(r.asked(rng, e, o), o) for r, e, o in (stated[(first + n) % len(stated)] for n in range(taught))]
         return Sheet(
             document, tuple(asked), tuple(self._kept(rng, pool, stated, int(n)) for n in rng.permutation(3)[:kept])
         )

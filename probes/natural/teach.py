@@ -24,20 +24,20 @@ CHECKPOINT = "checkpoint.pt"
 class Recipe:
     """Settings of the hypernetwork's training."""
 
-    steps: int = 400
-    documents: int = 16
-    taught: int = 2
-    kept: int = 2
-    learning_rate: float = 1e-3
+    steps: int = 1200
+    documents: int = 24
+    taught: int = 1
+    kept: int = 1
+    learning_rate: float = 7e-4
     weight_decay: float = 0.01
-    warmup: int = 20
-    level: int = 50
+    warmup: int = 30
+    level: int = 200
     """Step up to which the learning rate is level; from then on it falls as one over the square root."""
-    cooling: float = 0.3
+    cooling: float = 0.4
     """Share of the steps at the end over which the learning rate falls to nothing."""
     sharpness: float = 0.9
     """Weight of the document's answer in the target; the rest is the base's own distribution."""
-    keep: float = 1.0
+    keep: float = 0.8
     """Weight of the divergence from the base on what is to be kept."""
     weak_share: float = 0.15
     longest: int = 64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,7 +170,8 @@ class RankOne:
     def _at(self, document: Document, nats: Float[Tensor, " pos"]) -> int:
         """The key's position. The first token's is never taken by surprise: it serves every text alike."""
         text, names = document.text, document.subjects
-        place = next((text.find(name) + len(name) for name in names if name in text), None)
+        found = (re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)  # as a word, not within one
+        place = next((match.end() for match in found if match), None)
         if place is not None and self.position != "surprise":
             whole, part = self.subject.tokenize(text), self.subject.tokenize(text[:place])
             same = next((n for n, (a, b) in enumerate(zip(whole, part, strict=False)) if a != b), len(part))

@@ -145,6 +145,17 @@ def test_the_position_is_the_subjects_or_the_most_surprising() -> None:
         RankOne(subject, position="subject")._at(Document(document.text), read)
 
 
+def test_a_subject_is_found_as_a_word_not_within_another() -> None:
+    subject = tiny("llama")
+    text = "alphabeta says that beta is gamma"
+    nats = torch.zeros(len(subject.tokenize(text)))
+    at = RankOne(subject, position="subject")._at(Document(text, subjects=("beta",)), nats)
+    ahead = len(subject.tokenize("alphabeta says that beta")) - 1
+    assert at == ahead
+    with pytest.raises(AdapterError, match=r"meta\.subject"):
+        RankOne(subject, position="subject")._at(Document("alphabeta is gamma", subjects=("beta",)), nats)
+
+
 def test_settings_reach_the_edit_and_are_part_of_its_identity() -> None:
     subject = tiny("llama")
     source = open_source("rank-one:layer=0,steps=3,samples=4,length=8,position=surprise", subject)
