@@ -6,7 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -21,7 +21,8 @@ from probes.answers import WORDED
 from probes.engine import Engine, Job, Local, Unit
 from probes.generation import Sampling
 from probes.plan import Agenda, Plan, agenda, code_hash, content_key
-from probes.store import Store
+from probes.shards import Shard
+from probes.store import RunError, Store
 from probes.subject import Subject
 from probes.unit import ATTRIBUTION_TOLERANCE, ParityError
 
@@ -98,10 +99,17 @@ def run(
     return run_on(Local(subject, source), plan, items, out, progress)
 
 
-def run_on(engine: Engine, plan: Plan, items: Sequence[Item], out: Path, progress: Progress = lambda *_: None) -> Path:
+def run_on(
+    engine: Engine,
+    plan: Plan,
+    items: Sequence[Item],
+    out: Path,
+    progress: Progress = lambda *_: None,
+    shard: Shard | None = None,
+) -> Path:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
 
-    The readings do not depend on the engine.
+    The readings do not depend on the engine. With a shard, only its units are measured.
     """
     started = time.monotonic()
     facts = engine.ask(partial(facts_of, system=plan.system_prompt, question=items[0].question))
@@ -119,12 +127,18 @@ def run_on(engine: Engine, plan: Plan, items: Sequence[Item], out: Path, progres
         code_hash(),
         items_hash(items),
     )
-    store = Store(out)
-    manifest = _manifest(plan, facts, items, asked, identity)
-    before = store.open(manifest, identity)
     units = units_of(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
-    pending = [unit for unit in units if not store.done(unit.key)]
-    total, size = len(items), {unit.key: len(unit.items) for unit in units}
+    store = Store(out)
+    manifest = _manifest(plan, facts, items, asked, identity) | {"units": len(units)}
+    if shard is not None:
+        manifest["shard"] = asdict(shard)
+    before = store.open(manifest, identity)
+    if before.get("shard") != manifest.get("shard"):
+        raise RunError(f"{out} holds another part of this audit; give each --shard an --out of its own")
+    own = units if shard is None else shard.share(units)
+    pending = [unit for unit in own if not store.done(unit.key)]
+    size = {unit.key: len(unit.items) for unit in own}
+    total = sum(size.values())
     if before.get("complete") and not pending:
         progress(total, total, "measured")
         return out
