@@ -152,6 +152,11 @@ def load(path: str | Path) -> RunFrame:
         raise ValueError(f"{manifest_file}: not readable as JSON ({error}); the run has to be made again") from error
     if not isinstance(manifest, dict):
         raise ValueError(f"{manifest_file}: a JSON object was expected, this is a {type(manifest).__name__}")
+    shard = manifest.get("shard")
+    if shard is not None:
+        raise ValueError(
+            f"{folder}: shard {shard['number']} of {shard['of']} of a run; join them with `override-gap merge` first"
+        )
     readings = table(folder / "readings")
     if readings is None:
         raise ValueError(

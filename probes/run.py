@@ -1,4 +1,4 @@
-"""Run: a plan's units measured one after another into a run folder; what is there already is not measured again."""
+"""Run: a plan's units measured into a run folder by an engine; what is there already is not measured again."""
 
 from __future__ import annotations
 
@@ -6,39 +6,29 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from margins.adapter import Adapter, AdapterSource, Delivered, traits
-from margins.conditions import Condition
-from margins.items import Document, Item, documents_of, items_hash
-from margins.opaque import Prefix
+from margins.adapter import AdapterSource, traits
+from margins.items import Item, documents_of, items_hash
 from probes.answers import WORDED
+from probes.engine import Engine, Job, Local, Unit
 from probes.generation import Sampling
 from probes.plan import Agenda, Plan, agenda, code_hash, content_key
-from probes.sites import AdapterError
-from probes.sources.foreign import delivered
-from probes.store import Store
+from probes.shards import Shard
+from probes.store import RunError, Store
 from probes.subject import Subject
-from probes.unit import ATTRIBUTION_TOLERANCE, Bench, ParityError, measure
+from probes.unit import ATTRIBUTION_TOLERANCE, ParityError
 
 DOCUMENTS_A_UNIT = 32
 PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")
 Progress = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True)
-class Unit:
-    """Some documents, the items that ask about them, and the key of their content."""
-
-    documents: tuple[Document, ...]
-    items: tuple[Item, ...]
-    key: str
 
 
 def units_of(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
@@ -59,6 +49,44 @@ def units_of(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
     return units
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a run's identity and manifest say of its subject and source, so that neither need be in this process."""
+
+    subject: Mapping[str, Any]
+    device: str
+    dtype: str
+    source: str
+    settings: Mapping[str, Any]
+    static: bool
+    parity: float
+    parity_tolerance: float
+    attribution_tolerance: float
+
+
+def facts_of(subject: Subject, source: AdapterSource, system: str | None, question: str) -> Facts:
+    """Look at a subject and a source; `question` is one to put behind the system turn, where there is one.
+
+    Raises ParityError, and whatever a chat template without a system turn raises.
+    """
+    if system is not None:
+        replace(subject, system=system).templated(question)  # refused before anything is measured
+    parity = subject.parity()
+    if not parity <= subject.parity_tolerance():
+        raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
+    return Facts(
+        subject.describe(),
+        subject.device.type,
+        str(subject.dtype),
+        source.name,
+        dict(source.settings),
+        traits(source).static,
+        parity,
+        subject.parity_tolerance(),
+        ATTRIBUTION_TOLERANCE[subject.dtype],
+    )
+
+
 def run(
     plan: Plan,
     subject: Subject,
@@ -67,21 +95,31 @@ def run(
     out: Path,
     progress: Progress = lambda *_: None,
 ) -> Path:
-    """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again."""
+    """Measure a plan in this process into `out`; see `run_on`."""
+    return run_on(Local(subject, source), plan, items, out, progress)
+
+
+def run_on(
+    engine: Engine,
+    plan: Plan,
+    items: Sequence[Item],
+    out: Path,
+    progress: Progress = lambda *_: None,
+    shard: Shard | None = None,
+) -> Path:
+    """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
+
+    The readings do not depend on the engine. With a shard, only its units are measured.
+    """
     started = time.monotonic()
-    if plan.system_prompt is not None:
-        subject = replace(subject, system=plan.system_prompt)
-        subject.templated(items[0].question)  # refused before anything is measured
-    asked = agenda(plan, static=traits(source).static)
-    parity = subject.parity()
-    if not parity <= subject.parity_tolerance():
-        raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
+    facts = engine.ask(partial(facts_of, system=plan.system_prompt, question=items[0].question))
+    asked = agenda(plan, static=facts.static)
     identity = content_key(
-        subject.fingerprint,
-        str(subject.dtype),
-        subject.device.type,
-        source.name,
-        dict(source.settings),
+        facts.subject["fingerprint"],
+        facts.dtype,
+        facts.device,
+        facts.source,
+        facts.settings,
         [condition.name for condition in asked.conditions],
         sorted(asked.probes),
         [plan.seed, plan.answers, plan.system_prompt],
@@ -89,78 +127,62 @@ def run(
         code_hash(),
         items_hash(items),
     )
-    store = Store(out)
-    manifest = _manifest(plan, subject, source, items, asked, identity, parity)
-    before = store.open(manifest, identity)
     units = units_of(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
-    answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
-    sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
-    bench = Bench(subject, asked.conditions, asked.probes, plan.batch_size, plan.seed, sampled)
-    done, total, gap, seconds = 0, len(items), 0.0, {"adapters_s": 0.0, "measuring_s": 0.0}
-    told = ("modules", "rank", "prefix")
-    described: Mapping[str, Any] = {k: before["adapters"][k] for k in told if k in before["adapters"]}
-    gap = before["parity"].get("attribution_max_abs") or 0.0
-    spent = before.get("timing") or {}
-    if before.get("complete") and all(store.done(unit.key) for unit in units):
+    store = Store(out)
+    manifest = _manifest(plan, facts, items, asked, identity) | {"units": len(units)}
+    if shard is not None:
+        manifest["shard"] = asdict(shard)
+    before = store.open(manifest, identity)
+    if before.get("shard") != manifest.get("shard"):
+        raise RunError(f"{out} holds another part of this audit; give each --shard an --out of its own")
+    own = units if shard is None else shard.share(units)
+    pending = [unit for unit in own if not store.done(unit.key)]
+    size = {unit.key: len(unit.items) for unit in own}
+    total = sum(size.values())
+    if before.get("complete") and not pending:
         progress(total, total, "measured")
         return out
-    for unit in units:
+    answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
+    sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
+    job = Job(asked.conditions, asked.probes, plan.batch_size, plan.seed, sampled, answered, plan.system_prompt)
+    told = ("modules", "rank", "prefix")
+    described: Mapping[str, Any] = {k: before["adapters"][k] for k in told if k in before["adapters"]}
+    gap, spent = before["parity"].get("attribution_max_abs") or 0.0, before.get("timing") or {}
+    seconds = {"adapters_s": 0.0, "measuring_s": 0.0}
+    done = total - sum(size[unit.key] for unit in pending)
+    progress(done, total, "measuring")
+    for finished in engine.measure(job, pending, store):
+        done += size[finished.key]
+        gap = max(gap, finished.attribution_gap)
+        seconds["adapters_s"] += finished.adapters_s
+        seconds["measuring_s"] += finished.measuring_s
+        described = described or finished.adapters
+        _note(manifest, described, gap, spent, {"total_s": time.monotonic() - started, **seconds})
+        store.write_json("manifest.json", manifest)
         progress(done, total, "measuring")
-        if not store.done(unit.key):
-            clock = time.monotonic()
-            usable = tuple(d for d in unit.documents if d.text.strip())
-            adapters = delivered(source, usable)
-            by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
-            by_text |= _retold(source, usable, asked.conditions)
-            seconds["adapters_s"] += time.monotonic() - clock
-            clock = time.monotonic()
-            measured = measure(bench, unit.items, by_text, answered)
-            store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn)
-            seconds["measuring_s"] += time.monotonic() - clock
-            gap = max(gap, measured.attribution_gap)
-            described = described or _describe_adapters(adapters)
-            manifest["adapters"] |= described
-            manifest["parity"]["attribution_max_abs"] = gap
-            manifest["timing"] = _added(spent, {"total_s": time.monotonic() - started, **seconds})
-            store.write_json("manifest.json", manifest)
-        done += len(unit.items)
     progress(total, total, "measured")
-    manifest["adapters"] |= described
-    manifest["parity"]["attribution_max_abs"] = gap
-    manifest["timing"] = _added(spent, {"total_s": time.monotonic() - started, **seconds})
+    _note(manifest, described, gap, spent, {"total_s": time.monotonic() - started, **seconds})
     manifest["finished"], manifest["complete"] = _now(), True
     store.write_json("manifest.json", manifest)
     return out
 
 
+def _note(
+    manifest: dict[str, Any],
+    described: Mapping[str, Any],
+    gap: float,
+    spent: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> None:
+    """What the units so far have shown: their adapters, the largest attribution gap, seconds of all sessions."""
+    manifest["adapters"] |= described
+    manifest["parity"]["attribution_max_abs"] = gap
+    manifest["timing"] = _added(spent, seconds)
+
+
 def _added(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
     """Seconds of this session on top of those of the sessions before it."""
     return {name: before.get(name, 0.0) + value for name, value in now.items()}
-
-
-def _retold(
-    source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]
-) -> dict[str, Delivered]:
-    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of.
-
-    A text told otherwise has no ids and no points: an adapter filed under these is of the document as it stands. Raises
-    AdapterError for a source with one adapter for every document, of which no variant can be made.
-    """
-    made = {
-        c.variant: c.name for c in conditions if c.variant is not None and c.policy is not None and c.prompt is None
-    }
-    if made and traits(source).scope == "nothing":
-        raise AdapterError(
-            f"source {source.name}: one adapter serves every document, so none can be made for {next(iter(made.values()))}; "
-            "leave joined, stated and hedged out of --probes and --policies"
-        )
-    told = {
-        text: replace(document, text=text, ids=(), points=())
-        for variant in made
-        for document in documents
-        if (text := variant.retold(document.text)) != document.text
-    }
-    return dict(zip(told, delivered(source, tuple(told.values())), strict=True)) if told else {}
 
 
 def _in_chat(items: Sequence[Item]) -> list[Item]:
@@ -174,26 +196,18 @@ def _answered(units: Sequence[Unit], count: int) -> frozenset[str]:
     return frozenset(ids[:count])
 
 
-def _manifest(
-    plan: Plan,
-    subject: Subject,
-    source: AdapterSource,
-    items: Sequence[Item],
-    asked: Agenda,
-    identity: str,
-    parity: float,
-) -> dict[str, Any]:
+def _manifest(plan: Plan, facts: Facts, items: Sequence[Item], asked: Agenda, identity: str) -> dict[str, Any]:
     return {
         "schema": 1,
         "identity": identity,
         "version": _version("override-gap"),
         "code": code_hash(),
         "plan": plan.as_json(),
-        "subject": subject.describe(),
+        "subject": dict(facts.subject),
         "adapters": {
-            "name": source.name,
-            "settings": dict(source.settings),
-            "static": traits(source).static,
+            "name": facts.source,
+            "settings": dict(facts.settings),
+            "static": facts.static,
             "documents": len(documents_of(items)),
         },
         "items": {"name": Path(plan.items).name, "sha256": items_hash(items), "count": len(items)},
@@ -203,10 +217,10 @@ def _manifest(
         "seed": plan.seed,
         "threads": torch.get_num_threads(),
         "parity": {
-            "logits_max_abs": parity,
-            "tolerance": subject.parity_tolerance(),
+            "logits_max_abs": facts.parity,
+            "tolerance": facts.parity_tolerance,
             "attribution_max_abs": None,
-            "attribution_tolerance": ATTRIBUTION_TOLERANCE[subject.dtype],
+            "attribution_tolerance": facts.attribution_tolerance,
             "passed": True,
         },
         "timing": {},
@@ -214,16 +228,6 @@ def _manifest(
         "finished": None,
         "complete": False,
     }
-
-
-def _describe_adapters(adapters: Sequence[Any]) -> Mapping[str, Any]:
-    """What the first unit's adapters touch, for the report's methods."""
-    if not all(isinstance(adapter, Adapter) for adapter in adapters):
-        lengths = [adapter.positions for adapter in adapters if isinstance(adapter, Prefix)]
-        return {"prefix": max(lengths)} if lengths else {}
-    paths = {path.rsplit(".", 1)[-1] for adapter in adapters for path in adapter.paths}
-    ranks = {update.rank for adapter in adapters for _, update in adapter.parts()}
-    return {"modules": sorted(paths), "rank": max(ranks)}
 
 
 def _version(package: str) -> str | None:

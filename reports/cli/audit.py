@@ -17,6 +17,7 @@ EPILOG = """examples:
   override-gap audit --subject smollm2 --adapters fitted:steps=4,lr=3e-3 --items counterfact.json --limit 200 \\
       --policies as-delivered,uniform,slb
   override-gap audit --config plan.toml --out runs/mine
+  override-gap audit --config plan.toml --shard 3/16     # one job of sixteen; see `override-gap merge --help`
 
 Stopped or killed, the same command with the same --out resumes where it was.
 """
@@ -40,6 +41,9 @@ def main(argv: Sequence[str]) -> int:
     if args.threads is not None and args.threads < 1:
         raise PlanError(f"--threads needs a whole number from 1, got {args.threads}")
     plan = complete(given)
+    from probes.shards import Shard
+
+    shard = Shard.parse(args.shard) if args.shard is not None else None
     from margins.conditions import parse_conditions
 
     parse_conditions(plan.policies)
@@ -56,9 +60,10 @@ def main(argv: Sequence[str]) -> int:
         torch.set_num_threads(args.threads)
     from margins.adapter import traits
     from margins.opaque import refusal
+    from probes.engine import Local
     from probes.load import open_subject
     from probes.plan import agenda
-    from probes.run import run
+    from probes.run import run_on
     from probes.sources import open_source
     from reports.cli.progress import Bar
 
@@ -70,16 +75,22 @@ def main(argv: Sequence[str]) -> int:
     if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
         print(refusal(asked.refused), file=sys.stderr)
     out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem.replace(':', '-')}"
+    if shard is not None and not args.out:
+        out = out.with_name(f"{out.name}-shard-{shard.number}-of-{shard.of}")
     if not (out / "manifest.json").is_file():
         from probes.handshake import shake
 
         shake(subject, source, items).require()
     try:
         with Bar(quiet=args.quiet) as bar:
-            run(plan, subject, source, items, out, bar)
+            run_on(Local(subject, source), plan, items, out, bar, shard)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was measured is kept. Resume: the same command with --out {out}", file=sys.stderr)
         raise
+    if shard is not None:
+        print(f"shard {shard}: {out}")
+        say("when all shards are there: override-gap merge RUN... --out RUN")
+        return DONE
     from reports.cli.report import rebuild
 
     summary, page = rebuild(out, say)
@@ -125,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     add("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
     add("--out", type=Path, metavar="RUN", help="the run folder (default: runs/SUBJECT-ADAPTERS-ITEMS)")
+    add("--shard", metavar="N/OF", help="measure only this part of the run, as 3/16; join the parts by `merge`")
     add("--resume", action="store_true", help="go on with the run in --out (also done without this flag)")
     add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")
     add("--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes")

@@ -16,6 +16,7 @@ VERBS = {
     "handshake": "check a method's adapters on a few documents: active, in the right scale, for this model",
     "adapters": "write a method's adapters to files: PEFT folders, or one compact file",
     "report": "rebuild the statistics and the page of a run from its stored readings",
+    "merge": "join the shards of one run that `audit --shard` wrote",
     "compare": "put several runs on the same items side by side, with paired differences",
     "items": "check, convert or describe an item file",
     "calibrate": "audit faults planted in the organism, and say whether the verdict finds each",
