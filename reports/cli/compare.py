@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from margins.words import several
 from reports.cli.main import DONE, parser
 
 EPILOG = """examples:
@@ -55,7 +56,7 @@ def named(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Success, differences and the firmness of the order, at most 80 columns; the first token where it was measured."""
-    from reports.page.text import visible
+    from reports.visible import visible
 
     measure = "top1" if "top1" in found["measures"] else found["measures"][0]
     short = {own["name"]: _cut(" ".join(visible(own["name"]).split()), NAME) for own in found["methods"]}
@@ -72,7 +73,7 @@ def table(found: Mapping[str, Any]) -> str:
         first = {own["method"]: own["first"] for own in order["methods"]}
         alone = {row["method"]: row["count"] for row in rows("only", split)}
         outcomes = rows("outcomes", split)
-        lines += ["", f"{split}: n = {outcomes[0]['n']} in {outcomes[0]['points']} knowledge points"]
+        lines += ["", f"{split}: n = {outcomes[0]['n']} in {several(outcomes[0]['points'], 'knowledge point')}"]
         lines.append(f"  {'':<{NAME}} {'success':<18} {'best in':>8} {'it alone':>9}")
         for row in outcomes:
             name = row["method"]
