@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,25 @@ from benchmarks.fuzz_targets import SEEDS, TARGETS, Target
 
 CRASHERS = Path(__file__).parent.parent / "tests" / "crashers"
 SECONDS = 10
-ODD = [None, True, False, 0, -1, 1e308, -0.0, 10**30, "", "\0", "\ud800", "\u202e", "{}", "{0.__class__}", "../../x", "NaN", "a" * 300,
-       [], [[]], {}, {"": {}}, [None], ["a", 1], 2**63, "(a+)+$"]  # fmt: skip
-TOKENS = [b"NaN", b"1e999", b"-Infinity", b'"\\ud800"', b"[" * 2000, b'{"a":' * 300, b"9" * 5000, b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"\r",
-          b"\n", b'"', b",", b"|", b"\\u0000", b"[[", b"]]", b"= ", b"'''", b"\x00\x00\x00\x00\x00\x00\x00\x80", b"-1", b"null"]  # fmt: skip
+ODD = [
+    *(None, True, False, 0, -1, 1e308, -0.0, 10**30, 2**63, [], [[]], {}, {"": {}}, [None], ["a", 1]),
+    *("", "\0", "\ud800", "\u202e", "{}", "{0.__class__}", "../../x", "NaN", "a" * 300, "(a+)+$"),
+]
+TOKENS = [
+    *(
+        b"NaN",
+        b"1e999",
+        b"-Infinity",
+        b'"\\ud800"',
+        b"[" * 2000,
+        b'{"a":' * 300,
+        b"9" * 5000,
+        b"\0",
+        b"\xef\xbb\xbf",
+        b"\xff\xfe",
+    ),
+    *(b"\r", b"\n", b'"', b",", b"|", b"\\u0000", b"[[", b"]]", b"= ", b"'''", b"\0" * 7 + b"\x80", b"-1", b"null"),
+]
 
 
 class Hang(BaseException):
@@ -175,7 +190,9 @@ def drawn(name: str, count: int, seed: int) -> Iterator[bytes]:
     words = sorted({word for raw in SEEDS[name]() for word in _words(raw)})
     leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=30)
     key = st.sampled_from(words) | st.text(max_size=8)
-    value = st.recursive(leaf, lambda own: st.lists(own, max_size=4) | st.dictionaries(key, own, max_size=12), max_leaves=40)
+    value = st.recursive(
+        leaf, lambda own: st.lists(own, max_size=4) | st.dictionaries(key, own, max_size=12), max_leaves=40
+    )
     toml = st.dictionaries(st.sampled_from(words), leaf, max_size=6).map(
         lambda table: "\n".join(f"{k} = {json.dumps(v)}" for k, v in table.items())
     )
@@ -206,7 +223,14 @@ def by_coverage(name: str, cases: int, seed: int) -> int:
     import atheris  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory(dir=shared_memory()) as folder, TARGETS[name](Path(folder)) as target:
-        for module in ("margins.items", "margins.records", "margins.convert", "margins.strict", "probes.plan", "probes.claims"):
+        for module in (
+            "margins.items",
+            "margins.records",
+            "margins.convert",
+            "margins.strict",
+            "probes.plan",
+            "probes.claims",
+        ):
             if module in sys.modules:
                 for found in vars(sys.modules[module]).values():
                     if callable(found) and getattr(found, "__module__", "") == module and hasattr(found, "__code__"):
@@ -220,7 +244,9 @@ def by_coverage(name: str, cases: int, seed: int) -> int:
             if outcome(name, target, raw) == "crash":
                 raise SystemExit(f"{name}: a crash was kept in {CRASHERS}")
 
-        atheris.Setup([sys.argv[0], f"-atheris_runs={cases}", f"-seed={seed + 1}", "-print_final_stats=1", str(corpus)], one)
+        atheris.Setup(
+            [sys.argv[0], f"-atheris_runs={cases}", f"-seed={seed + 1}", "-print_final_stats=1", str(corpus)], one
+        )
         atheris.Fuzz()
     return 0
 
@@ -231,8 +257,9 @@ def table(rows: list[tuple[str, int, int, int, float]], engine: str, seed: int) 
     lines = [
         "# Fuzzing the readers",
         "",
-        f"{total:,} cases in {seconds:.0f} s on one core ({platform.machine()}, Python {platform.python_version()}), engine `{engine}`,",
-        f"seed {seed}. A case is a file; it ends in a value, or it is refused by the reader's own error. Anything else is a crash.",
+        f"{total:,} cases in {seconds:.0f} s on one core ({platform.machine()}, Python {platform.python_version()}),",
+        f"engine `{engine}`, seed {seed}. A case is a file; it ends in a value, or it is refused by the reader's own error.",
+        f"Anything else is a crash, and so is a case that takes longer than {SECONDS} s.",
         "",
         "| target | cases | read | refused | crashes | cases a second |",
         "|---|---|---|---|---|---|",

@@ -16,7 +16,8 @@ Opened = Callable[[Path], AbstractContextManager[Target]]
 
 ITEM = {
     "id": "a", "point": "p", "split": "conflict", "tier": "deep", "document": "The sea is red.", "question": "The sea is",
-    "answer": "red", "prior_answer": "blue", "aliases": ["crimson"], "prior_aliases": ["azure"], "chat": False, "meta": {"subject": "sea"},
+    "answer": "red", "prior_answer": "blue", "aliases": ["crimson"], "prior_aliases": ["azure"],
+    "chat": False, "meta": {"subject": "sea"},
 }  # fmt: skip
 RIPPLE = {
     "edit": {"prompt": "The mother of A is B.", "subject_id": "Q1", "relation": "mother", "target_id": "Q2",
@@ -27,11 +28,15 @@ RIPPLE = {
 }  # fmt: skip
 RECORDS = [
     {"case_id": 1, "prompt": "A is", "target_new": "b", "subject": "A", "ground_truth": ["c", "d"]},
-    {"case_id": 2, "requested_rewrite": {"prompt": "{} is", "subject": "A", "target_new": {"str": "b"}, "target_true": {"str": "c"}}},
-    {"src": "What is A?", "alt": "b", "answers": ["c"], "subject": "A", "rephrase": "A is what?", "loc": "nq question: x", "loc_ans": "y"},
-    {"prompt": "A is", "subject": "A", "ground_truth": [["c"]], "target_new": "b", "cond": "", "rephrase_prompt": "so A is",
+    {"case_id": 2, "requested_rewrite": {"prompt": "{} is", "subject": "A",
+     "target_new": {"str": "b"}, "target_true": {"str": "c"}}},
+    {"src": "What is A?", "alt": "b", "answers": ["c"], "subject": "A", "rephrase": "A is what?",
+     "loc": "nq question: x", "loc_ans": "y"},
+    {"prompt": "A is", "subject": "A", "ground_truth": [["c"]], "target_new": "b", "cond": "",
+     "rephrase_prompt": "so A is",
      "locality": {"Relation": [{"prompt": "B is", "ground_truth": [["e"]]}]}},
-    {"question": "q?", "object": "c", "replaced_object": "b", "subject": "A", "relation": "r", "temporal_conflict_evidence": "text"},
+    {"question": "q?", "object": "c", "replaced_object": "b", "subject": "A", "relation": "r",
+     "temporal_conflict_evidence": "text"},
     RIPPLE,
 ]  # fmt: skip
 PLAN = """subject = "organism"
@@ -94,12 +99,7 @@ def plan(folder: Path) -> Iterator[Target]:
             made = complete(read_plan(file))
         except PlanError:
             return False
-        try:
-            made.conditions()
-        except ValueError as fault:  # of margins.conditions, which know no plan; the command line checks them by themselves
-            if type(fault) is not ValueError or "polic" not in str(fault):
-                raise
-            return False
+        made.conditions()
         json.dumps(made.as_json())
         return True
 
@@ -179,10 +179,21 @@ def model() -> Any:
     from probes.sites import find_sites
 
     torch.manual_seed(0)
-    small = {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2}
+    small = {
+        "vocab_size": 16,
+        "hidden_size": 8,
+        "intermediate_size": 12,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     made = LlamaForCausalLM(LlamaConfig(**small))
     return SimpleNamespace(
-        model=made, sites=find_sites(made), n_layers=2, unembedding=made.get_output_embeddings().weight, name="tiny", fingerprint="f"
+        model=made,
+        sites=find_sites(made),
+        n_layers=2,
+        unembedding=made.get_output_embeddings().weight,
+        name="tiny",
+        fingerprint="f",
     )
 
 
@@ -207,7 +218,14 @@ def _peft_seeds() -> list[bytes]:
     found = []
     prefix = f"base_model.model.{DOWN}"
     factors = {f"{prefix}.lora_A.weight": [2, 12], f"{prefix}.lora_B.weight": [8, 2]}
-    plain = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "rank_pattern": {}, "alpha_pattern": {"down_proj": 8}, "bias": "none"}
+    plain = {
+        "peft_type": "LORA",
+        "r": 2,
+        "lora_alpha": 4,
+        "rank_pattern": {},
+        "alpha_pattern": {"down_proj": 8},
+        "bias": "none",
+    }
     for config, tensors in (
         (plain, factors),
         ({**plain, "use_rslora": True, "lora_bias": True}, {**factors, f"{prefix}.lora_B.bias": [8]}),
@@ -230,7 +248,10 @@ def _compact_seeds() -> list[bytes]:
     from margins.updates import Dense, LowRank, Vector
     from probes.sources.compact import write_compact
 
-    updates = {DOWN: LowRank(torch.ones(2, 12), torch.ones(8, 2), 0.5), "model.layers.0.mlp.up_proj": Dense(torch.ones(12, 8))}
+    updates = {
+        DOWN: LowRank(torch.ones(2, 12), torch.ones(8, 2), 0.5),
+        "model.layers.0.mlp.up_proj": Dense(torch.ones(12, 8)),
+    }
     shared = {"model.layers.0.input_layernorm.weight": Vector(torch.ones(8))}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "seed"

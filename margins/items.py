@@ -160,7 +160,7 @@ def _made(
         f"{item.id}: need {name} as text, got {getattr(item, name)!r}"
         for item in made
         for name in ("document", "question", "answer", "prior_answer")
-        if not isinstance(getattr(item, name), str | None)
+        if not isinstance(getattr(item, name), str) and (name != "prior_answer" or item.prior_answer is not None)
     ]
     wrong += [
         f"{item.id}: need {name} as texts, got {list(getattr(item, name))!r}"

@@ -148,6 +148,8 @@ def _table(text: str, delimiter: str) -> Iterator[Record]:
                 continue
             if not header:
                 header = [name.strip() for name in row]
+                if len(set(header)) < len(header):
+                    raise csv.Error(f"two columns are called {next(n for n in header if header.count(n) > 1)!r}")
             elif len(row) > len(header):
                 yield (
                     line,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from probes.claims import ClaimError, claims
+from probes.gguf_claims import gguf_claims
 from probes.subject import Subject, SubjectError, wrap
 
 NAMED = {
@@ -126,7 +127,10 @@ def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool) ->
             causal |= {str(name).rpartition(".")[2] for name in (getattr(config, "auto_map", None) or {}).values()}
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
             raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")
-        extra = {"use_safetensors": True, "trust_remote_code": trust}
+        extra = {"use_safetensors": True}
+    else:
+        gguf_claims(Path(where) / extra["gguf_file"])
+    extra["trust_remote_code"] = trust
     loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **extra)
     model, loading = loaded
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):

@@ -101,7 +101,10 @@ class Plan:
 
     def _check_references(self) -> None:
         """A published share for a condition that is not measured would be shown nowhere, and nobody would be told."""
-        known = [condition.name for condition in self.conditions()] if self.references else []
+        try:
+            known = [condition.name for condition in self.conditions()]
+        except ValueError as fault:
+            raise PlanError(str(fault)) from fault
         for place, one in enumerate(self.references, 1):
             if one.condition not in known:
                 near = difflib.get_close_matches(one.condition, known, n=1)

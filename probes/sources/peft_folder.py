@@ -111,7 +111,8 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     for path, factors in pairs.items():
         bias = factors.pop("bias", None)
         if set(factors) != {"A", "B"}:
-            raise AdapterError(f"{folder}: {path} has only lora_{next(iter(factors))}; need both factors")
+            held = f"only lora_{next(iter(factors))}" if factors else "a bias of lora_B alone"
+            raise AdapterError(f"{folder}: {path} has {held}; need both factors")
         rank = factors["A"].shape[0] if factors["A"].ndim else 0
         if rank == 0:
             raise AdapterError(f"{folder}: {path} has rank 0")

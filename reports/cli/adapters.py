@@ -8,6 +8,7 @@ from pathlib import Path
 
 from margins.words import several
 from reports.cli.main import DONE, parser
+from reports.cli.paths import writable
 
 EXAMPLES = """examples:
   override-gap adapters export --adapters hypernetwork --form peft --out adapters/organism
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("--quiet", action="store_true", help="no progress")
     args = made.parse_args(argv)
+    writable(args.out, folder=args.form == "peft")
     from margins.items import documents_of
     from probes.load import open_subject
     from probes.plan import complete

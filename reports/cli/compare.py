@@ -9,6 +9,7 @@ from typing import Any
 
 from margins.words import several
 from reports.cli.main import DONE, parser
+from reports.cli.paths import writable
 
 EPILOG = """examples:
   override-gap compare runs/ours runs/theirs
@@ -27,8 +28,7 @@ def main(argv: Sequence[str]) -> int:
     args = made.parse_args(argv)
     if len(args.runs) < 2:
         made.error("a comparison needs two run folders or more")
-    if args.out.is_dir():
-        made.error(f"--out {args.out} is a folder; give a file")
+    writable(args.out)
     from analyses.frame import load
     from analyses.methods import side_by_side
     from reports.page import write_comparison

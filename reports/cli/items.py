@@ -10,6 +10,7 @@ from pathlib import Path
 from margins.items import Item, documents_of, json_lines, scan_items, write_items
 from reports.cli.main import DONE, WRONG, parser
 from reports.cli.named import items_of, paths_of
+from reports.cli.paths import writable
 from reports.visible import visible
 
 EXAMPLES = """examples:
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
     args = made.parse_args(argv)
     if args.action == "check":
         return _check(args.file)
+    if args.out:
+        writable(args.out)
     items = items_of(args.file)
     if args.action == "convert":
         if args.out:
