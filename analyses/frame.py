@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from margins.strict import read_json
 from margins.variants import variant
 
 Table = Any
@@ -147,9 +147,9 @@ def load(path: str | Path) -> RunFrame:
     if not manifest_file.is_file():
         raise ValueError(f"{folder}: no manifest.json, so this is not a run folder; give the --out of an audit")
     try:
-        manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
+        manifest = read_json(manifest_file)
     except ValueError as error:
-        raise ValueError(f"{manifest_file}: not readable as JSON ({error}); the run has to be made again") from error
+        raise ValueError(f"{error}; the run has to be made again") from error
     if not isinstance(manifest, dict):
         raise ValueError(f"{manifest_file}: a JSON object was expected, this is a {type(manifest).__name__}")
     shard = manifest.get("shard")

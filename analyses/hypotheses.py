@@ -28,6 +28,7 @@ from analyses.frame import DELIVERED, RunFrame, truth, values
 from analyses.intervals import complete, correlation, limits, mover, one_sided, score_test, share_test
 from analyses.logistic import RARE
 from analyses.results import Estimate, Spoken, number
+from margins.words import several
 
 ALPHA = 0.05
 FEWEST, FEWEST_POINTS = 20, 10
@@ -113,7 +114,7 @@ def evaluate(run: RunFrame, hypotheses: Sequence[Hypothesis] | None = None, alph
 def too_few(n: int, points: int) -> str | None:
     """Reason not to test, or None."""
     if n < FEWEST or points < FEWEST_POINTS:
-        return f"{n} conflicts over {points} knowledge points; {FEWEST} over {FEWEST_POINTS} are needed"
+        return f"{several(n, 'conflict')} over {several(points, 'knowledge point')}; {FEWEST} over {FEWEST_POINTS} are needed"
     return None
 
 

@@ -17,6 +17,7 @@ from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversion
 
 from analyses.intervals import clusters, complete
 from analyses.results import LEVEL, number
+from margins.words import several
 
 RARE = 5
 """With fewer failures or successes than this, Wald intervals of a logistic regression mislead; it is penalised."""
@@ -79,7 +80,7 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
         return Logit(nan, nan, nan, nan, "none", note, n, count)
 
     if n < 8 or count < 3:
-        return none(f"{n} items of {count} knowledge points are too few for a regression")
+        return none(f"{several(n, 'item')} of {several(count, 'knowledge point')} are too few for a regression")
     if np.ptp(strength) < 1e-12:
         return none("prior strength does not vary")
     fail = 1 - success

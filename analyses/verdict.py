@@ -11,6 +11,7 @@ from analyses.dose_response import failures, gains, overshot, rescued
 from analyses.frame import DELIVERED, RunFrame, Table, truth
 from analyses.intervals import proportion
 from analyses.results import Estimate, Spoken, missing, number
+from margins.words import several
 
 NO_FAILURE = 0.20
 FEWEST, FEWEST_POINTS = 10, 5
@@ -116,7 +117,7 @@ def verdict(run: RunFrame) -> Verdict:
     if failing.n < FEWEST:
         return stop(f"only {failing.n} conflicts whose old answer the base model knows were measured")
     if failing.points < FEWEST_POINTS:
-        return stop(f"the known conflicts cover only {failing.points} knowledge points")
+        return stop(f"the known conflicts cover only {several(failing.points, 'knowledge point')}")
     if failing.high < NO_FAILURE:
         sentence = f"There is little to repair: as delivered, {percent(failing)} of {failing.n} known conflicts fail."
         return Verdict("no-failure", sentence, None, None, failing, None)
@@ -133,7 +134,7 @@ def verdict(run: RunFrame) -> Verdict:
         why = "no gain above 1 was tried" if len(lost) else "too few conflicts to call it no failure"
         return stop(why, missing("rescued", why))
     if share.n < FEWEST or share.points < FEWEST_POINTS:
-        return stop(f"only {share.n} failures on {share.points} knowledge points", share)
+        return stop(f"only {several(share.n, 'failure')} on {several(share.points, 'knowledge point')}", share)
     chance = chance_rate(run, lost)
     beyond = corrected(share, chance)
     label, meaning = judge(beyond)
@@ -144,7 +145,7 @@ def verdict(run: RunFrame) -> Verdict:
     if loud:
         meaning += f"; {loud} of {len(lost)} flip at a gain below 1, where the adapter is too loud"
     sentence = (
-        f"Of {share.n} failures on known conflicts ({share.points} knowledge points), amplitude along the adapter's "
+        f"Of {share.n} failures on known conflicts ({several(share.points, 'knowledge point')}), amplitude along the adapter's "
         f"own direction rescues {percent(share)}{allowed}: {meaning}."
     )
     return Verdict(label, sentence, share, beyond, failing, chance)

@@ -132,7 +132,7 @@ def traits(source: Any) -> Traits:
 
 def layer_of(path: str) -> int | None:
     """The layer that a module path belongs to: its first number; None where it has none."""
-    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", path)
+    found = re.search(r"(?:^|\.)([0-9]{1,9})(?:\.|$)", path)
     return int(found[1]) if found else None
 
 

@@ -109,6 +109,8 @@ def _expand(name: str) -> list[Condition]:
 
 
 def _condition(name: str) -> Condition:
+    if len(name) > 60 or any(float(number) > 100 for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", name)):
+        raise ValueError(f"policy {name[:60]!r}: no setting of a policy is above 100")
     fixed: dict[str, Policy] = {
         "as-delivered": Uniform(1.0),
         "ca": ConflictAware(),
@@ -131,11 +133,9 @@ def _condition(name: str) -> Condition:
         return Condition(name, prompt=PROMPTS[name])
     if name == "logit-fusion":
         return Condition("logit-fusion-1.5", fusion=1.5)
-    number = r"(\d+(?:\.\d+)?)"
+    number = r"([0-9]+(?:\.[0-9]+)?)"
     if found := re.fullmatch(f"uniform-{number}", name):
         gain = float(found[1])
-        if gain > 100:
-            raise ValueError(f"policy {name[:40]!r}: a gain above 100 is no amplitude anyone means")
         if gain in (0.0, 1.0):
             return BASE if gain == 0 else Condition("as-delivered", Uniform(1.0))
         return Condition(f"uniform-{gain!r}".removesuffix(".0"), Uniform(gain))

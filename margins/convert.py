@@ -24,7 +24,9 @@ def counterfact_easyedit(record: dict[str, Any]) -> list[Item]:
 def counterfact_rome(record: dict[str, Any]) -> list[Item]:
     """A CounterFact record in the form of Meng et al. (2022), with a nested requested_rewrite."""
     rewrite = record["requested_rewrite"]
-    prompt = rewrite["prompt"].format(rewrite["subject"])
+    prompt = rewrite["prompt"].replace(
+        "{}", rewrite["subject"]
+    )  # not format(), which would follow what a file asks of it
     name, meta = f"counterfact-{record['case_id']}", {"subject": rewrite["subject"]}
     return [_edit(name, prompt, rewrite["target_new"]["str"], rewrite["target_true"]["str"], (), meta)]
 

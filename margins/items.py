@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -143,8 +144,11 @@ def _made(
     record: dict[str, Any], convert: Callable[[dict[str, Any]], list[Item]] | None
 ) -> tuple[list[Item], list[str]]:
     """The items of one record, and what keeps it from being read."""
-    if any("\ud800" <= c <= "\udfff" for c in json.dumps(record, ensure_ascii=False, default=str)):
+    text = json.dumps(record, ensure_ascii=False, default=str)
+    if re.search("[\ud800-\udfff]", text):
         return [], ["holds half of a surrogate pair, which is no character; save the text as UTF-8 again"]
+    if re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
+        return [], ["holds the character NUL, which is in no text; take it out"]
     if convert is None:
         wrong = list(_faults(record))
         return ([] if wrong else [_item(record)]), wrong
@@ -156,7 +160,13 @@ def _made(
         f"{item.id}: need {name} as text, got {getattr(item, name)!r}"
         for item in made
         for name in ("document", "question", "answer", "prior_answer")
-        if not isinstance(getattr(item, name), str | None)
+        if not isinstance(getattr(item, name), str) and (name != "prior_answer" or item.prior_answer is not None)
+    ]
+    wrong += [
+        f"{item.id}: need {name} as texts, got {list(getattr(item, name))!r}"
+        for item in made
+        for name in ("aliases", "prior_aliases")
+        if not all(isinstance(alias, str) for alias in getattr(item, name))
     ]
     return ([] if wrong else made), wrong
 

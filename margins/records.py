@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from margins.strict import JSONFault, decode, parse, past_space
 
 
 class ItemError(ValueError):
@@ -18,6 +21,10 @@ class ItemError(ValueError):
 Record = tuple[int, dict[str, Any] | ItemError]
 HUB = "hf:"
 LISTS = ("aliases", "prior_aliases")
+LONGEST = 16 * 2**20
+"""Bytes of one line of JSON Lines: a document of three million words."""
+LARGEST = 2**30
+"""Bytes of a file that has to be held in memory whole."""
 
 
 def records_of(path: str | Path) -> Iterator[Record]:
@@ -35,63 +42,98 @@ def records_of(path: str | Path) -> Iterator[Record]:
     if magic == b"PAR1":
         yield from enumerate(_parquet(path), start=1)
         return
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as fault:
-        raise ItemError(f"{path}: not UTF-8 text ({fault.reason} at byte {fault.start}); save it as UTF-8") from fault
-    if path.suffix.lower() in (".csv", ".tsv"):
-        yield from _table(text, "\t" if path.suffix.lower() == ".tsv" else ",")
-        return
-    for line, value in _array(text) if text.lstrip().startswith("[") else _lines(text):
+    table = path.suffix.lower() in (".csv", ".tsv")
+    if table or _first(path) == b"[":
+        text = _whole(path)
+        if table:
+            yield from _table(text, "\t" if path.suffix.lower() == ".tsv" else ",")
+            return
+        values = _array(text)
+    else:
+        values = _lines(path)
+    for line, value in values:
         if isinstance(value, dict | ItemError):
             yield line, value
         else:
             yield line, ItemError(f"need a JSON object with an item's fields, got {type(value).__name__}")
 
 
-def _lines(text: str) -> Iterator[tuple[int, Any]]:
-    """JSON Lines; a line that is no JSON does not keep the next from being read."""
-    for line, part in enumerate(text.split("\n"), start=1):
-        if part.strip():
-            try:
-                yield line, json.loads(part)
-            except (json.JSONDecodeError, RecursionError) as fault:
-                yield line, _fault(fault)
+def _first(path: Path) -> bytes:
+    """The first byte of a file that is neither a byte-order mark nor white space; of so many that one must be among them."""
+    with path.open("rb") as opened:
+        return opened.read(2**16).removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")[:1]
+
+
+def _whole(path: Path) -> str:
+    """A text file that can only be read as one. Raises ItemError where it is too large for that, or no text."""
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ItemError(
+            f"{path}: {size:,} bytes; a JSON array or a table is held in memory whole and may have {LARGEST:,}; "
+            "save it as JSON Lines, which is read line by line"
+        )
+    return _text(path, path.read_bytes().removeprefix(codecs.BOM_UTF8))
+
+
+def _text(path: Path, raw: bytes, start: int = 0) -> str:
+    """Bytes of a file, from byte `start` on, as text. Raises ItemError."""
+    if b"\0" in raw:
+        raise ItemError(
+            f"{path}: not UTF-8 text (NUL at byte {start + raw.index(0)}, as in UTF-16 or a binary file); save it as UTF-8"
+        )
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as fault:
+        raise ItemError(
+            f"{path}: not UTF-8 text ({fault.reason} at byte {start + fault.start}); save it as UTF-8"
+        ) from fault
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """JSON Lines; a line that is no JSON does not keep the next from being read. One line is held at a time."""
+    line, start = 0, 0
+    with path.open("rb") as opened:
+        while raw := opened.readline(LONGEST + 1):
+            line, length = line + 1, len(raw)
+            if length > LONGEST:
+                raise ItemError(
+                    f"{path}:{line}: a line of more than {LONGEST:,} bytes, which is no item; need one JSON object a line"
+                )
+            text = _text(path, raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw, start).strip()
+            start += length
+            if text:
+                try:
+                    yield line, parse(text)
+                except JSONFault as fault:
+                    yield line, _fault(fault, text)
 
 
 def _array(text: str) -> Iterator[tuple[int, Any]]:
     """The members of one JSON array, each with the line where it begins; what follows a broken one is not read."""
-    decoder, line, seen = json.JSONDecoder(), 1, 0
-    at = _past_space(text, text.index("[") + 1)
+    line, seen = 1, 0
+    at = past_space(text, text.index("[") + 1)
     more = text[at : at + 1] != "]"
     while more:
         line, seen = line + text.count("\n", seen, at), at
         try:
-            value, end = decoder.raw_decode(text, at)
-            at = _past_space(text, end)
+            value, end = decode(text, at)
+            at = past_space(text, end)
             if text[at : at + 1] not in (",", "]"):
-                raise json.JSONDecodeError("Expecting ',' delimiter", text, at)
-        except (json.JSONDecodeError, RecursionError) as fault:
-            yield getattr(fault, "lineno", line), _fault(fault)
+                raise JSONFault("Expecting ',' delimiter", at)
+        except JSONFault as fault:
+            yield line + text.count("\n", seen, max(seen, fault.at)), _fault(fault, text)
             return
         yield line, value
         more = text[at] == ","
-        at = _past_space(text, at + 1) if more else at
-    rest = _past_space(text, at + 1)
+        at = past_space(text, at + 1) if more else at
+    rest = past_space(text, at + 1)
     if rest < len(text):
         yield text.count("\n", 0, rest) + 1, ItemError("not JSON: text after the end of the array")
 
 
-def _past_space(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\n", "\r", "\t"):
-        at += 1
-    return at
-
-
-def _fault(fault: Exception) -> ItemError:
-    if isinstance(fault, json.JSONDecodeError):
-        return ItemError(f"not JSON: {fault.msg} at column {fault.colno}")
-    return ItemError("JSON nested too deeply to be an item")
+def _fault(fault: JSONFault, text: str) -> ItemError:
+    column = f" at column {fault.at - text.rfind(chr(10), 0, fault.at)}" if fault.at >= 0 else ""
+    return ItemError(f"not JSON: {fault}{column}")
 
 
 def _table(text: str, delimiter: str) -> Iterator[Record]:
@@ -106,6 +148,8 @@ def _table(text: str, delimiter: str) -> Iterator[Record]:
                 continue
             if not header:
                 header = [name.strip() for name in row]
+                if len(set(header)) < len(header):
+                    raise csv.Error(f"two columns are called {next(n for n in header if header.count(n) > 1)!r}")
             elif len(row) > len(header):
                 yield (
                     line,
@@ -129,9 +173,9 @@ def _cells(row: dict[str, str]) -> dict[str, Any]:
             record[name] = [part.strip() for part in cell.split("|") if part.strip()]
             continue
         try:
-            record[name] = json.loads(cell)
-        except (json.JSONDecodeError, RecursionError) as fault:
-            raise ItemError(f"{name} is no JSON: {cell!r}") from fault
+            record[name] = parse(cell)
+        except JSONFault as fault:
+            raise ItemError(f"{name} is no JSON ({fault}): {cell[:80]!r}") from fault
     if "chat" in record:
         record["chat"] = {"true": True, "1": True, "false": False, "0": False}.get(
             record["chat"].strip().lower(), record["chat"]
@@ -144,7 +188,8 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
     try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+        # few rows at a time: a small file may hold one long text many times over
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):
             yield from map(_present, batch.to_pylist())
     except (pyarrow.ArrowException, OSError) as fault:
         raise ItemError(f"{path}: not a Parquet file that can be read: {fault}") from fault
@@ -153,8 +198,8 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 def _hub(name: str) -> Iterator[dict[str, Any]]:
     """The rows of a data set on the hub, `OWNER/NAME` or `OWNER/NAME:SPLIT`."""
     name, _, split = name.partition(":")
-    if not name.strip():
-        raise ItemError(f"{HUB} names no data set; write {HUB}OWNER/NAME or {HUB}OWNER/NAME:SPLIT")
+    if not re.fullmatch(r"(?:\w[\w.-]*/)?\w[\w.-]*", name):  # the library would open a folder by the same words
+        raise ItemError(f"{HUB}{name} names no data set; write {HUB}OWNER/NAME or {HUB}OWNER/NAME:SPLIT")
     try:
         from datasets import load_dataset  # pyright: ignore[reportMissingImports]
     except ImportError as fault:

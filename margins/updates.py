@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
+"""What weights are stored as; integers are quantised or no weights at all, and either way not what they say."""
+
 
 @dataclass(frozen=True)
 class LowRank:
@@ -18,6 +21,7 @@ class LowRank:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
+        _floating(self.A, self.B)
         if self.A.ndim != 2 or self.B.ndim != 2 or self.A.shape[0] != self.B.shape[1]:
             raise ValueError(
                 f"need A [rank, d_in] and B [d_out, rank] of one rank, got A {list(self.A.shape)}, B {list(self.B.shape)}"
@@ -36,8 +40,11 @@ class LowRank:
     def frobenius(self) -> float:
         """Frobenius norm of the update, in weight units; B A is never formed.
 
-        ||B A||^2 = tr(B A A^T B^T) = sum((B^T B) * (A A^T)). In float64, since cancelling factors lose digits.
+        ||B A||^2 = tr(B A A^T B^T) = sum((B^T B) * (A A^T)). In float64, since cancelling factors lose digits. A rank
+        above the weight's own sizes would make those two products larger than B A, which is then formed after all.
         """
+        if self.rank > max(self.shape):
+            return abs(self.scale) * torch.linalg.norm(self.B.double() @ self.A.double()).item()
         a, b = self.A.double(), self.B.double()
         overlap = (b.T @ b) * (a @ a.T)
         return abs(self.scale) * overlap.sum().clamp_min(0).sqrt().item()
@@ -56,6 +63,11 @@ class Dense:
     """One site's update as a matrix of the weight's own shape [d_out, d_in]."""
 
     delta: Float[Tensor, "d_out d_in"]
+
+    def __post_init__(self) -> None:
+        _floating(self.delta)
+        if self.delta.ndim != 2:
+            raise ValueError(f"need a matrix [d_out, d_in], got {list(self.delta.shape)}")
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -90,6 +102,7 @@ class Vector:
     delta: Float[Tensor, " d_out"]
 
     def __post_init__(self) -> None:
+        _floating(self.delta)
         if self.delta.ndim != 1:
             raise ValueError(f"need a vector [d_out], got {list(self.delta.shape)}")
 
@@ -115,10 +128,19 @@ class Vector:
 Update = LowRank | Dense | Vector
 
 
+def _floating(*tensors: Tensor) -> None:
+    for tensor in tensors:
+        if tensor.dtype not in FLOATING:
+            raise ValueError(f"need floating-point numbers, got {str(tensor.dtype).removeprefix('torch.')}")
+
+
 def inner(left: Update, right: Update) -> float:
     """Frobenius inner product <left, right>, so that norms of sums need no dense matrix."""
     if left.shape != right.shape:
         raise ValueError(f"updates of different weights: {left.shape} and {right.shape}")
+    thin = all(update.rank <= max(update.shape) for update in (left, right))  # see LowRank.frobenius
+    if not thin:
+        return (left.dense().double() * right.dense().double()).sum().item()
     if isinstance(left, LowRank) and isinstance(right, LowRank):
         overlap = (left.B.double().T @ right.B.double()) * (left.A.double() @ right.A.double().T)
         return left.scale * right.scale * overlap.sum().item()

@@ -40,7 +40,7 @@ def variant(name: str) -> tuple[str, Variant] | None:
         return name, Variant(wording=HEDGES[name])
     if name in (CONTESTED, CONTESTED_BASE):
         return name, Variant()
-    found = re.fullmatch(r"(joined|in-context-joined|stated)-(\d+)", name)
+    found = re.fullmatch(r"(joined|in-context-joined|stated)-([0-9]+)", name)
     if not found:
         return None
     family, count = found[1], int(found[2])

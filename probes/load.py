@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from probes.claims import ClaimError, claims
+from probes.gguf_claims import gguf_claims
 from probes.subject import Subject, SubjectError, wrap
 
 NAMED = {
@@ -55,20 +57,23 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return known[dtype]
 
 
-def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto") -> Subject:
+def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust: bool = False) -> Subject:
     """Load and wrap a causal language model.
 
     `spec` is a name of `NAMED`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
-    read from safetensors (or GGUF) alone and no remote code is run. Raises SubjectError with one line.
+    read from safetensors (or GGUF) alone; Python that comes with them is run only with `trust`. Raises SubjectError
+    with one line.
     """
     place = choose_device(device)
     number = choose_dtype(dtype, place)
     where, extra = _locate(spec)
     with _quiet():
         try:
-            model, tokenizer = _load(where, extra, number)
+            model, tokenizer = _load(where, extra, number, trust)
         except SubjectError:
             raise
+        except ClaimError as fault:
+            raise SubjectError(f"{spec}: cannot be loaded: {fault}") from fault
         except Exception as fault:  # whatever the libraries raise on a damaged file (safetensors has its own type)
             raise SubjectError(_reason(spec, fault)) from fault
         return wrap(model.to(place), tokenizer, spec if spec in NAMED else Path(spec).name)
@@ -105,21 +110,27 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     return spec, {}
 
 
-def _load(where: str, extra: dict[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
+def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if not extra:
-        config = AutoConfig.from_pretrained(where)
+        claims(Path(where))
+        config = AutoConfig.from_pretrained(where, trust_remote_code=trust)
         causal = {
             n
             for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
             for n in ([names] if isinstance(names, str) else names)
         }
         declared = config.architectures or []
+        if trust:  # a class of the folder's own
+            causal |= {str(name).rpartition(".")[2] for name in (getattr(config, "auto_map", None) or {}).values()}
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
             raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")
         extra = {"use_safetensors": True}
+    else:
+        gguf_claims(Path(where) / extra["gguf_file"])
+    extra["trust_remote_code"] = trust
     loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **extra)
     model, loading = loaded
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
@@ -129,12 +140,17 @@ def _load(where: str, extra: dict[str, Any], dtype: torch.dtype) -> tuple[Any, A
             raise SubjectError(f"{where}: {count} {what} weights, {first} first; they would be random or dropped")
     if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
         raise SubjectError(f"{where}: its weights are not all finite numbers")
-    tokens = {k: v for k, v in extra.items() if k == "gguf_file"}
+    tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
     return model, AutoTokenizer.from_pretrained(where, **tokens)
 
 
 def _reason(spec: str, fault: Exception) -> str:
     first = " ".join(str(fault).split())
+    if "trust_remote_code" in first:
+        return (
+            f"{spec}: this model brings Python of its own, which could do anything here and is not run; read it, and if you "
+            "trust it give --trust-remote-code"
+        )
     if "couldn't connect" in first or "We couldn't" in first or "offline" in first.lower():
         return f"{spec}: no such folder here, and the Hugging Face hub cannot be reached; give a local folder or .gguf file"
     return f"{spec}: cannot be loaded as a causal language model: {first[:240]}"

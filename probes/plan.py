@@ -35,6 +35,9 @@ ROBUSTNESS = {
     "contested": ("as-delivered", "contested", "contested-base"),
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
+MOST_DRAWS = 10_000
+LARGEST = 2**20
+"""Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
 NEED_UPDATES = ("layers", "causal", "critical")
 # Small enough to be asked everything; a large subject is asked what its user names.
 ORGANISM = {
@@ -83,17 +86,33 @@ class Plan:
             raise PlanError(f"--limit needs a whole number of items from 1, got {self.limit}")
         if self.batch_size < 1:
             raise PlanError(f"--batch-size needs a whole number from 1, got {self.batch_size}")
-        if self.seed < 0:
-            raise PlanError(f"--seed needs a whole number from 0, got {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise PlanError(f"--seed needs a whole number from 0 and below 2^63, got {self.seed}")
         if "causal" in self.probes and "layers" not in self.probes:
             raise PlanError("probe causal is read with the layers; add layers to --probes")
         if self.answers < 0:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
-        if self.draws < 1:
-            raise PlanError(f"--draws needs a whole number from 1, got {self.draws}")
+        if not 1 <= self.draws <= MOST_DRAWS:
+            raise PlanError(f"--draws needs a whole number from 1 to {MOST_DRAWS}, got {self.draws}")
+        self._check_references()
         warm = [t for t in self.temperatures if isinstance(t, int | float) and t is not True and 0 < t <= 10]
         if not self.temperatures or list(self.temperatures) != warm:
             raise PlanError(f"--temperatures needs numbers above 0 and up to 10, got {list(self.temperatures)}")
+
+    def _check_references(self) -> None:
+        """A published share for a condition that is not measured would be shown nowhere, and nobody would be told."""
+        try:
+            known = [condition.name for condition in self.conditions()]
+        except ValueError as fault:
+            raise PlanError(str(fault)) from fault
+        for place, one in enumerate(self.references, 1):
+            if one.condition not in known:
+                near = difflib.get_close_matches(one.condition, known, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else "."
+                raise PlanError(
+                    f"references, number {place}: condition {one.condition!r} is not measured by this plan{hint} "
+                    f"Measured: {', '.join(known)}"
+                )
 
     def conditions(self) -> tuple[Condition, ...]:
         """What the policies name, and then what the probes of robustness add."""
@@ -136,8 +155,13 @@ def complete(given: dict[str, Any]) -> Plan:
 def read_plan(path: Path) -> dict[str, Any]:
     """The settings of a TOML plan, to be completed by the command line. Raises PlanError for what it does not know."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as fault:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise PlanError(f"{path}: {size:,} bytes; a plan has at most {LARGEST:,}")
+        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except PlanError:
+        raise
+    except (OSError, ValueError, RecursionError) as fault:  # no UTF-8, no TOML, an integer of thousands of digits
         raise PlanError(f"{path}: cannot be read as a TOML plan: {fault}") from fault
     kinds = {f.name: f for f in fields(Plan)}
     for key, value in table.items():

@@ -81,6 +81,7 @@ class Store:
         """
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --out needs a folder")
+        unlinked(self.path)
         old = self.manifest() if (self.path / "manifest.json").exists() else None
         if old is None and self.path.exists() and any(self.path.iterdir()):
             raise RunError(f"{self.path} is not empty and holds no run; give --out a new folder")
@@ -125,6 +126,16 @@ class Store:
     def _write_table(self, folder: str, key: str, rows: Rows, schema: pa.Schema) -> None:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         _replace(self.path / folder / f"{key}.parquet", lambda file: pq.write_table(table, file))
+
+
+def unlinked(run: Path) -> None:
+    """Raise RunError where a run folder holds a symbolic link: what is written through one lands elsewhere."""
+    for folder, folders, files in os.walk(run):
+        for name in (*folders, *files):
+            if (Path(folder) / name).is_symlink():
+                raise RunError(
+                    f"{Path(folder) / name} is a symbolic link; a run folder is written to and holds none, remove it"
+                )
 
 
 def _replace(target: Path, write: Any) -> None:

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from margins.strict import read_json
+from probes.claims import shapes_of
+
 from .hypernetwork import Hypernetwork, Natural, Shape
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -33,7 +36,21 @@ class Shipped:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """How it was made, and for which base."""
-        return json.loads((self.folder / "recipe.json").read_text())
+        file = self.folder / "recipe.json"
+        found = read_json(file)
+        try:
+            whole = all(
+                isinstance(text, str)
+                for text in (found["sha256"][FILE], *(found["base"][k] for k in ("name", "fingerprint")))
+            )
+            whole = whole and isinstance(found["shape"], dict)
+        except (KeyError, TypeError):
+            whole = False
+        if not whole:
+            raise ValueError(
+                f"{file}: it lacks the weights' sha256, the base's name and fingerprint or the shape; train it again"
+            )
+        return found
 
     @property
     def digest(self) -> str:
@@ -49,10 +66,19 @@ class Shipped:
         return fingerprint == self.recipe["base"]["fingerprint"]
 
     def network(self) -> Natural:
-        """The network in float32."""
-        stored = self.recipe["shape"]
-        layers: dict[str, Any] = {"reads": tuple(stored["reads"]), "writes": tuple(stored["writes"])}
-        network = Natural(Shape(**(stored | layers)))
+        """The network in float32. Raises ValueError where the recipe's shape is not that of the stored tensors."""
+        stored, held = self.recipe["shape"], shapes_of(self.folder / FILE)
+        try:
+            if stored["blocks"] > len(held):
+                raise ValueError(f"{stored['blocks']:,} blocks")
+            shape = Shape(**(stored | {name: tuple(stored[name]) for name in ("reads", "writes")}))
+            with torch.device("meta"):  # nothing is allocated
+                claimed = {name: tuple(tensor.shape) for name, tensor in Natural(shape).state_dict().items()}
+        except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as fault:
+            raise ValueError(f"{self.folder / 'recipe.json'}: no network has this shape ({fault!r})") from fault
+        if claimed != held:
+            raise ValueError(f"{self.folder / 'recipe.json'}: its shape is not that of the tensors in {FILE}")
+        network = Natural(shape)
         network.load_state_dict({name: tensor.float() for name, tensor in load_file(self.folder / FILE).items()})
         return network.eval().requires_grad_(False)
 

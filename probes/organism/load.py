@@ -19,6 +19,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
+from margins.strict import read_json
+
 from .hypernetwork import Hypernetwork, Perceiver, Shape
 from .items import Record
 
@@ -40,7 +42,15 @@ class Organism:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         """How it was made."""
-        return json.loads((self.folder / "recipe.json").read_text())
+        file = self.folder / "recipe.json"
+        found = read_json(file)
+        try:
+            sizes, digests = found["hypernetwork"]["shape"], found["sha256"]
+            if all(type(size) is int and 0 < size < 2**16 for size in sizes.values()) and isinstance(digests, dict):
+                return found
+        except (KeyError, TypeError, AttributeError):
+            pass
+        raise ValueError(f"{file}: it lacks the hypernetwork's shape or the files' sha256; train it again")
 
     @cached_property
     def items(self) -> list[Record]:

@@ -15,11 +15,14 @@ from torch import Tensor
 
 from margins.adapter import Adapter
 from margins.items import Document
+from margins.strict import parse
 from margins.updates import Dense, LowRank, Update, Vector
 from probes.sites import AdapterError
 from probes.sources.tensors import file_hash, names_of, read_tensors
 
 FORMAT = "override-gap compact 1"
+KINDS = {"low-rank": 2, "dense": 1, "vector": 1}
+"""How many tensors an update of each kind is made of."""
 ENTRY = frozenset({"key", "ids", "points", "updates", "shared", "sha256"})
 
 
@@ -78,6 +81,8 @@ class Compact:
             raise AdapterError(
                 f"{self.path}: document {entry['key']} names {fault}, which the file does not hold"
             ) from fault
+        except ValueError as fault:
+            raise AdapterError(f"{self.path}: document {entry['key']}: {fault}") from fault
         adapter = Adapter(f"{self.name}:{entry['key']}", *parts)
         if adapter.hash() != entry["sha256"]:
             raise AdapterError(f"{self.path}: the adapter of document {entry['key']} is not the one that was written")
@@ -96,15 +101,39 @@ def read_compact(path: Path) -> Compact:
     if metadata.get("format") != FORMAT:
         raise AdapterError(f"{path}: need a file with format {FORMAT!r}, got {metadata.get('format')!r}")
     try:
-        index = json.loads(metadata["index"])
-        whole = isinstance(index["method"], str) and all(entry.keys() >= ENTRY for entry in index["documents"])
+        index = parse(metadata["index"])
+        lacking = next(filter(None, (_lacks(entry) for entry in index["documents"])), None)
+        if not isinstance(index["method"], str) or not isinstance(index.get("base_fingerprint"), str | None):
+            lacking = "the method's name or the base's fingerprint as text"
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
         raise AdapterError(f"{path}: its index is missing or damaged ({fault!r}); write the file again") from fault
-    if not whole:
-        raise AdapterError(
-            f"{path}: its index lacks {', '.join(sorted(ENTRY))} for some document; write the file again"
-        )
+    if lacking:
+        raise AdapterError(f"{path}: its index lacks {lacking}; write the file again")
     return Compact(path, index, tensors)
+
+
+def _lacks(entry: Any) -> str | None:
+    """What keeps an entry of the index from being read as one, or None."""
+    if not isinstance(entry, dict) or not entry.keys() >= ENTRY:
+        return f"{', '.join(sorted(ENTRY))} for some document"
+    if not all(isinstance(entry[name], str) for name in ("key", "sha256")):
+        return "a key and a sha256 as texts"
+    for name in ("ids", "points"):
+        if not isinstance(entry[name], list) or not all(isinstance(part, str) for part in entry[name]):
+            return f"{name} as a list of texts"
+    for part in ("updates", "shared"):
+        if not isinstance(entry[part], dict) or not all(map(_readable, entry[part].values())):
+            return f"{part} as rows of kind, tensors and, for low-rank, scale"
+    return None
+
+
+def _readable(row: Any) -> bool:
+    """Whether a row of an entry says which tensors make up an update."""
+    if not isinstance(row, dict) or row.get("kind") not in KINDS or not isinstance(row.get("tensors"), list):
+        return False
+    scaled = row["kind"] != "low-rank" or type(row.get("scale")) in (int, float)
+    names = all(isinstance(name, str) for name in row["tensors"])
+    return scaled and names and len(row["tensors"]) == KINDS[row["kind"]]
 
 
 def write_compact(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from margins.adapter import Adapter, layer_of
 from margins.items import Document
+from margins.strict import parse
 from margins.updates import LowRank, Update, Vector
 from probes.sites import AdapterError
 from probes.sources.tensors import file_hash, fingerprint_of, number, pick, read_tensors
@@ -81,7 +81,7 @@ class LayeredFile:
     ) -> list[Adapter]:
         """The documents' adapters from a file's content. Raises AdapterError as `encode` does."""
         alpha = 1.0 if self.convention == "shine" else number(metadata, "lora_alpha", self.path)
-        layers = json.loads(metadata["layers"]) if "layers" in metadata else None
+        layers = self._layers(metadata)
         groups: dict[str, dict[str, dict[str, Tensor]]] = {"": {}}
         for key, tensor in tensors.items():
             parts = key.split("/")
@@ -95,20 +95,35 @@ class LayeredFile:
             for d in documents
         ]
 
+    def _layers(self, metadata: Mapping[str, str]) -> list[int] | None:
+        try:
+            layers = parse(metadata["layers"]) if "layers" in metadata else None
+        except ValueError as fault:
+            raise AdapterError(f"{self.path}: metadata layers: {fault}") from fault
+        if layers is not None and not (isinstance(layers, list) and all(type(n) is int for n in layers)):
+            raise AdapterError(f"{self.path}: metadata layers needs a JSON list of numbers, got {str(layers)[:80]}")
+        return layers
+
     def _updates(self, modules: Mapping[str, Group], alpha: float, layers: Sequence[int] | None) -> dict[str, Update]:
         updates: dict[str, Update] = {}
         for module, group in modules.items():
             if not {"A", "B"} <= set(group):
                 raise AdapterError(f"{self.path}: {module} has {', '.join(sorted(group))}; need both A and B")
             A, B = _joined(group["A"]), _joined(group["B"])
+            wrong = next((name for name, factor in (("A", A), ("B", B)) if factor.ndim != 3 or 0 in factor.shape), None)
+            if wrong:
+                raise AdapterError(
+                    f"{self.path}: {module}/{wrong} needs [layer, rank, d] or [chunk, layer, rank, d], "
+                    f"got {list(group[wrong].shape)}"
+                )
             for n, layer in enumerate(range(len(A)) if layers is None else layers):
                 path = self._path(module, layer)
                 try:
                     updates[path] = CONVENTIONS[self.convention](A[n], B[n], alpha)
+                    if "C" in group:
+                        updates[f"{path}.bias"] = Vector(group["C"][n])
                 except (ValueError, IndexError) as fault:
                     raise AdapterError(f"{self.path}: {path}: {fault}") from fault
-                if "C" in group:
-                    updates[f"{path}.bias"] = Vector(group["C"][n])
         return updates
 
     def _path(self, module: str, layer: int) -> str:

@@ -65,9 +65,10 @@ def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
     """One trained into a folder. Raises AdapterError where there is none, it was altered, or its base is another."""
     try:
         found = load(folder)
-    except ValueError as fault:
+        intact = found.intact()
+    except (ValueError, OSError) as fault:
         raise AdapterError(str(fault)) from fault
-    if not found.intact():
+    if not intact:
         raise AdapterError(
             f"{folder}: the weights are not those that recipe.json records; train or copy the folder again"
         )

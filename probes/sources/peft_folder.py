@@ -11,24 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import regex
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from margins.adapter import Adapter
 from margins.items import Document
+from margins.strict import read_json
 from margins.updates import LowRank, Update, Vector
 from probes.sites import AdapterError, Site
 from probes.sources.dora import read_dora
 from probes.sources.packed import packed
 from probes.sources.saved import named, read_saved
-from probes.sources.tensors import pick
+from probes.sources.tensors import pick, read_tensors
 from probes.subject import Subject
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 # beside exported folders: whose documents they are and which model they are for
 INDEX = "override_gap.json"
+SECONDS = 2
+"""That one pattern of a configuration may take on one path; some patterns would take for ever."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +62,8 @@ class PeftFolder:
         if not file.is_file():
             return None
         try:
-            return json.loads(file.read_text(encoding="utf-8"))["base_fingerprint"]
-        except (OSError, ValueError, KeyError, TypeError) as fault:
+            return read_json(file)["base_fingerprint"]
+        except (ValueError, KeyError, TypeError) as fault:
             raise AdapterError(f"{file}: damaged ({fault!r}); export the adapters again") from fault
 
     @property
@@ -108,8 +111,9 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     for path, factors in pairs.items():
         bias = factors.pop("bias", None)
         if set(factors) != {"A", "B"}:
-            raise AdapterError(f"{folder}: {path} has only lora_{next(iter(factors))}; need both factors")
-        rank = factors["A"].shape[0]
+            held = f"only lora_{next(iter(factors))}" if factors else "a bias of lora_B alone"
+            raise AdapterError(f"{folder}: {path} has {held}; need both factors")
+        rank = factors["A"].shape[0] if factors["A"].ndim else 0
         if rank == 0:
             raise AdapterError(f"{folder}: {path} has rank 0")
         alpha = _pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
@@ -205,9 +209,9 @@ def folder_hash(path: Path) -> str:
 def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as fault:
-        raise AdapterError(f"{file}: cannot be read as JSON: {fault}") from fault
+        config = read_json(file)
+    except ValueError as fault:
+        raise AdapterError(str(fault)) from fault
     if not isinstance(config, dict) or str(config.get("peft_type", "")).upper() != "LORA":
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
         raise AdapterError(f"{file}: peft_type is {kind!r}; need LORA")
@@ -228,11 +232,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise AdapterError(f"{file}: alora_invocation_tokens is set; the adapter acts on some positions only")
     for name in ("rank_pattern", "alpha_pattern"):
         patterns = config.get(name) or {}
-        if not isinstance(patterns, dict) or not all(isinstance(v, int | float) for v in patterns.values()):
-            raise AdapterError(f"{file}: {name} must map module names to numbers, got {patterns!r}")
-    if not isinstance(config.get("lora_alpha"), int | float):
+        if not isinstance(patterns, dict) or not all(map(_size, patterns.values())):
+            raise AdapterError(f"{file}: {name} must map module names to numbers, got {str(patterns)[:200]}")
+    if not _size(config.get("lora_alpha")):
         raise AdapterError(f"{file}: no lora_alpha, so the update's size is unknown; add it as PEFT saves it")
     return config
+
+
+def _size(value: Any) -> bool:
+    """Whether a value is a number that can be a scale: no truth value, and none that a float cannot hold."""
+    return type(value) in (int, float) and abs(value) < 1e30
 
 
 def _read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -241,20 +250,20 @@ def _read_tensors(folder: Path) -> dict[str, Tensor]:
         pickled = (folder / "adapter_model.bin").is_file()
         hint = "; adapter_model.bin is a pickle and is not opened: save it again as safetensors" if pickled else ""
         raise AdapterError(f"{file}: no such file{hint}")
-    try:
-        with safe_open(file, framework="pt") as stream:
-            return {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a mapping)
-    except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
-        raise AdapterError(f"{file}: damaged safetensors: {fault}") from fault
+    return read_tensors(file)[0]
 
 
 def _pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
     """PEFT's rule for rank_pattern and alpha_pattern: a key matches at the end of a path, as a regular expression."""
     for key, value in (patterns or {}).items():
         try:
-            found = re.match(rf"(.*\.)?({key})$", path)
-        except re.error as fault:
-            raise AdapterError(f"{CONFIG}: pattern {key!r} is no regular expression: {fault}") from fault
+            found = regex.match(rf"(.*\.)?({key})$", path, timeout=SECONDS)
+        except regex.error as fault:
+            raise AdapterError(f"{CONFIG}: pattern {key[:80]!r} is no regular expression: {fault}") from fault
+        except TimeoutError as fault:
+            raise AdapterError(
+                f"{CONFIG}: pattern {key[:80]!r} takes over {SECONDS} s to match {path}; simplify it"
+            ) from fault
         if found:
             return value
     return default

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from margins.items import Document
+from probes.claims import ClaimError, fits_here, shapes_of
 from probes.sites import AdapterError
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -28,9 +29,13 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not file.is_file():
         raise AdapterError(f"{file}: no such file")
     try:
+        fits_here(file)
+        shapes_of(file)
         with safe_open(file, framework="pt") as stream:
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a mapping)
             return tensors, dict(stream.metadata() or {})
+    except ClaimError as fault:
+        raise AdapterError(str(fault)) from fault
     except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
         raise AdapterError(f"{file}: no safetensors, or damaged: {fault}") from fault
 

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from margins.words import several
 from reports.cli.main import DONE, parser
+from reports.cli.paths import writable
 
 EXAMPLES = """examples:
   override-gap adapters export --adapters hypernetwork --form peft --out adapters/organism
@@ -34,8 +36,14 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument(
         "--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes"
     )
+    made.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python that a model's own folder brings; read it first",
+    )
     made.add_argument("--quiet", action="store_true", help="no progress")
     args = made.parse_args(argv)
+    writable(args.out, folder=args.form == "peft")
     from margins.items import documents_of
     from probes.load import open_subject
     from probes.plan import complete
@@ -48,10 +56,12 @@ def main(argv: Sequence[str]) -> int:
     items = items_of(plan.items)[: plan.limit]
     documents = [document for document in documents_of(items) if document.text.strip()]
     if not args.quiet:
-        print(f"subject {plan.subject}, adapters {plan.adapters}, {len(documents)} documents", file=sys.stderr)
-    subject = open_subject(plan.subject, device=args.device, dtype=args.dtype)
+        print(
+            f"subject {plan.subject}, adapters {plan.adapters}, {several(len(documents), 'document')}", file=sys.stderr
+        )
+    subject = open_subject(plan.subject, device=args.device, dtype=args.dtype, trust=args.trust_remote_code)
     count = export(
         subject, open_source(plan.adapters, subject, allow_pickle=args.allow_pickle), documents, args.form, args.out
     )
-    print(f"{count} adapters: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
+    print(f"{several(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE

@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from margins.words import several
 from reports.cli.main import DONE, UNMEASURED, parser
 
 EPILOG = """examples:
@@ -40,6 +41,13 @@ def main(argv: Sequence[str]) -> int:
         given["temperatures"] = _numbers(given["temperatures"])
     if args.threads is not None and args.threads < 1:
         raise PlanError(f"--threads needs a whole number from 1, got {args.threads}")
+    if given.get("references") and (args.policies or args.probes):
+        measured = {condition.name for condition in complete({**given, "references": ()}).conditions()}
+        kept = tuple(one for one in given["references"] if one.condition in measured)
+        if lost := len(given["references"]) - len(kept):
+            what = "1 reference of the plan is" if lost == 1 else f"{lost} references of the plan are"
+            print(f"{what} for conditions that the flags beside it leave out", file=sys.stderr)
+        given["references"] = kept
     plan = complete(given)
     from probes.shards import Shard
 
@@ -68,9 +76,13 @@ def main(argv: Sequence[str]) -> int:
     from reports.cli.progress import Bar
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
-    say(f"subject {plan.subject}, adapters {plan.adapters}, {len(items)} items")
-    subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype)
+    say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
+    subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=args.trust_remote_code)
     source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
+    unread = [f"--{name}" for name in ("temperatures", "draws") if name in given and "sampled" not in plan.probes]
+    if unread:
+        verb = "is" if len(unread) == 1 else "are"
+        print(f"{' and '.join(unread)} {verb} for the probe sampled, which is not asked for", file=sys.stderr)
     asked = agenda(plan, static=traits(source).static)
     if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
         print(refusal(asked.refused), file=sys.stderr)
@@ -140,6 +152,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on with the run in --out (also done without this flag)")
     add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")
     add("--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes")
+    add(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python that a model's own folder brings; read it first",
+    )
     add("--json", action="store_true", help="print summary.json on stdout")
     add("--quiet", action="store_true", help="no progress")
     return made

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reports.cli.main import DONE, parser
+from reports.cli.paths import writable
 
 if TYPE_CHECKING:
     from analyses.calibration import Trial
@@ -35,6 +36,7 @@ def main(argv: Sequence[str]) -> int:
     args = made.parse_args(argv)
     if args.seeds < 1:
         made.error(f"--seeds needs a whole number from 1, got {args.seeds}")
+    writable(args.out, folder=True)
     from analyses.calibration import confusion, markdown
 
     trials = [

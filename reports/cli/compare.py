@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from margins.words import several
 from reports.cli.main import DONE, parser
+from reports.cli.paths import writable
 
 EPILOG = """examples:
   override-gap compare runs/ours runs/theirs
@@ -26,8 +28,7 @@ def main(argv: Sequence[str]) -> int:
     args = made.parse_args(argv)
     if len(args.runs) < 2:
         made.error("a comparison needs two run folders or more")
-    if args.out.is_dir():
-        made.error(f"--out {args.out} is a folder; give a file")
+    writable(args.out)
     from analyses.frame import load
     from analyses.methods import side_by_side
     from reports.page import write_comparison
@@ -55,7 +56,7 @@ def named(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Success, differences and the firmness of the order, at most 80 columns; the first token where it was measured."""
-    from reports.page.text import visible
+    from reports.visible import visible
 
     measure = "top1" if "top1" in found["measures"] else found["measures"][0]
     short = {own["name"]: _cut(" ".join(visible(own["name"]).split()), NAME) for own in found["methods"]}
@@ -72,7 +73,7 @@ def table(found: Mapping[str, Any]) -> str:
         first = {own["method"]: own["first"] for own in order["methods"]}
         alone = {row["method"]: row["count"] for row in rows("only", split)}
         outcomes = rows("outcomes", split)
-        lines += ["", f"{split}: n = {outcomes[0]['n']} in {outcomes[0]['points']} knowledge points"]
+        lines += ["", f"{split}: n = {outcomes[0]['n']} in {several(outcomes[0]['points'], 'knowledge point')}"]
         lines.append(f"  {'':<{NAME}} {'success':<18} {'best in':>8} {'it alone':>9}")
         for row in outcomes:
             name = row["method"]

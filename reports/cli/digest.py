@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from margins.opaque import refusal
+from margins.words import several
+from reports.visible import visible
 
 WIDTH, NAME, CELL = 80, 20, 15
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
@@ -42,12 +44,13 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
     lines.append(f"{'':<{NAME}}" + "".join(f"{split:<{CELL}}" for split in splits))
     for condition in dict.fromkeys(row["condition"] for row in rows):
         cells = {row["split"]: _cell(row) for row in rows if row["condition"] == condition}
-        name = condition if len(condition) < NAME else f"{condition[: NAME - 4]}..."
+        name = visible(condition)
+        name = name if len(name) < NAME else f"{name[: NAME - 4]}..."
         lines.append(f"{name:<{NAME}}" + "".join(f"{cells.get(split, ''):<{CELL}}" for split in splits))
     errors = summary.get("errors") or {"count": 0, "by_reason": []}
     if errors["count"]:
-        lines += ["", f"{errors['count']} items could not be measured under at least one condition:"]
-        lines += [f"  {row['count']} x {row['reason']}"[:WIDTH] for row in errors["by_reason"]]
+        lines += ["", f"{several(errors['count'], 'item')} could not be measured under at least one condition:"]
+        lines += [visible(f"  {row['count']} x {row['reason']}")[:WIDTH] for row in errors["by_reason"]]
     return "\n".join(line.rstrip() for line in lines)
 
 

@@ -18,6 +18,11 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument(
         "--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes"
     )
+    made.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="run the Python that a model's own folder brings; read it first",
+    )
     made.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = made.parse_args(argv)
     from probes.handshake import MEANING, shake
@@ -28,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
     given = {"subject": args.subject, "adapters": args.adapters, **({"items": args.items} if args.items else {})}
     items = items_of(complete(given).items)
-    subject = open_subject(args.subject)
+    subject = open_subject(args.subject, trust=args.trust_remote_code)
     found = shake(subject, open_source(args.adapters, subject, allow_pickle=args.allow_pickle), items)
     if args.json:
         print(json.dumps({"checks": [asdict(check) for check in found.checks], "norms": found.norms}))

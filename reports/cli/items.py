@@ -10,6 +10,8 @@ from pathlib import Path
 from margins.items import Item, documents_of, json_lines, scan_items, write_items
 from reports.cli.main import DONE, WRONG, parser
 from reports.cli.named import items_of, paths_of
+from reports.cli.paths import writable
+from reports.visible import visible
 
 EXAMPLES = """examples:
   override-gap items check mine.jsonl
@@ -37,6 +39,8 @@ def main(argv: Sequence[str]) -> int:
     args = made.parse_args(argv)
     if args.action == "check":
         return _check(args.file)
+    if args.out:
+        writable(args.out)
     items = items_of(args.file)
     if args.action == "convert":
         if args.out:
@@ -56,15 +60,16 @@ def _count(n: int, what: str) -> str:
 
 def _check(spec: str) -> int:
     """Print every defect with its line; exit code 2 if there is any."""
-    count, told = 0, []
+    sound, count, told = 0, 0, []
     for path in paths_of(spec):
         found, faults = scan_items(path)
+        wrong = [(line, f"{item.id}: {defect}") for line, item in found for defect in item.defects()]
         count += len(found)
-        faults += [(line, f"{item.id}: {defect}") for line, item in found for defect in item.defects()]
-        told += [f"{path}:{line}: {message}" for line, message in sorted(faults)]
+        sound += sum(not item.defects() for _, item in found)
+        told += [visible(f"{path}:{line}: {message}") for line, message in sorted(faults + wrong)]
     print("\n".join(told) if told else f"{_count(count, 'item')}, no defect")
     if told:
-        print(f"{_count(len(told), 'defect')}; {_count(count, 'item')} could be read", file=sys.stderr)
+        print(f"{_count(len(told), 'defect')}; {_count(sound, 'item')} without any", file=sys.stderr)
     return WRONG if told else DONE
 
 
@@ -72,7 +77,8 @@ def _describe(items: Sequence[Item]) -> str:
     splits = Counter((item.split, item.tier or "") for item in items)
     points = len({item.point for item in items})
     documents = documents_of(items)
-    lines = [f"{len(items)} items, {points} knowledge points, {len(documents)} documents"]
+    counts = (_count(len(items), "item"), _count(points, "knowledge point"), _count(len(documents), "document"))
+    lines = [", ".join(counts)]
     lines += [f"  {split:<12}{tier:<8}{count}" for (split, tier), count in sorted(splits.items())]
     for name, texts in (
         ("document", [document.text for document in documents]),
@@ -101,6 +107,6 @@ def _in_tokens(items: Sequence[Item], spec: str) -> str:
     lines = [f"in the tokens of {spec}:"]
     for kind, told in kinds.items():
         lines.append(f"  {kind}: {len(told)} of {len(items)}")
-        lines += [f"    {one}" for one in told[:SHOWN]]
+        lines += [visible(f"    {one}") for one in told[:SHOWN]]
         lines += [f"    and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     return "\n".join(lines)

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+LONGEST = 1000
+"""Characters of an error's line; a message may quote a file."""
 DONE, UNMEASURED, WRONG, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "audit": "measure a method on a subject and write a run folder with its report",
@@ -97,11 +99,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as fault:  # exit code 1 has a meaning, so a fault nobody foresaw must not end in it
         if debug:
             raise
-        if not isinstance(fault, ValueError | OSError | RuntimeError):
-            print(f"override-gap {verb}: {type(fault).__name__}: {fault} (--debug shows where)", file=sys.stderr)
-            return WRONG
-        print(f"override-gap {verb}: {' '.join(str(fault).split()) or type(fault).__name__}", file=sys.stderr)
+        known = isinstance(fault, ValueError | OSError | RuntimeError)
+        print(f"override-gap {verb}: {_one_line(fault, known)}", file=sys.stderr)
         return WRONG
+    except BaseException as fault:
+        # a library in Rust that gives up raises what is no Exception; all else of that kind is not ours to stop
+        if debug or type(fault).__name__ != "PanicException":
+            raise
+        print(f"override-gap {verb}: a library gave up: {_one_line(fault, True)}", file=sys.stderr)
+        return WRONG
+
+
+def _one_line(fault: BaseException, known: bool) -> str:
+    """What went wrong in one line that a terminal shows as it stands: no escapes of a stranger's, no megabyte of them."""
+    from reports.visible import visible
+
+    text = " ".join(str(fault).split()) or type(fault).__name__
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return visible(text if known else f"{type(fault).__name__}: {text} (--debug shows where)")
 
 
 def entry() -> NoReturn:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.cli.main import DONE, parser
+from reports.cli.paths import writable
 
 FORMATS = ("html", "md", "tex", "json", "pdf")
 EPILOG = """examples:
@@ -29,8 +30,8 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--json", action="store_true", help="print summary.json on stdout")
     made.add_argument("--quiet", action="store_true", help="no progress")
     args = made.parse_args(argv)
-    if args.out and args.out.is_dir():
-        made.error(f"--out {args.out} is a folder; give a file")
+    if args.out:
+        writable(args.out)
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     program = None
     if args.format == "pdf":
@@ -82,8 +83,10 @@ def rebuild(run: Path, say: Callable[[str], None], out: Path | None = None) -> t
     """Write RUN/summary.json, RUN/figures and the page; returns the summary and where the page is."""
     from analyses.frame import load
     from analyses.summary import summarise
-    from probes.store import Store
+    from probes.store import Store, unlinked
     from reports.page import write
+
+    unlinked(run)
 
     readings = load(run)
     lacking = [name for name in ("subject", "adapters", "items") if not readings.manifest.get(name)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from margins.opaque import refusal
+from margins.words import several
 from reports.page.published import published
 from reports.page.spoken import spoken
 from reports.page.tables import tables
@@ -59,7 +60,8 @@ def paragraphs(summary: Mapping) -> list[str]:
         found.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")
     if items.get("n") is not None:
         found.append(
-            f"Items: {items.get('name') or 'unnamed'}, {items['n']} questions in {items.get('points')} knowledge points; "
+            f"Items: {items.get('name') or 'unnamed'}, {several(items['n'], 'question')} in "
+            f"{several(items.get('points') or 0, 'knowledge point')}; "
             f"{errors.get('count') or 0} could not be measured under at least one condition."
         )
     if summary.get("refused"):

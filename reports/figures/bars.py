@@ -8,6 +8,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from margins.words import several
+
 from .caption import SHARE, Caption
 from .style import PAPER, SPLITS, Absent, canvas, figure, known_value, percent, plain, section, whiskers
 
@@ -70,7 +72,7 @@ def outcomes(run, summary: Mapping) -> Figure:
             (row for row in part if row.get("population", "all") == "all"), key=lambda row: row["n"], default=None
         )
         if most:
-            text = f"n = {most['n']:,}" + (f" in {most['points']:,} clusters" if most.get("points") else "")
+            text = f"n = {most['n']:,}" + (f" in {several(most['points'], 'cluster')}" if most.get("points") else "")
             axes.annotate(text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7)
         hollow |= known_only
     for place, axes in enumerate(grid):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from margins.words import several
+
 SHARE = "95% Wilson intervals at the effective sample size, which allows for questions that share a knowledge point"
 MEAN = "95% Student intervals from the variance clustered by knowledge point"
 
@@ -34,4 +36,4 @@ def counted(estimate: Mapping | None, what: str = "questions") -> str:
     if not estimate or estimate.get("n") is None:
         return "n is stated on each panel."
     points = estimate.get("points")
-    return f"n = {estimate['n']:,} {what}" + (f" in {points:,} knowledge points." if points else ".")
+    return f"n = {estimate['n']:,} {what}" + (f" in {several(points, 'knowledge point')}." if points else ".")

@@ -8,6 +8,8 @@ import matplotlib
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from margins.words import several
+
 from .caption import SHARE, Caption
 from .style import ADAPTED, INK, PAPER, SPLITS, Absent, canvas, known_value, percent, plain, settings, whiskers
 
@@ -47,7 +49,7 @@ def by_method(found: Mapping) -> Figure:
             shade = SPLITS.get(own[0]["split"], INK)
             axes.errorbar([row["value"] for row in own], at, xerr=ends, fmt="o", ms=3.6, elinewidth=1.1, color=shade)
             axes.set_title(panel, pad=15)
-            text = f"n = {own[0]['n']:,} in {own[0]['points']:,} clusters"
+            text = f"n = {own[0]['n']:,} in {several(own[0]['points'], 'cluster')}"
             axes.annotate(text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7)
             axes.set(ylim=(len(names) - 0.4, -0.6), xlim=(-0.04, 1.06), xticks=[0, 0.5, 1])
             axes.set_yticks(range(len(names)), [plain(name, 22) for name in names])

@@ -18,6 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from margins.words import several
+
 if TYPE_CHECKING:
     from analyses.frame import RunFrame
 
@@ -186,7 +188,7 @@ def percent(axis) -> None:
 
 def count(axes: Axes, n: int, points: int | None = None) -> None:
     """State n, and the number of knowledge points as clusters, above a panel's right end."""
-    text = f"n = {n:,}" + (f" in {points:,} clusters" if points else "")
+    text = f"n = {n:,}" + (f" in {several(points, 'cluster')}" if points else "")
     axes.set_title(text, loc="right", fontsize=7, fontweight="normal")
 
 

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
 
-# Controls, bidirectional marks, lone surrogates and the byte-order mark: each would change more than its own text.
-_UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
-)
+from margins.words import several
+from reports.visible import visible
+
 ABSENT = "\u2013"
-
-
-def visible(text: object) -> str:
-    """Text with every invisible control written out, as [U+202E]; newline and tab stay."""
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(text).replace("\r\n", "\n"))
 
 
 def said(text: object) -> Markup:
@@ -86,4 +79,4 @@ def counted(found: Mapping | None) -> str:
     if not found or found.get("n") is None:
         return ""
     points = found.get("points")
-    return f"n = {found['n']:,}" + (f" in {points:,} clusters" if points else "")
+    return f"n = {found['n']:,}" + (f" in {several(points, 'cluster')}" if points else "")

@@ -79,7 +79,7 @@ def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(
     bad = conflict(99, "one two", "three four", "three")
     items.write_text(items.read_text() + json.dumps(bad.as_json()) + "\n")
     assert audit(model, items, tmp_path / "run", "--quiet") == 1
-    assert "1 items could not be measured under at least one condition" in capsys.readouterr().out
+    assert "1 item could not be measured under at least one condition" in capsys.readouterr().out
     assert audit(model, items, tmp_path / "run", "--quiet", "--allow-errors") == 0
 
 
