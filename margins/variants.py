@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 JOINED = (2, 4, 8)
-STATED = (2, 3, 5)
+STATED = (2, 3, 4, 5)
 CONTESTED, CONTESTED_BASE = "contested", "contested-base"
 #: Statements that do not say what the document says; an override by them would be wrong.
 HEDGES = {"hedged": "It is rumoured that {document}", "negated": "It is not true that {document}"}
