@@ -34,7 +34,7 @@ from probes.subject import Subject
 from reports.cli.named import items_of
 from reports.cli.progress import Bar
 
-POLICIES = "as-delivered,uniform-1.5,uniform-2,slb,in-context,in-context-instructed"
+POLICIES = "as-delivered,uniform-1.5,uniform-2,slb"
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,8 @@ def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: 
         if method.condition != "as-delivered":
             continue
         print(f"{method.name}: {len(items)} items", file=sys.stderr)
-        plan = Plan(subject=subject.name, adapters=method.adapters, policies=POLICIES, probes=("margins", "layers"))
+        policies = POLICIES if frames else f"{POLICIES},{','.join(PROMPTS.values())}"  # prompts need no adapter: once
+        plan = Plan(subject=subject.name, adapters=method.adapters, policies=policies, probes=("margins", "layers"))
         folder = out / method.name.replace(", ", "-")
         with Bar(quiet=False) as bar:
             frames[method.name] = load(run(plan, subject, open_source(method.adapters, subject), items, folder, bar))
