@@ -115,7 +115,7 @@ def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: 
             continue
         print(f"{method.name}: {len(items)} items", file=sys.stderr)
         policies = POLICIES if frames else f"{POLICIES},{','.join(PROMPTS.values())}"  # prompts need no adapter: once
-        plan = Plan(subject=subject.name, adapters=method.adapters, policies=policies, probes=("margins", "layers"))
+        plan = Plan(subject=subject.name, adapters=method.adapters, policies=policies, probes=("margins",))
         folder = out / method.name.replace(", ", "-")
         with Bar(quiet=False) as bar:
             frames[method.name] = load(run(plan, subject, open_source(method.adapters, subject), items, folder, bar))
