@@ -1,10 +1,16 @@
-# Two commands for a new machine: `make audit` and `make test`. PYTHON names the interpreter to build the environment from.
+# Two commands for a new machine: `make audit` and `make test`, which is `make lint types unit`. PYTHON names the interpreter to build the environment from.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/audit
 
-.PHONY: audit audit-smollm2 test smollm2 environment clean
+TOOLS := .venv-tools
+# HASHES=1 installs every pin but torch's by the sha256 of its files; torch differs by the machine's kind
+HASHED := $(if $(HASHES),$(BIN)/pip install --quiet --require-hashes --no-deps --requirement .ci/hashes.txt,:)
+# a stage of the tests, which says how long it took
+stage = @started=$$(date +%s); $(2) && echo "$(1): $$(($$(date +%s) - started)) s"
+
+.PHONY: audit audit-smollm2 test lint types unit smollm2 environment audit-deps sbom hashes wheel clean
 
 environment: $(VENV)/ready
 
@@ -12,6 +18,7 @@ environment: $(VENV)/ready
 $(VENV)/ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(HASHED)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
@@ -24,11 +31,39 @@ audit: environment
 audit-smollm2: environment smollm2
 	$(BIN)/override-gap audit --subject smollm2 --out $(RUN)-smollm2
 
-test: environment smollm2
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+test: lint types unit
+
+lint: environment
+	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
+
+types: environment
+	$(call stage,types,$(BIN)/pyright)
+
+unit: environment smollm2
+	$(call stage,tests,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2)
+
+# tools that look at the environment live beside it, not in it
+$(TOOLS)/ready: .ci/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --requirement .ci/tools.txt
+	touch $@
+
+audit-deps: $(TOOLS)/ready
+	$(TOOLS)/bin/python .ci/audit_deps.py constraints.txt
+
+sbom: environment $(TOOLS)/ready
+	mkdir -p dist
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json $(BIN)/python
+	@echo dist/sbom.json
+
+# the files' hashes of every pin, for all platforms; run it after constraints.txt has changed
+hashes: $(TOOLS)/ready
+	grep -Ev '^(torch|atheris)==' constraints.txt | $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-deps \
+	  --generate-hashes --no-annotate --no-header --output-file .ci/hashes.txt -
+
+# the same commit gives the same file: built twice, compared by sha256
+wheel: environment
+	$(BIN)/python .ci/wheel.py dist
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) runs build dist *.egg-info
