@@ -145,14 +145,14 @@ def _from_logits(prior: Prior, logits: Tensor, base: Tensor, hidden: Tensor, res
 
 
 def _readings(prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None, margins: Margins) -> Adapted:
-    logprobs = logits.log_softmax(-1)
     top = logits.argmax(-1)
-    rows = torch.arange(len(top), device=top.device)
+    total = logits.logsumexp(-1)
+    both = logits.gather(-1, torch.stack([top, prior.doc], dim=1)) - total[:, None]
     return Adapted(
         margins=margins,
         top=top,
-        top_prob=logprobs[rows, top].exp(),
-        doc_logprob=logprobs[rows, prior.doc],
+        top_prob=both[:, 0].exp(),
+        doc_logprob=both[:, 1],
         logits=logits,
         hidden=hidden,
         residual=residual,
