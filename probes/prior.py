@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,6 +43,12 @@ class Prior:
     hidden: Float[Tensor, "batch d_model"]
     residual: Float[Tensor, "batch layer d_model"] | None
 
+    def only(self, rows: Sequence[int]) -> Prior:
+        """Some rows, their batch cut where the last of them is read: what a pass under adapters needs."""
+        kept = list(rows)
+        taken = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "batch"}
+        return Prior(batch=self.batch.only(kept), **{name: None if t is None else t[kept] for name, t in taken.items()})
+
 
 def locate(subject: Subject, item: Item) -> Divergence:
     """Where this item is read on this subject; its chat template applied if the item asks for it. Raises ItemError."""
@@ -52,7 +59,13 @@ def locate(subject: Subject, item: Item) -> Divergence:
 
 
 def read_prior(
-    subject: Subject, items: Sequence[Item], places: Sequence[Divergence], *, layers: bool = False, side: str = "right"
+    subject: Subject,
+    items: Sequence[Item],
+    places: Sequence[Divergence],
+    *,
+    layers: bool = False,
+    side: str = "right",
+    keep: list[Any] | None = None,
 ) -> Prior:
     """Run the base once and read prior strength, the first answer token, and the state where the answers differ.
 
@@ -62,12 +75,12 @@ def read_prior(
     """
     batch = Batch.of(places, subject.device, side)
     starts = torch.tensor([d.start for d in places])
-    ends = torch.tensor([len(d.tokens) for d in places])
-    spans = (ends - starts).clamp_min(1)
+    ends = torch.tensor([len(d.fed) for d in places])
+    spans = torch.tensor([len(d.tokens) for d in places]).sub(starts).clamp_min(1)
     offset = torch.arange(int(spans.max()))
     read = (starts[:, None] - 1 + offset).minimum(ends[:, None] - 1) + batch.shift.cpu()[:, None]
     read = torch.cat([batch.at.cpu()[:, None], read], dim=1).to(subject.device)
-    state: State = forward(subject, batch, read, layers=layers)
+    state: State = forward(subject, batch, read, layers=layers, keep=keep)
     hidden = state.final[:, 0]
     # rows as they are under adapters, so that the same numbers give the same bits
     logits = subject.logits(hidden)

@@ -62,8 +62,8 @@ def conflicts(name: str, count: int) -> list[Item]:
 
 def parts(of: Subject, items: Sequence[Item], most: int = 32) -> list[Part]:
     """The batches that an audit makes of these items."""
-    located = sorted(((locate(of, item), item) for item in items), key=lambda pair: (len(pair[0].tokens), pair[1].id))
-    cuts = batches([len(place.tokens) for place, _ in located], most)
+    located = sorted(((locate(of, item), item) for item in items), key=lambda pair: (len(pair[0].fed), pair[1].id))
+    cuts = batches([len(place.fed) for place, _ in located], most)
     chosen = [([located[n][1] for n in cut], [located[n][0] for n in cut]) for cut in cuts]
     return [Part(own, places, Batch.of(places, of.device)) for own, places in chosen]
 

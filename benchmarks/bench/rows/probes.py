@@ -40,7 +40,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         },
         repeats,
     )
-    lengths = sorted(len(place.tokens) for part in parts for place in part.places)
+    lengths = sorted(len(place.fed) for part in parts for place in part.places)
     waste = padding_waste(lengths, _cuts(parts))
     seconds = {name: timed.median(name) for name in timed.seconds}
     what = "prior, margin, attribution and lens of all layers"

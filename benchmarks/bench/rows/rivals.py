@@ -19,9 +19,11 @@ from probes.subject import Subject
 TITLE = "Readings against TransformerLens and nnsight"
 LIMITS = (
     "Both rivals run the whole forward pass, unembedding at every position, and differ by what they keep. A cache of "
-    "everything keeps every activation of every layer; a filter, or a trace that saves one position, keeps as little as "
-    "the readings do, and then the ratio is that of the unembedding and of the rival's own bookkeeping. Memory is what "
-    "resident memory rises above its level before the side runs, less what the bare pass takes."
+    "everything keeps every activation of every layer. A filter, or a trace that saves one position, keeps as little as the "
+    "readings do: the ratio is then that of the unembedding and of the rival's own bookkeeping, and readings that cost "
+    "nothing at all would reach what the bare pass costs over the pass with logits at one position (the first table). "
+    "Memory is what resident memory rises above its level before a side runs, less what the bare pass with logits at one "
+    "position takes."
 )
 COUNT = 32
 WIDE = 32
@@ -60,7 +62,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         for name in sides
         if name != "readings"
     ]
-    return lines + memory(ours, bare, max(parts, key=lambda part: len(part.items))), {
+    return lines + memory(ours, bare, kit.parts(ours, kit.conflicts(subject, 8), 8)[0]), {
         "conflicts": COUNT,
         "nnsight": "trace" in sides,
     }
@@ -71,14 +73,17 @@ def memory(ours: Subject, bare: Any, part: kit.Part) -> list[Line]:
     found: dict[str, list[int]] = {"readings": [], "cache": []}
     for width in (WIDE, 4 * WIDE):
         wide = widened(part, width)
-        least = peak_bytes(lambda wide=wide: kit.run_bare(bare, wide.batch))
+        least = peak_bytes(lambda wide=wide: kit.run_bare_last(bare, wide.batch))
         found["readings"].append(peak_bytes(lambda wide=wide: readings(ours, wide)) - least)
         pre = torch.zeros(len(wide.items), dtype=torch.long)
         found["cache"].append(peak_bytes(lambda wide=wide, pre=pre: cached(ours, wide, pre, pre + 1, None)) - least)
     mib = 2**20
     return [
         Line(
-            f"memory beside the bare pass: {name}", f"{len(part.items)} rows of {width} positions", one(n / mib), "MiB"
+            f"memory beside a bare pass with logits at one position: {name}",
+            f"{len(part.items)} rows of {width} positions",
+            one(n / mib),
+            "MiB",
         )
         for name, values in found.items()
         for width, n in zip((WIDE, 4 * WIDE), values, strict=True)
