@@ -31,6 +31,11 @@ class Divergence:
         """The tokens before the first difference: all that a margin depends on."""
         return self.tokens[: self.at + 1]
 
+    @property
+    def fed(self) -> tuple[int, ...]:
+        """The tokens that some reading depends on: not the prior answer's last, after which nothing is read."""
+        return self.tokens[: max(self.at + 1, len(self.tokens) - 1)]
+
 
 def joined(question: str, answer: str, *, chat: bool = False) -> str:
     """Question and answer as the one text to tokenise: one space between them unless the text has its own.

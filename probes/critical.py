@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from probes.attach import Stack
+from probes.layers import Read
 from probes.margins import read_adapted
 from probes.prior import Prior
 from probes.subject import Subject
@@ -17,12 +18,18 @@ GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 HALVINGS = 5
 
 
-def read_critical(subject: Subject, prior: Prior, adapters: Stack) -> list[float]:
+def read_critical(subject: Subject, prior: Prior, adapters: Stack, read: Read | None = None) -> list[float]:
     """Critical gain of each item within GRID's range; infinity where no gain of the grid makes y_doc the arg max.
 
     The response need not be monotone, so the first grid gain that flips is found first; then the step before it is
-    halved HALVINGS times (to 0.016 below gain 3).
+    halved HALVINGS times (to 0.016 below gain 3). `read` gives the readings at gains; by default each is a pass of its
+    own. Items whose gain is known already are asked at gain 0, which needs no pass.
     """
+    read = read or (lambda gains: read_adapted(subject, prior, adapters, gains))
+
+    def flips_at(gain: Float[Tensor, " batch"]) -> Tensor:
+        return (read(gain[:, None].expand(-1, subject.n_layers)).top == prior.doc).cpu()
+
     count = len(prior.pre)
     low = torch.zeros(count)
     high = torch.full((count,), math.inf)
@@ -30,18 +37,13 @@ def read_critical(subject: Subject, prior: Prior, adapters: Stack) -> list[float
         open_ = high.isinf()
         if not bool(open_.any()):
             break
-        flips = _flips(subject, prior, adapters, torch.full((count,), gain))
+        flips = flips_at(torch.where(open_, torch.tensor(gain), torch.tensor(0.0)))
         high = torch.where(open_ & flips, torch.tensor(gain), high)
         low = torch.where(high.isinf(), torch.tensor(gain), low)
     found = high.isfinite() & (high > 0)
     for _ in range(HALVINGS if bool(found.any()) else 0):
         middle = torch.where(found, (low + high) / 2, torch.zeros(count))
-        flips = _flips(subject, prior, adapters, middle)
+        flips = flips_at(middle)
         high = torch.where(found & flips, middle, high)
         low = torch.where(found & ~flips, middle, low)
     return high.tolist()
-
-
-def _flips(subject: Subject, prior: Prior, adapters: Stack, gain: Float[Tensor, " batch"]) -> Tensor:
-    gains = gain[:, None].expand(-1, subject.n_layers)
-    return (read_adapted(subject, prior, adapters, gains).top == prior.doc).cpu()

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from margins.answers import Divergence
+from probes.shared import Trunk, from_layer, keeping
 from probes.subject import Subject, pad
 
 
@@ -30,10 +31,17 @@ class Batch:
     @classmethod
     def of(cls, divergences: Sequence[Divergence], device: torch.device, side: str = "right") -> Batch:
         """Pad the rows on the given side."""
-        ids, mask = pad([d.tokens for d in divergences], side)
+        ids, mask = pad([d.fed for d in divergences], side)
         shift = ids.shape[1] - mask.sum(1) if side == "left" else torch.zeros(len(ids), dtype=torch.long)
         at = torch.tensor([d.at for d in divergences]) + shift
         return cls(ids.to(device), mask.to(device), at.to(device), shift.to(device))
+
+    def only(self, rows: Sequence[int]) -> Batch:
+        """Some rows, and no more positions than the last that is read in them: nothing after it can reach back."""
+        chosen = torch.tensor(list(rows), device=self.ids.device)
+        at = self.at[chosen]
+        width = int(at.max()) + 1
+        return Batch(self.ids[chosen, :width], self.mask[chosen, :width], at, self.shift[chosen])
 
 
 @dataclass(frozen=True)
@@ -52,26 +60,57 @@ class Past:
     mask: Int[Tensor, "batch past"]
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a pass takes up another: the layers under `layer` give what they gave in `trunk`.
+
+    `residual` is the other pass's stream at the reading positions, `written` what its updates wrote there.
+    """
+
+    trunk: Trunk
+    layer: int
+    residual: Float[Tensor, "batch layer d_model"] | None = None
+    written: Float[Tensor, "batch layer d_model"] | None = None
+
+
 @torch.no_grad()
 def forward(
-    subject: Subject, batch: Batch, read: Int[Tensor, "batch read"], *, layers: bool = False, past: Past | None = None
+    subject: Subject,
+    batch: Batch,
+    read: Int[Tensor, "batch read"],
+    *,
+    layers: bool = False,
+    past: Past | None = None,
+    start: Start | None = None,
+    keep: list[Any] | None = None,
 ) -> State:
     """Run the model without its unembedding; keep the final state at `read`, the stream at `batch.at`.
 
+    `start`: take up another pass of the same rows. `keep` is given every block's output, to be taken up in turn.
     Rows are picked inside the hooks, so memory grows with layers x batch, not with positions.
     Position ids come from the mask: without them, padding on the left is silently wrong on learned positions.
     """
     rows = torch.arange(len(batch.ids), device=batch.ids.device)
     stream: list[Float[Tensor, "batch d_model"]] = []
+    below = start.layer if start is not None else 0
     with ExitStack() as undo:
+        if start is not None:
+            undo.enter_context(from_layer(subject, start.trunk, below))
+        if keep is not None:
+            undo.enter_context(keeping(subject, batch.ids.numel(), keep))
         if layers:
-            points = [subject.bridge.blocks[0].hook_in, *(block.hook_out for block in subject.bridge.blocks)]
+            points = [] if below else [subject.bridge.blocks[0].hook_in]
+            points += [block.hook_out for block in list(subject.bridge.blocks)[below:]]
+            if below:
+                assert start is not None
+                assert start.residual is not None, "a stream is taken up from one that was kept"
+                stream += start.residual[:, : below + 1].unbind(1)
             for point in points:
 
-                def keep(_module: object, _args: object, out: Tensor) -> None:
+                def read_stream(_module: object, _args: object, out: Tensor) -> None:
                     stream.append(out[rows.to(out.device), batch.at.to(out.device)].float().to(rows.device))
 
-                undo.callback(point.register_forward_hook(keep).remove)
+                undo.callback(point.register_forward_hook(read_stream).remove)
         positions = (batch.mask.cumsum(1) - 1).clamp_min(0)
         before = {}
         mask = batch.mask

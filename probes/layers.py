@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,8 @@ from probes.attach import Stack
 from probes.margins import Adapted, read_adapted
 from probes.prior import Prior
 from probes.subject import Subject, SubjectError
+
+Read = Callable[[Tensor], Adapted]
 
 
 @dataclass(frozen=True)
@@ -55,13 +58,17 @@ def read_direct(subject: Subject, prior: Prior, state: Adapted) -> Float[Tensor,
 
 
 def read_causal(
-    subject: Subject, prior: Prior, adapters: Stack, layers: list[int]
+    subject: Subject, prior: Prior, adapters: Stack, layers: list[int], read: Read | None = None
 ) -> tuple[Float[Tensor, "batch layer"], Float[Tensor, "batch layer"]]:
-    """Adapter margin with each of `layers` alone at gain 1, and with each removed from the adapter as delivered."""
+    """Adapter margin with each of `layers` alone at gain 1, and with each removed from the adapter as delivered.
+
+    `read` gives the readings at gains; by default each is a pass of its own.
+    """
+    read = read or (lambda gains: read_adapted(subject, prior, adapters, gains))
     alone, removed = [], []
     for layer in layers:
         only = torch.zeros(len(prior.pre), subject.n_layers)
         only[:, layer] = 1.0
-        alone.append(read_adapted(subject, prior, adapters, only).margins.adapter)
-        removed.append(read_adapted(subject, prior, adapters, 1.0 - only).margins.adapter)
+        alone.append(read(only).margins.adapter)
+        removed.append(read(1.0 - only).margins.adapter)
     return torch.stack(alone, dim=1), torch.stack(removed, dim=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,7 +15,7 @@ from margins.adapter import layer_of
 from margins.items import Item
 from margins.margin import Margins
 from probes.attach import Stack, attached
-from probes.forward import Batch, forward
+from probes.forward import Batch, Start, forward
 from probes.opaque import Group, acting_rows, final_states
 from probes.prior import Prior, locate
 from probes.subject import Subject
@@ -50,29 +51,35 @@ def read_adapted(
     gains: Float[Tensor, "batch layer"],
     *,
     layers: bool = False,
+    start: Start | None = None,
+    keep: list[Any] | None = None,
 ) -> Adapted:
-    """Run the prior's batch again with adapters attached.
+    """Run the prior's batch again with adapters attached; `start` and `keep` as `forward` takes them.
 
     The same tokens are fed as for the prior (the answer's later tokens cannot reach back), so that gain 0 gives the
     base's numbers to the last bit. Opaque adapters take gains of 0 and 1 alone, and no stream is kept of them.
     """
     if isinstance(adapters, Group):
         return _read_opaque(subject, prior, adapters, gains)
+    below = start.layer if start is not None else 0
+    acting = Stack({p: u for p, u in adapters.sites.items() if (layer_of(p) or 0) >= below}, adapters.size)
     straight = layers and all(writes_stream(subject, path) for path in adapters.sites)
     written = (
         torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
     )
+    if written is not None and start is not None and start.written is not None:
+        written[:, :below] = start.written[:, :below]
     rows = torch.arange(len(prior.pre), device=subject.device)
 
-    def keep(path: str, added: Tensor) -> None:
+    def watch(path: str, added: Tensor) -> None:
         layer = layer_of(path)
         if written is not None and layer is not None:
             written[:, layer] += (
                 added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
             )
 
-    with attached(subject, adapters, gains, watch=keep if straight else None):
-        state = forward(subject, prior.batch, prior.batch.at[:, None], layers=layers)
+    with attached(subject, acting, gains, watch=watch if straight else None):
+        state = forward(subject, prior.batch, prior.batch.at[:, None], layers=layers, start=start, keep=keep)
     hidden = state.final[:, 0]
     adapted = _adapted(subject, prior, subject.logits(hidden), hidden, state.residual)
     return replace(adapted, written=written)
@@ -111,7 +118,7 @@ def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], promp
     Raises ItemError where an item's answers cannot be told apart behind the prompt.
     """
     told = [replace(item, question=filled(prompt, item)) for item in items]
-    batch = Batch.of([locate(subject, item) for item in told], subject.device)
+    batch = Batch.of([locate(subject, item) for item in told], subject.device).only(range(len(told)))
     hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
     return _adapted(subject, prior, subject.logits(hidden), hidden, None)
 
@@ -145,14 +152,14 @@ def _from_logits(prior: Prior, logits: Tensor, base: Tensor, hidden: Tensor, res
 
 
 def _readings(prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None, margins: Margins) -> Adapted:
-    logprobs = logits.log_softmax(-1)
     top = logits.argmax(-1)
-    rows = torch.arange(len(top), device=top.device)
+    total = logits.logsumexp(-1)
+    both = logits.gather(-1, torch.stack([top, prior.doc], dim=1)) - total[:, None]
     return Adapted(
         margins=margins,
         top=top,
-        top_prob=logprobs[rows, top].exp(),
-        doc_logprob=logprobs[rows, prior.doc],
+        top_prob=both[:, 0].exp(),
+        doc_logprob=both[:, 1],
         logits=logits,
         hidden=hidden,
         residual=residual,

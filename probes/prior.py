@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -14,6 +15,9 @@ from margins.items import Item, ItemError
 from probes.answer_tokens import place_of
 from probes.forward import Batch, State, forward
 from probes.subject import Subject
+
+#: How many rows of logits over the whole vocabulary are made at a time for an answer's further tokens.
+LOGIT_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class Prior:
     hidden: Float[Tensor, "batch d_model"]
     residual: Float[Tensor, "batch layer d_model"] | None
 
+    def only(self, rows: Sequence[int]) -> Prior:
+        """Some rows, their batch cut where the last of them is read: what a pass under adapters needs."""
+        kept = list(rows)
+        taken = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "batch"}
+        return Prior(batch=self.batch.only(kept), **{name: None if t is None else t[kept] for name, t in taken.items()})
+
 
 def locate(subject: Subject, item: Item) -> Divergence:
     """Where this item is read on this subject; its chat template applied if the item asks for it. Raises ItemError."""
@@ -49,7 +59,13 @@ def locate(subject: Subject, item: Item) -> Divergence:
 
 
 def read_prior(
-    subject: Subject, items: Sequence[Item], places: Sequence[Divergence], *, layers: bool = False, side: str = "right"
+    subject: Subject,
+    items: Sequence[Item],
+    places: Sequence[Divergence],
+    *,
+    layers: bool = False,
+    side: str = "right",
+    keep: list[Any] | None = None,
 ) -> Prior:
     """Run the base once and read prior strength, the first answer token, and the state where the answers differ.
 
@@ -59,18 +75,23 @@ def read_prior(
     """
     batch = Batch.of(places, subject.device, side)
     starts = torch.tensor([d.start for d in places])
-    ends = torch.tensor([len(d.tokens) for d in places])
-    spans = (ends - starts).clamp_min(1)
+    ends = torch.tensor([len(d.fed) for d in places])
+    spans = torch.tensor([len(d.tokens) for d in places]).sub(starts).clamp_min(1)
     offset = torch.arange(int(spans.max()))
     read = (starts[:, None] - 1 + offset).minimum(ends[:, None] - 1) + batch.shift.cpu()[:, None]
     read = torch.cat([batch.at.cpu()[:, None], read], dim=1).to(subject.device)
-    state: State = forward(subject, batch, read, layers=layers)
+    state: State = forward(subject, batch, read, layers=layers, keep=keep)
     hidden = state.final[:, 0]
+    # rows as they are under adapters, so that the same numbers give the same bits
     logits = subject.logits(hidden)
-    first = subject.logits(state.final[:, 1])
+    first = logits
+    apart = (read[:, 1] != read[:, 0]).nonzero().flatten()
+    if len(apart):
+        first = logits.clone()
+        first[apart] = subject.logits(state.final[apart, 1])
     top = first.argmax(-1)
     pre, doc = _competitors(items, places, logits)
-    strength = _strength(subject, state.final[:, 1:], places, pre)
+    strength = _strength(subject, state.final[:, 1:], first, places, pre)
     wanted = [_wanted(item, place) for item, place in zip(items, places, strict=True)]
     known = [float("nan") if w is None else float(w == t) for w, t in zip(wanted, top.tolist(), strict=True)]
     return Prior(
@@ -80,7 +101,7 @@ def read_prior(
         strength=strength,
         n_answer=spans,
         top=top,
-        top_prob=first.softmax(-1).gather(-1, top[:, None])[:, 0],
+        top_prob=(first.gather(-1, top[:, None])[:, 0] - first.logsumexp(-1)).exp(),
         says_document=(logits.argmax(-1) == doc).cpu(),
         known=torch.tensor(known),
         logits=logits,
@@ -114,15 +135,21 @@ def _competitors(
 def _strength(
     subject: Subject,
     hidden: Float[Tensor, "batch answer d_model"],
+    first: Float[Tensor, "batch vocab"],
     places: Sequence[Divergence],
     pre: Int[Tensor, " batch"],
 ) -> Float[Tensor, " batch"]:
-    """log P(y_pre | x): the answer's tokens each predicted from the position before."""
-    totals = torch.zeros(len(places))
-    for k in range(hidden.shape[1]):
-        logprobs = subject.logits(hidden[:, k]).log_softmax(-1)
-        for n, place in enumerate(places):
-            answer = place.tokens[place.start :] or (int(pre[n]),)
-            if k < len(answer):
-                totals[n] += logprobs[n, answer[k]].item()
+    """log P(y_pre | x): the answer's tokens each predicted from the position before.
+
+    The first token's logits are there already; those of the others are made only where a row has such a token.
+    """
+    answers = [place.tokens[place.start :] or (token,) for place, token in zip(places, pre.tolist(), strict=True)]
+    opening = torch.tensor([answer[0] for answer in answers], device=first.device)
+    totals = (first.gather(-1, opening[:, None])[:, 0] - first.logsumexp(-1)).cpu()
+    further = [(n, k, answer[k]) for n, answer in enumerate(answers) for k in range(1, len(answer))]
+    for start in range(0, len(further), LOGIT_ROWS):
+        rows, steps, tokens = (torch.tensor(side) for side in zip(*further[start : start + LOGIT_ROWS], strict=True))
+        logits = subject.logits(hidden[rows.to(hidden.device), steps.to(hidden.device)])
+        chosen = logits.gather(-1, tokens.to(logits.device)[:, None])[:, 0]
+        totals.index_add_(0, rows, (chosen - logits.logsumexp(-1)).cpu())
     return totals

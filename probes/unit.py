@@ -21,13 +21,16 @@ from margins.variants import Variant
 from probes import rows
 from probes.answers import WORDED, Asked, answer, draw
 from probes.attach import Stack, attached
+from probes.batching import batches
 from probes.company import Company
 from probes.critical import read_critical
 from probes.generation import Sampling
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import Adapted, filled, fuse, read_adapted, read_base, read_in_context
 from probes.opaque import Group, side_by_side, taken
+from probes.passes import Passes
 from probes.prior import Prior, locate, read_prior
+from probes.shared import Trunk
 from probes.subject import Subject
 
 # In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
@@ -58,6 +61,7 @@ class Bench:
     batch_size: int
     seed: int
     sampled: tuple[Sampling, ...] = ()
+    plain: bool = False
 
 
 def measure(
@@ -79,9 +83,9 @@ def measure(
         except ItemError as reason:
             readings += [rows.failed(item, condition.name, str(reason)) for condition in bench.conditions]
     company = Company.of(items, adapters)
-    able.sort(key=lambda pair: (len(pair[1].tokens), pair[0].id))
-    for first in range(0, len(able), bench.batch_size):
-        part = able[first : first + bench.batch_size]
+    able.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
+    for rows_of in batches([len(place.fed) for _, place in able], bench.batch_size):
+        part = [able[n] for n in rows_of]
         batch = _Batch.prepare(bench, [i for i, _ in part], [d for _, d in part], company)
         for condition in bench.conditions:
             read = batch.run(condition, answered)
@@ -143,16 +147,24 @@ class _Batch:
     delivered: Adapted
     company: Company
     shown: list[Item]
+    passes: Passes | None
 
     @classmethod
     def prepare(cls, bench: Bench, items: list[Item], places: list[Divergence], company: Company) -> _Batch:
         subject, deep = bench.subject, "layers" in bench.probes
         chosen = [company.adapters[item.document] for item in items]
         together = side_by_side(subject, chosen, [place.n_question_tokens for place in places])
-        prior = read_prior(subject, items, places, layers=deep)
-        ones = torch.ones(len(items), subject.n_layers)
-        delivered = read_adapted(subject, prior, together, ones, layers=deep)
-        return cls(bench, items, places, prior, together, chosen, _norms(subject, chosen), delivered, company, items)
+        keep: list[Any] = []
+        prior = read_prior(subject, items, places, layers=deep, keep=None if bench.plain else keep)
+        if isinstance(together, Stack):
+            trunk = Trunk(tuple(keep)) if keep else None
+            passes = Passes(subject, prior, together, deep, trunk, bench.plain)
+            delivered = passes.delivered()
+        else:
+            passes = None
+            delivered = read_adapted(subject, prior, together, torch.ones(len(items), subject.n_layers))
+        norms = _norms(subject, chosen)
+        return cls(bench, items, places, prior, together, chosen, norms, delivered, company, items, passes)
 
     def run(self, condition: Condition, answered: frozenset[str]) -> _Read:
         """One condition's readings."""
@@ -183,7 +195,7 @@ class _Batch:
             extra["direct"] = written
         if "causal" in self.bench.probes and condition.name == "as-delivered":
             extra["alone"], extra["removed"] = read_causal(
-                subject, self.prior, self._stack, list(range(subject.n_layers))
+                subject, self.prior, self._stack, list(range(subject.n_layers)), self.passes
             )
         heard = torch.zeros_like(self.norms) if gains is None else gains
         return _Read(table, asked, rows.layers(self.items, condition.name, profile, self.norms, heard, extra), gap)
@@ -194,7 +206,8 @@ class _Batch:
             return replace(self, shown=[replace(i, document=self.company.told(i, variant)) for i in self.items])
         subject, chosen = self.bench.subject, [self.company.adapter(item, variant) for item in self.items]
         together = side_by_side(subject, chosen, [place.n_question_tokens for place in self.places])
-        return replace(self, chosen=chosen, adapters=together, norms=_norms(subject, chosen))
+        passes = self.passes.under(together) if self.passes is not None and isinstance(together, Stack) else None
+        return replace(self, chosen=chosen, adapters=together, norms=_norms(subject, chosen), passes=passes)
 
     @property
     def _stack(self) -> Stack:
@@ -235,8 +248,9 @@ class _Batch:
         gains = torch.stack([condition.policy(situation) for situation in self._situations()])
         if bool((gains == 1).all()) and condition.variant is None:
             return self.delivered, gains
-        deep = "layers" in self.bench.probes
-        return read_adapted(subject, self.prior, self.adapters, gains, layers=deep), gains
+        if self.passes is None:
+            return read_adapted(subject, self.prior, self.adapters, gains), gains
+        return self.passes(gains, layers="layers" in self.bench.probes), gains
 
     def _situations(self) -> list[Situation]:
         """One a row. A question that is not the document's own (retention) has no margins of its own to match."""
@@ -255,7 +269,7 @@ class _Batch:
         ]
 
     def _critical(self) -> list[float | None]:
-        gains = read_critical(self.bench.subject, self.prior, self._stack)
+        gains = read_critical(self.bench.subject, self.prior, self._stack, self.passes)
         return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
 
     def _asked(

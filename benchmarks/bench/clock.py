@@ -1,0 +1,78 @@
+"""Clock: sides of a comparison timed in turn, so that whatever else a machine does falls on all of them alike."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+CLOCKS: dict[str, Callable[[], float]] = {"CPU": time.process_time, "wall": time.perf_counter}
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of each side, one a repeat, by which clock."""
+
+    seconds: Mapping[str, list[float]]
+    clock: str
+
+    def ratio(self, ours: str, theirs: str) -> dict[str, Any]:
+        """ours / theirs, repeat by repeat: the median and the smallest and largest."""
+        ratios = [a / b for a, b in zip(self.seconds[ours], self.seconds[theirs], strict=True)]
+        return {"median": statistics.median(ratios), "low": min(ratios), "high": max(ratios), "n": len(ratios)}
+
+    def median(self, side: str) -> float:
+        """A side's median seconds."""
+        return statistics.median(self.seconds[side])
+
+
+def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int, clock: str = "CPU", warm: bool = True) -> Timed:
+    """Run every side once for nothing, then all sides in turn, `repeats` times, each time starting with another."""
+    read, names = CLOCKS[clock], list(sides)
+    for act in sides.values() if warm else ():
+        act()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for repeat in range(repeats):
+        for name in names[repeat % len(names) :] + names[: repeat % len(names)]:
+            gc.collect()
+            start = read()
+            sides[name]()
+            seconds[name].append(read() - start)
+    return Timed(seconds, clock)
+
+
+def peak_bytes(act: Callable[[], Any]) -> int:
+    """How far resident memory rises above where it stands while `act` runs, in bytes; read in a forked child on Linux.
+
+    A child, so that memory which an earlier side gave back to the allocator does not hide what this one takes.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            gc.collect()
+            with open("/proc/self/clear_refs", "w") as marks:
+                marks.write("5")
+            before = _status("VmRSS")
+            act()
+            os.write(writing, str(_status("VmHWM") - before).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if status or not text:
+        raise RuntimeError("the side whose memory was to be read failed in its own process")
+    return int(text)
+
+
+def _status(name: str) -> int:
+    with open("/proc/self/status") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name + ":"))

@@ -1,0 +1,108 @@
+"""Kit: the inputs that rows share: a subject and an unwrapped copy of its model, conflicts, adapters as PEFT folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from margins.adapter import Adapter
+from margins.answers import Divergence
+from margins.items import Document, Item, documents_of
+from margins.updates import LowRank
+from probes.batching import batches
+from probes.forward import Batch
+from probes.load import home, open_subject
+from probes.prior import locate
+from probes.sources.peft_folder import write_adapter
+from probes.subject import Subject
+from reports.cli.named import items_of
+
+RANK = 4
+
+
+@dataclass(frozen=True)
+class Part:
+    """A batch of items of like length, padded to the longest."""
+
+    items: list[Item]
+    places: list[Divergence]
+    batch: Batch
+
+
+@cache
+def subject(name: str) -> Subject:
+    """The wrapped model, on the CPU in float32."""
+    return open_subject(name, device="cpu", dtype="float32")
+
+
+def bare(name: str) -> Any:
+    """The same model as Hugging Face loads it, with nothing around it."""
+    from transformers import AutoModelForCausalLM
+
+    if name == "organism":
+        from probes.organism.load import WEIGHTS
+
+        folder = WEIGHTS / "model"
+    else:
+        folder = home() / name if name == "smollm2" else Path(name)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def conflicts(name: str, count: int) -> list[Item]:
+    """The first conflicts that the subject's tokenizer can read, each with a document of its own."""
+    wanted = items_of("organism" if name == "organism" else "benchmark")
+    own = {item.document: item for item in wanted if item.split == "conflict"}
+    return sorted(own.values(), key=lambda item: item.id)[:count]
+
+
+def parts(of: Subject, items: Sequence[Item], most: int = 32) -> list[Part]:
+    """The batches that an audit makes of these items."""
+    located = sorted(((locate(of, item), item) for item in items), key=lambda pair: (len(pair[0].fed), pair[1].id))
+    cuts = batches([len(place.fed) for place, _ in located], most)
+    chosen = [([located[n][1] for n in cut], [located[n][0] for n in cut]) for cut in cuts]
+    return [Part(own, places, Batch.of(places, of.device)) for own, places in chosen]
+
+
+def adapters(of: Subject, items: Sequence[Item], rank: int = RANK, seed: int = 0) -> dict[str, Adapter]:
+    """A random low-rank update of every down projection, a document's own; by document text.
+
+    What an adapter costs does not hang on what it says, so none is fitted.
+    """
+    found = {}
+    for number, document in enumerate(documents_of(items)):
+        draw = torch.Generator().manual_seed(seed + number)
+        updates = {
+            path: LowRank(
+                torch.randn(rank, site.d_in, generator=draw) * 0.02,
+                torch.randn(site.d_out, rank, generator=draw) * 0.02,
+            )
+            for path, site in of.sites.items()
+            if path.endswith("down_proj")
+        }
+        found[document.text] = Adapter(f"document-{number}", updates)
+    return found
+
+
+def saved(made: dict[str, Adapter], documents: Sequence[Document], folder: Path) -> list[Path]:
+    """One PEFT folder a document, named by its content key."""
+    for document in documents:
+        write_adapter(made[document.text], folder / document.key)
+    return [folder / document.key for document in documents]
+
+
+@torch.no_grad()
+def run_bare(model: Any, batch: Batch) -> Any:
+    """One forward pass as Hugging Face gives it: the logits of every position."""
+    return model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+
+
+@torch.no_grad()
+def run_bare_last(model: Any, batch: Batch) -> Any:
+    """The least forward pass: the unembedding at one position a row."""
+    hidden = model.base_model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
+    return model.get_output_embeddings()(hidden[torch.arange(len(batch.ids)), batch.at])

@@ -1,0 +1,76 @@
+"""Page: docs/performance.md from the JSON of the rows."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import rows
+from benchmarks.bench.record import RESULTS
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "performance.md"
+HEAD = """# Performance
+
+What an audit costs beside the forward passes that it needs, and beside other tools; written by `make bench` from the files in
+`benchmarks/results/`. Every ratio is of two sides run in turn in one process on the same inputs: the median over the repeats,
+and in brackets the smallest and the largest. Seconds are CPU seconds of one thread unless a line says otherwise; they hang on
+the machine, the ratios hardly. A missed goal stands as it was measured, and the text below each table says what limits it.
+"""
+
+
+def write(folder: Path = RESULTS, page: Path = PAGE) -> None:
+    """Write the page."""
+    page.write_text(text(folder), encoding="utf-8")
+
+
+def text(folder: Path = RESULTS) -> str:
+    """The page: a section a row that was measured, in the order of the rows' files."""
+    names = sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
+    sections = [HEAD]
+    for name in names:
+        file = folder / f"{name}.json"
+        if file.is_file():
+            row = importlib.import_module(f"benchmarks.bench.rows.{name}")
+            sections.append(section(row.TITLE, row.LIMITS, json.loads(file.read_text(encoding="utf-8"))))
+    return "\n".join(sections)
+
+
+def section(title: str, limits: str, kept: Mapping[str, Any]) -> str:
+    """One row's table, where it was measured, and what limits it."""
+    inputs = ", ".join(f"{key} {value}" for key, value in kept["inputs"].items())
+    machine, versions = kept["machine"], kept["versions"]
+    used = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
+    gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
+    lines = [
+        f"## {title}\n",
+        "| measure | against | figure | goal | |",
+        "|---|---|---|---|---|",
+        *(table_row(line) for line in kept["lines"]),
+        "",
+        f"{limits}\n",
+        f"*{inputs}. {machine['processor']}, {machine['cores']} cores, {machine['threads']} thread(s) in use{gpu}; Python "
+        f"{machine['python']}, {used}. {kept['measured'][:10]}.*\n",
+    ]
+    return "\n".join(lines)
+
+
+def table_row(line: Mapping[str, Any]) -> str:
+    """One line of a table."""
+    v = line["value"]
+    figure = f"{number(v['median'])}"
+    if v["n"] > 1:
+        figure += f" [{number(v['low'])}, {number(v['high'])}]"
+    if line["unit"] != "ratio":
+        figure += f" {line['unit']}"
+    goal = "" if line["goal"] is None else f"{line['goal'][0]} {number(line['goal'][1])}"
+    met = {True: "met", False: "**missed**", None: ""}[line["met"]]
+    return f"| {line['measure']} | {line['against']} | {figure} | {goal} | {met} |"
+
+
+def number(value: float) -> str:
+    """Three digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -1,0 +1,87 @@
+"""Record: what a row measured, as JSON with the machine and the versions, and without a name or a path of either."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent.parent / "results"
+PACKAGES = ("torch", "transformers", "transformer-lens", "nnsight", "peft", "numpy", "pandas", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measured figure: `value` with `median low high n` in `unit`, and the goal it is held to.
+
+    `goal` is ("at most" | "at least", number); None for a figure that is there to explain another.
+    """
+
+    measure: str
+    against: str
+    value: Mapping[str, Any]
+    unit: str = "ratio"
+    goal: tuple[str, float] | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the median keeps the goal; None without one."""
+        if self.goal is None:
+            return None
+        kind, bound = self.goal
+        return self.value["median"] <= bound if kind == "at most" else self.value["median"] >= bound
+
+
+def one(value: float, n: int = 1) -> dict[str, Any]:
+    """A figure without a spread."""
+    return {"median": value, "low": value, "high": value, "n": n}
+
+
+def write(row: str, lines: list[Line], inputs: Mapping[str, Any], folder: Path = RESULTS) -> Path:
+    """Keep a row's lines; returns the file."""
+    content = {
+        "row": row,
+        "inputs": dict(inputs),
+        "lines": [asdict(line) | {"met": line.met} for line in lines],
+        "machine": machine(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{row}.json"
+    file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return file
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, threads in use and memory."""
+    import torch
+
+    names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(pages / 2**30),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+    }
+
+
+def _lines(file: str) -> list[str]:
+    return Path(file).read_text().splitlines() if Path(file).is_file() else []
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,113 @@
+"""Documents with an adapter each, one question each: against PEFT, and against a pass with no adapters at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.bench import kit
+from benchmarks.bench.clock import in_turn
+from benchmarks.bench.record import Line
+from margins.adapter import Adapter
+from margins.items import documents_of
+from probes.attach import stack
+from probes.margins import read_adapted
+from probes.prior import read_prior
+from probes.sources.peft_folder import PeftFolder
+from probes.subject import Subject
+
+TITLE = "An adapter a document, against PEFT"
+LIMITS = (
+    "A pass under adapters costs two thin products a site and row beside the bare pass, and putting the adapters of a batch "
+    "side by side. PEFT's mixed batch runs one product an adapter and site, so it grows with the number of adapters. The "
+    "ratios against PEFT fall as questions get longer: what is saved is overhead, not arithmetic. The bare pass here is of "
+    "the same length-sorted batches, with logits at every position."
+)
+COUNT = 64
+
+
+def ours(subject: Subject, ready: Sequence[tuple[kit.Part, Any]], adapters: dict[str, Adapter]) -> None:
+    """The margins of all documents, adapters in memory."""
+    ones = torch.ones(COUNT, subject.n_layers)
+    for part, prior in ready:
+        together = stack(subject, [adapters[item.document] for item in part.items])
+        read_adapted(subject, prior, together, ones[: len(part.items)])
+
+
+def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
+    """Lines of this row."""
+    own, bare = kit.subject(subject), kit.bare(subject)
+    items = kit.conflicts(subject, COUNT)
+    made, documents = kit.adapters(own, items), documents_of(items)
+    parts = kit.parts(own, items)
+    ready = [(part, read_prior(own, part.items, part.places)) for part in parts]
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = kit.saved(made, documents, Path(scratch))
+        texts = {document.text: n for n, document in enumerate(documents)}
+        loaded = load_peft(kit.bare(subject), folders)
+
+        def read_and_run() -> None:
+            read = PeftFolder(own, Path(scratch)).encode(documents)
+            ours(own, ready, dict(zip([d.text for d in documents], read, strict=True)))
+
+        def load_and_run(act: Any) -> None:
+            fresh = load_peft(bare, folders)
+            act(fresh, parts, texts)
+            fresh.unload()
+
+        timed = in_turn(
+            {
+                "ours": lambda: ours(own, ready, made),
+                "one by one": lambda: one_by_one(loaded, parts, texts),
+                "mixed": lambda: mixed(loaded, parts, texts),
+                "bare": lambda: [kit.run_bare(bare, part.batch) for part in parts],
+                "ours with loading": read_and_run,
+                "one by one with loading": lambda: load_and_run(one_by_one),
+                "mixed with loading": lambda: load_and_run(mixed),
+            },
+            repeats,
+        )
+    seconds = {name: timed.median(name) for name in timed.seconds}
+    what = f"{COUNT} documents, one adapter and one question each"
+    lines = [
+        Line(f"{what}, times faster", against, timed.ratio(theirs, mine), goal=("at least", goal), seconds=seconds)
+        for against, theirs, mine, goal in (
+            ("PEFT, adapters loaded, set one by one", "one by one", "ours", 7.0),
+            ("PEFT, adapters loaded, mixed batch", "mixed", "ours", 1.5),
+            ("PEFT, loading counted, set one by one", "one by one with loading", "ours with loading", 8.0),
+            ("PEFT, loading counted, mixed batch", "mixed with loading", "ours with loading", 8.0),
+        )
+    ]
+    lines.append(Line(what, "bare forward, no adapters", timed.ratio("ours", "bare"), goal=("at most", 1.10)))
+    return lines, {"documents": COUNT, "rank": kit.RANK, "batches": len(parts)}
+
+
+def load_peft(bare: Any, folders: Sequence[Path]) -> Any:
+    """The model with all adapters, as PEFT loads them."""
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(bare, folders[0], adapter_name="a0")
+    for n, folder in enumerate(folders[1:], 1):
+        model.load_adapter(folder, adapter_name=f"a{n}")
+    return model.eval()
+
+
+@torch.no_grad()
+def one_by_one(model: Any, parts: Sequence[kit.Part], texts: dict[str, int]) -> None:
+    """Each question alone and without padding, its adapter set before it."""
+    for part in parts:
+        for item, place in zip(part.items, part.places, strict=True):
+            model.set_adapter(f"a{texts[item.document]}")
+            model(input_ids=torch.tensor([place.fed]), use_cache=False)
+
+
+@torch.no_grad()
+def mixed(model: Any, parts: Sequence[kit.Part], texts: dict[str, int]) -> None:
+    """The same batches as ours, PEFT choosing each row's adapter."""
+    for part in parts:
+        names = [f"a{texts[item.document]}" for item in part.items]
+        model(input_ids=part.batch.ids, attention_mask=part.batch.mask, adapter_names=names, use_cache=False)

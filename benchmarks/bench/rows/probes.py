@@ -1,0 +1,70 @@
+"""Prior, margin and every layer's attribution and lens, against the forward pass that they are read from."""
+
+from __future__ import annotations
+
+from benchmarks.bench import kit
+from benchmarks.bench.clock import in_turn
+from benchmarks.bench.record import Line, one
+from probes.batching import padding_waste
+from probes.layers import read_layers
+from probes.margins import read_base
+from probes.prior import read_prior
+from probes.subject import Subject
+
+TITLE = "Readings against the bare forward pass"
+LIMITS = (
+    "The bare pass computes the logits of every position, the readings those of the positions that are read, which is why "
+    "the ratio can fall below 1. Against the least pass, with logits at one position a row, what remains is the second "
+    "position whose distribution is read (the first answer token, where the answers share their beginning) and one product "
+    "a further token of the prior answer. Tried: the logits of all read positions in one product a batch, each position "
+    "once, no log-softmax over the vocabulary for a single token (kept)."
+)
+COUNT = 32
+
+
+def readings(subject: Subject, part: kit.Part) -> None:
+    """What one batch is read for."""
+    prior = read_prior(subject, part.items, part.places, layers=True)
+    read_layers(subject, prior, read_base(prior, subject))
+
+
+def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
+    """Lines of this row."""
+    ours, bare = kit.subject(subject), kit.bare(subject)
+    parts = kit.parts(ours, kit.conflicts(subject, COUNT))
+    timed = in_turn(
+        {
+            "readings": lambda: [readings(ours, part) for part in parts],
+            "bare": lambda: [kit.run_bare(bare, part.batch) for part in parts],
+            "bare, last position": lambda: [kit.run_bare_last(bare, part.batch) for part in parts],
+        },
+        repeats,
+    )
+    lengths = sorted(len(place.fed) for part in parts for place in part.places)
+    waste = padding_waste(lengths, _cuts(parts))
+    seconds = {name: timed.median(name) for name in timed.seconds}
+    what = "prior, margin, attribution and lens of all layers"
+    return [
+        Line(
+            what,
+            "bare forward of the same batches",
+            timed.ratio("readings", "bare"),
+            goal=("at most", 1.05),
+            seconds=seconds,
+        ),
+        Line(
+            what,
+            "bare forward, logits at one position",
+            timed.ratio("readings", "bare, last position"),
+            seconds=seconds,
+        ),
+        Line("padding in the batches", "all positions fed", one(waste), unit="share", goal=("at most", 0.10)),
+    ], {"conflicts": COUNT, "batches": len(parts), "tokens": sum(lengths)}
+
+
+def _cuts(parts: list[kit.Part]) -> list[range]:
+    first, found = 0, []
+    for part in parts:
+        found.append(range(first, first + len(part.items)))
+        first += len(part.items)
+    return found

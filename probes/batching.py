@@ -1,0 +1,36 @@
+"""Batching: which rows of a sorted list run together, so that little of a batch is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+#: What one more forward pass costs beside its tokens, in tokens: a pass starts some thirty operations a layer. Measured on
+#: one CPU thread, 10 tokens on SmolLM2 and about 100 on the organism, whose rows are of one length anyway.
+START = 16
+
+
+def batches(lengths: Sequence[int], most: int) -> list[range]:
+    """Runs of neighbouring rows, at most `most` each, that cost the least: rows x longest row + START, summed.
+
+    Lengths are in tokens and ascend. The least is found exactly, by dynamic programming over where the last batch starts.
+    """
+    assert list(lengths) == sorted(lengths), "rows are sorted by length first"
+    best, start = [0], [0]
+    for end in range(1, len(lengths) + 1):
+        options = [
+            (best[first] + (end - first) * lengths[end - 1] + START, first) for first in range(max(0, end - most), end)
+        ]
+        cost, first = min(options)
+        best.append(cost)
+        start.append(first)
+    cuts, end = [], len(lengths)
+    while end:
+        cuts.append(range(start[end], end))
+        end = start[end]
+    return cuts[::-1]
+
+
+def padding_waste(lengths: Sequence[int], parts: Sequence[range]) -> float:
+    """The share of the fed positions that is padding."""
+    fed = sum(len(part) * max(lengths[n] for n in part) for part in parts)
+    return 1 - sum(lengths) / fed if fed else 0.0
