@@ -17,8 +17,8 @@ environment: $(VENV)/ready
 # torch first, by its exact pin: an open range takes gigabytes of GPU libraries that a CPU has no use for
 $(VENV)/ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	@$(HASHED)
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(HASHED)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 

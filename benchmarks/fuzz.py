@@ -141,7 +141,7 @@ def spoilt(raw: bytes, rng: random.Random, seeds: list[bytes]) -> bytes:
     return raw[:at] + middle + raw[to:]
 
 
-def reshaped(raw: bytes, rng: random.Random, seeds: list[bytes]) -> bytes:
+def reshaped(raw: bytes, rng: random.Random, seeds: list[bytes], odd: Sequence[Any] = ODD) -> bytes:
     """One value of the JSON in the bytes exchanged, dropped or renamed; bytes that hold none are spoilt instead.
 
     The JSON is all of a file, one line of it, or what stands between the length and the tensors of a safetensors file.
@@ -154,35 +154,35 @@ def reshaped(raw: bytes, rng: random.Random, seeds: list[bytes]) -> bytes:
         value = json.loads(body)
     except (ValueError, RecursionError):
         return spoilt(raw, rng, seeds)
-    changed = json.dumps(_exchange(value, rng)).encode()
+    changed = json.dumps(_exchange(value, rng, odd)).encode()
     if body is not raw:
         head = len(changed).to_bytes(8, "little")
     return head + changed + tail
 
 
-def _exchange(value: Any, rng: random.Random) -> Any:
+def _exchange(value: Any, rng: random.Random, odd: Sequence[Any]) -> Any:
     if isinstance(value, dict) and value and rng.random() < 0.9:
         key = rng.choice(sorted(value))
         kind = rng.random()
         if kind < 0.1:
             return {k: v for k, v in value.items() if k != key}
         if kind < 0.2:
-            return {(str(rng.choice(ODD)) if k == key else k): v for k, v in value.items()}
-        return {**value, key: _exchange(value[key], rng)}
+            return {(str(rng.choice(odd)) if k == key else k): v for k, v in value.items()}
+        return {**value, key: _exchange(value[key], rng, odd)}
     if isinstance(value, list) and value and rng.random() < 0.8:
         at = rng.randrange(len(value))
-        return [*value[:at], _exchange(value[at], rng), *value[at + 1 :]]
+        return [*value[:at], _exchange(value[at], rng, odd), *value[at + 1 :]]
     if isinstance(value, str) and rng.random() < 0.2:  # JSON within JSON, as the metadata of safetensors has it
         try:
             inner = json.loads(value)
         except (ValueError, RecursionError):
-            return rng.choice(ODD)
-        return json.dumps(_exchange(inner, rng))
-    return rng.choice(ODD)
+            return rng.choice(odd)
+        return json.dumps(_exchange(inner, rng, odd))
+    return rng.choice(odd)
 
 
 def drawn(name: str, count: int, seed: int) -> Iterator[bytes]:
-    """Cases from hypothesis: JSON values of its own making, in the keys that the target's seeds have, and plain text."""
+    """Cases from hypothesis: a seed with a value of its own making in some place; such values alone; plain text."""
     from hypothesis import HealthCheck, given, settings
     from hypothesis import seed as seeded
     from hypothesis import strategies as st
@@ -196,13 +196,21 @@ def drawn(name: str, count: int, seed: int) -> Iterator[bytes]:
     toml = st.dictionaries(st.sampled_from(words), leaf, max_size=6).map(
         lambda table: "\n".join(f"{k} = {json.dumps(v)}" for k, v in table.items())
     )
+    seeds = SEEDS[name]()
+    placed = st.builds(
+        lambda raw, place, odd: reshaped(raw, random.Random(place), seeds, [odd]),
+        st.sampled_from(seeds),
+        st.integers(0, 2**32),
+        value,
+    )
+    texts = (value.map(json.dumps) | toml | st.text()).map(lambda text: text.encode("utf-8", "surrogatepass"))
     kept: list[bytes] = []
 
     @seeded(seed)
     @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(value.map(json.dumps) | toml | st.text())
-    def collect(text: str) -> None:
-        kept.append(text.encode("utf-8", "surrogatepass"))
+    @given(placed | placed | texts)
+    def collect(raw: bytes) -> None:
+        kept.append(raw)
 
     collect()
     yield from kept

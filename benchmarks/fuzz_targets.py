@@ -216,7 +216,7 @@ DOWN = "model.layers.1.mlp.down_proj"
 
 def _peft_seeds() -> list[bytes]:
     found = []
-    prefix = f"base_model.model.{DOWN}"
+    prefix, norm = f"base_model.model.{DOWN}", "base_model.model.model.layers.0.input_layernorm"
     factors = {f"{prefix}.lora_A.weight": [2, 12], f"{prefix}.lora_B.weight": [8, 2]}
     plain = {
         "peft_type": "LORA",
@@ -231,10 +231,7 @@ def _peft_seeds() -> list[bytes]:
         ({**plain, "use_rslora": True, "lora_bias": True}, {**factors, f"{prefix}.lora_B.bias": [8]}),
         ({**plain, "use_dora": True}, {**factors, f"{prefix}.lora_magnitude_vector": [8]}),
         ({**plain, "modules_to_save": ["down_proj"]}, {f"{prefix}.weight": [8, 12]}),
-        (
-            {**plain, "modules_to_save": ["input_layernorm"]},
-            {"base_model.model.model.layers.0.input_layernorm.weight": [8]},
-        ),
+        ({**plain, "modules_to_save": ["input_layernorm"]}, {**factors, f"{norm}.weight": [8]}),
     ):
         text = json.dumps(config).encode()
         found.append(len(text).to_bytes(2, "little") + text + tensor_file(tensors))
