@@ -12,6 +12,7 @@ from margins.conditions import Condition
 from margins.items import Document, Item
 from margins.opaque import Prefix
 from probes.generation import Sampling
+from probes.remote import Remote
 from probes.sites import AdapterError
 from probes.sources.foreign import delivered
 from probes.store import Store
@@ -66,7 +67,7 @@ class Engine(Protocol):
         """What a function says of the subject and the source."""
         ...
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: Store) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
         """Measure units and write them into the store, in any order; each is yielded once it is written."""
         ...
 
@@ -82,14 +83,16 @@ class Local:
         """What a function says of the subject and the source."""
         return question(self.subject, self.source)
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: Store) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
         """Measure units in their order and write each into the store."""
         bench = job.bench(self.subject)
         for unit in pending:
             yield measure_unit(bench, self.source, job.answered, unit, store)
 
 
-def measure_unit(bench: Bench, source: AdapterSource, answered: frozenset[str], unit: Unit, store: Store) -> Finished:
+def measure_unit(
+    bench: Bench, source: AdapterSource, answered: frozenset[str], unit: Unit, store: Store | Remote
+) -> Finished:
     """Make a unit's adapters, measure its items under every condition, write its tables."""
     clock = time.monotonic()
     usable = tuple(d for d in unit.documents if d.text.strip())

@@ -21,8 +21,9 @@ from probes.answers import WORDED
 from probes.engine import Engine, Job, Local, Unit
 from probes.generation import Sampling
 from probes.plan import Agenda, Plan, agenda, code_hash, content_key
+from probes.remote import store_at
 from probes.shards import Shard
-from probes.store import RunError, Store
+from probes.store import RunError
 from probes.subject import Subject
 from probes.unit import ATTRIBUTION_TOLERANCE, ParityError
 
@@ -96,20 +97,22 @@ def run(
     progress: Progress = lambda *_: None,
 ) -> Path:
     """Measure a plan in this process into `out`; see `run_on`."""
-    return run_on(Local(subject, source), plan, items, out, progress)
+    run_on(Local(subject, source), plan, items, out, progress)
+    return out
 
 
 def run_on(
     engine: Engine,
     plan: Plan,
     items: Sequence[Item],
-    out: Path,
+    out: Path | str,
     progress: Progress = lambda *_: None,
     shard: Shard | None = None,
-) -> Path:
+) -> None:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
 
-    The readings do not depend on the engine. With a shard, only its units are measured.
+    `out` is a folder or the URL of one. The readings do not depend on the engine. With a shard, only its units are
+    measured.
     """
     started = time.monotonic()
     facts = engine.ask(partial(facts_of, system=plan.system_prompt, question=items[0].question))
@@ -128,7 +131,7 @@ def run_on(
         items_hash(items),
     )
     units = units_of(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
-    store = Store(out)
+    store = store_at(out)
     manifest = _manifest(plan, facts, items, asked, identity) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
@@ -141,7 +144,7 @@ def run_on(
     total = sum(size.values())
     if before.get("complete") and not pending:
         progress(total, total, "measured")
-        return out
+        return
     answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
     sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
     job = Job(asked.conditions, asked.probes, plan.batch_size, plan.seed, sampled, answered, plan.system_prompt)
@@ -164,7 +167,6 @@ def run_on(
     _note(manifest, described, gap, spent, {"total_s": time.monotonic() - started, **seconds})
     manifest["finished"], manifest["complete"] = _now(), True
     store.write_json("manifest.json", manifest)
-    return out
 
 
 def _note(

@@ -106,6 +106,10 @@ class Store:
         except (OSError, ValueError) as fault:
             raise RunError(f"{file}: cannot be read: {fault}") from fault
 
+    def begun(self) -> bool:
+        """Whether a run is here."""
+        return (self.path / "manifest.json").is_file()
+
     def done(self, key: str) -> bool:
         """Whether both of a unit's tables are here."""
         return all((self.path / name / f"{key}.parquet").is_file() for name in ("readings", "layers"))

@@ -7,12 +7,23 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from margins.words import several
+from reports.cli.engine import ENGINES, place
 from reports.cli.main import DONE, UNMEASURED, parser
 
+if TYPE_CHECKING:
+    from margins.adapter import AdapterSource
+    from margins.items import Item
+    from probes.engine import Engine
+    from probes.shards import Shard
+    from probes.subject import Subject
+
+HANDSHAKE_ITEMS = 1000
+"""The first readable documents are looked for among so many: a long item file is not sent to a worker for three."""
 EPILOG = """examples:
   override-gap audit --subject smollm2 --adapters fitted --items starter
   override-gap audit --subject smollm2 --adapters fitted:steps=4,lr=3e-3 --items counterfact.json --limit 200 \\
@@ -41,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
         given["temperatures"] = _numbers(given["temperatures"])
     if args.threads is not None and args.threads < 1:
         raise PlanError(f"--threads needs a whole number from 1, got {args.threads}")
+    if args.workers is not None and args.workers < 1:
+        raise PlanError(f"--workers needs a whole number from 1, got {args.workers}")
     if given.get("references") and (args.policies or args.probes):
         measured = {condition.name for condition in complete({**given, "references": ()}).conditions()}
         kept = tuple(one for one in given["references"] if one.condition in measured)
@@ -66,55 +79,73 @@ def main(argv: Sequence[str]) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    from margins.adapter import traits
-    from margins.opaque import refusal
-    from probes.engine import Local
-    from probes.load import open_subject
-    from probes.plan import agenda
-    from probes.run import run_on
-    from probes.sources import open_source
-    from reports.cli.progress import Bar
+    from probes.remote import here, shown, store_at
+    from probes.store import Store
+    from reports.cli.engine import engine_of
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
-    subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=args.trust_remote_code)
-    source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
     unread = [f"--{name}" for name in ("temperatures", "draws") if name in given and "sampled" not in plan.probes]
     if unread:
         verb = "is" if len(unread) == 1 else "are"
         print(f"{' and '.join(unread)} {verb} for the probe sampled, which is not asked for", file=sys.stderr)
-    asked = agenda(plan, static=traits(source).static)
-    if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
-        print(refusal(asked.refused), file=sys.stderr)
-    out = args.out or Path("runs") / f"{subject.name}-{source.name}-{Path(plan.items).stem.replace(':', '-')}"
-    if shard is not None and not args.out:
-        out = out.with_name(f"{out.name}-shard-{shard.number}-of-{shard.of}")
-    if not (out / "manifest.json").is_file():
-        from probes.handshake import shake
-
-        shake(subject, source, items).require()
-    try:
-        with Bar(quiet=args.quiet) as bar:
-            run_on(Local(subject, source), plan, items, out, bar, shard)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted; what was measured is kept. Resume: the same command with --out {out}", file=sys.stderr)
-        raise
+    with engine_of(args.engine, plan, args.workers, args.allow_pickle, args.trust_remote_code) as engine:
+        out = _measured(engine, plan, items, args.out, shard, args.quiet)
     if shard is not None:
-        print(f"shard {shard}: {out}")
+        print(f"shard {shard}: {shown(str(out))}")
         say("when all shards are there: override-gap merge RUN... --out RUN")
         return DONE
     from reports.cli.report import rebuild
 
-    summary, page = rebuild(out, say)
+    with here(out) as folder:
+        summary, page = rebuild(folder, say)
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
         from reports.cli.digest import coloured, digest
 
         print(digest(summary, coloured(sys.stdout)))
-        print(f"report: {page}")
+        print(f"report: {page if isinstance(store_at(out), Store) else f'{shown(str(out))}/{page.name}'}")
     failed = (summary.get("errors") or {}).get("count", 0)
     return UNMEASURED if failed and not args.allow_errors else DONE
+
+
+def _measured(
+    engine: Engine, plan: Plan, items: Sequence[Item], given: Path | str | None, shard: Shard | None, quiet: bool
+) -> Path | str:
+    """Measure a plan; returns where."""
+    from margins.opaque import refusal
+    from probes.handshake import shake
+    from probes.plan import agenda
+    from probes.remote import shown, store_at
+    from probes.run import run_on
+    from reports.cli.progress import Bar
+
+    named, static = engine.ask(_named)
+    asked = agenda(plan, static=static)
+    if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
+        print(refusal(asked.refused), file=sys.stderr)
+    part = "" if shard is None else f"-shard-{shard.number}-of-{shard.of}"
+    out = given or Path("runs") / f"{named}-{Path(plan.items).stem.replace(':', '-')}{part}"
+    if not store_at(out).begun():
+        engine.ask(partial(shake, items=items[:HANDSHAKE_ITEMS])).require()
+    try:
+        with Bar(quiet=quiet) as bar:
+            run_on(engine, plan, items, out, bar, shard)
+    except KeyboardInterrupt:
+        print(
+            f"\ninterrupted; what was measured is kept. Resume: the same command with --out {shown(str(out))}",
+            file=sys.stderr,
+        )
+        raise
+    return out
+
+
+def _named(subject: Subject, source: AdapterSource) -> tuple[str, bool]:
+    """What a run folder is called after, and whether the source's adapters are static."""
+    from margins.adapter import traits
+
+    return f"{subject.name}-{source.name}", traits(source).static
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -147,7 +178,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, metavar="N", help="items a forward pass (default 32)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     add("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
-    add("--out", type=Path, metavar="RUN", help="the run folder (default: runs/SUBJECT-ADAPTERS-ITEMS)")
+    add("--engine", choices=ENGINES, default="local", help="who measures: this process (default), or a Ray cluster")
+    add("--workers", type=int, metavar="N", help="for ray (default: one a GPU, or one for every --threads CPUs)")
+    add(
+        "--out", type=place, metavar="RUN", help="run folder or s3://, gs:// URL (default: runs/SUBJECT-ADAPTERS-ITEMS)"
+    )
     add("--shard", metavar="N/OF", help="measure only this part of the run, as 3/16; join the parts by `merge`")
     add("--resume", action="store_true", help="go on with the run in --out (also done without this flag)")
     add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reports.cli.engine import place
 from reports.cli.main import DONE, parser
 from reports.cli.paths import writable
 
@@ -22,7 +23,7 @@ EPILOG = """examples:
 def main(argv: Sequence[str]) -> int:
     """Rebuild summary.json and report.html of a run, and give the report in another form where one is asked for."""
     made = parser("report", EPILOG)
-    made.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    made.add_argument("run", type=place, metavar="RUN", help="a run folder or its URL")
     made.add_argument("--out", type=Path, metavar="FILE", help="where it goes (default: RUN/report.FORMAT)")
     form = made.add_mutually_exclusive_group()
     form.add_argument("--format", choices=FORMATS, default="html", metavar="FORMAT", help=f"{', '.join(FORMATS)}")
@@ -39,17 +40,22 @@ def main(argv: Sequence[str]) -> int:
 
         program = browser()
     as_page = args.format == "html" and not args.model_card
-    summary, page = rebuild(args.run, say, args.out if as_page else None)
-    written = page
-    if args.model_card:
-        written = _text(args.out or args.run / "model-card.md", "card", summary)
-    elif args.format == "pdf" and program:
-        from reports.export.pdf import write_pdf
+    from probes.remote import here, shown
 
-        written = write_pdf(page, args.out or args.run / "report.pdf", program)
-    elif args.format != "html":
-        # summary.json was written just now; elsewhere it is a copy.
-        written = _text(args.out or args.run / f"{_stem(args.format)}.{args.format}", args.format, summary)
+    with here(args.run) as run:
+        summary, page = rebuild(run, say, args.out if as_page else None)
+        written = page
+        if args.model_card:
+            written = _text(args.out or run / "model-card.md", "card", summary)
+        elif args.format == "pdf" and program:
+            from reports.export.pdf import write_pdf
+
+            written = write_pdf(page, args.out or run / "report.pdf", program)
+        elif args.format != "html":
+            # summary.json was written just now; elsewhere it is a copy.
+            written = _text(args.out or run / f"{_stem(args.format)}.{args.format}", args.format, summary)
+    if written.is_relative_to(run) and isinstance(args.run, str):
+        written = f"{shown(args.run)}/{written.relative_to(run)}"
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:

@@ -1,0 +1,48 @@
+"""Engines by the words of the command line: this process, or the workers of a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from margins.adapter import AdapterSource
+    from probes.engine import Engine
+    from probes.plan import Plan
+    from probes.subject import Subject
+
+ENGINES = ("local", "ray")
+
+
+def opened(plan: Plan, allow_pickle: bool, trust: bool) -> tuple[Subject, AdapterSource]:
+    """A plan's subject and source, wherever this is called."""
+    from probes.load import open_subject
+    from probes.sources import open_source
+
+    subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust)
+    return subject, open_source(plan.adapters, subject, allow_pickle=allow_pickle)
+
+
+@contextmanager
+def engine_of(name: str, plan: Plan, workers: int | None, allow_pickle: bool, trust: bool) -> Iterator[Engine]:
+    """The engine named. With ray the model is opened by the workers alone."""
+    opener = partial(opened, plan, allow_pickle, trust)
+    if name == "local":
+        from probes.engine import Local
+
+        yield Local(*opener())
+        return
+    import torch
+
+    from probes.ray_engine import on_ray
+
+    with on_ray(opener, threads=torch.get_num_threads(), workers=workers) as engine:
+        yield engine
+
+
+def place(text: str) -> Path | str:
+    """A run folder as it is typed: a path, or a URL, which a path would spoil."""
+    return text if "://" in text else Path(text)
