@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/audit
 
-.PHONY: audit audit-smollm2 test smollm2 environment clean
+.PHONY: audit audit-smollm2 test bench smollm2 environment clean
 
 environment: $(VENV)/ready
 
@@ -29,6 +29,11 @@ test: environment smollm2
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# ratios against bare forward passes and other tools; writes benchmarks/results and docs/performance.md
+bench: environment smollm2
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.bench
 
 clean:
 	rm -rf $(VENV) runs build dist *.egg-info

@@ -27,6 +27,20 @@ Stopped or killed, the same command with the same --out resumes where it was.
 def main(argv: Sequence[str]) -> int:
     """Measure a plan, write the run folder, print where the report is."""
     args = _parser().parse_args(argv)
+    if not args.profile:
+        return _audit(args)[0]
+    from probes.profile import profiled
+
+    with profiled() as profile:
+        code, out = _audit(args)
+    from reports.cli.spent import write_profile
+
+    print(write_profile(profile, out), file=sys.stderr)
+    return code
+
+
+def _audit(args: argparse.Namespace) -> tuple[int, Path]:
+    """The exit code and the run folder."""
     # numbers of the plan are checked before the libraries are loaded
     from probes.plan import Plan, PlanError, complete, read_plan
 
@@ -71,14 +85,17 @@ def main(argv: Sequence[str]) -> int:
     from probes.engine import Local
     from probes.load import open_subject
     from probes.plan import agenda
+    from probes.profile import spent_on
     from probes.run import run_on
     from probes.sources import open_source
     from reports.cli.progress import Bar
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
-    subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=args.trust_remote_code)
-    source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
+    with spent_on("subject"):
+        subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=args.trust_remote_code)
+    with spent_on("adapters"):
+        source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
     unread = [f"--{name}" for name in ("temperatures", "draws") if name in given and "sampled" not in plan.probes]
     if unread:
         verb = "is" if len(unread) == 1 else "are"
@@ -92,9 +109,10 @@ def main(argv: Sequence[str]) -> int:
     if not (out / "manifest.json").is_file():
         from probes.handshake import shake
 
-        shake(subject, source, items).require()
+        with spent_on("adapters"):
+            shake(subject, source, items).require()
     try:
-        with Bar(quiet=args.quiet) as bar:
+        with Bar(quiet=args.quiet) as bar, spent_on("readings"):
             run_on(Local(subject, source), plan, items, out, bar, shard)
     except KeyboardInterrupt:
         print(f"\ninterrupted; what was measured is kept. Resume: the same command with --out {out}", file=sys.stderr)
@@ -102,7 +120,7 @@ def main(argv: Sequence[str]) -> int:
     if shard is not None:
         print(f"shard {shard}: {out}")
         say("when all shards are there: override-gap merge RUN... --out RUN")
-        return DONE
+        return DONE, out
     from reports.cli.report import rebuild
 
     summary, page = rebuild(out, say)
@@ -114,7 +132,7 @@ def main(argv: Sequence[str]) -> int:
         print(digest(summary, coloured(sys.stdout)))
         print(f"report: {page}")
     failed = (summary.get("errors") or {}).get("count", 0)
-    return UNMEASURED if failed and not args.allow_errors else DONE
+    return (UNMEASURED if failed and not args.allow_errors else DONE), out
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -157,6 +175,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run the Python that a model's own folder brings; read it first",
     )
+    add("--reference", action="store_const", const=True, help="one item and condition at a time, no work shared")
+    add("--profile", action="store_true", help="print where the time went, and write it to RUN/profile.json")
     add("--json", action="store_true", help="print summary.json on stdout")
     add("--quiet", action="store_true", help="no progress")
     return made
