@@ -10,7 +10,7 @@ HASHED := $(if $(HASHES),$(BIN)/pip install --quiet --require-hashes --no-deps -
 # a stage of the tests, which says how long it took
 stage = @started=$$(date +%s); $(2) && echo "$(1): $$(($$(date +%s) - started)) s"
 
-.PHONY: audit audit-smollm2 test lint types unit smollm2 environment audit-deps sbom hashes wheel clean
+.PHONY: audit audit-smollm2 test bench lint types unit smollm2 environment audit-deps sbom hashes wheel clean
 
 environment: $(VENV)/ready
 
@@ -64,6 +64,11 @@ hashes: $(TOOLS)/ready
 # the same commit gives the same file: built twice, compared by sha256
 wheel: environment
 	$(BIN)/python .ci/wheel.py dist
+
+# ratios against bare forward passes and other tools; writes benchmarks/results and docs/performance.md
+bench: environment smollm2
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks.bench
 
 clean:
 	rm -rf $(VENV) $(TOOLS) runs build dist *.egg-info

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from margins.adapter import Adapter, layer_of
 from margins.updates import LowRank, Update, Vector
+from probes.profile import spent_on
 from probes.sites import AdapterError, Ports, Rows, nearest
 from probes.subject import Subject
 from probes.vectors import Normalised, VectorSite, vector_site
@@ -129,10 +130,11 @@ def check(subject: Subject, adapter: Adapter) -> None:
 
 def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
     """Put adapters side by side, document and shared part of a site joined along the rank; raises AdapterError."""
-    for adapter in adapters:
-        check(subject, adapter)
-    paths = dict.fromkeys(path for adapter in adapters for path in adapter.paths)
-    return Stack({path: _side_by_side(subject, path, adapters) for path in paths}, len(adapters))
+    with spent_on("adapters"):
+        for adapter in adapters:
+            check(subject, adapter)
+        paths = dict.fromkeys(path for adapter in adapters for path in adapter.paths)
+        return Stack({path: _side_by_side(subject, path, adapters) for path in paths}, len(adapters))
 
 
 @contextmanager
@@ -197,10 +199,11 @@ def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached:
                 "be told apart, so no adapter can be given to each"
             )
         reached.add(path)
-        added = update(x, gain.to(x.device))
-        if watch is not None:
-            watch(path, added)
-        return out + added
+        with spent_on("hooks"):
+            added = update(x, gain.to(x.device))
+            if watch is not None:
+                watch(path, added)
+            return out + added
 
     return hook
 

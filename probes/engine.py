@@ -12,6 +12,7 @@ from margins.conditions import Condition
 from margins.items import Document, Item
 from margins.opaque import Prefix
 from probes.generation import Sampling
+from probes.profile import spent_on
 from probes.remote import Remote
 from probes.sites import AdapterError
 from probes.sources.foreign import delivered
@@ -42,11 +43,12 @@ class Job:
     sampled: tuple[Sampling, ...]
     answered: frozenset[str]
     system: str | None
+    plain: bool = False
 
     def bench(self, subject: Subject) -> Bench:
         """The job on a subject."""
         subject = subject if self.system is None else replace(subject, system=self.system)
-        return Bench(subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled)
+        return Bench(subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain)
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,15 @@ def measure_unit(
     """Make a unit's adapters, measure its items under every condition, write its tables."""
     clock = time.monotonic()
     usable = tuple(d for d in unit.documents if d.text.strip())
-    adapters = delivered(source, usable)
-    by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
-    by_text |= _retold(source, usable, bench.conditions)
+    with spent_on("adapters"):
+        adapters = delivered(source, usable)
+        by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
+        by_text |= _retold(source, usable, bench.conditions)
     made = time.monotonic()
-    measured = measure(bench, unit.items, by_text, answered)
-    store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn)
+    with spent_on("readings"):
+        measured = measure(bench, unit.items, by_text, answered)
+    with spent_on("files"):
+        store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn)
     seconds = made - clock, time.monotonic() - made
     return Finished(unit.key, measured.attribution_gap, *seconds, _described(adapters))
 

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from margins.answers import Divergence
+from probes.profile import spent_on
 from probes.shared import Trunk, from_layer, keeping
 from probes.subject import Subject, pad
 
@@ -108,7 +109,8 @@ def forward(
             for point in points:
 
                 def read_stream(_module: object, _args: object, out: Tensor) -> None:
-                    stream.append(out[rows.to(out.device), batch.at.to(out.device)].float().to(rows.device))
+                    with spent_on("hooks"):
+                        stream.append(out[rows.to(out.device), batch.at.to(out.device)].float().to(rows.device))
 
                 undo.callback(point.register_forward_hook(read_stream).remove)
         positions = (batch.mask.cumsum(1) - 1).clamp_min(0)
@@ -120,8 +122,9 @@ def forward(
             positions = (positions + past.mask.sum(1, keepdim=True)).clamp_max(last)
             mask = torch.cat([past.mask, batch.mask], dim=1)
             before = {"past_key_values": past.cache}
-        out = subject.model.base_model(
-            input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **before
-        )
+        with spent_on("model"):
+            out = subject.model.base_model(
+                input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **before
+            )
     final = out.last_hidden_state[rows[:, None], read].float()
     return State(final, torch.stack(stream, dim=1) if layers else None)

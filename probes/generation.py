@@ -17,6 +17,7 @@ from margins.opaque import Opaque, Prefix
 from probes.attach import Stack, attached
 from probes.forward import Past
 from probes.opaque import Group, acting_rows, inside, past, untouched
+from probes.profile import spent_on
 from probes.subject import Subject, SubjectError, pad
 
 NEW_TOKENS = 64
@@ -132,9 +133,10 @@ def _step(
 ) -> Float[Tensor, "batch vocab"]:
     """Logits after the tokens fed, the cache holding those before them; read as every probe reads them, in float32."""
     positions = (mask.cumsum(1) - 1)[:, -fed.shape[1] :].clamp(0, (subject.longest or mask.shape[1]) - 1)
-    out = subject.model.base_model(
-        input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-    )
+    with spent_on("model"):
+        out = subject.model.base_model(
+            input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
     if cache.get_seq_length() != mask.shape[1]:
         raise SubjectError(
             f"{subject.name}: its cache holds {cache.get_seq_length()} positions after {mask.shape[1]}, so answers cannot "

@@ -57,7 +57,8 @@ class Plan:
 
     `answers` is how many items are also answered in words; `limit` keeps the first items. `system_prompt` puts every
     question through the subject's chat template, behind a system turn. `references` are published shares that the
-    report shows beside its own; they change no measurement.
+    report shows beside its own; they change no measurement. `reference` measures one item under one condition at a time,
+    shares no work between passes, and ignores `batch_size`.
     """
 
     subject: str = "organism"
@@ -72,6 +73,7 @@ class Plan:
     system_prompt: str | None = None
     seed: int = 0
     batch_size: int = 32
+    reference: bool = False
     device: str = "auto"
     dtype: str = "auto"
     references: tuple[Reference, ...] = ()

@@ -127,6 +127,7 @@ def run_on(
         sorted(asked.probes),
         [plan.seed, plan.answers, plan.system_prompt],
         [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
+        *(["reference"] if plan.reference else []),
         code_hash(),
         items_hash(items),
     )
@@ -147,7 +148,10 @@ def run_on(
         return
     answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
     sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
-    job = Job(asked.conditions, asked.probes, plan.batch_size, plan.seed, sampled, answered, plan.system_prompt)
+    together = 1 if plan.reference else plan.batch_size
+    job = Job(
+        asked.conditions, asked.probes, together, plan.seed, sampled, answered, plan.system_prompt, plan.reference
+    )
     told = ("modules", "rank", "prefix")
     described: Mapping[str, Any] = {k: before["adapters"][k] for k in told if k in before["adapters"]}
     gap, spent = before["parity"].get("attribution_max_abs") or 0.0, before.get("timing") or {}

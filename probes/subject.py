@@ -16,6 +16,7 @@ from margins.decomposition import FinalNorm
 from margins.margin import capped
 from probes.answer_tokens import templated, token_ids
 from probes.fused import fused_sites
+from probes.profile import spent_on
 from probes.sites import Site, find_sites
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
@@ -98,14 +99,15 @@ class Subject:
         Weights of lower precision are widened a slice of the vocabulary at a time, so that no float32 copy of the
         whole unembedding is held.
         """
-        hidden, weight, bias = hidden.float(), self.unembedding, self.unembedding_bias
-        if weight.dtype == torch.float32:
-            raw = hidden @ weight.T
-        else:
-            raw = torch.cat([hidden @ part.float().T for part in weight.split(VOCAB_CHUNK)], dim=-1)
-        if bias is not None:
-            raw = raw + bias.float()
-        return capped(raw * self.logit_scale, self.cap)
+        with spent_on("model"):
+            hidden, weight, bias = hidden.float(), self.unembedding, self.unembedding_bias
+            if weight.dtype == torch.float32:
+                raw = hidden @ weight.T
+            else:
+                raw = torch.cat([hidden @ part.float().T for part in weight.split(VOCAB_CHUNK)], dim=-1)
+            if bias is not None:
+                raw = raw + bias.float()
+            return capped(raw * self.logit_scale, self.cap)
 
     def token_logits(
         self, hidden: Float[Tensor, "batch d_model"], tokens: Int[Tensor, " batch"]

@@ -246,7 +246,7 @@ class _Batch:
         if condition.policy is None:
             return read_base(self.prior, subject), torch.zeros_like(self.norms)
         gains = torch.stack([condition.policy(situation) for situation in self._situations()])
-        if bool((gains == 1).all()) and condition.variant is None:
+        if bool((gains == 1).all()) and condition.variant is None and not self.bench.plain:
             return self.delivered, gains
         if self.passes is None:
             return read_adapted(subject, self.prior, self.adapters, gains), gains

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +38,11 @@ class Line:
             return None
         kind, bound = self.goal
         return self.value["median"] <= bound if kind == "at most" else self.value["median"] >= bound
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Median, smallest and largest."""
+    return {"median": statistics.median(values), "low": min(values), "high": max(values), "n": len(values)}
 
 
 def one(value: float, n: int = 1) -> dict[str, Any]:

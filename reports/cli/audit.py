@@ -38,6 +38,20 @@ Stopped or killed, the same command with the same --out resumes where it was.
 def main(argv: Sequence[str]) -> int:
     """Measure a plan, write the run folder, print where the report is."""
     args = _parser().parse_args(argv)
+    if not args.profile:
+        return _audit(args)[0]
+    from probes.profile import profiled
+
+    with profiled() as profile:
+        code, out = _audit(args)
+    from reports.cli.spent import write_profile
+
+    print(write_profile(profile, out), file=sys.stderr)
+    return code
+
+
+def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
+    """The exit code and the run folder."""
     # numbers of the plan are checked before the libraries are loaded
     from probes.plan import Plan, PlanError, complete, read_plan
 
@@ -94,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
     if shard is not None:
         print(f"shard {shard}: {shown(str(out))}")
         say("when all shards are there: override-gap merge RUN... --out RUN")
-        return DONE
+        return DONE, out
     from reports.cli.report import rebuild
 
     with here(out) as folder:
@@ -107,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
         print(digest(summary, coloured(sys.stdout)))
         print(f"report: {page if isinstance(store_at(out), Store) else f'{shown(str(out))}/{page.name}'}")
     failed = (summary.get("errors") or {}).get("count", 0)
-    return UNMEASURED if failed and not args.allow_errors else DONE
+    return (UNMEASURED if failed and not args.allow_errors else DONE), out
 
 
 def _measured(
@@ -117,6 +131,7 @@ def _measured(
     from margins.opaque import refusal
     from probes.handshake import shake
     from probes.plan import agenda
+    from probes.profile import spent_on
     from probes.remote import shown, store_at
     from probes.run import run_on
     from reports.cli.progress import Bar
@@ -128,9 +143,10 @@ def _measured(
     part = "" if shard is None else f"-shard-{shard.number}-of-{shard.of}"
     out = given or Path("runs") / f"{named}-{Path(plan.items).stem.replace(':', '-')}{part}"
     if not store_at(out).begun():
-        engine.ask(partial(shake, items=items[:HANDSHAKE_ITEMS])).require()
+        with spent_on("adapters"):
+            engine.ask(partial(shake, items=items[:HANDSHAKE_ITEMS])).require()
     try:
-        with Bar(quiet=quiet) as bar:
+        with Bar(quiet=quiet) as bar, spent_on("readings"):
             run_on(engine, plan, items, out, bar, shard)
     except KeyboardInterrupt:
         print(
@@ -192,6 +208,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run the Python that a model's own folder brings; read it first",
     )
+    add("--reference", action="store_const", const=True, help="one item and condition at a time, no work shared")
+    add("--profile", action="store_true", help="print where the time went, and write it to RUN/profile.json")
     add("--json", action="store_true", help="print summary.json on stdout")
     add("--quiet", action="store_true", help="no progress")
     return made

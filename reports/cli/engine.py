@@ -20,10 +20,13 @@ ENGINES = ("local", "ray")
 def opened(plan: Plan, allow_pickle: bool, trust: bool) -> tuple[Subject, AdapterSource]:
     """A plan's subject and source, wherever this is called."""
     from probes.load import open_subject
+    from probes.profile import spent_on
     from probes.sources import open_source
 
-    subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust)
-    return subject, open_source(plan.adapters, subject, allow_pickle=allow_pickle)
+    with spent_on("subject"):
+        subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust)
+    with spent_on("adapters"):
+        return subject, open_source(plan.adapters, subject, allow_pickle=allow_pickle)
 
 
 @contextmanager

@@ -89,17 +89,22 @@ def rebuild(run: Path, say: Callable[[str], None], out: Path | None = None) -> t
     """Write RUN/summary.json, RUN/figures and the page; returns the summary and where the page is."""
     from analyses.frame import load
     from analyses.summary import summarise
+    from probes.profile import spent_on
     from probes.store import Store, unlinked
     from reports.page import write
 
     unlinked(run)
 
-    readings = load(run)
+    with spent_on("files"):
+        readings = load(run)
     lacking = [name for name in ("subject", "adapters", "items") if not readings.manifest.get(name)]
     if lacking:
         raise ValueError(f"{run / 'manifest.json'}: it lacks {', '.join(lacking)}; the run has to be made again")
     say("computing the statistics")
-    summary = summarise(readings, seed=int(readings.manifest.get("seed", 0)))
-    Store(run).write_json("summary.json", summary)
+    with spent_on("statistics"):
+        summary = summarise(readings, seed=int(readings.manifest.get("seed", 0)))
+    with spent_on("files"):
+        Store(run).write_json("summary.json", summary)
     say("writing the page")
-    return summary, write(run, readings, summary, out)
+    with spent_on("page"):
+        return summary, write(run, readings, summary, out)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -21,7 +21,7 @@ def every_cut(count: int, most: int) -> list[list[range]]:
     for k in range(count):
         for inner in combinations(range(1, count), k):
             edges = [0, *inner, count]
-            parts = [range(a, b) for a, b in zip(edges, edges[1:], strict=False)]
+            parts = [range(a, b) for a, b in pairwise(edges)]
             if max(map(len, parts)) <= most:
                 found.append(parts)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ LIMITS = (
     "A pass under adapters costs two thin products a site and row beside the bare pass, and putting the adapters of a batch "
     "side by side. PEFT's mixed batch runs one product an adapter and site, so it grows with the number of adapters. The "
     "ratios against PEFT fall as questions get longer: what is saved is overhead, not arithmetic. The bare pass here is of "
-    "the same length-sorted batches, with logits at every position."
+    "the same length-sorted batches, with logits at every position. Against PEFT without loading the bound is what a bare "
+    "pass costs: PEFT one by one takes what 64 short passes take, and no route can run 64 questions for less than the "
+    "arithmetic of one batch of them."
 )
 COUNT = 64
 
@@ -44,7 +47,9 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     items = kit.conflicts(subject, COUNT)
     made, documents = kit.adapters(own, items), documents_of(items)
     parts = kit.parts(own, items)
-    ready = [(part, read_prior(own, part.items, part.places)) for part in parts]
+    # margins need the question alone; every side is given the same tokens
+    parts = [kit.Part(p.items, p.places, p.batch.only(range(len(p.items)))) for p in parts]
+    ready = [(part, replace(read_prior(own, part.items, part.places), batch=part.batch)) for part in parts]
     with tempfile.TemporaryDirectory() as scratch:
         folders = kit.saved(made, documents, Path(scratch))
         texts = {document.text: n for n, document in enumerate(documents)}
@@ -102,7 +107,7 @@ def one_by_one(model: Any, parts: Sequence[kit.Part], texts: dict[str, int]) -> 
     for part in parts:
         for item, place in zip(part.items, part.places, strict=True):
             model.set_adapter(f"a{texts[item.document]}")
-            model(input_ids=torch.tensor([place.fed]), use_cache=False)
+            model(input_ids=torch.tensor([place.prefix]), use_cache=False)
 
 
 @torch.no_grad()

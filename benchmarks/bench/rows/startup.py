@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from benchmarks.bench.clock import in_turn
-from benchmarks.bench.record import Line
+from benchmarks.bench.record import Line, spread
 
 TITLE = "Start"
 LIMITS = (
@@ -26,11 +26,10 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         max(5, repeats),
         clock="wall",
     )
-    own = sorted(float(started(MARGINS)) for _ in range(max(5, repeats)))
-    value = {"median": own[len(own) // 2], "low": own[0], "high": own[-1], "n": len(own)}
+    value = spread([float(started(MARGINS)) for _ in range(max(5, repeats))])
     return [
-        Line("`override-gap --help`", "the clock", of(timed.seconds["help"]), "s", ("at most", 0.5)),
-        Line("Python that does nothing", "the clock", of(timed.seconds["python"]), "s"),
+        Line("`override-gap --help`", "the clock", spread(timed.seconds["help"]), "s", ("at most", 0.5)),
+        Line("Python that does nothing", "the clock", spread(timed.seconds["python"]), "s"),
         Line("`import margins`, torch imported before", "the clock", value, "s", ("at most", 0.3)),
     ], {}
 
@@ -38,9 +37,3 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
 def started(code: str) -> str:
     """What a fresh Python prints."""
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-
-
-def of(seconds: list[float]) -> dict:
-    """Median and spread of seconds."""
-    ordered = sorted(seconds)
-    return {"median": ordered[len(ordered) // 2], "low": ordered[0], "high": ordered[-1], "n": len(ordered)}

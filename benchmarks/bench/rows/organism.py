@@ -1,0 +1,52 @@
+"""The default audit, whole, against the forward passes it makes, from its own profile."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from pathlib import Path
+
+from benchmarks.bench.record import Line, spread
+from reports.cli.audit import main as audit
+
+TITLE = "The default audit of the organism"
+LIMITS = (
+    "Seconds of the clock on one thread, as `--profile` files them: `model` is what runs inside forward passes and "
+    "unembeddings, and all else is measured beside it in the same run. The organism has half a million parameters, so a pass "
+    "costs little more than starting its operations, and bootstraps, figures and tables weigh as much as the model does."
+)
+
+
+def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
+    """Lines of this row; the subject is the organism. The first audit only warms."""
+    profiles = [profile() for _ in range(repeats + 1)][1:]
+    total = [p["total"] for p in profiles]
+    model = [p["seconds"]["model"] for p in profiles]
+    lines = [
+        Line(
+            "whole audit",
+            "its forward passes",
+            spread([a / b for a, b in zip(total, model, strict=True)]),
+            goal=("at most", 3),
+        ),
+        Line("whole audit", "the clock", spread(total), "s", ("at most", 45)),
+    ]
+    lines += [
+        Line(part, "share of the audit", spread([p["seconds"][part] / p["total"] for p in profiles]), "share")
+        for part in profiles[0]["seconds"]
+    ]
+    return lines, {}
+
+
+def profile() -> dict:
+    """The profile of one audit with default settings."""
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        out = Path(scratch) / "run"
+        audit(["--out", str(out), "--quiet", "--profile", "--allow-errors"])
+        return json.loads((out / "profile.json").read_text())

@@ -1,0 +1,46 @@
+"""Statistics and page of an audit of the benchmark's size: 489 items under 12 conditions, readings drawn, not measured."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from analyses.simulate import simulate_readings
+from analyses.summary import summarise
+from benchmarks.bench.record import Line, spread
+from probes.store import Store
+from reports.page import write
+
+TITLE = "Statistics and page"
+LIMITS = (
+    "CPU seconds with the modules imported. Statistics are bootstraps over knowledge points, drawn as one matrix of weights; "
+    "the page is the drawing of its figures, three files each, and Vega-Lite views compiled for it."
+)
+
+CONDITIONS = (
+    *("base", "as-delivered", "uniform-1.25", "uniform-1.5", "uniform-1.75", "uniform-2"),
+    *("uniform-2.5", "uniform-3", "slb", "ca", "ca-slb", "random-layers"),
+)
+
+
+def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
+    """Lines of this row; the subject plays no part."""
+    readings = simulate_readings(0, questions=195, others=147, conditions=CONDITIONS)
+    shape = {"items": int(readings.readings["item"].nunique()), "conditions": len(readings.conditions)}
+    spent: dict[str, list[float]] = {"statistics": [], "page": []}
+    for _ in range(repeats + 1):
+        with tempfile.TemporaryDirectory() as scratch:
+            start = time.process_time()
+            summary = summarise(readings)
+            middle = time.process_time()
+            Store(Path(scratch)).write_json("summary.json", summary)
+            write(Path(scratch), readings, summary, None)
+            spent["statistics"].append(middle - start)
+            spent["page"].append(time.process_time() - middle)
+    both = [a + b for a, b in zip(spent["statistics"], spent["page"], strict=True)]
+    return [
+        Line("statistics and page", "CPU seconds", spread(both[1:]), "s", ("at most", 10)),
+        Line("page and figures", "CPU seconds", spread(spent["page"][1:]), "s", ("at most", 6)),
+        Line("statistics", "CPU seconds", spread(spent["statistics"][1:]), "s"),
+    ], shape
