@@ -42,7 +42,7 @@ def test_no_run_folder(tmp_path):
     with pytest.raises(ValueError, match="not a run folder"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(ValueError, match="not readable as JSON"):
+    with pytest.raises(ValueError, match="cannot be read as JSON"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(ValueError, match="nothing was measured"):
