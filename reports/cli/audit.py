@@ -76,6 +76,10 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
             print(f"{what} for conditions that the flags beside it leave out", file=sys.stderr)
         given["references"] = kept
     plan = complete(given)
+    unread = [f"--{name}" for name in ("temperatures", "draws") if name in given and "sampled" not in plan.probes]
+    if unread:
+        verb = "is" if len(unread) == 1 else "are"
+        print(f"{' and '.join(unread)} {verb} for the probe sampled, which is not asked for", file=sys.stderr)
     from probes.shards import Shard
 
     shard = Shard.parse(args.shard) if args.shard is not None else None
@@ -99,10 +103,6 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
-    unread = [f"--{name}" for name in ("temperatures", "draws") if name in given and "sampled" not in plan.probes]
-    if unread:
-        verb = "is" if len(unread) == 1 else "are"
-        print(f"{' and '.join(unread)} {verb} for the probe sampled, which is not asked for", file=sys.stderr)
     with engine_of(args.engine, plan, args.workers, args.allow_pickle, args.trust_remote_code) as engine:
         out = _measured(engine, plan, items, args.out, shard, args.quiet)
     if shard is not None:

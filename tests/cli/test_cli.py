@@ -206,6 +206,24 @@ def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path,
     assert not (tmp_path / "run" / "readings").exists()
 
 
+def test_settings_that_nothing_reads_are_said_to_be_idle(items: Path, tmp_path: Path, capsys) -> None:
+    words = ["audit", "--subject", str(tmp_path / "nowhere"), "--items", str(items), "--quiet", "--draws", "2"]
+    assert main([*words, "--temperatures", "0.5"]) == 2
+    assert "--temperatures and --draws are for the probe sampled" in capsys.readouterr().err
+    assert main([*words, "--probes", "margins,sampled"]) == 2
+    assert "for the probe sampled" not in capsys.readouterr().err
+
+
+def test_flags_that_leave_a_plans_references_out_say_so(items: Path, tmp_path: Path, capsys) -> None:
+    reference = '[[references]]\nsplit = "conflict"\nmeasure = "top1"\nvalue = 0.5\nsource = "s"\ncondition = "slb"\n'
+    (tmp_path / "plan.toml").write_text(f'subject = "{tmp_path / "nowhere"}"\nitems = "{items}"\n' + reference)
+    words = ["audit", "--config", str(tmp_path / "plan.toml"), "--quiet"]
+    assert main(words) == 2
+    assert "reference" not in capsys.readouterr().err
+    assert main([*words, "--policies", "ca"]) == 2
+    assert "1 reference of the plan is for conditions that the flags beside it leave out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["subjects", "adapters", "items", "policies", "probes"])
 def test_list_names_things(kind: str, capsys) -> None:
     assert main(["list", kind]) == 0
@@ -227,8 +245,9 @@ def test_items_check_lists_every_defect_with_its_line(items: Path, capsys) -> No
     same = {**json.loads(lines[0]), "id": "same", "answer": "blue", "prior_answer": "blue", "document": " "}
     items.write_text("\n".join([lines[0], "{nope", json.dumps(same), json.dumps({**same, "id": "t", "tier": "flat"})]))
     assert main(["items", "check", str(items)]) == 2
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split(":")[1] for line in told] == ["2", "3", "3", "4"]
+    said = capsys.readouterr()
+    assert [line.split(":")[1] for line in said.out.splitlines()] == ["2", "3", "3", "4"]
+    assert said.err == "4 defects; 1 item without any\n"
     assert main(["items", "check", "benchmark"]) == 0
     assert "668 items, no defect" in capsys.readouterr().out
 
