@@ -55,10 +55,13 @@ class NaturalHypernetwork:
 
 
 def shipped_for(subject: Subject) -> NaturalHypernetwork | None:
-    """The hypernetwork that ships with the package, if it was trained on this subject's base; else None."""
+    """The hypernetwork that ships with the package, if it was trained on this subject's base; else None.
+
+    Raises AdapterError where its weights were altered.
+    """
     if not (WEIGHTS / "recipe.json").is_file() or not load(WEIGHTS).fits(subject.fingerprint):
         return None
-    return NaturalHypernetwork(subject, load(WEIGHTS))
+    return trained_in(WEIGHTS, subject)
 
 
 def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
