@@ -1,6 +1,6 @@
 """Runs disturbed at random instants and resumed: are the readings those of an undisturbed run, row by row?
 
-    python benchmarks/faults.py --runs 240 --out docs/reliability.md
+    python benchmarks/faults.py --runs 210 --out docs/reliability.md
 
 One process imports the libraries and builds a tiny random model, then forks a child a run, so that a run costs what
 measuring costs. Three disturbances, drawn with the seed:
@@ -41,6 +41,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pandas as pd
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from margins.items import Item
 from probes import run as running
@@ -50,7 +51,7 @@ from probes.plan import Plan
 from probes.sources.fitted import Fitted
 from probes.store import Store
 from probes.subject import Subject, wrap
-from tests.families import build
+from tests.families import GROUPED, words
 
 KINDS = ("kill", "disk", "memory")
 TOLERANCE = 1e-4
@@ -61,7 +62,7 @@ PLAN = Plan(
     subject="tiny",
     adapters="fitted",
     items="own",
-    policies="as-delivered,slb",
+    policies="as-delivered",
     probes=("margins", "layers", "answers", "sampled"),
     answers=3,
     temperatures=(1.0,),
@@ -85,7 +86,7 @@ def questions() -> list[Item]:
 
 def audit(subject: Subject, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None) -> None:
     """Measure the plan into a folder, as the command does."""
-    running.run(PLAN, subject, Fitted(subject, steps=2, lr=3e-2), questions(), out, progress)
+    running.run(PLAN, subject, Fitted(subject, steps=1, lr=3e-2), questions(), out, progress)
 
 
 def in_child(work: Callable[[], None], *, kill_after: float | None = None) -> int:
@@ -176,6 +177,8 @@ def difference(found: dict[str, pd.DataFrame], wanted: dict[str, pd.DataFrame], 
             if table[column].dtype.kind == "f":
                 near = np.isclose(left, right, rtol=0, atol=tolerance, equal_nan=True) if tolerance else None
                 same = (left.isna() & right.isna()) | (left == right) if near is None else near
+            elif table[column].dtype.kind == "O":
+                same = left.map(repr) == right.map(repr)  # lists, texts and nulls
             else:
                 same = (left.isna() & right.isna()) | (left == right)
             if not bool(np.all(same)):
@@ -260,10 +263,12 @@ def campaign(runs: int, seed: int, folder: Path, say: Callable[[str], None] = la
     assert multiprocessing.active_children() == []
     torch.set_num_threads(1)
     running.DOCUMENTS_A_UNIT = 3
-    model, tokenizer = build("llama")
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(LlamaConfig(**{**GROUPED, "num_hidden_layers": 2})).eval()
+    assert model.generation_config is not None
     # a random model would write 64 tokens an answer: the run's time would be spent where nothing else happens
     model.generation_config.eos_token_id = list(range(0, 64, 2))
-    subject = wrap(model, tokenizer, "tiny")
+    subject = wrap(model, words(), "tiny")
     rng = random.Random(seed)
     started = time.monotonic()
     calls = counted(subject, lambda: audit(subject, folder / "warm"))
@@ -281,7 +286,7 @@ def campaign(runs: int, seed: int, folder: Path, say: Callable[[str], None] = la
         out, own = folder / f"{kind}-{number}", tally[kind]
         own.runs += 1
         hit = 0
-        for _ in range(rng.randint(1, 3)):
+        for _ in range(rng.randint(1, 2)):
             failed: bool | None = None
             if kind == "disk" and not out.exists():
                 failed = on_small_disk(subject, out, rng, usual)
@@ -319,7 +324,7 @@ def campaign(runs: int, seed: int, folder: Path, say: Callable[[str], None] = la
 def main() -> int:
     """Run the campaign and write its page; exit code 1 unless every run ended in the undisturbed readings."""
     made = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    made.add_argument("--runs", type=int, default=240)
+    made.add_argument("--runs", type=int, default=210)
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--out", type=Path, help="the page whose campaign block is replaced")
     args = made.parse_args()

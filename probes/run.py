@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -273,6 +273,7 @@ def _manifest(plan: Plan, facts: Facts, items: Sequence[Item], asked: Agenda, id
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

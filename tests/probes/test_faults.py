@@ -209,11 +209,9 @@ def test_a_source_that_always_raises_stops_the_run(subject: Subject, tmp_path: P
         audit(subject, tmp_path / "run")
 
 
-@pytest.mark.parametrize(
-    ("size", "reason"), [(float("nan"), "not finite"), (1e30, "not finite"), (float("inf"), "not finite")]
-)
+@pytest.mark.parametrize("size", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_an_error_of_their_own_rows(
-    subject: Subject, wanted: pd.DataFrame, tmp_path: Path, spoil, size: float, reason: str
+    subject: Subject, wanted: pd.DataFrame, tmp_path: Path, spoil, size: float
 ) -> None:
     def act(document: Document, adapter: Adapter) -> Adapter:
         if not is_of(document.text, 2):
@@ -225,7 +223,7 @@ def test_numbers_that_are_not_finite_are_an_error_of_their_own_rows(
     found = audit(subject, tmp_path / "run")
     failed = found[(found.item == "c2") & (found.condition != "base")]
     assert (failed.status == "error").all()
-    assert failed.error.str.contains(reason).all()
+    assert failed.error.str.contains("not finite").all()
     same(found[found.item != "c2"], wanted[wanted.item != "c2"])
 
 

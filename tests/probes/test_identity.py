@@ -246,7 +246,7 @@ def test_the_measuring_code_and_its_libraries(subject: Subject, tmp_path: Path, 
         with pytest.raises(RunError, match="another audit"):
             run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("probes.run.version", lambda name: "9" if name == "transformers" else "1")
+        patch.setattr("probes.run._version", lambda name: "9" if name == "transformers" else "1")
         with pytest.raises(RunError, match="another audit"):
             run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
 
