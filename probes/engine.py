@@ -47,12 +47,10 @@ class Job:
     system: str | None
     plain: bool = False
 
-    def bench(self, subject: Subject) -> Bench:
-        """The job on a subject."""
+    def bench(self, subject: Subject, room: Room) -> Bench:
+        """The job on a subject, in the room that its machine was found to have."""
         subject = subject if self.system is None else replace(subject, system=self.system)
-        return Bench(
-            subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, Room()
-        )
+        return Bench(subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, room)
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class Local:
 
     def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
         """Measure units in their order and write each into the store."""
-        bench = job.bench(self.subject)
+        bench = job.bench(self.subject, Room())
         for unit in pending:
             yield measure_unit(bench, self.source, job.answered, unit, store)
 
