@@ -258,3 +258,22 @@ def test_the_room_asked_for_is_at_least_what_is_written(made: Path) -> None:
     assert expected_bytes(6, 2, 4) + disk.SPARE_BYTES > written
     per_row = len(load(made).layers) / len(load(made).readings)
     assert per_row == 4
+
+
+def test_the_command_says_what_is_wrong_and_repairs_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from reports.cli.main import DONE, WRONG, main
+
+    assert main(["doctor", str(folder)]) == DONE
+    assert "2 units, 12 rows (0 errors): every checksum agrees" in capsys.readouterr().out
+    file = next((folder / "layers").glob("*.parquet"))
+    file.write_bytes(file.read_bytes()[:-100])
+    assert main(["doctor", str(folder), "--json"]) == WRONG
+    told = json.loads(capsys.readouterr().out)
+    assert told["sound"] is False
+    assert {finding["kind"] for finding in told["findings"]} == {"damaged", "missing"}
+    assert main(["doctor", str(folder), "--repair"]) == WRONG, "a finished run now lacks a unit"
+    assert f"moved readings-{file.stem}.parquet to" in capsys.readouterr().out
+    audit(folder)
+    assert main(["doctor", str(folder)]) == DONE
+    assert main(["doctor", str(folder.parent / "nothing")]) == WRONG
+    assert "not a run folder" in capsys.readouterr().err
