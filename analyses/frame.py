@@ -12,6 +12,7 @@ import pandas as pd
 
 from margins.strict import read_json
 from margins.variants import variant
+from probes.checksum import DamagedError, read_sealed
 
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
@@ -176,11 +177,13 @@ def table(folder: Path) -> Table | None:
     parts = []
     for file in sorted(folder.glob("*.parquet")):
         try:
-            parts.append(pd.read_parquet(file))
-        except (OSError, ValueError) as error:
+            held, _ = read_sealed(file)
+        except DamagedError as error:
             raise ValueError(
-                f"{file}: not readable as Parquet ({error}); delete it and run again with --resume"
+                f"{error}; `override-gap doctor {folder.parent} --repair` moves it aside, and the audit's own command "
+                "measures it again"
             ) from error
+        parts.append(held.to_pandas())
     # A part in which a column is all null would otherwise decide that column's type.
     parts = [part.astype(object) for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True).infer_objects() if parts else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,9 @@ from margins.items import Item
 from margins.mentions import says, says_substring
 from probes.generation import Sampling, generate
 from probes.opaque import side_by_side
+from probes.room import Room
+from probes.rows import failed
+from probes.sites import AdapterError
 from probes.subject import Subject
 
 #: Probes that need items answered in words.
@@ -32,47 +35,82 @@ class Asked:
     gains: Float[Tensor, " layer"] | None
 
 
-def answer(subject: Subject, asked: Sequence[Asked], batch_size: int) -> None:
-    """Greedy answers into the rows of the readings."""
-    for own, text in _texts(subject, asked, batch_size, None):
+def answer(subject: Subject, asked: Sequence[Asked], batch_size: int, room: Room) -> int:
+    """Greedy answers into the rows of the readings; returns how many rows a fault made errors instead."""
+    lost = 0
+    for own, text, reason in _texts(subject, asked, batch_size, room, None):
+        if reason is not None:
+            lost += _lose(own, reason)
+            continue
         own.row["answer_text"] = text
         own.row["success_answer"] = says(text, own.item)
         own.row["success_answer_substring"] = says_substring(text, own.item)
+    return lost
 
 
 def draw(
-    subject: Subject, asked: Sequence[Asked], batch_size: int, sampled: Sequence[Sampling]
-) -> list[dict[str, Any]]:
-    """Sampled answers as rows of their own: one an item, condition, temperature and draw."""
+    subject: Subject, asked: Sequence[Asked], batch_size: int, sampled: Sequence[Sampling], room: Room
+) -> tuple[list[dict[str, Any]], int]:
+    """Sampled answers as rows of their own: one an item, condition, temperature and draw.
+
+    And how many rows of the readings a fault made errors; such a row has no drawn answers.
+    """
     kept = ("item", "point", "split", "tier", "condition", "known")
-    return [
-        {
-            **{name: own.row.get(name) for name in kept},
-            "temperature": sampling.temperature,
-            "draw": sampling.draw,
-            "answer_text": text,
-            "success_answer": says(text, own.item),
-            "success_answer_substring": says_substring(text, own.item),
-        }
-        for sampling in sampled
-        for own, text in _texts(subject, asked, batch_size, sampling)
-    ]
+    drawn, lost = [], 0
+    for sampling in sampled:
+        asked = [own for own in asked if own.row["status"] == "ok"]
+        for own, text, reason in _texts(subject, asked, batch_size, room, sampling):
+            if reason is not None:
+                lost += _lose(own, reason)
+                continue
+            drawn.append(
+                {
+                    **{name: own.row.get(name) for name in kept},
+                    "temperature": sampling.temperature,
+                    "draw": sampling.draw,
+                    "answer_text": text,
+                    "success_answer": says(text, own.item),
+                    "success_answer_substring": says_substring(text, own.item),
+                }
+            )
+    whole = {(own.row["item"], own.row["condition"]) for own in asked if own.row["status"] == "ok"}
+    return [row for row in drawn if (row["item"], row["condition"]) in whole], lost
+
+
+def _lose(own: Asked, reason: str) -> int:
+    """Make an item's row the error that it is; one row."""
+    condition = own.row["condition"]
+    own.row.clear()
+    own.row.update(failed(own.item, condition, reason))
+    return 1
 
 
 def _texts(
-    subject: Subject, asked: Sequence[Asked], batch_size: int, sampling: Sampling | None
-) -> list[tuple[Asked, str]]:
-    """Each item with its answer; items of like length share a batch, those without an adapter a batch of their own."""
-    pairs: list[tuple[Asked, str]] = []
+    subject: Subject, asked: Sequence[Asked], batch_size: int, room: Room, sampling: Sampling | None
+) -> Iterator[tuple[Asked, str, str | None]]:
+    """Each item with its answer, or with the reason why there is none.
+
+    Items of like length share a batch, those without an adapter a batch of their own.
+    """
+
+    def generated(part: Sequence[Asked]) -> list[tuple[Asked, str, str | None]]:
+        items = [replace(own.item, question=own.question) for own in part]
+        adapters = [own.adapter for own in part if own.adapter is not None]
+        gains = [own.gains for own in part if own.gains is not None]
+        together, loud = None, None
+        try:
+            if adapters:
+                together, loud = side_by_side(subject, adapters, [0] * len(part)), torch.stack(gains)
+            texts = generate(subject, items, together, loud, sampling=sampling)
+            return [(own, text, None) for own, text in zip(part, texts, strict=True)]
+        except AdapterError as fault:
+            reason = str(fault)
+        if len(part) == 1:
+            return [(part[0], "", reason)]
+        return [found for own in part for found in generated([own])]
+
     for bare in (True, False):
         some = [own for own in asked if (own.adapter is None) is bare]
-        for first in range(0, len(some), batch_size):
-            part = some[first : first + batch_size]
-            items = [replace(own.item, question=own.question) for own in part]
-            adapters = [own.adapter for own in part if own.adapter is not None]
-            gains = [own.gains for own in part if own.gains is not None]
-            together, loud = None, None
-            if not bare:
-                together, loud = side_by_side(subject, adapters, [0] * len(part)), torch.stack(gains)
-            pairs += zip(part, generate(subject, items, together, loud, sampling=sampling), strict=True)
-    return pairs
+        parts = [some[first : first + batch_size] for first in range(0, len(some), batch_size)]
+        for found in room.each(parts, generated, lambda own, _: [(own, "", "memory ran out for this answer alone")]):
+            yield from found

@@ -7,18 +7,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from margins.adapter import Adapter, AdapterSource, Delivered, traits
+from margins.adapter import Adapter, AdapterSource
 from margins.conditions import Condition
 from margins.items import Document, Item
 from margins.opaque import Prefix
+from probes import rows
+from probes.encode import encode, retold
 from probes.generation import Sampling
 from probes.profile import spent_on
 from probes.remote import Remote
+from probes.room import Room
 from probes.sites import AdapterError
-from probes.sources.foreign import delivered
 from probes.store import Store
 from probes.subject import Subject
-from probes.unit import Bench, measure
+from probes.unit import Bench, Measured, measure
 
 Answer = TypeVar("Answer")
 
@@ -45,21 +47,27 @@ class Job:
     system: str | None
     plain: bool = False
 
-    def bench(self, subject: Subject) -> Bench:
-        """The job on a subject."""
+    def bench(self, subject: Subject, room: Room) -> Bench:
+        """The job on a subject, in the room that its machine was found to have."""
         subject = subject if self.system is None else replace(subject, system=self.system)
-        return Bench(subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain)
+        return Bench(subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, room)
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A unit whose tables are written: its largest attribution gap, nats; what took how long; what its adapters touch."""
+    """A unit whose tables are written: its largest attribution gap, nats; what took how long; what its adapters touch.
+
+    `faults`: rows that failed by a fault that another try may not meet. `most`: the largest batch that memory took, where
+    it ran out.
+    """
 
     key: str
     attribution_gap: float
     adapters_s: float
     measuring_s: float
     adapters: Mapping[str, Any]
+    faults: int = 0
+    most: int | None = None
 
 
 class Engine(Protocol):
@@ -87,7 +95,7 @@ class Local:
 
     def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
         """Measure units in their order and write each into the store."""
-        bench = job.bench(self.subject)
+        bench = job.bench(self.subject, Room())
         for unit in pending:
             yield measure_unit(bench, self.source, job.answered, unit, store)
 
@@ -95,45 +103,39 @@ class Local:
 def measure_unit(
     bench: Bench, source: AdapterSource, answered: frozenset[str], unit: Unit, store: Store | Remote
 ) -> Finished:
-    """Make a unit's adapters, measure its items under every condition, write its tables."""
-    clock = time.monotonic()
-    usable = tuple(d for d in unit.documents if d.text.strip())
-    with spent_on("adapters"):
-        adapters = delivered(source, usable)
-        by_text = {d.text: a for d, a in zip(usable, adapters, strict=True)}
-        by_text |= _retold(source, usable, bench.conditions)
-    made = time.monotonic()
-    with spent_on("readings"):
-        measured = measure(bench, unit.items, by_text, answered)
-    with spent_on("files"):
-        store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn)
-    seconds = made - clock, time.monotonic() - made
-    return Finished(unit.key, measured.attribution_gap, *seconds, _described(adapters))
+    """Make a unit's adapters, measure its items under every condition, write its tables.
 
-
-def _retold(
-    source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]
-) -> dict[str, Delivered]:
-    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of.
-
-    A text told otherwise has no ids and no points: an adapter filed under these is of the document as it stands. Raises
-    AdapterError for a source with one adapter for every document, of which no variant can be made.
+    What fails for one document or item is its rows' error. Raises AdapterError where the first unit fails as a whole: then
+    it is not one document's fault, and the run is not worth its time.
     """
-    made = {
-        c.variant: c.name for c in conditions if c.variant is not None and c.policy is not None and c.prompt is None
-    }
-    if made and traits(source).scope == "nothing":
-        raise AdapterError(
-            f"source {source.name}: one adapter serves every document, so none can be made for {next(iter(made.values()))}; "
-            "leave joined, stated and hedged out of --probes and --policies"
-        )
-    told = {
-        text: replace(document, text=text, ids=(), points=())
-        for variant in made
-        for document in documents
-        if (text := variant.retold(document.text)) != document.text
-    }
-    return dict(zip(told, delivered(source, tuple(told.values())), strict=True)) if told else {}
+    clock = time.monotonic()
+    changed = bench.subject.changed(weights=False)
+    usable = tuple(d for d in unit.documents if d.text.strip() and not changed)
+    with spent_on("adapters"):
+        made = encode(source, usable)
+        given = [made.adapters[d.text] for d in usable if d.text in made.adapters]
+        told = retold(source, [d for d in usable if d.text in made.adapters], bench.conditions)
+    if not store.keys() and ((made.broken and not given) or (told.broken and not told.adapters)):
+        raise AdapterError(next(iter((made | told).broken.values())))
+    ready = time.monotonic()
+    with spent_on("readings"):
+        measured = measure(bench, unit.items, made | told, answered) if not changed else None
+    changed = changed or bench.subject.changed()
+    if changed or measured is None:
+        measured = _failed(bench, unit.items, changed or "")
+    elif measured.faults and not store.keys() and not any(row["status"] == "ok" for row in measured.readings):
+        raise AdapterError(measured.readings[-1]["error"])
+    with spent_on("files"):
+        store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults)
+    seconds = ready - clock, time.monotonic() - ready
+    described = _described(given) if given else {}
+    return Finished(unit.key, measured.attribution_gap, *seconds, described, measured.faults, bench.room.most)
+
+
+def _failed(bench: Bench, items: Sequence[Item], reason: str) -> Measured:
+    """Every row of a unit that cannot be trusted."""
+    table = [rows.failed(item, condition.name, reason) for item in items for condition in bench.conditions]
+    return Measured(table, [], 0.0, faults=len(table))
 
 
 def _described(adapters: Sequence[Any]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from margins.adapter import AdapterSource
 from probes.engine import Answer, Finished, Job, Unit, measure_unit
 from probes.plan import code_hash
 from probes.remote import Remote
+from probes.room import Room
 from probes.store import RunError, Store
 from probes.subject import Subject
 
@@ -79,7 +80,7 @@ class Worker:
         import torch
 
         torch.set_num_threads(threads)
-        self._opener, self._code, self._opened = opener, code, None
+        self._opener, self._code, self._opened, self._room = opener, code, None, Room()
 
     def _open(self) -> tuple[Subject, AdapterSource]:
         if self._opened is None:
@@ -102,7 +103,7 @@ class Worker:
     def measure(self, job: Job, unit: Unit, store: Store | Remote) -> Finished:
         """Measure a unit and write it; nothing of it but a few numbers goes to the driver."""
         subject, source = self._open()
-        return measure_unit(job.bench(subject), source, job.answered, unit, store)
+        return measure_unit(job.bench(subject, self._room), source, job.answered, unit, store)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -85,17 +85,36 @@ class Remote:
         files, root = self._place
         return bool(files.exists(f"{root}/manifest.json"))
 
+    def __str__(self) -> str:
+        return shown(self.url)
+
+    def require_room(self, needed: int = 0) -> None:
+        """A place elsewhere is found unwritable when it is opened; how much room it has is not asked."""
+
+    @contextmanager
+    def held(self) -> Iterator[str | None]:
+        """No lock: object stores offer none that outlives a process safely. Give each run a URL of its own."""
+        yield None
+
+    def keys(self) -> list[str]:
+        """The units that were there when this store was first asked."""
+        return sorted(self._found)
+
+    def pending(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Which of these units are to be measured; tables that are there are compared with their checksums when read."""
+        return [key for key in keys if not self.done(key)], []
+
     def done(self, key: str) -> bool:
         """Whether both of a unit's tables were there when this store was first asked."""
         return key in self._found
 
-    def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = ()) -> None:
+    def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
         """Write a unit's tables here, then put them at the URL, the readings last."""
         with tempfile.TemporaryDirectory() as here:
             staged = Path(here)
             for table in TABLES:
                 (staged / table).mkdir()
-            Store(staged).write_unit(key, readings, layers, drawn)
+            Store(staged).write_unit(key, readings, layers, drawn, faults)
             written = [str(file.relative_to(staged)) for file in sorted(staged.rglob("*")) if file.is_file()]
             self._put(staged, sorted(written, key=lambda name: name.startswith("readings/")))
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,21 @@ import torch
 from margins.adapter import AdapterSource, traits
 from margins.items import Item, documents_of, items_hash
 from probes.answers import WORDED
+from probes.disk import expected_bytes
 from probes.engine import Engine, Job, Local, Unit
 from probes.generation import Sampling
 from probes.plan import Agenda, Plan, agenda, code_hash, content_key
-from probes.remote import store_at
+from probes.remote import Remote, store_at
 from probes.shards import Shard
-from probes.store import RunError
+from probes.sources.foreign import source_hash
+from probes.store import RunError, Store
 from probes.subject import Subject
 from probes.unit import ATTRIBUTION_TOLERANCE, ParityError
 
 DOCUMENTS_A_UNIT = 32
 PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")
+# another version of these may round otherwise, so its readings are not mixed with these
+MEASURING = ("torch", "transformers", "transformer-lens")
 Progress = Callable[[int, int, str], None]
 
 
@@ -80,7 +84,7 @@ def facts_of(subject: Subject, source: AdapterSource, system: str | None, questi
         subject.device.type,
         str(subject.dtype),
         source.name,
-        dict(source.settings),
+        {**source.settings, **({} if (code := source_hash(source)) is None else {"code": code})},
         traits(source).static,
         parity,
         subject.parity_tolerance(),
@@ -114,8 +118,25 @@ def run_on(
     `out` is a folder or the URL of one. The readings do not depend on the engine. With a shard, only its units are
     measured.
     """
-    started = time.monotonic()
+    store = store_at(out)
+    store.require_room()
     facts = engine.ask(partial(facts_of, system=plan.system_prompt, question=items[0].question))
+    with store.held() as gone:
+        _measured(engine, facts, plan, items, store, progress, shard, gone)
+
+
+def _measured(
+    engine: Engine,
+    facts: Facts,
+    plan: Plan,
+    items: Sequence[Item],
+    store: Store | Remote,
+    progress: Progress,
+    shard: Shard | None,
+    gone: str | None,
+) -> None:
+    """`run_on` in a folder that is held; `gone` tells of a holder that died."""
+    started = time.monotonic()
     asked = agenda(plan, static=facts.static)
     identity = content_key(
         facts.subject["fingerprint"],
@@ -129,23 +150,25 @@ def run_on(
         [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
         *(["reference"] if plan.reference else []),
         code_hash(),
+        {name: _version(name) for name in MEASURING},
         items_hash(items),
     )
     units = units_of(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
-    store = store_at(out)
     manifest = _manifest(plan, facts, items, asked, identity) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
     before = store.open(manifest, identity)
     if before.get("shard") != manifest.get("shard"):
-        raise RunError(f"{out} holds another part of this audit; give each --shard an --out of its own")
+        raise RunError(f"{store} holds another part of this audit; give each --shard an --out of its own")
     own = units if shard is None else shard.share(units)
-    pending = [unit for unit in own if not store.done(unit.key)]
+    todo, wrong = store.pending([unit.key for unit in own])
+    pending = [unit for unit in own if unit.key in set(todo)]
     size = {unit.key: len(unit.items) for unit in own}
     total = sum(size.values())
     if before.get("complete") and not pending:
         progress(total, total, "measured")
         return
+    _require_room(store, asked, facts, sum(len(unit.items) for unit in pending), plan)
     answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
     sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
     together = 1 if plan.reference else plan.batch_size
@@ -156,6 +179,8 @@ def run_on(
     described: Mapping[str, Any] = {k: before["adapters"][k] for k in told if k in before["adapters"]}
     gap, spent = before["parity"].get("attribution_max_abs") or 0.0, before.get("timing") or {}
     seconds = {"adapters_s": 0.0, "measuring_s": 0.0}
+    if gone or wrong:
+        manifest["recovered"] = [*([gone] if gone else []), *wrong]
     done = total - sum(size[unit.key] for unit in pending)
     progress(done, total, "measuring")
     for finished in engine.measure(job, pending, store):
@@ -164,6 +189,9 @@ def run_on(
         seconds["adapters_s"] += finished.adapters_s
         seconds["measuring_s"] += finished.measuring_s
         described = described or finished.adapters
+        if finished.most is not None:
+            most = min(finished.most, manifest["memory"]["batch_size"])
+            manifest["memory"] = {"asked": plan.batch_size, "batch_size": most}
         _note(manifest, described, gap, spent, {"total_s": time.monotonic() - started, **seconds})
         store.write_json("manifest.json", manifest)
         progress(done, total, "measuring")
@@ -171,6 +199,14 @@ def run_on(
     _note(manifest, described, gap, spent, {"total_s": time.monotonic() - started, **seconds})
     manifest["finished"], manifest["complete"] = _now(), True
     store.write_json("manifest.json", manifest)
+
+
+def _require_room(store: Store | Remote, asked: Agenda, facts: Facts, items: int, plan: Plan) -> None:
+    """Raise DiskError where the readings of so many items will not fit."""
+    layers = int(facts.subject["layers"]) + 1 if "layers" in asked.probes else 0
+    draws = len(plan.temperatures) * plan.draws if "sampled" in asked.probes else 0
+    drawn = min(items, plan.answers) * len(asked.conditions) * draws
+    store.require_room(expected_bytes(items, len(asked.conditions), layers, drawn))
 
 
 def _note(
@@ -229,6 +265,7 @@ def _manifest(plan: Plan, facts: Facts, items: Sequence[Item], asked: Agenda, id
             "attribution_tolerance": facts.attribution_tolerance,
             "passed": True,
         },
+        "memory": {"asked": plan.batch_size, "batch_size": plan.batch_size},
         "timing": {},
         "started": _now(),
         "finished": None,
@@ -236,6 +273,7 @@ def _manifest(plan: Plan, facts: Facts, items: Sequence[Item], asked: Agenda, id
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return version(package)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from probes.engine import Unit
-from probes.store import RunError, Store
+from probes.store import TABLES, RunError, Store
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def merge(folders: Sequence[Path], out: Path) -> Path:
     for name in ("readings", "layers"):
         (growing / name).mkdir(parents=True)
     for folder in folders:
-        for file in sorted(folder.glob("*/*.parquet")):
+        for file in sorted(file for name in TABLES for file in folder.glob(f"{name}/*.parquet")):
             target = growing / file.relative_to(folder)
             if target.exists():
                 raise RunError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -34,7 +34,8 @@ class Subject:
     `sites` maps each linear map's path in the unwrapped model to where an adapter's update acts. `logit_scale`
     multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds the unwrapped
     model's logits for PROBE_IDS, so that every run can check the wrapped model against it. `system` is the text of a
-    system turn before every question that goes through the chat template.
+    system turn before every question that goes through the chat template. `sums` are those of `weight_sums` when it was
+    wrapped.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Subject:
     logit_scale: float
     reference: Float[Tensor, "pos vocab"]
     system: str | None = None
+    sums: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def n_layers(self) -> int:
@@ -137,6 +139,17 @@ class Subject:
         """What `parity` may differ by: rounding of the model's own format at logits of this size."""
         return max(1e-3, 4 * torch.finfo(self.dtype).eps * self.reference.abs().max().item())
 
+    def changed(self, *, weights: bool = True) -> str | None:
+        """How the model is no longer the one that was wrapped, or None: its logits on PROBE_IDS, and its weights."""
+        if self.model.training:
+            return f"{self.name} was put into training mode while it was measured"
+        gap = self.parity()
+        if not gap <= self.parity_tolerance():
+            return f"{self.name} changed while it was measured: its logits differ by {gap:.3g} nats from what they were"
+        now = weight_sums(self.model) if weights and self.sums else self.sums
+        other = [name for name in self.sums if now.get(name) != self.sums[name]]
+        return f"{self.name} changed while it was measured: {other[0]} is not what it was" if other else None
+
     def describe(self) -> dict[str, Any]:
         """What a report says of the subject."""
         return {
@@ -184,6 +197,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         cap=getattr(config, "final_logit_softcapping", None),
         logit_scale=_logit_scale(config),
         reference=reference,
+        sums=weight_sums(model),
     )
     gap = subject.parity()
     if not gap <= subject.parity_tolerance():
@@ -201,6 +215,21 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+@torch.no_grad()
+def weight_sums(model: nn.Module) -> dict[str, int]:
+    """The sum of each parameter's bits, read as whole numbers, modulo 2^64; exact, in any order, and made where it lies.
+
+    Much cheaper than a hash, and enough to see a weight change by accident. Parameters that accelerate keeps elsewhere are
+    left out.
+    """
+    kinds = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return {
+        name: int(weight.detach().contiguous().view(kinds[weight.element_size()]).sum(dtype=torch.int64))
+        for name, weight in model.named_parameters()
+        if not weight.is_meta
+    }
 
 
 def _fingerprint(model: Any, tokenizer: Any) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
 from margins.adapter import Adapter, AdapterSource, Delivered, traits
@@ -75,6 +79,26 @@ def encoded(source: AdapterSource, documents: Sequence[Document]) -> list[Adapte
     if not traits(source).static:
         raise AdapterError(f"source {source.name} hands over no adapter that can be scaled or written: {NO_AMPLITUDE}")
     return [made for made in delivered(source, documents) if isinstance(made, Adapter)]
+
+
+def source_hash(thing: Any) -> str | None:
+    """SHA-256 over the code that a function, or an object's class, comes from: its module, or every module of its package.
+
+    None for what has no file of its own: built in, typed at a prompt, or of this package, whose code is hashed anyway.
+    """
+    where = thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
+    name = str(getattr(where, "__module__", None) or "")
+    top = name.partition(".")[0]
+    module, package = sys.modules.get(name), sys.modules.get(top)
+    file = getattr(module, "__file__", None)
+    if file is None or top in ("margins", "probes", "builtins"):
+        return None
+    folders = list(getattr(package, "__path__", []))
+    files = sorted(Path(folders[0]).rglob("*.py")) if folders else [Path(file)]
+    digest = hashlib.sha256()
+    for one in files:
+        digest.update(f"{one.name}\0".encode() + hashlib.sha256(one.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def load_object(spec: str) -> Any:

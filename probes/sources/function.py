@@ -12,7 +12,7 @@ from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank, Update
 from probes.sites import AdapterError
-from probes.sources.foreign import foreign_code, load_object
+from probes.sources.foreign import foreign_code, load_object, source_hash
 
 Factors = Mapping[str, Any]
 
@@ -21,8 +21,8 @@ Factors = Mapping[str, Any]
 class Function:
     """Adapters from `call(text)`: path -> (A [rank, d_in], B [d_out, rank], scale). The scale is never left out.
 
-    What the function computes is not part of the run's identity, only its name: give runs of another version of it
-    another folder.
+    The code of the function's module (its whole package, where it is in one) is part of the run's identity. What it reads
+    is not: weights in a file are known by a hash only from a source that says so in its `settings`.
     """
 
     spec: str
@@ -35,8 +35,8 @@ class Function:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Where the function is."""
-        return {"function": self.spec}
+        """Where the function is, and the hash of its code."""
+        return {"function": self.spec, "code": source_hash(self.call)}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document. Raises AdapterError for what is not factors with a scale."""

@@ -17,6 +17,7 @@ from probes.organism.faults import FAULTS, Fault, scaled
 from probes.organism.load import Organism, load
 from probes.sites import AdapterError
 from probes.sources.natural import NaturalHypernetwork, shipped_for, trained_in
+from probes.sources.tensors import file_hash
 from probes.subject import Subject
 
 
@@ -36,12 +37,10 @@ class OrganismHypernetwork:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its weights' hash, and the fault with its seed."""
-        digests = self.organism.recipe["sha256"]
-        assert isinstance(digests, dict)
+        """Its weights' hash, and the fault with its seed. The file is hashed, not the recipe believed."""
         planted = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
         louder = {} if self.gains is None else {"gains": dict(sorted(self.gains.items()))}
-        return {"sha256": digests["hypernetwork.safetensors"], **planted, **louder}
+        return {"sha256": file_hash(self.organism.folder / "hypernetwork.safetensors"), **planted, **louder}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document; all documents together, since some faults exchange updates among them."""

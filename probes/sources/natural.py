@@ -14,8 +14,9 @@ from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank
 from probes.natural.hypernetwork import Hypernetwork
-from probes.natural.load import WEIGHTS, Shipped, load
+from probes.natural.load import FILE, WEIGHTS, Shipped, load
 from probes.sites import AdapterError
+from probes.sources.tensors import file_hash
 from probes.subject import Subject
 
 
@@ -33,8 +34,8 @@ class NaturalHypernetwork:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its weights' hash."""
-        return {"sha256": self.shipped.digest}
+        """Its weights' hash. The file is hashed, not the recipe believed."""
+        return {"sha256": file_hash(self.shipped.folder / FILE)}
 
     @cached_property
     def hypernetwork(self) -> Hypernetwork:

@@ -197,9 +197,9 @@ def write_adapter(adapter: Adapter, folder: Path, base: str = "", sites: Mapping
 
 
 def folder_hash(path: Path) -> str:
-    """SHA-256 over the names and bytes of the adapter files in a folder and its subfolders."""
+    """SHA-256 over the names and bytes of the adapter files in a folder and its subfolders, links to folders followed."""
     digest = hashlib.sha256()
-    for file in sorted([*path.rglob(CONFIG), *path.rglob(WEIGHTS)]):
+    for file in sorted(file for name in (CONFIG, WEIGHTS) for file in (*path.glob(name), *path.glob(f"*/{name}"))):
         digest.update(str(file.relative_to(path)).encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

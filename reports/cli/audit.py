@@ -93,6 +93,9 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     items = items[: plan.limit] if plan.limit else items
     if not items:
         raise ItemError(f"{plan.items}: no items to measure")
+    from probes.remote import store_at
+
+    store_at(args.out or Path("runs")).require_room(needed=1)
     if args.threads:
         import torch
 

@@ -20,6 +20,7 @@ VERBS = {
     "report": "rebuild the statistics and the page of a run from its stored readings",
     "merge": "join the shards of one run that `audit --shard` wrote",
     "compare": "put several runs on the same items side by side, with paired differences",
+    "doctor": "verify a run folder: what is missing or damaged, and what to do",
     "items": "check, convert or describe an item file",
     "calibrate": "audit faults planted in the organism, and say whether the verdict finds each",
     "organism": "train the embedded subject again, or one of another world",

@@ -15,7 +15,7 @@ from probes.plan import Plan
 from probes.run import run_on
 from probes.shards import Shard, merge
 from probes.sources.fitted import Fitted
-from probes.store import RunError
+from probes.store import RunError, Store
 from reports.cli.main import main
 from tests.conftest import conflict, tiny
 
@@ -57,7 +57,7 @@ def test_merged_shards_hold_the_bytes_of_the_undivided_run(runs: Path, tmp_path:
     assert len(list(tmp_path.iterdir())) == 1, "nothing is left beside the merged run"
     whole, joined = (json.loads((run / "manifest.json").read_text()) for run in (runs / "whole", merged))
     assert set(joined) - set(whole) == {"shards"}
-    for key in set(whole) - {"timing", "started", "finished", "adapters"}:
+    for key in set(whole) - {"checksum", "timing", "started", "finished", "adapters"}:
         assert joined[key] == whole[key], key
     assert joined["adapters"] == whole["adapters"]
 
@@ -108,7 +108,7 @@ def test_merge_refuses_in_one_line(runs: Path, tmp_path: Path, engine: Local, mo
     next((tmp_path / "torn" / "readings").iterdir()).unlink()
     refused("readings of 6 units, the run has 7", one, tmp_path / "torn", three)
     manifest = json.loads((two / "manifest.json").read_text()) | {"complete": False}
-    (tmp_path / "torn" / "manifest.json").write_text(json.dumps(manifest))
+    Store(tmp_path / "torn").write_json("manifest.json", manifest)
     refused("not finished", one, tmp_path / "torn", three)
     out.mkdir()
     (out / "thesis.tex").write_text("mine")

@@ -11,6 +11,7 @@ import torch
 
 from margins.items import Document, Item, documents_of
 from probes.company import Company
+from probes.encode import Encoded
 from probes.margins import filled
 from probes.plan import Plan
 from probes.run import run
@@ -59,7 +60,7 @@ def edited(texts: list[str]) -> Subject:
 
 def test_a_joined_adapter_equals_weights_edited_by_the_sum(measured: pd.DataFrame) -> None:
     texts = [item.document for item in [*ITEMS, SECOND]]
-    company = Company.of([*ITEMS, SECOND], dict.fromkeys(texts))
+    company = Company.of([*ITEMS, SECOND], Encoded(dict.fromkeys(texts)))
     row = measured.loc[("c1", "joined-2")]
     found = [
         other

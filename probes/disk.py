@@ -1,0 +1,97 @@
+"""Disk: files written whole or not at all, leftovers taken away, and whether a folder will hold what is to come."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+# bytes on disk, rounded up from what audits of the organism and of SmolLM2 wrote (docs/reliability.md)
+READING_BYTES, LAYER_BYTES, DRAWN_BYTES, SPARE_BYTES = 600, 60, 200, 8 * 2**20
+
+
+class DiskError(ValueError):
+    """A folder that cannot be written or does not have the room; the message says what to do."""
+
+
+def write_whole(target: Path, write: Callable[[Path], object]) -> None:
+    """Write beside the target, flush to disk, rename, flush the folder: a torn file is never taken for a reading.
+
+    Without the last step a power cut may undo the rename although the file's own bytes are safe.
+    """
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's own entries to disk; where a system opens no folders (Windows) it keeps them itself."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files that a killed process left in a run folder."""
+    return sorted(file for part in (folder, *_parts(folder)) for file in part.glob(".*.tmp") if file.is_file())
+
+
+def _parts(folder: Path) -> list[Path]:
+    return [folder / name for name in ("readings", "layers", "drawn") if (folder / name).is_dir()]
+
+
+def require_writable(folder: Path, needed: int = 0) -> None:
+    """Raise DiskError unless a file can be written, flushed and removed in a folder (or where it will be made).
+
+    `needed`: bytes that have to be free, SPARE_BYTES on top.
+    """
+    place = folder
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise DiskError(f"{place} is a file; --out needs a folder")
+    probe = place / f".override-gap-{os.getpid()}.tmp"
+    try:
+        with probe.open("wb") as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+        free = shutil.disk_usage(place).free
+    except OSError as fault:
+        raise DiskError(
+            f"{folder}: cannot be written: {fault.strerror or fault}; make room or give --out another folder"
+        ) from fault
+    finally:
+        if probe.exists():
+            probe.unlink()
+    if needed and free < needed + SPARE_BYTES:
+        raise DiskError(
+            f"{folder}: {_size(free)} are free and the readings will take about {_size(needed + SPARE_BYTES)}; make room, give "
+            "--out another folder or ask for fewer items, policies or layers"
+        )
+
+
+def expected_bytes(items: int, conditions: int, layers: int, drawn: int = 0) -> int:
+    """About how much the readings of a run take. `layers`: rows of layers an item and condition, 0 without them;
+    `drawn`: drawn answers in all."""
+    rows = items * conditions
+    return rows * (READING_BYTES + layers * LAYER_BYTES) + drawn * DRAWN_BYTES
+
+
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"

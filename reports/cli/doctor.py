@@ -1,0 +1,42 @@
+"""`override-gap doctor`: verify a run folder, say what is missing or damaged and what to do, and repair it if asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from reports.cli.main import DONE, WRONG, parser
+
+EPILOG = """examples:
+  override-gap doctor runs/audit
+  override-gap doctor runs/audit --repair
+
+Exit code 0: everything there can be trusted and nothing is lacking from a finished run; 2 otherwise.
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the diagnosis of a run folder; exit code 2 if anything in it is damaged, missing or inconsistent."""
+    made = parser("doctor", EPILOG)
+    made.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    made.add_argument("--repair", action="store_true", help="move what is damaged to RUN/damaged, to be measured again")
+    made.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
+    args = made.parse_args(argv)
+    from probes.doctor import diagnose, repair
+
+    found = diagnose(args.run)
+    done = repair(args.run) if args.repair else []
+    if done:
+        found = diagnose(args.run)
+    if args.json:
+        print(json.dumps({**found.as_json(), "repaired": done}, ensure_ascii=False))
+        return DONE if found.sound else WRONG
+    for sentence in done:
+        print(sentence)
+    for finding in found.findings:
+        print(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}")
+    state = "finished" if found.complete else "not finished"
+    verdict = "every checksum agrees" if found.sound else "not sound"
+    print(f"{found.run}: {state}, {found.units} units, {found.rows} rows ({found.errors} errors): {verdict}")
+    return DONE if found.sound else WRONG
