@@ -4,10 +4,10 @@ Every method is audited on the same items: the benchmark's novel questions, its 
 the base's own first token, and its retention questions. Success is by first token; intervals are 95%, clustered by
 knowledge point; Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no adapter.
 
-    python benchmarks/methods_on_smollm2.py --hypernetwork runs/hypernetwork --out runs/methods [--limit N] > table.md
+    python benchmarks/methods_on_smollm2.py --out runs/methods [--limit N] > docs/methods-on-smollm2.md
 
-Without --hypernetwork (a folder of `python -m probes.natural.train`) the table has no such row. Stopped, it goes on where it
-was: give the same command again.
+The hypernetwork is the shipped one, or that of `--hypernetwork FOLDER` (made by `python -m probes.natural.train`). Stopped, it
+goes on where it was: give the same command again.
 """
 
 from __future__ import annotations
@@ -36,6 +36,14 @@ from reports.cli.progress import Bar
 
 POLICIES = "as-delivered,uniform-1.5,uniform-2,slb"
 
+HEAD = """# Methods on SmolLM2
+
+SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}; the conflicts are those whose true answer
+begins with the first token that the base says. Share of items won by first token (retention: kept), as delivered; 95%
+intervals, clustered by knowledge point. Q1 to Q4 are quartiles of prior strength, weak to strong. The prompts use no
+adapter. `python benchmarks/methods_on_smollm2.py > docs/methods-on-smollm2.md` writes this page.
+"""
+
 
 @dataclass(frozen=True)
 class Method:
@@ -56,8 +64,8 @@ PROMPTS = {"in-context, plain": "in-context", "in-context, instructed": "in-cont
 
 def methods(hypernetwork: Path | None) -> list[Method]:
     """The rows; the prompts are read from the first audit, since no adapter acts under them."""
-    adapters = {"hypernetwork": f"hypernetwork:folder={hypernetwork}"} if hypernetwork else {}
-    rows = [Method(name, own) for name, own in (adapters | ADAPTERS).items()]
+    own = {"hypernetwork": f"hypernetwork:folder={hypernetwork}" if hypernetwork else "hypernetwork"}
+    rows = [Method(name, adapters) for name, adapters in (own | ADAPTERS).items()]
     return rows + [Method(name, rows[0].adapters, condition) for name, condition in PROMPTS.items()]
 
 
@@ -140,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.limit:
         items = [one for split in ("novel", "conflict", "retention") for one in _of(items, split)[: given.limit]]
     counts = ", ".join(f"{len(_of(items, split))} {split}" for split in ("novel", "conflict", "retention"))
-    print(f"SmolLM2-135M-Instruct; benchmark items: {counts}; conflicts are those whose fact it knows.\n")
+    print(HEAD.format(counts=counts))
     print("\n".join(table(subject, items, rows, given.out)))
     return 0
 
