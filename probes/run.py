@@ -183,6 +183,7 @@ def _measured(
         manifest["recovered"] = [*([gone] if gone else []), *wrong]
     done = total - sum(size[unit.key] for unit in pending)
     progress(done, total, "measuring")
+    most = plan.batch_size
     for finished in engine.measure(job, pending, store):
         done += size[finished.key]
         gap = max(gap, finished.attribution_gap)
@@ -190,7 +191,7 @@ def _measured(
         seconds["measuring_s"] += finished.measuring_s
         described = described or finished.adapters
         if finished.most is not None:
-            most = min(finished.most, manifest["memory"]["batch_size"])
+            most = min(most, finished.most)
             manifest["memory"] = {"asked": plan.batch_size, "batch_size": most}
         _note(manifest, described, gap, spent, {"total_s": time.monotonic() - started, **seconds})
         store.write_json("manifest.json", manifest)
