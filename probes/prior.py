@@ -46,8 +46,9 @@ class Prior:
     def only(self, rows: Sequence[int]) -> Prior:
         """Some rows, their batch cut where the last of them is read: what a pass under adapters needs."""
         kept = list(rows)
-        taken = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "batch"}
-        return Prior(batch=self.batch.only(kept), **{name: None if t is None else t[kept] for name, t in taken.items()})
+        whole: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "batch"}
+        taken: dict[str, Any] = {name: None if tensor is None else tensor[kept] for name, tensor in whole.items()}
+        return Prior(batch=self.batch.only(kept), **taken)
 
 
 def locate(subject: Subject, item: Item) -> Divergence:
