@@ -1,0 +1,239 @@
+"""A million questions x 100 methods on a 7B model, on paper: from costs measured here and assumptions that are stated.
+
+python -m benchmarks.scale --measure    # the costs of a reading and of a unit, kept in docs/machines/costs.json
+python -m benchmarks.scale              # docs/scale.md from them
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import random
+import tempfile
+import tracemalloc
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+SAMPLE = 20_000
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What is not measured here. Tokens and questions a document are those of a CounterFact-like set."""
+
+    questions: int = 1_000_000
+    methods: int = 100
+    conditions: int = 7
+    parameters: float = 7e9
+    layers: int = 32
+    question_tokens: int = 24
+    document_tokens: int = 64
+    questions_a_document: int = 4
+    documents_a_unit: int = 32
+    peak_flops: float = 989e12
+    utilisation: float = 0.25
+    gpus: int = 8
+    open_s: float = 120.0
+    hours_between_losses: float = 12.0
+    notice_s: float = 30.0
+
+
+WHAT = {
+    "questions": "questions",
+    "methods": "methods, each a run of its own",
+    "conditions": "conditions a run: the base and the default policies",
+    "parameters": "parameters of the model; a pass costs 2 FLOPs for each and token",
+    "layers": "layers of the model",
+    "question_tokens": "tokens a question and condition",
+    "document_tokens": "tokens a document; its adapter costs one pass of the model over them",
+    "questions_a_document": "questions a document",
+    "documents_a_unit": "documents a unit, as `probes.run` deals them",
+    "peak_flops": "peak of a GPU, FLOP/s (H100, dense bfloat16, its data sheet)",
+    "utilisation": "share of the peak that short rows reach",
+    "gpus": "GPUs of a method's run, a worker each",
+    "open_s": "seconds to open the model on a node",
+    "hours_between_losses": "mean hours until a node is lost (spot machines)",
+    "notice_s": "seconds until a loss is noticed and the worker starts elsewhere",
+}
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured: bytes on disk a row of each table, bytes of the driver's memory a question."""
+
+    reading_bytes: float
+    layer_bytes: float
+    driver_bytes: float
+
+
+PAGE = """# A million questions x 100 methods on a 7B model
+
+On paper and by simulation: `python -m benchmarks.scale` writes this page from costs measured by `--measure` and from what is
+assumed. No such run was made.
+
+| what it takes | |
+|---|---|
+{taken}
+
+Units are small beside the time it takes to open a model, so a lost node costs its start and hardly any readings; and for the
+same reason many GPUs a method are dearer than many methods side by side. What takes room is the table of layers: leave the
+probe out where the question is not about layers. Answers in words are asked of a sample (`--answers`) and are left out here;
+so is what is saved by passes that conditions share. Bytes a row are those of the organism's short texts, {documents} documents
+a unit.
+
+## Assumed
+
+| | |
+|---|---|
+{assumed}
+
+The share of the peak is the number to doubt first: it moves the hours of measuring in proportion, and nothing else by much.
+"""
+
+
+def measure_costs() -> Costs:
+    """Audit the organism for the size of rows; deal out made questions for the driver's memory."""
+    import pyarrow.parquet as pq
+
+    from margins.items import Item
+    from probes.engine import Local
+    from probes.plan import Plan
+    from probes.run import run_on, units_of
+    from reports.cli.engine import opened
+    from reports.cli.named import items_of
+
+    plan = Plan(
+        adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")
+    )
+    bytes_a_row = {}
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        run_on(Local(*opened(plan, False, False)), plan, items_of("organism")[:400], run)
+        for table in ("readings", "layers"):
+            files = list((run / table).glob("*.parquet"))
+            bytes_a_row[table] = sum(f.stat().st_size for f in files) / sum(pq.read_metadata(f).num_rows for f in files)
+    words = [f"word{n}" for n in range(500)]
+    draw = random.Random(0)
+    tracemalloc.start()
+    items = []
+    for n in range(SAMPLE):
+        if n % 4 == 0:
+            document = " ".join(draw.choices(words, k=64))
+        question = " ".join(draw.choices(words, k=20))
+        items.append(Item(f"i{n}", f"p{n // 4}", "conflict", document, question, "red", "blue", "deep"))
+    units = units_of(items, "identity", 0)
+    held = tracemalloc.get_traced_memory()[0] / len(items)
+    tracemalloc.stop()
+    assert units
+    return Costs(bytes_a_row["readings"], bytes_a_row["layers"], held)
+
+
+def unit_s(a: Assumed) -> float:
+    """Seconds of a unit on one GPU: the adapters' passes, then every question under every condition."""
+    tokens = a.documents_a_unit * (a.document_tokens + a.questions_a_document * a.conditions * a.question_tokens)
+    return 2 * a.parameters * tokens / (a.peak_flops * a.utilisation)
+
+
+def units(a: Assumed) -> int:
+    """Units of all methods together."""
+    return a.methods * -(-a.questions // (a.questions_a_document * a.documents_a_unit))
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated run: seconds until the last unit, nodes lost, GPU seconds spent on anything but finished units."""
+
+    wall_s: float
+    losses: int
+    wasted_s: float
+
+
+def simulate(work_s: float, count: int, a: Assumed, seed: int = 0) -> Simulated:
+    """Deal `count` units of `work_s` seconds to the GPUs; a node is lost at exponential times, its unit is dealt again.
+
+    A worker is gone for notice_s, then opens the model for open_s; what it had of its unit is lost.
+    """
+    draw = random.Random(seed)
+    mean = a.hours_between_losses * 3600
+    events = [(a.open_s, worker, draw.expovariate(1 / mean)) for worker in range(a.gpus)]
+    heapq.heapify(events)
+    left, losses, wasted, wall = count, 0, a.gpus * a.open_s, 0.0
+    while left:
+        now, worker, dies = heapq.heappop(events)
+        if now + work_s <= dies:
+            left -= 1
+            wall = max(wall, now + work_s)
+            heapq.heappush(events, (now + work_s, worker, dies))
+            continue
+        # a node lost while its model opens opens it again: the part that was spent counts as well
+        losses += 1
+        back = max(now, dies) + a.notice_s + a.open_s
+        wasted += max(0.0, dies - now) + a.notice_s + a.open_s
+        heapq.heappush(events, (back, worker, back + draw.expovariate(1 / mean)))
+    return Simulated(wall, losses, wasted)
+
+
+def page(costs: Costs, a: Assumed) -> str:
+    """docs/scale.md."""
+    work, count = unit_s(a), units(a)
+    runs = [simulate(work, count // a.methods, a, seed) for seed in range(a.methods)]
+    losses, wall = sum(run.losses for run in runs), sum(run.wall_s for run in runs)
+    quiet = simulate(work, count // a.methods, replace(a, hours_between_losses=1e12)).wall_s * a.methods
+    starts = a.methods * a.gpus * a.open_s
+    each = (sum(run.wasted_s for run in runs) - starts) / max(1, losses)
+    readings = a.questions * a.methods * a.conditions
+    layers = readings * (a.layers + 1)
+    assumed = [(WHAT[f.name], f"{getattr(a, f.name):,.12g}") for f in fields(Assumed)]
+    hours = count * work / 3600
+    lost = work / 2 + a.notice_s + a.open_s
+    tables = {
+        "readings": (readings, costs.reading_bytes),
+        "layers, with the probe `layers`": (layers, costs.layer_bytes),
+    }
+    taken = [
+        ("units", f"{count:,} of {a.documents_a_unit} documents, {work:.2f} s of a GPU each"),
+        (
+            "GPU hours, nothing lost",
+            f"{hours:,.0f} measuring, {starts / 3600:,.0f} opening the model, once a GPU and method",
+        ),
+        *[
+            (k, f"{n:,} rows, {n * size / 1e9:,.0f} GB; {size:.0f} bytes a row, measured")
+            for k, (n, size) in tables.items()
+        ],
+        (
+            "driver's memory, one method at a time",
+            f"{a.questions * costs.driver_bytes / 1e9:.2f} GB of questions, {costs.driver_bytes:.0f} bytes each, measured; "
+            "readings never pass through it",
+        ),
+        (
+            "a lost node",
+            f"{lost:.0f} s of a GPU: half a unit, {a.notice_s:.0f} s to notice, {a.open_s:.0f} s to open the model elsewhere",
+        ),
+        (
+            "nodes lost, all methods simulated",
+            f"{losses} in {wall * a.gpus / 3600:,.0f} GPU hours; {each:.0f} s of a GPU each; "
+            f"wall time {wall / quiet - 1:+.1%}",
+        ),
+    ]
+    return PAGE.format(taken=_rows(taken), assumed=_rows(assumed), documents=a.documents_a_unit)
+
+
+def _rows(pairs: list[tuple[str, str]]) -> str:
+    return "\n".join(f"| {what} | {says} |" for what, says in pairs)
+
+
+def main() -> None:
+    """Measure the costs, or write the page from those kept."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--measure", action="store_true")
+    kept = DOCS / "machines" / "costs.json"
+    if made.parse_args().measure:
+        kept.parent.mkdir(exist_ok=True)
+        kept.write_text(json.dumps(asdict(measure_costs()), indent=2) + "\n")
+    (DOCS / "scale.md").write_text(page(Costs(**json.loads(kept.read_text())), Assumed()))
+
+
+if __name__ == "__main__":
+    main()
