@@ -31,6 +31,7 @@ from benchmarks.bench.record import RESULTS, Line, machine, one, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
 from margins.items import Item, documents_of
 from probes.attach import stack
+from probes.encode import Encoded
 from probes.layers import read_layers
 from probes.margins import read_adapted, read_base
 from probes.prior import read_prior
@@ -139,7 +140,7 @@ def measured(name: str, device: str, count: int, repeats: int, conditions: Any) 
     bench = Bench(subject, conditions, frozenset({"margins"}), TOGETHER, 0)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-    whole = clock(lambda: measure(bench, items, made, frozenset()))
+    whole = clock(lambda: measure(bench, items, Encoded(made), frozenset()))
     peak = torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else float("nan")
     tokens = sum(len(p.fed) for part in kit.parts(subject, items, TOGETHER) for p in part.places)
     floor = least_seconds(model, tokens, len(conditions), len(items) / TOGETHER)

@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import asdict, dataclass, fields
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
 from margins.opaque import NO_AMPLITUDE, NO_UPDATE
@@ -58,7 +58,7 @@ class Plan:
     `answers` is how many items are also answered in words; `limit` keeps the first items. `system_prompt` puts every
     question through the subject's chat template, behind a system turn. `references` are published shares that the
     report shows beside its own; they change no measurement. `reference` measures one item under one condition at a time,
-    shares no work between passes, and ignores `batch_size`.
+    shares no work between passes, and ignores `batch_size`; "auto" is what fits in the memory that is free.
     """
 
     subject: str = "organism"
@@ -72,7 +72,7 @@ class Plan:
     draws: int = 4
     system_prompt: str | None = None
     seed: int = 0
-    batch_size: int = 32
+    batch_size: int | Literal["auto"] = 32
     reference: bool = False
     device: str = "auto"
     dtype: str = "auto"
@@ -86,8 +86,8 @@ class Plan:
             raise PlanError(f"unknown probe {unknown[0]!r}{hint} Known: {', '.join(PROBES)}")
         if self.limit is not None and self.limit < 1:
             raise PlanError(f"--limit needs a whole number of items from 1, got {self.limit}")
-        if self.batch_size < 1:
-            raise PlanError(f"--batch-size needs a whole number from 1, got {self.batch_size}")
+        if self.batch_size != "auto" and self.batch_size < 1:
+            raise PlanError(f"--batch-size needs auto or a whole number from 1, got {self.batch_size}")
         if not 0 <= self.seed < 2**63:
             raise PlanError(f"--seed needs a whole number from 0 and below 2^63, got {self.seed}")
         if "causal" in self.probes and "layers" not in self.probes:
@@ -172,7 +172,9 @@ def read_plan(path: Path) -> dict[str, Any]:
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(kinds)}")
         lists = dict.fromkeys(("probes", "temperatures", "references"), list)
-        wanted = {**lists, "limit": int, "system_prompt": str}.get(key, type(kinds[key].default))
+        wanted = {**lists, "limit": int, "system_prompt": str, "batch_size": str if value == "auto" else int}.get(
+            key, type(kinds[key].default)
+        )
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise PlanError(f"{path}: {key} needs a {wanted.__name__}, got {value!r}")
     read = {"probes": tuple, "temperatures": tuple, "references": partial(_references, path)}

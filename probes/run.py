@@ -171,7 +171,8 @@ def _measured(
     _require_room(store, asked, facts, sum(len(unit.items) for unit in pending), plan)
     answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
     sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
-    together = 1 if plan.reference else plan.batch_size
+    sized = 0 if plan.batch_size == "auto" else plan.batch_size
+    together = 1 if plan.reference else sized
     job = Job(
         asked.conditions, asked.probes, together, plan.seed, sampled, answered, plan.system_prompt, plan.reference
     )

@@ -29,6 +29,7 @@ from probes.encode import Encoded
 from probes.generation import Sampling
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import Adapted, filled, fuse, read_adapted, read_base, read_in_context
+from probes.memory import rows_that_fit
 from probes.opaque import Group, side_by_side, taken
 from probes.passes import Passes
 from probes.prior import Prior, locate, read_prior
@@ -64,7 +65,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Bench:
-    """What every unit of a run shares."""
+    """What every unit of a run shares. `batch_size` 0: what fits; `plain`: no work is shared between passes."""
 
     subject: Subject
     conditions: tuple[Condition, ...]
@@ -98,7 +99,9 @@ def measure(bench: Bench, items: Sequence[Item], made: Encoded, answered: frozen
             readings += _failed(bench, item, str(reason))
     company = Company.of(items, made)
     able.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
-    parts = [[able[n] for n in some] for some in batches([len(place.fed) for _, place in able], bench.batch_size)]
+    lengths = [len(place.fed) for _, place in able]
+    most = bench.batch_size or rows_that_fit(bench.subject, max(lengths, default=1))
+    parts = [[able[n] for n in some] for some in batches(lengths, most)]
     for read in bench.room.each(
         parts, partial(_batch, bench, company, answered), lambda pair, _: _lost(bench, pair[0], NO_ROOM)
     ):
@@ -109,10 +112,10 @@ def measure(bench: Bench, items: Sequence[Item], made: Encoded, answered: frozen
         faults += read.faults
     # all conditions together: one batch holds as many answers as it can
     if "answers" in bench.probes:
-        faults += answer(bench.subject, asked, bench.batch_size, bench.room)
+        faults += answer(bench.subject, asked, most, bench.room)
     asked = [own for own in asked if own.row["status"] == "ok"]
     sampled = bench.sampled if "sampled" in bench.probes else ()
-    drawn, lost = draw(bench.subject, asked, bench.batch_size, sampled, bench.room)
+    drawn, lost = draw(bench.subject, asked, most, sampled, bench.room)
     return Measured(readings, layers, gap, drawn, faults + lost)
 
 

@@ -167,6 +167,10 @@ def _named(subject: Subject, source: AdapterSource) -> tuple[str, bool]:
     return f"{subject.name}-{source.name}", traits(source).static
 
 
+def _rows(text: str) -> int | str:
+    return text if text == "auto" else int(text)
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
@@ -194,7 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", help="auto (default), cpu, cuda, cuda:N or mps")
     add("--dtype", help="auto (default), float32, bfloat16 or float16")
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
-    add("--batch-size", type=int, metavar="N", help="items a forward pass (default 32)")
+    add("--batch-size", type=_rows, metavar="N", help="items a forward pass, or auto: what fits (default 32)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     add("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
     add("--engine", choices=ENGINES, default="local", help="who measures: this process (default), or a Ray cluster")

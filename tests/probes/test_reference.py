@@ -17,6 +17,7 @@ from margins.conditions import parse_conditions
 from margins.items import Item, documents_of
 from margins.updates import LowRank
 from probes import passes
+from probes.encode import Encoded
 from probes.unit import Bench, Measured, measure
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import DOWN
@@ -37,9 +38,9 @@ def both(family: str, made: dict[str, Adapter]) -> tuple[Measured, Measured]:
     """The readings with everything shared, and those of one at a time."""
     subject = tiny(family)
     conditions = parse_conditions(POLICIES)
-    fast = measure(Bench(subject, conditions, PROBES, 32, 0), ITEMS, made, frozenset())
+    fast = measure(Bench(subject, conditions, PROBES, 32, 0), ITEMS, Encoded(made), frozenset())
     slow = Bench(subject, conditions, PROBES, 1, 0, plain=True)
-    return fast, measure(slow, ITEMS, made, frozenset())
+    return fast, measure(slow, ITEMS, Encoded(made), frozenset())
 
 
 def adapters(family: str, rng: torch.Generator, first: int = 0) -> dict[str, Adapter]:
@@ -107,7 +108,7 @@ def test_shared_passes_run_fewer_layers_and_no_gains_twice(rng: torch.Generator,
     calls = []
     real = passes.read_adapted
     monkeypatch.setattr(passes, "read_adapted", lambda *a, **k: calls.append(len(a[1].pre)) or real(*a, **k))
-    measure(Bench(subject, conditions, frozenset({"margins"}), 32, 0), ITEMS[:1], made, frozenset())
+    measure(Bench(subject, conditions, frozenset({"margins"}), 32, 0), ITEMS[:1], Encoded(made), frozenset())
     # the base runs layer 0; neither the delivered pass nor the louder one does again
     assert ran.count(0) == 1
     assert ran.count(2) == 3
@@ -125,8 +126,10 @@ def test_gain_two_is_the_adapter_of_twice_the_scale(rng: torch.Generator) -> Non
     subject = tiny("llama")
     conditions = parse_conditions("as-delivered,uniform-2")
     bench = Bench(subject, conditions, frozenset({"margins"}), 32, 0)
-    loud = [r for r in measure(bench, ITEMS, made, frozenset()).readings if r["condition"] == "uniform-2"]
-    plain = [r for r in measure(bench, ITEMS, doubled, frozenset()).readings if r["condition"] == "as-delivered"]
+    loud = [r for r in measure(bench, ITEMS, Encoded(made), frozenset()).readings if r["condition"] == "uniform-2"]
+    plain = [
+        r for r in measure(bench, ITEMS, Encoded(doubled), frozenset()).readings if r["condition"] == "as-delivered"
+    ]
     margins = ({r["item"]: r["adapter_margin"] for r in rows} for rows in (loud, plain))
     left, right = margins
     assert left == pytest.approx(right, abs=1e-4)

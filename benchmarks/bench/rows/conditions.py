@@ -7,6 +7,7 @@ from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
 from margins.adapter import Adapter, layer_of
 from margins.conditions import parse_conditions
+from probes.encode import Encoded
 from probes.unit import Bench, measure
 
 TITLE = "Twelve conditions"
@@ -33,8 +34,8 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     parts = kit.parts(own, items)
     timed = in_turn(
         {
-            "every layer": lambda: measure(bench, items, made, frozenset()),
-            "upper third": lambda: measure(bench, items, upper, frozenset()),
+            "every layer": lambda: measure(bench, items, Encoded(made), frozenset()),
+            "upper third": lambda: measure(bench, items, Encoded(upper), frozenset()),
             "bare": lambda: [kit.run_bare(bare, part.batch) for part in parts],
         },
         repeats,
