@@ -115,7 +115,8 @@ def measure_unit(
         made = encode(source, usable)
         given = [made.adapters[d.text] for d in usable if d.text in made.adapters]
         told = retold(source, [d for d in usable if d.text in made.adapters], bench.conditions)
-    if not store.keys() and ((made.broken and not given) or (told.broken and not told.adapters)):
+    hopeless = (made.broken and not given) or (told.broken and not told.adapters)
+    if hopeless and not store.keys():
         raise AdapterError(next(iter((made | told).broken.values())))
     ready = time.monotonic()
     with spent_on("readings"):
@@ -123,7 +124,7 @@ def measure_unit(
     changed = changed or bench.subject.changed()
     if changed or measured is None:
         measured = _failed(bench, unit.items, changed or "")
-    elif measured.faults and not store.keys() and not any(row["status"] == "ok" for row in measured.readings):
+    elif measured.faults and not any(row["status"] == "ok" for row in measured.readings) and not store.keys():
         raise AdapterError(measured.readings[-1]["error"])
     with spent_on("files"):
         store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults)
