@@ -473,12 +473,17 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def listing(place: Path) -> dict[str, tuple[int, int, str]]:
-    """Every file, folder and link with what would change if it were written to."""
+    """Every file, folder and link, with what would change if a file were written to.
+
+    A folder's own time is left out: whether it can be written is tried, and nothing stays of that.
+    """
     found = {}
     for path in sorted(place.rglob("*")):
         own = path.lstat()
         target = str(path.readlink()) if path.is_symlink() else ""
-        found[str(path.relative_to(place))] = (own.st_size if path.is_file() else 0, own.st_mtime_ns, target)
+        folder = path.is_dir() and not path.is_symlink()
+        size, when = (0, 0) if folder else (own.st_size, own.st_mtime_ns)
+        found[str(path.relative_to(place))] = (size, when, target)
     return found
 
 
