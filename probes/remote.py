@@ -22,6 +22,8 @@ def store_at(place: Path | str) -> Store | Remote:
     """The run folder at a path, or at a URL. Raises RunError for a URL that nothing here can open."""
     if isinstance(place, Path) or "://" not in place:
         return Store(Path(place))
+    if not place.split("://", 1)[1].strip("/"):
+        raise RunError(f"{place}: names no place; --out needs a URL such as s3://bucket/run")
     if place.startswith("file://"):
         return Store(Path(place.removeprefix("file://")))
     return Remote(place.rstrip("/"))

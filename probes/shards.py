@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from probes.checksum import DamagedError
 from probes.engine import Unit
-from probes.store import TABLES, RunError, Store
+from probes.store import TABLES, RunError, Store, unlinked
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """`3/16` as a shard. Raises ValueError."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
         number, of = (int(part) for part in found.groups()) if found else (0, 0)
         if not 1 <= number <= of:
             raise ValueError(f"--shard needs NUMBER/OF with NUMBER from 1 to OF, as in 3/16; got {text!r}")
@@ -40,15 +42,52 @@ class Shard:
 def merge(folders: Sequence[Path], out: Path) -> Path:
     """Join all shards of one run into a run folder whose readings are those of the undivided run, byte for byte.
 
-    The folder appears when it is whole. Raises RunError where shards are of different runs, given twice, missing or
-    unfinished, or where `out` is taken.
+    The folder appears when it is whole. Raises RunError where shards are of different runs, given twice, missing,
+    unfinished or damaged, or where `out` is taken or within a run.
     """
+    places = [folder.resolve() for folder in folders]
+    twice = next((folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None)
+    if twice is not None:
+        raise RunError(f"{twice} is given twice; give each shard once")
     manifests = {folder: Store(folder).manifest() for folder in folders}
     _check(manifests)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is not an empty folder; give --out a new one")
-    growing = out.with_name(f".{out.name}.merging")
-    shutil.rmtree(growing, ignore_errors=True)
+    inside = next((above for above in out.resolve().parents if (above / "manifest.json").exists()), None)
+    if inside is not None:
+        raise RunError(f"{out} is within the run folder {inside}; give --out a place of its own")
+    for folder in folders:
+        _sound(folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    growing = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".merging", dir=out.parent))
+    try:
+        growing.chmod(0o755)
+        _gather(folders, growing, next(iter(manifests.values()))["units"])
+        Store(growing).write_json("manifest.json", _joined(list(manifests.values())))
+        if out.exists():
+            out.rmdir()
+        growing.rename(out)
+    finally:
+        shutil.rmtree(growing, ignore_errors=True)
+    return out
+
+
+def _sound(folder: Path) -> None:
+    """Raises RunError where a shard holds a link or a table that is damaged."""
+    store = Store(folder)
+    unlinked(folder)
+    keys = store.keys()
+    for key in keys:
+        try:
+            store.faults(key)
+        except DamagedError as fault:
+            raise RunError(
+                f"{fault}; give `override-gap doctor {folder} --repair`, then that shard's own command again, then merge"
+            ) from fault
+
+
+def _gather(folders: Sequence[Path], growing: Path, units: int) -> None:
+    """Copy every shard's tables into one folder. Raises RunError unless each unit is there once."""
     for name in ("readings", "layers"):
         (growing / name).mkdir(parents=True)
     for folder in folders:
@@ -60,12 +99,7 @@ def merge(folders: Sequence[Path], out: Path) -> Path:
                 )
             target.parent.mkdir(exist_ok=True)
             shutil.copy2(file, target)
-    _count(growing, next(iter(manifests.values()))["units"])
-    Store(growing).write_json("manifest.json", _joined(list(manifests.values())))
-    if out.exists():
-        out.rmdir()
-    growing.rename(out)
-    return out
+    _count(growing, units)
 
 
 def _check(manifests: dict[Path, dict[str, Any]]) -> None:

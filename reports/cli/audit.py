@@ -66,6 +66,8 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
         given["temperatures"] = _numbers(given["temperatures"])
     if args.threads is not None and args.threads < 1:
         raise PlanError(f"--threads needs a whole number from 1, got {args.threads}")
+    if str(args.out).startswith("memory://"):
+        raise PlanError(f"--out {args.out} would be gone with this command; give a folder, s3:// or gs://")
     if args.workers is not None and args.workers < 1:
         raise PlanError(f"--workers needs a whole number from 1, got {args.workers}")
     if given.get("references") and (args.policies or args.probes):
@@ -76,6 +78,8 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
             print(f"{what} for conditions that the flags beside it leave out", file=sys.stderr)
         given["references"] = kept
     plan = complete(given)
+    if args.workers is not None and args.engine != "ray":
+        print("--workers is for --engine ray, which is not asked for", file=sys.stderr)
     unread = [f"--{name}" for name in ("temperatures", "draws") if name in given and "sampled" not in plan.probes]
     if unread:
         verb = "is" if len(unread) == 1 else "are"

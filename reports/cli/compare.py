@@ -9,7 +9,7 @@ from typing import Any
 
 from margins.words import several
 from reports.cli.main import DONE, parser
-from reports.cli.paths import writable
+from reports.cli.paths import run_folder, writable
 
 EPILOG = """examples:
   override-gap compare runs/ours runs/theirs
@@ -21,7 +21,7 @@ WIDTH, NAME = 80, 30
 def main(argv: Sequence[str]) -> int:
     """Compare runs under one condition; write the page and print the table."""
     made = parser("compare", EPILOG)
-    made.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="two run folders or more")
+    made.add_argument("runs", type=run_folder, nargs="+", metavar="RUN", help="two run folders or more")
     made.add_argument("--condition", default="as-delivered", metavar="NAME", help="default: as-delivered")
     made.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
     made.add_argument("--json", action="store_true", help="print every number as JSON on stdout")

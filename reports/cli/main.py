@@ -87,12 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return WRONG
     debug = "--debug" in argv
     rest = [word for word in argv[1:] if word != "--debug"]
-    module = importlib.import_module(f"reports.cli.{verb}")
     try:
-        return module.main(rest)
+        return importlib.import_module(f"reports.cli.{verb}").main(rest)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else WRONG if stop.code else DONE
     except KeyboardInterrupt:
+        if debug:
+            raise
+        print(f"override-gap {verb}: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -123,7 +125,10 @@ def _one_line(fault: BaseException, known: bool) -> str:
 
 def entry() -> NoReturn:
     """The console command."""
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # while Python itself was still starting
+        sys.exit(INTERRUPTED)
 
 
 def parser(verb: str, epilog: str = "") -> Parser:

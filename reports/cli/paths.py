@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
+
+
+def run_folder(text: str) -> Path:
+    """A run folder here. A URL is refused, since a path would spoil it."""
+    if "://" in text or not text:
+        raise argparse.ArgumentTypeError(
+            f"needs a folder on this machine, got {text!r}; copy a run at a URL here first"
+        )
+    return Path(text)
 
 
 def writable(path: Path, *, folder: bool = False) -> Path:

@@ -136,3 +136,39 @@ def test_more_shards_than_units_leave_some_empty_and_merge(engine: Local, tmp_pa
         run_on(engine, PLAN, ITEMS[:1], tmp_path / str(number), shard=Shard(number, 2))
     merged = merge([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
     assert len(load(merged).readings) == 4
+
+
+def test_merge_refuses_what_is_damaged_linked_or_given_twice(runs: Path, tmp_path: Path) -> None:
+    whole = [tmp_path / str(number) for number in (1, 2, 3)]
+    for folder in whole:
+        shutil.copytree(runs / folder.name, folder)
+    with pytest.raises(RunError, match="given twice"):
+        merge([whole[0], whole[0] / ".." / "1"], tmp_path / "out")
+    with pytest.raises(RunError, match="within the run folder"):
+        merge(whole, whole[0] / "out")
+    table = next((whole[1] / "readings").glob("*.parquet"))
+    table.write_bytes(table.read_bytes()[:-20])
+    with pytest.raises(RunError, match=r"doctor .* --repair"):
+        merge(whole, tmp_path / "out")
+    table.unlink()
+    table.symlink_to(next((whole[0] / "readings").glob("*.parquet")))
+    with pytest.raises(RunError, match="link"):
+        merge(whole, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["merge", "1", "--out", "s3://bucket/run"],
+        ["merge", "s3://bucket/1", "--out", "run"],
+        ["compare", "s3://bucket/1", "2"],
+        ["audit", "--out", "memory://bucket/run"],
+        ["audit", "--shard", "١/٣"],
+    ],
+)
+def test_places_that_cannot_be_meant_are_told(words: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
