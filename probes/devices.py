@@ -105,12 +105,12 @@ def _memory(blocks: Any, room: Mapping[str | int, int] | None, kinds: list[str],
     """Bytes that each device may take. Of what is free by itself, a tenth of a GPU and half of the memory are left."""
     from accelerate.utils import get_balanced_memory, get_max_memory
 
+    free: Any = get_max_memory(None if room is None else {**room})
     if room is not None:
-        return get_max_memory(dict(room))
-    free = get_max_memory()
-    gpus = {device: int(0.9 * size) for device, size in free.items() if isinstance(device, int)}
+        return free
+    gpus: Any = {device: int(0.9 * size) for device, size in free.items() if isinstance(device, int)}
     if gpus:
-        even = get_balanced_memory(blocks, dict(gpus), no_split_module_classes=kinds, dtype=dtype)
+        even: Any = get_balanced_memory(blocks, dict(gpus), no_split_module_classes=kinds, dtype=dtype)
         return {device: even[device] for device in gpus}
     return {"cpu": free.get("cpu", free.get("mps", 0)) // 2}
 
@@ -151,7 +151,7 @@ def brought(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(arg.to(runs_on(module)) if isinstance(arg, Tensor) else arg for arg in args)
 
 
-def tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def tensors(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """The state dict by name, sorted, each tensor fetched if it is kept elsewhere: one module's at a time."""
     for name, tensor in sorted(model.state_dict().items()):
         if not tensor.is_meta:
