@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from margins.adapter import Adapter, layer_of
 from margins.updates import LowRank, Update, Vector
+from probes.devices import runs_on
 from probes.profile import spent_on
 from probes.sites import AdapterError, Ports, Rows, nearest
 from probes.subject import Subject
@@ -209,12 +210,13 @@ def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached:
 
 
 def _side_by_side(subject: Subject, path: str, adapters: Sequence[Adapter]) -> Together:
-    place = {"device": subject.device, "dtype": subject.dtype}
     parts = [[u for u in (a.updates.get(path), a.shared.get(path)) if u is not None] for a in adapters]
     if any(isinstance(update, Vector) for row in parts for update in row):
         vector = _vector(subject, path)
-        return Vectors(_summed(parts, vector.base.shape).to(**place), vector.multiplies)
+        delta = _summed(parts, vector.base.shape).to(runs_on(vector.ports[0][0]), subject.dtype)
+        return Vectors(delta, vector.multiplies)
     site = subject.sites[path]
+    place = {"device": runs_on(site.ports[0][0]), "dtype": subject.dtype}
     if any(not isinstance(update, LowRank) for row in parts for update in row):
         return Matrices(_summed(parts, (site.d_out, site.d_in)).to(**place))
     rank = max(sum(update.rank for update in row) for row in parts)

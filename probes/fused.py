@@ -58,8 +58,12 @@ def _followed(
 
 @contextmanager
 def _numbered(maps: Sequence[Site]) -> Iterator[list[int]]:
-    """Put row numbers in the place of the maps' weights, counted on from map to map; the weights return on exit."""
+    """Put row numbers in the place of the maps' weights, counted on from map to map; the weights return on exit.
+
+    Accelerate's hook, where there is one, is away meanwhile: it would fetch the weights from disk in their place.
+    """
     kept = [(site.ports[0][0], site.ports[0][0].get_parameter("weight")) for site in maps]
+    hooks = [(module, vars(module).pop("_hf_hook")) for module, _ in kept if "_hf_hook" in vars(module)]
     starts, first = [], 1
     try:
         for site, (module, weight) in zip(maps, kept, strict=True):
@@ -75,6 +79,8 @@ def _numbered(maps: Sequence[Site]) -> Iterator[list[int]]:
     finally:
         for module, weight in kept:
             module.weight = weight
+        for module, hook in hooks:
+            vars(module)["_hf_hook"] = hook
 
 
 def _labels(weight: Float[Tensor, "d_out d_in"]) -> Tensor:

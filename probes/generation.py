@@ -123,7 +123,7 @@ def _continued(
         left = [k for k, n in enumerate(alive) if n not in done]
         alive = [alive[k] for k in left]
         if alive:
-            cache.batch_select_indices(torch.tensor(left, device=subject.device))
+            cache.batch_select_indices(torch.tensor(left))  # on the CPU: the cache's layers may lie on several devices
             fed, mask = fed[left], mask[left]
     return subject.tokenizer.batch_decode(written, skip_special_tokens=True)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import weakref
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from probes.claims import ClaimError, claims
+from probes.devices import DevicesError, Spread, laid_out, tensors
 from probes.gguf_claims import gguf_claims
 from probes.subject import Subject, SubjectError, wrap
 
@@ -36,10 +39,10 @@ def choose_device(device: str = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as fault:
         raise SubjectError(
-            f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N or mps"
+            f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N, mps or map"
         ) from fault
     if chosen.type not in ("cpu", "cuda", "mps"):
-        raise SubjectError(f"--device {device}: use auto, cpu, cuda, cuda:N or mps")
+        raise SubjectError(f"--device {device}: use auto, cpu, cuda, cuda:N, mps or map")
     if chosen.type == "cuda" and not torch.cuda.is_available():
         raise SubjectError(f"--device {device}: torch sees no CUDA device here; use --device cpu or auto")
     if chosen.type == "mps" and not torch.backends.mps.is_available():
@@ -60,23 +63,30 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust: bool = False) -> Subject:
     """Load and wrap a causal language model.
 
-    `spec` is a name of `NAMED`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
+    With `device` "map" or "map:cpu=8GiB" it is laid over several devices, or over memory and disk. `spec` is a name of
+    `NAMED`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
     read from safetensors (or GGUF) alone; Python that comes with them is run only with `trust`. Raises SubjectError
     with one line.
     """
-    place = choose_device(device)
+    try:
+        spread = Spread.parse(device)
+    except DevicesError as fault:
+        raise SubjectError(str(fault)) from fault
+    place = choose_device(device) if spread is None else spread.first
     number = choose_dtype(dtype, place)
     where, extra = _locate(spec)
     with _quiet():
         try:
-            model, tokenizer = _load(where, extra, number, trust)
+            model, tokenizer = _load(where, extra, number, trust, spread)
         except SubjectError:
             raise
+        except DevicesError as fault:
+            raise SubjectError(f"{spec}: {fault}") from fault
         except ClaimError as fault:
             raise SubjectError(f"{spec}: cannot be loaded: {fault}") from fault
         except Exception as fault:  # whatever the libraries raise on a damaged file (safetensors has its own type)
             raise SubjectError(_reason(spec, fault)) from fault
-        return wrap(model.to(place), tokenizer, spec if spec in NAMED else Path(spec).name)
+        return wrap(model if spread else model.to(place), tokenizer, spec if spec in NAMED else Path(spec).name)
 
 
 def _locate(spec: str) -> tuple[str, dict[str, Any]]:
@@ -110,7 +120,7 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     return spec, {}
 
 
-def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool) -> tuple[Any, Any]:
+def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: Spread | None) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -128,17 +138,30 @@ def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool) ->
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
             raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")
         extra = {"use_safetensors": True}
+        if spread is not None:
+            with torch.device("meta"):  # nothing is allocated
+                skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust)
+            extra["device_map"] = laid_out(skeleton, spread, dtype)
+    elif spread is not None:
+        raise SubjectError(
+            f"{where}: a GGUF file is widened when it is read and cannot be laid over devices; give a folder"
+        )
     else:
         gguf_claims(Path(where) / extra["gguf_file"])
     extra["trust_remote_code"] = trust
-    loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **extra)
+    # weights that are not kept as the file has them (experts, say) are written anew, for as long as the model lives
+    again = None if spread is None else TemporaryDirectory(prefix="override-gap-")
+    placed = {} if again is None else {"offload_folder": again.name}
+    loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **placed, **extra)
     model, loading = loaded
+    if again is not None:
+        weakref.finalize(model, again.cleanup)
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if loading.get(kind):
             first, count = sorted(map(str, loading[kind]))[0], len(loading[kind])
             what = kind.removesuffix("_keys")
             raise SubjectError(f"{where}: {count} {what} weights, {first} first; they would be random or dropped")
-    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+    if not all(bool(tensor.isfinite().all()) for _, tensor in tensors(model)):
         raise SubjectError(f"{where}: its weights are not all finite numbers")
     tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
     return model, AutoTokenizer.from_pretrained(where, **tokens)

@@ -13,6 +13,7 @@ from torch import Tensor
 from margins.adapter import Adapter, Delivered
 from margins.opaque import NO_AMPLITUDE, Opaque, Prefix
 from probes.attach import Stack, stack
+from probes.devices import runs_on
 from probes.forward import Batch, Past, forward
 from probes.sites import AdapterError
 from probes.sources.foreign import foreign_code
@@ -80,8 +81,9 @@ def past(subject: Subject, prefixes: Sequence[Prefix]) -> Past:
     for n, prefix in enumerate(prefixes):
         mask[n, width - prefix.positions :] = 1
     for layer in range(subject.n_layers):
+        place = runs_on(subject.bridge.blocks[layer])
         keys, values = (
-            torch.stack([_padded(tensors[layer], width) for tensors in side]).to(subject.device, subject.dtype)
+            torch.stack([_padded(tensors[layer], width) for tensors in side]).to(place, subject.dtype)
             for side in ([p.keys for p in prefixes], [p.values for p in prefixes])
         )
         cache.update(keys, values, layer)

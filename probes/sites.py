@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from probes.devices import whole
+
 Rows = slice | Int[Tensor, " rows"]
 Ports = tuple[tuple[nn.Module, Rows], ...]
 
@@ -51,19 +53,21 @@ def base_weight(site: Site) -> Float[Tensor, "d_out d_in"]:
     """The base's weight of a linear map in float32, on the CPU, put together from its ports."""
     weight = torch.zeros(site.d_out, site.d_in)
     for module, rows in site.ports:
-        own = module.get_parameter("weight").detach()
-        weight[rows] = (own if isinstance(module, nn.Linear) else own.T).float().cpu()
+        with whole(module):
+            own = module.get_parameter("weight").detach()
+            weight[rows] = (own if isinstance(module, nn.Linear) else own.T).float().cpu()
     return weight
 
 
 def base_bias(site: Site) -> Float[Tensor, " d_out"]:
     """The base's bias of a linear map in float32, on the CPU; zeros where it has none."""
-    whole = torch.zeros(site.d_out)
+    found = torch.zeros(site.d_out)
     for module, rows in site.ports:
-        bias = getattr(module, "bias", None)
-        if bias is not None:
-            whole[rows] = bias.detach().float().cpu()
-    return whole
+        with whole(module):
+            bias = getattr(module, "bias", None)
+            if bias is not None:
+                found[rows] = bias.detach().float().cpu()
+    return found
 
 
 def nearest(path: str, known: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from margins.decomposition import FinalNorm
 from margins.margin import capped
 from probes.answer_tokens import templated, token_ids
+from probes.devices import brought, devices_of, tensors
 from probes.fused import fused_sites
 from probes.profile import spent_on
 from probes.sites import Site, find_sites
@@ -159,7 +160,7 @@ class Subject:
             "d_model": self.d_model,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.dtype).removeprefix("torch."),
-            "device": str(self.device),
+            "device": devices_of(self.model, self.device),
             "vocab": int(self.unembedding.shape[0]),
         }
 
@@ -185,6 +186,8 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     except ValueError as fault:
         raise SubjectError(f"{name}: TransformerLens cannot wrap this model: {str(fault)[:200]}") from fault
     model.eval().requires_grad_(False)
+    if getattr(model, "hf_device_map", None):
+        bridge.ln_final.register_forward_pre_hook(brought)
     config = model.config.get_text_config()
     subject = Subject(
         name=name,
@@ -211,7 +214,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
 def weights_hash(model: nn.Module) -> str:
     """SHA-256 over every parameter and buffer in the state dict, names and shapes included."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in tensors(model):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

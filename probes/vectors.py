@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from probes.devices import whole
 from probes.sites import Ports, Site, base_bias
 
 
@@ -54,11 +55,13 @@ def vector_site(model: nn.Module, sites: Mapping[str, Site], path: str) -> Vecto
         return None
     if old is None:
         return None
-    normalised = _normalised(own)
+    with whole(own):
+        # in this order: what is tried out in there is taken away again by accelerate
+        base, normalised = own.get_parameter(name).detach().float().cpu(), _normalised(own)
     if normalised is None:
         return None
     ports: Ports = ((live, slice(0, len(old))),)
-    return VectorSite(path, ports, old.detach().float().cpu(), normalised if name == "weight" else None)
+    return VectorSite(path, ports, base, normalised if name == "weight" else None)
 
 
 @torch.no_grad()
@@ -78,7 +81,12 @@ def _normalised(norm: nn.Module) -> Normalised | None:
 
 
 def _with_weight(norm: nn.Module, value: float) -> nn.Module:
-    made = copy.deepcopy(norm)
+    from accelerate.hooks import ModelHook, remove_hook_from_module
+
+    # nor may it fetch weights of its own, or hold all those that accelerate's hook knows
+    theirs = getattr(norm, "_hf_hook", None)
+    made = copy.deepcopy(norm, {} if theirs is None else {id(theirs): ModelHook()})
+    remove_hook_from_module(made)
     # a copy has the hooks of its original, which must not act inside another hook
     made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()
     made.get_parameter("weight").fill_(value)

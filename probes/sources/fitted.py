@@ -14,6 +14,7 @@ from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank
 from probes.attach import Factors, Stack, attached
+from probes.devices import runs_on
 from probes.sites import AdapterError
 from probes.subject import Subject, pad
 
@@ -87,8 +88,9 @@ class Fitted:
             generator = torch.Generator().manual_seed(seed)
             bound = site.d_in**-0.5
             draws.append(torch.rand(self.rank, site.d_in, generator=generator) * 2 * bound - bound)
-        A = torch.stack(draws).to(self.subject.device).requires_grad_()
-        B = torch.zeros(len(documents), site.d_out, self.rank, device=self.subject.device).requires_grad_()
+        place = runs_on(site.ports[0][0])
+        A = torch.stack(draws).to(place).requires_grad_()
+        B = torch.zeros(len(documents), site.d_out, self.rank, device=place).requires_grad_()
         return Factors(A, B)
 
 

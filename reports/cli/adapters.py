@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--limit", type=int, metavar="N", help="only the documents of the first N items")
     made.add_argument("--form", choices=("peft", "compact"), default="compact", help="default: compact")
     made.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, for peft a new folder")
-    made.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N or mps")
+    made.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps or map, as for audit")
     made.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
     made.add_argument(
         "--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes"

@@ -199,7 +199,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--temperatures", metavar="T,..", help="for the probe sampled (default 0.7,1)")
     add("--draws", type=int, metavar="N", help="for the probe sampled: answers a temperature (default 4)")
     add("--system-prompt", metavar="TEXT", help="a system turn; puts every question through the chat template")
-    add("--device", help="auto (default), cpu, cuda, cuda:N or mps")
+    add(
+        "--device",
+        help="auto (default), cpu, cuda, cuda:N, mps, or map: over all GPUs, or map:cpu=8GiB: the rest on disk",
+    )
     add("--dtype", help="auto (default), float32, bfloat16 or float16")
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
     add("--batch-size", type=_rows, metavar="N", help="items a forward pass, or auto: what fits (default 32)")
