@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,10 +12,12 @@ from typing import Any
 from probes.checksum import DamagedError, read_sealed
 from probes.disk import leftovers
 from probes.lock import owner
-from probes.store import DAMAGED, TABLES, RunError, Store
+from probes.store import DAMAGED, TABLES, RunError, Store, links, unlinked
 
 AGAIN = "give the audit's own command again"
-WEIGHTY = ("damaged", "missing", "inconsistent")
+WEIGHTY = ("damaged", "missing", "inconsistent", "link")
+MOST = 10**9
+"""Units and shards that a manifest can promise: far more than files fit in a folder."""
 
 
 @dataclass(frozen=True)
@@ -50,18 +54,27 @@ class Diagnosis:
 def diagnose(run: Path) -> Diagnosis:
     """Read every table of a run folder and compare it with its checksum. Raises RunError for what is no run folder."""
     store, findings = Store(run), list[Finding]()
-    if not run.is_dir() or not ((run / "manifest.json").exists() or (run / "readings").is_dir()):
+    if not run.is_dir() or not any(os.path.lexists(run / name) for name in ("manifest.json", "readings")):
         raise RunError(
             f"{run}: no manifest.json and no readings, so this is not a run folder; give the --out of an audit"
         )
+    advice = "remove it and ask again: a run folder is written to and holds none, and nothing else was looked at"
+    astray = tuple(
+        Finding("link", str(link.relative_to(run)), "it is a symbolic link", advice) for link in sorted(links(run))
+    )
+    if astray:
+        return Diagnosis(str(run), False, 0, 0, 0, astray)
     manifest: dict[str, Any] | None = None
-    try:
-        manifest = store.manifest()
-    except RunError as fault:
-        says = str(fault).split("; `override-gap")[0]
-        advice = f"--repair moves it aside; then {AGAIN}: sound readings are kept"
-        kind = "damaged" if (run / "manifest.json").exists() else "missing"
-        findings.append(Finding(kind, "manifest.json", says, advice))
+    if not (run / "manifest.json").exists():
+        advice = f"{AGAIN}: it is written anew and sound readings are kept"
+        findings.append(Finding("missing", "manifest.json", "there is none", advice))
+    else:
+        try:
+            manifest = _manifest(store)
+        except RunError as fault:
+            says = str(fault).split("; `override-gap")[0].removeprefix(f"{run / 'manifest.json'}: ")
+            advice = f"--repair moves it aside; then {AGAIN}: sound readings are kept"
+            findings.append(Finding("damaged", "manifest.json", says, advice))
     seen: dict[str, set[str]] = {}
     twice: dict[str, str] = {}
     sound = rows = errors = faults = 0
@@ -110,8 +123,10 @@ def diagnose(run: Path) -> Diagnosis:
 def repair(run: Path) -> list[str]:
     """Move what is damaged to RUN/damaged and remove leftovers, so that the same audit measures what is lacking.
 
-    Returns what was done, a sentence each. Raises LockError where an audit is at work there.
+    Returns what was done, a sentence each. Raises LockError where an audit is at work there, RunError where a symbolic link
+    would lead what is moved or removed out of the folder.
     """
+    unlinked(run)
     store, done = Store(run), []
     litter = leftovers(run)
     with store.held():  # takes the leftovers away
@@ -122,13 +137,35 @@ def repair(run: Path) -> list[str]:
             except DamagedError:
                 done += [f"moved {file.name} to {file.parent}" for file in store.set_aside(key)]
         try:
-            store.manifest()
+            _manifest(store)
         except RunError:
             if (run / "manifest.json").exists():
                 (run / DAMAGED).mkdir(exist_ok=True)
                 (run / "manifest.json").replace(run / DAMAGED / "manifest.json")
                 done.append(f"moved manifest.json to {run / DAMAGED}")
     return done
+
+
+def _manifest(store: Store) -> dict[str, Any]:
+    """The manifest, if what it promises can be compared with what is there. Raises RunError."""
+    found = store.manifest()
+    units, shard, conditions = (found.get(name) for name in ("units", "shard", "conditions"))
+    if units is not None and not _whole(units, 0, MOST):
+        span = f"0 to {MOST}" if _whole(units, 0, units) else "0"
+        raise RunError(f"units needs a whole number from {span}, got {reprlib.repr(units)}")
+    if shard is not None and not (
+        isinstance(shard, dict) and _whole(shard.get("of"), 1, MOST) and _whole(shard.get("number"), 1, shard["of"])
+    ):
+        raise RunError(f"shard needs the whole numbers number and of, number from 1 to of, got {reprlib.repr(shard)}")
+    if conditions is not None and not (
+        isinstance(conditions, list) and all(isinstance(name, str) for name in conditions)
+    ):
+        raise RunError(f"conditions needs a list of names, got {reprlib.repr(conditions)}")
+    return found
+
+
+def _whole(value: Any, least: int, most: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _units(run: Path) -> list[str]:
@@ -149,7 +186,7 @@ def _lacking(manifest: dict[str, Any] | None, sound: int, seen: dict[str, set[st
     if manifest is None:
         return ()
     found = []
-    count, conditions = int(manifest.get("units") or 0), set(manifest.get("conditions") or ())
+    count, conditions = manifest.get("units") or 0, set(manifest.get("conditions") or ())
     shard = manifest.get("shard")
     count = len(range(shard["number"] - 1, count, shard["of"])) if shard else count
     if sound < count:

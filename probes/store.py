@@ -98,10 +98,11 @@ class Store:
     def held(self) -> Iterator[str | None]:
         """Make the folder, hold it against other processes, and take away what a killed one left half written.
 
-        Yields a sentence about a holder that died, or None. Raises RunError for a folder of something else, DiskError for one
-        that cannot be written, LockError for one in use.
+        Yields a sentence about a holder that died, or None. Raises RunError for a folder of something else or with a symbolic
+        link in it, DiskError for one that cannot be written, LockError for one in use.
         """
         self._refuse_foreign()
+        unlinked(self.path)
         require_writable(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -147,9 +148,12 @@ class Store:
         advice = "; `override-gap doctor` says what can be kept"
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as fault:
+            whole = isinstance(found, dict) and authentic(found)
+        except OSError as fault:
+            raise RunError(f"{file}: cannot be read: {fault.strerror or fault}{advice}") from fault
+        except (ValueError, RecursionError) as fault:
             raise RunError(f"{file}: cannot be read: {fault}{advice}") from fault
-        if not isinstance(found, dict) or not authentic(found):
+        if not whole:
             raise RunError(f"{file}: its content is not what was written (the checksum differs){advice}")
         return found
 
@@ -252,14 +256,16 @@ class Store:
         return checksum
 
 
+def links(run: Path) -> Iterator[Path]:
+    """The symbolic links in a run folder; none is followed."""
+    for folder, folders, files in os.walk(run):
+        yield from (place for name in (*folders, *files) if (place := Path(folder) / name).is_symlink())
+
+
 def unlinked(run: Path) -> None:
     """Raise RunError where a run folder holds a symbolic link: what is written through one lands elsewhere."""
-    for folder, folders, files in os.walk(run):
-        for name in (*folders, *files):
-            if (Path(folder) / name).is_symlink():
-                raise RunError(
-                    f"{Path(folder) / name} is a symbolic link; a run folder is written to and holds none, remove it"
-                )
+    for link in links(run):
+        raise RunError(f"{link} is a symbolic link; a run folder is written to and holds none, remove it")
 
 
 def _full(path: Path, fault: OSError) -> DiskError:

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
     from analyses.frame import RunFrame
 
 SIZES = (72, 48, 24)
+EPILOG = """examples:
+  override-gap calibrate
+  override-gap calibrate --seeds 5 --out runs/calibration --json
+  override-gap calibrate --subject organism organisms/1/model --seeds 1 --out runs/two-worlds
+
+--out receives the runs, confusion.md and confusion.csv.
+"""
 
 
 def main(argv: Sequence[str]) -> int:
     """Measure every planted fault over several seeds; print the confusion matrix and write it under --out."""
-    made = parser("calibrate", "example:\n  override-gap calibrate --seeds 5 --out runs/calibration\n")
+    made = parser("calibrate", EPILOG)
     made.add_argument(
         "--out", type=Path, default=Path("runs/calibration"), metavar="RUN", help="default: runs/calibration"
     )

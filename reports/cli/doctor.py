@@ -22,8 +22,13 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("run", type=Path, metavar="RUN", help="a run folder")
     made.add_argument("--repair", action="store_true", help="move what is damaged to RUN/damaged, to be measured again")
     made.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
+    if "" in argv:
+        raise ValueError("doctor takes a folder, got an empty name; give the --out of an audit")
+    if any("://" in word for word in argv):
+        raise ValueError("doctor takes a folder, got a URL; copy it here first")
     args = made.parse_args(argv)
     from probes.doctor import diagnose, repair
+    from reports.visible import visible
 
     found = diagnose(args.run)
     done = repair(args.run) if args.repair else []
@@ -35,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     for sentence in done:
         print(sentence)
     for finding in found.findings:
-        print(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}")
+        print(visible(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}"))
     state = "finished" if found.complete else "not finished"
     verdict = "every checksum agrees" if found.sound else "not sound"
     print(f"{found.run}: {state}, {found.units} units, {found.rows} rows ({found.errors} errors): {verdict}")

@@ -8,10 +8,18 @@ from dataclasses import asdict
 
 from reports.cli.main import DONE, WRONG, parser
 
+EPILOG = """examples:
+  override-gap handshake --adapters hypernetwork
+  override-gap handshake --subject smollm2 --adapters my_method:source --items conflicts.jsonl
+  override-gap handshake --subject ./my-model --adapters doc-to-lora:factors.safetensors --json
+
+Exit code 0: no check failed; 2: one did, or the adapters could not be read.
+"""
+
 
 def main(argv: Sequence[str]) -> int:
     """Print every check with its numbers; exit code 2 if one failed."""
-    made = parser("handshake", "example:\n  override-gap handshake --subject smollm2 --adapters my_method:source\n")
+    made = parser("handshake", EPILOG)
     made.add_argument("--subject", metavar="S", default="organism", help="as for audit")
     made.add_argument("--adapters", metavar="A", required=True, help="see `override-gap list adapters`")
     made.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")

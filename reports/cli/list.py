@@ -7,12 +7,17 @@ from collections.abc import Sequence
 
 from reports.cli.main import DONE, parser
 
+EPILOG = """examples:
+  override-gap list policies
+  override-gap list adapters
+  override-gap list subjects --json
+"""
 KINDS = ("subjects", "adapters", "items", "policies", "probes")
 
 
 def main(argv: Sequence[str]) -> int:
     """Print the names of one kind, a line each with what it means."""
-    made = parser("list", "example:\n  override-gap list policies\n")
+    made = parser("list", EPILOG)
     made.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     made.add_argument("--json", action="store_true", help="print them as one JSON object")
     args = made.parse_args(argv)

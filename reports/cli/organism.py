@@ -8,10 +8,18 @@ from pathlib import Path
 
 from reports.cli.main import DONE, UNMEASURED, parser
 
+EPILOG = """examples:
+  override-gap organism train --out organisms/0
+  override-gap organism train --seed 1 --out organisms/1
+  override-gap audit --subject organisms/1/model --adapters hypernetwork --items organisms/1/items.jsonl
+
+Exit code 0: every target is met; 1: trained, but a figure misses its target.
+"""
+
 
 def main(argv: Sequence[str]) -> int:
     """Train world, model and hypernetwork from a seed; exit code 1 if a figure misses its target."""
-    made = parser("organism", "example:\n  override-gap organism train --seed 1 --out organisms/1\n")
+    made = parser("organism", EPILOG)
     made.add_argument("action", choices=("train",), metavar="ACTION", help="train")
     made.add_argument("--seed", type=int, default=0, help="draws the world and both trainings (default 0)")
     made.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the organism goes")

@@ -441,6 +441,35 @@ def _(place: Path) -> Case:
     return ["report", "r"], "r/figures is a symbolic link"
 
 
+@case("doctor: readings that lead elsewhere")
+def _(place: Path) -> Case:
+    written(place, "other/.x.parquet.7.tmp", "keep me")
+    written(place, "other/a.parquet", "keep me")
+    written(place, "r/manifest.json", "{}")
+    (place / "r" / "readings").symlink_to("../other")
+    return ["doctor", "r", "--repair"], "r/readings is a symbolic link"
+
+
+@case("doctor: a place for damage that leads elsewhere")
+def _(place: Path) -> Case:
+    written(place, "other/mine", "keep me")
+    written(place, "r/readings/a.parquet", "PAR1 and nothing more")
+    written(place, "r/manifest.json", "{")
+    (place / "r" / "damaged").symlink_to("../other")
+    return ["doctor", "r", "--repair"], "r/damaged is a symbolic link"
+
+
+@case("doctor: no name")
+def _(place: Path) -> Case:
+    written(place, "manifest.json", "{}")
+    return ["doctor", ""], "doctor takes a folder, got an empty name"
+
+
+@case("doctor: a URL")
+def _(place: Path) -> Case:
+    return ["doctor", "s3://bucket/run"], "doctor takes a folder, got a URL; copy it here first"
+
+
 @case("run: a page beneath a file")
 def _(place: Path) -> Case:
     return ["report", "r", "--out", f"{written(place, 'file', '')}/page.html"], "file is no folder"

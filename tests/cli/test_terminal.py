@@ -132,6 +132,17 @@ def test_bash_completes_a_verb_and_its_flags(capsys, tmp_path) -> None:
     assert completed("list", "pol") == {"policies"}
 
 
+@pytest.mark.parametrize("verb", ["handshake", "calibrate", "organism", "list", "doctor"])
+def test_the_examples_of_a_verbs_help_can_be_typed(verb: str) -> None:
+    shown = completion.options(verb).format_help().split("examples:\n")[1].split("\n\n")[0]
+    lines = [line.split() for line in shown.strip().splitlines()]
+    assert 1 <= len(lines) <= 3
+    assert lines[0][:2] == ["override-gap", verb]
+    for program, named, *words in lines:
+        assert program == "override-gap"
+        completion.options(named).parse_args(words)
+
+
 def test_list_as_json_names_what_the_text_names(capsys) -> None:
     assert main(["list", "policies", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

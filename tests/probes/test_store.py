@@ -24,6 +24,7 @@ from probes.plan import Plan
 from probes.run import run
 from probes.sources.fitted import Fitted
 from probes.store import RunError, Store
+from reports.cli.main import DONE, WRONG, main
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"]
@@ -140,6 +141,76 @@ def test_a_damaged_manifest_is_moved_aside_and_no_reading_is_lost(folder: Path, 
     monkeypatch.setattr(Fitted, "encode", lambda *_: pytest.fail("measured twice"))
     audit(folder)
     assert diagnose(folder).sound
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ({"units": "abc"}, "units needs a whole number from 0, got 'abc'"),
+        ({"units": True}, "units needs a whole number from 0, got True"),
+        ({"units": -1}, "units needs a whole number from 0, got -1"),
+        ({"units": 1.5}, "units needs a whole number from 0, got 1.5"),
+        ({"units": 10**400}, "units needs a whole number from 0 to 1000000000, got 1000"),
+        ({"units": 1, "shard": {"number": 1, "of": 0}}, "shard needs the whole numbers number and of"),
+        ({"units": 1, "shard": {"number": 3, "of": 2}}, "number from 1 to of, got {'number': 3, 'of': 2}"),
+        ({"units": 1, "shard": {"number": "1", "of": 2}}, "shard needs"),
+        ({"units": 1, "shard": [1]}, "shard needs the whole numbers number and of, number from 1 to of, got [1]"),
+        ({"units": 1, "conditions": 5}, "conditions needs a list of names, got 5"),
+        ({"units": 1, "conditions": [[]]}, "conditions needs a list of names, got [[]]"),
+        ({"units": 1, "checksum": "\ud800", "seed": "\ud800"}, "cannot be read"),
+        ("[" * 100_000, "cannot be read"),
+        ("{", "cannot be read"),
+        ([], "its content is not what was written"),
+    ],
+    ids=str,
+)
+def test_a_hostile_manifest_is_one_finding_and_is_moved_aside(tmp_path: Path, content, says: str, capsys) -> None:
+    manifest = tmp_path / "manifest.json"
+    manifest.write_text(content if isinstance(content, str) else json.dumps(content))
+    (tmp_path / "readings").mkdir()
+    (found,) = diagnose(tmp_path).findings
+    assert (found.kind, found.about) == ("damaged", "manifest.json")
+    assert says in found.says
+    assert str(tmp_path) not in found.says
+    assert found.advice.startswith("--repair moves it aside")
+    assert main(["doctor", str(tmp_path)]) == WRONG
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert repair(tmp_path) == [f"moved manifest.json to {tmp_path / 'damaged'}"]
+    assert kinds(tmp_path) == {"missing"}
+
+
+def test_a_missing_manifest_is_told_what_helps(folder: Path, capsys) -> None:
+    wanted = rows(folder)
+    (folder / "manifest.json").unlink()
+    for words in ([], ["--repair"]):
+        assert main(["doctor", str(folder), *words]) == WRONG
+        assert capsys.readouterr().out.splitlines()[0] == (
+            "missing: manifest.json: there is none; give the audit's own command again: it is written anew and sound "
+            "readings are kept"
+        )
+    pd.testing.assert_frame_equal(audit(folder), wanted)
+    assert diagnose(folder).sound
+
+
+@pytest.mark.parametrize("name", ["readings", "damaged", "lock", "drawn", ".x.tmp"])
+def test_nothing_is_written_or_removed_through_a_link(folder: Path, tmp_path: Path, name: str) -> None:
+    other = tmp_path / "other"
+    if (folder / name).is_dir():
+        shutil.move(folder / name, other)
+    other.mkdir(exist_ok=True)
+    (other / ".mine.tmp").write_text("keep me")
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).symlink_to(other)
+    (folder / "layers" / ".half.tmp").write_text("half")
+    before = {file: file.stat().st_mtime_ns for file in (*folder.rglob("*"), *other.rglob("*"))}
+    (finding,) = diagnose(folder).findings
+    assert (finding.kind, finding.about) == ("link", name)
+    assert not diagnose(folder).sound
+    with pytest.raises(RunError, match="symbolic link"):
+        repair(folder)
+    with pytest.raises(RunError, match="symbolic link"), Store(folder).held():
+        pytest.fail("held")
+    assert {file: file.stat().st_mtime_ns for file in (*folder.rglob("*"), *other.rglob("*"))} == before
 
 
 def test_leftovers_of_a_killed_process_go(folder: Path) -> None:
@@ -261,8 +332,6 @@ def test_the_room_asked_for_is_at_least_what_is_written(made: Path) -> None:
 
 
 def test_the_command_says_what_is_wrong_and_repairs_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from reports.cli.main import DONE, WRONG, main
-
     assert main(["doctor", str(folder)]) == DONE
     assert "2 units, 12 rows (0 errors): every checksum agrees" in capsys.readouterr().out
     file = next((folder / "layers").glob("*.parquet"))
