@@ -16,6 +16,7 @@ KINDS = {
     "repetition": "the answer repeats itself, or the question, instead of answering",
     "prior named first": "the answer names y_pre, in an accepted form, and y_doc later or never",
     "third token wins": "y_doc beats y_pre, but a third token is the arg max, and neither answer is named",
+    "goes on otherwise": "the first token is that of y_doc, and the text goes on to something else",
     "alias": "the first token is not that of y_doc, and the text names y_doc all the same: an alias or a lead-in",
     "other": "none of these",
 }
@@ -60,6 +61,8 @@ def kind(row: Mapping[str, Any]) -> str | None:
         return "prior named first"
     if not answer and repeats(text, question):
         return "repetition"
+    if top1 and not answer:
+        return "goes on otherwise"
     if answer and not top1:
         return "alias"
     if margin and not top1:
@@ -79,7 +82,10 @@ def refuses(text: str) -> bool:
 
 
 def repeats(text: str, question: str) -> bool:
-    """Whether one to four words come four times in a row, or the text starts by saying the question again."""
+    """Whether one to four words, or some letters within a word, come four times in a row, or the text starts by saying the
+    question again."""
+    if re.search(rf"([^\W\d_]{{1,8}}?)\1{{{REPEATS - 1}}}", text):
+        return True
     said, asked = words(text), words(question)
     if len(asked) >= PERIOD and said[: len(asked)] == asked:
         return True

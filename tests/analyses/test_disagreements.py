@@ -40,8 +40,9 @@ def row(margin: bool, top1: bool, answer: bool, text: str, **more) -> dict:
         (row(True, False, False, "a city"), "third token wins"),
         (row(True, False, True, "the city of Lyon"), "alias"),
         (row(False, False, True, "Lyon, not Paris"), "alias"),
-        (row(True, True, False, "Lugano"), "other"),
-        (row(True, True, False, "Lugano", prior_answer=float("nan"), question=None), "other"),
+        (row(True, True, False, "Lugano"), "goes on otherwise"),
+        (row(True, True, False, "Kazananananan"), "repetition"),
+        (row(True, True, False, "Lugano", prior_answer=float("nan"), question=None), "goes on otherwise"),
         (row(True, False, False, "the City of Light", prior_aliases=["City of Light"]), "prior named first"),
         (row(True, False, False, "the City of Light", prior_aliases=np.array(["City of Light"])), "prior named first"),
         (row(True, False, False, "the City of Light", prior_aliases=None), "third token wins"),
@@ -56,6 +57,8 @@ def test_what_repeats() -> None:
     assert repeats("on and on and on and on and on", "")
     assert not repeats("to be or not to be or so", "")
     assert not repeats("no no no", "")
+    assert repeats("Nanumeumeumeumeume", "")
+    assert not repeats("Mississippi, 1111 or 100000", "")
     assert repeats("it is of it is of it is of it is of", "")
 
 
