@@ -74,17 +74,19 @@ def laid_out(skeleton: Any, spread: Spread, dtype: torch.dtype) -> Map:
     from accelerate.utils import compute_module_sizes
 
     skeleton.tie_weights()
-    kinds = sorted(skeleton._no_split_modules or ())
+    # accelerate annotates sizes, devices and formats as narrower than what it takes
+    kinds: Any = sorted(map(str, skeleton._no_split_modules or ()))
+    number: Any = dtype
     names = [name for name, module in skeleton.named_modules() if type(module).__name__ in kinds]
     lists = {name.rpartition(".")[0] for name in names}
     if len(lists) != 1 or len(names) != skeleton.config.get_text_config().num_hidden_layers:
         raise DevicesError(f"--device map: {type(skeleton).__name__} does not say which modules are its blocks")
     blocks = skeleton.get_submodule(where := lists.pop())
-    memory = _memory(blocks, spread.room, kinds, dtype)
+    memory: Any = _memory(blocks, spread.room, kinds, dtype)
     gpus = [device for device in memory if isinstance(device, int)]
     first = gpus[0] if gpus else "cpu"
     beside = sum(p.numel() for n, p in skeleton.named_parameters() if not n.startswith(f"{where}.")) * dtype.itemsize
-    needed = beside + max(compute_module_sizes(block, dtype=dtype)[""] for block in blocks)
+    needed = beside + max(compute_module_sizes(block, dtype=number)[""] for block in blocks)
     if memory[first] < needed:
         raise DevicesError(
             f"--device map: {first} needs {needed:,} bytes for the embedding, the unembedding and one block, and may "
@@ -92,7 +94,7 @@ def laid_out(skeleton: Any, spread: Spread, dtype: torch.dtype) -> Map:
         )
     memory[first] -= beside
     guessed = infer_auto_device_map(blocks, memory, no_split_module_classes=kinds, dtype=dtype)
-    placed = {f"{where}.{n}": guessed.get(str(n), guessed.get("")) for n in range(len(blocks))}
+    placed: Any = {f"{where}.{n}": guessed.get(str(n), guessed.get("")) for n in range(len(blocks))}
     if gpus and set(placed.values()) & {"cpu", "disk"}:
         raise DevicesError(
             f"--device map: these GPUs cannot hold the model, and {NO_MIXTURE}; give more GPUs, or --device map:cpu=8GiB "
