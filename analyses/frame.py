@@ -13,6 +13,7 @@ import pandas as pd
 from margins.strict import read_json
 from margins.variants import variant
 from probes.checksum import DamagedError, read_sealed
+from probes.manifest import impossible
 
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
@@ -153,6 +154,9 @@ def load(path: str | Path) -> RunFrame:
         raise ValueError(f"{error}; the run has to be made again") from error
     if not isinstance(manifest, dict):
         raise ValueError(f"{manifest_file}: a JSON object was expected, this is a {type(manifest).__name__}")
+    wrong = impossible(manifest)
+    if wrong is not None:
+        raise ValueError(f"{manifest_file}: {wrong}; the run has to be made again")
     shard = manifest.get("shard")
     if shard is not None:
         raise ValueError(

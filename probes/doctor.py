@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +15,6 @@ from probes.store import DAMAGED, TABLES, RunError, Store, links, unlinked
 
 AGAIN = "give the audit's own command again"
 WEIGHTY = ("damaged", "missing", "inconsistent", "link")
-MOST = 10**9
-"""Units and shards that a manifest can promise: far more than files fit in a folder."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def diagnose(run: Path) -> Diagnosis:
         findings.append(Finding("missing", "manifest.json", "there is none", advice))
     else:
         try:
-            manifest = _manifest(store)
+            manifest = store.manifest()
         except RunError as fault:
             says = str(fault).split("; `override-gap")[0].removeprefix(f"{run / 'manifest.json'}: ")
             advice = f"--repair moves it aside; then {AGAIN}: sound readings are kept"
@@ -137,35 +134,13 @@ def repair(run: Path) -> list[str]:
             except DamagedError:
                 done += [f"moved {file.name} to {file.parent}" for file in store.set_aside(key)]
         try:
-            _manifest(store)
+            store.manifest()
         except RunError:
             if (run / "manifest.json").exists():
                 (run / DAMAGED).mkdir(exist_ok=True)
                 (run / "manifest.json").replace(run / DAMAGED / "manifest.json")
                 done.append(f"moved manifest.json to {run / DAMAGED}")
     return done
-
-
-def _manifest(store: Store) -> dict[str, Any]:
-    """The manifest, if what it promises can be compared with what is there. Raises RunError."""
-    found = store.manifest()
-    units, shard, conditions = (found.get(name) for name in ("units", "shard", "conditions"))
-    if units is not None and not _whole(units, 0, MOST):
-        span = f"0 to {MOST}" if _whole(units, 0, units) else "0"
-        raise RunError(f"units needs a whole number from {span}, got {reprlib.repr(units)}")
-    if shard is not None and not (
-        isinstance(shard, dict) and _whole(shard.get("of"), 1, MOST) and _whole(shard.get("number"), 1, shard["of"])
-    ):
-        raise RunError(f"shard needs the whole numbers number and of, number from 1 to of, got {reprlib.repr(shard)}")
-    if conditions is not None and not (
-        isinstance(conditions, list) and all(isinstance(name, str) for name in conditions)
-    ):
-        raise RunError(f"conditions needs a list of names, got {reprlib.repr(conditions)}")
-    return found
-
-
-def _whole(value: Any, least: int, most: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _units(run: Path) -> list[str]:

@@ -14,6 +14,9 @@ from probes.checksum import DamagedError
 from probes.engine import Unit
 from probes.store import TABLES, RunError, Store, unlinked
 
+NEEDED = ("identity", "units", "adapters", "parity", "started")
+"""Of a shard's manifest, what the merged one is made of."""
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -110,6 +113,11 @@ def _check(manifests: dict[Path, dict[str, Any]]) -> None:
         shard = manifest.get("shard")
         if shard is None:
             raise RunError(f"{folder} is a whole run, no shard of one; merge takes what `audit --shard` wrote")
+        lacks = [name for name in NEEDED if name not in manifest]
+        if lacks:
+            raise RunError(
+                f"{folder}: its manifest lacks {', '.join(lacks)}; measure this shard again into a new folder"
+            )
         if manifest["identity"] != leader["identity"]:
             raise RunError(
                 f"{folder} is of another audit than {first} (other settings, model, adapters, items or code); "

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from probes.checksum import DamagedError, authentic, read_sealed, sealed, signed
 from probes.disk import DiskError, leftovers, require_writable, write_whole
 from probes.lock import LOCK, OWNER, held
+from probes.manifest import impossible
 
 READINGS = pa.schema(
     [
@@ -155,6 +156,9 @@ class Store:
             raise RunError(f"{file}: cannot be read: {fault}{advice}") from fault
         if not whole:
             raise RunError(f"{file}: its content is not what was written (the checksum differs){advice}")
+        wrong = impossible(found)
+        if wrong is not None:
+            raise RunError(f"{file}: {wrong}{advice}")
         return found
 
     def keys(self) -> list[str]:
@@ -174,7 +178,10 @@ class Store:
 
         All of the unit's tables are read and compared with their checksums.
         """
-        _, said = read_sealed(self._file("readings", key))
+        readings, said = read_sealed(self._file("readings", key))
+        lacks = [name for name in ("item", "condition", "status") if name not in readings.column_names]
+        if lacks:
+            raise DamagedError(f"{self._file('readings', key)}: no column {', '.join(lacks)}, so these are no readings")
         for name in TABLES[1:]:
             file = self._file(name, key)
             wanted = None if said is None else (said.get("tables") or {}).get(name)

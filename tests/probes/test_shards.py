@@ -172,3 +172,17 @@ def test_places_that_cannot_be_meant_are_told(words: list[str], tmp_path: Path, 
     assert main(words) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "content", [{"shard": [1]}, {"shard": {"number": 1, "of": 0}}, {"shard": {"number": 1, "of": 1}}]
+)
+def test_a_manifest_that_no_audit_writes_is_one_line(content: dict, tmp_path: Path, capsys) -> None:
+    for name in ("readings", "layers"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps(content))
+    for words in (["merge", str(tmp_path / "run"), "--out", str(tmp_path / "out")], ["report", str(tmp_path / "run")]):
+        assert main(words) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1, said
+        assert "shows where" not in said[0]

@@ -346,3 +346,11 @@ def test_the_command_says_what_is_wrong_and_repairs_it(folder: Path, capsys: pyt
     assert main(["doctor", str(folder)]) == DONE
     assert main(["doctor", str(folder.parent / "nothing")]) == WRONG
     assert "not a run folder" in capsys.readouterr().err
+
+
+def test_a_table_without_a_seal_that_holds_no_readings_is_damage(folder: Path) -> None:
+    file = next((folder / "readings").glob("*.parquet"))
+    pd.DataFrame({"item": ["c1"]}).to_parquet(file)
+    assert "damaged" in kinds(folder)
+    repair(folder)
+    assert not file.exists()

@@ -1,0 +1,31 @@
+"""Manifest: whether what a run folder promises of itself can be meant at all, before anything is counted by it."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+MOST = 10**9
+"""Units and shards that a manifest can promise: far more than files fit in a folder."""
+
+
+def impossible(found: Mapping[str, Any]) -> str | None:
+    """What no audit writes into a manifest, in words, or None. What is not there is not asked."""
+    units, shard, conditions = (found.get(name) for name in ("units", "shard", "conditions"))
+    if units is not None and not _whole(units, 0, MOST):
+        span = f"0 to {MOST}" if _whole(units, 0, units) else "0"
+        return f"units needs a whole number from {span}, got {reprlib.repr(units)}"
+    if shard is not None and not (
+        isinstance(shard, dict) and _whole(shard.get("of"), 1, MOST) and _whole(shard.get("number"), 1, shard["of"])
+    ):
+        return f"shard needs the whole numbers number and of, number from 1 to of, got {reprlib.repr(shard)}"
+    if conditions is not None and not (
+        isinstance(conditions, list) and all(isinstance(name, str) for name in conditions)
+    ):
+        return f"conditions needs a list of names, got {reprlib.repr(conditions)}"
+    return None
+
+
+def _whole(value: Any, least: int, most: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
