@@ -14,6 +14,7 @@ import torch
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank
+from probes import unit
 from probes.plan import Plan
 from probes.room import Room, out_of_memory
 from probes.run import run
@@ -111,6 +112,37 @@ def test_a_batch_that_memory_does_not_hold_is_halved_for_the_rest_of_the_run(
         same(audit(subject, tmp_path / "run"), wanted)
     assert Store(tmp_path / "run").manifest()["memory"] == {"asked": 8, "batch_size": 2}
     assert [size for size in sizes if size > 3] == [8, 4], "it is not tried again"
+
+
+def test_the_size_that_was_found_is_kept_where_it_was_chosen_by_the_program(
+    subject: Subject, wanted: pd.DataFrame, tmp_path: Path
+) -> None:
+    def refuse(_module: Any, _args: Any, given: dict[str, Any]) -> None:
+        if len(given["input_ids"]) > 3:
+            raise MemoryError
+
+    with measuring(subject, refuse):
+        same(audit(subject, tmp_path / "run", replace(PLAN, batch_size="auto")), wanted)
+    assert Store(tmp_path / "run").manifest()["memory"] == {"asked": "auto", "batch_size": 2}
+
+
+def test_an_attribution_that_misses_is_an_error_row_and_the_manifest_says_so(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true = unit.attribution_gap
+
+    def missed(*given: Any) -> torch.Tensor:
+        gaps = true(*given).clone()
+        gaps[0] = 7.0
+        return gaps
+
+    monkeypatch.setattr(unit, "attribution_gap", missed)
+    found = audit(subject, tmp_path / "run", replace(PLAN, answers=0, batch_size=1))
+    parity = Store(tmp_path / "run").manifest()["parity"]
+    assert parity["attribution_max_abs"] == 7.0
+    assert parity["passed"] is False
+    lost = found[found.error.fillna("").str.contains("misses the margin by 7 nats")]
+    assert set(lost.condition) == {"base", "as-delivered", "slb"}  # a variant's layers are not read
 
 
 class measuring:
