@@ -95,7 +95,7 @@ def _who(found: Mapping[str, Any] | None) -> str:
 def _lives(folder: Path, found: Mapping[str, Any], *, kernel: bool) -> bool:
     """Whether the owner that a folder names still works, given that its kernel lock was free or there is none."""
     if found.get("host") == socket.gethostname():
-        return not kernel and found.get("pid") != os.getpid() and _runs(int(found.get("pid") or 0))
+        return not kernel and found.get("pid") != os.getpid() and _runs(found.get("pid"))
     # the disk's clock, not this machine's: the two may differ by more than a beat
     now = folder / f".clock.{os.getpid()}.tmp"
     try:
@@ -105,7 +105,9 @@ def _lives(folder: Path, found: Mapping[str, Any], *, kernel: bool) -> bool:
         now.unlink(missing_ok=True)
 
 
-def _runs(pid: int) -> bool:
+def _runs(pid: Any) -> bool:
+    if not isinstance(pid, int) or not 0 < pid < 2**31:
+        return False  # no process has such a number
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -24,7 +24,7 @@ CHECKPOINT = "checkpoint.pt"
 class Recipe:
     """Settings of the hypernetwork's training."""
 
-    steps: int = 1200
+    steps: int = 760
     documents: int = 24
     taught: int = 1
     kept: int = 1

@@ -45,12 +45,12 @@ class Organism:
         file = self.folder / "recipe.json"
         found = read_json(file)
         try:
-            sizes, digests = found["hypernetwork"]["shape"], found["sha256"]
-            if all(type(size) is int and 0 < size < 2**16 for size in sizes.values()) and isinstance(digests, dict):
-                return found
+            sizes, digests = found["hypernetwork"]["shape"].values(), found["sha256"]
         except (KeyError, TypeError, AttributeError):
-            pass
-        raise ValueError(f"{file}: it lacks the hypernetwork's shape or the files' sha256; train it again")
+            sizes, digests = (None,), None
+        if not isinstance(digests, dict) or not all(type(size) is int and 0 < size < 2**16 for size in sizes):
+            raise ValueError(f"{file}: it lacks the hypernetwork's shape or the files' sha256; train it again")
+        return found
 
     @cached_property
     def items(self) -> list[Record]:

@@ -97,14 +97,13 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     items = items[: plan.limit] if plan.limit else items
     if not items:
         raise ItemError(f"{plan.items}: no items to measure")
-    from probes.remote import store_at
+    from probes.remote import here, shown, store_at
 
     store_at(args.out or Path("runs")).require_room(needed=1)
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
-    from probes.remote import here, shown, store_at
     from probes.store import Store
     from reports.cli.engine import engine_of
 

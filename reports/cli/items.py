@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from margins.items import Item, documents_of, json_lines, scan_items, write_items
+from margins.words import several
 from reports.cli.main import DONE, WRONG, parser
 from reports.cli.named import items_of, paths_of
 from reports.cli.paths import writable
@@ -54,10 +55,6 @@ def main(argv: Sequence[str]) -> int:
     return DONE
 
 
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
-
-
 def _check(spec: str) -> int:
     """Print every defect with its line; exit code 2 if there is any."""
     sound, count, told = 0, 0, []
@@ -67,9 +64,9 @@ def _check(spec: str) -> int:
         count += len(found)
         sound += sum(not item.defects() for _, item in found)
         told += [visible(f"{path}:{line}: {message}") for line, message in sorted(faults + wrong)]
-    print("\n".join(told) if told else f"{_count(count, 'item')}, no defect")
+    print("\n".join(told) if told else f"{several(count, 'item')}, no defect")
     if told:
-        print(f"{_count(len(told), 'defect')}; {_count(sound, 'item')} without any", file=sys.stderr)
+        print(f"{several(len(told), 'defect')}; {several(sound, 'item')} without any", file=sys.stderr)
     return WRONG if told else DONE
 
 
@@ -77,7 +74,7 @@ def _describe(items: Sequence[Item]) -> str:
     splits = Counter((item.split, item.tier or "") for item in items)
     points = len({item.point for item in items})
     documents = documents_of(items)
-    counts = (_count(len(items), "item"), _count(points, "knowledge point"), _count(len(documents), "document"))
+    counts = (several(len(items), "item"), several(points, "knowledge point"), several(len(documents), "document"))
     lines = [", ".join(counts)]
     lines += [f"  {split:<12}{tier:<8}{count}" for (split, tier), count in sorted(splits.items())]
     for name, texts in (
