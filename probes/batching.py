@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: What one more forward pass costs beside its tokens, in tokens: a pass starts some thirty operations a layer. Measured on
-#: one CPU thread, 10 tokens on SmolLM2 and about 100 on the organism, whose rows are of one length anyway.
-START = 16
+#: What one more forward pass costs beside its tokens, in tokens: a pass starts some thirty operations a layer. Of a model's
+#: size: `python -m benchmarks.pass_start` finds some 25 for SmolLM2 and 270 for the organism, whose rows are of one length
+#: anyway, on one CPU thread. A larger number would buy fewer passes with more padding.
+START = 24
 
 
 def batches(lengths: Sequence[int], most: int) -> list[range]:
