@@ -156,11 +156,11 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _in_turns(items: list[Item], repeats: int, first: Engine, second: Engine) -> list[tuple[float, float]]:
-    tables, _ = measured(first, items)
-    again, _ = measured(second, items)
+    tables, _ = measured(first, items, plan=WHOLE)
+    again, _ = measured(second, items, plan=WHOLE)
     if tables != again:
         raise RuntimeError("the engines' readings differ, so their times cannot be compared")
-    return [(measured(first, items)[1], measured(second, items)[1]) for _ in range(repeats)]
+    return [(measured(first, items, plan=WHOLE)[1], measured(second, items, plan=WHOLE)[1]) for _ in range(repeats)]
 
 
 def page() -> str:

@@ -75,7 +75,7 @@ def _steps(axes, found: Mapping, quartiles: list[Mapping]) -> None:
     )
     percent(axes.yaxis)
     count(axes, **_size(found))
-    axes.legend(loc="lower left" if quartiles[0]["value"] > 0.5 else "upper right")
+    axes.legend(loc="upper right" if quartiles[-1]["value"] < 0.5 else "lower left")
 
 
 def _size(found: Mapping) -> dict:

@@ -40,7 +40,7 @@ def disagreement(run, summary: Mapping) -> Figure:
         raise Absent("no conflict was measured by two measures of success")
     order = list(dict.fromkeys(row["condition"] for row in pairs))
     made = canvas(7.4, max(2.9, 1.5 + 0.17 * len(order)))
-    marks, shares, right = made.subplots(1, 3, width_ratios=(0.5, 0.9, 1.3))
+    marks, shares, right = made.subplots(1, 3, width_ratios=(0.5, 1.2, 1.3))
     _matrix(marks, patterns)
     _shares(shares, patterns)
     _pairs(right, pairs, order)
@@ -116,14 +116,13 @@ def _pairs(axes, pairs: list[Mapping], order: list[str]) -> None:
         top = max([top, *(row["high"] if row["high"] is not None else row["value"] for row in own)])
     axes.set_yticks(range(len(order)), [plain(name, 20) for name in order])
     axes.tick_params(axis="y", labelsize=7)
-    axes.set(
-        xlim=(-0.02, min(1.05, max(0.1, 1.08 * top))), ylim=(len(order) - 0.4, -0.6), xlabel="share that disagrees"
-    )
+    end = min(1.05, max(0.1, 1.08 * top))
+    axes.set(xlim=(-0.03 * end, end), ylim=(len(order) - 0.4, -0.6), xlabel="share that disagrees")
     axes.set_title("By condition")
     axes.set_title(f"n = {' and '.join(sizes)}", loc="right", fontsize=7, fontweight="normal")
     axes.grid(axis="y", color=GRID)
     percent(axes.xaxis)
-    axes.legend(loc="best", frameon=True)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
 
 
 def caption(summary: Mapping) -> Caption:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
@@ -120,12 +122,25 @@ def save(made: Figure, stem: Path) -> tuple[Path, ...]:
     """Write `stem` as SVG, PNG and PDF, in this order; the same figure gives the same bytes."""
     written = []
     with matplotlib.rc_context(settings()):
+        # The layout is in shares of the figure: solved once, and with no engine left no file draws twice.
+        made.draw_without_rendering()
+        made.set_layout_engine(None)
         for form in FORMS:
             written.append(stem.with_suffix(f".{form}"))
             made.savefig(written[-1], metadata=_METADATA[form])
-            # The layout is in shares of the figure and was solved for the first file; solving it again takes as long.
-            made.set_layout_engine("none")
     return tuple(written)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Inside the block Python looks for no garbage: fitting a font to a PDF makes half a million objects and lets them go."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def section(summary: Mapping, name: str) -> Mapping:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from margins.opaque import refusal
 from reports import figures
-from reports.figures.style import GRID, INK, PAPER, YES
+from reports.figures.style import GRID, INK, PAPER, YES, uncollected
 from reports.page.explorer import explorer
 from reports.page.facts import facts
 from reports.page.published import published
@@ -40,7 +40,8 @@ def write(run_dir: Path, run, summary: Mapping, out: Path | None = None) -> Path
     """Write figures/ and report.html (or `out`) for a run; the same run and summary give the same bytes."""
     run_dir = Path(run_dir)
     target = Path(out) if out is not None else run_dir / "report.html"
-    html = render(run, summary, run_dir / "figures")
+    with uncollected():
+        html = render(run, summary, run_dir / "figures")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8", newline="\n")
