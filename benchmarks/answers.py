@@ -15,10 +15,10 @@ import torch
 from analyses.calibration import markdown
 from margins.adapter import Adapter
 from margins.items import Item, documents_of
-from probes.attach import stack
 from probes.generation import generate
 from probes.load import open_subject
 from probes.sources import open_source
+from probes.stack import stack
 from probes.subject import Subject
 from reports.cli.named import items_of
 

@@ -109,9 +109,9 @@ def plan(folder: Path) -> Iterator[Target]:
 @contextmanager
 def peft(folder: Path) -> Iterator[Target]:
     """A PEFT folder: the configuration, a line, and the safetensors file."""
-    from probes.attach import check
     from probes.sites import AdapterError
     from probes.sources.peft_folder import CONFIG, WEIGHTS, read_adapter
+    from probes.stack import check
 
     subject, own = model(), folder / "adapter"
     own.mkdir()
@@ -150,9 +150,9 @@ def dense(folder: Path) -> Iterator[Target]:
 def _file(folder: Path, form: str) -> Target:
     from margins.adapter import traits
     from margins.items import Document
-    from probes.attach import check
     from probes.sites import AdapterError
     from probes.sources import open_source
+    from probes.stack import check
 
     subject, file = model(), folder / "case.safetensors"
     document = Document("The sea is red.", ("a",), ("p",))

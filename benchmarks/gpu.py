@@ -30,11 +30,11 @@ from benchmarks.bench import kit
 from benchmarks.bench.record import RESULTS, Line, machine, one, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
 from margins.items import Item, documents_of
-from probes.attach import stack
 from probes.encode import Encoded
 from probes.layers import read_layers
 from probes.margins import read_adapted, read_base
 from probes.prior import read_prior
+from probes.stack import stack
 from probes.subject import Subject, wrap
 from probes.unit import Bench, measure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -126,6 +127,42 @@ class Vector:
 
 
 Update = LowRank | Dense | Vector
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Low-rank updates of one shape, rank, format and device, one a row, so that a product serves them all."""
+
+    A: Float[Tensor, "row rank d_in"]
+    B: Float[Tensor, "row d_out rank"]
+    scale: Float[Tensor, " row"]
+    """In float64."""
+
+    @classmethod
+    def of(cls, updates: Sequence[Update]) -> Alike | None:
+        """The updates side by side, or None where they are not alike."""
+        low = [update for update in updates if isinstance(update, LowRank)]
+        if not low or len(low) < len(updates):
+            return None
+        kinds = {(u.A.shape, u.A.dtype, u.A.device, u.B.shape, u.B.dtype, u.B.device) for u in low}
+        if len(kinds) > 1:
+            return None
+        A, B = (torch.stack([getattr(update, name).detach() for update in low]) for name in "AB")
+        return cls(A, B, torch.tensor([update.scale for update in low], dtype=torch.float64, device=B.device))
+
+    def frobenius(self) -> Float[Tensor, " row"]:
+        """Frobenius norms, in weight units and float64; as LowRank finds its own."""
+        a, b = self.A.double(), self.B.double()
+        overlap = (b.mT @ b) * (a @ a.mT)
+        return self.scale.abs() * overlap.sum((1, 2)).clamp_min(0).sqrt()
+
+
+def frobenius_norms(updates: Sequence[Update]) -> list[float]:
+    """Each update's Frobenius norm, in weight units; those of alike low-rank updates together."""
+    alike = Alike.of(updates)
+    if alike is None or alike.A.shape[1] > max(alike.B.shape[1], alike.A.shape[2]):
+        return [update.frobenius() for update in updates]
+    return alike.frobenius().tolist()
 
 
 def _floating(*tensors: Tensor) -> None:

@@ -1,141 +1,22 @@
-"""Adapters as hooks: one adapter per example of a batch, one gain per layer, no trace left on exit."""
+"""Attached: adapters as hooks, one adapter per example of a batch, one gain per layer, no trace left on exit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from margins.adapter import Adapter, layer_of
-from margins.updates import LowRank, Update, Vector
-from probes.devices import runs_on
+from margins.adapter import layer_of
 from probes.profile import spent_on
-from probes.sites import AdapterError, Ports, Rows, nearest
+from probes.sites import AdapterError
+from probes.stack import Stack, Together, ports_of
 from probes.subject import Subject
-from probes.vectors import Normalised, VectorSite, vector_site
 
 Watch = Callable[[str, Tensor], None]
-
-
-@dataclass(frozen=True)
-class Factors:
-    """One site's updates for a whole batch: B A, each example's scale folded into B, ranks padded with zeros."""
-
-    A: Float[Tensor, "batch rank d_in"]
-    B: Float[Tensor, "batch d_out rank"]
-
-    def __call__(
-        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch pos d_out"]:
-        """gain * B A x. The gain multiplies in float32: rounding it to bf16 would bias every position alike."""
-        inner = torch.bmm(x, self.A.to(x.dtype).transpose(1, 2))
-        inner = (inner.float() * gain[:, None, None]).to(x.dtype)
-        return torch.bmm(inner, self.B.to(x.dtype).transpose(1, 2))
-
-    def rows(self, rows: Rows) -> Factors:
-        """The part of the update that writes these outputs."""
-        return Factors(self.A, self.B[:, rows])
-
-    def only(self, examples: Sequence[int]) -> Factors:
-        """The updates of some examples of the batch."""
-        return Factors(self.A[examples], self.B[examples])
-
-
-@dataclass(frozen=True)
-class Matrices:
-    """One site's updates for a whole batch as matrices."""
-
-    delta: Float[Tensor, "batch d_out d_in"]
-
-    def __call__(
-        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "batch pos d_out"]:
-        """gain * delta x."""
-        out = torch.bmm(x, self.delta.to(x.dtype).transpose(1, 2))
-        return (out.float() * gain[:, None, None]).to(x.dtype)
-
-    def rows(self, rows: Rows) -> Matrices:
-        """The part of the update that writes these outputs."""
-        return Matrices(self.delta[:, rows])
-
-    def only(self, examples: Sequence[int]) -> Matrices:
-        """The updates of some examples of the batch."""
-        return Matrices(self.delta[examples])
-
-
-@dataclass(frozen=True)
-class Vectors:
-    """One vector parameter's updates for a whole batch; what it multiplies, for the weight of a norm."""
-
-    delta: Float[Tensor, "batch d_out"]
-    multiplies: Normalised | None = None
-
-    def __call__(
-        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
-    ) -> Float[Tensor, "#batch #pos d_out"]:
-        """gain * delta for a bias, gain * delta * n(x) for a norm's weight."""
-        added = (self.delta.float() * gain[:, None]).to(x.dtype)[:, None]
-        return added if self.multiplies is None else added * self.multiplies(x)
-
-    def rows(self, rows: Rows) -> Vectors:
-        """The part of the update that writes these outputs."""
-        return Vectors(self.delta[:, rows], self.multiplies)
-
-    def only(self, examples: Sequence[int]) -> Vectors:
-        """The updates of some examples of the batch."""
-        return Vectors(self.delta[examples], self.multiplies)
-
-
-Together = Factors | Matrices | Vectors
-
-
-@dataclass(frozen=True)
-class Stack:
-    """The adapters of a batch, by site; example n of a batch runs with adapter n."""
-
-    sites: Mapping[str, Together]
-    size: int
-
-    def only(self, examples: Sequence[int]) -> Stack:
-        """The adapters of some examples of the batch."""
-        return Stack({path: update.only(examples) for path, update in self.sites.items()}, len(examples))
-
-
-def check(subject: Subject, adapter: Adapter) -> None:
-    """Raise AdapterError unless every update has a place and its shape, is finite, and any is not zero."""
-    largest = 0.0
-    for path, update in adapter.parts():
-        wanted, ports = _place(subject, path, update, adapter.name)
-        if update.shape != wanted:
-            raise AdapterError(
-                f"adapter {adapter.name}: {path} needs an update of shape {list(wanted)}, got {list(update.shape)}; "
-                "was it made for another model?"
-            )
-        layer = layer_of(path)
-        if not ports or layer is None or layer >= subject.n_layers:
-            why = "the wrapped model runs it in pieces that no hook can follow" if not ports else "it is in no layer"
-            raise AdapterError(f"adapter {adapter.name}: {path} cannot be changed here: {why}")
-        size = update.frobenius()
-        if not size < float("inf"):
-            raise AdapterError(f"adapter {adapter.name}: the update of {path} is not finite")
-        largest = max(largest, size)
-    if largest == 0.0:
-        reason = "it has no updates" if not adapter.paths else "all of its updates are zero"
-        raise AdapterError(f"adapter {adapter.name} changes nothing: {reason}")
-
-
-def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
-    """Put adapters side by side, document and shared part of a site joined along the rank; raises AdapterError."""
-    with spent_on("adapters"):
-        for adapter in adapters:
-            check(subject, adapter)
-        paths = dict.fromkeys(path for adapter in adapters for path in adapter.paths)
-        return Stack({path: _side_by_side(subject, path, adapters) for path in paths}, len(adapters))
 
 
 @contextmanager
@@ -158,37 +39,13 @@ def attached(
         undo.callback(subject.model.base_model.register_forward_hook(saw_forward).remove)
         for path, update in adapters.sites.items():
             gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
-            for module, rows in _ports(subject, path, update):
+            for module, rows in ports_of(subject, path, update):
                 hook = _adding(update.rows(rows), gain, path, reached, watch)
                 undo.callback(module.register_forward_hook(hook).remove)
         yield subject
     missed = [path for path in adapters.sites if path not in reached]
     if ran and missed:
         raise AdapterError(f"{missed[0]} was never run by the model, so an update of it changes nothing")
-
-
-def _place(subject: Subject, path: str, update: Update, name: str) -> tuple[tuple[int, ...], Ports]:
-    """Shape and ports of the parameter that an update is for. Raises AdapterError where the model has none."""
-    if isinstance(update, Vector):
-        vector = vector_site(subject.model, subject.sites, path)
-        if vector is not None:
-            return tuple(vector.base.shape), vector.ports
-        raise AdapterError(f"adapter {name}: {path!r} is no bias of a linear map and no weight or bias of a norm")
-    site = subject.sites.get(path)
-    if site is None:
-        near = nearest(path, subject.sites)
-        raise AdapterError(f"adapter {name}: the model has no linear map {path!r}; the nearest is {near!r}")
-    return (site.d_out, site.d_in), site.ports
-
-
-def _ports(subject: Subject, path: str, update: Together) -> Ports:
-    return _vector(subject, path).ports if isinstance(update, Vectors) else subject.sites[path].ports
-
-
-def _vector(subject: Subject, path: str) -> VectorSite:
-    found = vector_site(subject.model, subject.sites, path)
-    assert found is not None, "check comes first"
-    return found
 
 
 def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached: set[str], watch: Watch | None) -> Any:
@@ -207,39 +64,3 @@ def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached:
             return out + added
 
     return hook
-
-
-def _side_by_side(subject: Subject, path: str, adapters: Sequence[Adapter]) -> Together:
-    parts = [[u for u in (a.updates.get(path), a.shared.get(path)) if u is not None] for a in adapters]
-    if any(isinstance(update, Vector) for row in parts for update in row):
-        vector = _vector(subject, path)
-        delta = _summed(parts, vector.base.shape).to(runs_on(vector.ports[0][0]), subject.dtype)
-        return Vectors(delta, vector.multiplies)
-    site = subject.sites[path]
-    place = {"device": runs_on(site.ports[0][0]), "dtype": subject.dtype}
-    if any(not isinstance(update, LowRank) for row in parts for update in row):
-        return Matrices(_summed(parts, (site.d_out, site.d_in)).to(**place))
-    rank = max(sum(update.rank for update in row) for row in parts)
-    A = torch.zeros(len(parts), rank, site.d_in)
-    B = torch.zeros(len(parts), site.d_out, rank)
-    for n, row in enumerate(parts):
-        _fill(A[n], B[n], row)
-    return Factors(A.to(**place), B.to(**place))
-
-
-def _summed(parts: Sequence[Sequence[Update]], shape: Sequence[int]) -> Tensor:
-    """Each example's updates of one parameter added up, in float32."""
-    delta = torch.zeros(len(parts), *shape)
-    for n, row in enumerate(parts):
-        for update in row:
-            delta[n] += update.dense().float().cpu()
-    return delta
-
-
-def _fill(A: Float[Tensor, "rank d_in"], B: Float[Tensor, "d_out rank"], updates: Sequence[Update]) -> None:
-    first = 0
-    for update in updates:
-        assert isinstance(update, LowRank)
-        A[first : first + update.rank] = update.A.detach().float().cpu()
-        B[:, first : first + update.rank] = update.scale * update.B.detach().float().cpu()
-        first += update.rank

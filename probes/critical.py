@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from probes.attach import Stack
 from probes.layers import Read
 from probes.margins import read_adapted
 from probes.prior import Prior
+from probes.stack import Stack
 from probes.subject import Subject
 
 GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)

@@ -14,10 +14,11 @@ from transformers import Cache, DynamicCache
 
 from margins.items import Item
 from margins.opaque import Opaque, Prefix
-from probes.attach import Stack, attached
+from probes.attach import attached
 from probes.forward import Past
 from probes.opaque import Group, acting_rows, inside, past, untouched
 from probes.profile import spent_on
+from probes.stack import Stack
 from probes.subject import Subject, SubjectError, pad
 
 NEW_TOKENS = 64

@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from margins.decomposition import attribution, direct, lens
-from probes.attach import Stack
 from probes.margins import Adapted, read_adapted
 from probes.prior import Prior
+from probes.stack import Stack
 from probes.subject import Subject, SubjectError
 
 Read = Callable[[Tensor], Adapted]

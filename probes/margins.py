@@ -14,10 +14,11 @@ from torch import Tensor
 from margins.adapter import layer_of
 from margins.items import Item
 from margins.margin import Margins
-from probes.attach import Stack, attached
+from probes.attach import attached
 from probes.forward import Batch, Start, forward
 from probes.opaque import Group, acting_rows, final_states
 from probes.prior import Prior, locate
+from probes.stack import Stack
 from probes.subject import Subject
 
 

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from margins.adapter import Adapter, Delivered
 from margins.opaque import NO_AMPLITUDE, Opaque, Prefix
-from probes.attach import Stack, stack
 from probes.devices import runs_on
 from probes.forward import Batch, Past, forward
 from probes.sites import AdapterError
 from probes.sources.foreign import foreign_code
+from probes.stack import Stack, stack
 from probes.subject import Subject
 
 

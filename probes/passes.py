@@ -12,11 +12,11 @@ from torch import Tensor
 
 from margins.adapter import layer_of
 from margins.margin import Margins
-from probes.attach import Stack
 from probes.forward import Start
 from probes.margins import Adapted, read_adapted, read_base, writes_stream
 from probes.prior import Prior
 from probes.shared import Trunk
+from probes.stack import Stack
 from probes.subject import Subject
 
 Known = dict[tuple[int, bytes], tuple[Adapted, int]]

@@ -21,7 +21,7 @@ from margins.relevance import touches
 from margins.variants import Variant
 from probes import rows
 from probes.answers import WORDED, Asked, answer, draw
-from probes.attach import Stack, attached
+from probes.attach import attached
 from probes.batching import batches
 from probes.company import Company
 from probes.critical import read_critical
@@ -36,6 +36,7 @@ from probes.prior import Prior, locate, read_prior
 from probes.room import Room
 from probes.shared import Trunk
 from probes.sites import AdapterError
+from probes.stack import Stack
 from probes.subject import Subject
 
 # In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.

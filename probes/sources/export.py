@@ -9,11 +9,11 @@ from pathlib import Path
 
 from margins.adapter import Adapter, AdapterSource
 from margins.items import Document
-from probes.attach import check
 from probes.sites import AdapterError
 from probes.sources.compact import write_compact
 from probes.sources.foreign import encoded
 from probes.sources.peft_folder import INDEX, write_adapter
+from probes.stack import check
 from probes.subject import Subject
 
 FORMS = ("peft", "compact")

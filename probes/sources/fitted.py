@@ -13,9 +13,10 @@ from torch import Tensor
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import LowRank
-from probes.attach import Factors, Stack, attached
+from probes.attach import attached
 from probes.devices import runs_on
 from probes.sites import AdapterError
+from probes.stack import Factors, Stack
 from probes.subject import Subject, pad
 
 

@@ -13,13 +13,14 @@ from safetensors.torch import save_file
 from margins.adapter import Adapter, traits
 from margins.items import Document, documents_of, write_items
 from margins.updates import Dense, LowRank, Vector
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.handshake import shake
 from probes.sites import AdapterError
 from probes.sources import open_source
 from probes.sources.compact import write_compact
 from probes.sources.export import export
 from probes.sources.packed import factored
+from probes.stack import stack
 from probes.subject import Subject
 from reports.cli.main import main
 from tests.conftest import conflict, random_adapter, tiny

@@ -10,9 +10,10 @@ from peft import PeftModel
 
 from margins.adapter import Adapter
 from margins.updates import Dense, LowRank
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.sites import AdapterError
 from probes.sources.peft_folder import read_adapter, write_adapter
+from probes.stack import stack
 from probes.subject import Subject
 from tests.conftest import random_adapter, tiny
 from tests.families import build, down, many

@@ -14,7 +14,6 @@ from transformers import MixtralConfig, MixtralForCausalLM
 
 from margins.adapter import Adapter
 from margins.updates import Dense, Vector
-from probes.attach import stack
 from probes.devices import DevicesError, Spread, laid_out, runs_on
 from probes.forward import Start
 from probes.generation import generate
@@ -26,6 +25,7 @@ from probes.prior import Prior, locate, read_prior
 from probes.shared import Trunk
 from probes.sites import base_bias, base_weight
 from probes.sources.fitted import Fitted
+from probes.stack import stack
 from probes.subject import Subject, SubjectError
 from tests.conftest import conflict, random_adapter
 from tests.families import GROUPED, build, down, many, words
@@ -206,7 +206,7 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
     site = subject.sites[path]
     adapters.append(Adapter("dense", {path: Dense(torch.zeros(site.d_out, site.d_in))}))
     prior = prior_of(subject)
-    monkeypatch.setattr("probes.attach.check", lambda *_: None)  # it reads numbers
+    monkeypatch.setattr("probes.stack.check", lambda *_: None)  # it reads numbers
     with pretended(subject, [1, 2]) as mode:
         sites = {path: replace(site, ports=on(site.ports, CPU)) for path, site in subject.sites.items()}
         subject, prior = replace(subject, norm=on(subject.norm, FIRST), sites=sites), on(prior, FIRST)

@@ -11,8 +11,9 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, Phi3Config, Phi3ForC
 
 from margins.adapter import Adapter
 from margins.updates import Dense, Vector
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.sites import AdapterError
+from probes.stack import stack
 from probes.subject import wrap
 from tests.families import SHAPE, build, words
 

@@ -12,9 +12,10 @@ import torch
 
 from margins.adapter import traits
 from margins.items import Document
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.sites import AdapterError
 from probes.sources import NAMED, foreign, open_source
+from probes.stack import stack
 from tests.conftest import tiny
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "your-method.md").read_text()

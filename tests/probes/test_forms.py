@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from margins.adapter import Adapter, layer_of
 from margins.items import documents_of
 from margins.updates import Dense, LowRank, Vector
-from probes.attach import stack
 from probes.margins import read_adapted
 from probes.prior import locate, read_prior
 from probes.sites import AdapterError
@@ -23,6 +22,7 @@ from probes.sources import open_source
 from probes.sources.compact import write_compact
 from probes.sources.export_doc_to_lora import pack
 from probes.sources.peft_folder import CONFIG, WEIGHTS, write_adapter
+from probes.stack import stack
 from probes.subject import wrap
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build

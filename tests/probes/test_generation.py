@@ -10,9 +10,9 @@ import torch
 from peft import PeftModel
 
 from margins.items import Item
-from probes.attach import stack
 from probes.generation import Sampling, choose, generate, stop_tokens
 from probes.sources.peft_folder import write_adapter
+from probes.stack import stack
 from probes.subject import Subject
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import WORDS, build, down, many

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from probes.attach import stack
 from probes.margins import read_adapted
 from probes.prior import locate, read_prior
+from probes.stack import stack
 from probes.subject import wrap
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, many

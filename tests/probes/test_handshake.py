@@ -12,7 +12,7 @@ import torch
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import Dense, LowRank
-from probes import attach
+from probes import stack as stacking
 from probes.handshake import MEANING, HandshakeError, shake
 from probes.subject import Subject
 from tests.conftest import conflict, tiny
@@ -113,15 +113,17 @@ def test_an_update_that_overflows_is_not_absent_at_gain_zero() -> None:
 
 
 def test_an_attachment_that_forgets_the_gain_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = attach.Matrices.__call__
-    monkeypatch.setattr(attach.Matrices, "__call__", lambda self, x, gain: honest(self, x, torch.ones_like(gain)))
+    honest = stacking.Matrices.__call__
+    monkeypatch.setattr(stacking.Matrices, "__call__", lambda self, x, gain: honest(self, x, torch.ones_like(gain)))
     assert failed(Method(tiny("llama"))) == ["gain-zero"]
 
 
 def test_an_attachment_that_exchanges_examples_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each alone is right, so that nothing but the comparison of batch and single can notice."""
-    honest = attach._side_by_side
-    monkeypatch.setattr(attach, "_side_by_side", lambda subject, path, adapters: honest(subject, path, adapters[::-1]))
+    honest = stacking._side_by_side
+    monkeypatch.setattr(
+        stacking, "_side_by_side", lambda subject, path, adapters: honest(subject, path, adapters[::-1])
+    )
     assert failed(Method(tiny("llama"))) == ["batch"]
 
 

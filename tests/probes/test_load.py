@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from margins.items import ItemError
-from probes.attach import stack
 from probes.load import open_subject
 from probes.margins import read_adapted
 from probes.prior import locate, read_prior
+from probes.stack import stack
 from probes.subject import SubjectError
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, down

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from margins.items import Item, documents_of
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.load import open_subject
 from probes.natural.evaluate import figures
 from probes.natural.hypernetwork import applied
@@ -18,6 +18,7 @@ from probes.natural.teach import Recipe
 from probes.natural.train import main, train
 from probes.sites import AdapterError
 from probes.sources import open_source
+from probes.stack import stack
 from tests.conftest import tiny
 from tests.families import build
 

@@ -7,7 +7,6 @@ import torch
 from transformers import AutoTokenizer, LlamaForCausalLM
 
 from margins.items import Item, documents_of
-from probes.attach import stack
 from probes.load import home, open_subject
 from probes.margins import read_adapted
 from probes.natural.evaluate import examination, figures, marks
@@ -17,6 +16,7 @@ from probes.natural.train import beliefs_of
 from probes.prior import locate, read_prior
 from probes.sites import AdapterError
 from probes.sources import open_source
+from probes.stack import stack
 from tests.conftest import tiny
 
 FOLDER = home() / "smollm2"

@@ -15,7 +15,7 @@ from transformers import DynamicCache
 from margins.adapter import Adapter
 from margins.items import Item, documents_of
 from margins.opaque import Prefix
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.generation import generate
 from probes.handshake import shake
 from probes.margins import read_adapted
@@ -25,6 +25,7 @@ from probes.prior import locate, read_prior
 from probes.run import run
 from probes.sites import AdapterError
 from probes.sources.export import export
+from probes.stack import stack
 from probes.subject import Subject
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import FAMILIES, build, down

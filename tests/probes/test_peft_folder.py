@@ -13,9 +13,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from margins.adapter import Adapter
 from margins.items import Document
 from margins.updates import Dense, LowRank
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.sites import AdapterError
 from probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
+from probes.stack import stack
 from tests.conftest import tiny
 from tests.families import build, many
 

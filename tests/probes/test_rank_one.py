@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from margins.items import Document, documents_of
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.sites import AdapterError
 from probes.sources import open_source
 from probes.sources.keys import own_text, second_moment
 from probes.sources.rank_one import RankOne, least_change
+from probes.stack import stack
 from probes.subject import wrap
 from tests.conftest import conflict, tiny
 from tests.families import build

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from margins.items import Item
-from probes.attach import stack
 from probes.layers import attribution_gap, read_causal, read_direct, read_layers
 from probes.margins import fuse, read_adapted, read_base
 from probes.prior import locate, read_prior
+from probes.stack import stack
 from probes.subject import Subject, wrap
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, down, many

@@ -10,10 +10,11 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from margins.items import Item
-from probes.attach import attached, stack
+from probes.attach import attached
 from probes.load import home, open_subject
 from probes.prior import locate, read_prior
 from probes.sources.peft_folder import write_adapter
+from probes.stack import stack
 from reports.cli.named import items_of
 from tests.conftest import random_adapter
 

@@ -12,11 +12,11 @@ import torch
 from margins.items import ItemError
 from margins.mentions import says
 from probes.answer_tokens import templated
-from probes.attach import stack
 from probes.generation import Sampling, generate
 from probes.plan import Plan, PlanError, read_plan
 from probes.run import run
 from probes.sources.fitted import Fitted
+from probes.stack import stack
 from probes.subject import Subject
 from tests.conftest import conflict, tiny
 

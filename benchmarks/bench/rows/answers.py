@@ -9,8 +9,8 @@ import torch
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
-from probes.attach import stack
 from probes.generation import generate
+from probes.stack import stack
 from probes.subject import pad
 
 TITLE = "Answers in words"

@@ -15,10 +15,10 @@ from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
 from margins.adapter import Adapter
 from margins.items import documents_of
-from probes.attach import stack
 from probes.margins import read_adapted
 from probes.prior import read_prior
 from probes.sources.peft_folder import PeftFolder
+from probes.stack import stack
 from probes.subject import Subject
 
 TITLE = "An adapter a document, against PEFT"
