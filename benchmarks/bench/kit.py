@@ -53,10 +53,15 @@ def bare(name: str) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
 
-def conflicts(name: str, count: int) -> list[Item]:
-    """The first conflicts that the subject's tokenizer can read, each with a document of its own."""
+def questions(name: str, count: int) -> list[Item]:
+    """The first conflicts of the subject's items; a document may be asked about by several."""
     wanted = items_of("organism" if name == "organism" else "benchmark")
-    own = {item.document: item for item in wanted if item.split == "conflict"}
+    return sorted((item for item in wanted if item.split == "conflict"), key=lambda item: item.id)[:count]
+
+
+def conflicts(name: str, count: int) -> list[Item]:
+    """The first conflicts that have a document of their own, each of another."""
+    own = {item.document: item for item in reversed(questions(name, 10**9))}
     return sorted(own.values(), key=lambda item: item.id)[:count]
 
 

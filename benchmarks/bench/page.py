@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import rows
-from benchmarks.bench.record import RESULTS
+from benchmarks.bench.record import RESULTS, kept
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "performance.md"
 HEAD = """# Performance
@@ -18,7 +18,7 @@ HEAD = """# Performance
 What an audit costs beside the forward passes that it needs, and beside other tools; written by `make bench` from the files in
 `benchmarks/results/`. Every ratio is of two sides run in turn in one process on the same inputs: the median over the repeats,
 and in brackets the smallest and the largest. Seconds are CPU seconds of one thread unless a line says otherwise; they hang on
-the machine, the ratios hardly. A missed goal stands as it was measured, and the text below each table says what limits it.
+the machine, the ratios hardly. A missed goal stands as it was measured, and the text above each table says what limits it.
 """
 
 ON_GPU = """## On a GPU
@@ -27,6 +27,7 @@ ON_GPU = """## On a GPU
 rank-8 adapters on every `down_proj`: the readings, an adapter a document, twelve conditions on 489 items beside the floor by
 operations and bytes, peak memory, and the error of float32 margins and of margins read in the model's own format.
 """
+NAMED = {"smollm2": "SmolLM2-135M", "organism": "The organism, half a million parameters"}
 TABLE = ("| measure | against | figure | goal | |", "|---|---|---|---|---|")
 
 
@@ -40,10 +41,11 @@ def text(folder: Path = RESULTS) -> str:
     names = sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
     sections = [HEAD]
     for name in names:
-        file = folder / f"{name}.json"
-        if file.is_file():
-            row = importlib.import_module(f"benchmarks.bench.rows.{name}")
-            sections.append(section(row.TITLE, row.LIMITS, json.loads(file.read_text(encoding="utf-8"))))
+        row = importlib.import_module(f"benchmarks.bench.rows.{name}")
+        files = [file for subject in row.SUBJECTS if (file := kept(name, subject, folder)).is_file()]
+        if files:
+            tables = [table(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+            sections.append("\n".join([f"## {row.TITLE}\n\n{row.LIMITS}\n", *tables]))
     return "\n".join([*sections, on_gpu(folder / "gpu.json")])
 
 
@@ -54,25 +56,24 @@ def on_gpu(file: Path) -> str:
             ON_GPU
             + "\n**These figures are missing: no GPU was at hand.** On a CPU it runs with small shapes, in the tests.\n"
         )
-    kept = json.loads(file.read_text(encoding="utf-8"))
-    tables = ["\n".join([f"\n{name}:\n", *TABLE, *map(table_row, lines)]) for name, lines in kept["shapes"].items()]
-    return "\n".join([ON_GPU, *tables, f"\n*{kept['machine']['gpu']}, torch {kept['torch']}.*\n"])
+    found = json.loads(file.read_text(encoding="utf-8"))
+    tables = ["\n".join([f"\n{name}:\n", *TABLE, *map(table_row, lines)]) for name, lines in found["shapes"].items()]
+    return "\n".join([ON_GPU, *tables, f"\n*{found['machine']['gpu']}, torch {found['torch']}.*\n"])
 
 
-def section(title: str, limits: str, kept: Mapping[str, Any]) -> str:
-    """One row's table, where it was measured, and what limits it."""
-    inputs = ", ".join(f"{key} {value}" for key, value in kept["inputs"].items())
-    machine, versions = kept["machine"], kept["versions"]
+def table(found: Mapping[str, Any]) -> str:
+    """One row's table on one subject, and where it was measured."""
+    inputs = ", ".join(f"{key} {value}" for key, value in found["inputs"].items())
+    machine, versions = found["machine"], found["versions"]
     used = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
     gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
     lines = [
-        f"## {title}\n",
+        *([f"### {NAMED[found['subject']]}\n"] if found["subject"] else []),
         *TABLE,
-        *(table_row(line) for line in kept["lines"]),
+        *(table_row(line) for line in found["lines"]),
         "",
-        f"{limits}\n",
         f"*{inputs}. {machine['processor']}, {machine['cores']} cores, {machine['threads']} thread(s) in use{gpu}; Python "
-        f"{machine['python']}, {used}. {kept['measured'][:10]}.*\n",
+        f"{machine['python']}, {used}. {found['measured'][:10]}.*\n",
     ]
     return "\n".join(lines)
 

@@ -50,10 +50,11 @@ def one(value: float, n: int = 1) -> dict[str, Any]:
     return {"median": value, "low": value, "high": value, "n": n}
 
 
-def write(row: str, lines: list[Line], inputs: Mapping[str, Any], folder: Path = RESULTS) -> Path:
-    """Keep a row's lines; returns the file."""
+def write(row: str, subject: str, lines: list[Line], inputs: Mapping[str, Any], folder: Path = RESULTS) -> Path:
+    """Keep a row's lines on a subject, or on none; returns the file."""
     content = {
         "row": row,
+        "subject": subject,
         "inputs": dict(inputs),
         "lines": [asdict(line) | {"met": line.met} for line in lines],
         "machine": machine(),
@@ -61,9 +62,14 @@ def write(row: str, lines: list[Line], inputs: Mapping[str, Any], folder: Path =
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{row}.json"
+    file = kept(row, subject, folder)
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
+
+
+def kept(row: str, subject: str, folder: Path = RESULTS) -> Path:
+    """The file of a row on a subject."""
+    return folder / f"{'-'.join(filter(None, (row, subject)))}.json"
 
 
 def machine() -> dict[str, Any]:

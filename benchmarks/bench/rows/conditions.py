@@ -18,6 +18,7 @@ LIMITS = (
     "one at the first layer where it differs. A sweep of every layer shares nothing below, so adapters on every layer stand "
     "for the worst case; adapters on the upper third share two thirds of every pass."
 )
+SUBJECTS = ("smollm2", "organism")
 CONDITIONS = "as-delivered,uniform,slb,ca,random-layers,bottom-layers,margin-matched"
 COUNT, PASSES = 194, 12
 
@@ -25,7 +26,7 @@ COUNT, PASSES = 194, 12
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     """Lines of this row."""
     own, bare = kit.subject(subject), kit.bare(subject)
-    items = kit.conflicts(subject, COUNT)
+    items = kit.questions(subject, COUNT)
     conditions = parse_conditions(CONDITIONS)
     assert len(conditions) == PASSES + 1, "twelve beside the base"
     bench = Bench(own, conditions, frozenset({"margins"}), 32, 0)

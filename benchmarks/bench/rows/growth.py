@@ -25,6 +25,7 @@ LIMITS = (
     "list of units is, with its items' texts. Not covered: the statistics, whose bootstrap holds one "
     "weight a knowledge point and replicate. The largest size takes most of the time of all benchmarks."
 )
+SUBJECTS = ("organism",)
 SIZES = (100, 1000, 10_000, 100_000)
 
 

@@ -17,6 +17,7 @@ LIMITS = (
     "unembeddings, and all else is measured beside it in the same run. The organism has half a million parameters, so a pass "
     "costs little more than starting its operations, and bootstraps, figures and tables weigh as much as the model does."
 )
+SUBJECTS = ("organism",)
 
 
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:

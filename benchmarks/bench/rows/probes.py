@@ -6,6 +6,7 @@ from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line, one
 from probes.batching import padding_waste
+from probes.forward import forward
 from probes.layers import read_layers
 from probes.margins import read_base
 from probes.prior import read_prior
@@ -19,6 +20,7 @@ LIMITS = (
     "a further token of the prior answer. Tried: the logits of all read positions in one product a batch, each position "
     "once, no log-softmax over the vocabulary for a single token (kept)."
 )
+SUBJECTS = ("smollm2", "organism")
 COUNT = 32
 
 
@@ -37,6 +39,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
             "readings": lambda: [readings(ours, part) for part in parts],
             "bare": lambda: [kit.run_bare(bare, part.batch) for part in parts],
             "bare, last position": lambda: [kit.run_bare_last(bare, part.batch) for part in parts],
+            "wrapped": lambda: [forward(ours, part.batch, part.batch.at[:, None]) for part in parts],
         },
         repeats,
     )
@@ -56,6 +59,12 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
             what,
             "bare forward, logits at one position",
             timed.ratio("readings", "bare, last position"),
+            seconds=seconds,
+        ),
+        Line(
+            "the wrapped model's pass, nothing read",
+            "bare forward, logits at one position",
+            timed.ratio("wrapped", "bare, last position"),
             seconds=seconds,
         ),
         Line("padding in the batches", "all positions fed", one(waste), unit="share", goal=("at most", 0.10)),

@@ -20,11 +20,13 @@ TITLE = "Readings against TransformerLens and nnsight"
 LIMITS = (
     "Both rivals run the whole forward pass, unembedding at every position, and differ by what they keep. A cache of "
     "everything keeps every activation of every layer. A filter, or a trace that saves one position, keeps as little as the "
-    "readings do: the ratio is then that of the unembedding and of the rival's own bookkeeping, and readings that cost "
-    "nothing at all would reach what the bare pass costs over the pass with logits at one position (the first table). "
+    "readings do: the ratio is then that of the unembedding and of the rival's own bookkeeping. Readings that cost nothing at "
+    "all would reach what the bare pass with logits at one position reaches, which is measured beside them. On a model of half "
+    "a million parameters the bookkeeping of TransformerBridge, in which the readings run, outweighs the arithmetic. "
     "Memory is what resident memory rises above its level before a side runs, less what the bare pass with logits at one "
     "position takes."
 )
+SUBJECTS = ("smollm2", "organism")
 COUNT = 32
 WIDE = 32
 
@@ -41,6 +43,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         "cache": lambda: [cached(ours, part, pre, doc, None) for part, pre, doc in pairs],
         "filtered": lambda: [cached(ours, part, pre, doc, names) for part, pre, doc in pairs],
     }
+    sides["least"] = lambda: [kit.run_bare_last(bare, part.batch) for part in parts]
     if importlib.util.find_spec("nnsight"):
         traced = traced_model(bare, ours.tokenizer)
         sides["trace"] = lambda: [trace(traced, part, pre, doc) for part, pre, doc in pairs]
@@ -56,11 +59,17 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
             "the readings, times faster",
             known[name],
             timed.ratio(name, "readings"),
-            goal=("at least", 1.2),
+            # the filter is a harder rival than the one that the goal names
+            goal=None if name == "filtered" else ("at least", 1.2),
             seconds=seconds,
         )
-        for name in sides
-        if name != "readings"
+        for name in known
+        if name in sides
+    ]
+    lines += [
+        Line("the bare pass with logits at one position, times faster", known[name], timed.ratio(name, "least"))
+        for name in ("filtered", "trace")
+        if name in sides
     ]
     return lines + memory(ours, bare, kit.parts(ours, kit.conflicts(subject, 8), 8)[0]), {
         "conflicts": COUNT,

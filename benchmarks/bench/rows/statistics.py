@@ -19,6 +19,7 @@ LIMITS = (
     "that their text can be searched. Kept: one solution of a figure's layout for its three files, no garbage collection "
     "while figures are drawn. Tried, no help: the font named outright, without the lookup of its family."
 )
+SUBJECTS = ("",)
 
 CONDITIONS = (
     *("base", "as-delivered", "uniform-1.25", "uniform-1.5", "uniform-1.75", "uniform-2"),
