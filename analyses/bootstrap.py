@@ -1,4 +1,4 @@
-"""Cluster bootstrap: whole knowledge points are drawn, all replicates in one matrix of weights.
+"""Cluster bootstrap: whole knowledge points are drawn; a matrix of weights holds as many replicates as fit a block.
 
 A statistic is a function from item weights [replicate, n] to values [replicate]; with weights of one it is the
 estimate itself, so estimate and replicates can never be two formulas.
@@ -6,7 +6,7 @@ estimate itself, so estimate and replicates can never be two formulas.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy import stats
@@ -17,11 +17,20 @@ from analyses.results import LEVEL, Estimate, missing
 Array = np.ndarray
 Statistic = Callable[[Array], Array]
 REPLICATES = 1000
+#: Weights in memory at once, in numbers: memory does not grow with the items. Audits of up to 4,000 items are one block.
+BLOCK = 2**22
 
 
-def multiplicities(count: int, replicates: int = REPLICATES, seed: int = 0) -> Array:
-    """How often each of ``count`` points is drawn: [replicate, point], rows multinomial with sum ``count``."""
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=replicates)
+def redraws(codes: Array, count: int, replicates: int = REPLICATES, seed: int = 0) -> Iterator[Array]:
+    """How often each item is drawn, [replicate, n] in blocks of replicates, from its point's code [n].
+
+    A replicate draws ``count`` points with replacement; the items of a point come and go together.
+    """
+    draw, shares = np.random.default_rng(seed), np.full(count, 1 / count)
+    rows = max(1, BLOCK // max(len(codes), 1))
+    for first in range(0, replicates, rows):
+        drawn = draw.multinomial(count, shares, size=min(rows, replicates - first))
+        yield drawn[:, codes].astype(float)
 
 
 def expanded(values: Array, count: int, level: float = LEVEL) -> tuple[float, float]:
@@ -79,7 +88,7 @@ def bootstrap(
         if count < 2:
             caveats = (*caveats, "one knowledge point only: no interval can be given")
             return Estimate(name, value, np.nan, np.nan, len(codes), count, units, level, caveats)
-        draws = statistic(multiplicities(count, replicates, seed)[:, codes].astype(float))
+        draws = np.concatenate([statistic(w) for w in redraws(codes, count, replicates, seed)])
     low, high = logistic_interval(value, draws, count, level) if bounded else expanded(draws, count, level)
     if np.isnan(low) and np.isfinite(value):
         caveats = (*caveats, "too few points to resample: no interval can be given")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analyses.bootstrap import expanded, multiplicities
+from analyses.bootstrap import expanded, redraws
 from analyses.frame import BASE, DELIVERED, RunFrame, Table, gain_of, values
 from analyses.intervals import clusters, mean
 from analyses.results import Estimate, number
@@ -111,9 +111,9 @@ def norm_effect(run: RunFrame, seed: int = 0) -> tuple[Estimate, str, str] | Non
             return (dx * dy).sum(1) / np.sqrt((dx**2).sum(1) * (dy**2).sum(1))
 
     value = float(rank(np.ones((1, len(items))))[0])
-    low, high = (
-        expanded(rank(multiplicities(count, seed=seed)[:, codes].astype(float)), count) if count > 1 else (np.nan,) * 2
-    )
+    low = high = np.nan
+    if count > 1:
+        low, high = expanded(np.concatenate([rank(w) for w in redraws(codes, count, seed=seed)]), count)
     names = [int(layer) for layer in layers]
     loudest, strongest = names[int(norms.mean(0).argmax())], names[int(acts.mean(0).argmax())]
     how = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from analyses.bootstrap import REPLICATES, multiplicities
+from analyses.bootstrap import REPLICATES, redraws
 from analyses.comparison import holm, paired
 from analyses.frame import DELIVERED
 from analyses.intervals import clusters, proportion
@@ -126,7 +126,7 @@ def order(cell: Cell, names: tuple[str, ...], seed: int = 0, replicates: int = R
     }
     if count > 1:
         # Sums of whole numbers: every method has the same denominator in a replicate, so ties are exact.
-        drawn = multiplicities(count, replicates, seed)[:, codes] @ cell.success
+        drawn = np.vstack([w @ cell.success for w in redraws(codes, count, replicates, seed)])
         differing = [(a, b) for a, b in combinations(range(len(names)), 2) if seen[a] != seen[b]]
         if differing:
             kept = [np.sign(drawn[:, a] - drawn[:, b]) == np.sign(seen[a] - seen[b]) for a, b in differing]

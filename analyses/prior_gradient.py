@@ -93,11 +93,13 @@ def redrawn(strength: Array, success: Array, points: Array, seed: int) -> Array:
     The cuts are estimates too: where accuracy is steep in prior strength, moving a cut moves the accuracy.
     """
     codes, count = clusters(points)
-    w = bootstrap.multiplicities(count, REPLICATES, seed)[:, codes].astype(float)
-    group = quartile_of(strength, w)
-    with np.errstate(invalid="ignore", divide="ignore"):
+    found = []
+    for w in bootstrap.redraws(codes, count, REPLICATES, seed):
+        group = quartile_of(strength, w)
         inside = [w * (group == k) for k in range(4)]
-        return np.array([part @ success / part.sum(1) for part in inside])
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found.append(np.array([part @ success / part.sum(1) for part in inside]))
+    return np.hstack(found)
 
 
 def gradient(

@@ -8,13 +8,14 @@ read off, and override is interpolated at that gain. The interval repeats all of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
-from analyses.bootstrap import REPLICATES, expanded, multiplicities
+from analyses.bootstrap import REPLICATES, expanded, redraws
 from analyses.dose_response import gains
 from analyses.frame import DELIVERED, RunFrame, Table, gain_of, truth
 from analyses.intervals import clusters, difference, one_sided, proportion
@@ -106,11 +107,15 @@ def matched(run: RunFrame, seed: int = 0, replicates: int = REPLICATES) -> list[
     codes, count = clusters(np.concatenate([conflict_points, kept_points]))
     if count < 2:
         return None
-    draws = np.vstack([np.ones((1, count)), multiplicities(count, replicates, seed)])
-    w_conflict, w_kept = draws[:, codes[: len(conflict)]], draws[:, codes[len(conflict) :]]
     names = list(sweep.values())
+    others = [c for c in run.conditions if gain_of(c) is None and c in conflict and c in kept]
+    won, stayed = [], []
+    for w in chain([np.ones((1, len(codes)))], redraws(codes, count, replicates, seed)):
+        won.append(shares(conflict, [*names, *others], w[:, : len(conflict)]))
+        stayed.append(shares(kept, [*names, *others], w[:, len(conflict) :]))
+    all_won, all_kept = np.vstack(won), np.vstack(stayed)
     axis = np.array(list(sweep))
-    override, retention = shares(conflict, names, w_conflict), shares(kept, names, w_kept)
+    override, retention = all_won[:, : len(names)], all_kept[:, : len(names)]
     # A draw without any reading at some gain has no curve; it is left out with its NaN difference.
     whole: Array = ~np.any(np.isnan(np.hstack([override, retention])), axis=1)
     if not whole[0]:
@@ -123,10 +128,7 @@ def matched(run: RunFrame, seed: int = 0, replicates: int = REPLICATES) -> list[
     within = np.r_[0.0, np.random.default_rng([seed, 1]).uniform(-1, 1, replicates)]
     smaller = min(len(set(conflict_points)), len(set(kept_points)))
     found = []
-    for condition in run.conditions:
-        if gain_of(condition) is not None or condition not in conflict or condition not in kept:
-            continue
-        own, cost = shares(conflict, [condition], w_conflict)[:, 0], shares(kept, [condition], w_kept)[:, 0]
+    for condition, own, cost in zip(others, all_won[:, len(names) :].T, all_kept[:, len(names) :].T, strict=True):
         at, rival, outside = along(axis, retention, override, cost - within / len(kept))
         gap = np.where(whole, own - rival, np.nan)
         if np.isnan(gap[0]):

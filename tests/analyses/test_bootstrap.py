@@ -57,10 +57,25 @@ def test_median_may_be_infinite():
 
 
 def test_draws_are_seeded_and_whole():
-    drawn = bootstrap.multiplicities(30, 50, seed=4)
-    assert (drawn.sum(1) == 30).all()
-    assert (drawn == bootstrap.multiplicities(30, 50, seed=4)).all()
-    assert (drawn != bootstrap.multiplicities(30, 50, seed=5)).any()
+    def drawn(seed: int) -> np.ndarray:
+        return np.vstack(list(bootstrap.redraws(np.arange(30), 30, 50, seed)))
+
+    assert drawn(4).shape == (50, 30)
+    assert (drawn(4).sum(1) == 30).all()
+    assert (drawn(4) == drawn(4)).all()
+    assert (drawn(4) != drawn(5)).any()
+    # the items of a point come and go together
+    twice = np.vstack(list(bootstrap.redraws(np.arange(30).repeat(2), 30, 50, 4)))
+    assert (twice == drawn(4).repeat(2, axis=1)).all()
+
+
+def test_blocks_of_replicates_change_nothing(monkeypatch, rng):
+    y, codes = rng.normal(size=90), np.arange(90) // 3
+    whole = bootstrap.bootstrap("", bootstrap.median(y), codes, replicates=50)
+    monkeypatch.setattr(bootstrap, "BLOCK", 7 * 90 + 5)
+    blocks = list(bootstrap.redraws(codes, 30, 50))
+    assert [len(block) for block in blocks] == [7] * 7 + [1]
+    assert bootstrap.bootstrap("", bootstrap.median(y), codes, replicates=50) == whole
 
 
 def test_interval_of_a_mean_is_students(rng):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +133,35 @@ def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatc
     pd.testing.assert_frame_equal(
         whole.sort_values(order, ignore_index=True), resumed.sort_values(order, ignore_index=True)
     )
+
+
+def test_no_more_adapters_are_alive_than_a_unit_has_documents(tmp_path: Path, monkeypatch) -> None:
+    """So that ten thousand documents need the memory of one unit's adapters."""
+    monkeypatch.setattr("probes.run.DOCUMENTS_A_UNIT", 4)
+    subject, alive, most = tiny("llama"), set(), []
+    source = Fitted(subject, steps=1)
+    encode = source.encode
+
+    def counted(documents):
+        gc.collect()
+        most.append(len(alive))
+        made = encode(documents)
+        for adapter in made:
+            alive.add(id(adapter))
+            weakref.finalize(adapter, alive.discard, id(adapter))
+        return made
+
+    monkeypatch.setattr(Fitted, "encode", lambda _, documents: counted(documents))
+    items = [conflict(n, f"{WORDS[n % 12]} {WORDS[n // 12]} nu", "red", "blue") for n in range(24)]
+    run(
+        replace(PLAN, probes=("margins",), policies="as-delivered,uniform-1.5"),
+        subject,
+        source,
+        items,
+        tmp_path / "run",
+    )
+    assert len(most) >= 6
+    assert max(most) <= 4
 
 
 def test_an_adapter_does_not_depend_on_its_neighbours() -> None:

@@ -1,0 +1,45 @@
+"""Where the time went: parts that exclude one another and sum to the whole."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from probes import profile
+from reports.cli.main import main
+from tests.cli.test_cli import items, model  # noqa: F401
+
+
+def test_a_part_inside_another_stops_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(now))
+    with profile.profiled() as found, profile.spent_on("readings"), profile.spent_on("model"):
+        pass
+    spent = {part: seconds for part, seconds in found.seconds.items() if seconds}
+    # start until 1 and after 10, readings until 3 and from 6 on, model between
+    assert spent == {"start": 1.0 + 5.0, "readings": 2.0 + 4.0, "model": 3.0}
+    assert sum(found.seconds.values()) == 15.0
+
+
+def test_without_a_profile_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("the clock was read"))
+    with profile.spent_on("model"):
+        pass
+
+
+def test_an_audit_says_where_its_time_went(model: Path, items: Path, tmp_path: Path, capsys) -> None:  # noqa: F811
+    words = ["audit", "--subject", str(model), "--adapters", "fitted:steps=2", "--items", str(items), "--quiet"]
+    start = time.perf_counter()
+    assert main([*words, "--policies", "slb", "--profile", "--out", str(tmp_path / "run")]) == 0
+    wall = time.perf_counter() - start
+    kept = json.loads((tmp_path / "run" / "profile.json").read_text())
+    assert list(kept["seconds"]) == list(kept["meaning"]) == list(profile.PARTS)
+    assert all(seconds > 0 for seconds in kept["seconds"].values())
+    assert sum(kept["seconds"].values()) == pytest.approx(kept["total"])
+    # nothing of the audit lies outside: what is left of the clock is reading the command line and writing this file
+    assert 0.8 * wall < kept["total"] <= wall
+    printed = capsys.readouterr().err
+    assert all(part in printed for part in profile.PARTS)
