@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from margins.strict import read_json
 from margins.variants import variant
@@ -187,10 +188,10 @@ def table(folder: Path) -> Table | None:
                 f"{error}; `override-gap doctor {folder.parent} --repair` moves it aside, and the audit's own command "
                 "measures it again"
             ) from error
-        parts.append(held.to_pandas())
-    # A part in which a column is all null would otherwise decide that column's type.
-    parts = [part.astype(object) for part in parts if len(part)]
-    return pd.concat(parts, ignore_index=True).infer_objects() if parts else None
+        if len(held):
+            parts.append(held)
+    # A part in which a column is all null does not decide that column's type.
+    return pa.concat_tables(parts, promote_options="permissive").to_pandas() if parts else None
 
 
 def truth(column: Table) -> np.ndarray:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
+from analyses.frame import load
+from analyses.summary import summarise
 from benchmarks.bench import kit
 from benchmarks.bench.clock import peak_bytes
 from benchmarks.bench.record import Line, one
@@ -17,13 +21,15 @@ from probes.plan import Plan
 from probes.run import run as measure_run
 from probes.sources import open_source
 from reports.cli.named import items_of
+from reports.page import write
 
 TITLE = "Growth"
 LIMITS = (
-    "Measuring alone, base and as delivered; each size in a process of its own, from items in memory to tables on disk. A "
+    "Base and as delivered; each size in a process of its own. Measuring goes from items in memory to tables on disk: a "
     "unit of 32 documents is measured, written and let go, so adapters and readings of other units are not in memory; the "
-    "list of units is, with its items' texts. Not covered: the statistics, whose bootstrap holds one "
-    "weight a knowledge point and replicate. The largest size takes most of the time of all benchmarks."
+    "list of units is, with its items' texts. Statistics and page go from those tables to summary and page: the columns of "
+    "the readings are in memory, replicates of the bootstrap are drawn in blocks of a fixed size, and the page's explorer "
+    "holds no more than a thousand items. The largest size takes most of the time of all benchmarks."
 )
 SUBJECTS = ("organism",)
 SIZES = (100, 1000, 10_000, 100_000)
@@ -31,23 +37,17 @@ SIZES = (100, 1000, 10_000, 100_000)
 
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     """Lines of this row; the subject is the organism, and each size is run once."""
-    seconds, peaks = zip(*(grown(size) for size in SIZES), strict=True)
-    exponent = slope([math.log(n) for n in SIZES], [math.log(s) for s in seconds])
-    lines = [
-        Line(
-            "time by number of items, exponent",
-            f"{SIZES[0]:,} to {SIZES[-1]:,} items",
-            one(exponent),
-            "",
-            ("at most", 1.05),
-        )
-    ]
-    mib = 2**20
-    lines += [
-        Line("peak memory beside the model", f"{n:,} items", one(p / mib), "MiB")
-        for n, p in zip(SIZES, peaks, strict=True)
-    ]
-    lines += [Line("CPU seconds", f"{n:,} items", one(s), "s") for n, s in zip(SIZES, seconds, strict=True)]
+    measured, told = zip(*(grown(size) for size in SIZES), strict=True)
+    logs, span = [math.log(n) for n in SIZES], f"{SIZES[0]:,} to {SIZES[-1]:,} items"
+    lines = []
+    for what, found in (("measuring", measured), ("statistics and page", told)):
+        exponent = slope(logs, [math.log(seconds) for seconds, _ in found])
+        lines.append(Line(f"{what}: time by number of items, exponent", span, one(exponent), "", ("at most", 1.05)))
+        for size, (seconds, peak) in zip(SIZES, found, strict=True):
+            lines.append(Line(f"{what}: CPU seconds", f"{size:,} items", one(seconds), "s"))
+            lines.append(
+                Line(f"{what}: peak memory beside model and libraries", f"{size:,} items", one(peak / 2**20), "MiB")
+            )
     return lines, {"conditions": 2}
 
 
@@ -64,8 +64,8 @@ def many(count: int) -> list[Item]:
     ]
 
 
-def grown(count: int) -> tuple[float, int]:
-    """CPU seconds and peak bytes of a run of so many items."""
+def grown(count: int) -> tuple[tuple[float, int], tuple[float, int]]:
+    """CPU seconds and peak bytes of a run of so many items; and of its statistics and page."""
     own = kit.subject("organism")
     source = open_source("hypernetwork", own)
     items = many(count)
@@ -73,15 +73,23 @@ def grown(count: int) -> tuple[float, int]:
         subject="organism", adapters="hypernetwork", items="synthetic", policies="as-delivered", probes=("margins",)
     )
     with tempfile.TemporaryDirectory() as scratch:
+        run = Path(scratch) / "run"
         clock = Path(scratch) / "seconds"
 
-        def act() -> None:
-            start = time.process_time()
-            measure_run(plan, own, source, items, Path(scratch) / "run")
-            clock.write_text(str(time.process_time() - start))
+        def taken(act: Callable[[], Any]) -> tuple[float, int]:
+            def timed() -> None:
+                start = time.process_time()
+                act()
+                clock.write_text(str(time.process_time() - start))
 
-        peak = peak_bytes(act)
-        return float(clock.read_text()), peak
+            peak = peak_bytes(timed)
+            return float(clock.read_text()), peak
+
+        def tell() -> None:
+            readings = load(run)
+            write(run, readings, summarise(readings), None)
+
+        return taken(lambda: measure_run(plan, own, source, items, run)), taken(tell)
 
 
 def slope(x: list[float], y: list[float]) -> float:
