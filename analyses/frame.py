@@ -190,8 +190,12 @@ def table(folder: Path) -> Table | None:
             ) from error
         if len(held):
             parts.append(held)
-    # A part in which a column is all null does not decide that column's type.
-    return pa.concat_tables(parts, promote_options="permissive").to_pandas() if parts else None
+    try:
+        # A part in which a column is all null does not decide that column's type, nor does a note of who wrote it.
+        joined = pa.concat_tables(parts, promote_options="permissive") if parts else None
+        return None if joined is None else joined.to_pandas(ignore_metadata=True)
+    except pa.ArrowException as error:
+        raise ValueError(f"{folder}: its tables are not of one audit: {error}; the run has to be made again") from error
 
 
 def truth(column: Table) -> np.ndarray:

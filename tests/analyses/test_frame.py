@@ -73,3 +73,21 @@ def test_missing_columns_and_double_readings_are_named(run):
 )
 def test_the_dose_axis(name, gain):
     assert gain_of(name) == gain
+
+
+def test_a_column_that_is_empty_in_one_table_is_that_of_the_others(folder):
+    whole = load(folder).readings
+    part = pd.read_parquet(next((folder / "readings").glob("*.parquet"))).head(1)
+    empty = part.assign(item="apart", critical_gain=None, known=None, net_margin=None)
+    empty.to_parquet(folder / "readings" / "zz.parquet")
+    found = load(folder).readings
+    assert found["net_margin"].dtype == whole["net_margin"].dtype == float
+    assert found["known"].isna().sum() == whole["known"].isna().sum() + 1
+    pd.testing.assert_series_equal(found["net_margin"].iloc[:-1], whole["net_margin"])
+
+
+def test_tables_of_other_types_are_refused_in_one_line(folder):
+    part = pd.read_parquet(next((folder / "readings").glob("*.parquet"))).head(1)
+    part.assign(item="apart", net_margin="much").to_parquet(folder / "readings" / "zz.parquet")
+    with pytest.raises(ValueError, match=r"not of one audit.*net_margin.*made again"):
+        load(folder)

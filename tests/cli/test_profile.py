@@ -25,9 +25,14 @@ def test_a_part_inside_another_stops_its_clock(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_without_a_profile_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "perf_counter", lambda: pytest.fail("the clock was read"))
+    read: list[None] = []
+    monkeypatch.setattr(time, "perf_counter", lambda: read.append(None) or 0.0)
     with profile.spent_on("model"):
         pass
+    assert read == []
+    with profile.profiled(), profile.spent_on("model"):
+        pass
+    assert len(read) == 4, "the same block is timed where a profile is taken"
 
 
 def test_an_audit_says_where_its_time_went(model: Path, items: Path, tmp_path: Path, capsys) -> None:  # noqa: F811
