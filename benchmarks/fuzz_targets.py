@@ -121,7 +121,7 @@ def peft(folder: Path) -> Iterator[Target]:
         (own / CONFIG).write_bytes(raw[2 : 2 + size])
         (own / WEIGHTS).write_bytes(raw[2 + size :])
         try:
-            check(subject, read_adapter(own, subject))
+            check(subject, [read_adapter(own, subject)])
         except AdapterError:
             return False
         return True
@@ -163,7 +163,7 @@ def _file(folder: Path, form: str) -> Target:
             source = open_source(f"{form}:{file}", subject)
             traits(source)
             (adapter,) = source.encode([document])
-            check(subject, adapter)
+            check(subject, [adapter])
         except AdapterError:
             return False
         return True

@@ -147,7 +147,7 @@ class Alike:
         kinds = {(u.A.shape, u.A.dtype, u.A.device, u.B.shape, u.B.dtype, u.B.device) for u in low}
         if len(kinds) > 1:
             return None
-        A, B = (torch.stack([getattr(update, name).detach() for update in low]) for name in "AB")
+        A, B = (torch.stack([getattr(update, name) for update in low]).detach() for name in "AB")
         return cls(A, B, torch.tensor([update.scale for update in low], dtype=torch.float64, device=B.device))
 
     def frobenius(self) -> Float[Tensor, " row"]:
@@ -157,9 +157,8 @@ class Alike:
         return self.scale.abs() * overlap.sum((1, 2)).clamp_min(0).sqrt()
 
 
-def frobenius_norms(updates: Sequence[Update]) -> list[float]:
-    """Each update's Frobenius norm, in weight units; those of alike low-rank updates together."""
-    alike = Alike.of(updates)
+def frobenius_norms(updates: Sequence[Update], alike: Alike | None) -> list[float]:
+    """Each update's Frobenius norm, in weight units; all together where they are given as alike."""
     if alike is None or alike.A.shape[1] > max(alike.B.shape[1], alike.A.shape[2]):
         return [update.frobenius() for update in updates]
     return alike.frobenius().tolist()

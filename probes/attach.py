@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from margins.adapter import layer_of
 from probes.profile import spent_on
 from probes.sites import AdapterError
-from probes.stack import Stack, Together, ports_of
+from probes.stack import Stack, Together, acts_on
 from probes.subject import Subject
 
 Watch = Callable[[str, Tensor], None]
@@ -39,9 +39,8 @@ def attached(
         undo.callback(subject.model.base_model.register_forward_hook(saw_forward).remove)
         for path, update in adapters.sites.items():
             gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
-            for module, rows in ports_of(subject, path, update):
-                hook = _adding(update.rows(rows), gain, path, reached, watch)
-                undo.callback(module.register_forward_hook(hook).remove)
+            hook = _adding(update, gain, path, reached, watch)
+            undo.callback(acts_on(subject, path, update).register_forward_hook(hook).remove)
         yield subject
     missed = [path for path in adapters.sites if path not in reached]
     if ran and missed:

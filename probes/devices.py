@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 Map = dict[str, str | int]
 NO_MIXTURE = "TransformerLens runs no mixture of GPUs with memory or disk"
@@ -145,12 +145,6 @@ def runs_on(module: nn.Module) -> torch.device:
         if device is not None:
             return torch.device(device)
     return torch.device("cpu")
-
-
-def brought(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A hook that brings what enters a module to its device: TransformerLens computes a LayerNorm itself and passes over
-    accelerate's own."""
-    return tuple(arg.to(runs_on(module)) if isinstance(arg, Tensor) else arg for arg in args)
 
 
 def tensors(model: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -100,19 +100,27 @@ def forward(
         if keep is not None:
             undo.enter_context(keeping(subject, batch.ids.numel(), keep))
         if layers:
-            points = [] if below else [subject.bridge.blocks[0].hook_in]
-            points += [block.hook_out for block in list(subject.bridge.blocks)[below:]]
             if below:
                 assert start is not None
                 assert start.residual is not None, "a stream is taken up from one that was kept"
                 stream += start.residual[:, : below + 1].unbind(1)
-            for point in points:
+            flat = rows * batch.ids.shape[1] + batch.at
 
-                def read_stream(_module: object, _args: object, out: Tensor) -> None:
-                    with spent_on("hooks"):
-                        stream.append(out[rows.to(out.device), batch.at.to(out.device)].float().to(rows.device))
+            def read_stream(out: Tensor) -> None:
+                with spent_on("hooks"):
+                    read = out.flatten(0, 1).index_select(0, flat.to(out.device))
+                    stream.append(read.float().to(rows.device))
 
-                undo.callback(point.register_forward_hook(read_stream).remove)
+            def enters(_: object, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+                read_stream(args[0] if args else named["hidden_states"])
+
+            def leaves(_: object, _args: object, out: Any) -> None:
+                read_stream(out if isinstance(out, Tensor) else out[0])
+
+            if not below:
+                undo.callback(subject.blocks[0].register_forward_pre_hook(enters, with_kwargs=True).remove)
+            for block in subject.blocks[below:]:
+                undo.callback(block.register_forward_hook(leaves).remove)
         positions = (batch.mask.cumsum(1) - 1).clamp_min(0)
         before = {}
         mask = batch.mask

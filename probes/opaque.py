@@ -81,7 +81,7 @@ def past(subject: Subject, prefixes: Sequence[Prefix]) -> Past:
     for n, prefix in enumerate(prefixes):
         mask[n, width - prefix.positions :] = 1
     for layer in range(subject.n_layers):
-        place = runs_on(subject.bridge.blocks[layer])
+        place = runs_on(subject.blocks[layer])
         keys, values = (
             torch.stack([_padded(tensors[layer], width) for tensors in side]).to(place, subject.dtype)
             for side in ([p.keys for p in prefixes], [p.values for p in prefixes])

@@ -36,7 +36,7 @@ def keeping(subject: Subject, positions: int, outs: list[Any]) -> Iterator[None]
     """Inside the block every block's output is put into the list; nothing is where it would be too large."""
     size = positions * subject.d_model * subject.n_layers * torch.finfo(subject.dtype).bits // 8
     with ExitStack() as undo:
-        for block in subject.bridge.blocks if size <= KEPT_BYTES else ():
+        for block in subject.blocks if size <= KEPT_BYTES else ():
             undo.callback(block.register_forward_hook(lambda _m, _a, out: outs.append(out)).remove)
         yield
 
@@ -44,14 +44,18 @@ def keeping(subject: Subject, positions: int, outs: list[Any]) -> Iterator[None]
 @contextmanager
 def from_layer(subject: Subject, trunk: Trunk | None, layer: int) -> Iterator[None]:
     """Inside the block the blocks under `layer` give what they gave in the trunk, and run nothing."""
-    skipped = list(subject.bridge.blocks)[:layer] if trunk is not None else []
+    skipped = [vars(block) for block in subject.blocks[:layer]] if trunk is not None else []
+    # accelerate's hooks are a block's own `forward`, which must be there again afterwards
+    before = [own.get("forward") for own in skipped]
     try:
-        for block, out in zip(skipped, trunk.outs if trunk is not None else (), strict=False):
-            object.__setattr__(block, "forward", lambda *_, out=out, **__: out)
+        for own, out in zip(skipped, trunk.outs if trunk is not None else (), strict=False):
+            own["forward"] = lambda *_, out=out, **__: out
         yield
     finally:
-        for block in skipped:
-            object.__delattr__(block, "forward")
+        for own, forward in zip(skipped, before, strict=True):
+            own.pop("forward", None)
+            if forward is not None:
+                own["forward"] = forward
 
 
 def _map(out: Any, act: Any) -> Any:

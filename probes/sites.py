@@ -1,4 +1,4 @@
-"""Sites: the linear maps of a model, where an adapter's updates act once it is wrapped."""
+"""Sites: the linear maps of a model, where an adapter's updates act."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from probes.devices import whole
-
-Rows = slice | Int[Tensor, " rows"]
-Ports = tuple[tuple[nn.Module, Rows], ...]
 
 
 class AdapterError(ValueError):
@@ -23,51 +20,41 @@ class AdapterError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A linear map by its path in the unwrapped model.
-
-    `ports` are the modules whose outputs make up the map's output, each with its rows of it: one module normally,
-    several where TransformerLens splits a fused map (GPT-2's c_attn into q, k and v), none where it splits it in a way
-    that no hook can follow. `transposed`: the model stores the weight as [d_in, d_out].
-    """
+    """A linear map by its path in the model. `transposed`: the model stores the weight as [d_in, d_out]."""
 
     path: str
     d_in: int
     d_out: int
-    ports: Ports
-    transposed: bool = False
+    module: nn.Module
+
+    @property
+    def transposed(self) -> bool:
+        """Whether it is GPT-2's Conv1D."""
+        return not isinstance(self.module, nn.Linear)
 
 
 def find_sites(model: nn.Module) -> dict[str, Site]:
-    """Every linear map of a model that is not wrapped yet, by path."""
+    """Every linear map of a model, by path."""
     found = {}
     for path, module in model.named_modules():
         shape = linear_shape(module)
         if shape is not None:
-            found[path] = Site(
-                path, shape[1], shape[0], ((module, slice(0, shape[0])),), not isinstance(module, nn.Linear)
-            )
+            found[path] = Site(path, shape[1], shape[0], module)
     return found
 
 
 def base_weight(site: Site) -> Float[Tensor, "d_out d_in"]:
-    """The base's weight of a linear map in float32, on the CPU, put together from its ports."""
-    weight = torch.zeros(site.d_out, site.d_in)
-    for module, rows in site.ports:
-        with whole(module):
-            own = module.get_parameter("weight").detach()
-            weight[rows] = (own if isinstance(module, nn.Linear) else own.T).float().cpu()
-    return weight
+    """The base's weight of a linear map in float32, on the CPU."""
+    with whole(site.module):
+        own = site.module.get_parameter("weight").detach()
+        return (own.T if site.transposed else own).to("cpu", torch.float32, copy=True)
 
 
 def base_bias(site: Site) -> Float[Tensor, " d_out"]:
     """The base's bias of a linear map in float32, on the CPU; zeros where it has none."""
-    found = torch.zeros(site.d_out)
-    for module, rows in site.ports:
-        with whole(module):
-            bias = getattr(module, "bias", None)
-            if bias is not None:
-                found[rows] = bias.detach().float().cpu()
-    return found
+    with whole(site.module):
+        bias = getattr(site.module, "bias", None)
+        return torch.zeros(site.d_out) if bias is None else bias.detach().to("cpu", torch.float32, copy=True)
 
 
 def nearest(path: str, known: Iterable[str]) -> str:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from margins.adapter import Adapter, layer_of
 from margins.updates import Alike, LowRank, Update, Vector, frobenius_norms
 from probes.devices import runs_on
 from probes.profile import spent_on
-from probes.sites import AdapterError, Ports, Rows, nearest
+from probes.sites import AdapterError, nearest
 from probes.subject import Subject
 from probes.vectors import Normalised, VectorSite, vector_site
 
@@ -33,10 +33,6 @@ class Factors:
         inner = (inner.float() * gain[:, None, None]).to(x.dtype)
         return torch.bmm(inner, self.B.to(x.dtype).transpose(1, 2))
 
-    def rows(self, rows: Rows) -> Factors:
-        """The part of the update that writes these outputs."""
-        return Factors(self.A, self.B[:, rows])
-
     def only(self, examples: Sequence[int]) -> Factors:
         """The updates of some examples of the batch."""
         return Factors(self.A[examples], self.B[examples])
@@ -54,10 +50,6 @@ class Matrices:
         """gain * delta x."""
         out = torch.bmm(x, self.delta.to(x.dtype).transpose(1, 2))
         return (out.float() * gain[:, None, None]).to(x.dtype)
-
-    def rows(self, rows: Rows) -> Matrices:
-        """The part of the update that writes these outputs."""
-        return Matrices(self.delta[:, rows])
 
     def only(self, examples: Sequence[int]) -> Matrices:
         """The updates of some examples of the batch."""
@@ -77,10 +69,6 @@ class Vectors:
         """gain * delta for a bias, gain * delta * n(x) for a norm's weight."""
         added = (self.delta.float() * gain[:, None]).to(x.dtype)[:, None]
         return added if self.multiplies is None else added * self.multiplies(x)
-
-    def rows(self, rows: Rows) -> Vectors:
-        """The part of the update that writes these outputs."""
-        return Vectors(self.delta[:, rows], self.multiplies)
 
     def only(self, examples: Sequence[int]) -> Vectors:
         """The updates of some examples of the batch."""
@@ -102,17 +90,45 @@ class Stack:
         return Stack({path: update.only(examples) for path, update in self.sites.items()}, len(examples))
 
 
-def check(subject: Subject, *adapters: Adapter) -> None:
+@dataclass(frozen=True)
+class Column:
+    """One site's updates: those of each adapter (document and shared part), and all of them side by side if they are alike."""
+
+    path: str
+    rows: tuple[tuple[Update, ...], ...]
+    alike: Alike | None
+
+    @classmethod
+    def of(cls, path: str, adapters: Sequence[Adapter]) -> Column:
+        """The updates that adapters have for a site."""
+        pairs = ((adapter.updates.get(path), adapter.shared.get(path)) for adapter in adapters)
+        rows = tuple(tuple(update for update in pair if update is not None) for pair in pairs)
+        return cls(path, rows, Alike.of([update for row in rows for update in row]))
+
+    @property
+    def placed(self) -> list[tuple[int, Update]]:
+        """Each update with the number of its adapter."""
+        return [(n, update) for n, row in enumerate(self.rows) for update in row]
+
+
+def columns(adapters: Sequence[Adapter]) -> list[Column]:
+    """The adapters' updates by site."""
+    return [Column.of(path, adapters) for path in dict.fromkeys(path for a in adapters for path in a.paths)]
+
+
+def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[Column] | None = None) -> None:
     """Raise AdapterError unless every update has a place and its shape and is finite, and one of every adapter is not zero."""
-    for adapter in adapters:
-        for path, update in adapter.parts():
-            _fits(subject, adapter.name, path, update)
+    by_site = columns(adapters) if by_site is None else by_site
+    for column in by_site:
+        # those that are alike have one shape
+        for n, update in column.placed[: 1 if column.alike is not None else None]:
+            _fits(subject, adapters[n].name, column.path, update)
     largest = [0.0] * len(adapters)
-    for path in dict.fromkeys(path for adapter in adapters for path in adapter.paths):
-        own = [(n, update) for n, adapter in enumerate(adapters) for update in _of_site(adapter, path)]
-        for (n, _), size in zip(own, frobenius_norms([update for _, update in own]), strict=True):
+    for column in by_site:
+        sizes = frobenius_norms([update for _, update in column.placed], column.alike)
+        for (n, _), size in zip(column.placed, sizes, strict=True):
             if not size < float("inf"):
-                raise AdapterError(f"adapter {adapters[n].name}: the update of {path} is not finite")
+                raise AdapterError(f"adapter {adapters[n].name}: the update of {column.path} is not finite")
             largest[n] = max(largest[n], size)
     for adapter, size in zip(adapters, largest, strict=True):
         if size == 0.0:
@@ -123,47 +139,42 @@ def check(subject: Subject, *adapters: Adapter) -> None:
 def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
     """Put adapters side by side, document and shared part of a site joined along the rank; raises AdapterError."""
     with spent_on("adapters"):
-        check(subject, *adapters)
-        paths = dict.fromkeys(path for adapter in adapters for path in adapter.paths)
-        return Stack({path: _side_by_side(subject, path, adapters) for path in paths}, len(adapters))
+        by_site = columns(adapters)
+        check(subject, adapters, by_site)
+        return Stack({column.path: _side_by_side(subject, column) for column in by_site}, len(adapters))
 
 
-def ports_of(subject: Subject, path: str, update: Together) -> Ports:
-    """The modules where a site's update acts, and which of their outputs it writes."""
-    return _vector(subject, path).ports if isinstance(update, Vectors) else subject.sites[path].ports
+def acts_on(subject: Subject, path: str, update: Together) -> nn.Module:
+    """The module whose output a site's update is added to."""
+    owner = path.rpartition(".")[0]
+    return subject.model.get_submodule(owner) if isinstance(update, Vectors) else subject.sites[path].module
 
 
 def _fits(subject: Subject, name: str, path: str, update: Update) -> None:
     """Raise AdapterError unless an update has a place in a layer, and its shape."""
-    wanted, ports = _place(subject, path, update, name)
+    wanted = _shape(subject, path, update, name)
     if update.shape != wanted:
         raise AdapterError(
             f"adapter {name}: {path} needs an update of shape {list(wanted)}, got {list(update.shape)}; "
             "was it made for another model?"
         )
     layer = layer_of(path)
-    if not ports or layer is None or layer >= subject.n_layers:
-        why = "the wrapped model runs it in pieces that no hook can follow" if not ports else "it is in no layer"
-        raise AdapterError(f"adapter {name}: {path} cannot be changed here: {why}")
+    if layer is None or layer >= subject.n_layers:
+        raise AdapterError(f"adapter {name}: {path} cannot be changed here: it is in no layer")
 
 
-def _of_site(adapter: Adapter, path: str) -> list[Update]:
-    """A site's update of the document and that of the shared part, where there are any."""
-    return [update for update in (adapter.updates.get(path), adapter.shared.get(path)) if update is not None]
-
-
-def _place(subject: Subject, path: str, update: Update, name: str) -> tuple[tuple[int, ...], Ports]:
-    """Shape and ports of the parameter that an update is for. Raises AdapterError where the model has none."""
+def _shape(subject: Subject, path: str, update: Update, name: str) -> tuple[int, ...]:
+    """Shape of the parameter that an update is for. Raises AdapterError where the model has none."""
     if isinstance(update, Vector):
         vector = vector_site(subject.model, subject.sites, path)
         if vector is not None:
-            return tuple(vector.base.shape), vector.ports
+            return tuple(vector.base.shape)
         raise AdapterError(f"adapter {name}: {path!r} is no bias of a linear map and no weight or bias of a norm")
     site = subject.sites.get(path)
     if site is None:
         near = nearest(path, subject.sites)
         raise AdapterError(f"adapter {name}: the model has no linear map {path!r}; the nearest is {near!r}")
-    return (site.d_out, site.d_in), site.ports
+    return site.d_out, site.d_in
 
 
 def _vector(subject: Subject, path: str) -> VectorSite:
@@ -172,18 +183,18 @@ def _vector(subject: Subject, path: str) -> VectorSite:
     return found
 
 
-def _side_by_side(subject: Subject, path: str, adapters: Sequence[Adapter]) -> Together:
-    parts = [_of_site(adapter, path) for adapter in adapters]
+def _side_by_side(subject: Subject, column: Column) -> Together:
+    parts = column.rows
     if any(isinstance(update, Vector) for row in parts for update in row):
-        vector = _vector(subject, path)
-        delta = _summed(parts, vector.base.shape).to(runs_on(vector.ports[0][0]), subject.dtype)
+        vector = _vector(subject, column.path)
+        delta = _summed(parts, vector.base.shape).to(runs_on(vector.module), subject.dtype)
         return Vectors(delta, vector.multiplies)
-    site = subject.sites[path]
-    place = {"device": runs_on(site.ports[0][0]), "dtype": subject.dtype}
+    site = subject.sites[column.path]
+    place = {"device": runs_on(site.module), "dtype": subject.dtype}
     if any(not isinstance(update, LowRank) for row in parts for update in row):
         return Matrices(_summed(parts, (site.d_out, site.d_in)).to(**place))
-    alike = Alike.of([row[0] for row in parts]) if all(len(row) == 1 for row in parts) else None
-    if alike is not None:
+    alike = column.alike
+    if alike is not None and all(len(row) == 1 for row in parts):
         scale = alike.scale.float()[:, None, None]
         return Factors(alike.A.float().to(**place), (scale * alike.B.float()).to(**place))
     rank = max(sum(update.rank for update in row) for row in parts)

@@ -1,4 +1,4 @@
-"""Subject: a language model to audit, wrapped once, and the places where it can be read and changed."""
+"""Subject: a language model to audit, and the places where it can be read and changed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from margins.decomposition import FinalNorm
 from margins.margin import capped
 from probes.answer_tokens import templated, token_ids
-from probes.devices import brought, devices_of, tensors
-from probes.fused import fused_sites
+from probes.devices import devices_of, tensors
 from probes.profile import spent_on
 from probes.sites import Site, find_sites
+from probes.wrapping import Wrapping
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
 VOCAB_CHUNK = 32_768
@@ -30,17 +30,16 @@ class SubjectError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One causal language model in a TransformerBridge.
+    """One causal language model, and the TransformerBridge that says what its modules are.
 
-    `sites` maps each linear map's path in the unwrapped model to where an adapter's update acts. `logit_scale`
-    multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds the unwrapped
-    model's logits for PROBE_IDS, so that every run can check the wrapped model against it. `system` is the text of a
-    system turn before every question that goes through the chat template. `sums` are those of `weight_sums` when it was
-    wrapped.
+    `sites` maps each linear map's path to where an adapter's update acts. `logit_scale` multiplies the unembedding's
+    output before the cap, as Cohere and Granite do. `reference` holds the model's logits for PROBE_IDS before anything
+    was done to it, so that every run can be checked against it. `system` is the text of a system turn before every
+    question that goes through the chat template. `sums` are those of `weight_sums` when it was wrapped.
     """
 
     name: str
-    bridge: Any
+    wrapping: Wrapping
     model: Any
     tokenizer: Any
     fingerprint: str
@@ -55,12 +54,17 @@ class Subject:
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        return int(self.bridge.cfg.n_layers)
+        return int(self.wrapping.bridge.cfg.n_layers)
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.bridge.cfg.d_model)
+        return int(self.wrapping.bridge.cfg.d_model)
+
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The model's own blocks: the residual stream is what the first takes and what each gives."""
+        return self.wrapping.blocks
 
     @property
     def device(self) -> torch.device:
@@ -79,7 +83,7 @@ class Subject:
 
     @property
     def unembedding_bias(self) -> Float[Tensor, " vocab"] | None:
-        """The unembedding's bias; TransformerLens adds zeros where the model has none."""
+        """The unembedding's bias; None where the model has none."""
         return getattr(self.model.get_output_embeddings(), "bias", None)
 
     @property
@@ -171,32 +175,27 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     Raises SubjectError where TransformerLens has no adapter for the architecture, or where the model's logits cannot
     be reproduced from its final state.
     """
-    from transformer_lens.model_bridge import TransformerBridge
-
     model = model.eval().requires_grad_(False)
     fingerprint = _fingerprint(model, tokenizer)
     device = model.get_input_embeddings().weight.device
     with torch.no_grad():
         reference = model(input_ids=_probe(model.config.get_text_config().vocab_size, device)).logits[0].float().cpu()
-    sites = find_sites(model)
     if "name_or_path" not in tokenizer.init_kwargs:
         tokenizer.init_kwargs["name_or_path"] = name
     try:
-        bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, device=str(device))
+        wrapping = Wrapping.over(model, tokenizer, name, device)
     except ValueError as fault:
         raise SubjectError(f"{name}: TransformerLens cannot wrap this model: {str(fault)[:200]}") from fault
     model.eval().requires_grad_(False)
-    if getattr(model, "hf_device_map", None):
-        bridge.ln_final.register_forward_pre_hook(brought)
     config = model.config.get_text_config()
     subject = Subject(
         name=name,
-        bridge=bridge,
+        wrapping=wrapping,
         model=model,
         tokenizer=tokenizer,
         fingerprint=fingerprint,
-        sites={**sites, **fused_sites(bridge, sites)},
-        norm=_final_norm(bridge.ln_final.original_component),
+        sites=find_sites(model),
+        norm=_final_norm(wrapping.bridge.ln_final.original_component),
         cap=getattr(config, "final_logit_softcapping", None),
         logit_scale=_logit_scale(config),
         reference=reference,
@@ -256,13 +255,13 @@ def pad(
 ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
     """Token rows as one tensor, and its mask (1 for real tokens). The pad is token 0; the mask hides it."""
     width = max(map(len, rows))
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width, dtype=torch.long)
-    for n, row in enumerate(rows):
-        span = slice(0, len(row)) if side == "right" else slice(width - len(row), width)
-        ids[n, span] = torch.tensor(row)
-        mask[n, span] = 1
-    return ids, mask
+
+    def filled(row: Sequence[int]) -> list[int]:
+        rest = [0] * (width - len(row))
+        return [*row, *rest] if side == "right" else [*rest, *row]
+
+    ids, mask = [filled(row) for row in rows], [filled([1] * len(row)) for row in rows]
+    return torch.tensor(ids, dtype=torch.long), torch.tensor(mask, dtype=torch.long)
 
 
 def _probe(vocab: int, device: torch.device) -> Int[Tensor, "batch pos"]:

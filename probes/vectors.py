@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from probes.devices import whole
-from probes.sites import Ports, Site, base_bias
+from probes.sites import Site, base_bias
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +32,10 @@ class Normalised:
 
 @dataclass(frozen=True, eq=False)
 class VectorSite:
-    """A parameter that is a vector: what hooks reach it, what it multiplies (a norm's weight) and the base's value."""
+    """A parameter that is a vector: whose output it changes, what it multiplies (a norm's weight) and the base's value."""
 
     path: str
-    ports: Ports
+    module: nn.Module
     base: Float[Tensor, " d"]
     multiplies: Normalised | None = None
 
@@ -47,11 +47,10 @@ def vector_site(model: nn.Module, sites: Mapping[str, Site], path: str) -> Vecto
     """
     owner, _, name = path.rpartition(".")
     if name == "bias" and owner in sites:
-        return VectorSite(path, sites[owner].ports, base_bias(sites[owner]))
-    live = _module(model, owner)
-    own: Any = getattr(live, "original_component", live)
+        return VectorSite(path, sites[owner].module, base_bias(sites[owner]))
+    own: Any = _module(model, owner)
     weight, old = getattr(own, "weight", None), getattr(own, name, None)
-    if live is None or name not in ("weight", "bias") or owner in sites or weight is None or weight.ndim != 1:
+    if own is None or name not in ("weight", "bias") or owner in sites or weight is None or weight.ndim != 1:
         return None
     if old is None:
         return None
@@ -60,8 +59,7 @@ def vector_site(model: nn.Module, sites: Mapping[str, Site], path: str) -> Vecto
         base, normalised = own.get_parameter(name).detach().float().cpu(), _normalised(own)
     if normalised is None:
         return None
-    ports: Ports = ((live, slice(0, len(old))),)
-    return VectorSite(path, ports, base, normalised if name == "weight" else None)
+    return VectorSite(path, own, base, normalised if name == "weight" else None)
 
 
 @torch.no_grad()
@@ -74,7 +72,10 @@ def _normalised(norm: nn.Module) -> Normalised | None:
     bias = getattr(norm, "bias", None)
     try:
         rebuilt = found.none(x) + found(x) * weight + (0 if bias is None else bias)
-        straight = torch.allclose(norm(x), rebuilt, atol=1e-4 if weight.dtype == torch.float32 else 3e-2, rtol=3e-2)
+        # without the hooks of adapters that are attached
+        straight = torch.allclose(
+            norm.forward(x), rebuilt, atol=1e-4 if weight.dtype == torch.float32 else 3e-2, rtol=3e-2
+        )
     except (TypeError, RuntimeError, IndexError):  # not a function of the stream alone
         return None
     return found if straight else None
@@ -97,16 +98,7 @@ def _with_weight(norm: nn.Module, value: float) -> nn.Module:
 
 
 def _module(model: nn.Module, path: str) -> nn.Module | None:
-    found: Any = model
-    for name in path.split("."):
-        found = getattr(found, name, None) if not name.isdigit() else _item(found, int(name))
-        if found is None:
-            return None
-    return found if isinstance(found, nn.Module) else None
-
-
-def _item(modules: Any, index: int) -> Any:
     try:
-        return modules[index]
-    except (TypeError, IndexError, KeyError):
+        return model.get_submodule(path)
+    except AttributeError:
         return None

@@ -36,7 +36,7 @@ def export(subject: Subject, source: AdapterSource, documents: Sequence[Document
         raise AdapterError("there are no documents, so there are no adapters to export")
     adapters = encoded(source, documents)
     for adapter in adapters:
-        check(subject, adapter)
+        check(subject, [adapter])
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.part")
     if part.exists():

@@ -89,7 +89,7 @@ class Fitted:
             generator = torch.Generator().manual_seed(seed)
             bound = site.d_in**-0.5
             draws.append(torch.rand(self.rank, site.d_in, generator=generator) * 2 * bound - bound)
-        place = runs_on(site.ports[0][0])
+        place = runs_on(site.module)
         A = torch.stack(draws).to(place).requires_grad_()
         B = torch.zeros(len(documents), site.d_out, self.rank, device=place).requires_grad_()
         return Factors(A, B)

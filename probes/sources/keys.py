@@ -51,7 +51,7 @@ def second_moment(subject: Subject, site: Site, ids: Int[Tensor, "samples pos"])
         keys = args[0].reshape(-1, site.d_in).double().cpu()
         total.add_(keys.T @ keys)
 
-    handle = site.ports[0][0].register_forward_hook(add)
+    handle = site.module.register_forward_hook(add)
     try:
         for rows in ids.split(8):
             subject.model.base_model(input_ids=rows, use_cache=False)

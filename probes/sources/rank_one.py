@@ -104,10 +104,10 @@ class RankOne:
                 f"rank-one: need one map named {' or '.join(self.modules)} in layer {self.depth}, found {len(found)}"
                 "; an edit of a mixture of experts is not defined here, for other names set modules="
             )
-        if len(found[0].ports) != 1 or found[0].d_out != self.subject.d_model:
+        if found[0].d_out != self.subject.d_model:
             raise AdapterError(
-                f"rank-one: {found[0].path} is split or does not write into the stream; set modules= to the map that "
-                "ends the feed-forward block"
+                f"rank-one: {found[0].path} does not write into the stream; set modules= to the map that ends the "
+                "feed-forward block"
             )
         return found[0]
 
@@ -186,7 +186,7 @@ class RankOne:
     @contextmanager
     def _output(self, act: Any) -> Iterator[None]:
         """Show the map's input and output to `act`, and put what it returns in the output's place."""
-        handle = self.site.ports[0][0].register_forward_hook(lambda _module, args, out: act(args[0], out))
+        handle = self.site.module.register_forward_hook(lambda _module, args, out: act(args[0], out))
         try:
             yield
         finally:

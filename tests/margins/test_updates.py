@@ -53,7 +53,9 @@ def test_norms_of_many_are_those_of_each() -> None:
     same = [low(n, scale=1.5 - n) for n in range(4)]
     others = [*same, low(9, rank=1), Dense(torch.randn(7, 5)), low(10, rank=8)]
     for updates in (same, others, [low(n, rank=9) for n in range(2)], []):
-        assert frobenius_norms(updates) == pytest.approx([update.frobenius() for update in updates], rel=1e-12)
+        assert frobenius_norms(updates, Alike.of(updates)) == pytest.approx(
+            [update.frobenius() for update in updates], rel=1e-12
+        )
 
 
 def test_alike_updates_lie_side_by_side_and_others_do_not() -> None:

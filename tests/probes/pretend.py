@@ -36,7 +36,7 @@ def pretended(subject: Subject, upper: Sequence[int]) -> Iterator[FakeTensorMode
         for module in subject.model.modules():
             _move(module, FIRST)
         for n in upper:
-            for module in subject.bridge.blocks[n].modules():
+            for module in subject.blocks[n].modules():
                 _move(module, SECOND)
         yield mode
 

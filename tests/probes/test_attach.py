@@ -114,7 +114,7 @@ def test_a_site_that_the_model_never_runs_is_an_error(rng: torch.Generator) -> N
     blind = Subject(
         **{
             **vars(subject),
-            "sites": {**subject.sites, path: type(own)(path, own.d_in, own.d_out, ((idle, slice(0, own.d_out)),))},
+            "sites": {**subject.sites, path: type(own)(path, own.d_in, own.d_out, idle)},
         }
     )
     with pytest.raises(AdapterError, match="never run"), attached(blind, stack(blind, [adapter] * 3), gains(subject)):

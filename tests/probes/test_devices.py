@@ -208,9 +208,9 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
     prior = prior_of(subject)
     monkeypatch.setattr("probes.stack.check", lambda *_: None)  # it reads numbers
     with pretended(subject, [1, 2]) as mode:
-        sites = {path: replace(site, ports=on(site.ports, CPU)) for path, site in subject.sites.items()}
+        sites = {path: replace(site, module=on(site.module, CPU)) for path, site in subject.sites.items()}
         subject, prior = replace(subject, norm=on(subject.norm, FIRST), sites=sites), on(prior, FIRST)
-        assert [runs_on(block) for block in subject.bridge.blocks] == [FIRST, SECOND, SECOND]
+        assert [runs_on(block) for block in subject.blocks] == [FIRST, SECOND, SECOND]
         with pytest.raises(RuntimeError, match="at least two devices"):
             prior.logits + prior.logits.to(SECOND)
         plain = [replace(a, updates={p: on(u, CPU) for p, u in a.updates.items()}) for a in adapters]

@@ -122,7 +122,9 @@ def test_an_attachment_that_exchanges_examples_is_caught(monkeypatch: pytest.Mon
     """Each alone is right, so that nothing but the comparison of batch and single can notice."""
     honest = stacking._side_by_side
     monkeypatch.setattr(
-        stacking, "_side_by_side", lambda subject, path, adapters: honest(subject, path, adapters[::-1])
+        stacking,
+        "_side_by_side",
+        lambda subject, column: honest(subject, replace(column, rows=column.rows[::-1], alike=None)),
     )
     assert failed(Method(tiny("llama"))) == ["batch"]
 

@@ -102,7 +102,7 @@ def alike(left: object, right: object, where: str = "") -> None:
 def test_shared_passes_run_fewer_layers_and_no_gains_twice(rng: torch.Generator, monkeypatch) -> None:
     subject, made = tiny("llama"), adapters("llama", rng, 1)
     ran: list[int] = []
-    for n, block in enumerate(subject.bridge.blocks):
+    for n, block in enumerate(subject.blocks):
         block.mlp.register_forward_hook(lambda _m, _a, _o, n=n: ran.append(n))
     conditions = parse_conditions("as-delivered,uniform-2")
     calls = []

@@ -1,0 +1,41 @@
+"""The model runs its own modules; TransformerLens's are there while they are asked for, and see the same stream."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import torch
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+
+from probes.forward import Batch, forward
+from probes.prior import locate
+from probes.subject import Subject
+from tests.probes.test_readings import ITEMS
+
+
+def components(subject: Subject) -> int:
+    """How many of the model's modules are TransformerLens's."""
+    return sum(isinstance(module, GeneralizedComponent) for module in subject.model.modules())
+
+
+def test_at_rest_no_module_is_the_bridges(subject: Subject) -> None:
+    assert components(subject) == 0
+    with suppress(KeyError), subject.wrapping.through():
+        assert components(subject) > subject.n_layers
+        raise KeyError
+    assert components(subject) == 0
+    assert len(subject.blocks) == subject.n_layers
+
+
+def test_the_stream_is_what_the_bridges_hook_points_show(subject: Subject) -> None:
+    """Two routes: hooks on the model's own blocks, and TransformerLens's cache, on rows padded to one width."""
+    places = [locate(subject, item) for item in ITEMS]
+    batch = Batch.of(places, subject.device)
+    ours = forward(subject, batch, batch.at[:, None], layers=True)
+    assert ours.residual is not None
+    names = ["blocks.0.hook_in", *(f"blocks.{n}.hook_out" for n in range(subject.n_layers))]
+    with torch.no_grad(), subject.wrapping.through() as bridge:
+        _, cache = bridge.run_with_cache(batch.ids, attention_mask=batch.mask, names_filter=names)
+    rows = torch.arange(len(batch.ids))
+    theirs = torch.stack([cache[name][rows, batch.at] for name in names], dim=1)
+    assert torch.allclose(ours.residual, theirs.float(), atol=1e-5)
