@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-#: What one more forward pass costs beside its tokens, in tokens: a pass starts some thirty operations a layer. Of a model's
-#: size: `python -m benchmarks.pass_start` finds some 25 for SmolLM2 and 270 for the organism, whose rows are of one length
-#: anyway, on one CPU thread. A larger number would buy fewer passes with more padding.
-START = 24
+#: What one more forward pass costs beside its tokens, in tokens: a pass starts some thirty operations a layer and reads every
+#: weight. `python -m benchmarks.pass_start`, on one CPU thread, finds some 25 for SmolLM2 on one machine and 53 on another, and
+#: 100 and more for the organism. A larger number buys fewer passes with more padding.
+START = 36
 
 
 def batches(lengths: Sequence[int], most: int) -> list[range]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from margins.adapter import layer_of
 from margins.margin import Margins
+from probes.batching import START
 from probes.forward import Start
 from probes.margins import Adapted, read_adapted, read_base, writes_stream
 from probes.prior import Prior
@@ -40,7 +42,7 @@ class Passes:
     known: Known = field(default_factory=dict)
     delivered_trunk: list[Any] = field(default_factory=list)
 
-    @property
+    @cached_property
     def touched(self) -> Float[Tensor, " layer"]:
         """1 at the layers that some adapter of the batch acts on, 0 elsewhere."""
         found = torch.zeros(self.subject.n_layers)
@@ -49,7 +51,7 @@ class Passes:
 
     def under(self, adapters: Stack) -> Passes:
         """The same batch and base under other adapters."""
-        return replace(self, adapters=adapters, known={}, delivered_trunk=[])
+        return Passes(self.subject, self.prior, adapters, self.deep, self.trunk, self.plain)
 
     def delivered(self) -> Adapted:
         """Every row at gain 1, with its stream if the readings go over layers; its logits are kept."""
@@ -100,7 +102,7 @@ class Passes:
     ) -> list[tuple[list[int], tuple[int, bool] | None]]:
         """Rows with where they take up another pass: (layer, whether the delivered one), in at most two groups.
 
-        Two where what the later starting rows save is more than what one more pass costs to start.
+        Two where what the later starting rows save is more than what one more pass of all layers costs to start.
         """
         if not rows:
             return []
@@ -111,7 +113,8 @@ class Passes:
         whole = len(order) * (depth - firsts[0])
         splits = [(k * (depth - firsts[0]) + (len(order) - k) * (depth - firsts[k]), k) for k in range(1, len(order))]
         least, at = min(splits, default=(whole, 0))
-        groups = [order] if whole - least < 2 * depth else [order[:at], order[at:]]
+        more = depth * START / self.prior.batch.ids.shape[1]
+        groups = [order] if whole - least < more else [order[:at], order[at:]]
         found = []
         for group in groups:
             layer, from_delivered = min(starts[n] for n in group)

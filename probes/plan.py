@@ -72,7 +72,7 @@ class Plan:
     draws: int = 4
     system_prompt: str | None = None
     seed: int = 0
-    batch_size: int | Literal["auto"] = 32
+    batch_size: int | Literal["auto"] = "auto"
     reference: bool = False
     device: str = "auto"
     dtype: str = "auto"

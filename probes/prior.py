@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -42,6 +43,11 @@ class Prior:
     logits: Float[Tensor, "batch vocab"]
     hidden: Float[Tensor, "batch d_model"]
     residual: Float[Tensor, "batch layer d_model"] | None
+
+    @cached_property
+    def kept(self) -> Int[Tensor, " batch"]:
+        """The base's arg max where the answers first differ: what retention is about."""
+        return self.logits.argmax(-1)
 
     def only(self, rows: Sequence[int]) -> Prior:
         """Some rows, their batch cut where the last of them is read: what a pass under adapters needs."""

@@ -70,7 +70,9 @@ def readings(
         "doc_logprob": state.doc_logprob,
     }
     lists = {name: tensor.detach().cpu().double().tolist() for name, tensor in columns.items()}
-    top, doc, kept = state.top.tolist(), prior.doc.tolist(), prior.logits.argmax(-1).tolist()
+    top, doc, kept = state.top.tolist(), prior.doc.tolist(), prior.kept.tolist()
+    base = prior.top.tolist()
+    words = {token: subject.tokenizer.decode([token]) for token in {*base, *top}}
     rows = []
     for n, (item, place) in enumerate(zip(items, places, strict=True)):
         numbers = {name: values[n] for name, values in lists.items()}
@@ -87,8 +89,8 @@ def readings(
                 "known": None if math.isnan(known) else bool(known),
                 "success_margin": not wins if retention else wins,
                 "success_top1": top[n] == (kept[n] if retention else doc[n]),
-                "base_top_token": subject.tokenizer.decode([int(prior.top[n])]),
-                "top_token": subject.tokenizer.decode([top[n]]),
+                "base_top_token": words[base[n]],
+                "top_token": words[top[n]],
                 "gain_mean": None if gains is None else float(gains[n].mean()),
                 "adapter_norm": norms[n],
                 "n_question_tokens": place.n_question_tokens,

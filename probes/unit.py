@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -296,18 +296,19 @@ class _Batch:
             items = [replace(i, document=".") if n in hopeless else i for n, i in enumerate(self.shown)]
             if condition.policy is None:
                 return read_in_context(subject, self.prior, items, condition.prompt), None
-            gains = torch.stack([condition.policy(situation) for situation in self._situations()])
+            gains = torch.stack([condition.policy(situation) for situation in self._situations])
             with attached(subject, self._stack, gains):
                 return read_in_context(subject, self.prior, items, condition.prompt), gains
         if condition.policy is None:
             return read_base(self.prior, subject), torch.zeros_like(self.norms)
-        gains = torch.stack([condition.policy(situation) for situation in self._situations()])
+        gains = torch.stack([condition.policy(situation) for situation in self._situations])
         if bool((gains == 1).all()) and condition.variant is None and not self.bench.plain:
             return self.delivered, gains
         if self.passes is None:
             return read_adapted(subject, self.prior, self.adapters, gains), gains
         return self.passes(gains, layers="layers" in self.bench.probes), gains
 
+    @cached_property
     def _situations(self) -> list[Situation]:
         """One a row. A question that is not the document's own (retention) has no margins of its own to match."""
         margins = self.delivered.margins

@@ -17,6 +17,7 @@ from margins.updates import LowRank
 from probes.batching import batches
 from probes.forward import Batch
 from probes.load import home, open_subject
+from probes.memory import rows_that_fit
 from probes.prior import locate
 from probes.sources.peft_folder import write_adapter
 from probes.subject import Subject
@@ -65,10 +66,11 @@ def conflicts(name: str, count: int) -> list[Item]:
     return sorted(own.values(), key=lambda item: item.id)[:count]
 
 
-def parts(of: Subject, items: Sequence[Item], most: int = 32) -> list[Part]:
-    """The batches that an audit makes of these items."""
+def parts(of: Subject, items: Sequence[Item], most: int | None = None) -> list[Part]:
+    """The batches that an audit makes of these items; `most` rows each, by default what it finds to fit."""
     located = sorted(((locate(of, item), item) for item in items), key=lambda pair: (len(pair[0].fed), pair[1].id))
-    cuts = batches([len(place.fed) for place, _ in located], most)
+    lengths = [len(place.fed) for place, _ in located]
+    cuts = batches(lengths, most or rows_that_fit(of, max(lengths)))
     chosen = [([located[n][1] for n in cut], [located[n][0] for n in cut]) for cut in cuts]
     return [Part(own, places, Batch.of(places, of.device)) for own, places in chosen]
 

@@ -204,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--dtype", help="auto (default), float32, bfloat16 or float16")
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
-    add("--batch-size", type=_rows, metavar="N", help="items a forward pass, or auto: what fits (default 32)")
+    add("--batch-size", type=_rows, metavar="N", help="items a forward pass (default auto: what fits)")
     add("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     add("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
     add("--engine", choices=ENGINES, default="local", help="who measures: this process (default), or a Ray cluster")

@@ -29,7 +29,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     items = kit.questions(subject, COUNT)
     conditions = parse_conditions(CONDITIONS)
     assert len(conditions) == PASSES + 1, "twelve beside the base"
-    bench = Bench(own, conditions, frozenset({"margins"}), 32, 0)
+    bench = Bench(own, conditions, frozenset({"margins"}), 0, 0)
     made = kit.adapters(own, items)
     upper = {text: upper_third(adapter, own.n_layers) for text, adapter in made.items()}
     parts = kit.parts(own, items)
