@@ -115,7 +115,9 @@ def verdict(run: RunFrame) -> Verdict:
         return Verdict("inconclusive", f"The data do not decide: {why}.", share, None, shown, None)
 
     if failing.n < FEWEST:
-        return stop(f"only {failing.n} conflicts whose old answer the base model knows were measured")
+        count = "no conflict" if failing.n == 0 else f"only {several(failing.n, 'conflict')}"
+        were = "was" if failing.n < 2 else "were"
+        return stop(f"{count} whose old answer the base model knows {were} measured")
     if failing.points < FEWEST_POINTS:
         return stop(f"the known conflicts cover only {several(failing.points, 'knowledge point')}")
     if failing.high < NO_FAILURE:

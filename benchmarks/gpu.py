@@ -27,6 +27,7 @@ from transformers import (
 )
 
 from benchmarks.bench import kit
+from benchmarks.bench.given import whole
 from benchmarks.bench.record import RESULTS, Line, machine, one, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
 from margins.items import Item, documents_of
@@ -79,21 +80,33 @@ def main(argv: Sequence[str]) -> int:
     made = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     made.add_argument("--shapes", default="gemma-2-2b,mistral-7b", help=f"of {', '.join(SHAPES)}")
     made.add_argument("--device", default="cuda")
-    made.add_argument("--items", type=int, default=489)
-    made.add_argument("--repeats", type=int, default=5)
-    made.add_argument("--out", type=Path, default=RESULTS / "gpu.json")
+    made.add_argument("--items", type=whole, default=489)
+    made.add_argument("--repeats", type=whole, default=5)
+    made.add_argument(
+        "--out", type=Path, help="where figures are kept (default: with the others, on a GPU; else nowhere)"
+    )
     args = made.parse_args(argv)
+    shapes = [name.strip() for name in args.shapes.split(",")]
+    unknown = [name for name in shapes if name not in SHAPES]
+    if unknown:
+        made.error(f"no shape {unknown[0]!r}; known: {', '.join(SHAPES)}")
+    if args.device != "cpu" and not args.device.startswith("cuda"):
+        made.error(f"--device needs cuda, cuda:N or cpu, got {args.device!r}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         made.error("no CUDA device here; --device cpu with --shapes small-gemma,small-mistral checks that it runs")
+    out = args.out or (None if args.device == "cpu" else RESULTS / "gpu.json")
+    if out is not None and not out.parent.is_dir():
+        made.error(f"--out {out}: there is no folder {out.parent}")
     conditions = parse_conditions(CONDITIONS)
     found = {}
-    for name in args.shapes.split(","):
+    for name in shapes:
         lines = measured(name, args.device, args.items, args.repeats, conditions)
         found[name] = [asdict(line) | {"met": line.met} for line in lines]
         for line in lines:
             print(f"{name}: {line.measure} / {line.against}: {line.value['median']:.4g} {line.unit}", flush=True)
     content = {"machine": machine(), "torch": torch.__version__, "rank": RANK, "items": args.items, "shapes": found}
-    args.out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    if out is not None:
+        out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

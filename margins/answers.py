@@ -77,6 +77,8 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None) -> Dive
         return Divergence(alone[:start], start, start - 1, doc[start], None, start)
     pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat)))
     shared = common_length(pre, doc)
+    if pre == doc:
+        raise ItemError(f"{item.prior_answer!r} and {item.answer!r} are the same tokens to this tokenizer")
     if shared in (len(pre), len(doc)):
         short, long = (item.prior_answer, item.answer) if shared == len(pre) else (item.answer, item.prior_answer)
         raise ItemError(f"answers share all tokens: {short!r} is a prefix of {long!r}")

@@ -101,6 +101,7 @@ def shake(subject: Subject, source: AdapterSource, items: Sequence[Item], docume
 def _first(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
     """One readable item for each of the first documents."""
     chosen: dict[str, Item] = {}
+    first = ""
     for item in items:
         if len(chosen) == count:
             break
@@ -108,11 +109,14 @@ def _first(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
             continue
         try:
             locate(subject, item)
-        except ItemError:
+        except ItemError as reason:
+            first = first or f"; item {item.id}: {reason}"
             continue
         chosen[item.document] = item
     if not chosen:
-        raise ItemError(f"none of {len(items)} items can be read on {subject.name}, so no adapter can be checked")
+        raise ItemError(
+            f"none of the first {len(items)} items can be read on {subject.name}, so no adapter can be checked{first}"
+        )
     return list(chosen.values())
 
 

@@ -75,7 +75,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
     place = choose_device(device) if spread is None else spread.first
     number = choose_dtype(dtype, place)
     where, extra = _locate(spec)
-    with _quiet():
+    with quietly():
         try:
             model, tokenizer = _load(where, extra, number, trust, spread)
         except SubjectError:
@@ -179,7 +179,7 @@ def _reason(spec: str, fault: Exception) -> str:
     return f"{spec}: cannot be loaded as a causal language model: {first[:240]}"
 
 
-class _quiet:
+class quietly:
     """Loading without the libraries' own bars and advice; their errors still come through."""
 
     def __enter__(self) -> None:

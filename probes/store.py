@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,6 +71,7 @@ DRAWN = pa.schema(
 Rows = Sequence[Mapping[str, Any]]
 TABLES = ("readings", "layers", "drawn")
 DAMAGED = "damaged"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # what a run that was killed before its manifest may have left
 OWN = {*TABLES, "figures", "summary.json", "report.html", DAMAGED, LOCK, OWNER}
 
@@ -251,7 +253,7 @@ class Store:
         try:
             write_whole(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
         except OSError as fault:
-            raise _full(self.path, fault) from fault
+            raise _full(self.path / name, fault) from fault
 
     def _file(self, folder: str, key: str) -> Path:
         return self.path / folder / f"{key}.parquet"
@@ -276,7 +278,8 @@ def unlinked(run: Path) -> None:
 
 
 def _full(path: Path, fault: OSError) -> DiskError:
+    help_it = "make room" if fault.errno in NO_ROOM else "see to it that it can be written"
     return DiskError(
-        f"{path}: cannot be written: {fault.strerror or fault}; what was measured is kept: make room, then give the same "
+        f"{path}: cannot be written: {fault.strerror or fault}; what was measured is kept: {help_it}, then give the same "
         "command again"
     )

@@ -22,12 +22,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 def main(argv: Sequence[str]) -> int:
     """Measure the rows named, or all."""
     from benchmarks.bench import page, record, rows
+    from benchmarks.bench.given import whole
 
     known = sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
     made = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
     made.add_argument("rows", nargs="*", metavar="ROW", help=f"{', '.join(known)} (default: all)")
-    made.add_argument("--subject", help="smollm2 or organism (default: both, where a row has both)")
-    made.add_argument("--repeats", type=int, default=5, help="turns of each side (default 5)")
+    made.add_argument("--subject", choices=list(page.NAMED), help="default: both, where a row has both")
+    made.add_argument("--repeats", type=whole, default=5, help="turns of each side (default 5)")
     made.add_argument("--page", action="store_true", help="only write the page from what is kept")
     args = made.parse_args(argv)
     unknown = [row for row in args.rows if row not in known]
@@ -36,18 +37,29 @@ def main(argv: Sequence[str]) -> int:
     import torch
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    for name in [] if args.page else args.rows or known:
-        row = importlib.import_module(f"benchmarks.bench.rows.{name}")
-        for subject in row.SUBJECTS:
-            if subject and args.subject not in (None, subject):
-                continue
+    measured = {name: importlib.import_module(f"benchmarks.bench.rows.{name}") for name in args.rows or known}
+    asked = [
+        (name, subject) for name, row in measured.items() for subject in row.SUBJECTS if args.subject in (None, subject)
+    ]
+    idle = [name for name in args.rows if all(name != other for other, _ in asked)]
+    if idle:
+        made.error(f"row {idle[0]} has no subject {args.subject}")
+    try:
+        for name, subject in [] if args.page else asked:
             start = time.perf_counter()
-            lines, inputs = row.run(subject, args.repeats)
+            lines, inputs = measured[name].run(subject, args.repeats)
             record.write(name, subject, lines, {"repeats": args.repeats, **inputs})
             for line in lines:
                 print(told(f"{name} {subject}".strip(), line), flush=True)
             print(f"{name} {subject}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-    page.write()
+        absent = page.write()
+    except record.RecordError as fault:
+        made.error(str(fault))
+    except KeyboardInterrupt:
+        print("\ninterrupted; rows that were measured whole are kept", file=sys.stderr)
+        return 130
+    for file in absent:
+        print(f"{file.name}: not measured, so the page is without it", file=sys.stderr)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -65,9 +66,13 @@ def peak_bytes(act: Callable[[], Any]) -> int:
         finally:
             os._exit(status)
     os.close(writing)
-    with os.fdopen(reading) as pipe:
-        text = pipe.read()
-    _, status = os.waitpid(child, 0)
+    try:
+        with os.fdopen(reading) as pipe:
+            text = pipe.read()
+        _, status = os.waitpid(child, 0)
+    except BaseException:
+        os.kill(child, signal.SIGKILL)
+        raise
     if status or not text:
         raise RuntimeError("the side whose memory was to be read failed in its own process")
     return int(text)

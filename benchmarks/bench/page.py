@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import rows
-from benchmarks.bench.record import RESULTS, kept
+from benchmarks.bench.record import RESULTS, RecordError, kept, read
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "performance.md"
 HEAD = """# Performance
@@ -31,22 +30,42 @@ NAMED = {"smollm2": "SmolLM2-135M", "organism": "The organism, half a million pa
 TABLE = ("| measure | against | figure | goal | |", "|---|---|---|---|---|")
 
 
-def write(folder: Path = RESULTS, page: Path = PAGE) -> None:
-    """Write the page."""
+def write(folder: Path = RESULTS, page: Path = PAGE) -> list[Path]:
+    """Write the page; returns the files that it is without. Raises RecordError before anything is written."""
     page.write_text(text(folder), encoding="utf-8")
+    return [
+        kept(name, own, folder)
+        for name, row in measurable()
+        for own in row.SUBJECTS
+        if not kept(name, own, folder).is_file()
+    ]
+
+
+def measurable() -> list[tuple[str, Any]]:
+    """Every row and its module, by name."""
+    names = sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
+    return [(name, importlib.import_module(f"benchmarks.bench.rows.{name}")) for name in names]
 
 
 def text(folder: Path = RESULTS) -> str:
-    """The page: a section a row that was measured, in the order of the rows' files."""
-    names = sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
+    """The page: a section a row that was measured, in the order of the rows' files. Raises RecordError."""
     sections = [HEAD]
-    for name in names:
-        row = importlib.import_module(f"benchmarks.bench.rows.{name}")
-        files = [file for subject in row.SUBJECTS if (file := kept(name, subject, folder)).is_file()]
+    for name, row in measurable():
+        files = {own: file for own in row.SUBJECTS if (file := kept(name, own, folder)).is_file()}
         if files:
-            tables = [table(json.loads(file.read_text(encoding="utf-8"))) for file in files]
+            tables = [shown(file, table, row=name, subject=own) for own, file in files.items()]
             sections.append("\n".join([f"## {row.TITLE}\n\n{row.LIMITS}\n", *tables]))
     return "\n".join([*sections, on_gpu(folder / "gpu.json")])
+
+
+def shown(file: Path, how: Callable[[Mapping[str, Any]], str], **wanted: str | None) -> str:
+    """A kept result as text. Raises RecordError, naming the file."""
+    try:
+        return how(read(file, **wanted))
+    except (KeyError, TypeError, ValueError, AttributeError) as fault:
+        raise (
+            fault if isinstance(fault, RecordError) else RecordError(f"{file}: lacks {fault}; measure it again")
+        ) from fault
 
 
 def on_gpu(file: Path) -> str:
@@ -56,7 +75,13 @@ def on_gpu(file: Path) -> str:
             ON_GPU
             + "\n**These figures are missing: no GPU was at hand.** On a CPU it runs with small shapes, in the tests.\n"
         )
-    found = json.loads(file.read_text(encoding="utf-8"))
+    return shown(file, gpu_tables)
+
+
+def gpu_tables(found: Mapping[str, Any]) -> str:
+    """The tables of the figures that were measured on a GPU."""
+    if not found["machine"]["gpu"]:
+        raise ValueError("a GPU: its figures were measured on a CPU")
     tables = ["\n".join([f"\n{name}:\n", *TABLE, *map(table_row, lines)]) for name, lines in found["shapes"].items()]
     return "\n".join([ON_GPU, *tables, f"\n*{found['machine']['gpu']}, torch {found['torch']}.*\n"])
 

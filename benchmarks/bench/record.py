@@ -17,6 +17,10 @@ RESULTS = Path(__file__).parent.parent / "results"
 PACKAGES = ("torch", "transformers", "transformer-lens", "nnsight", "peft", "numpy", "pandas", "pyarrow")
 
 
+class RecordError(ValueError):
+    """A kept result that cannot be shown; the message names the file and what to do."""
+
+
 @dataclass(frozen=True)
 class Line:
     """One measured figure: `value` with `median low high n` in `unit`, and the goal it is held to.
@@ -70,6 +74,22 @@ def write(row: str, subject: str, lines: list[Line], inputs: Mapping[str, Any], 
 def kept(row: str, subject: str, folder: Path = RESULTS) -> Path:
     """The file of a row on a subject."""
     return folder / f"{'-'.join(filter(None, (row, subject)))}.json"
+
+
+def read(file: Path, **wanted: str | None) -> dict[str, Any]:
+    """A kept result. Raises RecordError where it is damaged, holds a number that is none, or is not what is wanted."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+    except (OSError, ValueError) as fault:
+        raise RecordError(f"{file}: cannot be read: {fault}; measure it again") from fault
+    said = {name: found.get(name) if isinstance(found, dict) else None for name in wanted}
+    if not isinstance(found, dict) or said != wanted:
+        raise RecordError(f"{file}: need {wanted}, got {said}; measure it again")
+    return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
 
 
 def machine() -> dict[str, Any]:

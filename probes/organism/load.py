@@ -65,7 +65,10 @@ class Organism:
     @cached_property
     def hypernetwork(self) -> Hypernetwork:
         """The trained hypernetwork beside a copy of the base of its own, in float32 on the CPU."""
-        base = LlamaForCausalLM.from_pretrained(self.model_folder, dtype=torch.float32).eval().requires_grad_(False)
+        from probes.load import quietly
+
+        with quietly():
+            base = LlamaForCausalLM.from_pretrained(self.model_folder, dtype=torch.float32).eval().requires_grad_(False)
         perceiver = Perceiver(Shape(**self.recipe["hypernetwork"]["shape"]))
         state = load_file(self.folder / "hypernetwork.safetensors")
         perceiver.load_state_dict({name: tensor.float() for name, tensor in state.items()})

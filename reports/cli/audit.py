@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from probes.shards import Shard
     from probes.subject import Subject
 
+MOST_THREADS = 1024
 HANDSHAKE_ITEMS = 1000
 """The first readable documents are looked for among so many: a long item file is not sent to a worker for three."""
 EPILOG = """examples:
@@ -64,8 +65,8 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
             raise PlanError(f"--probes needs at least one name, got {args.probes!r}")
     if isinstance(given.get("temperatures"), str):
         given["temperatures"] = _numbers(given["temperatures"])
-    if args.threads is not None and args.threads < 1:
-        raise PlanError(f"--threads needs a whole number from 1, got {args.threads}")
+    if args.threads is not None and not 1 <= args.threads <= MOST_THREADS:
+        raise PlanError(f"--threads needs a whole number from 1 to {MOST_THREADS}, got {args.threads}")
     if str(args.out).startswith("memory://"):
         raise PlanError(f"--out {args.out} would be gone with this command; give a folder, s3:// or gs://")
     if args.workers is not None and args.workers < 1:
@@ -109,7 +110,9 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
-    with engine_of(args.engine, plan, args.workers, args.allow_pickle, args.trust_remote_code) as engine:
+    with engine_of(
+        args.engine, plan, args.workers, args.allow_pickle, args.trust_remote_code, given_threads=bool(args.threads)
+    ) as engine:
         out = _measured(engine, plan, items, args.out, shard, args.quiet)
     if shard is not None:
         print(f"shard {shard}: {shown(str(out))}")
@@ -117,8 +120,12 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
         return DONE, out
     from reports.cli.report import rebuild
 
-    with here(out) as folder:
-        summary, page = rebuild(folder, say)
+    try:
+        with here(out) as folder:
+            summary, page = rebuild(folder, say)
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; all is measured. The page: override-gap report {shown(str(out))}", file=sys.stderr)
+        raise
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
@@ -171,7 +178,9 @@ def _named(subject: Subject, source: AdapterSource) -> tuple[str, bool]:
 
 
 def _rows(text: str) -> int | str:
-    return text if text == "auto" else int(text)
+    if text == "auto" or (text.isascii() and text.removeprefix("-").isdecimal()):
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"need auto or a whole number from 1, got {text!r}")
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -205,7 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", help="auto (default), float32, bfloat16 or float16")
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
     add("--batch-size", type=_rows, metavar="N", help="items a forward pass (default auto: what fits)")
-    add("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    add("--threads", type=int, metavar="N", help="CPU threads (default: all cores, one for a tiny model)")
     add("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
     add("--engine", choices=ENGINES, default="local", help="who measures: this process (default), or a Ray cluster")
     add("--workers", type=int, metavar="N", help="for ray (default: one a GPU, or one for every --threads CPUs)")

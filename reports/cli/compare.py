@@ -62,7 +62,9 @@ def table(found: Mapping[str, Any]) -> str:
     short = {own["name"]: _cut(" ".join(visible(own["name"]).split()), NAME) for own in found["methods"]}
     if len(set(short.values())) < len(short):
         short = {name: _cut(f"{number}: {text}", NAME) for number, (name, text) in enumerate(short.items(), 1)}
-    lines = [f"{found['condition']}, success by {measure} [95% interval], {found['items']['shared']} shared items"]
+    lines = [
+        f"{found['condition']}, success by {measure} [95% interval], {several(found['items']['shared'], 'shared item')}"
+    ]
 
     def rows(section: str, split: str) -> list[Mapping[str, Any]]:
         where = {"split": split, "tier": None, "population": "all", "measure": measure}

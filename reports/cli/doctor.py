@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from margins.words import several
 from reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -42,6 +43,11 @@ def main(argv: Sequence[str]) -> int:
     for finding in found.findings:
         print(visible(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}"))
     state = "finished" if found.complete else "not finished"
-    verdict = "every checksum agrees" if found.sound else "not sound"
-    print(f"{found.run}: {state}, {found.units} units, {found.rows} rows ({found.errors} errors): {verdict}")
+    verdict = (
+        ("every checksum that is there agrees" if found.findings else "every checksum agrees")
+        if found.sound
+        else "not sound"
+    )
+    counts = f"{several(found.units, 'unit')}, {several(found.rows, 'row')} ({several(found.errors, 'error')})"
+    print(f"{found.run}: {state}, {counts}: {verdict}")
     return DONE if found.sound else WRONG

@@ -12,6 +12,7 @@ class Bar:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet, self._bar, self._task, self._started = quiet, None, None, time.monotonic()
+        self._first: int | None = None
 
     def __enter__(self) -> Bar:
         if not self.quiet and sys.stderr.isatty():
@@ -46,12 +47,16 @@ class Bar:
 
     def __call__(self, done: int, total: int, what: str) -> None:
         gone = time.monotonic() - self._started
-        rate = f"{done / gone:.3g} a second," if done and gone > 0 else ""
+        # what an earlier run measured says nothing of this one's pace
+        self._first = done if self._first is None else self._first
+        new = done - self._first
+        pace = new / gone if gone > 0 else 0.0
+        rate = f"{pace:,.0f} a second," if pace >= 10 else f"{pace:.2g} a second," if new else ""
         if self._bar is not None:
             if self._task is None:
                 self._task = self._bar.add_task(what, total=total, rate=rate)
             self._bar.update(self._task, completed=done, description=what, rate=rate)
         elif not self.quiet:
-            left = f", about {gone / done * (total - done):.0f} s left" if 0 < done < total else ""
-            pace = f", {rate.rstrip(',')}" if rate else ""
-            print(f"{what}: {done} of {total} items{pace}, {gone:.0f} s{left}", file=sys.stderr, flush=True)
+            left = f", about {(total - done) / pace:.0f} s left" if new and done < total else ""
+            told = f", {rate.rstrip(',')}" if rate else ""
+            print(f"{what}: {done} of {total} items{told}, {gone:.0f} s{left}", file=sys.stderr, flush=True)

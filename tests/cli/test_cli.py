@@ -109,6 +109,8 @@ WRONG = {
     "limit zero": (["audit", "--limit", "0"], "--limit needs"),
     "batch of none": (["audit", "--batch-size", "0"], "--batch-size needs"),
     "threads of none": (["audit", "--threads", "0"], "--threads needs"),
+    "threads of too many": (["audit", "--threads", "100000"], "--threads needs"),
+    "batch of many": (["audit", "--batch-size", "many"], "need auto or a whole number from 1"),
     "probes of none": (["audit", "--probes", ","], "--probes needs"),
     "organism's seed": (["organism", "train", "--seed", "-1", "--out", "none"], "--seed needs"),
     "organism in a file": (["organism", "train", "--out", __file__], "is a file"),

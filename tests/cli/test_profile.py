@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from probes import profile
 from reports.cli.main import main
@@ -48,3 +49,16 @@ def test_an_audit_says_where_its_time_went(model: Path, items: Path, tmp_path: P
     assert 0.8 * wall < kept["total"] <= wall
     printed = capsys.readouterr().err
     assert all(part in printed for part in profile.PARTS)
+
+
+def test_a_tiny_model_is_run_on_one_thread_unless_told_otherwise(model: Path, items: Path, tmp_path: Path) -> None:  # noqa: F811
+    words = ["audit", "--subject", str(model), "--adapters", "fitted:steps=1", "--items", str(items), "--quiet"]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        main([*words, "--out", str(tmp_path / "a")])
+        assert torch.get_num_threads() == 1
+        main([*words, "--out", str(tmp_path / "b"), "--threads", "2"])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

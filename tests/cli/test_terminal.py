@@ -86,6 +86,18 @@ def test_progress_says_pace_and_time_left(monkeypatch, capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
+def test_what_an_earlier_run_measured_says_nothing_of_the_pace(monkeypatch, capsys) -> None:
+    now = clock(monkeypatch)
+    with progress.Bar() as bar:
+        for done, at in ((80, 100.5), (90, 105.0), (1080, 120.0), (2080, 120.0)):
+            now[0] = at
+            bar(done, 2080, "measuring")
+    told = capsys.readouterr().err.split("\n")
+    assert told[0] == "measuring: 80 of 2080 items, 0 s"
+    assert told[1] == "measuring: 90 of 2080 items, 2 a second, 5 s, about 995 s left"
+    assert told[2] == "measuring: 1080 of 2080 items, 50 a second, 20 s, about 20 s left"
+
+
 def test_the_bar_of_a_terminal_says_both_too(monkeypatch) -> None:
     screen = Terminal()
     now = clock(monkeypatch)
@@ -93,6 +105,7 @@ def test_the_bar_of_a_terminal_says_both_too(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
     with progress.Bar() as bar:
+        bar(0, 40, "measuring")
         now[0] = 104.0
         bar(8, 40, "measuring")
     assert "2 a second" in screen.getvalue()

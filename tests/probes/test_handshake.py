@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from margins.adapter import Adapter
-from margins.items import Document
+from margins.items import Document, ItemError
 from margins.updates import Dense, LowRank
 from probes import stack as stacking
 from probes.handshake import MEANING, HandshakeError, shake
@@ -149,3 +149,11 @@ def test_what_was_not_checked_is_said() -> None:
     method.native_logits = None  # type: ignore[assignment]
     result = shake(method.subject, method, ITEMS)
     assert {c.name for c in result.checks if c.passed is None} == {"base", "native"}
+
+
+def test_items_that_cannot_be_read_are_told_with_a_reason() -> None:
+    """Words that the tokenizer does not know are one and the same token."""
+    method = Method(tiny("llama"))
+    strange = [replace(item, prior_answer="Qqy", answer="Zqx") for item in ITEMS]
+    with pytest.raises(ItemError, match=r"none of the first 3 items .*; item c1: 'Qqy' and 'Zqx' are the same tokens"):
+        shake(method.subject, method, strange)

@@ -314,6 +314,12 @@ def test_a_place_that_cannot_be_written_is_told_before_the_first_forward_pass(tm
             run(PLAN, subject, Fitted(subject), ITEMS, out)
 
 
+def test_a_file_that_is_a_folder_is_named_and_is_no_want_of_room(tmp_path: Path) -> None:
+    (tmp_path / "run" / "profile.json").mkdir(parents=True)
+    with pytest.raises(DiskError, match=r"run/profile\.json: cannot be written: .* see to it that it can be written"):
+        Store(tmp_path / "run").write_json("profile.json", {})
+
+
 def test_a_disk_without_room_is_told_before_the_first_unit(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(disk, "SPARE_BYTES", 2**60)
     with pytest.raises(DiskError, match=r"will take about .* TiB"):
