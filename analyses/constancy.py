@@ -113,7 +113,7 @@ def axes(rows: Table) -> dict[str, Array]:
     """What margins are regressed on: log frequency where it is known, and prior strength."""
     seen = values(rows["frequency"])
     found = {}
-    positive = np.where(seen > 0, seen, np.nan)
+    positive = np.where((seen > 0) & np.isfinite(seen), seen, np.nan)
     if np.isfinite(positive).sum() >= 20:
         found["log_frequency"] = np.log(positive)
     found["prior_logprob"] = values(rows["prior_logprob"])

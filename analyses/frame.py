@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import reprlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analyses.tables import REQUIRED, checked
 from margins.strict import read_json
 from margins.variants import variant
 from probes.checksum import DamagedError, read_sealed
@@ -25,23 +29,6 @@ TIERS = ("light", "medium", "deep")
 MEASURES = ("margin", "top1", "answer", "answer_substring")
 POPULATIONS = ("all", "known")
 
-REQUIRED = [
-    "item",
-    "point",
-    "split",
-    "condition",
-    "known",
-    "prior_logprob",
-    "prior_margin",
-    "push",
-    "pull",
-    "adapter_margin",
-    "net_margin",
-    "success_margin",
-    "success_top1",
-    "status",
-    "error",
-]
 OPTIONAL = [
     "tier",
     "prior_logprob_per_token",
@@ -97,15 +84,13 @@ class RunFrame:
         absent = [name for name in REQUIRED if name not in self.readings.columns]
         if absent:
             raise ValueError(f"readings lack the columns {', '.join(absent)}; a run of this toolkit writes them")
-        twice = self.readings.duplicated(["item", "condition"])
-        if twice.any():
-            row = self.readings[twice].iloc[0]
-            raise ValueError(f"item {row['item']!r} has two readings under {row['condition']!r}; one is expected")
         for table, names in ((self.readings, OPTIONAL), (self.layers, LAYER_COLUMNS)):
             gaps = [name for name in names if name not in table.columns]
             if gaps:
                 filled = table.assign(**dict.fromkeys(gaps, None))
                 object.__setattr__(self, "readings" if table is self.readings else "layers", filled)
+        _once(self.readings, "readings", ["item", "condition"])
+        _once(self.layers, "rows in layers", ["item", "condition", "layer"])
 
     @cached_property
     def measured(self) -> Table:
@@ -164,22 +149,39 @@ def load(path: str | Path) -> RunFrame:
             f"{folder}: shard {shard['number']} of {shard['of']} of a run; join them with `override-gap merge` first"
         )
     readings = table(folder / "readings")
+    if readings is None and any((folder / "readings").glob("*.parquet")):
+        raise ValueError(f"{folder / 'readings'}: its files hold no rows; the run has to be made again")
     if readings is None:
         raise ValueError(
             f"{folder}: no readings/*.parquet, so nothing was measured yet; finish the audit with --resume"
         )
     layers, drawn = table(folder / "layers"), table(folder / "drawn")
-    return RunFrame(
-        manifest,
-        readings,
-        pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers,
-        pd.DataFrame() if drawn is None else drawn,
-    )
+    try:
+        return RunFrame(
+            manifest,
+            readings,
+            pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers,
+            pd.DataFrame() if drawn is None else drawn,
+        )
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}; the run has to be made again") from error
 
 
 def table(folder: Path) -> Table | None:
-    """All Parquet files of a folder as one table, in the order of their names; None where there are none."""
-    parts = []
+    """All Parquet files of a folder as one table, in the order of their names; None where there are no rows."""
+    try:
+        # A part in which a column is all null does not decide that column's type, nor does a note of who wrote it.
+        parts = list(_parts(folder))
+        joined = pa.concat_tables(parts, promote_options="permissive") if parts else None
+        # No part is held any longer, so that each column's memory is given back once pandas has its own.
+        parts.clear()
+        return None if joined is None else joined.to_pandas(ignore_metadata=True, self_destruct=True, split_blocks=True)
+    except pa.ArrowException as error:
+        why = " ".join(str(error).split())[:300]
+        raise ValueError(f"{folder}: its tables are not of one audit: {why}; the run has to be made again") from error
+
+
+def _parts(folder: Path) -> Iterator[pa.Table]:
     for file in sorted(folder.glob("*.parquet")):
         try:
             held, _ = read_sealed(file)
@@ -189,13 +191,18 @@ def table(folder: Path) -> Table | None:
                 "measures it again"
             ) from error
         if len(held):
-            parts.append(held)
-    try:
-        # A part in which a column is all null does not decide that column's type, nor does a note of who wrote it.
-        joined = pa.concat_tables(parts, promote_options="permissive") if parts else None
-        return None if joined is None else joined.to_pandas(ignore_metadata=True)
-    except pa.ArrowException as error:
-        raise ValueError(f"{folder}: its tables are not of one audit: {error}; the run has to be made again") from error
+            yield checked(file, held)
+
+
+def _once(table: Table, what: str, names: list[str]) -> None:
+    """Raise ValueError where two rows have the same names."""
+    twice = table.duplicated(names)
+    if twice.any():
+        item, condition, *layer = (table[twice].iloc[0][name] for name in names)
+        at = f" at layer {layer[0]}" if layer else ""
+        raise ValueError(
+            f"item {reprlib.repr(item)} has two {what} under {reprlib.repr(condition)}{at}; one is expected"
+        )
 
 
 def truth(column: Table) -> np.ndarray:
@@ -210,14 +217,18 @@ def values(column: Table) -> np.ndarray:
 
 
 def gain_of(condition: str) -> float | None:
-    """Position on the dose axis: base 0, as-delivered 1, ``uniform-<gain>`` its gain; None for other conditions."""
+    """Position on the dose axis: base 0, as-delivered 1, ``uniform-<gain>`` its gain; None for other conditions.
+
+    A dose is finite and not below 0; a name that says otherwise has none.
+    """
     if condition == BASE:
         return 0.0
     if condition == DELIVERED:
         return 1.0
     if condition.startswith("uniform-"):
         try:
-            return float(condition.removeprefix("uniform-"))
+            gain = float(condition.removeprefix("uniform-"))
         except ValueError:
             return None
+        return gain if math.isfinite(gain) and gain >= 0 else None
     return None

@@ -65,9 +65,11 @@ def profile(run: RunFrame) -> list[dict[str, Any]]:
 
 
 def matrix(rows: Table, column: str) -> Table:
-    """Items x layers (the embedding, layer -1, left out), only items measured at every layer."""
+    """Items x layers (the embedding, layer -1, left out), only items measured at every layer; infinity is no measurement."""
     rows = rows[rows["layer"] >= 0]
-    wide = rows.assign(number=values(rows[column])).pivot(index="item", columns="layer", values="number")
+    numbers = values(rows[column])
+    finite = rows.assign(number=np.where(np.isfinite(numbers), numbers, np.nan))
+    wide = finite.pivot(index="item", columns="layer", values="number")
     return wide.dropna(axis=1, how="all").dropna(axis=0)
 
 

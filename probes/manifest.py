@@ -12,7 +12,7 @@ MOST = 10**9
 
 def impossible(found: Mapping[str, Any]) -> str | None:
     """What no audit writes into a manifest, in words, or None. What is not there is not asked."""
-    units, shard, conditions = (found.get(name) for name in ("units", "shard", "conditions"))
+    units, shard, conditions, seed = (found.get(name) for name in ("units", "shard", "conditions", "seed"))
     if units is not None and not _whole(units, 0, MOST):
         span = f"0 to {MOST}" if _whole(units, 0, units) else "0"
         return f"units needs a whole number from {span}, got {reprlib.repr(units)}"
@@ -24,6 +24,8 @@ def impossible(found: Mapping[str, Any]) -> str | None:
         isinstance(conditions, list) and all(isinstance(name, str) for name in conditions)
     ):
         return f"conditions needs a list of names, got {reprlib.repr(conditions)}"
+    if seed is not None and not _whole(seed, 0, seed):
+        return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
     return None
 
 

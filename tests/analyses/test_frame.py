@@ -67,6 +67,9 @@ def test_missing_columns_and_double_readings_are_named(run):
         ("as-delivered", 1),
         ("uniform-1.25", 1.25),
         ("uniform-x", None),
+        ("uniform-nan", None),
+        ("uniform-inf", None),
+        ("uniform--5", None),
         ("slb", None),
         ("logit-fusion-1.5", None),
     ],
@@ -88,6 +91,32 @@ def test_a_column_that_is_empty_in_one_table_is_that_of_the_others(folder):
 
 def test_tables_of_other_types_are_refused_in_one_line(folder):
     part = pd.read_parquet(next((folder / "readings").glob("*.parquet"))).head(1)
-    part.assign(item="apart", net_margin="much").to_parquet(folder / "readings" / "zz.parquet")
-    with pytest.raises(ValueError, match=r"not of one audit.*net_margin.*made again"):
+    for name, note in (("yy", 1), ("zz", "a note")):
+        part.assign(item=name, remark=note).to_parquet(folder / "readings" / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"not of one audit.*remark.*made again"):
         load(folder)
+
+
+def test_doubled_layers_are_named(run, folder):
+    twice = pd.concat([run.layers, run.layers.head(1)])
+    with pytest.raises(ValueError, match=r"two rows in layers under .* at layer -?\d+; one is expected"):
+        RunFrame({}, run.readings, twice)
+    run.layers.head(1).to_parquet(folder / "layers" / "zz.parquet")
+    with pytest.raises(ValueError, match=rf"{folder}: item .* two rows in layers.*made again"):
+        load(folder)
+
+
+@pytest.mark.parametrize("seed", ["0", 1.5, True, [1], -1])
+def test_a_seed_that_is_no_whole_number(run, folder, seed):
+    (folder / "manifest.json").write_text(json.dumps({**run.manifest, "seed": seed}))
+    with pytest.raises(ValueError, match=r"manifest\.json: seed needs a whole number.*made again"):
+        load(folder)
+
+
+@pytest.mark.parametrize("columns", [["item"], []])
+def test_files_without_rows_are_not_the_absence_of_files(tmp_path, columns):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "readings").mkdir()
+    pd.DataFrame(columns=columns).to_parquet(tmp_path / "readings" / "a.parquet")
+    with pytest.raises(ValueError, match=r"readings: its files hold no rows.*made again"):
+        load(tmp_path)

@@ -10,11 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import save_file
 
 import probes.load
+from analyses.tables import REQUIRED
 from probes import claims
 from probes.sources import peft_folder
 from reports.cli.main import main
@@ -423,6 +426,45 @@ for title, (content, message) in RUNS.items():
 def _(place: Path) -> Case:
     written(place, "r/readings/a.parquet", b"PAR1 and nothing more")
     return ["report", str(Path(written(place, "r/manifest.json", "{}")).parent)], "not readable as Parquet"
+
+
+TABLES: dict[str, tuple[str, dict[str, list[Any]], str]] = {
+    "readings without items": ("readings", {"point": ["p"]}, "r/readings/a.parquet: lacks the columns item, split"),
+    "readings of no rows": ("readings", {"item": []}, "r/readings: its files hold no rows"),
+    "numbers for items": ("readings", {name: [1] for name in REQUIRED}, "column item needs text, got numbers"),
+    "a layer without a number": (
+        "layers",
+        {"item": ["a"], "condition": ["base"], "layer": [None]},
+        "r/layers/a.parquet: column layer needs a value in every row",
+    ),
+    "an infinite share of a layer": (
+        "layers",
+        {"item": ["a"], "condition": ["base"], "layer": [0], "lens": [float("inf")]},
+        "column lens needs finite numbers, at most 3.4e+38 in size, got inf for item 'a'",
+    ),
+    "draws without a temperature": ("drawn", {"item": ["a"]}, "r/drawn/a.parquet: lacks the columns point"),
+}
+SOUND = {**dict.fromkeys(REQUIRED), "item": "a", "point": "p", "split": "conflict", "condition": "base", "status": "ok"}
+for title, (kind, columns, message) in TABLES.items():
+    CASES[f"run: {title}"] = lambda place, kind=kind, columns=columns, message=message: (
+        ["report", tabled(place, {"readings": {name: [value] for name, value in SOUND.items()}, kind: columns})],
+        message,
+    )
+
+
+def tabled(place: Path, tables: dict[str, dict[str, list[Any]]]) -> str:
+    """A run folder with one file of each of these tables."""
+    written(place, "r/manifest.json", "{}")
+    for name, columns in tables.items():
+        (place / "r" / name).mkdir()
+        pq.write_table(pa.table(columns), place / "r" / name / "a.parquet")
+    return "r"
+
+
+@case("run: a seed that is no number")
+def _(place: Path) -> Case:
+    written(place, "r/manifest.json", {"seed": True})
+    return ["report", "r"], "seed needs a whole number from 0, got True"
 
 
 @case("run: a page that leads elsewhere")
