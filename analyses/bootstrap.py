@@ -17,8 +17,8 @@ from analyses.results import LEVEL, Estimate, missing
 Array = np.ndarray
 Statistic = Callable[[Array], Array]
 REPLICATES = 1000
-#: Weights in memory at once, in numbers: memory does not grow with the items. Audits of up to 4,000 items are one block.
-BLOCK = 2**22
+#: Weights in memory at once, in numbers: memory does not grow with the items. Audits of up to a thousand items are one block.
+BLOCK = 2**20
 
 
 def redraws(codes: Array, count: int, replicates: int = REPLICATES, seed: int = 0) -> Iterator[Array]:

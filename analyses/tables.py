@@ -123,6 +123,8 @@ def _of_its_kind(form: Form, name: str, column: Column) -> Column:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     needed, came = kind(form.schema.field(name).type), kind(column.type)
+    if needed.startswith("lists") and came == "lists of null":  # every list is empty
+        return column.cast(form.schema.field(name).type)
     if column.null_count < len(column) and came != needed:
         raise ValueError(f"column {name} needs {needed}, got {came[:100]}")
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):

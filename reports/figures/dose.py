@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from .caption import SHARE, Caption, counted
 from .style import (
+    CLOUD,
     INK,
     NO,
     SPLITS,
@@ -126,6 +127,7 @@ def _flips(axes, rows) -> None:
                 marker=marker,
                 linewidth=0,
                 label=f"{label} ({len(part)})",
+                rasterized=len(part) > CLOUD,
                 ax=axes,
             )
     axes.set(

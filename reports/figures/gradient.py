@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from .caption import SHARE, Caption, counted
 from .style import (
     ADAPTED,
+    CLOUD,
     INK,
     NO,
     YES,
@@ -103,6 +104,7 @@ def _along(axes, run, found: Mapping, quartiles: list[Mapping]) -> None:
         hue_order=["overridden", "failed"],
         linewidth=0,
         legend=False,
+        rasterized=len(rows) > CLOUD,
         ax=axes,
     )
     logit = found.get("logit") or {}

@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .caption import Caption, counted
-from .style import INK, NO, PAPER, YES, Absent, canvas, count, figure, measured, numbers, span, true
+from .style import CLOUD, INK, NO, PAPER, YES, Absent, canvas, count, figure, measured, numbers, span, true
 
 
 def _rows(run):
@@ -54,6 +54,7 @@ def margins(run, summary: Mapping) -> Figure:
             linewidth=1.0,
             label=f"{label} ({len(part)})",
             legend=False,
+            rasterized=len(part) > CLOUD,
         )
     axes.set(
         xlim=across,

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from .caption import Caption, counted
 from .style import (
     ADAPTED,
+    CLOUD,
     INK,
     OTHER,
     Absent,
@@ -52,7 +53,10 @@ def constancy(run, summary: Mapping) -> Figure:
     made = canvas(7.2, 3.2)
     panels = made.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, label, shade) in zip(panels, PANELS, strict=True):
-        sns.scatterplot(data=rows, x="where", y=name, s=16, alpha=0.6, color=shade, linewidth=0, ax=axes)
+        dense = len(rows) > CLOUD
+        sns.scatterplot(
+            data=rows, x="where", y=name, s=16, alpha=0.6, color=shade, linewidth=0, rasterized=dense, ax=axes
+        )
         slope = next((row for row in found.get("slopes") or [] if (row["quantity"], row["axis"]) == (name, axis)), None)
         if known_value(slope):
             ends = f" [{slope['low']:.2f}, {slope['high']:.2f}]" if slope.get("low") is not None else ""

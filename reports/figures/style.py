@@ -60,6 +60,8 @@ RC: Any = {
 }  # fmt: skip
 
 FORMS = ("svg", "png", "pdf")
+#: A scatter of more points than this is one picture inside its SVG and PDF: a hundred thousand shapes make a page of 60 MB.
+CLOUD = 4000
 """Each figure is written in these, with the same bytes for the same figure: no date, no version."""
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": "override-gap"},

@@ -254,3 +254,12 @@ def test_a_sound_table_is_not_copied(parts, tmp_path):
     table = parts["layers", 0]
     plain = encoded(table, plain_text)
     assert checked(tmp_path / "layers" / "a.parquet", plain) is plain
+
+
+def test_lists_that_are_all_empty_are_lists_of_text(parts, folder):
+    table = parts["readings", 0]
+    empty = pa.array([[]] * len(table), type=pa.list_(pa.null()))
+    pq.write_table(table.append_column("aliases", empty), folder / "readings" / "0.parquet")
+    words = pa.array([["x"]] * len(parts["readings", 1]))
+    pq.write_table(parts["readings", 1].append_column("aliases", words), folder / "readings" / "1.parquet")
+    assert sorted(set(map(len, load(folder).readings["aliases"]))) == [0, 1]

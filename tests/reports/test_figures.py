@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import sys
 import xml.etree.ElementTree as ElementTree
 from dataclasses import fields
 
@@ -314,3 +315,17 @@ def test_figures_of_a_simulated_audit():
             continue
         assert sheet.draw(run, summary).axes
         sheet.caption(summary)
+
+
+@pytest.mark.parametrize("name", ["margins", "prior_gradient", "constancy", "dose_response"])
+def test_a_cloud_of_many_points_is_a_picture_in_vector_files(name, run, summary, tmp_path, monkeypatch):
+    sheet = next(sheet for sheet in figures.SHEETS if sheet.name == name)
+    few, *_ = figures.save(sheet.draw(run, summary), tmp_path / "few")
+    monkeypatch.setattr(sys.modules[sheet.draw.__wrapped__.__module__], "CLOUD", 3)
+    made = sheet.draw(run, summary)
+    many, *_ = figures.save(made, tmp_path / "many")
+    assert sum(len(dots_of(axes)) for axes in made.axes) > 3
+    shapes, pictures = (few.read_text(encoding="utf-8"), many.read_text(encoding="utf-8"))
+    assert "<image" not in shapes
+    assert "data:image/png" in pictures
+    assert pictures.count("<use") < shapes.count("<use") - 3
