@@ -21,8 +21,9 @@ LIMITS = (
     "Both rivals run the whole forward pass, unembedding at every position, and differ by what they keep. A cache of "
     "everything keeps every activation of every layer. A filter, or a trace that saves one position, keeps as little as the "
     "readings do: the ratio is then that of the unembedding and of the rival's own bookkeeping. Readings that cost nothing at "
-    "all would reach what the bare pass with logits at one position reaches, which is measured beside them. On a model of half "
-    "a million parameters the bookkeeping of TransformerBridge, in which the readings run, outweighs the arithmetic. "
+    "all would reach what the bare pass with logits at one position reaches, which is measured beside them. TransformerLens's "
+    "sides run through TransformerBridge's components, the readings and nnsight in the model's own modules. On a model of half a "
+    "million parameters the readings' small operations are a quarter of the pass. "
     "Memory is what resident memory rises above its level before a side runs, less what the bare pass with logits at one "
     "position takes."
 )
