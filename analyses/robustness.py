@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from analyses import comparison
 from analyses.frame import BASE, DELIVERED, RunFrame, truth
@@ -60,22 +61,23 @@ def consistency(run: RunFrame) -> list[dict[str, Any]]:
         for condition in (name for name in run.conditions if name != BASE):
             under = run.select(split, condition)
             under = under[under["wording"].notna()]
+            point, wording = (pd.factorize(under[name])[0] for name in ("point", "wording"))
             for measure in MEASURES:
-                asked = under.assign(success=truth(under[f"success_{measure}"])).dropna(subset=["success"])
-                each = asked.groupby("point").agg(
-                    mean=("success", "mean"), size=("success", "size"), wordings=("wording", "nunique")
-                )
-                each = each[each["wordings"] > 1]
-                if each.empty:
+                success = truth(under[f"success_{measure}"])
+                asked = ~np.isnan(success)
+                pairs = np.unique(np.stack([point[asked], wording[asked]]), axis=1)
+                several = np.flatnonzero(np.bincount(pairs[0]) > 1)
+                if not len(several):
                     continue
-                share, size = each["mean"].to_numpy(dtype=float), each["size"].to_numpy(dtype=float)
+                size = np.bincount(point[asked])[several].astype(float)
+                share = np.bincount(point[asked], success[asked])[several] / size
                 rate = float((share * size).sum() / size.sum())
                 rows.append(
                     {
                         "split": split,
                         "condition": condition,
                         "measure": measure,
-                        "points": len(each),
+                        "points": len(several),
                         "all": int((share == 1).sum()),
                         "none": int((share == 0).sum()),
                         "mixed": int(((share > 0) & (share < 1)).sum()),

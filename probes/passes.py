@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from margins.adapter import layer_of
@@ -70,11 +70,12 @@ class Passes:
         if self.plain:
             return read_adapted(self.subject, self.prior, self.adapters, gains, layers=layers)
         heard = gains * self.touched
-        keys = [(n, heard[n].numpy().tobytes()) for n in range(len(heard))]
-        base = self._base()
+        keys = [(n, row.tobytes()) for n, row in enumerate(heard.numpy())]
+        loud = heard.any(1).tolist()
+        base = self._base
         pieces: list[tuple[Adapted, int] | None] = []
         for n, key in enumerate(keys):
-            at = (base, n) if not bool(heard[n].any()) else self.known.get(key)
+            at = (base, n) if not loud[n] else self.known.get(key)
             short = layers and at is not None and at[0] is not base and at[0].residual is None
             pieces.append(None if short else at)
         open_ = [n for n, piece in enumerate(pieces) if piece is None]
@@ -85,6 +86,7 @@ class Passes:
             self._remember(rows, heard[rows], replace(found, logits=found.logits[:, :0]))
         return gathered([piece for piece in pieces if piece is not None])
 
+    @cached_property
     def _base(self) -> Adapted:
         """The base's readings; an adapter at gain 0 writes nothing."""
         base = read_base(self.prior, self.subject)
@@ -107,7 +109,7 @@ class Passes:
         if not rows:
             return []
         depth = self.subject.n_layers
-        starts = {n: self._start(heard[n], layers) for n in rows}
+        starts = dict(zip(rows, self._starts(heard[rows], layers), strict=True))
         order = sorted(rows, key=lambda n: starts[n][0])
         firsts = [starts[n][0] for n in order]
         whole = len(order) * (depth - firsts[0])
@@ -120,20 +122,20 @@ class Passes:
             layer, from_delivered = min(starts[n] for n in group)
             mixed = len({starts[n][1] for n in group if starts[n][0]}) > 1
             if mixed:  # one pass takes up one other: the base if that serves all of them, else none
-                layer, from_delivered = min(_first(heard[n] != 0) for n in group), False
+                layer, from_delivered = min(_firsts(heard[group] != 0)), False
             found.append((sorted(group), (layer, from_delivered) if layer else None))
         return found
 
-    def _start(self, heard: Float[Tensor, " layer"], layers: bool) -> tuple[int, bool]:
-        """The first layer at which a row differs from a pass that was kept, and whether that is the delivered one."""
-        options = [(0, False)]
+    def _starts(self, heard: Float[Tensor, "batch layer"], layers: bool) -> list[tuple[int, bool]]:
+        """The first layer at which each row differs from a pass that was kept, and whether that is the delivered one."""
+        options = [[(0, False)] * len(heard)]
         if self.trunk is not None and (not layers or self.prior.residual is not None):
-            options.append((_first(heard != 0), False))
+            options.append([(layer, False) for layer in _firsts(heard != 0)])
         if self.delivered_trunk:
-            options.append((_first(heard != self.touched), True))
+            options.append([(layer, True) for layer in _firsts(heard != self.touched)])
         # a pass runs at least its last layer
-        layer, from_delivered = max(options)
-        return min(layer, self.subject.n_layers - 1), from_delivered
+        last = self.subject.n_layers - 1
+        return [(min(layer, last), kept) for layer, kept in map(max, zip(*options, strict=True))]
 
     def _run(
         self,
@@ -180,7 +182,6 @@ def gathered(pieces: Sequence[tuple[Adapted, int]]) -> Adapted:
     return Adapted(margins=margins, logits=first.logits[:0], **made)
 
 
-def _first(mask: Tensor) -> int:
-    """The first place where a mask holds; its length where it never does."""
-    places = mask.nonzero()
-    return int(places[0]) if len(places) else len(mask)
+def _firsts(mask: Bool[Tensor, "batch layer"]) -> list[int]:
+    """The first place where each row of a mask holds; its length where it never does."""
+    return torch.where(mask.any(1), mask.int().argmax(1), mask.shape[1]).tolist()

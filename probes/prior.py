@@ -53,7 +53,12 @@ class Prior:
         """Some rows, their batch cut where the last of them is read: what a pass under adapters needs."""
         kept = list(rows)
         whole: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "batch"}
-        taken: dict[str, Any] = {name: None if tensor is None else tensor[kept] for name, tensor in whole.items()}
+        if kept == list(range(len(self.pre))):
+            return Prior(batch=self.batch.only(kept), **whole)
+        chosen = torch.tensor(kept)
+        taken: dict[str, Any] = {
+            name: None if tensor is None else tensor[chosen.to(tensor.device)] for name, tensor in whole.items()
+        }
         return Prior(batch=self.batch.only(kept), **taken)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from margins.adapter import Adapter, layer_of
@@ -33,9 +33,9 @@ class Factors:
         inner = (inner.float() * gain[:, None, None]).to(x.dtype)
         return torch.bmm(inner, self.B.to(x.dtype).transpose(1, 2))
 
-    def only(self, examples: Sequence[int]) -> Factors:
+    def only(self, examples: Int[Tensor, " some"]) -> Factors:
         """The updates of some examples of the batch."""
-        return Factors(self.A[examples], self.B[examples])
+        return Factors(self.A[examples.to(self.A.device)], self.B[examples.to(self.B.device)])
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Matrices:
         out = torch.bmm(x, self.delta.to(x.dtype).transpose(1, 2))
         return (out.float() * gain[:, None, None]).to(x.dtype)
 
-    def only(self, examples: Sequence[int]) -> Matrices:
+    def only(self, examples: Int[Tensor, " some"]) -> Matrices:
         """The updates of some examples of the batch."""
-        return Matrices(self.delta[examples])
+        return Matrices(self.delta[examples.to(self.delta.device)])
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Vectors:
         added = (self.delta.float() * gain[:, None]).to(x.dtype)[:, None]
         return added if self.multiplies is None else added * self.multiplies(x)
 
-    def only(self, examples: Sequence[int]) -> Vectors:
+    def only(self, examples: Int[Tensor, " some"]) -> Vectors:
         """The updates of some examples of the batch."""
-        return Vectors(self.delta[examples], self.multiplies)
+        return Vectors(self.delta[examples.to(self.delta.device)], self.multiplies)
 
 
 Together = Factors | Matrices | Vectors
@@ -87,7 +87,10 @@ class Stack:
 
     def only(self, examples: Sequence[int]) -> Stack:
         """The adapters of some examples of the batch."""
-        return Stack({path: update.only(examples) for path, update in self.sites.items()}, len(examples))
+        if list(examples) == list(range(self.size)):
+            return self
+        chosen = torch.tensor(examples)
+        return Stack({path: update.only(chosen) for path, update in self.sites.items()}, len(examples))
 
 
 @dataclass(frozen=True)
