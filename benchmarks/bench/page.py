@@ -16,8 +16,9 @@ HEAD = """# Performance
 
 What an audit costs beside the forward passes that it needs, and beside other tools; written by `make bench` from the files in
 `benchmarks/results/`. Every ratio is of two sides run in turn in one process on the same inputs: the median over the repeats,
-and in brackets the smallest and the largest. Seconds are CPU seconds of one thread unless a line says otherwise; they hang on
-the machine, the ratios hardly. A missed goal stands as it was measured, and the text above each table says what limits it.
+and in brackets the smallest and the largest. Seconds are CPU seconds of one thread unless a line says otherwise. Seconds hang on
+the machine, and so do ratios between work and overhead: where two machines differed, the text says so. A missed goal stands as it
+was measured, and the text above each table says what limits it.
 """
 
 ON_GPU = """## On a GPU

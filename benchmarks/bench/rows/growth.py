@@ -30,7 +30,8 @@ LIMITS = (
     "list of units is, with its items' texts. Statistics and page go from those tables to summary and page: the columns of "
     "the readings are in memory, replicates of the bootstrap are drawn in blocks of a fixed size, and the page's explorer "
     "holds no more than a thousand items. What grows is the columns themselves and what is computed item by item: "
-    "some ten kilobytes an item. The largest size takes most of the time of all benchmarks."
+    "some six kilobytes an item. Scatters of many points are pictures, so that a page of 100,000 items is 2 MB (60 MB before). "
+    "The largest size takes most of the time of all benchmarks."
 )
 SUBJECTS = ("organism",)
 SIZES = (100, 1000, 10_000, 100_000)
