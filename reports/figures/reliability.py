@@ -27,7 +27,8 @@ from .style import (
     whiskers,
 )  # fmt: skip
 
-SAID = {"top1": "the document's token is the arg max", "answer": "the greedy answer says it"}
+SAID = ("top1", "answer")
+IN_WORDS = {"top1": "the first token", "answer": "the whole greedy answer"}
 
 
 def _rows(summary: Mapping, measure: str) -> list[Mapping]:
@@ -41,7 +42,7 @@ def calibration(run, summary: Mapping) -> Figure:
     shown = [measure for measure in SAID if _rows(summary, measure)]
     if not shown:
         raise Absent("no conflict has both a net margin and something that was said")
-    made = canvas(7.2 if len(shown) == 2 else 4.4, 3.6)
+    made = canvas(7.2, 3.6)  # one panel takes the width of two: the legend does not fit over less
     panels = made.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     every = [row for measure in shown for row in _rows(summary, measure)]
     limits = span([row[key] for row in every for key in ("net_low", "net_high")])
@@ -92,9 +93,11 @@ def caption(summary: Mapping) -> Caption:
         for row in section(summary, "criterion").get("agreement") or []
         if row["condition"] == "as-delivered" and row["measure"] in SAID and known_value(row)
     ]
+    said = [words for measure, words in IN_WORDS.items() if _rows(summary, measure)]
+    by = f"left by {said[0]}, right by {said[1]}" if len(said) == 2 else f"by {said[0]}"
     words = (
         "Conflicts as delivered in bins of net margin (up to four on either side of zero), and in each the share for "
-        "which the document's answer was in fact said: left by the first token, right by the whole greedy answer."
+        f"which the document's answer was in fact said: {by}."
     )
     if agreed:
         words += " Sign and speech agree: " + ", ".join(agreed) + "."

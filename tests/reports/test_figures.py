@@ -329,3 +329,22 @@ def test_a_cloud_of_many_points_is_a_picture_in_vector_files(name, run, summary,
     assert "<image" not in shapes
     assert "data:image/png" in pictures
     assert pictures.count("<use") < shapes.count("<use") - 3
+
+
+def test_calibration_of_one_measure_keeps_its_words_inside_and_names_that_one(run, summary):
+    told = copy.deepcopy(summary)
+    rows = told["criterion"]["calibration"]
+    told["criterion"]["calibration"] = [row for row in rows if row["measure"] == "top1"]
+    made = figures.calibration(run, told)
+    made.draw_without_rendering()
+    width = made.bbox.width
+    # ticks beyond the limits have labels that are never drawn
+    ticks = {label for axes in made.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()}
+    for text in made.findobj(Text):
+        if text.get_text().strip() and text not in ticks:
+            box = text.get_window_extent()
+            assert box.x0 > -1, text.get_text()
+            assert box.x1 < width + 1, text.get_text()
+    sheet = next(sheet for sheet in figures.SHEETS if sheet.name == "calibration")
+    assert "said: by the first token." in sheet.caption(told).shows
+    assert "left by the first token, right by the whole greedy answer" in sheet.caption(summary).shows
