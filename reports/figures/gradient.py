@@ -76,7 +76,20 @@ def _steps(axes, found: Mapping, quartiles: list[Mapping]) -> None:
     )
     percent(axes.yaxis)
     count(axes, **_size(found))
-    axes.legend(loc="upper right" if quartiles[-1]["value"] < 0.5 else "lower left")
+    axes.legend(loc=_corner(quartiles))
+
+
+def _corner(quartiles: list[Mapping]) -> str:
+    """The corner with the most room: the legend is as wide as three of the four quartiles, and hides what is under it."""
+    low = [row["value"] if row.get("low") is None else row["low"] for row in quartiles]
+    high = [row["value"] if row.get("high") is None else row["high"] for row in quartiles]
+    room = {
+        "lower left": min(low[:3]),
+        "lower right": min(low[-3:]),
+        "upper left": 1 - max(high[:3]),
+        "upper right": 1 - max(high[-3:]),
+    }
+    return max(room, key=lambda corner: room[corner])
 
 
 def _size(found: Mapping) -> dict:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from .caption import SHARE, Caption
 from .style import (
@@ -122,7 +123,9 @@ def _pairs(axes, pairs: list[Mapping], order: list[str]) -> None:
     axes.set_title(f"n = {' and '.join(sizes)}", loc="right", fontsize=7, fontweight="normal")
     axes.grid(axis="y", color=GRID)
     percent(axes.xaxis)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+    # so far below the axis, whatever its height
+    below = axes.transAxes + ScaledTranslation(0, -32 / 72, axes.figure.dpi_scale_trans)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, ncols=2, frameon=False)
 
 
 def caption(summary: Mapping) -> Caption:

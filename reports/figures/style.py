@@ -204,8 +204,9 @@ def percent(axis) -> None:
 
 
 def count(axes: Axes, n: int, points: int | None = None) -> None:
-    """State n, and the number of knowledge points as clusters, above a panel's right end."""
-    text = f"n = {n:,}" + (f" in {several(points, 'cluster')}" if points else "")
+    """State n, and the number of knowledge points as clusters, above a panel's right end; long numbers in two lines."""
+    clusters = f"in {several(points, 'cluster')}" if points else ""
+    text = (f"n = {n:,}" + ("\n" if n >= 10_000 else " ") + clusters).strip()
     axes.set_title(text, loc="right", fontsize=7, fontweight="normal")
 
 

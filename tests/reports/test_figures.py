@@ -348,3 +348,38 @@ def test_calibration_of_one_measure_keeps_its_words_inside_and_names_that_one(ru
     sheet = next(sheet for sheet in figures.SHEETS if sheet.name == "calibration")
     assert "said: by the first token." in sheet.caption(told).shows
     assert "left by the first token, right by the whole greedy answer" in sheet.caption(summary).shows
+
+
+@pytest.mark.parametrize(
+    ("ends", "corner"),
+    [
+        ([(0.8, 1), (0.9, 1), (0.4, 0.8), (0.1, 0.4)], "lower left"),
+        ([(0, 0.2), (0, 0.1), (0.3, 0.6), (0.8, 1)], "upper left"),
+        ([(0.9, 1), (0, 0.2), (0, 0.1), (0, 0.1)], "upper right"),
+        ([(0, 0.1), (0.9, 1), (0.9, 1), (0.9, 1)], "lower right"),
+    ],
+)
+def test_the_legend_of_the_quartiles_is_where_no_interval_is(ends, corner, run, summary):
+    told = copy.deepcopy(summary)
+    for row, (low, high) in zip(told["prior_gradient"]["quartiles"], ends, strict=True):
+        row |= {"low": low, "value": (low + high) / 2, "high": high}
+    axes = figures.prior_gradient(run, told).axes[0]
+    axes.figure.draw_without_rendering()
+    box = axes.get_legend().get_window_extent().transformed(axes.transData.inverted())
+    assert (box.y0 < 0.5) == corner.startswith("lower")
+    assert (box.x0 < 0.8) == corner.endswith("left")
+    for place, (low, high) in enumerate(ends, 1):
+        if box.x0 < place < box.x1:
+            assert high < box.y0 or low > box.y1
+
+
+@pytest.mark.parametrize("conditions", [2, 18])
+def test_the_legend_of_the_disagreements_is_below_the_axis_however_low_the_figure(conditions, run, summary):
+    told = copy.deepcopy(summary)
+    pairs = told["measures"]["pairs"]
+    some = list(dict.fromkeys(row["condition"] for row in pairs))[:conditions]
+    told["measures"]["pairs"] = [row for row in pairs if row["condition"] in some]
+    made = figures.disagreement(run, told)
+    made.draw_without_rendering()
+    axes = made.axes[-1]
+    assert axes.get_legend().get_window_extent().y1 < axes.xaxis.label.get_window_extent().y0
