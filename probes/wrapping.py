@@ -28,7 +28,10 @@ class Wrapping:
         """Wrap a model, which keeps its own modules. Raises ValueError where TransformerLens does not know it."""
         from transformer_lens.model_bridge import TransformerBridge
 
-        before = [(parent, key, own) for parent in model.modules() for key, own in parent.named_children()]
+        # not named_children, which tells a module that has two names once
+        before = [
+            (parent, key, own) for parent in model.modules() for key, own in parent._modules.items() if own is not None
+        ]
         bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, device=str(device))
         places = tuple(
             (parent, key, own, now) for parent, key, own in before if (now := getattr(parent, key)) is not own
