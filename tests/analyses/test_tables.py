@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from analyses.frame import load
+from analyses.frame import load, values
 from analyses.simulate import simulate_readings
 from analyses.summary import summarise
 from analyses.tables import FORMS, REQUIRED, checked, kind
@@ -209,7 +209,11 @@ def test_numbers_of_every_width_are_numbers(parts, folder, type_):
     if pa.types.is_integer(type_):
         value = 1
     pq.write_table(all_of(parts["readings", 1], "net_margin", value, type_), folder / "readings" / "1.parquet")
-    load(folder)
+    found = load(folder).readings
+    changed = found["item"].isin(parts["readings", 1]["item"].to_pylist())
+    read = values(found["net_margin"])[changed & (found["status"] == "ok")]
+    assert len(read)
+    assert np.isnan(read).all() if value is None else (read == 1).all()
 
 
 def test_more_columns_fewer_optional_ones_and_nan_are_read(parts, folder):
@@ -228,7 +232,10 @@ def test_every_number_that_the_rows_do_not_bound_may_be_infinite(parts, folder):
         for name in FORMS[table].unbounded:
             changed = all_of(changed, name, np.inf)
         pq.write_table(changed, folder / table / "1.parquet")
-    summarise(load(folder))
+    run = load(folder)
+    for table, rows_ in (("readings", run.readings), ("layers", run.layers)):
+        assert all(np.isinf(values(rows_[name])).any() for name in FORMS[table].unbounded), table
+    json.dumps(summarise(run), allow_nan=False)
 
 
 def test_what_the_store_writes_is_read(tmp_path):

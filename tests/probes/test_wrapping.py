@@ -39,3 +39,13 @@ def test_the_stream_is_what_the_bridges_hook_points_show(subject: Subject) -> No
     rows = torch.arange(len(batch.ids))
     theirs = torch.stack([cache[name][rows, batch.at] for name in names], dim=1)
     assert torch.allclose(ours.residual, theirs.float(), atol=1e-5)
+
+
+def test_the_models_own_pass_ends_where_the_bridges_does(subject: Subject) -> None:
+    """A Llama's to the last bit, at the final state; TransformerLens computes some families' norms in an order of its own."""
+    batch = Batch.of([locate(subject, item) for item in ITEMS], subject.device)
+    own = forward(subject, batch, batch.at[:, None]).final
+    with subject.wrapping.through():
+        bridged = forward(subject, batch, batch.at[:, None]).final
+    assert torch.allclose(own, bridged, atol=1e-5)
+    assert torch.equal(own, bridged) or subject.name != "tiny-llama"
