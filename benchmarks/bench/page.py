@@ -63,10 +63,10 @@ def shown(file: Path, how: Callable[[Mapping[str, Any]], str], **wanted: str | N
     """A kept result as text. Raises RecordError, naming the file."""
     try:
         return how(read(file, **wanted))
+    except RecordError:
+        raise
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise (
-            fault if isinstance(fault, RecordError) else RecordError(f"{file}: lacks {fault}; measure it again")
-        ) from fault
+        raise RecordError(f"{file}: lacks {fault}; measure it again") from fault
 
 
 def on_gpu(file: Path) -> str:

@@ -30,7 +30,7 @@ LIMITS = (
     "list of units is, with its items' texts. Statistics and page go from those tables to summary and page: the columns of "
     "the readings are in memory, replicates of the bootstrap are drawn in blocks of a fixed size, and the page's explorer "
     "holds no more than a thousand items. What grows is the columns themselves and what is computed item by item: "
-    "some six kilobytes an item. Scatters of many points are pictures, so that a page of 100,000 items is 2 MB (60 MB before). "
+    "some six kilobytes an item. Scatters of many points are pictures, so that the page does not grow with them. "
     "The largest size takes most of the time of all benchmarks."
 )
 SUBJECTS = ("organism",)

@@ -16,8 +16,9 @@ LIMITS = (
     "Seconds of the clock on one thread, as `--profile` files them: `model` is what runs inside forward passes and "
     "unembeddings, and all else is measured beside it in the same run. The organism has half a million parameters, so a pass "
     "costs little more than starting its operations, and bootstraps, figures and tables weigh as much as the model does."
-    " The first line was 2.65 while passes ran through TransformerBridge: since the model runs its own modules they cost two "
-    "fifths less, and the rest has not shrunk by as much. A third of the audit is the page, whose figures are drawn three times."
+    " The first line was 2.65 while passes ran through TransformerBridge, on an AMD EPYC: since the model runs its own modules "
+    "they cost two fifths less, and the rest has not shrunk by as much. A third of the audit is the page, whose "
+    "figures are drawn three times."
     " A second thread gains nothing on so small a model, and on busy cores threads wait for one another: one is the "
     "default there."
 )

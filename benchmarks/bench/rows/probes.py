@@ -20,7 +20,7 @@ LIMITS = (
     "a further token of the prior answer. Tried: the logits of all read positions in one product a batch, each position "
     "once, no log-softmax over the vocabulary for a single token (kept). The model runs its own modules: a pass in which nothing "
     "is read costs what the bare one does, less its logits. The same pass through TransformerBridge's components is measured "
-    "beside it: that is what the readings cost before. On the organism, half a million parameters, what is left above the bare "
+    "beside it. On the organism, half a million parameters, what is left above the bare "
     "pass is some sixty small operations a batch around a pass of a few milliseconds. Batches are cut so that padding and "
     "the start of one more pass cost the least together: few rows are padded more, an audit's less."
 )

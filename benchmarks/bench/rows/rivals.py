@@ -24,7 +24,7 @@ LIMITS = (
     "all would reach what the bare pass with logits at one position reaches, which is measured beside them: where that is below "
     "1.2, no readings in this model's own pass can be 1.2 times faster. TransformerLens's "
     "sides run through TransformerBridge's components, the readings and nnsight in the model's own modules. On a model of half a "
-    "million parameters the readings' small operations are a quarter of the pass. "
+    "million parameters the readings' small operations add a third to the pass. "
     "Memory is what resident memory rises above its level before a side runs, less what the bare pass with logits at one "
     "position takes."
 )
