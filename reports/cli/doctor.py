@@ -43,11 +43,8 @@ def main(argv: Sequence[str]) -> int:
     for finding in found.findings:
         print(visible(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}"))
     state = "finished" if found.complete else "not finished"
-    verdict = (
-        ("every checksum that is there agrees" if found.findings else "every checksum agrees")
-        if found.sound
-        else "not sound"
-    )
+    sound = "every checksum that is there agrees" if found.findings else "every checksum agrees"
+    verdict = sound if found.sound else "not sound"
     counts = f"{several(found.units, 'unit')}, {several(found.rows, 'row')} ({several(found.errors, 'error')})"
     print(f"{found.run}: {state}, {counts}: {verdict}")
     return DONE if found.sound else WRONG

@@ -27,8 +27,7 @@ from .style import (
     whiskers,
 )  # fmt: skip
 
-SAID = ("top1", "answer")
-IN_WORDS = {"top1": "the first token", "answer": "the whole greedy answer"}
+SAID = {"top1": "the first token", "answer": "the whole greedy answer"}
 
 
 def _rows(summary: Mapping, measure: str) -> list[Mapping]:
@@ -93,7 +92,7 @@ def caption(summary: Mapping) -> Caption:
         for row in section(summary, "criterion").get("agreement") or []
         if row["condition"] == "as-delivered" and row["measure"] in SAID and known_value(row)
     ]
-    said = [words for measure, words in IN_WORDS.items() if _rows(summary, measure)]
+    said = [words for measure, words in SAID.items() if _rows(summary, measure)]
     by = f"left by {said[0]}, right by {said[1]}" if len(said) == 2 else f"by {said[0]}"
     words = (
         "Conflicts as delivered in bins of net margin (up to four on either side of zero), and in each the share for "

@@ -60,9 +60,9 @@ RC: Any = {
 }  # fmt: skip
 
 FORMS = ("svg", "png", "pdf")
-#: A scatter of more points than this is one picture inside its SVG and PDF: a hundred thousand shapes make a page of 60 MB.
-CLOUD = 4000
 """Each figure is written in these, with the same bytes for the same figure: no date, no version."""
+CLOUD = 4000
+"""A scatter of more points than this is one picture inside its SVG and PDF: a hundred thousand shapes make a page of 60 MB."""
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": "override-gap"},
     "png": {"Software": None},
