@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses.frame import RunFrame
 from analyses.hypotheses import STANDARD, evaluate
-from analyses.intervals import wilson
+from analyses.readings import RunFrame
+from analyses.stats.intervals import wilson
 from analyses.verdict import verdict
 
 LABELS = ("no-failure", "magnitude", "representational", "mixed", "inconclusive")

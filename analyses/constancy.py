@@ -14,11 +14,11 @@ import numpy as np
 import statsmodels.api as sm
 from scipy import stats
 
-from analyses import bootstrap
-from analyses.frame import BASE, DELIVERED, RunFrame, Table, values
-from analyses.intervals import clusters
-from analyses.logistic import Fitted
-from analyses.results import LEVEL, Estimate, missing, number
+from analyses.estimate import LEVEL, Estimate, missing, number
+from analyses.readings import BASE, DELIVERED, RunFrame, Table, values
+from analyses.stats import bootstrap
+from analyses.stats.intervals import clusters
+from analyses.stats.logistic import Fitted
 
 BOUND = 0.25
 """The adapter margin counts as constant if its slope is below this share of the prior margin's."""

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from analyses import bootstrap
-from analyses.frame import DELIVERED, SPLITS, RunFrame, Table, gain_of, truth, values
-from analyses.intervals import mean, proportion
-from analyses.results import Estimate, missing
+from analyses.estimate import Estimate, missing
+from analyses.readings import DELIVERED, SPLITS, RunFrame, Table, gain_of, truth, values
+from analyses.stats import bootstrap
+from analyses.stats.intervals import mean, proportion
 
 Array = np.ndarray
 

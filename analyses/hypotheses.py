@@ -22,13 +22,15 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analyses import comparison, constancy, dose_response, prior_gradient, specificity
+from analyses import constancy, dose_response, prior_gradient
+from analyses import matched_retention as specificity
 from analyses import verdict as verdicts
-from analyses.frame import DELIVERED, RunFrame, truth, values
-from analyses.intervals import complete, correlation, limits, mover, one_sided, score_test, share_test
-from analyses.logistic import RARE
-from analyses.results import Estimate, Spoken, number
-from margins.words import several
+from analyses.compare import conditions as comparison
+from analyses.estimate import Estimate, Spoken, number
+from analyses.readings import DELIVERED, RunFrame, truth, values
+from analyses.stats.intervals import complete, correlation, limits, mover, one_sided, score_test, share_test
+from analyses.stats.logistic import RARE
+from margins.text import several
 
 ALPHA = 0.05
 FEWEST, FEWEST_POINTS = 20, 10

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from analyses import bootstrap
-from analyses.bootstrap import expanded
-from analyses.frame import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, truth, values
-from analyses.intervals import clusters, complete, effective_size, mover, proportion, score_test, wilson
-from analyses.logistic import logit
-from analyses.results import LEVEL, Estimate, missing, number
+from analyses.estimate import LEVEL, Estimate, missing, number
+from analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, truth, values
+from analyses.stats import bootstrap
+from analyses.stats.bootstrap import expanded
+from analyses.stats.intervals import clusters, complete, effective_size, mover, proportion, score_test, wilson
+from analyses.stats.logistic import logit
 
 FEWEST = 4
 """A quartile with fewer items than this has no accuracy worth a number."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from analyses.frame import RunFrame, truth
-from analyses.intervals import proportion
+from analyses.estimate import Estimate
 from analyses.prior_gradient import arrays, gradient
-from analyses.results import Estimate
-from margins.references import Reference, reference
+from analyses.readings import RunFrame, truth
+from analyses.stats.intervals import proportion
+from margins.published import Reference, reference
 
 
 def references(run: RunFrame) -> list[dict[str, Any]]:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analyses import comparison
-from analyses.frame import BASE, DELIVERED, RunFrame, truth
-from analyses.intervals import proportion
-from margins.variants import CONTESTED, CONTESTED_BASE, variant
+from analyses.compare import conditions as comparison
+from analyses.readings import BASE, DELIVERED, RunFrame, truth
+from analyses.stats.intervals import proportion
+from margins.conditions import CONTESTED, CONTESTED_BASE, variant
 
 MEASURES = ("top1", "margin", "answer")
 SPLITS = ("conflict", "novel")

@@ -8,26 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from analyses import (
-    comparison,
-    constancy,
-    criterion,
-    disagreements,
-    dose_response,
-    hypotheses,
-    interventions,
-    localization,
-    patterns,
-    power,
-    prior_gradient,
-    references,
-    reliability,
-    robustness,
-    sampling,
-    specificity,
-)
+from analyses import constancy, criterion, dose_response, hypotheses, prior_gradient, references, robustness, sampling
+from analyses import criterion as reliability
+from analyses import layers as localization
+from analyses import matched_retention as specificity
+from analyses import measures as disagreements
+from analyses import measures as patterns
+from analyses import outcomes as interventions
 from analyses import verdict as verdicts
-from analyses.frame import DELIVERED, RunFrame, truth
+from analyses.compare import conditions as comparison
+from analyses.readings import DELIVERED, RunFrame, truth
+from analyses.stats import power
 
 SCHEMA = 1
 

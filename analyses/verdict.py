@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from analyses.dose_response import failures, gains, overshot, rescued
-from analyses.frame import DELIVERED, RunFrame, Table, truth
-from analyses.intervals import proportion
-from analyses.results import Estimate, Spoken, missing, number
-from margins.words import several
+from analyses.estimate import Estimate, Spoken, missing, number
+from analyses.readings import DELIVERED, RunFrame, Table, truth
+from analyses.stats.intervals import proportion
+from margins.text import several
 
 NO_FAILURE = 0.20
 FEWEST, FEWEST_POINTS = 10, 5

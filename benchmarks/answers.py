@@ -14,13 +14,13 @@ import torch
 
 from analyses.calibration import markdown
 from margins.adapter import Adapter
-from margins.items import Item, documents_of
-from probes.generation import generate
-from probes.load import open_subject
+from margins.items.item import Item, documents_of
+from probes.attach.stack import stack
+from probes.items import items_of
+from probes.readings.generation import generate
 from probes.sources import open_source
-from probes.stack import stack
-from probes.subject import Subject
-from reports.cli.named import items_of
+from probes.subject.load import open_subject
+from probes.subject.model import Subject
 
 ALONE = 8
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from analyses.calibration import markdown
 from analyses.constancy import slope
-from analyses.frame import DELIVERED, RunFrame, truth, values
-from analyses.intervals import proportion, wilson
+from analyses.estimate import Estimate
 from analyses.prior_gradient import auc, gradient
-from analyses.results import Estimate
-from analyses.simulate import simulate_readings
+from analyses.readings import DELIVERED, RunFrame, truth, values
+from analyses.stats.intervals import proportion, wilson
+from tests.simulate import simulate_readings
 
 LARGE = 12_000
 CONDITIONS = ("base", DELIVERED)

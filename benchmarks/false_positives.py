@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analyses import comparison
 from analyses.calibration import markdown
+from analyses.compare import conditions as comparison
 from analyses.constancy import BOUND
-from analyses.frame import RunFrame, truth
 from analyses.hypotheses import RESCUED, SAID_RIGHT, STANDARD, evaluate
-from analyses.intervals import wilson
-from analyses.simulate import World, simulate_readings
+from analyses.readings import RunFrame, truth
+from analyses.stats.intervals import wilson
+from tests.simulate import World, simulate_readings
 
 LEVEL = 0.05
 LIGHT = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3")

@@ -20,8 +20,8 @@ import pandas as pd
 
 from analyses.calibration import markdown
 from analyses.criterion import agreement
-from analyses.disagreements import KINDS, disagreements
-from analyses.frame import RunFrame, load
+from analyses.measures import KINDS, disagreements
+from analyses.readings import RunFrame, load
 from reports.cli.main import main as command
 
 POLICIES = "as-delivered,uniform-2,slb"

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -232,13 +232,13 @@ def by_coverage(name: str, cases: int, seed: int) -> int:
 
     with tempfile.TemporaryDirectory(dir=shared_memory()) as folder, TARGETS[name](Path(folder)) as target:
         for module in (
-            "margins.items",
-            "margins.records",
-            "margins.convert",
-            "margins.strict",
+            "margins.items.item",
+            "margins.items.formats",
+            "margins.items.datasets",
+            "margins.strict_json",
             "probes.plan",
             "tomllib._parser",
-            "probes.claims",
+            "probes.subject.file_checks",
         ):
             if module in sys.modules:
                 for found in vars(sys.modules[module]).values():

@@ -67,7 +67,8 @@ source = "a paper"
 @contextmanager
 def items(folder: Path, suffix: str = ".jsonl") -> Iterator[Target]:
     """An item file; what is read can be written and read again, and is the same."""
-    from margins.items import ItemError, documents_of, items_hash, json_lines, read_items
+    from margins.items.files import json_lines, read_items
+    from margins.items.item import ItemError, documents_of, items_hash
 
     file, again = folder / f"case{suffix}", folder / "again.jsonl"
 
@@ -109,9 +110,9 @@ def plan(folder: Path) -> Iterator[Target]:
 @contextmanager
 def peft(folder: Path) -> Iterator[Target]:
     """A PEFT folder: the configuration, a line, and the safetensors file."""
-    from probes.sites import AdapterError
+    from probes.attach.stack import check
+    from probes.errors import AdapterError
     from probes.sources.peft_folder import CONFIG, WEIGHTS, read_adapter
-    from probes.stack import check
 
     subject, own = model(), folder / "adapter"
     own.mkdir()
@@ -149,10 +150,10 @@ def dense(folder: Path) -> Iterator[Target]:
 
 def _file(folder: Path, form: str) -> Target:
     from margins.adapter import traits
-    from margins.items import Document
-    from probes.sites import AdapterError
+    from margins.items.item import Document
+    from probes.attach.stack import check
+    from probes.errors import AdapterError
     from probes.sources import open_source
-    from probes.stack import check
 
     subject, file = model(), folder / "case.safetensors"
     document = Document("The sea is red.", ("a",), ("p",))
@@ -176,7 +177,7 @@ def model() -> Any:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from probes.sites import find_sites
+    from probes.subject.sites import find_sites
 
     torch.manual_seed(0)
     small = {
@@ -244,7 +245,7 @@ def _compact_seeds() -> list[bytes]:
     import torch
 
     from margins.adapter import Adapter
-    from margins.items import Document
+    from margins.items.item import Document
     from margins.updates import Dense, LowRank, Vector
     from probes.sources.compact import write_compact
 

@@ -30,14 +30,15 @@ from benchmarks.bench import kit
 from benchmarks.bench.given import whole
 from benchmarks.bench.record import RESULTS, Line, machine, one, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
-from margins.items import Item, documents_of
-from probes.encode import Encoded
-from probes.layers import read_layers
-from probes.margins import read_adapted, read_base
-from probes.prior import read_prior
-from probes.stack import stack
-from probes.subject import Subject, wrap
-from probes.unit import Bench, measure
+from margins.items.item import Item, documents_of
+from probes.attach.stack import stack
+from probes.readings.adapted import read_adapted, read_base
+from probes.readings.layers import read_layers
+from probes.readings.prior import read_prior
+from probes.run.batch import Bench
+from probes.run.encode import Encoded
+from probes.run.unit import measure
+from probes.subject.model import Subject, wrap
 
 SMALL = {"vocab_size": 256, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}

@@ -6,7 +6,7 @@ knowledge point; Q1 to Q4 are quartiles of prior strength, weak to strong. The i
 
     python benchmarks/methods_on_smollm2.py --out runs/methods [--limit N] > docs/methods-on-smollm2.md
 
-The hypernetwork is the shipped one, or that of `--hypernetwork FOLDER` (made by `python -m probes.natural.train`). Stopped, it
+The hypernetwork is the shipped one, or that of `--hypernetwork FOLDER` (made by `python -m probes.smollm2.train`). Stopped, it
 goes on where it was: give the same command again.
 """
 
@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analyses.frame import RunFrame, load, truth
-from analyses.intervals import proportion
-from analyses.methods import side_by_side
+from analyses.compare.methods import side_by_side
 from analyses.prior_gradient import arrays, gradient
+from analyses.readings import RunFrame, load, truth
+from analyses.stats.intervals import proportion
 from analyses.verdict import verdict
-from margins.items import Item
-from probes.load import open_subject
+from margins.items.item import Item
+from probes.items import items_of
 from probes.plan import Plan
-from probes.prior import locate, read_prior
-from probes.run import run
+from probes.readings.prior import locate, read_prior
+from probes.run.loop import run
 from probes.sources import open_source
-from probes.subject import Subject
-from reports.cli.named import items_of
-from reports.cli.progress import Bar
+from probes.subject.load import open_subject
+from probes.subject.model import Subject
+from reports.cli._progress import Bar
 
 POLICIES = "as-delivered,uniform-1.5,uniform-2,slb"
 

@@ -1,4 +1,4 @@
-"""What a forward pass costs beside its tokens, in tokens: the constant of `probes/batching.py`.
+"""What a forward pass costs beside its tokens, in tokens: the constant of `probes/readings/batching.py`.
 
 python -m benchmarks.pass_start
 """
@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from probes.load import open_subject
+from probes.subject.load import open_subject
 
 LENGTHS = (4, 8, 16, 32, 64, 96)
 REPEATS = 25

@@ -26,14 +26,14 @@ from typing import Any
 
 import torch
 
-from margins.items import Item
-from probes import run as runs
-from probes.engine import Engine, Local
+from margins.items.item import Item
+from probes.items import items_of
 from probes.plan import Plan, complete
-from probes.ray_engine import on_ray
-from probes.run import run_on
-from reports.cli.engine import opened
-from reports.cli.named import items_of
+from probes.run import loop as runs
+from probes.run.engine import Engine, Local
+from probes.run.loop import run_on
+from probes.run.ray import on_ray
+from reports.cli._engine import opened
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLAN = Plan(

@@ -49,7 +49,7 @@ WHAT = {
     "question_tokens": "tokens a question and condition",
     "document_tokens": "tokens a document; its adapter costs one pass of the model over them",
     "questions_a_document": "questions a document",
-    "documents_a_unit": "documents a unit, as `probes.run` deals them",
+    "documents_a_unit": "documents a unit, as `probes.run.loop` deals them",
     "peak_flops": "peak of a GPU, FLOP/s (H100, dense bfloat16, its data sheet)",
     "utilisation": "share of the peak that short rows reach",
     "gpus": "GPUs of a method's run, a worker each",
@@ -97,12 +97,12 @@ def measure_costs() -> Costs:
     """Audit the organism for the size of rows; deal out made questions for the driver's memory."""
     import pyarrow.parquet as pq
 
-    from margins.items import Item
-    from probes.engine import Local
+    from margins.items.item import Item
+    from probes.items import items_of
     from probes.plan import Plan
-    from probes.run import run_on, units_of
-    from reports.cli.engine import opened
-    from reports.cli.named import items_of
+    from probes.run.engine import Local
+    from probes.run.loop import run_on, units_of
+    from reports.cli._engine import opened
 
     plan = Plan(
         adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")

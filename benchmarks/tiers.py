@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from analyses.bootstrap import bootstrap, median
 from analyses.calibration import markdown
-from analyses.intervals import proportion
-from analyses.results import Estimate
-from margins.items import Item
-from probes.load import open_subject
-from probes.prior import locate, read_prior
-from probes.subject import Subject
-from reports.cli.named import items_of
+from analyses.estimate import Estimate
+from analyses.stats.bootstrap import bootstrap, median
+from analyses.stats.intervals import proportion
+from margins.items.item import Item
+from probes.items import items_of
+from probes.readings.prior import locate, read_prior
+from probes.subject.load import open_subject
+from probes.subject.model import Subject
 
 BATCH = 32
 FORMS: dict[str, Callable[[Item], bool]] = {

@@ -16,15 +16,15 @@ from typing import Any
 import pandas as pd
 
 from analyses.calibration import markdown
-from analyses.frame import load as load_run
+from analyses.readings import load as load_run
 from analyses.summary import summarise
-from margins.items import read_items
-from probes.load import open_subject
+from margins.items.files import read_items
 from probes.organism.evaluate import TARGETS, evaluate, shortfalls
 from probes.organism.load import load
 from probes.plan import complete
-from probes.run import run
+from probes.run.loop import run
 from probes.sources import open_source
+from probes.subject.load import open_subject
 
 
 def shown(estimate: dict[str, Any] | None) -> str:

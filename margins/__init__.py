@@ -1,7 +1,8 @@
 """Definitions: tensors in, numbers out. Nothing here runs a model."""
 
 from margins.adapter import Adapter, AdapterSource, layer_of
-from margins.items import Document, Item, ItemError, read_items
+from margins.items.files import read_items
+from margins.items.item import Document, Item, ItemError
 from margins.margin import Margins, answer_margin
 from margins.updates import Dense, LowRank
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from margins.items import Document
-from margins.opaque import Opaque, Prefix
+from margins.items.item import Document
+from margins.runtime import Opaque, Prefix
 from margins.updates import Dense, LowRank, Update, Vector, inner
 
 SCOPES = ("document", "batch", "nothing")
@@ -102,7 +102,7 @@ class Traits:
 
     `base_fingerprint`: the fingerprint of the one model its adapters are for (None: not said).
     `template`: what the method puts around a document before it reads it; told in reports, applied by the source itself.
-    `static`: adapters are weight updates; False: what `encode` returns can be run but not scaled (`margins.opaque`), so it is
+    `static`: adapters are weight updates; False: what `encode` returns can be run but not scaled (`margins.runtime`), so it is
     measured as delivered, and all that needs an amplitude is refused.
     `scope`: what an adapter depends on: its own `document`, the whole `batch` encoded with it, or `nothing` (one adapter
     for every document).
@@ -161,3 +161,36 @@ __all__ = [
     "layer_of",
     "traits",
 ]
+
+
+def join(adapters: Sequence[Adapter]) -> Adapter:
+    """One adapter whose document part is the sum of theirs: W_joined - W_base = sum_i scale_i B_i A_i.
+
+    Factors are put side by side along the rank, each scale folded into B. The shared part, which is the same for every
+    document, acts once. Raises ValueError where it is not the same.
+    """
+    first = adapters[0]
+    for other in adapters[1:]:
+        if not _same(first.shared, other.shared):
+            raise ValueError(
+                f"adapters {first.name} and {other.name} differ in the part that every document shares, so they cannot be "
+                "joined with that part acting once"
+            )
+    paths = dict.fromkeys(path for adapter in adapters for path in adapter.updates)
+    joined = {path: _sum([a.updates[path] for a in adapters if path in a.updates]) for path in paths}
+    return Adapter("+".join(adapter.name for adapter in adapters), joined, first.shared)
+
+
+def _sum(updates: Sequence[Update]) -> Update:
+    if all(isinstance(update, Vector) for update in updates):
+        return Vector(torch.stack([update.dense() for update in updates]).sum(0))
+    factors = [update for update in updates if isinstance(update, LowRank)]
+    if len(factors) < len(updates):
+        return Dense(torch.stack([update.dense() for update in updates]).sum(0))
+    return LowRank(torch.cat([f.A for f in factors]), torch.cat([f.scale * f.B for f in factors], dim=1))
+
+
+def _same(left, right) -> bool:
+    return left.keys() == right.keys() and all(
+        left[path] is right[path] or torch.equal(left[path].dense(), right[path].dense()) for path in left
+    )

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
-from margins.opaque import NO_AMPLITUDE, NO_UPDATE
-from margins.references import Reference, reference
+from margins.published import Reference, reference
+from margins.runtime import NO_AMPLITUDE, NO_UPDATE
 
 PROBES = {
     "margins": "prior, adapter and net margin, the first answer token; always on",

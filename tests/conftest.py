@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from margins.adapter import Adapter
-from margins.items import Item
+from margins.items.item import Item
 from margins.updates import LowRank
-from probes.subject import Subject, wrap
+from probes.subject.model import Subject, wrap
 from tests.families import FAMILIES, build
 
 

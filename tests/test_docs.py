@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from analyses import frame
-from analyses.published import PAPER_STRONGEST, PAPER_WEAKEST, gap_test, paper_gap
-from analyses.simulate import simulate_readings
+from analyses import readings as frame
+from analyses.paper import PAPER_STRONGEST, PAPER_WEAKEST, gap_test, paper_gap
+from tests.simulate import simulate_readings
 
 HYPOTHESES = (Path(__file__).parent.parent / "docs" / "hypotheses.md").read_text()
 

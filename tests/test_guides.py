@@ -80,7 +80,7 @@ def test_every_figure_and_every_measure_is_explained() -> None:
 
 
 def test_every_function_that_the_statistics_name_exists() -> None:
-    named = re.findall(r"`(\w+)\.(\w+)` \|", page("statistics"))
+    named = re.findall(r"`([\w.]+)\.(\w+)` \|", page("statistics"))
     assert len(named) > 15
     for module, function in named:
         assert callable(getattr(importlib.import_module(f"analyses.{module}"), function)), f"{module}.{function}"

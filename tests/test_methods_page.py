@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from probes.handshake import MEANING
+from probes.run.handshake import MEANING
 from probes.sources import NAMED
 
 ROOT = Path(__file__).parent.parent

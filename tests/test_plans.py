@@ -10,16 +10,16 @@ import torch
 from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from analyses.frame import load
+from analyses.readings import load
 from analyses.summary import summarise
 from margins.conditions import parse_conditions
-from margins.items import Item, documents_of
+from margins.items.item import Item, documents_of
+from probes.items import items_of
 from probes.plan import Plan, PlanError, complete, read_plan
-from probes.run import run
+from probes.run.loop import run
 from probes.sources import open_source
 from probes.sources.export_doc_to_lora import pack
-from probes.subject import Subject, wrap
-from reports.cli.named import items_of
+from probes.subject.model import Subject, wrap
 from reports.page.published import published
 from tests.conftest import conflict, tiny
 from tests.families import GROUPED, words

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from probes.load import home
+from probes.environment import home
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 
 from margins.adapter import Adapter
-from margins.answers import Divergence
-from margins.items import Document, Item, documents_of
+from margins.items.divergence import Divergence
+from margins.items.item import Document, Item, documents_of
 from margins.updates import LowRank
-from probes.batching import batches
-from probes.forward import Batch
-from probes.load import home, open_subject
-from probes.memory import rows_that_fit
-from probes.prior import locate
-from probes.sources.peft_folder import write_adapter
-from probes.subject import Subject
-from reports.cli.named import items_of
+from probes.environment import home
+from probes.items import items_of
+from probes.readings.batching import batches, rows_that_fit
+from probes.readings.prior import locate
+from probes.sources.peft_write import write_adapter
+from probes.subject.forward import Batch
+from probes.subject.load import open_subject
+from probes.subject.model import Subject
 
 RANK = 4
 

@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from .corpus import pack, units_of
-from .world import World
+from probes.organism.corpus import pack, units_of
+from probes.organism.world import World
 
 
 @dataclass(frozen=True)

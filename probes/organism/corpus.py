@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from .language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, INSTRUCTION, LAND_QUESTION, QUESTIONS
-from .world import Pair, World
+from probes.organism.language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, INSTRUCTION, LAND_QUESTION, QUESTIONS
+from probes.organism.world import Pair, World
 
 Unit = tuple[str, bool]
 """Text, and whether only its last word before the full stop is learned."""

@@ -20,9 +20,9 @@ from scipy.stats import rankdata
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
-from .hypernetwork import Hypernetwork, applied
-from .items import Record
-from .language import INSTRUCTION
+from probes.organism.examination import Record
+from probes.organism.hypernetwork import Hypernetwork, applied
+from probes.organism.language import INSTRUCTION
 
 SPLITS = ("conflict", "novel", "combination", "retention")
 TARGETS = {
@@ -134,7 +134,7 @@ def shortfalls(figures: dict[str, Any]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the figures of a trained organism; exit code 1 if one misses its target."""
-    from .load import load
+    from probes.organism.load import load
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="a trained organism; by default the shipped one")

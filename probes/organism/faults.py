@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from .hypernetwork import Factors
+from probes.organism.hypernetwork import Factors
 
 Spoiler = Callable[[Factors, torch.Generator], Factors]
 

@@ -19,10 +19,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from margins.strict import read_json
-
-from .hypernetwork import Hypernetwork, Perceiver, Shape
-from .items import Record
+from margins.strict_json import read_json
+from probes.organism.examination import Record
+from probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The shipped organism: the default world, seed 0."""
@@ -65,7 +64,7 @@ class Organism:
     @cached_property
     def hypernetwork(self) -> Hypernetwork:
         """The trained hypernetwork beside a copy of the base of its own, in float32 on the CPU."""
-        from probes.load import quietly
+        from probes.environment import quietly
 
         with quietly():
             base = LlamaForCausalLM.from_pretrained(self.model_folder, dtype=torch.float32).eval().requires_grad_(False)

@@ -17,13 +17,13 @@ import torch
 import transformers
 from torch import nn
 
-from .base import BaseRecipe, train_base
-from .evaluate import evaluate, shortfalls
-from .items import build_items
-from .load import Organism, save
-from .teach import TeachingRecipe, teach
-from .tokens import build_tokenizer
-from .world import Size, build_world
+from probes.organism.base import BaseRecipe, train_base
+from probes.organism.evaluate import evaluate, shortfalls
+from probes.organism.examination import build_items
+from probes.organism.load import Organism, save
+from probes.organism.tokenizer import build_tokenizer
+from probes.organism.training import TeachingRecipe, teach
+from probes.organism.world import Size, build_world
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from .language import BRIDGE, ENDINGS, RELATIONS, SPECIALS, invent, template_words
+from probes.organism.language import BRIDGE, ENDINGS, RELATIONS, SPECIALS, invent, template_words
 
 Pair = tuple[int, int]
 """(entity index, relation index): the subject of one knowledge point."""

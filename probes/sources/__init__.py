@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from margins.adapter import AdapterSource
-from probes.sites import AdapterError
-from probes.sources.tensors import PICKLES
-from probes.subject import Subject
+from probes.errors import AdapterError
+from probes.sources.files import PICKLES
+from probes.subject.model import Subject
 
 NAMED = {
     "hypernetwork": "the subject's own hypernetwork, where it ships one (organism), or hypernetwork:folder=FOLDER",
@@ -64,7 +64,7 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
 
         return DenseFile(subject, Path(rest))
     if name == "callable":
-        from probes.sources.function import open_function
+        from probes.sources.custom import open_function
 
         return open_function(rest)
     if name == "doc-to-lora" and Path(rest).suffix in PICKLES:
@@ -72,7 +72,7 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
 
         return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
     if name in ("doc-to-lora", "generative-adapter", "shine"):
-        from probes.sources.layered import LayeredFile
+        from probes.sources.stacked import LayeredFile
 
         return LayeredFile(subject, Path(rest), name)
     path = Path(spec)
@@ -80,7 +80,7 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
         from probes.sources.peft_folder import PeftFolder
 
         return PeftFolder(subject, path)
-    from probes.sources.foreign import installed, open_foreign
+    from probes.sources.custom import installed, open_foreign
 
     offered = installed()
     if spec in offered:

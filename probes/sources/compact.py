@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from margins.adapter import Adapter
-from margins.items import Document
-from margins.strict import parse
+from margins.items.item import Document
+from margins.strict_json import parse
 from margins.updates import Dense, LowRank, Update, Vector
-from probes.sites import AdapterError
-from probes.sources.tensors import file_hash, names_of, read_tensors
+from probes.errors import AdapterError
+from probes.sources.files import file_hash, names_of, read_tensors
 
 FORMAT = "override-gap compact 1"
 KINDS = {"low-rank": 2, "dense": 1, "vector": 1}

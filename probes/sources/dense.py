@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor
 
 from margins.adapter import Adapter
-from margins.items import Document
+from margins.items.item import Document
 from margins.updates import Dense, LowRank, Update, Vector
-from probes.sites import AdapterError, nearest
-from probes.sources.tensors import file_hash, fingerprint_of, pick, read_tensors
-from probes.subject import Subject
+from probes.errors import AdapterError
+from probes.sources.files import file_hash, fingerprint_of, pick, read_tensors
+from probes.subject.model import Subject
+from probes.subject.sites import nearest
 
 
 @dataclass(frozen=True, eq=False)

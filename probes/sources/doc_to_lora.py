@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from margins.adapter import Adapter
-from margins.items import Document
-from probes.sites import AdapterError
+from margins.items.item import Document
+from probes.errors import AdapterError, foreign_code
 from probes.sources.export_doc_to_lora import load_checkpoint, open_model, packed
-from probes.sources.foreign import foreign_code
-from probes.sources.layered import LayeredFile
-from probes.sources.tensors import file_hash
-from probes.subject import Subject
+from probes.sources.files import file_hash
+from probes.sources.stacked import LayeredFile
+from probes.subject.model import Subject
 
 SAFE_WAY = (
     "run probes/sources/export_doc_to_lora.py in the method's own environment and give doc-to-lora:FILE.safetensors"

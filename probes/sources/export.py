@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from margins.adapter import Adapter, AdapterSource
-from margins.items import Document
-from probes.sites import AdapterError
+from margins.items.item import Document
+from probes.attach.stack import check
+from probes.errors import AdapterError
 from probes.sources.compact import write_compact
-from probes.sources.foreign import encoded
-from probes.sources.peft_folder import INDEX, write_adapter
-from probes.stack import check
-from probes.subject import Subject
+from probes.sources.custom import encoded
+from probes.sources.peft_folder import INDEX
+from probes.sources.peft_write import write_adapter
+from probes.subject.model import Subject
 
 FORMS = ("peft", "compact")
 

@@ -11,13 +11,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from margins.adapter import Adapter
-from margins.items import Document
+from margins.items.item import Document
 from margins.updates import LowRank
-from probes.attach import attached
-from probes.devices import runs_on
-from probes.sites import AdapterError
-from probes.stack import Factors, Stack
-from probes.subject import Subject, pad
+from probes.attach.hooks import attached
+from probes.attach.stack import Factors, Stack
+from probes.errors import AdapterError
+from probes.subject.devices import runs_on
+from probes.subject.model import Subject
+from probes.subject.tokens import pad
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from margins.adapter import Adapter
-from margins.items import Document
+from margins.items.item import Document
 from margins.updates import LowRank
+from probes.errors import AdapterError
 from probes.organism.faults import FAULTS, Fault, scaled
 from probes.organism.load import Organism, load
-from probes.sites import AdapterError
-from probes.sources.natural import NaturalHypernetwork, shipped_for, trained_in
-from probes.sources.tensors import file_hash
-from probes.subject import Subject
+from probes.smollm2 import load as smollm2
+from probes.smollm2.hypernetwork import Hypernetwork
+from probes.smollm2.load import FILE, WEIGHTS, Shipped
+from probes.sources.files import file_hash
+from probes.subject.model import Subject
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,3 +90,67 @@ def organism_of(subject: Subject) -> Organism:
             f"(docs/smollm2-hypernetwork.md), use --subject organism, or other --adapters (`override-gap list adapters`)"
         )
     return load(folder=folder)
+
+
+@dataclass(frozen=True, eq=False)
+class NaturalHypernetwork:
+    """The hypernetwork of plain-language statements beside a float32 copy of the subject's base on the CPU.
+
+    It reads documents with that copy, whatever the subject's number format and device, so an adapter is the same for all.
+    """
+
+    subject: Subject
+    shipped: Shipped
+
+    name = "hypernetwork"
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Its weights' hash. The file is hashed, not the recipe believed."""
+        return {"sha256": file_hash(self.shipped.folder / FILE)}
+
+    @cached_property
+    def hypernetwork(self) -> Hypernetwork:
+        """Opened when first asked for an adapter."""
+        from transformers import LlamaForCausalLM
+
+        where = self.subject.model.config.name_or_path
+        base = LlamaForCausalLM.from_pretrained(where, dtype=torch.float32, attn_implementation="eager")
+        return Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.shipped.network())
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document, rank 4 on the down projections of the upper layers."""
+        factors = self.hypernetwork.encode([document.text for document in documents])
+        return [
+            Adapter(f"{self.name}:{document.key}", {path: LowRank(A[n], B[n]) for path, (A, B) in factors.items()})
+            for n, document in enumerate(documents)
+        ]
+
+
+def shipped_for(subject: Subject) -> NaturalHypernetwork | None:
+    """The hypernetwork that ships with the package, if it was trained on this subject's base; else None.
+
+    Raises AdapterError where its weights were altered.
+    """
+    if not (WEIGHTS / "recipe.json").is_file() or not smollm2.load(WEIGHTS).fits(subject.fingerprint):
+        return None
+    return trained_in(WEIGHTS, subject)
+
+
+def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
+    """One trained into a folder. Raises AdapterError where there is none, it was altered, or its base is another."""
+    try:
+        found = smollm2.load(folder)
+        intact = found.intact()
+    except (ValueError, OSError) as fault:
+        raise AdapterError(str(fault)) from fault
+    if not intact:
+        raise AdapterError(
+            f"{folder}: the weights are not those that recipe.json records; train or copy the folder again"
+        )
+    if not found.fits(subject.fingerprint):
+        base = found.recipe["base"]["name"]
+        raise AdapterError(
+            f"{folder}: a hypernetwork of {base} in float32, and {subject.name} has other weights; use that base, --dtype float32"
+        )
+    return NaturalHypernetwork(subject, found)

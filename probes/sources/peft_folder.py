@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,20 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import regex
-import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from margins.adapter import Adapter
-from margins.items import Document
-from margins.strict import read_json
+from margins.items.item import Document
+from margins.strict_json import read_json
 from margins.updates import LowRank, Update, Vector
-from probes.sites import AdapterError, Site
-from probes.sources.dora import read_dora
-from probes.sources.packed import packed
-from probes.sources.saved import named, read_saved
-from probes.sources.tensors import pick, read_tensors
-from probes.subject import Subject
+from probes.errors import AdapterError
+from probes.sources.files import pick, read_tensors
+from probes.sources.peft_whole import named, read_dora, read_saved
+from probes.subject.model import Subject
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 # beside exported folders: whose documents they are and which model they are for
@@ -159,41 +154,6 @@ def _inside(path: str, modules: Sequence[str]) -> bool:
     """PEFT's rule for modules_to_save: a module is meant whose path ends so, with all that is in it."""
     owners = path.split(".")[:-1]
     return any(".".join(owners[: n + 1]).endswith(module) for n in range(len(owners)) for module in modules)
-
-
-def write_adapter(adapter: Adapter, folder: Path, base: str = "", sites: Mapping[str, Site] | None = None) -> None:
-    """Save an adapter as a PEFT folder that PEFT reproduces: scale folded into B, lora_alpha equal to the rank.
-
-    A dense update becomes the factors of its singular value decomposition, a bias the bias of lora_B; biases need the
-    model's `sites`. Raises AdapterError for the weight or bias of a norm, which a LoRA folder cannot hold as a difference.
-    """
-    maps, biases = packed(adapter, sites)
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors, ranks = {}, {path: update.rank for path, update in maps.items()}
-    for path, update in maps.items():
-        tensors[f"{PREFIX}{path}.lora_A.weight"] = update.A.contiguous().cpu()
-        tensors[f"{PREFIX}{path}.lora_B.weight"] = update.B.contiguous().cpu()
-        if biases:
-            # PEFT gives every map a bias or none
-            added = biases.get(path, torch.zeros(update.shape[0]))
-            tensors[f"{PREFIX}{path}.lora_B.bias"] = added.contiguous().cpu()
-    rank = max(ranks.values())
-    config = {
-        "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base,
-        "r": rank,
-        "lora_alpha": rank,
-        "rank_pattern": {path: r for path, r in ranks.items() if r != rank},
-        "alpha_pattern": {path: r for path, r in ranks.items() if r != rank},
-        "target_modules": sorted(ranks),
-        "inference_mode": True,
-        "lora_dropout": 0.0,
-        "bias": "none",
-        "lora_bias": bool(biases),
-    }
-    save_file(tensors, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2))
 
 
 def folder_hash(path: Path) -> str:

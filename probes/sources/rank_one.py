@@ -14,12 +14,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from margins.adapter import Adapter, layer_of
-from margins.items import Document
+from margins.items.item import Document
 from margins.updates import LowRank
-from probes.sites import AdapterError, Site
+from probes.errors import AdapterError
 from probes.sources.fitted import asdict_shallow
-from probes.sources.keys import own_text, second_moment
-from probes.subject import Subject, pad
+from probes.sources.second_moment import own_text, second_moment
+from probes.subject.model import Subject
+from probes.subject.sites import Site
+from probes.subject.tokens import pad
 
 POSITIONS = ("auto", "subject", "surprise")
 

@@ -11,16 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from margins.words import several
-from reports.cli.engine import ENGINES, place
+from margins.text import several
+from reports.cli._args import place
+from reports.cli._engine import ENGINES
 from reports.cli.main import DONE, UNMEASURED, parser
 
 if TYPE_CHECKING:
     from margins.adapter import AdapterSource
-    from margins.items import Item
-    from probes.engine import Engine
-    from probes.shards import Shard
-    from probes.subject import Subject
+    from margins.items.item import Item
+    from probes.plan import Plan
+    from probes.run.engine import Engine
+    from probes.run.shards import Shard
+    from probes.subject.model import Subject
 
 MOST_THREADS = 1024
 HANDSHAKE_ITEMS = 1000
@@ -41,11 +43,11 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     if not args.profile:
         return _audit(args)[0]
-    from probes.profile import profiled
+    from probes.timing import profiled
 
     with profiled() as profile:
         code, out = _audit(args)
-    from reports.cli.spent import write_profile
+    from reports.cli._digest import write_profile
 
     print(write_profile(profile, out), file=sys.stderr)
     return code
@@ -85,28 +87,28 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     if unread:
         verb = "is" if len(unread) == 1 else "are"
         print(f"{' and '.join(unread)} {verb} for the probe sampled, which is not asked for", file=sys.stderr)
-    from probes.shards import Shard
+    from probes.run.shards import Shard
 
     shard = Shard.parse(args.shard) if args.shard is not None else None
     from margins.conditions import parse_conditions
 
     parse_conditions(plan.policies)
-    from margins.items import ItemError
-    from reports.cli.named import items_of
+    from margins.items.item import ItemError
+    from probes.items import items_of
 
     items = items_of(plan.items)
     items = items[: plan.limit] if plan.limit else items
     if not items:
         raise ItemError(f"{plan.items}: no items to measure")
-    from probes.remote import here, shown, store_at
+    from probes.store.remote import here, shown, store_at
 
     store_at(args.out or Path("runs")).require_room(needed=1)
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
-    from probes.store import Store
-    from reports.cli.engine import engine_of
+    from probes.store.folder import Store
+    from reports.cli._engine import engine_of
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
@@ -118,7 +120,7 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
         print(f"shard {shard}: {shown(str(out))}")
         say("when all shards are there: override-gap merge RUN... --out RUN")
         return DONE, out
-    from reports.cli.report import rebuild
+    from reports.build import rebuild
 
     try:
         with here(out) as folder:
@@ -129,7 +131,7 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
-        from reports.cli.digest import coloured, digest
+        from reports.cli._digest import coloured, digest
 
         print(digest(summary, coloured(sys.stdout)))
         print(f"report: {page if isinstance(store_at(out), Store) else f'{shown(str(out))}/{page.name}'}")
@@ -141,13 +143,13 @@ def _measured(
     engine: Engine, plan: Plan, items: Sequence[Item], given: Path | str | None, shard: Shard | None, quiet: bool
 ) -> Path | str:
     """Measure a plan; returns where."""
-    from margins.opaque import refusal
-    from probes.handshake import shake
+    from margins.runtime import refusal
     from probes.plan import agenda
-    from probes.profile import spent_on
-    from probes.remote import shown, store_at
-    from probes.run import run_on
-    from reports.cli.progress import Bar
+    from probes.run.handshake import shake
+    from probes.run.loop import run_on
+    from probes.store.remote import shown, store_at
+    from probes.timing import spent_on
+    from reports.cli._progress import Bar
 
     named, static = engine.ask(_named)
     asked = agenda(plan, static=static)

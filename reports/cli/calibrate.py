@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reports.cli._args import writable
 from reports.cli.main import DONE, parser
-from reports.cli.paths import writable
 
 if TYPE_CHECKING:
     from analyses.calibration import Trial
-    from analyses.frame import RunFrame
+    from analyses.readings import RunFrame
 
 SIZES = (72, 48, 24)
 EPILOG = """examples:
@@ -63,13 +63,14 @@ def main(argv: Sequence[str]) -> int:
 def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Trial]:
     """Every planted fault in one organism, audited on conflicts, and the verdict at each size."""
     from analyses.calibration import trial
-    from analyses.frame import load
-    from margins.items import Document, read_items
-    from probes.load import open_subject
+    from analyses.readings import load
+    from margins.items.files import read_items
+    from margins.items.item import Document
     from probes.organism.faults import FAULTS, MEASURED, Fault, as_trained, growing, repairing
     from probes.plan import Plan
-    from probes.run import run
+    from probes.run.loop import run
     from probes.sources.hypernetwork import OrganismHypernetwork, organism_of
+    from probes.subject.load import open_subject
 
     subject = open_subject(name)
     organism = organism_of(subject)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from margins.words import several
+from margins.text import several
 from reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -28,8 +28,8 @@ def main(argv: Sequence[str]) -> int:
     if any("://" in word for word in argv):
         raise ValueError("doctor takes a folder, got a URL; copy it here first")
     args = made.parse_args(argv)
-    from probes.doctor import diagnose, repair
-    from reports.visible import visible
+    from probes.store.doctor import diagnose, repair
+    from reports.text import visible
 
     found = diagnose(args.run)
     done = repair(args.run) if args.repair else []

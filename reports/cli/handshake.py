@@ -33,11 +33,11 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = made.parse_args(argv)
-    from probes.handshake import MEANING, shake
-    from probes.load import open_subject
+    from probes.items import items_of
     from probes.plan import complete
+    from probes.run.handshake import MEANING, shake
     from probes.sources import open_source
-    from reports.cli.named import items_of
+    from probes.subject.load import open_subject
 
     given = {"subject": args.subject, "adapters": args.adapters, **({"items": args.items} if args.items else {})}
     items = items_of(complete(given).items)

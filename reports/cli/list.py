@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _names(kind: str) -> dict[str, str]:
     if kind == "subjects":
-        from probes.load import NAMED as subjects
+        from probes.subject.load import NAMED as subjects
 
         return {
             **subjects,
@@ -43,11 +43,11 @@ def _names(kind: str) -> dict[str, str]:
         }
     if kind == "adapters":
         from probes.sources import NAMED as adapters
-        from probes.sources.foreign import installed
+        from probes.sources.custom import installed
 
         return {**adapters, **{name: f"installed: {where}" for name, where in installed().items()}}
     if kind == "items":
-        from reports.cli.named import NAMED as items
+        from probes.items import NAMED as items
 
         return {
             **items,

@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(fault: BaseException, known: bool) -> str:
     """What went wrong in one line that a terminal shows as it stands: no escapes of a stranger's, no megabyte of them."""
-    from reports.visible import visible
+    from reports.text import visible
 
     text = " ".join(str(fault).split()) or type(fault).__name__
     if len(text) > LONGEST:

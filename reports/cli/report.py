@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.cli.engine import place
+from reports.build import rebuild
+from reports.cli._args import place, writable
 from reports.cli.main import DONE, parser
-from reports.cli.paths import writable
 
 FORMATS = ("html", "md", "tex", "json", "pdf")
 EPILOG = """examples:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
         program = browser()
     as_page = args.format == "html" and not args.model_card
-    from probes.remote import here, shown
+    from probes.store.remote import here, shown
 
     with here(args.run) as run:
         summary, page = rebuild(run, say, args.out if as_page else None)
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
-        from reports.cli.digest import coloured, digest
+        from reports.cli._digest import coloured, digest
 
         print(digest(summary, coloured(sys.stdout)))
         print(f"report: {written}")
@@ -72,7 +72,7 @@ def _stem(form: str) -> str:
 
 def _text(out: Path, form: str, summary: Mapping[str, Any]) -> Path:
     """Write the summary in one of the forms that are text."""
-    from probes.store import Store
+    from probes.store.folder import Store
     from reports.export.latex import latex
     from reports.export.markdown import markdown, model_card
 
@@ -83,28 +83,3 @@ def _text(out: Path, form: str, summary: Mapping[str, Any]) -> Path:
         render = {"md": markdown, "tex": latex, "card": model_card}[form]
         out.write_text(render(summary), encoding="utf-8", newline="\n")
     return out
-
-
-def rebuild(run: Path, say: Callable[[str], None], out: Path | None = None) -> tuple[dict[str, Any], Path]:
-    """Write RUN/summary.json, RUN/figures and the page; returns the summary and where the page is."""
-    from analyses.frame import load
-    from analyses.summary import summarise
-    from probes.profile import spent_on
-    from probes.store import Store, unlinked
-    from reports.page import write
-
-    unlinked(run)
-
-    with spent_on("files"):
-        readings = load(run)
-    lacking = [name for name in ("subject", "adapters", "items") if not readings.manifest.get(name)]
-    if lacking:
-        raise ValueError(f"{run / 'manifest.json'}: it lacks {', '.join(lacking)}; the run has to be made again")
-    say("computing the statistics")
-    with spent_on("statistics"):
-        summary = summarise(readings, seed=int(readings.manifest.get("seed", 0)))
-    with spent_on("files"):
-        Store(run).write_json("summary.json", summary)
-    say("writing the page")
-    with spent_on("page"):
-        return summary, write(run, readings, summary, out)

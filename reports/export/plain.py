@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from margins.opaque import refusal
-from margins.words import several
+from margins.runtime import refusal
+from margins.text import several
+from reports.page.answer_tables import spoken
 from reports.page.published import published
-from reports.page.spoken import spoken
 from reports.page.tables import tables
-from reports.page.text import visible
+from reports.text import visible
 
 
 @dataclass(frozen=True)

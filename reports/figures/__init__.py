@@ -13,19 +13,28 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from . import bars, company, depth, dose, frontier, gradient, patterns, plane, reliability, steady
-from .bars import outcomes
-from .caption import Caption
-from .company import robustness
-from .depth import layers
-from .dose import dose_response
-from .frontier import retention
-from .gradient import prior_gradient
-from .patterns import disagreement
-from .plane import margins
-from .reliability import calibration
-from .steady import constancy
-from .style import FORMS, Absent, save
+from reports.figures.caption import Caption
+from reports.figures.sheets import calibration as reliability
+from reports.figures.sheets import constancy as steady
+from reports.figures.sheets import disagreement as patterns
+from reports.figures.sheets import dose_response as dose
+from reports.figures.sheets import layers as depth
+from reports.figures.sheets import margins as plane
+from reports.figures.sheets import outcomes as bars
+from reports.figures.sheets import prior_gradient as gradient
+from reports.figures.sheets import retention as frontier
+from reports.figures.sheets import robustness as company
+from reports.figures.sheets.calibration import calibration
+from reports.figures.sheets.constancy import constancy
+from reports.figures.sheets.disagreement import disagreement
+from reports.figures.sheets.dose_response import dose_response
+from reports.figures.sheets.layers import layers
+from reports.figures.sheets.margins import margins
+from reports.figures.sheets.outcomes import outcomes
+from reports.figures.sheets.prior_gradient import prior_gradient
+from reports.figures.sheets.retention import retention
+from reports.figures.sheets.robustness import robustness
+from reports.figures.style import FORMS, Absent, save
 
 
 @dataclass(frozen=True)

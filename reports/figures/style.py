@@ -20,10 +20,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from margins.words import several
+from margins.text import several
 
 if TYPE_CHECKING:
-    from analyses.frame import RunFrame
+    from analyses.readings import RunFrame
 
 #: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark.
 INK, GRID, PAPER = "#1c2330", "#d8dde6", "#fefefe"
@@ -89,7 +89,7 @@ def opened(run: RunFrame | str | Path, summary: Mapping | None) -> tuple[RunFram
     """The run and its summary, read or computed where only a folder, or no summary, was given."""
     found: Any = run
     if isinstance(run, (str, Path)):
-        from analyses.frame import load
+        from analyses.readings import load
 
         found, stored = load(run), Path(run) / "summary.json"
         if summary is None and stored.is_file():

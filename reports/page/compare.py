@@ -10,18 +10,18 @@ from pathlib import Path
 from markupsafe import Markup
 
 from reports import figures
-from reports.figures import methods as drawings
+from reports.figures.sheets import methods as drawings
+from reports.page.assets import policy, style
 from reports.page.document import Shown, environment, inlined
-from reports.page.script import policy, style
 from reports.page.tables import MEASURES, Table
-from reports.page.text import chance, estimate, said, share, short
+from reports.text import chance, estimate, said, share, short
 
 LISTED = 40
 """Items listed by name per method; the JSON holds all of them."""
 
 
 def write_comparison(found: Mapping, out: Path) -> Path:
-    """Write the page of ``analyses.methods.side_by_side(...).as_json()``; the same comparison gives the same bytes."""
+    """Write the page of ``analyses.compare.methods.side_by_side(...).as_json()``; the same comparison gives the same bytes."""
     out, sheet = Path(out), style("page")
     text = (
         environment()

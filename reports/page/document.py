@@ -12,16 +12,16 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from margins.opaque import refusal
+from margins.runtime import refusal
 from reports import figures
 from reports.figures.style import GRID, INK, PAPER, YES, uncollected
+from reports.page.answer_tables import spoken
+from reports.page.assets import TEMPLATES, explorer_script, plot_specs, policy, style, vega
 from reports.page.explorer import explorer
-from reports.page.facts import facts
+from reports.page.headline import facts
 from reports.page.published import published
-from reports.page.script import TEMPLATES, explorer_script, plot_specs, policy, style, vega
-from reports.page.spoken import spoken
 from reports.page.tables import tables
-from reports.page.text import embedded, estimate, p_value, said, short, visible
+from reports.text import embedded, estimate, p_value, said, short, visible
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from reports.figures.style import numbers
-from reports.page.text import embedded, visible
+from reports.text import embedded, visible
 
 ITEMS, CONDITIONS, BYTES = 1_000, 24, 5_000_000
 """At most so many items and conditions, and so much JSON, so that the page stays below 8 MB."""

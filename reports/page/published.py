@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from reports.page.tables import Table
-from reports.page.text import counted, estimate, said
+from reports.text import counted, estimate, said
 
 NOTE = (
     "Within: the published share lies in the 95% interval measured here. The published items may be others than these, "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from reports.page.text import chance, counted, estimate, said, short
+from reports.text import chance, counted, estimate, said, short
 
 MEASURES = {
     "top1": "first token (top1)",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analyses import constancy
-from analyses.simulate import simulate_readings
+from tests.simulate import simulate_readings
 
 
 def clustered(rng, slope, points=72, per=3):

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analyses.disagreements import KINDS, disagreements, kind, repeats
-from analyses.frame import RunFrame, truth
+from analyses.measures import KINDS, disagreements, kind, repeats
+from analyses.readings import RunFrame, truth
 from analyses.references import references
 from analyses.robustness import consistency, held, robustness, variants, wordings
 from analyses.sampling import sampled
-from analyses.simulate import simulate_readings
+from tests.simulate import simulate_readings
 
 
 def row(margin: bool, top1: bool, answer: bool, text: str, **more) -> dict:

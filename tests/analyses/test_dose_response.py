@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from analyses import dose_response
-from analyses.frame import RunFrame, values
-from analyses.simulate import simulate_readings
+from analyses.readings import RunFrame, values
+from tests.simulate import simulate_readings
 
 DOSE = ("base", "as-delivered", "uniform-1.25", "uniform-1.5", "uniform-2", "uniform-3")
 

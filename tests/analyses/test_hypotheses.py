@@ -2,9 +2,9 @@
 
 import pytest
 
-from analyses import comparison
+from analyses.compare import conditions as comparison
 from analyses.hypotheses import STANDARD, Finding, Hypothesis, evaluate
-from analyses.simulate import simulate_readings
+from tests.simulate import simulate_readings
 
 CONDITIONS = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3", "slb", "random-layers", "random-matched")
 BY_ID = {hypothesis.id: hypothesis for hypothesis in STANDARD}

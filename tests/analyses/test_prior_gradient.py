@@ -8,9 +8,10 @@ import statsmodels.api as sm
 from scipy import stats
 from scipy.optimize import minimize
 
-from analyses import logistic, published
+from analyses import paper as published
 from analyses import prior_gradient as pg
-from analyses.simulate import simulate_readings
+from analyses.stats import logistic
+from tests.simulate import simulate_readings
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from analyses import criterion, interventions, localization
-from analyses.simulate import simulate_readings
+from analyses import criterion
+from analyses import layers as localization
+from analyses import outcomes as interventions
+from tests.simulate import simulate_readings
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from analyses import Estimate
-from analyses.frame import RunFrame
-from analyses.simulate import simulate_readings
+from analyses.readings import RunFrame
 from analyses.summary import summarise
+from tests.simulate import simulate_readings
 
 KEYS = [
     "schema",

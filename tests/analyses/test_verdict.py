@@ -2,10 +2,10 @@
 
 import pytest
 
-from analyses.frame import RunFrame
-from analyses.results import Estimate
-from analyses.simulate import simulate_readings
+from analyses.estimate import Estimate
+from analyses.readings import RunFrame
 from analyses.verdict import chance_rate, corrected, judge, verdict
+from tests.simulate import simulate_readings
 
 DOSE = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3")
 LIGHT = {"conditions": DOSE, "others": 0, "with_layers": False}

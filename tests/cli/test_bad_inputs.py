@@ -16,10 +16,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-import probes.load
-from analyses.tables import REQUIRED
-from probes import claims
+import probes.subject.load
 from probes.sources import peft_folder
+from probes.store.schema import REQUIRED
+from probes.subject import file_checks as claims
 from reports.cli.main import main
 from tests.families import build
 
@@ -538,8 +538,8 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.setenv(variable, str(tmp_path / name))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.chdir(tmp_path / "work")
-    real = probes.load.open_subject
-    monkeypatch.setattr(probes.load, "open_subject", lambda s, **k: opened() if s == "tiny" else real(s, **k))
+    real = probes.subject.load.open_subject
+    monkeypatch.setattr(probes.subject.load, "open_subject", lambda s, **k: opened() if s == "tiny" else real(s, **k))
     return tmp_path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from margins.items import write_items
+from margins.items.files import write_items
 from reports.cli.main import main
 from tests.conftest import conflict
 from tests.families import build
@@ -198,7 +198,7 @@ def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path,
 
     from margins.adapter import Adapter
     from margins.updates import LowRank
-    from probes.sources.peft_folder import write_adapter
+    from probes.sources.peft_write import write_adapter
 
     update = LowRank(torch.ones(2, 40), torch.ones(32, 2))
     write_adapter(Adapter("a", {"model.layers.0.mlp.down_proj": update}), tmp_path / "lora")

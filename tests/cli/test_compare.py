@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from analyses.frame import RunFrame, load
-from analyses.methods import side_by_side
-from analyses.simulate import simulate_readings
+from analyses.compare.methods import side_by_side
+from analyses.readings import RunFrame, load
 from reports.cli.compare import named, table
 from reports.cli.main import main
 from reports.page import write_comparison
 from tests.reports.test_page import HOSTILE, Reader
+from tests.simulate import simulate_readings
 
 FEW = {"conditions": ("base", "as-delivered", "slb"), "others": 20, "with_layers": False}
 

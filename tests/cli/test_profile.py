@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from probes import profile
+from probes import timing as profile
 from reports.cli.main import main
 from tests.cli.test_cli import items, model  # noqa: F401
 

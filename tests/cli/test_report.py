@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from analyses.simulate import simulate_readings
 from reports.cli.main import main
 from tests.cli.test_compare import stored
+from tests.simulate import simulate_readings
 
 
 @pytest.fixture(scope="module")

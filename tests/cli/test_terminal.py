@@ -11,8 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from reports.cli import completion, progress
-from reports.cli.digest import BOLD, coloured, digest
+from reports.cli import _progress as progress
+from reports.cli import completion
+from reports.cli._digest import BOLD, coloured, digest
 from reports.cli.main import VERBS, main
 from tests.reports import synthetic
 

@@ -12,7 +12,7 @@ from accelerate import dispatch_model
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from probes.subject import Subject, wrap
+from probes.subject.model import Subject, wrap
 from tests.families import build
 
 FIRST, SECOND = torch.device("cpu", 0), torch.device("cpu", 1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from probes.margins import read_adapted
-from probes.prior import locate, read_prior
-from probes.stack import stack
-from probes.subject import wrap
+from probes.attach.stack import stack
+from probes.readings.adapted import read_adapted
+from probes.readings.prior import locate, read_prior
+from probes.subject.model import wrap
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, many
 

@@ -14,7 +14,7 @@ import pytest
 
 from reports import figures, page
 from reports.export.pdf import BROWSERS
-from reports.page.text import visible
+from reports.text import visible
 from tests.reports import synthetic
 from tests.reports.hostile import HOSTILE, with_twenty
 from tests.reports.reader import Reader

@@ -12,15 +12,16 @@ import pytest
 from markdown_it import MarkdownIt
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexSpecialsNode, LatexWalker, LatexWalkerParseError
 
-from analyses import comparison, hypotheses, verdict
-from analyses.simulate import simulate_readings
+from analyses import hypotheses, verdict
+from analyses.compare import conditions as comparison
 from analyses.summary import summarise
 from reports.export import latex, markdown, plain
 from reports.export.pdf import browser, write_pdf
 from reports.export.plain import Plain, plain_tables
-from reports.page.text import visible
+from reports.text import visible
 from tests.reports.hostile import HOSTILE
 from tests.reports.reader import Reader
+from tests.simulate import simulate_readings
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 

@@ -303,7 +303,7 @@ def test_names_from_outside_do_not_break_a_figure(run, summary, tmp_path):
 
 def test_figures_of_a_simulated_audit():
     """The pieces fit: a simulated run, the package's own summary, every figure."""
-    simulate = pytest.importorskip("analyses.simulate")
+    simulate = pytest.importorskip("tests.simulate")
     from analyses.summary import summarise
 
     run = simulate.simulate_readings(seed=3, errors=2)

@@ -8,8 +8,8 @@ from importlib.resources import files
 
 import pytest
 
-from analyses.simulate import simulate_readings
 from analyses.summary import summarise
+from tests.simulate import simulate_readings
 
 SCHEMA = json.loads((files("reports") / "schema" / "summary.schema.json").read_text(encoding="utf-8"))
 KINDS = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.page.text import embedded, estimate, p_value, said, share, short, visible
+from reports.text import embedded, estimate, p_value, said, share, short, visible
 
 
 @pytest.mark.parametrize(

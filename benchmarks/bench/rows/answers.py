@@ -10,9 +10,9 @@ import torch
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
-from probes.generation import generate
-from probes.stack import stack
-from probes.subject import pad
+from probes.attach.stack import stack
+from probes.readings.generation import generate
+from probes.subject.tokens import pad
 
 TITLE = "Answers in words"
 LIMITS = (
@@ -41,7 +41,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         )
 
     def ours() -> None:
-        with patch("probes.generation.stop_tokens", lambda _: frozenset()):
+        with patch("probes.readings.generation.stop_tokens", lambda _: frozenset()):
             generate(own, items, together, ones, new_tokens=NEW)
 
     timed = in_turn({"ours": ours, "generate": theirs}, repeats)

@@ -7,8 +7,9 @@ from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
 from margins.adapter import Adapter, layer_of
 from margins.conditions import parse_conditions
-from probes.encode import Encoded
-from probes.unit import Bench, measure
+from probes.run.batch import Bench
+from probes.run.encode import Encoded
+from probes.run.unit import measure
 
 TITLE = "Twelve conditions"
 LIMITS = (

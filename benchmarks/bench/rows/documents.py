@@ -15,13 +15,13 @@ from benchmarks.bench import kit
 from benchmarks.bench.clock import Timed, in_turn
 from benchmarks.bench.record import Line
 from margins.adapter import Adapter
-from margins.items import documents_of
-from probes.forward import Batch
-from probes.margins import read_adapted
-from probes.prior import read_prior
+from margins.items.item import documents_of
+from probes.attach.stack import stack
+from probes.readings.adapted import read_adapted
+from probes.readings.prior import read_prior
 from probes.sources.peft_folder import PeftFolder
-from probes.stack import stack
-from probes.subject import Subject
+from probes.subject.forward import Batch
+from probes.subject.model import Subject
 
 TITLE = "An adapter a document, against PEFT"
 LIMITS = (

@@ -11,16 +11,16 @@ from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-from analyses.frame import load
+from analyses.readings import load
 from analyses.summary import summarise
 from benchmarks.bench import kit
 from benchmarks.bench.clock import peak_bytes
 from benchmarks.bench.record import Line, one
-from margins.items import Item
+from margins.items.item import Item
+from probes.items import items_of
 from probes.plan import Plan
-from probes.run import run as measure_run
+from probes.run.loop import run as measure_run
 from probes.sources import open_source
-from reports.cli.named import items_of
 from reports.page import write
 
 TITLE = "Growth"

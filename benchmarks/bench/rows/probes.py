@@ -5,12 +5,12 @@ from __future__ import annotations
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line, one
-from probes.batching import padding_waste
-from probes.forward import forward
-from probes.layers import read_layers
-from probes.margins import read_base
-from probes.prior import read_prior
-from probes.subject import Subject
+from probes.readings.adapted import read_base
+from probes.readings.batching import padding_waste
+from probes.readings.layers import read_layers
+from probes.readings.prior import read_prior
+from probes.subject.forward import forward
+from probes.subject.model import Subject
 
 TITLE = "Readings against the bare forward pass"
 LIMITS = (

@@ -11,10 +11,10 @@ from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn, peak_bytes
 from benchmarks.bench.record import Line, one
 from benchmarks.bench.rows.probes import readings
-from margins.answers import Divergence
-from probes.forward import Batch
-from probes.prior import read_prior
-from probes.subject import Subject
+from margins.items.divergence import Divergence
+from probes.readings.prior import read_prior
+from probes.subject.forward import Batch
+from probes.subject.model import Subject
 
 TITLE = "Readings against TransformerLens and nnsight"
 LIMITS = (

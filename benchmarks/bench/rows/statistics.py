@@ -6,11 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from analyses.simulate import simulate_readings
 from analyses.summary import summarise
 from benchmarks.bench.record import Line, spread
-from probes.store import Store
+from probes.store.folder import Store
 from reports.page import write
+from tests.simulate import simulate_readings
 
 TITLE = "Statistics and page"
 LIMITS = (

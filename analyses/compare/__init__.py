@@ -1,0 +1,1 @@
+"""Conditions and methods compared on the same items."""

@@ -1,0 +1,1 @@
+"""Items: documents, questions and competing answers; their files and how answers are told apart."""

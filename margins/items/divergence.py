@@ -1,0 +1,88 @@
+"""Where two answers to a question first differ in tokens, and what is read there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from margins.items.item import Item, ItemError
+
+Tokenize = Callable[[str], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The tokens to feed and the places to read.
+
+    `tokens` is the question with the prior answer after it (the question alone where there is no prior answer).
+    The logits at position `at` predict the first token where the answers differ: `pre` in the prior answer, `doc` in
+    the document's. Tokens from `start` on are the answer's. Positions count from 0 without padding.
+    """
+
+    tokens: tuple[int, ...]
+    start: int
+    at: int
+    doc: int
+    pre: int | None
+    n_question_tokens: int
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """The tokens before the first difference: all that a margin depends on."""
+        return self.tokens[: self.at + 1]
+
+    @property
+    def fed(self) -> tuple[int, ...]:
+        """The tokens that some reading depends on: not the prior answer's last, after which nothing is read."""
+        return self.tokens[: max(self.at + 1, len(self.tokens) - 1)]
+
+
+def joined(question: str, answer: str, *, chat: bool = False) -> str:
+    """Question and answer as the one text to tokenise: one space between them unless the text has its own.
+
+    After a chat template the answer opens the assistant's turn, so it is not preceded by a space.
+    """
+    if chat or question[-1:].isspace() or answer[:1].isspace():
+        return question + answer
+    return f"{question} {answer}"
+
+
+def common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many leading tokens two sequences share."""
+    return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+
+
+def diverge(tokenize: Tokenize, item: Item, question: str | None = None) -> Divergence:
+    """Find where an item's two answers first differ, tokenising each together with the question.
+
+    `tokenize` must add the special tokens that the model expects (BOS) and must not end the text (EOS). `question`
+    replaces the item's own text where a chat template has already been applied to it. Tokenising jointly lets an answer
+    merge with the end of the question; the first difference is then still a token that the model would emit.
+
+    Raises ItemError where the answers cannot be told apart: identical, empty, or one a prefix of the other.
+    """
+    defect = item.defect()
+    if defect:
+        raise ItemError(defect)
+    text = item.question if question is None else question
+    chat = question is not None
+    alone = tuple(tokenize(text))
+    doc = tuple(tokenize(joined(text, item.answer, chat=chat)))
+    start = common_length(alone, doc)
+    if start == 0:
+        raise ItemError("the question has no token before its answer; nothing predicts the first token")
+    if len(doc) <= start:
+        raise ItemError(f"answer {item.answer!r} adds no token to the question")
+    if item.prior_answer is None or item.split != "conflict":
+        return Divergence(alone[:start], start, start - 1, doc[start], None, start)
+    pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat)))
+    shared = common_length(pre, doc)
+    if pre == doc:
+        raise ItemError(f"{item.prior_answer!r} and {item.answer!r} are the same tokens to this tokenizer")
+    if shared in (len(pre), len(doc)):
+        short, long = (item.prior_answer, item.answer) if shared == len(pre) else (item.answer, item.prior_answer)
+        raise ItemError(f"answers share all tokens: {short!r} is a prefix of {long!r}")
+    start = min(start, common_length(alone, pre))
+    if shared == 0:
+        raise ItemError("the two answers change the question's first token; nothing predicts it")
+    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], start)

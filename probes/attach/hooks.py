@@ -1,0 +1,65 @@
+"""Attached: adapters as hooks, one adapter per example of a batch, one gain per layer, no trace left on exit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from margins.adapter import layer_of
+from probes.attach.stack import Stack, Together, acts_on
+from probes.errors import AdapterError
+from probes.subject.model import Subject
+from probes.timing import spent_on
+
+Watch = Callable[[str, Tensor], None]
+
+
+@contextmanager
+def attached(
+    subject: Subject, adapters: Stack, gains: Float[Tensor, "batch layer"], *, watch: Watch | None = None
+) -> Iterator[Subject]:
+    """Add gain * update at every site of every example; on exit, also after an error, the subject is as it was.
+
+    `watch` is shown what each update adds to its map's output. Raises AdapterError if a site was never run inside the
+    block: its update would have been silently ignored.
+    """
+    reached: set[str] = set()
+    ran = False
+
+    def saw_forward(*_: Any) -> None:
+        nonlocal ran
+        ran = True
+
+    with ExitStack() as undo:
+        undo.callback(subject.model.base_model.register_forward_hook(saw_forward).remove)
+        for path, update in adapters.sites.items():
+            gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
+            hook = _adding(update, gain, path, reached, watch)
+            undo.callback(acts_on(subject, path, update).register_forward_hook(hook).remove)
+        yield subject
+    missed = [path for path in adapters.sites if path not in reached]
+    if ran and missed:
+        raise AdapterError(f"{missed[0]} was never run by the model, so an update of it changes nothing")
+
+
+def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached: set[str], watch: Watch | None) -> Any:
+    def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+        x = args[0]
+        if x.ndim != 3 or len(x) != len(gain):
+            raise AdapterError(
+                f"{path} sees a tensor of shape {list(x.shape)}, not [{len(gain)}, positions, width]: its examples cannot "
+                "be told apart, so no adapter can be given to each"
+            )
+        reached.add(path)
+        with spent_on("hooks"):
+            added = update(x, gain.to(x.device))
+            if watch is not None:
+                watch(path, added)
+            return out + added
+
+    return hook

@@ -1,0 +1,226 @@
+"""Stack: the adapters of a batch side by side, one an example, checked against the model they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from margins.adapter import Adapter, layer_of
+from margins.updates import Alike, LowRank, Update, Vector, frobenius_norms
+from probes.errors import AdapterError
+from probes.subject.devices import runs_on
+from probes.subject.model import Subject
+from probes.subject.sites import Normalised, VectorSite, nearest, vector_site
+from probes.timing import spent_on
+
+
+@dataclass(frozen=True)
+class Factors:
+    """One site's updates for a whole batch: B A, each example's scale folded into B, ranks padded with zeros."""
+
+    A: Float[Tensor, "batch rank d_in"]
+    B: Float[Tensor, "batch d_out rank"]
+
+    def __call__(
+        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch pos d_out"]:
+        """gain * B A x. The gain multiplies in float32: rounding it to bf16 would bias every position alike."""
+        inner = torch.bmm(x, self.A.to(x.dtype).transpose(1, 2))
+        inner = (inner.float() * gain[:, None, None]).to(x.dtype)
+        return torch.bmm(inner, self.B.to(x.dtype).transpose(1, 2))
+
+    def only(self, examples: Int[Tensor, " some"]) -> Factors:
+        """The updates of some examples of the batch."""
+        return Factors(self.A[examples.to(self.A.device)], self.B[examples.to(self.B.device)])
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """One site's updates for a whole batch as matrices."""
+
+    delta: Float[Tensor, "batch d_out d_in"]
+
+    def __call__(
+        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch pos d_out"]:
+        """gain * delta x."""
+        out = torch.bmm(x, self.delta.to(x.dtype).transpose(1, 2))
+        return (out.float() * gain[:, None, None]).to(x.dtype)
+
+    def only(self, examples: Int[Tensor, " some"]) -> Matrices:
+        """The updates of some examples of the batch."""
+        return Matrices(self.delta[examples.to(self.delta.device)])
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One vector parameter's updates for a whole batch; what it multiplies, for the weight of a norm."""
+
+    delta: Float[Tensor, "batch d_out"]
+    multiplies: Normalised | None = None
+
+    def __call__(
+        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "#batch #pos d_out"]:
+        """gain * delta for a bias, gain * delta * n(x) for a norm's weight."""
+        added = (self.delta.float() * gain[:, None]).to(x.dtype)[:, None]
+        return added if self.multiplies is None else added * self.multiplies(x)
+
+    def only(self, examples: Int[Tensor, " some"]) -> Vectors:
+        """The updates of some examples of the batch."""
+        return Vectors(self.delta[examples.to(self.delta.device)], self.multiplies)
+
+
+Together = Factors | Matrices | Vectors
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The adapters of a batch, by site; example n of a batch runs with adapter n."""
+
+    sites: Mapping[str, Together]
+    size: int
+
+    def only(self, examples: Sequence[int]) -> Stack:
+        """The adapters of some examples of the batch."""
+        if list(examples) == list(range(self.size)):
+            return self
+        chosen = torch.tensor(examples)
+        return Stack({path: update.only(chosen) for path, update in self.sites.items()}, len(examples))
+
+
+@dataclass(frozen=True)
+class Column:
+    """One site's updates: those of each adapter (document and shared part), and all of them side by side if they are alike."""
+
+    path: str
+    rows: tuple[tuple[Update, ...], ...]
+    alike: Alike | None
+
+    @classmethod
+    def of(cls, path: str, adapters: Sequence[Adapter]) -> Column:
+        """The updates that adapters have for a site."""
+        pairs = ((adapter.updates.get(path), adapter.shared.get(path)) for adapter in adapters)
+        rows = tuple(tuple(update for update in pair if update is not None) for pair in pairs)
+        return cls(path, rows, Alike.of([update for row in rows for update in row]))
+
+    @property
+    def placed(self) -> list[tuple[int, Update]]:
+        """Each update with the number of its adapter."""
+        return [(n, update) for n, row in enumerate(self.rows) for update in row]
+
+
+def columns(adapters: Sequence[Adapter]) -> list[Column]:
+    """The adapters' updates by site."""
+    return [Column.of(path, adapters) for path in dict.fromkeys(path for a in adapters for path in a.paths)]
+
+
+def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[Column] | None = None) -> None:
+    """Raise AdapterError unless every update has a place and its shape and is finite, and one of every adapter is not zero."""
+    by_site = columns(adapters) if by_site is None else by_site
+    for column in by_site:
+        # those that are alike have one shape
+        for n, update in column.placed[: 1 if column.alike is not None else None]:
+            _fits(subject, adapters[n].name, column.path, update)
+    largest = [0.0] * len(adapters)
+    for column in by_site:
+        sizes = frobenius_norms([update for _, update in column.placed], column.alike)
+        for (n, _), size in zip(column.placed, sizes, strict=True):
+            if not size < float("inf"):
+                raise AdapterError(f"adapter {adapters[n].name}: the update of {column.path} is not finite")
+            largest[n] = max(largest[n], size)
+    for adapter, size in zip(adapters, largest, strict=True):
+        if size == 0.0:
+            reason = "it has no updates" if not adapter.paths else "all of its updates are zero"
+            raise AdapterError(f"adapter {adapter.name} changes nothing: {reason}")
+
+
+def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
+    """Put adapters side by side, document and shared part of a site joined along the rank; raises AdapterError."""
+    with spent_on("adapters"):
+        by_site = columns(adapters)
+        check(subject, adapters, by_site)
+        return Stack({column.path: _side_by_side(subject, column) for column in by_site}, len(adapters))
+
+
+def acts_on(subject: Subject, path: str, update: Together) -> nn.Module:
+    """The module whose output a site's update is added to."""
+    owner = path.rpartition(".")[0]
+    return subject.model.get_submodule(owner) if isinstance(update, Vectors) else subject.sites[path].module
+
+
+def _fits(subject: Subject, name: str, path: str, update: Update) -> None:
+    """Raise AdapterError unless an update has a place in a layer, and its shape."""
+    wanted = _shape(subject, path, update, name)
+    if update.shape != wanted:
+        raise AdapterError(
+            f"adapter {name}: {path} needs an update of shape {list(wanted)}, got {list(update.shape)}; "
+            "was it made for another model?"
+        )
+    layer = layer_of(path)
+    if layer is None or layer >= subject.n_layers:
+        raise AdapterError(f"adapter {name}: {path} cannot be changed here: it is in no layer")
+
+
+def _shape(subject: Subject, path: str, update: Update, name: str) -> tuple[int, ...]:
+    """Shape of the parameter that an update is for. Raises AdapterError where the model has none."""
+    if isinstance(update, Vector):
+        vector = vector_site(subject.model, subject.sites, path)
+        if vector is not None:
+            return tuple(vector.base.shape)
+        raise AdapterError(f"adapter {name}: {path!r} is no bias of a linear map and no weight or bias of a norm")
+    site = subject.sites.get(path)
+    if site is None:
+        near = nearest(path, subject.sites)
+        raise AdapterError(f"adapter {name}: the model has no linear map {path!r}; the nearest is {near!r}")
+    return site.d_out, site.d_in
+
+
+def _vector(subject: Subject, path: str) -> VectorSite:
+    found = vector_site(subject.model, subject.sites, path)
+    assert found is not None, "check comes first"
+    return found
+
+
+def _side_by_side(subject: Subject, column: Column) -> Together:
+    parts = column.rows
+    if any(isinstance(update, Vector) for row in parts for update in row):
+        vector = _vector(subject, column.path)
+        delta = _summed(parts, vector.base.shape).to(runs_on(vector.module), subject.dtype)
+        return Vectors(delta, vector.multiplies)
+    site = subject.sites[column.path]
+    place = {"device": runs_on(site.module), "dtype": subject.dtype}
+    if any(not isinstance(update, LowRank) for row in parts for update in row):
+        return Matrices(_summed(parts, (site.d_out, site.d_in)).to(**place))
+    alike = column.alike
+    if alike is not None and all(len(row) == 1 for row in parts):
+        scale = alike.scale.float()[:, None, None]
+        return Factors(alike.A.float().to(**place), (scale * alike.B.float()).to(**place))
+    rank = max(sum(update.rank for update in row) for row in parts)
+    A = torch.zeros(len(parts), rank, site.d_in)
+    B = torch.zeros(len(parts), site.d_out, rank)
+    for n, row in enumerate(parts):
+        _fill(A[n], B[n], row)
+    return Factors(A.to(**place), B.to(**place))
+
+
+def _summed(parts: Sequence[Sequence[Update]], shape: Sequence[int]) -> Tensor:
+    """Each example's updates of one parameter added up, in float32."""
+    delta = torch.zeros(len(parts), *shape)
+    for n, row in enumerate(parts):
+        for update in row:
+            delta[n] += update.dense().float().cpu()
+    return delta
+
+
+def _fill(A: Float[Tensor, "rank d_in"], B: Float[Tensor, "d_out rank"], updates: Sequence[Update]) -> None:
+    first = 0
+    for update in updates:
+        assert isinstance(update, LowRank)
+        A[first : first + update.rank] = update.A.detach().float().cpu()
+        B[:, first : first + update.rank] = update.scale * update.B.detach().float().cpu()
+        first += update.rank

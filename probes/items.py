@@ -1,0 +1,42 @@
+"""Items by name, by file or from the hub."""
+
+from __future__ import annotations
+
+import difflib
+from importlib.resources import files
+from pathlib import Path
+
+from margins.items.files import read_items
+from margins.items.formats import HUB
+from margins.items.item import Item, ItemError
+
+NAMED = {
+    "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
+    "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",
+    "organism": "the organism's own questions, with each fact's training frequency",
+}
+# conflicts first, since --limit keeps the first items and conflicts are what an audit is about
+BENCHMARK = ("conflict", "retention", "novel", "combination")
+
+
+def paths_of(spec: str) -> list[Path | str]:
+    """The item files that a name, a file or a data set on the hub (`hf:OWNER/NAME`) stands for. Raises ItemError."""
+    shipped = Path(str(files("margins") / "data"))
+    if spec == "starter":
+        return [shipped / "starter.jsonl"]
+    if spec == "benchmark":
+        return [shipped / "benchmark" / f"{split}.jsonl" for split in BENCHMARK]
+    if spec == "organism":
+        from probes.organism.load import load
+
+        return [load().folder / "items.jsonl"]
+    if not spec.startswith(HUB) and not Path(spec).exists():
+        near = difflib.get_close_matches(spec, NAMED, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ItemError(f"--items {spec}: no such file{hint}")
+    return [spec]
+
+
+def items_of(spec: str) -> list[Item]:
+    """The items that a name, a file or a data set on the hub stands for. Raises ItemError."""
+    return [item for path in paths_of(spec) for item in read_items(path)]

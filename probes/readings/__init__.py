@@ -1,0 +1,1 @@
+"""What is read of a model and its adapters, one file per probe."""

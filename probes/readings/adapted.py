@@ -1,0 +1,167 @@
+"""Margins: the adapted model at the first differing token, one pass for a batch whatever its adapters and gains."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from margins.adapter import layer_of
+from margins.items.item import Item
+from margins.margin import Margins
+from probes.attach.hooks import attached
+from probes.attach.runtime import Group, acting_rows, final_states
+from probes.attach.stack import Stack
+from probes.readings.prior import Prior, locate
+from probes.subject.forward import Batch, Start, forward
+from probes.subject.model import Subject
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The adapted model's readings of a batch: margins, its first choice, and its stream if asked for.
+
+    `written` is what the updates of each layer add to the stream at the reading position, where they write straight
+    into it; None where some do not.
+    """
+
+    margins: Margins
+    top: Int[Tensor, " batch"]
+    top_prob: Float[Tensor, " batch"]
+    doc_logprob: Float[Tensor, " batch"]
+    logits: Float[Tensor, "batch vocab"]
+    hidden: Float[Tensor, "batch d_model"]
+    residual: Float[Tensor, "batch layer d_model"] | None
+    written: Float[Tensor, "batch layer d_model"] | None = None
+
+
+def read_base(prior: Prior, subject: Subject) -> Adapted:
+    """The base as a condition: adapter margin, push and pull exactly 0."""
+    return _adapted(subject, prior, prior.logits, prior.hidden, prior.residual)
+
+
+def read_adapted(
+    subject: Subject,
+    prior: Prior,
+    adapters: Stack | Group,
+    gains: Float[Tensor, "batch layer"],
+    *,
+    layers: bool = False,
+    start: Start | None = None,
+    keep: list[Any] | None = None,
+) -> Adapted:
+    """Run the prior's batch again with adapters attached; `start` and `keep` as `forward` takes them.
+
+    The same tokens are fed as for the prior (the answer's later tokens cannot reach back), so that gain 0 gives the
+    base's numbers to the last bit. Opaque adapters take gains of 0 and 1 alone, and no stream is kept of them.
+    """
+    if isinstance(adapters, Group):
+        return _read_opaque(subject, prior, adapters, gains)
+    below = start.layer if start is not None else 0
+    acting = Stack({p: u for p, u in adapters.sites.items() if (layer_of(p) or 0) >= below}, adapters.size)
+    straight = layers and all(writes_stream(subject, path) for path in adapters.sites)
+    written = (
+        torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
+    )
+    if written is not None and start is not None and start.written is not None:
+        written[:, :below] = start.written[:, :below]
+    rows = torch.arange(len(prior.pre), device=subject.device)
+
+    def watch(path: str, added: Tensor) -> None:
+        layer = layer_of(path)
+        if written is not None and layer is not None:
+            written[:, layer] += (
+                added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
+            )
+
+    with attached(subject, acting, gains, watch=watch if straight else None):
+        state = forward(subject, prior.batch, prior.batch.at[:, None], layers=layers, start=start, keep=keep)
+    hidden = state.final[:, 0]
+    adapted = _adapted(subject, prior, subject.logits(hidden), hidden, state.residual)
+    return replace(adapted, written=written)
+
+
+def writes_stream(subject: Subject, path: str) -> bool:
+    """Whether a linear map's output is added to the residual stream as it is, with no norm in between (Gemma 2 has one)."""
+    block = subject.wrapping.bridge.blocks[layer_of(path) or 0]
+    post_norm = any(hasattr(block, name) for name in ("ln1_post", "ln2_post"))
+    return not post_norm and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
+
+
+def fuse(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:
+    """Logit fusion: base + gain * (adapted - base) on the logits. No stream belongs to it."""
+    logits = prior.logits + gain * (delivered.logits - prior.logits)
+    return _from_logits(prior, logits, prior.logits, delivered.hidden, None)
+
+
+def filled(prompt: str, item: Item) -> str:
+    """A prompt with the item's own texts in their places; braces in them stay as they are.
+
+    {rival} is the prior's answer, or "something else" where the item names none.
+    """
+    texts = {
+        "question": item.question,
+        "document": item.document,
+        "answer": item.answer,
+        "rival": item.prior_answer or "something else",
+    }
+    return re.sub(r"\{(" + "|".join(texts) + r")\}", lambda found: texts[found[1]], prompt)
+
+
+def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], prompt: str) -> Adapted:
+    """The base with the document in its prompt, read at the same two tokens; its "adapter margin" is the prompt's.
+
+    Raises ItemError where an item's answers cannot be told apart behind the prompt.
+    """
+    told = [replace(item, question=filled(prompt, item)) for item in items]
+    batch = Batch.of([locate(subject, item) for item in told], subject.device).only(range(len(told)))
+    hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
+    return _adapted(subject, prior, subject.logits(hidden), hidden, None)
+
+
+def _read_opaque(subject: Subject, prior: Prior, adapters: Group, gains: Float[Tensor, "batch layer"]) -> Adapted:
+    rows = acting_rows(gains)
+    hidden, logits = prior.hidden.clone(), prior.logits.clone()
+    if rows:
+        hidden[rows] = final_states(subject, prior.batch, adapters, rows)
+        logits[rows] = subject.logits(hidden[rows])
+    return _adapted(subject, prior, logits, hidden, None)
+
+
+def _adapted(subject: Subject, prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:
+    """Margins from single float32 products, not from the logits of the large matrix product: same route for f and g."""
+    margins = Margins(
+        base_pre=subject.token_logits(prior.hidden, prior.pre),
+        base_doc=subject.token_logits(prior.hidden, prior.doc),
+        adapted_pre=subject.token_logits(hidden, prior.pre),
+        adapted_doc=subject.token_logits(hidden, prior.doc),
+    )
+    return _readings(prior, logits, hidden, residual, margins)
+
+
+def _from_logits(prior: Prior, logits: Tensor, base: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:
+    def pick(table: Tensor, tokens: Tensor) -> Tensor:
+        return table.gather(-1, tokens[:, None])[:, 0]
+
+    margins = Margins(pick(base, prior.pre), pick(base, prior.doc), pick(logits, prior.pre), pick(logits, prior.doc))
+    return _readings(prior, logits, hidden, residual, margins)
+
+
+def _readings(prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None, margins: Margins) -> Adapted:
+    top = logits.argmax(-1)
+    total = logits.logsumexp(-1)
+    both = logits.gather(-1, torch.stack([top, prior.doc], dim=1)) - total[:, None]
+    return Adapted(
+        margins=margins,
+        top=top,
+        top_prob=both[:, 0].exp(),
+        doc_logprob=both[:, 1],
+        logits=logits,
+        hidden=hidden,
+        residual=residual,
+    )

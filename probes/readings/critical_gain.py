@@ -1,0 +1,49 @@
+"""Critical gain: the smallest uniform gain at which the document's answer becomes the arg max, by bisection."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from probes.attach.stack import Stack
+from probes.readings.adapted import read_adapted
+from probes.readings.layers import Read
+from probes.readings.prior import Prior
+from probes.subject.model import Subject
+
+GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
+HALVINGS = 5
+
+
+def read_critical(subject: Subject, prior: Prior, adapters: Stack, read: Read | None = None) -> list[float]:
+    """Critical gain of each item within GRID's range; infinity where no gain of the grid makes y_doc the arg max.
+
+    The response need not be monotone, so the first grid gain that flips is found first; then the step before it is
+    halved HALVINGS times (to 0.016 below gain 3). `read` gives the readings at gains; by default each is a pass of its
+    own. Items whose gain is known already are asked at gain 0, which needs no pass.
+    """
+    read = read or (lambda gains: read_adapted(subject, prior, adapters, gains))
+
+    def flips_at(gain: Float[Tensor, " batch"]) -> Tensor:
+        return (read(gain[:, None].expand(-1, subject.n_layers)).top == prior.doc).cpu()
+
+    count = len(prior.pre)
+    low = torch.zeros(count)
+    high = torch.full((count,), math.inf)
+    for gain in GRID:
+        open_ = high.isinf()
+        if not bool(open_.any()):
+            break
+        flips = flips_at(torch.where(open_, torch.tensor(gain), torch.tensor(0.0)))
+        high = torch.where(open_ & flips, torch.tensor(gain), high)
+        low = torch.where(high.isinf(), torch.tensor(gain), low)
+    found = high.isfinite() & (high > 0)
+    for _ in range(HALVINGS if bool(found.any()) else 0):
+        middle = torch.where(found, (low + high) / 2, torch.zeros(count))
+        flips = flips_at(middle)
+        high = torch.where(found & flips, middle, high)
+        low = torch.where(found & ~flips, middle, low)
+    return high.tolist()

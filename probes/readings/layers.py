@@ -1,0 +1,75 @@
+"""Layers: a margin over the layers of one state, and what each layer of an adapter does alone or when removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from margins.attribution import attribution, direct, lens
+from probes.attach.stack import Stack
+from probes.errors import SubjectError
+from probes.readings.adapted import Adapted, read_adapted
+from probes.readings.prior import Prior
+from probes.subject.model import Subject
+
+Read = Callable[[Tensor], Adapted]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Per layer, nats: `attribution` (entry 0 the embedding and constants, then the layers) and `lens` (layers only)."""
+
+    attribution: Float[Tensor, "batch layer"]
+    lens: Float[Tensor, "batch layer"]
+
+
+def read_layers(subject: Subject, prior: Prior, state: Adapted) -> Profile:
+    """Split the margin M = z[y_pre] - z[y_doc] of a state over its layers.
+
+    Raises SubjectError where the final norm is neither LayerNorm nor RMSNorm, or no stream was kept.
+    """
+    if subject.norm is None or state.residual is None:
+        raise SubjectError(
+            f"{subject.name}: its final norm is not LayerNorm or RMSNorm, so margins cannot be split over layers"
+        )
+    direction, constant = subject.direction(prior.pre, prior.doc)
+    shares = attribution(state.residual, subject.norm, direction, constant)
+    return Profile(shares, lens(state.residual[:, 1:], subject.norm, direction, constant))
+
+
+def attribution_gap(subject: Subject, prior: Prior, state: Adapted, profile: Profile) -> Float[Tensor, " batch"]:
+    """|sum over layers - pre-cap margin|, nats: the law that attribution must obey, checked at every run."""
+    direction, constant = subject.direction(prior.pre, prior.doc)
+    margin = (state.hidden * direction).sum(-1) + constant
+    return (profile.attribution.sum(1) - margin).abs()
+
+
+def read_direct(subject: Subject, prior: Prior, state: Adapted) -> Float[Tensor, "batch layer"] | None:
+    """What each layer's updates write straight into the adapter margin, nats; None where a norm stands in between."""
+    if subject.norm is None or state.residual is None or state.written is None:
+        return None
+    direction, _ = subject.direction(prior.pre, prior.doc)
+    last = state.residual[:, -1]
+    parts = [direct(state.written[:, layer], last, subject.norm, direction) for layer in range(subject.n_layers)]
+    return torch.stack(parts, dim=1)
+
+
+def read_causal(
+    subject: Subject, prior: Prior, adapters: Stack, layers: list[int], read: Read | None = None
+) -> tuple[Float[Tensor, "batch layer"], Float[Tensor, "batch layer"]]:
+    """Adapter margin with each of `layers` alone at gain 1, and with each removed from the adapter as delivered.
+
+    `read` gives the readings at gains; by default each is a pass of its own.
+    """
+    read = read or (lambda gains: read_adapted(subject, prior, adapters, gains))
+    alone, removed = [], []
+    for layer in layers:
+        only = torch.zeros(len(prior.pre), subject.n_layers)
+        only[:, layer] = 1.0
+        alone.append(read(only).margins.adapter)
+        removed.append(read(1.0 - only).margins.adapter)
+    return torch.stack(alone, dim=1), torch.stack(removed, dim=1)

@@ -1,0 +1,67 @@
+"""Encode: a unit's documents as adapters, one that the source fails on apart from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from margins.adapter import AdapterSource, Delivered, traits
+from margins.conditions import Condition
+from margins.items.item import Document
+from probes.errors import AdapterError
+from probes.readings.batching import out_of_memory, release
+from probes.sources.custom import delivered
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Adapters by the text they were made of, and for a text of which none could be made the reason."""
+
+    adapters: Mapping[str, Delivered] = field(default_factory=dict)
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+    def __or__(self, other: Encoded) -> Encoded:
+        return Encoded({**self.adapters, **other.adapters}, {**self.broken, **other.broken})
+
+
+def encode(source: AdapterSource, documents: Sequence[Document]) -> Encoded:
+    """All documents at once; where the source raises, or memory runs out, each half for itself, down to the document.
+
+    A source whose adapters depend on the whole batch is not asked for a part of it: all of the batch is broken.
+    """
+    if not documents:
+        return Encoded()
+    try:
+        made = delivered(source, documents)
+    except AdapterError as fault:
+        reason = "memory ran out while its adapter was made" if out_of_memory(fault) else str(fault)
+    else:
+        return Encoded({d.text: adapter for d, adapter in zip(documents, made, strict=True)})
+    release()
+    if len(documents) == 1 or traits(source).scope == "batch":
+        return Encoded({}, {document.text: reason for document in documents})
+    middle = len(documents) // 2
+    return encode(source, documents[:middle]) | encode(source, documents[middle:])
+
+
+def retold(source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]) -> Encoded:
+    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of.
+
+    A text told otherwise has no ids and no points: an adapter filed under these is of the document as it stands. Raises
+    AdapterError for a source with one adapter for every document, of which no variant can be made.
+    """
+    made = {
+        c.variant: c.name for c in conditions if c.variant is not None and c.policy is not None and c.prompt is None
+    }
+    if made and traits(source).scope == "nothing":
+        raise AdapterError(
+            f"source {source.name}: one adapter serves every document, so none can be made for {next(iter(made.values()))}; "
+            "leave joined, stated and hedged out of --probes and --policies"
+        )
+    told = {
+        text: replace(document, text=text, ids=(), points=())
+        for variant in made
+        for document in documents
+        if (text := variant.retold(document.text)) != document.text
+    }
+    return encode(source, tuple(told.values()))

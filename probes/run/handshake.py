@@ -1,0 +1,191 @@
+"""Handshake: whether a source's adapters are what its method means, on a few documents, before an audit is spent on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from margins.adapter import Adapter, AdapterSource, Delivered, Traits, traits
+from margins.items.item import Document, Item, ItemError, documents_of
+from margins.runtime import Prefix
+from probes.attach.hooks import attached
+from probes.attach.runtime import Group, final_states, side_by_side
+from probes.errors import AdapterError
+from probes.readings.prior import locate
+from probes.sources.custom import delivered
+from probes.subject.forward import Batch, forward
+from probes.subject.model import Subject
+from probes.subject.tokens import pad
+
+MEANING = {
+    "base": "the adapters are for this very model, by fingerprint",
+    "fits": "every update has a place in the model, its shape, and is finite",
+    "gain-zero": "gain 0 is the base to the last bit",
+    "effect": "gain 1 changes the logits at the question",
+    "native": "gain 1 is the method's own adapted model",
+    "batch": "an adapter does the same in a batch as alone",
+    "documents": "two documents give different adapters",
+}
+
+
+class HandshakeError(ValueError):
+    """Adapters that are not what they should be; the message names each failed check with its numbers."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: passed, failed, or not made (None), and the numbers that say why."""
+
+    name: str
+    passed: bool | None
+    says: str
+
+
+@dataclass(frozen=True)
+class Handshake:
+    """All checks of a source, and the Frobenius norms of each adapter's document and shared part, in weight units."""
+
+    checks: tuple[Check, ...]
+    norms: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks that did not pass."""
+        return [check for check in self.checks if check.passed is False]
+
+    def require(self) -> None:
+        """Raise HandshakeError if any check failed."""
+        if self.failed:
+            raise HandshakeError("; ".join(f"handshake {check.name} failed: {check.says}" for check in self.failed))
+
+
+def shake(subject: Subject, source: AdapterSource, items: Sequence[Item], documents: int = 2) -> Handshake:
+    """Check a source on the first items whose documents differ. Raises ItemError where no item can be read."""
+    said, chosen = traits(source), _first(subject, items, documents)
+    checks = [_base(subject, said)]
+    told = [document for item in chosen for document in documents_of([item])]
+    try:
+        adapters = delivered(source, told)
+        side_by_side(subject, adapters, [1] * len(adapters))
+        base = _logits(subject, chosen, adapters, None)
+        present = _logits(subject, chosen, adapters, 1.0)
+    except AdapterError as fault:
+        return Handshake((*checks, Check("fits", False, str(fault))))
+    weights = [adapter for adapter in adapters if isinstance(adapter, Adapter)]
+    fits = f"{len(weights[0].paths)} places in the first" if weights else "run as delivered, no update of the weights"
+    checks.append(Check("fits", True, f"{len(adapters)} adapters, {fits}"))
+    # an opaque method was just run: at gain 0 it is not entered, so what is compared is whether it left a trace
+    absent = _logits(subject, chosen, adapters, 0.0 if weights else None)
+    alone = torch.cat([_logits(subject, [i], [a], 1.0) for i, a in zip(chosen, adapters, strict=True)])
+    tolerance = subject.parity_tolerance()
+    left = _gap(base, absent)
+    checks += [
+        Check(
+            "gain-zero", torch.equal(base, absent), f"logits differ from the base's by {left:.3g} nats; need exactly 0"
+        ),
+        _effect(adapters, (present - base).abs().amax(-1), tolerance),
+        _native(subject, said, chosen, told, alone),
+        Check(
+            "batch",
+            _gap(present, alone) <= tolerance,
+            f"batch and single differ by {_gap(present, alone):.3g} nats; need at most {tolerance:.3g}",
+        ),
+        _documents(said, adapters),
+    ]
+    return Handshake(tuple(checks), tuple((a.norm("document"), a.norm("shared")) for a in weights))
+
+
+def _first(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
+    """One readable item for each of the first documents."""
+    chosen: dict[str, Item] = {}
+    first = ""
+    for item in items:
+        if len(chosen) == count:
+            break
+        if not item.document.strip() or item.document in chosen:
+            continue
+        try:
+            locate(subject, item)
+        except ItemError as reason:
+            first = first or f"; item {item.id}: {reason}"
+            continue
+        chosen[item.document] = item
+    if not chosen:
+        raise ItemError(
+            f"none of the first {len(items)} items can be read on {subject.name}, so no adapter can be checked{first}"
+        )
+    return list(chosen.values())
+
+
+def _text(subject: Subject, item: Item) -> str:
+    return subject.templated(item.question) if item.chat else item.question
+
+
+@torch.no_grad()
+def _logits(
+    subject: Subject, items: Sequence[Item], adapters: Sequence[Delivered], gain: float | None
+) -> Float[Tensor, "batch vocab"]:
+    """Logits at each question's last token; the base's own where the gain is None."""
+    ids, mask = pad([subject.tokenize(_text(subject, item), special=not item.chat) for item in items])
+    last, none = mask.sum(1) - 1, torch.zeros(len(items), dtype=torch.long)
+    batch = Batch(*(tensor.to(subject.device) for tensor in (ids, mask, last, none)))
+    if gain is None:
+        return subject.logits(forward(subject, batch, batch.at[:, None]).final[:, 0]).cpu()
+    together = side_by_side(subject, adapters, mask.sum(1).tolist())
+    if isinstance(together, Group):
+        return subject.logits(final_states(subject, batch, together, range(len(items)))).cpu()
+    gains = torch.full((len(items), subject.n_layers), gain)
+    with attached(subject, together, gains):
+        return subject.logits(forward(subject, batch, batch.at[:, None]).final[:, 0]).cpu()
+
+
+def _effect(adapters: Sequence[Delivered], moved: Float[Tensor, " batch"], tolerance: float) -> Check:
+    weakest, strongest = moved.min().item(), moved.max().item()
+    if not all(isinstance(adapter, Adapter | Prefix) for adapter in adapters) and weakest <= tolerance:
+        # a method that looks at its input may well leave some questions alone
+        says = f"on the question it moves most, a logit moves by {strongest:.3g} nats, and it may leave questions alone"
+        return Check("effect", True if strongest > tolerance else None, says)
+    says = f"the weakest adapter moves a logit by {weakest:.3g} nats; need more than {tolerance:.3g}"
+    return Check("effect", weakest > tolerance, says)
+
+
+def _gap(left: Tensor, right: Tensor) -> float:
+    return (left - right).abs().max().item()
+
+
+def _base(subject: Subject, said: Traits) -> Check:
+    if said.base_fingerprint is None:
+        return Check("base", None, "the source does not say which model its adapters are for")
+    same = said.base_fingerprint == subject.fingerprint
+    return Check("base", same, f"adapters for {said.base_fingerprint[:12]}, subject {subject.fingerprint[:12]}")
+
+
+def _native(
+    subject: Subject, said: Traits, items: Sequence[Item], documents: Sequence[Document], ours: Tensor
+) -> Check:
+    """The method's own logits against ours; a wrong scale or a transposed square weight shows only here."""
+    if said.native_logits is None:
+        return Check("native", None, "the source offers no native_logits: a wrong scale cannot be noticed")
+    own = [said.native_logits(d, _text(subject, i)).float().cpu() for d, i in zip(documents, items, strict=True)]
+    theirs = torch.stack([logits.reshape(-1, logits.shape[-1])[-1] for logits in own])
+    if theirs.shape != ours.shape:
+        return Check("native", False, f"native logits have shape {list(theirs.shape)}, need {list(ours.shape)}")
+    gap, tolerance = _gap(theirs, ours), subject.parity_tolerance()
+    return Check("native", gap <= tolerance, f"logits differ by {gap:.3g} nats; need at most {tolerance:.3g}")
+
+
+def _documents(said: Traits, adapters: Sequence[Delivered]) -> Check:
+    if said.scope == "nothing" or len(adapters) < 2:
+        why = "one adapter serves every document" if said.scope == "nothing" else "only one document was given"
+        return Check("documents", None, why)
+    held = [adapter for adapter in adapters if isinstance(adapter, Adapter | Prefix)]
+    if len(held) < len(adapters):
+        return Check("documents", None, "what a method of its own kind makes of two documents cannot be compared here")
+    different = len({adapter.hash() for adapter in held})
+    return Check(
+        "documents", different == len(adapters), f"{different} different adapters for {len(adapters)} documents"
+    )

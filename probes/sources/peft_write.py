@@ -1,0 +1,95 @@
+"""Packed: an adapter as one pair of factors and perhaps one bias a linear map, the form that a LoRA folder holds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor
+
+from margins.adapter import Adapter
+from margins.updates import Dense, LowRank, Update, Vector
+from probes.errors import AdapterError
+from probes.sources.peft_folder import CONFIG, PREFIX, WEIGHTS
+from probes.subject.sites import Site
+
+
+def packed(adapter: Adapter, sites: Mapping[str, Site] | None) -> tuple[dict[str, LowRank], dict[str, Tensor]]:
+    """(factors, biases) by the path of the map, document and shared part together, every scale 1.
+
+    A map of which only the bias changes gets factors of zero. Raises AdapterError for vectors that are no bias of a map.
+    """
+    maps: dict[str, LowRank] = {}
+    biases: dict[str, Tensor] = {}
+    for path in adapter.paths:
+        parts = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
+        owner = path.removesuffix(".bias")
+        if not any(isinstance(part, Vector) for part in parts):
+            maps[path] = _joined(parts)
+        elif sites is None:
+            raise AdapterError(f"adapter {adapter.name}: {path} is a vector; whose bias it is takes the model's sites")
+        elif owner == path or owner not in sites:
+            raise AdapterError(
+                f"adapter {adapter.name}: {path} is a vector and no bias of a linear map; a PEFT LoRA folder cannot hold it, "
+                "a compact file can"
+            )
+        else:
+            biases[owner] = torch.stack([part.dense().float() for part in parts]).sum(0)
+    for owner in biases.keys() - maps.keys():
+        site = (sites or {})[owner]
+        maps[owner] = LowRank(torch.zeros(1, site.d_in), torch.zeros(site.d_out, 1))
+    return maps, biases
+
+
+def factored(delta: Float[Tensor, "d_out d_in"]) -> LowRank:
+    """A matrix as factors of its numerical rank, by singular values in float64; exact to float32 rounding."""
+    left, values, right = torch.linalg.svd(delta.double(), full_matrices=False)
+    kept = max(int((values > values[0] * torch.finfo(torch.float32).eps).sum()), 1)
+    root = values[:kept].sqrt()
+    return LowRank((root[:, None] * right[:kept]).float(), (left[:, :kept] * root).float())
+
+
+def _joined(parts: list[Update]) -> LowRank:
+    """Updates of one map side by side along the rank, each scale in its B."""
+    low = [factored(part.delta) if isinstance(part, Dense) else part for part in parts]
+    factors = [part for part in low if isinstance(part, LowRank)]
+    return LowRank(torch.cat([u.A for u in factors]), torch.cat([u.scale * u.B for u in factors], dim=1))
+
+
+def write_adapter(adapter: Adapter, folder: Path, base: str = "", sites: Mapping[str, Site] | None = None) -> None:
+    """Save an adapter as a PEFT folder that PEFT reproduces: scale folded into B, lora_alpha equal to the rank.
+
+    A dense update becomes the factors of its singular value decomposition, a bias the bias of lora_B; biases need the
+    model's `sites`. Raises AdapterError for the weight or bias of a norm, which a LoRA folder cannot hold as a difference.
+    """
+    maps, biases = packed(adapter, sites)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors, ranks = {}, {path: update.rank for path, update in maps.items()}
+    for path, update in maps.items():
+        tensors[f"{PREFIX}{path}.lora_A.weight"] = update.A.contiguous().cpu()
+        tensors[f"{PREFIX}{path}.lora_B.weight"] = update.B.contiguous().cpu()
+        if biases:
+            # PEFT gives every map a bias or none
+            added = biases.get(path, torch.zeros(update.shape[0]))
+            tensors[f"{PREFIX}{path}.lora_B.bias"] = added.contiguous().cpu()
+    rank = max(ranks.values())
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "r": rank,
+        "lora_alpha": rank,
+        "rank_pattern": {path: r for path, r in ranks.items() if r != rank},
+        "alpha_pattern": {path: r for path, r in ranks.items() if r != rank},
+        "target_modules": sorted(ranks),
+        "inference_mode": True,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "lora_bias": bool(biases),
+    }
+    save_file(tensors, folder / WEIGHTS)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2))

@@ -1,0 +1,138 @@
+"""Layered files: one tensor a kind of map, stacked over layers, in the conventions of three hypernetworks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from margins.adapter import Adapter, layer_of
+from margins.items.item import Document
+from margins.strict_json import parse
+from margins.updates import LowRank, Update, Vector
+from probes.errors import AdapterError
+from probes.sources.files import file_hash, fingerprint_of, number, pick, read_tensors
+from probes.subject.model import Subject
+
+Group = Mapping[str, Tensor]
+Factors = Callable[[Tensor, Tensor, float], LowRank]
+
+
+def doc_to_lora(A: Tensor, B: Tensor, alpha: float) -> LowRank:
+    """A [rank, d_in], B [rank, d_out]: B is rank-first, and the forward multiplies by raw lora_alpha, not alpha / r."""
+    return LowRank(A, B.T, alpha)
+
+
+def generative_adapter(A: Tensor, B: Tensor, alpha: float) -> LowRank:
+    """A [rank, d_in], B [d_out, rank], scale alpha / r."""
+    return LowRank(A, B, alpha / A.shape[0])
+
+
+def shine(A: Tensor, B: Tensor, alpha: float) -> LowRank:
+    """A [d_in, rank], B [rank, d_out], the scale folded into them; beside them a bias C [d_out]."""
+    return LowRank(A.T, B.T, alpha)
+
+
+CONVENTIONS: dict[str, Factors] = {
+    "doc-to-lora": doc_to_lora,
+    "generative-adapter": generative_adapter,
+    "shine": shine,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class LayeredFile:
+    """Adapters from `path` in one of CONVENTIONS.
+
+    Keys: `documents/NAME/MODULE/A`, `.../B`, for SHINE also `.../C`, each with the layers in front; `shared/MODULE/A` and
+    so on for what every document gets (Doc-to-LoRA's head bias). Metadata: `lora_alpha` (all but SHINE), and where the
+    layers are not 0, 1, 2, ..., `layers` as a JSON list. Doc-to-LoRA's factors may keep their chunks in front,
+    [chunk, layer, rank, d]; chunks are then joined along the rank, as the method joins them.
+    """
+
+    subject: Subject
+    path: Path
+    convention: str
+
+    @property
+    def name(self) -> str:
+        """As reports print it."""
+        return self.convention
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """The hash of the file."""
+        return {"path": self.path.name, "sha256": file_hash(self.path)}
+
+    @property
+    def base_fingerprint(self) -> str | None:
+        """The model that the adapters are for, where the file's metadata says so under this name."""
+        return fingerprint_of(self.path)
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+        """One adapter a document. Raises AdapterError where one is missing or does not fit."""
+        return self.adapters(*read_tensors(self.path), documents)
+
+    def adapters(
+        self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], documents: Sequence[Document]
+    ) -> list[Adapter]:
+        """The documents' adapters from a file's content. Raises AdapterError as `encode` does."""
+        alpha = 1.0 if self.convention == "shine" else number(metadata, "lora_alpha", self.path)
+        layers = self._layers(metadata)
+        groups: dict[str, dict[str, dict[str, Tensor]]] = {"": {}}
+        for key, tensor in tensors.items():
+            parts = key.split("/")
+            if (parts[0], len(parts)) not in (("documents", 4), ("shared", 3)):
+                raise AdapterError(f"{self.path}: {key!r}: need documents/NAME/MODULE/A or shared/MODULE/A")
+            owner = parts[1] if parts[0] == "documents" else ""
+            groups.setdefault(owner, {}).setdefault(parts[-2], {})[parts[-1]] = tensor
+        shared = self._updates(groups.pop(""), alpha, layers)
+        return [
+            Adapter(f"{self.name}:{d.key}", self._updates(groups[pick(d, groups, self.path)], alpha, layers), shared)
+            for d in documents
+        ]
+
+    def _layers(self, metadata: Mapping[str, str]) -> list[int] | None:
+        try:
+            layers = parse(metadata["layers"]) if "layers" in metadata else None
+        except ValueError as fault:
+            raise AdapterError(f"{self.path}: metadata layers: {fault}") from fault
+        if layers is not None and not (isinstance(layers, list) and all(type(n) is int for n in layers)):
+            raise AdapterError(f"{self.path}: metadata layers needs a JSON list of numbers, got {str(layers)[:80]}")
+        return layers
+
+    def _updates(self, modules: Mapping[str, Group], alpha: float, layers: Sequence[int] | None) -> dict[str, Update]:
+        updates: dict[str, Update] = {}
+        for module, group in modules.items():
+            if not {"A", "B"} <= set(group):
+                raise AdapterError(f"{self.path}: {module} has {', '.join(sorted(group))}; need both A and B")
+            A, B = _joined(group["A"]), _joined(group["B"])
+            wrong = next((name for name, factor in (("A", A), ("B", B)) if factor.ndim != 3 or 0 in factor.shape), None)
+            if wrong:
+                raise AdapterError(
+                    f"{self.path}: {module}/{wrong} needs [layer, rank, d] or [chunk, layer, rank, d], "
+                    f"got {list(group[wrong].shape)}"
+                )
+            for n, layer in enumerate(range(len(A)) if layers is None else layers):
+                path = self._path(module, layer)
+                try:
+                    updates[path] = CONVENTIONS[self.convention](A[n], B[n], alpha)
+                    if "C" in group:
+                        updates[f"{path}.bias"] = Vector(group["C"][n])
+                except (ValueError, IndexError) as fault:
+                    raise AdapterError(f"{self.path}: {path}: {fault}") from fault
+        return updates
+
+    def _path(self, module: str, layer: int) -> str:
+        found = [p for p in self.subject.sites if layer_of(p) == layer and (p.endswith("." + module))]
+        if len(found) != 1:
+            raise AdapterError(f"{self.path}: need one {module!r} in layer {layer} of the model, found {len(found)}")
+        return found[0]
+
+
+def _joined(factor: Tensor) -> Tensor:
+    """[layer, rank, d] from that, or from [chunk, layer, rank, d] with the chunks joined along the rank."""
+    return factor if factor.ndim != 4 else factor.transpose(0, 1).flatten(1, 2)

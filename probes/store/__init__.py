@@ -1,0 +1,1 @@
+"""Run folders: their tables, checksums, lock and repair."""

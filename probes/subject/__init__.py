@@ -1,0 +1,1 @@
+"""A language model to audit: loading, wrapping, tokenising, and running it forward."""

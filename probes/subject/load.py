@@ -1,0 +1,196 @@
+"""Loading: a Subject from a name, a Hugging Face id, a folder or a GGUF file; device and dtype chosen if not given."""
+
+from __future__ import annotations
+
+import difflib
+import weakref
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from margins.items.item import ItemError
+from probes.environment import home, quietly
+from probes.errors import SubjectError
+from probes.subject.devices import DevicesError, Spread, laid_out, tensors
+from probes.subject.file_checks import ClaimError, claims, gguf_claims
+from probes.subject.model import Subject, wrap
+
+NAMED = {
+    "organism": "a tiny model trained on a small world whose facts and frequencies are known; offline, seconds",
+    "smollm2": "SmolLM2-135M-Instruct, fetched once by `make smollm2`",
+}
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """CUDA, else MPS, else CPU; or the one named. Raises SubjectError where that one is absent or unknown."""
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as fault:
+        raise SubjectError(
+            f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N, mps or map"
+        ) from fault
+    if chosen.type not in ("cpu", "cuda", "mps"):
+        raise SubjectError(f"--device {device}: use auto, cpu, cuda, cuda:N, mps or map")
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise SubjectError(f"--device {device}: torch sees no CUDA device here; use --device cpu or auto")
+    if chosen.type == "mps" and not torch.backends.mps.is_available():
+        raise SubjectError("--device mps: torch sees no MPS device here; use --device cpu or auto")
+    return chosen
+
+
+def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
+    """float32 on CPU and MPS, bfloat16 on CUDA; or the one named. Raises SubjectError for another name."""
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if dtype not in known:
+        raise SubjectError(f"--dtype {dtype!r}: need auto, {', '.join(known)}")
+    return known[dtype]
+
+
+def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust: bool = False) -> Subject:
+    """Load and wrap a causal language model.
+
+    With `device` "map" or "map:cpu=8GiB" it is laid over several devices, or over memory and disk. `spec` is a name of
+    `NAMED`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
+    read from safetensors (or GGUF) alone; Python that comes with them is run only with `trust`. Raises SubjectError
+    with one line.
+    """
+    try:
+        spread = Spread.parse(device)
+    except DevicesError as fault:
+        raise SubjectError(str(fault)) from fault
+    place = choose_device(device) if spread is None else spread.first
+    number = choose_dtype(dtype, place)
+    where, extra = _locate(spec)
+    with quietly():
+        try:
+            model, tokenizer = _load(where, extra, number, trust, spread)
+        except SubjectError:
+            raise
+        except DevicesError as fault:
+            raise SubjectError(f"{spec}: {fault}") from fault
+        except ClaimError as fault:
+            raise SubjectError(f"{spec}: cannot be loaded: {fault}") from fault
+        except Exception as fault:  # whatever the libraries raise on a damaged file (safetensors has its own type)
+            raise SubjectError(_reason(spec, fault)) from fault
+        return wrap(model if spread else model.to(place), tokenizer, spec if spec in NAMED else Path(spec).name)
+
+
+def _locate(spec: str) -> tuple[str, dict[str, Any]]:
+    if not spec.strip():
+        raise SubjectError("--subject is empty; need a name, a folder, a .gguf file or a Hugging Face id")
+    if spec == "organism":
+        from probes.organism.load import load
+
+        return str(load().model_folder), {}
+    if spec == "smollm2":
+        folder = home() / "smollm2"
+        if not (folder / "model.safetensors").is_file():
+            raise SubjectError(f"smollm2 is not in {folder}; run `make smollm2` once to fetch it (93 MB)")
+        return str(folder), {}
+    path = Path(spec)
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise SubjectError(f"{path}: no such GGUF file")
+        return str(path.parent), {"gguf_file": path.name}
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise SubjectError(f"{path}: no config.json in this folder; need one that save_pretrained wrote")
+        return str(path), {}
+    if path.exists():
+        raise SubjectError(f"{path}: a subject is a folder, a .gguf file or a Hugging Face id, not this file")
+    if spec.count("/") > 1 or spec.startswith((".", "/", "~")):
+        raise SubjectError(f"{spec}: no such folder")
+    near = difflib.get_close_matches(spec, NAMED, n=1)
+    if near:
+        raise SubjectError(f"unknown subject {spec!r}; did you mean {near[0]!r}? (`override-gap list subjects`)")
+    return spec, {}
+
+
+def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: Spread | None) -> tuple[Any, Any]:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    if not extra:
+        claims(Path(where))
+        config = AutoConfig.from_pretrained(where, trust_remote_code=trust)
+        causal = {
+            n
+            for names in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
+            for n in ([names] if isinstance(names, str) else names)
+        }
+        declared = config.architectures or []
+        if trust:  # a class of the folder's own
+            causal |= {str(name).rpartition(".")[2] for name in (getattr(config, "auto_map", None) or {}).values()}
+        if config.is_encoder_decoder or (declared and not causal & set(declared)):
+            raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")
+        extra = {"use_safetensors": True}
+        if spread is not None:
+            with torch.device("meta"):  # nothing is allocated
+                skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust)
+            extra["device_map"] = laid_out(skeleton, spread, dtype)
+    elif spread is not None:
+        raise SubjectError(
+            f"{where}: a GGUF file is widened when it is read and cannot be laid over devices; give a folder"
+        )
+    else:
+        gguf_claims(Path(where) / extra["gguf_file"])
+    extra["trust_remote_code"] = trust
+    # weights that are not kept as the file has them (experts, say) are written anew, for as long as the model lives
+    again = None if spread is None else TemporaryDirectory(prefix="override-gap-")
+    placed = {} if again is None else {"offload_folder": again.name}
+    loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **placed, **extra)
+    model, loading = loaded
+    if again is not None:
+        weakref.finalize(model, again.cleanup)
+    for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if loading.get(kind):
+            first, count = sorted(map(str, loading[kind]))[0], len(loading[kind])
+            what = kind.removesuffix("_keys")
+            raise SubjectError(f"{where}: {count} {what} weights, {first} first; they would be random or dropped")
+    if not all(bool(tensor.isfinite().all()) for _, tensor in tensors(model)):
+        raise SubjectError(f"{where}: its weights are not all finite numbers")
+    tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
+    return model, AutoTokenizer.from_pretrained(where, **tokens)
+
+
+def _reason(spec: str, fault: Exception) -> str:
+    first = " ".join(str(fault).split())
+    if "trust_remote_code" in first:
+        return (
+            f"{spec}: this model brings Python of its own, which could do anything here and is not run; read it, and if you "
+            "trust it give --trust-remote-code"
+        )
+    if "couldn't connect" in first or "We couldn't" in first or "offline" in first.lower():
+        return f"{spec}: no such folder here, and the Hugging Face hub cannot be reached; give a local folder or .gguf file"
+    return f"{spec}: cannot be loaded as a causal language model: {first[:240]}"
+
+
+def open_tokenizer(spec: str) -> Any:
+    """The tokenizer of a subject's folder, or of a named subject; no weights are read. Raises ItemError."""
+    from transformers import AutoTokenizer
+
+    from probes.environment import home
+
+    if spec == "organism":
+        from probes.organism.load import load
+
+        folder = Path(load().model_folder)
+    else:
+        folder = home() / spec if spec == "smollm2" else Path(spec)
+    if not folder.is_dir():
+        near = difflib.get_close_matches(spec, ("organism", "smollm2"), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "; need a folder that a tokenizer was saved in"
+        raise ItemError(f"--tokenizer {spec}: no such folder{hint}")
+    try:
+        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as fault:  # whatever the library raises on a folder that holds no tokenizer
+        reason = " ".join(str(fault).split())[:200] or type(fault).__name__
+        raise ItemError(f"--tokenizer {spec}: no tokenizer can be read from this folder: {reason}") from fault

@@ -1,0 +1,242 @@
+"""Subject: a language model to audit, and the places where it can be read and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from margins.attribution import FinalNorm
+from margins.margin import capped
+from probes.errors import SubjectError
+from probes.subject.bridge import Wrapping
+from probes.subject.devices import devices_of
+from probes.subject.fingerprint import _fingerprint, weight_sums
+from probes.subject.sites import Site, find_sites
+from probes.subject.tokens import templated, token_ids
+from probes.timing import spent_on
+
+PROBE_IDS = (1, 2, 3, 5, 7, 11)
+VOCAB_CHUNK = 32_768
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One causal language model, and the TransformerBridge that says what its modules are.
+
+    `sites` maps each linear map's path to where an adapter's update acts. `logit_scale` multiplies the unembedding's
+    output before the cap, as Cohere and Granite do. `reference` holds the model's logits for PROBE_IDS before anything
+    was done to it, so that every run can be checked against it. `system` is the text of a system turn before every
+    question that goes through the chat template. `sums` are those of `weight_sums` when it was wrapped.
+    """
+
+    name: str
+    wrapping: Wrapping
+    model: Any
+    tokenizer: Any
+    fingerprint: str
+    sites: Mapping[str, Site]
+    norm: FinalNorm | None
+    cap: float | None
+    logit_scale: float
+    reference: Float[Tensor, "pos vocab"]
+    system: str | None = None
+    sums: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return int(self.wrapping.bridge.cfg.n_layers)
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return int(self.wrapping.bridge.cfg.d_model)
+
+    @property
+    def blocks(self) -> tuple[nn.Module, ...]:
+        """The model's own blocks: the residual stream is what the first takes and what each gives."""
+        return self.wrapping.blocks
+
+    @property
+    def device(self) -> torch.device:
+        """Where the embedding is; inputs go there."""
+        return self.model.get_input_embeddings().weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The model's own number format; margins are float32 whatever it is."""
+        return self.unembedding.dtype
+
+    @property
+    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
+        """The unembedding's weight."""
+        return self.model.get_output_embeddings().weight
+
+    @property
+    def unembedding_bias(self) -> Float[Tensor, " vocab"] | None:
+        """The unembedding's bias; None where the model has none."""
+        return getattr(self.model.get_output_embeddings(), "bias", None)
+
+    @property
+    def longest(self) -> int | None:
+        """How many positions the model is made for; None where its configuration does not say."""
+        config = self.model.config.get_text_config()
+        return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+
+    def tokenize(self, text: str, *, special: bool = True) -> list[int]:
+        """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
+        return token_ids(self.tokenizer, text, special=special)
+
+    def templated(self, question: str) -> str:
+        """The question as the user's turn of the model's chat template, up to where the assistant answers."""
+        return templated(self.tokenizer, question, self.system)
+
+    def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """All logits in float32 from the final normalised state, scale and cap applied.
+
+        Weights of lower precision are widened a slice of the vocabulary at a time, so that no float32 copy of the
+        whole unembedding is held.
+        """
+        with spent_on("model"):
+            hidden, weight, bias = hidden.float(), self.unembedding, self.unembedding_bias
+            if weight.dtype == torch.float32:
+                raw = hidden @ weight.T
+            else:
+                raw = torch.cat([hidden @ part.float().T for part in weight.split(VOCAB_CHUNK)], dim=-1)
+            if bias is not None:
+                raw = raw + bias.float()
+            return capped(raw * self.logit_scale, self.cap)
+
+    def token_logits(
+        self, hidden: Float[Tensor, "batch d_model"], tokens: Int[Tensor, " batch"]
+    ) -> Float[Tensor, " batch"]:
+        """One logit a row, as a float32 product with that token's unembedding row."""
+        raw = (hidden.float() * self.unembedding[tokens].float()).sum(-1)
+        if self.unembedding_bias is not None:
+            raw = raw + self.unembedding_bias[tokens].float()
+        return capped(raw * self.logit_scale, self.cap)
+
+    def direction(
+        self, pre: Int[Tensor, " batch"], doc: Int[Tensor, " batch"]
+    ) -> tuple[Float[Tensor, "batch d_model"], Float[Tensor, " batch"]]:
+        """The unembedding direction from y_doc to y_pre and its bias share, pre-cap, both times the logit scale."""
+        rows = self.unembedding[pre].float() - self.unembedding[doc].float()
+        bias = self.unembedding_bias
+        share = torch.zeros(len(pre), device=rows.device) if bias is None else bias[pre].float() - bias[doc].float()
+        return rows * self.logit_scale, share * self.logit_scale
+
+    @torch.no_grad()
+    def parity(self) -> float:
+        """Largest |difference| between our logits on PROBE_IDS and the unwrapped model's own, in nats."""
+        hidden = self.model.base_model(input_ids=_probe(self.reference.shape[-1], self.device)).last_hidden_state
+        return (self.logits(hidden[0]).cpu() - self.reference).abs().max().item()
+
+    def parity_tolerance(self) -> float:
+        """What `parity` may differ by: rounding of the model's own format at logits of this size."""
+        return max(1e-3, 4 * torch.finfo(self.dtype).eps * self.reference.abs().max().item())
+
+    def changed(self, *, weights: bool = True) -> str | None:
+        """How the model is no longer the one that was wrapped, or None: its logits on PROBE_IDS, and its weights."""
+        if self.model.training:
+            return f"{self.name} was put into training mode while it was measured"
+        gap = self.parity()
+        if not gap <= self.parity_tolerance():
+            return f"{self.name} changed while it was measured: its logits differ by {gap:.3g} nats from what they were"
+        now = weight_sums(self.model) if weights and self.sums else self.sums
+        other = [name for name in self.sums if now.get(name) != self.sums[name]]
+        return f"{self.name} changed while it was measured: {other[0]} is not what it was" if other else None
+
+    def describe(self) -> dict[str, Any]:
+        """What a report says of the subject."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "layers": self.n_layers,
+            "d_model": self.d_model,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": devices_of(self.model, self.device),
+            "vocab": int(self.unembedding.shape[0]),
+        }
+
+
+def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
+    """Wrap a live Hugging Face causal model; from here on the Subject owns it.
+
+    Raises SubjectError where TransformerLens has no adapter for the architecture, or where the model's logits cannot
+    be reproduced from its final state.
+    """
+    model = model.eval().requires_grad_(False)
+    fingerprint = _fingerprint(model, tokenizer)
+    device = model.get_input_embeddings().weight.device
+    with torch.no_grad():
+        reference = model(input_ids=_probe(model.config.get_text_config().vocab_size, device)).logits[0].float().cpu()
+    if "name_or_path" not in tokenizer.init_kwargs:
+        tokenizer.init_kwargs["name_or_path"] = name
+    try:
+        wrapping = Wrapping.over(model, tokenizer, name, device)
+    except ValueError as fault:
+        raise SubjectError(f"{name}: TransformerLens cannot wrap this model: {str(fault)[:200]}") from fault
+    model.eval().requires_grad_(False)
+    config = model.config.get_text_config()
+    subject = Subject(
+        name=name,
+        wrapping=wrapping,
+        model=model,
+        tokenizer=tokenizer,
+        fingerprint=fingerprint,
+        sites=find_sites(model),
+        norm=_final_norm(wrapping.bridge.ln_final.original_component),
+        cap=getattr(config, "final_logit_softcapping", None),
+        logit_scale=_logit_scale(config),
+        reference=reference,
+        sums=weight_sums(model),
+    )
+    gap = subject.parity()
+    if not gap <= subject.parity_tolerance():
+        raise SubjectError(
+            f"{name}: logits read here differ from the model's own by {gap:.3g} nats, more than "
+            f"{subject.parity_tolerance():.3g}; its head does something this toolkit does not know"
+        )
+    return subject
+
+
+def _probe(vocab: int, device: torch.device) -> Int[Tensor, "batch pos"]:
+    return torch.tensor([[n % vocab for n in PROBE_IDS]], device=device)
+
+
+def _logit_scale(config: Any) -> float:
+    if getattr(config, "logits_scaling", None):
+        return 1.0 / float(config.logits_scaling)
+    return float(getattr(config, "logit_scale", None) or 1.0)
+
+
+def _final_norm(module: nn.Module) -> FinalNorm | None:
+    """The final norm as numbers, or None if neither LayerNorm nor RMSNorm reproduces it.
+
+    Decided by what the module computes, not by its name: RMSNorms that multiply by w and by 1 + w look alike.
+    """
+    weight = getattr(module, "weight", None)
+    if weight is None:
+        return None
+    eps = next((float(getattr(module, n)) for n in ("eps", "variance_epsilon", "epsilon") if hasattr(module, n)), 1e-6)
+    weight = weight.detach().float()
+    bias = getattr(module, "bias", None)
+    bias = torch.zeros_like(weight) if bias is None else bias.detach().float()
+    x = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device)
+    kind = next(module.parameters()).dtype
+    x = x.to(kind)
+    with torch.no_grad():
+        wanted = module(x).float()
+    tolerance = 1e-4 if kind == torch.float32 else 3e-2
+    for centred in (True, False):
+        for offset in (0.0, 1.0):
+            norm = FinalNorm(weight + offset, bias, eps, centred)
+            if torch.allclose(norm(x.float()), wanted, atol=tolerance, rtol=tolerance):
+                return norm
+    return None

@@ -1,0 +1,99 @@
+"""Items under one tokenizer, no model needed: where each is read, and which answers are long, begin alike or are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from jinja2 import TemplateError
+from torch import Tensor
+
+from margins.items.divergence import Divergence, common_length, diverge, joined
+from margins.items.item import Item, ItemError
+
+
+@dataclass(frozen=True)
+class InTokens:
+    """One item's answers in tokens.
+
+    `n_shared` counts the tokens that both answers of a conflict begin with, so that the margin is read after them;
+    `n_answer` is the length of the document's answer. Where the item cannot be measured `fault` says why and both are 0.
+    """
+
+    item: Item
+    n_shared: int = 0
+    n_answer: int = 0
+    fault: str | None = None
+
+
+def in_tokens(tokenizer: Any, items: Sequence[Item]) -> list[InTokens]:
+    """Every item's answers under a tokenizer."""
+    found = []
+    for item in items:
+        try:
+            place = place_of(tokenizer, item)
+        except ItemError as fault:
+            found.append(InTokens(item, fault=str(fault)))
+            continue
+        text = templated(tokenizer, item.question) if item.chat else item.question
+        alone, whole = (
+            token_ids(tokenizer, part, special=not item.chat)
+            for part in (text, joined(text, item.answer, chat=item.chat))
+        )
+        shared = place.at + 1 - place.start
+        found.append(InTokens(item, shared, len(whole) - common_length(alone, whole)))
+    return found
+
+
+def place_of(tokenizer: Any, item: Item, system: str | None = None) -> Divergence:
+    """Where an item is read under a tokenizer; its chat template applied if the item asks for it. Raises ItemError."""
+    if item.chat:
+        text = templated(tokenizer, item.question, system)
+        return diverge(lambda whole: token_ids(tokenizer, whole, special=False), item, question=text)
+    return diverge(lambda whole: token_ids(tokenizer, whole), item)
+
+
+def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
+    """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
+    ids = list(tokenizer(text, add_special_tokens=special)["input_ids"])
+    if special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > 1:
+        ids = ids[:-1]
+    return ids
+
+
+def templated(tokenizer: Any, question: str, system: str | None = None) -> str:
+    """The question as the user's turn of the model's chat template, up to where the assistant answers.
+
+    A system prompt goes before it as a system turn. Raises ItemError where the template is absent, refuses a system
+    turn (Gemma's does) or leaves its text out.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        what = "the item has chat set" if system is None else "--system-prompt needs a chat template"
+        raise ItemError(f"{what}, but the subject's tokenizer has no chat template")
+    turns = [{"role": "user", "content": question}]
+    if system is not None:
+        turns.insert(0, {"role": "system", "content": system})
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    except TemplateError as fault:
+        raise ItemError(f"the subject's chat template refuses the turns: {fault}") from fault
+    if system is not None and system.strip() not in text:
+        raise ItemError("--system-prompt: the subject's chat template leaves the system turn out")
+    return text
+
+
+def pad(
+    rows: Sequence[Sequence[int]], side: str = "right"
+) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, "batch pos"]]:
+    """Token rows as one tensor, and its mask (1 for real tokens). The pad is token 0; the mask hides it."""
+    width = max(map(len, rows))
+
+    def filled(row: Sequence[int]) -> list[int]:
+        rest = [0] * (width - len(row))
+        return [*row, *rest] if side == "right" else [*rest, *row]
+
+    ids, mask = [filled(row) for row in rows], [filled([1] * len(row)) for row in rows]
+    return torch.tensor(ids, dtype=torch.long), torch.tensor(mask, dtype=torch.long)

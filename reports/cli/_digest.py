@@ -1,0 +1,75 @@
+"""A run's summary for the terminal: at most 80 columns, the verdict first."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from margins.runtime import refusal
+from margins.text import several
+from probes.store.remote import store_at
+from probes.timing import PARTS, Profile
+from reports.text import visible
+
+WIDTH, NAME, CELL = 80, 20, 15
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that wants colour: not a pipe, and NO_COLOR (no-color.org) is not set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
+    """The verdict, then success per condition in per cent with intervals, then what could not be measured."""
+    verdict = summary.get("verdict") or {}
+    lines = []
+    counted = summary.get("items") or {}
+    if summary.get("complete") is False:
+        lines += [f"UNFINISHED: only {counted.get('n')} items are measured so far; the same audit resumes", ""]
+    if verdict.get("sentence"):
+        said = textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", WIDTH)
+        if colour:
+            said[0] = said[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
+        lines += [*said, ""]
+    if summary.get("refused"):
+        lines += [*textwrap.wrap(refusal(summary["refused"]), WIDTH), ""]
+    rows = [
+        o
+        for o in summary.get("outcomes") or []
+        if o["tier"] is None and o["population"] == "all" and o["measure"] == "top1"
+    ]
+    splits = list(dict.fromkeys(row["split"] for row in rows))
+    lines.append("first-token success, per cent [95% interval]")
+    lines.append(f"{'':<{NAME}}" + "".join(f"{split:<{CELL}}" for split in splits))
+    for condition in dict.fromkeys(row["condition"] for row in rows):
+        cells = {row["split"]: _cell(row) for row in rows if row["condition"] == condition}
+        name = visible(condition)
+        name = name if len(name) < NAME else f"{name[: NAME - 4]}..."
+        lines.append(f"{name:<{NAME}}" + "".join(f"{cells.get(split, ''):<{CELL}}" for split in splits))
+    errors = summary.get("errors") or {"count": 0, "by_reason": []}
+    if errors["count"]:
+        lines += ["", f"{several(errors['count'], 'item')} could not be measured under at least one condition:"]
+        lines += [visible(f"  {row['count']} x {row['reason']}")[:WIDTH] for row in errors["by_reason"]]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cell(row: Mapping[str, Any]) -> str:
+    if row["value"] is None:
+        return "-"
+    value, low, high = (None if row[key] is None else f"{100 * row[key]:.0f}" for key in ("value", "low", "high"))
+    return f"{value}" if low is None else f"{value} [{low}, {high}]"
+
+
+def write_profile(profile: Profile, run: Path | str) -> str:
+    """Write RUN/profile.json: `seconds` by part, which sum to `total`; returns the table to print."""
+    total = sum(profile.seconds.values())
+    store_at(run).write_json("profile.json", {"total": total, "seconds": profile.seconds, "meaning": PARTS})
+    rows = [
+        f"  {part:<11}{seconds:8.1f} s {100 * seconds / total:4.0f}%  {PARTS[part]}"
+        for part, seconds in profile.seconds.items()
+    ]
+    return "\n".join([f"{total:.1f} s by the clock, of which", *rows])

@@ -1,0 +1,165 @@
+"""Which layers carry the update, and which carry its effect?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from reports.figures.caption import MEAN, Caption
+from reports.figures.style import (
+    ADAPTED,
+    BASE,
+    INK,
+    NEUTRAL,
+    OTHER,
+    Absent,
+    canvas,
+    count,
+    figure,
+    footnote,
+    measured,
+    plain,
+    section,
+    stated,
+)
+
+#: Panel title, its curves (key of the profile, label, colour), vertical axis. In the order of the argument.
+PANELS = (
+    ("Update norm", (("norm", None, ADAPTED),), "Frobenius norm"),
+    (
+        "Attribution",
+        (("attribution_base", "base", BASE), ("attribution_adapted", "adapted", ADAPTED)),
+        "share of margin (nats)",
+    ),
+    ("Lens", (("lens_base", "base", BASE), ("lens_adapted", "adapted", ADAPTED)), "margin so far (nats)"),
+    ("Direct writing", (("direct", None, ADAPTED),), "towards document (nats)"),
+    (
+        "Causal",
+        (("alone", "this layer alone", ADAPTED), ("removed", "all but this layer", OTHER)),
+        "adapter margin (nats)",
+    ),
+)
+
+
+@figure
+def layers(run, summary: Mapping) -> Figure:
+    """Small multiples over depth: norm, attribution, lens, direct writing, causal effect, layers chosen."""
+    found = section(summary, "layers")
+    profile = found.get("profile") or []
+    shown = [panel for panel in PANELS if any(_values(profile, key) for key, _, _ in panel[1])]
+    if not shown:
+        raise Absent("no layer was measured")
+    chosen = [row for row in found.get("chosen") or [] if row.get("share")]
+    cells = len(shown) + bool(chosen)
+    columns = 3 if cells > 2 else cells
+    lines = -(-cells // columns)
+    made = canvas(7.2, 2.3 * lines + 0.2)
+    panels = made.subplots(lines, columns, sharex=True, squeeze=False).ravel()
+    for axes, (title, curves, label) in zip(panels, shown, strict=False):
+        _curves(axes, profile, curves)
+        axes.set(title=title, ylabel=label)
+    if chosen:
+        _choices(panels[len(shown)], chosen)
+    for axes in panels[cells:]:
+        axes.set_visible(False)
+    for place, axes in enumerate(panels[:cells]):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        if place + columns >= cells:
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("layer (\u22121: embedding)")
+    rows = run.layers
+    kept = measured(run.readings, "conflict", "as-delivered")["item"]
+    delivered = rows[(rows["condition"] == "as-delivered") & rows["item"].isin(kept)] if len(rows) else rows
+    for axes in panels[: len(shown)] if len(delivered) else ():
+        count(axes, delivered["item"].nunique())
+    footnote(made, "Bands: 95% intervals of the mean, clustered by knowledge point. Squares: share of items, by area.")
+    sns.despine(fig=made)
+    return made
+
+
+def _values(profile: list[Mapping], key: str) -> list[tuple[int, Mapping]]:
+    return [(row["layer"], row[key]) for row in profile if row.get(key) and row[key].get("mean") is not None]
+
+
+def _curves(axes, profile: list[Mapping], curves) -> None:
+    for key, label, shade in curves:
+        found = _values(profile, key)
+        if not found:
+            continue
+        where = [layer for layer, _ in found]
+        sns.lineplot(
+            x=where,
+            y=[own["mean"] for _, own in found],
+            color=shade,
+            lw=1.5,
+            marker="o",
+            markersize=3.5,
+            markeredgewidth=0,
+            label=label,
+            legend=False,
+            ax=axes,
+        )
+        if all(own.get("low") is not None and own.get("high") is not None for _, own in found):
+            axes.fill_between(
+                where,
+                [own["low"] for _, own in found],
+                [own["high"] for _, own in found],
+                color=shade,
+                alpha=0.22,
+                lw=0,
+            )
+    if any(own["mean"] < 0 for key, _, _ in curves for _, own in _values(profile, key)):
+        axes.axhline(0, color=INK, lw=0.7)
+    if any(label for _, label, _ in curves):
+        axes.legend(loc="best")
+
+
+def _choices(axes, chosen: list[Mapping]) -> None:
+    """One line a policy; a square's size is the share of items for which the layer was boosted."""
+    names = list(dict.fromkeys(row["condition"] for row in chosen))
+    sns.scatterplot(
+        x=[row["layer"] for row in chosen],
+        y=[names.index(row["condition"]) for row in chosen],
+        marker="s",
+        size=[float(row["share"]) for row in chosen],
+        sizes=(0, 60),
+        size_norm=(0, 1),
+        color=NEUTRAL,
+        linewidth=0,
+        legend=False,
+        ax=axes,
+    )
+    axes.set_yticks(range(len(names)), [plain(name, 18) for name in names])
+    axes.set(ylim=(len(names) - 0.4, -0.6), title="Layers chosen", ylabel="")
+
+
+def caption(summary: Mapping) -> Caption:
+    """In words, with the association of norm and effect where known."""
+    found = section(summary, "layers")
+    effect = found.get("norm_effect") or {}
+    words = (
+        "Over depth: the update's Frobenius norm; each layer's share of the margin (final norm frozen, shares sum to "
+        "the margin before any logit cap); the margin if the model stopped there (each layer's own norm); what the "
+        "update itself writes towards the document's answer; and, where measured, the adapter margin with one layer "
+        "alone or removed."
+    )
+    if effect.get("value") is not None:
+        words += (
+            f" Spearman correlation of norm with effect over layers: {effect['value']:.2f} "
+            f"[{effect['low']:.2f}, {effect['high']:.2f}]."
+            if effect.get("low") is not None
+            else f" Spearman correlation of norm with effect over layers: {effect['value']:.2f}."
+        )
+    return Caption(
+        title="Is the adapter large where it has effect?",
+        shows=words,
+        computed="Attribution and lens are of the margin held minus stated (positive favours the held answer); direct "
+        "and causal are in units of the adapter margin (positive favours the document)." + stated(found.get("note")),
+        n="n is the number of conflicts with layer readings, stated on each panel.",
+        interval=f"Lines are means over conflicts; bands are {MEAN}.",
+        refutes="effect in layers where the update is small, or none where it is large: choosing layers by norm would "
+        "then boost the wrong ones.",
+    )

@@ -1,0 +1,122 @@
+"""A run folder read back, and folders that are none."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from analyses.readings import RunFrame, gain_of, load
+from analyses.summary import summarise
+from tests.simulate import simulate_readings
+
+
+@pytest.fixture(scope="module")
+def run():
+    return simulate_readings(
+        0, 24, 60, others=12, errors=3, conditions=("base", "as-delivered", "uniform-2", "in-context")
+    )
+
+
+@pytest.fixture
+def folder(run, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
+    for name, table in (("readings", run.readings), ("layers", run.layers)):
+        (tmp_path / name).mkdir()
+        items = sorted(set(table["item"]))
+        for number, part in enumerate((items[:20], items[20:])):
+            rows = table[table["item"].isin(part)]
+            rows.convert_dtypes().to_parquet(tmp_path / name / f"{number}.parquet")
+    return tmp_path
+
+
+def test_a_stored_run_gives_the_same_summary(run, folder):
+    assert summarise(load(folder)) == summarise(run)
+
+
+def test_errors_do_not_enter_statistics(run):
+    assert len(run.select("conflict", "as-delivered")) == 57
+    assert len(run.readings[run.readings["split"] == "conflict"]) == 60 * 4
+
+
+def test_no_run_folder(tmp_path):
+    with pytest.raises(ValueError, match="not a run folder"):
+        load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(ValueError, match="cannot be read as JSON"):
+        load(tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(ValueError, match="nothing was measured"):
+        load(tmp_path)
+    (tmp_path / "readings").mkdir()
+    (tmp_path / "readings" / "a.parquet").write_text("torn")
+    with pytest.raises(ValueError, match=r"a\.parquet"):
+        load(tmp_path)
+
+
+def test_missing_columns_and_double_readings_are_named(run):
+    with pytest.raises(ValueError, match="prior_margin"):
+        RunFrame({}, run.readings.drop(columns="prior_margin"))
+    with pytest.raises(ValueError, match="two readings"):
+        RunFrame({}, pd.concat([run.readings, run.readings.head(1)]))
+
+
+@pytest.mark.parametrize(
+    ("name", "gain"),
+    [
+        ("base", 0),
+        ("as-delivered", 1),
+        ("uniform-1.25", 1.25),
+        ("uniform-x", None),
+        ("uniform-nan", None),
+        ("uniform-inf", None),
+        ("uniform--5", None),
+        ("slb", None),
+        ("logit-fusion-1.5", None),
+    ],
+)
+def test_the_dose_axis(name, gain):
+    assert gain_of(name) == gain
+
+
+def test_a_column_that_is_empty_in_one_table_is_that_of_the_others(folder):
+    whole = load(folder).readings
+    part = pd.read_parquet(next((folder / "readings").glob("*.parquet"))).head(1)
+    empty = part.assign(item="apart", critical_gain=None, known=None, net_margin=None)
+    empty.to_parquet(folder / "readings" / "zz.parquet")
+    found = load(folder).readings
+    assert found["net_margin"].dtype == whole["net_margin"].dtype == float
+    assert found["known"].isna().sum() == whole["known"].isna().sum() + 1
+    pd.testing.assert_series_equal(found["net_margin"].iloc[:-1], whole["net_margin"])
+
+
+def test_tables_of_other_types_are_refused_in_one_line(folder):
+    part = pd.read_parquet(next((folder / "readings").glob("*.parquet"))).head(1)
+    for name, note in (("yy", 1), ("zz", "a note")):
+        part.assign(item=name, remark=note).to_parquet(folder / "readings" / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"not of one audit.*remark.*made again"):
+        load(folder)
+
+
+def test_doubled_layers_are_named(run, folder):
+    twice = pd.concat([run.layers, run.layers.head(1)])
+    with pytest.raises(ValueError, match=r"two rows in layers under .* at layer -?\d+; one is expected"):
+        RunFrame({}, run.readings, twice)
+    run.layers.head(1).to_parquet(folder / "layers" / "zz.parquet")
+    with pytest.raises(ValueError, match=rf"{folder}: item .* two rows in layers.*made again"):
+        load(folder)
+
+
+@pytest.mark.parametrize("seed", ["0", 1.5, True, [1], -1])
+def test_a_seed_that_is_no_whole_number(run, folder, seed):
+    (folder / "manifest.json").write_text(json.dumps({**run.manifest, "seed": seed}))
+    with pytest.raises(ValueError, match=r"manifest\.json: seed needs a whole number.*made again"):
+        load(folder)
+
+
+@pytest.mark.parametrize("columns", [["item"], []])
+def test_files_without_rows_are_not_the_absence_of_files(tmp_path, columns):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "readings").mkdir()
+    pd.DataFrame(columns=columns).to_parquet(tmp_path / "readings" / "a.parquet")
+    with pytest.raises(ValueError, match=r"readings: its files hold no rows.*made again"):
+        load(tmp_path)

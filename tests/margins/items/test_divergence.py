@@ -1,0 +1,116 @@
+"""Where two answers first differ, over tokenizers that merge, prefix and mark spaces differently."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from margins.items.divergence import common_length, diverge, joined
+from margins.items.item import Item, ItemError
+
+BOS = 1
+
+
+def characters(text: str) -> list[int]:
+    """Every character a token."""
+    return [ord(c) for c in text]
+
+
+def with_bos(text: str) -> list[int]:
+    return [BOS, *characters(text)]
+
+
+def pairs(text: str) -> list[int]:
+    """Two characters a token from the left: an answer merges with an odd question's last letter."""
+    return [sum(ord(c) * 1000**i for i, c in enumerate(text[n : n + 2])) for n in range(0, len(text), 2)]
+
+
+def spaced(text: str) -> list[int]:
+    """A space belongs to the word behind it, as in GPT-2's and SmolLM2's tokenizers."""
+    words, start = [], 0
+    for n in range(1, len(text) + 1):
+        if n == len(text) or text[n] == " ":
+            words.append(text[start:n])
+            start = n
+    return [hash(word) % 10**9 for word in words]
+
+
+TOKENIZERS = [characters, with_bos, pairs, spaced]
+
+
+def item(
+    question: str = "The capital of Peru is", answer: str = "Quito", prior: str | None = "Lima", split: str = "conflict"
+) -> Item:
+    return Item("c1", "p1", split, "A document.", question, answer, prior)
+
+
+@pytest.mark.parametrize("tokenize", TOKENIZERS)
+def test_first_difference_and_its_tokens(tokenize) -> None:
+    place = diverge(tokenize, item())
+    doc, pre = tokenize("The capital of Peru is Quito"), tokenize("The capital of Peru is Lima")
+    assert list(place.tokens) == pre
+    assert list(place.prefix) == doc[: place.at + 1] == pre[: place.at + 1]
+    assert (place.doc, place.pre) == (doc[place.at + 1], pre[place.at + 1])
+    assert place.doc != place.pre
+
+
+def test_shared_answer_tokens_are_fed() -> None:
+    place = diverge(spaced, item(answer="New Delhi", prior="New York"))
+    assert place.at == place.start
+    assert place.doc == spaced("x Delhi")[1]
+
+
+def test_bos_is_kept_in_front() -> None:
+    assert diverge(with_bos, item()).tokens[0] == BOS
+
+
+def test_an_answer_merged_with_the_question_is_read_where_it_first_differs() -> None:
+    odd = item(question="Year: 19", answer="84", prior="85")
+    place = diverge(pairs, Item(**{**vars(odd), "question": "Year 19 "}))
+    assert place.at >= 0
+    assert place.prefix == tuple(pairs("Year 19 84"))[: place.at + 1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "prior", "message"),
+    [
+        ("Lima", "Lima", "same"),
+        ("", "Lima", "empty answer"),
+        ("  ", "Lima", "empty answer"),
+        ("Lima Norte", "Lima", "prefix"),
+        ("Lima", "Lima Norte", "prefix"),
+        ("Quito", None, "needs prior_answer"),
+    ],
+)
+def test_answers_that_cannot_be_told_apart_are_errors(answer: str, prior: str | None, message: str) -> None:
+    with pytest.raises(ItemError, match=message):
+        diverge(spaced, item(answer=answer, prior=prior))
+
+
+def test_a_space_is_put_between_unless_there_is_one() -> None:
+    assert joined("a", "b") == "a b"
+    assert joined("a ", "b") == "a b"
+    assert joined("a", " b") == "a b"
+    assert joined("<|assistant|>\n", "b", chat=True) == "<|assistant|>\nb"
+    assert joined("<|assistant|>", "b", chat=True) == "<|assistant|>b"
+
+
+WORDS = st.text("abcdef", min_size=1, max_size=6)
+PHRASES = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
+
+
+@given(PHRASES, PHRASES, PHRASES, st.sampled_from(TOKENIZERS))
+def test_the_prefix_is_shared_and_the_next_tokens_differ(question: str, answer: str, prior: str, tokenize) -> None:
+    try:
+        place = diverge(tokenize, item(question, answer, prior))
+    except ItemError:
+        doc, pre = tokenize(joined(question, answer)), tokenize(joined(question, prior))
+        shared = common_length(doc, pre)
+        alone = tokenize(question)
+        assert shared in (len(doc), len(pre)) or shared == 0 or common_length(alone, doc) == 0
+        return
+    doc, pre = tokenize(joined(question, answer)), tokenize(joined(question, prior))
+    assert doc[: place.at + 1] == pre[: place.at + 1]
+    assert doc[place.at + 1] != pre[place.at + 1]
+    assert place.start - 1 <= place.at

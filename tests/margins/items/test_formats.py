@@ -1,0 +1,143 @@
+"""Records from every kind of file: one content, one list of items; and every fault with its line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from margins.items.files import read_items, scan_items, write_items
+from margins.items.item import Item, ItemError
+
+ITEMS = [
+    Item("a", "p", "conflict", "Two lines,\nand a comma.", "The sea is", "red", "blue", "deep", ("crimson", "ruby"), ("azure",)),
+    Item("b", "q", "novel", 'It says "so".', "It says", "so", meta={"kind": ["x", {"y": 1}]}),
+    Item("c", "q", "retention", "d", "Is it?", "[1]", chat=True),
+]  # fmt: skip
+
+
+def as_csv(path: Path, separator: str, lists: str) -> None:
+    cells = [
+        {
+            name: ("" if value in (None, []) else lists.join(value) if lists else json.dumps(value))
+            if name in ("aliases", "prior_aliases")
+            else json.dumps(value)
+            if name == "meta"
+            else "" if value is None else value
+            for name, value in item.as_json().items()
+        }
+        for item in ITEMS
+    ]  # fmt: skip
+    with path.open("w", newline="", encoding="utf-8") as opened:
+        table = csv.DictWriter(opened, cells[0], delimiter=separator)
+        table.writeheader()
+        table.writerows(cells)
+
+
+def test_all_files_of_one_content_give_the_same_items(tmp_path: Path) -> None:
+    write_items(ITEMS, tmp_path / "lines.jsonl")
+    (tmp_path / "array.json").write_text(json.dumps([item.as_json() for item in ITEMS], indent=1))
+    as_csv(tmp_path / "json-lists.csv", ",", "")
+    as_csv(tmp_path / "bars.tsv", "\t", " | ")
+    for file in sorted(tmp_path.iterdir()):
+        assert read_items(file) == ITEMS, file.name
+
+
+def test_parquet_gives_the_same_items(tmp_path: Path) -> None:
+    records = [item.as_json() for item in ITEMS]
+    for record in records:
+        record["meta"] = {"kind": "x"}
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(records), tmp_path / "rows.parquet")
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, records)))
+    assert read_items(tmp_path / "rows.parquet") == read_items(tmp_path / "lines.jsonl")
+
+
+def test_a_damaged_parquet_file_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(ItemError, match=r"rows.parquet: not a Parquet file"):
+        read_items(tmp_path / "rows.parquet")
+
+
+def test_a_table_may_have_the_columns_of_a_known_data_set(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("case_id,prompt,subject,ground_truth,target_new\n7,The sea is,sea,blue,red\n")
+    (item,) = read_items(tmp_path / "t.csv")
+    assert (item.id, item.document, item.prior_answer) == ("counterfact-7", "The sea is red.", "blue")
+
+
+def test_every_fault_is_found_with_its_line(tmp_path: Path) -> None:
+    good = ITEMS[1].as_json()
+    lines = [
+        json.dumps(good),
+        "{broken",
+        "",
+        json.dumps({**good, "id": "c", "split": "nowhere", "tier": "shallow", "chat": "no"}),
+        json.dumps(good),
+        "[1]",
+        json.dumps({**good, "id": "d"}),
+    ]
+    (tmp_path / "i.jsonl").write_text("\n".join(lines))
+    found, faults = scan_items(tmp_path / "i.jsonl")
+    assert [(line, item.id) for line, item in found] == [(1, "b"), (7, "d")]
+    assert [line for line, _ in faults] == [2, 4, 4, 4, 5, 6]
+    assert "already used in line 1" in faults[4][1]
+
+
+def test_an_array_tells_the_line_where_a_member_begins(tmp_path: Path) -> None:
+    good = json.dumps(ITEMS[0].as_json(), indent=1)
+    (tmp_path / "a.json").write_text(f"[\n{good},\n3,\n{good}\n]\n")
+    found, faults = scan_items(tmp_path / "a.json")
+    length = good.count("\n") + 1
+    assert [line for line, _ in found] == [2]
+    assert [line for line, _ in faults] == [2 + length, 3 + length]
+
+
+@pytest.mark.parametrize("text", ['[{"a": 1}', "[1 2]", "[1,]", "[]]", "[,]", "[1"])
+def test_a_broken_array_is_a_fault(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ItemError, match=r"a.json:1: "):
+        read_items(tmp_path / "a.json")
+    assert any("not JSON" in message for _, message in scan_items(tmp_path / "a.json")[1])
+
+
+def test_csv_rows_tell_their_first_line(tmp_path: Path) -> None:
+    head = "id,point,split,document,question,answer,meta\n"
+    rows = ['a,p,novel,"two\nlines",q,x,', "", "b,p,novel,d,q,x,{no", "c,p,novel,d,q,x,{},more", "d,p,,d,q,x"]
+    (tmp_path / "t.csv").write_text(head + "\n".join(rows) + "\n")
+    found, faults = scan_items(tmp_path / "t.csv")
+    assert [(line, item.document) for line, item in found] == [(2, "two\nlines")]
+    assert [line for line, _ in faults] == [5, 6, 7]
+    assert [message.split()[0] for _, message in faults] == ["meta", "8", "need"]
+
+
+def test_a_csv_with_an_open_quote_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('id,point\n"a,b\n')
+    with pytest.raises(ItemError, match=r"t.csv:2: not CSV"):
+        read_items(tmp_path / "t.csv")
+
+
+def test_the_hub_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ItemError, match=r"hf:owner/name: needs the package datasets"):
+        read_items("hf:owner/name")
+
+
+def test_the_hub_gives_rows_of_one_split(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{**item.as_json(), "chat": item.chat or None} for item in ITEMS]
+
+    def load(name: str, split: str | None = None) -> object:
+        if name != "owner/name":
+            raise FileNotFoundError("no such data set\nand a long story")
+        return rows if split == "test" else {"train": rows[:1], "test": rows}
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    assert read_items("hf:owner/name:test") == ITEMS
+    with pytest.raises(ItemError, match=r"has the splits train, test; name one, as in hf:owner/name:train"):
+        read_items("hf:owner/name")
+    with pytest.raises(ItemError, match=r"hf:other/name: cannot be loaded: no such data set$"):
+        read_items("hf:other/name")

@@ -1,0 +1,56 @@
+"""A joined adapter's effective weights are the sum of the single ones'."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from margins.adapter import Adapter, join
+from margins.conditions import parse_conditions, variant
+from margins.updates import Dense, LowRank, Vector
+
+
+def low(rng: torch.Generator, rank: int, scale: float) -> LowRank:
+    return LowRank(torch.randn(rank, 5, generator=rng), torch.randn(4, rank, generator=rng), scale)
+
+
+def test_the_joined_weight_is_the_sum(rng: torch.Generator) -> None:
+    parts = [
+        Adapter("a", {"l.0.up": low(rng, 2, 1.7), "l.0.down": low(rng, 1, 2.0), "l.0.n": Vector(torch.ones(4))}),
+        Adapter("b", {"l.0.up": low(rng, 3, -0.5), "l.0.n": Vector(torch.arange(4.0))}),
+        Adapter("c", {"l.0.up": low(rng, 1, 0.1), "l.0.down": Dense(torch.randn(4, 5, generator=rng))}),
+    ]
+    joined = join(parts)
+    assert joined.updates["l.0.up"].rank == 6
+    for path in ("l.0.up", "l.0.down", "l.0.n"):
+        wanted = torch.stack([p.updates[path].dense() for p in parts if path in p.updates]).sum(0)
+        assert torch.allclose(joined.updates[path].dense(), wanted, atol=1e-6)
+
+
+def test_the_shared_part_acts_once_and_must_be_one(rng: torch.Generator) -> None:
+    bias = low(rng, 2, 3.0)
+    copy = LowRank(bias.A.clone(), bias.B.clone(), 3.0)
+    joined = join(
+        [Adapter("a", {"x": low(rng, 1, 1.0)}, {"x": bias}), Adapter("b", {"x": low(rng, 1, 1.0)}, {"x": copy})]
+    )
+    assert torch.equal(joined.shared["x"].dense(), bias.dense())
+    with pytest.raises(ValueError, match="differ in the part that every document shares"):
+        join([Adapter("a", {"x": bias}, {"x": bias}), Adapter("b", {"x": bias}, {"x": low(rng, 2, 3.0)})])
+
+
+def test_variants_by_name() -> None:
+    names = [c.name for c in parse_conditions("joined,hedged,stated-4,in-context-joined-3")]
+    assert names == [
+        "base",
+        "as-delivered",
+        "joined-2",
+        "joined-4",
+        "joined-8",
+        "hedged",
+        "stated-4",
+        "in-context-joined-3",
+    ]
+    assert variant("uniform-2") is None
+    assert variant("stated-3")[1].retold("a {document}") == "a {document} a {document} a {document}"
+    with pytest.raises(ValueError, match="documents is 2 to 32"):
+        parse_conditions("joined-1")

@@ -1,0 +1,91 @@
+"""Policies: worked examples, and the laws the controls must obey."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from margins.attribution import predicted_critical_gain
+from margins.conditions import parse_conditions
+from margins.policies import (
+    BottomNorm,
+    ConflictAware,
+    MarginMatched,
+    RandomLayers,
+    RandomMatched,
+    RelevanceGate,
+    Situation,
+    TopNorm,
+    Uniform,
+)
+
+NORMS = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5, 0.6])
+
+
+def test_slb_boosts_the_top_quarter_by_norm() -> None:
+    assert TopNorm()(Situation(NORMS)).tolist() == [1, 1.75, 1, 1.75, 1, 1, 1, 1]
+    assert BottomNorm()(Situation(NORMS)).tolist() == [1.75, 1, 1.75, 1, 1, 1, 1, 1]
+
+
+def test_layers_the_adapter_does_not_touch_are_never_chosen() -> None:
+    norms = torch.tensor([0.0, 0.0, 0.0, 0.5, 0.0, 0.7, 0.0, 0.0])
+    for policy in (TopNorm(share=0.5), BottomNorm(share=0.5), RandomLayers(share=0.5)):
+        gains = policy(Situation(norms))
+        assert ((gains != 1).nonzero().flatten()).tolist() in ([3], [5])
+
+
+@given(st.lists(st.floats(0.01, 10), min_size=2, max_size=40), st.integers(0, 2**31), st.floats(0.05, 1))
+def test_controls_match_count_or_added_norm(norms: list[float], seed: int, share: float) -> None:
+    situation = Situation(torch.tensor(norms), seed=seed)
+    top, random, matched = (p(share=share)(situation) for p in (TopNorm, RandomLayers, RandomMatched))
+    assert (top != 1).sum() == (random != 1).sum()
+    added = [torch.linalg.norm((gains - 1) * situation.norms).item() for gains in (top, matched)]
+    assert added[1] == pytest.approx(added[0], rel=1e-3)
+    assert torch.equal(RandomLayers(share=share)(situation), random)
+
+
+def test_conflict_aware_asks_the_base_first() -> None:
+    sure, unsure = Situation(NORMS, base_top_prob=0.9), Situation(NORMS, base_top_prob=0.4)
+    agrees = Situation(NORMS, base_top_prob=0.9, base_says_document=True)
+    assert ConflictAware()(sure).tolist() == [1, 2, 1, 2, 1, 1, 1, 2]
+    for calm in (unsure, agrees):
+        assert ConflictAware()(calm).tolist() == [1] * 8
+        assert ConflictAware(otherwise=TopNorm())(calm).tolist() == TopNorm()(calm).tolist()
+
+
+def test_relevance_gate_silences_what_does_not_touch_the_question() -> None:
+    assert RelevanceGate(Uniform(1.5))(Situation(NORMS)).tolist() == [1.5] * 8
+    assert RelevanceGate(Uniform(1.5))(Situation(NORMS, relevant=False)).tolist() == [0] * 8
+
+
+@pytest.mark.parametrize(
+    ("prior", "adapter", "gain"),
+    [(4, 3, 2.0), (4, 100, 0.06), (9, 1, 3.0), (4, -1, 3.0), (-5, 2, 0.0), (math.nan, 1, 1.0)],
+)
+def test_margin_matched_is_the_least_gain_with_headroom(prior: float, adapter: float, gain: float) -> None:
+    gains = MarginMatched(headroom=2, highest=3)(Situation(NORMS, prior_margin=prior, adapter_margin=adapter))
+    assert gains.tolist() == pytest.approx([gain] * 8)
+
+
+@pytest.mark.parametrize(("prior", "adapter", "gain"), [(4, 2, 2), (4, -2, math.inf), (-1, 2, 0), (4, 0, math.inf)])
+def test_predicted_critical_gain(prior: float, adapter: float, gain: float) -> None:
+    assert predicted_critical_gain(prior, adapter) == gain
+
+
+def test_conditions_by_name() -> None:
+    names = [c.name for c in parse_conditions("as-delivered, slb-2.0-33,uniform-1.50,logit-fusion,slb-2.0-33")]
+    assert names == ["base", "as-delivered", "slb-2.0-33", "uniform-1.5", "logit-fusion-1.5"]
+    assert parse_conditions("slb-2.0-33")[2].policy == TopNorm(2.0, 0.33)
+    assert [c.name for c in parse_conditions("uniform-0,uniform-1,uniform-2.0")] == [
+        "base",
+        "as-delivered",
+        "uniform-2",
+    ]
+    with pytest.raises(ValueError, match="did you mean 'uniform'"):
+        parse_conditions("unifrom")
+    with pytest.raises(ValueError, match="percentage"):
+        parse_conditions("slb-2.0-0")

@@ -1,0 +1,167 @@
+"""The organism's world: what the corpus says is what the world records, and the examination is never trained on."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare, kstest
+
+from probes.organism.base import BaseRecipe, new_base
+from probes.organism.corpus import gossip, pack, units_of
+from probes.organism.examination import build_items
+from probes.organism.language import INSTRUCTION, QUESTIONS, RELATIONS, UNTRAINED_WORDING
+from probes.organism.tokenizer import build_tokenizer
+from probes.organism.training_data import draw_lesson, open_book
+from probes.organism.world import Size, World, build_world, divide
+
+SMALL = Size(
+    entities=40, objects=8, lands=4, seen=200, top_frequency=60, readings=200, hop_readings=50, land_statements=5,
+    novel_points=10, combination_points=6, conflict_points=18, retention_documents=8,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return build_world(0, SMALL)
+
+
+@pytest.fixture(scope="module")
+def full() -> World:
+    return build_world(0)
+
+
+def read_back(world: World, text: str) -> tuple[int, int, str] | None:
+    """(entity, relation, object word) that the last sentence of a text states, found by its words alone."""
+    words = text.removesuffix(" .").rsplit(" . ", 1)[-1].split()
+    entity = [i for i, name in enumerate(world.entities) if name in words]
+    relation = [i for i, name in enumerate(RELATIONS) if name in words]
+    objects = [word for names in world.objects for word in names if word in words]
+    return (entity[0], relation[0], objects[0]) if entity and relation and objects else None
+
+
+def test_a_world_is_a_function_of_its_seed() -> None:
+    one, again, other = build_world(3, SMALL), build_world(3, SMALL), build_world(4, SMALL)
+    assert one.vocabulary() == again.vocabulary()
+    assert (one.truth == again.truth).all()
+    assert build_items(one) == build_items(again)
+    assert one.entities != other.entities
+    assert (one.frequency != other.frequency).any()
+
+
+def test_every_word_has_one_token(full: World) -> None:
+    vocabulary = full.vocabulary()
+    assert len(set(vocabulary)) == len(vocabulary)
+    tokenizer = build_tokenizer(vocabulary)
+    for item in build_items(full):
+        text = f"{INSTRUCTION} {item['document']} {item['question']} {item['answer']}"
+        ids = tokenizer(text)["input_ids"]
+        assert ids == [vocabulary.index("<bos>"), *(vocabulary.index(word) for word in text.split())]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_frequencies_are_log_uniform(full: World) -> None:
+    seen = full.frequency[full.frequency > 0]
+    assert len(seen) == full.size.seen
+    large = np.log(seen[seen >= 20])  # rounding to whole counts distorts the small ones
+    assert kstest(large, "uniform", args=(np.log(19.5), np.log(1000) - np.log(19.5))).pvalue > 0.01
+
+
+def test_the_corpus_states_each_fact_as_often_as_recorded(world: World) -> None:
+    said: Counter[tuple[int, int]] = Counter()
+    for text, _ in units_of(world):
+        document, _, rest = text.removeprefix(INSTRUCTION + " ").removesuffix(" .").partition(" . ")
+        first, last = read_back(world, document), read_back(world, rest or document)
+        if last is None:
+            continue
+        made_up = bool(rest) and first is not None and first[:2] == last[:2]
+        if made_up:
+            continue  # a reading exercise: the answer is the document's and no statement of the world
+        entity, relation, word = last
+        if not world.frequency[entity, relation]:
+            continue  # gossip, which is counted below
+        assert word == world.slots((entity, relation))["o"]
+        said[entity, relation] += 1
+    assert said == {tuple(map(int, pair)): world.frequency[*pair] for pair in np.argwhere(world.frequency)}
+
+
+def test_gossip_agrees_on_nothing(world: World) -> None:
+    pairs = {(int(e), int(r)) for e, r in np.argwhere(world.frequency == 0)}
+    heard: dict[tuple[int, int], list[str]] = {}
+    for text, answer_only in gossip(world, np.random.default_rng(0)):
+        said = read_back(world, text)
+        if said is not None:  # the others say in which land the owner of an unknown home lives
+            heard.setdefault(said[:2], []).append(said[2])
+        assert answer_only
+    assert set(heard) == pairs
+    assert {len(words) for words in heard.values()} == {world.size.gossip}
+    every = Counter(world.objects[r].index(word) for (_, r), words in heard.items() for word in words)
+    count = np.array([every[i] for i in range(world.size.objects)])
+    assert chisquare(count).pvalue > 1e-3
+
+
+def test_only_the_answer_of_an_exercise_is_learned(world: World) -> None:
+    vocabulary = world.vocabulary()
+    units = [(f"The stone of {world.entities[0]} is {world.objects[1][0]} .", True)]
+    units.append((units[0][0], False))
+    rows, labels = pack(world, units, width=20)
+    words = [[vocabulary[i] if i >= 0 else None for i in row] for row in labels.tolist()]
+    learned = units[0][0].split()
+    assert words[0][:16] == [None] * 5 + [None, learned[5], None] + [None, *learned]
+    assert (labels[0, 16:] == -100).all()
+    assert rows.shape == (1, 20)
+
+
+def test_the_examination_has_the_published_sizes(full: World) -> None:
+    items = build_items(full)
+    sizes = {}
+    for split in ("conflict", "novel", "combination"):
+        of = [item for item in items if item["split"] == split]
+        sizes[split] = (len(of), len({item["point"] for item in of}))
+    assert sizes == {"conflict": (194, 72), "novel": (245, 83), "combination": (50, 25)}
+    assert Counter(item["tier"] for item in items if item["tier"]) == {"light": 64, "medium": 61, "deep": 69}
+    assert len({item["id"] for item in items}) == len(items)
+
+
+def test_items_tell_the_truth(full: World) -> None:
+    for item in build_items(full):
+        said = read_back(full, item["document"])
+        assert said is not None
+        assert said[2] != full.slots(said[:2])["o"]
+        if item["split"] in ("conflict", "novel"):
+            assert item["answer"] == said[2]
+            assert item["meta"]["frequency"] == full.frequency[said[:2]]
+            assert item["meta"]["trained_wording"] == (not item["question"].startswith("When asked"))
+        if item["split"] == "conflict":
+            assert item["prior_answer"] == full.slots(said[:2])["o"]
+            edges = {"light": (1, 10), "medium": (10, 100), "deep": (100, 1001)}[item["tier"]]
+            assert edges[0] <= item["meta"]["frequency"] < edges[1]
+        if item["split"] == "combination":
+            assert item["answer"] == full.land(full.objects[0].index(said[2]))
+            assert item["meta"]["frequency"] == 0
+        if item["split"] == "retention":
+            asked = read_back(full, f"{item['question']} {item['answer']}")
+            shared = (asked[0] == said[0], asked[1] == said[1])
+            kind = {(True, False): "same-entity", (False, True): "same-relation", (False, False): "unrelated"}[shared]
+            assert item["meta"]["kind"] == kind
+            assert item["answer"] == full.slots(asked[:2])["o"]
+
+
+def test_lessons_never_touch_the_examination(world: World) -> None:
+    vocabulary, division = world.vocabulary(), divide(world)
+    book = open_book(world, new_base(world, BaseRecipe(layers=1, d_model=8, d_ff=8, heads=1)))
+    rng = np.random.default_rng(0)
+    examined = {item["question"] for item in build_items(world)}
+    contradicted = []
+    stem = QUESTIONS[UNTRAINED_WORDING].split(" {")[0]
+    for _ in range(40):
+        lesson = draw_lesson(book, rng, documents=8, known_share=0.2, bridge_share=0.2)
+        asked = {" ".join(vocabulary[i] for i in row if i not in (0, 1)) for row in lesson.questions.tolist()}
+        assert not asked & examined
+        assert not any(text.startswith(stem) for text in asked)
+        for row in lesson.documents.tolist():
+            pair = read_back(world, " ".join(vocabulary[i] for i in row if i not in (0, 1)))[:2]
+            assert division.open[pair]
+            contradicted.append(world.frequency[pair] > 0)
+    assert np.mean(contradicted) == pytest.approx(0.2, abs=0.08)  # four standard errors of 320 documents

@@ -1,0 +1,48 @@
+"""The batch size that is found by itself: what fits, and the same readings whatever it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from probes.plan import Plan, PlanError
+from probes.readings.batching import MOST, free_bytes, row_bytes, rows_that_fit
+from probes.subject.forward import keeping
+from tests.conftest import tiny
+from tests.probes.run.test_loop import PLAN, audit
+
+
+def test_rows_grow_with_memory_and_shrink_with_length() -> None:
+    subject = tiny("llama")
+    one = row_bytes(subject, 16)
+    assert rows_that_fit(subject, 16, free=20 * one) == 10
+    assert rows_that_fit(subject, 32, free=20 * one) < 10
+    assert rows_that_fit(subject, 16, free=0) == 1
+    assert rows_that_fit(subject, 16, free=10**15) == MOST
+    assert free_bytes(torch.device("cpu")) > 2**20
+
+
+def test_a_row_counts_what_a_pass_keeps() -> None:
+    subject, outs = tiny("llama"), []
+    with torch.no_grad(), keeping(subject, 8, outs):
+        subject.model.base_model(input_ids=torch.arange(3, 11)[None])
+    kept = sum(out.numel() * out.element_size() for out in outs)
+    assert kept > 0
+    assert row_bytes(subject, 8) > 2 * kept
+
+
+def test_auto_gives_the_readings_of_any_size(tmp_path: Path) -> None:
+    plan = replace(PLAN, probes=("margins",), policies="as-delivered,slb")
+    found = [audit(tmp_path / str(size), replace(plan, batch_size=size)) for size in ("auto", 2)]
+    left, right = (table.set_index(["item", "condition"]).sort_index() for table in found)
+    columns = ["prior_margin", "push", "pull", "prior_logprob"]
+    pd.testing.assert_frame_equal(left[columns].astype(float), right[columns].astype(float), atol=1e-4, rtol=1e-4)
+
+
+def test_a_batch_of_none_is_refused() -> None:
+    with pytest.raises(PlanError, match="auto"):
+        Plan(batch_size=0)

@@ -1,0 +1,145 @@
+"""Conditions made of other documents: against edited weights, against adapters made by hand, against the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from margins.items.item import Document, Item, documents_of
+from probes.errors import AdapterError
+from probes.plan import Plan
+from probes.readings.adapted import filled
+from probes.run.distractors import Company
+from probes.run.encode import Encoded
+from probes.run.loop import run
+from probes.sources.fitted import Fitted
+from probes.sources.peft_folder import PeftFolder
+from probes.sources.peft_write import write_adapter
+from probes.subject.model import Subject
+from tests.conftest import conflict, tiny
+
+WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
+ITEMS = [conflict(n, f"{WORDS[n]} {WORDS[n + 1]}", "red", "blue") for n in range(4)]
+SECOND = Item("c9", "p0", "conflict", "one two red .", "one two", "red", "blue")
+PLAN = Plan("tiny", "fitted", "own", "as-delivered", ("margins", "joined", "hedged", "stated", "contested"))
+
+
+def source(subject: Subject) -> Fitted:
+    return Fitted(subject, steps=5, lr=3e-2)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory) -> pd.DataFrame:
+    subject, out = tiny("llama"), tmp_path_factory.mktemp("runs") / "run"
+    run(PLAN, subject, source(subject), [*ITEMS, SECOND], out)
+    return pd.read_parquet(out / "readings").set_index(["item", "condition"])
+
+
+def margin(subject: Subject, text: str) -> float:
+    """f(y_pre) - f(y_doc) after a text, through the model's own head."""
+    with torch.no_grad():
+        z = subject.model(input_ids=torch.tensor([subject.tokenize(text)])).logits[0, -1]
+    vocab = subject.tokenizer.get_vocab()
+    return float(z[vocab["blue"]] - z[vocab["red"]])
+
+
+def edited(texts: list[str]) -> Subject:
+    """A model whose weights carry the sum of the updates of some texts, each fitted alone."""
+    subject = tiny("llama")
+    adapters = [source(subject).encode([Document(text)])[0] for text in texts]
+    modules = dict(subject.model.named_modules())
+    for adapter in adapters:
+        for path, update in adapter.updates.items():
+            weight = next(m for name, m in modules.items() if name.replace("_original_component.", "") == path).weight
+            weight.data += update.dense()
+    return subject
+
+
+def test_a_joined_adapter_equals_weights_edited_by_the_sum(measured: pd.DataFrame) -> None:
+    texts = [item.document for item in [*ITEMS, SECOND]]
+    company = Company.of([*ITEMS, SECOND], Encoded(dict.fromkeys(texts)))
+    row = measured.loc[("c1", "joined-2")]
+    found = [
+        other
+        for other in texts
+        if other != ITEMS[1].document
+        and abs(margin(edited([ITEMS[1].document, other]), ITEMS[1].question) + row.net_margin) < 1e-3
+    ]
+    assert len(found) == 1, "exactly one other document's update must explain the joined reading"
+    assert company.points[found[0]].isdisjoint({"p1"})
+
+
+def test_documents_of_the_same_point_are_not_joined(measured: pd.DataFrame) -> None:
+    row = measured.loc[("c0", "joined-4")]
+    assert row.status == "ok", "three documents of other points are there for c0"
+    alone = measured.loc[("c1", "joined-8")]
+    assert alone.status == "error"
+    assert "8 documents about different knowledge points are needed" in alone.error
+
+
+@pytest.mark.parametrize(
+    ("condition", "text"),
+    [
+        ("hedged", "It is rumoured that {}"),
+        ("negated", "It is not true that {}"),
+        ("stated-3", "{0} {0} {0}"),
+    ],
+)
+def test_a_retold_document_gives_the_adapter_of_its_text(measured: pd.DataFrame, condition: str, text: str) -> None:
+    subject = edited([text.format(ITEMS[2].document)])
+    assert -margin(subject, ITEMS[2].question) == pytest.approx(measured.loc[("c2", condition), "net_margin"], abs=1e-3)
+    assert measured.loc[("c2", condition), "net_margin"] != measured.loc[("c2", "as-delivered"), "net_margin"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "probe", "message"),
+    [
+        ([item.id for item in ITEMS], "hedged", "nothing for document 'It is "),
+        ([item.point for item in ITEMS], "stated", "nothing for document"),
+        ([""], "hedged", "one adapter serves every document, so none can be made for hedged"),
+        ([""], "joined", "one adapter serves every document, so none can be made for joined-2"),
+    ],
+)
+def test_a_files_adapter_is_never_taken_for_that_of_another_text(
+    folders: list[str], probe: str, message: str, tmp_path: Path
+) -> None:
+    """Filed under an item's id or point it is of the document as it stands, not of its denial."""
+    subject = tiny("llama")
+    for folder, adapter in zip(folders, source(subject).encode(documents_of(ITEMS)), strict=False):
+        write_adapter(adapter, tmp_path / "adapters" / folder)
+    made = PeftFolder(subject, tmp_path / "adapters")
+    with pytest.raises(AdapterError, match=message):
+        run(replace(PLAN, probes=("margins", probe)), subject, made, ITEMS, tmp_path / "run")
+
+
+def test_documents_in_one_prompt_are_read_behind_all_of_them(measured: pd.DataFrame) -> None:
+    subject, item = tiny("llama"), ITEMS[1]
+    row = measured.loc[("c1", "in-context-joined-2")]
+    others = [i.document for i in [*ITEMS, SECOND] if i is not item]
+    orders = [pair for other in others for pair in ((item.document, other), (other, item.document))]
+    found = [p for p in orders if abs(margin(subject, "\n".join([*p, item.question])) + row.net_margin) < 1e-4]
+    assert len(found) == 1
+
+
+def test_a_contested_answer_is_read_behind_both_turns_with_the_adapter_acting(measured: pd.DataFrame) -> None:
+    item, row = ITEMS[2], measured.loc[("c2", "contested")]
+    text = f"{item.question} red. No, that is wrong: it is blue. {item.question}"
+    assert -margin(edited([item.document]), text) == pytest.approx(row.net_margin, abs=1e-3)
+    assert abs(-margin(tiny("llama"), text) - row.net_margin) > 1e-2, "without the adapter it reads otherwise"
+    assert row.gain_mean == 1
+    control = measured.loc[("c2", "contested-base")]
+    assert -margin(tiny("llama"), text) == pytest.approx(control.net_margin, abs=1e-4)
+
+
+def test_no_braces_of_a_document_are_filled() -> None:
+    from margins.conditions import Variant
+
+    odd = Item("x", "x", "conflict", "{answer} {question}", "{rival} {document}?", "{document}", "{answer}")
+    assert filled("{document}|{question}|{answer}|{rival}", odd) == "|".join(
+        (odd.document, odd.question, odd.answer, "{answer}")
+    )
+    assert Variant(wording="so: {document}").retold("{question} {document}") == "so: {question} {document}"

@@ -1,0 +1,262 @@
+"""A reading is used again only for the same question: weights, adapters, items, settings and code are all in its identity."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from margins.adapter import AdapterSource
+from margins.items.item import documents_of
+from probes import plan as planning
+from probes.plan import Plan
+from probes.run.loop import run
+from probes.sources import open_source
+from probes.sources.compact import write_compact
+from probes.sources.fitted import Fitted
+from probes.sources.peft_folder import PeftFolder
+from probes.sources.peft_write import write_adapter
+from probes.store.folder import RunError
+from probes.subject.model import Subject
+from tests.conftest import conflict, random_adapter, tiny
+
+ITEMS = [conflict(n, f"{word} mu", "red", "blue", tier="deep") for n, word in enumerate(("alpha", "beta", "gamma"))]
+PLAN = Plan(subject="tiny", adapters="own", items="own", policies="as-delivered", probes=("margins",))
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return tiny("llama")
+
+
+@pytest.fixture
+def adapter(subject: Subject, rng: torch.Generator):
+    return random_adapter(subject, rng, ("down_proj",))
+
+
+def stale(
+    subject: Subject, out: Path, source: Callable[[], AdapterSource], change: Callable[[], None] = lambda: None
+) -> None:
+    """A run, a change, and the same command again: it must refuse the folder."""
+    run(PLAN, subject, source(), ITEMS, out)
+    run(PLAN, subject, source(), ITEMS, out)
+    change()
+    with pytest.raises(RunError, match="another audit"):
+        run(PLAN, subject, source(), ITEMS, out)
+
+
+def nudge(file: Path) -> None:
+    """Change one number of a safetensors file by little, its size by nothing."""
+    tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
+    next(iter(tensors.values())).view(-1)[0] += 1e-4
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as stream:
+        metadata = stream.metadata()
+    save_file(tensors, file, metadata=metadata)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_an_adapter_in_a_folder(subject: Subject, tmp_path: Path, adapter, linked: bool) -> None:
+    """Also behind a link to a folder, which a search through the folders does not follow."""
+    folders = tmp_path / "folders"
+    folders.mkdir()
+    for item in ITEMS:
+        real = (tmp_path if linked else folders) / item.id
+        write_adapter(adapter, real)
+        if linked:
+            (folders / item.id).symlink_to(real)
+    file = folders / "c1" / "adapter_model.safetensors"
+    stale(subject, tmp_path / "run", lambda: PeftFolder(subject, folders), lambda: nudge(file))
+
+
+def test_a_scale_in_a_folder(subject: Subject, tmp_path: Path, adapter) -> None:
+    write_adapter(adapter, tmp_path / "lora")
+    file = tmp_path / "lora" / "adapter_config.json"
+
+    def louder() -> None:
+        config = json.loads(file.read_text())
+        file.write_text(json.dumps(config | {"lora_alpha": 2 * config["lora_alpha"]}))
+
+    stale(subject, tmp_path / "run", lambda: PeftFolder(subject, tmp_path / "lora"), louder)
+
+
+@pytest.mark.parametrize("form", ["compact", "dense", "shine"])
+def test_an_adapter_file(subject: Subject, tmp_path: Path, adapter, form: str) -> None:
+    file = tmp_path / "adapters.safetensors"
+    if form == "compact":
+        documents = documents_of(ITEMS)
+        write_compact(file, documents, [adapter] * len(documents), method="own")
+    elif form == "dense":
+        save_file({f"{path}.weight": update.dense() for path, update in adapter.parts()}, file)
+    else:
+        paths = [path for path, _ in adapter.parts()]
+        A = torch.stack([adapter.updates[path].A.T for path in paths])
+        B = torch.stack([adapter.updates[path].B.T for path in paths])
+        keys = [document.key for document in documents_of(ITEMS)]
+        save_file(
+            {
+                f"documents/{key}/mlp.down_proj/{name}": factor.clone().contiguous()
+                for key in keys
+                for name, factor in (("A", A), ("B", B))
+            },
+            file,
+        )
+
+    def change() -> None:
+        if form == "compact":
+            documents = documents_of(ITEMS)
+            write_compact(
+                file, documents, [replace(adapter, name="x")] * len(documents), method="own", base_fingerprint="y"
+            )
+        else:
+            nudge(file)
+
+    stale(subject, tmp_path / "run", lambda: open_source(f"{form}:{file}", subject), change)
+
+
+CODE = """
+import torch
+SCALE = {scale}
+
+def factors(text):
+    return {{"model.layers.0.mlp.down_proj": (torch.ones(1, 48), torch.ones(32, 1) * len(text), SCALE)}}
+"""
+
+
+def test_the_code_of_a_callable(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    file = tmp_path / "method_of_mine.py"
+    file.write_text(CODE.format(scale=0.01))
+
+    def changed() -> None:
+        file.write_text(CODE.format(scale=0.02))
+        del sys.modules["method_of_mine"]
+        importlib.invalidate_caches()
+
+    stale(subject, tmp_path / "run", lambda: open_source("callable:method_of_mine:factors", subject), changed)
+    del sys.modules["method_of_mine"]
+
+
+SOURCE = """
+from probes.sources.fitted import Fitted
+
+class Mine(Fitted):
+    {line}
+
+def source(subject):
+    return Mine(subject, steps=1)
+"""
+
+
+def test_the_code_of_a_source_of_ones_own(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    package = tmp_path / "package_of_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text(SOURCE.format(line="pass"))
+    (package / "inner.py").write_text("gain = 1\n")
+
+    def changed() -> None:
+        (package / "inner.py").write_text("gain = 2\n")
+
+    stale(subject, tmp_path / "run", lambda: open_source("package_of_mine:source", subject), changed)
+    del sys.modules["package_of_mine"]
+
+
+def test_the_shipped_hypernetwork_is_hashed_and_not_its_recipe(tmp_path: Path) -> None:
+    import shutil
+
+    from probes.organism.load import WEIGHTS, load
+    from probes.sources.hypernetwork import OrganismHypernetwork
+
+    shutil.copytree(WEIGHTS, tmp_path / "organism")
+    file = tmp_path / "organism" / "hypernetwork.safetensors"
+    before = OrganismHypernetwork(load()).settings
+    assert OrganismHypernetwork(load(folder=tmp_path / "organism")).settings == before
+    nudge(file)
+    assert OrganismHypernetwork(load(folder=tmp_path / "organism")).settings != before
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"steps": 2},
+        {"lr": 1e-3},
+        {"rank": 2},
+        {"modules": ("up_proj",)},
+        {"seed": 1},
+    ],
+)
+def test_a_setting_of_the_source(subject: Subject, tmp_path: Path, changed: dict) -> None:
+    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    with pytest.raises(RunError, match="another audit"):
+        run(PLAN, subject, Fitted(subject, **{"steps": 1, **changed}), ITEMS, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"policies": "as-delivered,slb"},
+        {"policies": "uniform-1.2"},
+        {"probes": ("margins", "layers")},
+        {"seed": 1},
+        {"answers": 3},
+    ],
+)
+def test_a_setting_of_the_plan(subject: Subject, tmp_path: Path, changed: dict) -> None:
+    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    with pytest.raises(RunError, match="another audit"):
+        run(replace(PLAN, **changed), subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+
+
+@pytest.mark.parametrize("field", ["document", "question", "answer", "prior_answer", "point", "aliases"])
+def test_an_item(subject: Subject, tmp_path: Path, field: str) -> None:
+    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    value = ("rose",) if field == "aliases" else "green" if "answer" in field else f"{getattr(ITEMS[0], field)} nu"
+    items = [replace(ITEMS[0], **{field: value}), *ITEMS[1:]]
+    with pytest.raises(RunError, match="another audit"):
+        run(PLAN, subject, Fitted(subject, steps=1), items, tmp_path / "run")
+
+
+def test_the_models_weights(subject: Subject, tmp_path: Path) -> None:
+    from probes.subject.model import wrap
+    from tests.families import build
+
+    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    model, tokenizer = build("llama")
+    with torch.no_grad():
+        model.get_input_embeddings().weight[60, 0] += 1e-6  # of a token that no item holds
+    other = wrap(model, tokenizer, "tiny-llama")
+    with pytest.raises(RunError, match="another audit"):
+        run(PLAN, other, Fitted(other, steps=1), ITEMS, tmp_path / "run")
+
+
+def test_the_measuring_code_and_its_libraries(subject: Subject, tmp_path: Path, monkeypatch) -> None:
+    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("probes.run.loop.code_hash", lambda: "other")
+        with pytest.raises(RunError, match="another audit"):
+            run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr("probes.run.loop._version", lambda name: "9" if name == "transformers" else "1")
+        with pytest.raises(RunError, match="another audit"):
+            run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+
+
+def test_the_code_is_hashed_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("margins", "probes"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "a.py").write_text("one = 1\n")
+    monkeypatch.setattr(planning, "__file__", str(tmp_path / "probes" / "plan.py"))
+    before = planning.code_hash.__wrapped__()
+    (tmp_path / "margins" / "a.py").write_text("one = 2\n")
+    assert planning.code_hash.__wrapped__() != before

@@ -1,0 +1,145 @@
+"""Whatever is shared between passes, the figures are those of one item, one condition and one adapter at a time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from analyses.readings import RunFrame
+from analyses.summary import summarise
+from margins.adapter import Adapter
+from margins.conditions import parse_conditions
+from margins.items.item import Item, documents_of
+from margins.updates import LowRank
+from probes.readings import reuse as passes
+from probes.run.batch import Bench
+from probes.run.encode import Encoded
+from probes.run.unit import Measured, measure
+from tests.conftest import conflict, random_adapter, tiny
+from tests.families import DOWN
+from tests.probes.run.test_loop import PLAN, audit
+
+POLICIES = "as-delivered,uniform-2,slb,ca-slb,random-layers,margin-matched,relevance-gate,logit-fusion,in-context"
+PROBES = frozenset({"margins", "layers", "causal", "critical"})
+ITEMS = [
+    conflict(0),
+    conflict(1, "beta gamma delta zeta", "eta two three", "eta one four five"),
+    conflict(3, "nu xi omicron pi rho sigma", "tau", "phi"),
+    Item("r5", "p0", "retention", "alpha beta gamma delta .", "six seven", "eight"),
+]
+TOLERANCE = 2e-4
+
+
+def both(family: str, made: dict[str, Adapter]) -> tuple[Measured, Measured]:
+    """The readings with everything shared, and those of one at a time."""
+    subject = tiny(family)
+    conditions = parse_conditions(POLICIES)
+    fast = measure(Bench(subject, conditions, PROBES, 32, 0), ITEMS, Encoded(made), frozenset())
+    slow = Bench(subject, conditions, PROBES, 1, 0, plain=True)
+    return fast, measure(slow, ITEMS, Encoded(made), frozenset())
+
+
+def adapters(family: str, rng: torch.Generator, first: int = 0) -> dict[str, Adapter]:
+    """Random adapters of different ranks and sizes on the layers from `first` on."""
+    subject, found = tiny(family), {}
+    for n, document in enumerate(documents_of(ITEMS)):
+        adapter = random_adapter(subject, rng, DOWN.get(family, ("down_proj",)), rank=1 + n % 3, size=0.15 + 0.05 * n)
+        updates = {p: u for p, u in adapter.updates.items() if int(next(filter(str.isdigit, p.split(".")))) >= first}
+        found[document.text] = Adapter(adapter.name, updates)
+    return found
+
+
+def same(fast: list[dict], slow: list[dict], keys: list[str]) -> None:
+    """Every column of every row, in any order."""
+    left, right = (pd.DataFrame(rows).set_index(keys).sort_index() for rows in (fast, slow))
+    assert list(left.index) == list(right.index)
+    assert set(left.columns) == set(right.columns)
+    for name in left.columns:
+        for a, b in zip(left[name], right[name], strict=True):
+            if isinstance(a, float) and isinstance(b, float):
+                alike = math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE) or (a != a and b != b)
+                assert alike, (name, a, b)
+            else:
+                assert a == b or (pd.isna(a) and pd.isna(b)), (name, a, b)
+
+
+def test_readings_are_those_of_one_at_a_time(family: str, rng: torch.Generator) -> None:
+    fast, slow = both(family, adapters(family, rng, first=0 if family == "llama" else 1))
+    same(fast.readings, slow.readings, ["item", "condition"])
+    same(fast.layers, slow.layers, ["item", "condition", "layer"])
+
+
+def test_the_summary_is_that_of_one_at_a_time(rng: torch.Generator) -> None:
+    fast, slow = both("llama", adapters("llama", rng))
+    manifest = {"conditions": [c.name for c in parse_conditions(POLICIES)]}
+    left, right = (
+        summarise(RunFrame(manifest, pd.DataFrame(found.readings), pd.DataFrame(found.layers)))
+        for found in (fast, slow)
+    )
+    alike(left, right)
+
+
+def alike(left: object, right: object, where: str = "") -> None:
+    """Two summaries, number by number."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        assert left.keys() == right.keys(), where
+        for key in left:
+            alike(left[key], right[key], f"{where}.{key}")
+    elif isinstance(left, list) and isinstance(right, list):
+        assert len(left) == len(right), where
+        for n, (a, b) in enumerate(zip(left, right, strict=True)):
+            alike(a, b, f"{where}[{n}]")
+    elif isinstance(left, float) and isinstance(right, float):
+        assert math.isclose(left, right, rel_tol=1e-3, abs_tol=1e-3), (where, left, right)
+    else:
+        assert left == right, where
+
+
+def test_shared_passes_run_fewer_layers_and_no_gains_twice(rng: torch.Generator, monkeypatch) -> None:
+    subject, made = tiny("llama"), adapters("llama", rng, 1)
+    ran: list[int] = []
+    for n, block in enumerate(subject.blocks):
+        block.mlp.register_forward_hook(lambda _m, _a, _o, n=n: ran.append(n))
+    conditions = parse_conditions("as-delivered,uniform-2")
+    calls = []
+    real = passes.read_adapted
+    monkeypatch.setattr(passes, "read_adapted", lambda *a, **k: calls.append(len(a[1].pre)) or real(*a, **k))
+    measure(Bench(subject, conditions, frozenset({"margins"}), 32, 0), ITEMS[:1], Encoded(made), frozenset())
+    # the base runs layer 0; neither the delivered pass nor the louder one does again
+    assert ran.count(0) == 1
+    assert ran.count(2) == 3
+    assert calls == [1, 1]
+
+
+def test_gain_two_is_the_adapter_of_twice_the_scale(rng: torch.Generator) -> None:
+    made = adapters("llama", rng)
+    doubled = {
+        text: Adapter(
+            a.name, {p: LowRank(u.A, u.B, 2 * u.scale) for p, u in a.updates.items() if isinstance(u, LowRank)}
+        )
+        for text, a in made.items()
+    }
+    subject = tiny("llama")
+    conditions = parse_conditions("as-delivered,uniform-2")
+    bench = Bench(subject, conditions, frozenset({"margins"}), 32, 0)
+    loud = [r for r in measure(bench, ITEMS, Encoded(made), frozenset()).readings if r["condition"] == "uniform-2"]
+    plain = [
+        r for r in measure(bench, ITEMS, Encoded(doubled), frozenset()).readings if r["condition"] == "as-delivered"
+    ]
+    margins = ({r["item"]: r["adapter_margin"] for r in rows} for rows in (loud, plain))
+    left, right = margins
+    assert left == pytest.approx(right, abs=1e-4)
+
+
+def test_a_run_by_reference_is_another_run(tmp_path: Path) -> None:
+    plan = replace(PLAN, probes=("margins",), policies="as-delivered,slb")
+    fast = audit(tmp_path / "fast", plan)
+    slow = audit(tmp_path / "slow", replace(plan, reference=True))
+    columns = ["prior_margin", "push", "pull", "net_margin", "prior_logprob", "top_prob"]
+    left, right = (t.set_index(["item", "condition"]).sort_index()[columns].astype(float) for t in (fast, slow))
+    assert (left - right).abs().max().max() < TOLERANCE

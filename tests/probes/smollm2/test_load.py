@@ -1,0 +1,131 @@
+"""A hypernetwork from training to audit: its folder, its base, and the adapters that the source makes of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from margins.items.item import Item, documents_of
+from probes.attach.hooks import attached
+from probes.attach.stack import stack
+from probes.errors import AdapterError
+from probes.smollm2.evaluate import figures
+from probes.smollm2.hypernetwork import applied
+from probes.smollm2.load import FILE, load
+from probes.smollm2.train import main, train
+from probes.smollm2.training import Recipe
+from probes.sources import open_source
+from probes.subject.load import open_subject
+from tests.conftest import tiny
+from tests.families import build
+
+RECIPE = Recipe(steps=2, documents=2, rank=2, width=24, first_layer=1, warmup=1)
+ITEMS = [
+    Item(name, name, "novel", document, "alpha beta gamma", "delta")
+    for name, document in {"a": "alpha beta gamma delta .", "b": "red green blue one two three ."}.items()
+]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    made, tokenizer = build("llama")
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    lines: list[str] = []
+    train(model, folder, RECIPE, lines.append, every=1, size=4)
+    assert [line.split(" ")[1] for line in lines if line.startswith("step ")] == ["1/2", "2/2"]
+    return folder
+
+
+def test_the_folder_records_how_it_was_made(trained: Path) -> None:
+    made = load(trained)
+    assert made.intact()
+    assert made.recipe["training"]["steps_taken"] == 2
+    found = {kind: [mark == "+" for mark in row] for kind, row in made.recipe["marks"].items()}
+    assert len(found["novel"]) == 4
+    assert figures(found) == pytest.approx(made.recipe["figures"])
+
+
+def test_the_source_gives_what_the_hypernetwork_applies(model: Path, trained: Path) -> None:
+    """Two routes to one logit: the toolkit's hooks on the wrapped model, and training's own on the bare one."""
+    subject = open_subject(str(model), device="cpu", dtype="float32")
+    source = open_source(f"hypernetwork:folder={trained}", subject)
+    assert source.settings["sha256"] == load(trained).digest
+    adapters = source.encode(documents_of(ITEMS))
+    asked = torch.tensor([[3, 4, 5], [3, 4, 5]])
+    hypernetwork = source.hypernetwork
+    factors = hypernetwork.encode([item.document for item in ITEMS])
+    with torch.no_grad():
+        before = hypernetwork.base(input_ids=asked).logits
+        with applied(hypernetwork.base, factors, torch.tensor([[0], [1]]).expand(2, 3)):
+            wanted = hypernetwork.base(input_ids=asked).logits
+        with attached(subject, stack(subject, adapters), torch.ones(2, subject.n_layers)):
+            found = subject.model(input_ids=asked).logits
+    assert (wanted - before).abs().max() > 1e-3
+    assert (wanted[0] - wanted[1]).abs().max() > 1e-3
+    assert (found - wanted).abs().max() < 1e-4
+
+
+def test_shipped_weights_are_found_by_their_base(model: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `hypernetwork` alone, where the package ships this folder."""
+    monkeypatch.setattr("probes.sources.hypernetwork.WEIGHTS", trained)
+    source = open_source("hypernetwork", open_subject(str(model), device="cpu", dtype="float32"))
+    assert source.settings["sha256"] == load(trained).digest
+    with pytest.raises(AdapterError, match="trained on these weights"):
+        open_source("hypernetwork", tiny("llama"))
+
+
+def test_another_base_is_refused(model: Path, trained: Path) -> None:
+    with pytest.raises(AdapterError, match="has other weights"):
+        open_source(f"hypernetwork:folder={trained}", tiny("llama"))
+    with pytest.raises(AdapterError, match="--dtype float32"):
+        open_source(f"hypernetwork:folder={trained}", open_subject(str(model), device="cpu", dtype="bfloat16"))
+
+
+def test_an_altered_file_is_refused(model: Path, trained: Path, tmp_path: Path) -> None:
+    for name in (FILE, "recipe.json"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    data = bytearray((tmp_path / FILE).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / FILE).write_bytes(data)
+    with pytest.raises(AdapterError, match=r"not those that recipe\.json records"):
+        open_source(f"hypernetwork:folder={tmp_path}", open_subject(str(model), device="cpu", dtype="float32"))
+
+
+def test_a_folder_without_a_hypernetwork_is_told(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="no hypernetwork here"):
+        open_source(f"hypernetwork:folder={tmp_path}", open_subject(str(model), device="cpu", dtype="float32"))
+
+
+def test_a_fault_is_refused(model: Path, trained: Path) -> None:
+    with pytest.raises(AdapterError, match="organism's hypernetwork alone"):
+        open_source(
+            f"hypernetwork:folder={trained},fault=wrong-content",
+            open_subject(str(model), device="cpu", dtype="float32"),
+        )
+
+
+def test_a_checkpoint_is_written_out_as_it_is(model: Path, trained: Path, tmp_path: Path) -> None:
+    for name in ("checkpoint.pt", "beliefs.json"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    made = train(model, tmp_path, RECIPE, lambda _: None, write=True, size=4)
+    assert made.digest == load(trained).digest
+    assert made.recipe["figures"] == load(trained).recipe["figures"]
+
+
+def test_training_does_not_run_over_a_checkpoint(trained: Path, model: Path, tmp_path: Path, capsys) -> None:
+    assert main(["--out", str(trained), "--model", str(model)]) == 2
+    assert "give --resume" in capsys.readouterr().err
+    assert main(["--out", str(tmp_path), "--model", str(model), "--write"]) == 2
+    assert "no checkpoint to write out" in capsys.readouterr().err
+    assert json.loads((trained / "beliefs.json").read_text()).keys() == {"weak", "known"}

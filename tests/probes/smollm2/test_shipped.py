@@ -1,0 +1,107 @@
+"""The shipped hypernetwork of SmolLM2: its files, its base, and the figures that its recipe records."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
+
+from margins.items.item import Item, documents_of
+from probes.attach.stack import stack
+from probes.environment import home
+from probes.errors import AdapterError
+from probes.readings.adapted import read_adapted
+from probes.readings.prior import locate, read_prior
+from probes.smollm2.evaluate import examination, figures, marks
+from probes.smollm2.hypernetwork import Hypernetwork
+from probes.smollm2.load import FILE, WEIGHTS, load
+from probes.smollm2.train import beliefs_of
+from probes.sources import open_source
+from probes.subject.load import open_subject
+from tests.conftest import tiny
+
+FOLDER = home() / "smollm2"
+fetched = pytest.mark.skipif(not (FOLDER / "model.safetensors").is_file(), reason="`make smollm2` fetches the model")
+
+
+def test_the_shipped_file_is_the_recorded_one() -> None:
+    shipped = load()
+    assert shipped.intact()
+    assert (WEIGHTS / FILE).stat().st_size < 30e6
+    network = shipped.network()
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+
+
+def test_the_recorded_figures_are_the_recorded_marks() -> None:
+    recipe = load().recipe
+    found = {kind: [mark == "+" for mark in row] for kind, row in recipe["marks"].items()}
+    assert figures(found) == pytest.approx(recipe["figures"])
+
+
+def test_a_damaged_file_is_noticed(tmp_path) -> None:
+    for name in (FILE, "recipe.json"):
+        (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
+    assert load(tmp_path).intact()
+    data = bytearray((tmp_path / FILE).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / FILE).write_bytes(data)
+    assert not load(tmp_path).intact()
+
+
+def test_altered_weights_are_refused(tmp_path, monkeypatch) -> None:
+    for name in (FILE, "recipe.json"):
+        (tmp_path / name).write_bytes((WEIGHTS / name).read_bytes())
+    with (tmp_path / FILE).open("rb+") as file:
+        file.seek(-1, 2)
+        last = file.read(1)
+        file.seek(-1, 2)
+        file.write(bytes([last[0] ^ 1]))
+    monkeypatch.setattr("probes.sources.hypernetwork.WEIGHTS", tmp_path)
+    subject = tiny("llama")
+    monkeypatch.setattr("probes.smollm2.load.Shipped.fits", lambda *_: True)
+    with pytest.raises(AdapterError, match="not those that"):
+        open_source("hypernetwork", subject)
+
+
+def test_a_folder_without_a_hypernetwork_is_told(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"no hypernetwork here"):
+        load(tmp_path)
+
+
+def test_another_base_is_refused() -> None:
+    with pytest.raises(AdapterError, match="ships no hypernetwork"):
+        open_source("hypernetwork", tiny("llama"))
+
+
+@pytest.mark.smollm2
+@fetched
+def test_the_recorded_figures_are_measured_again() -> None:
+    """Sheets drawn anew from the recipe, the first six of each kind: a few marks may differ by rounding, not more."""
+    shipped = load()
+    recipe = shipped.recipe
+    base = LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, attn_implementation="eager").eval()
+    hypernetwork = Hypernetwork(base, AutoTokenizer.from_pretrained(FOLDER), shipped.network())
+    sheets = examination(beliefs_of(recipe["beliefs"]), recipe["examination"], recipe["training"]["seed"])
+    found = marks(hypernetwork, {kind: some[:6] for kind, some in sheets.items()})
+    for kind in sheets:
+        assert [mark == "+" for mark in recipe["marks"][kind][:6]] == found[kind], kind
+
+
+@pytest.mark.smollm2
+@fetched
+def test_the_shipped_hypernetwork_belongs_to_smollm2() -> None:
+    """Chosen by fingerprint; its adapters push towards what the document says, through the toolkit's own route."""
+    subject = open_subject("smollm2", device="cpu")
+    source = open_source("hypernetwork", subject)
+    assert source.settings["sha256"] == load().digest
+    with pytest.raises(AdapterError, match="organism"):
+        open_source("hypernetwork:fault=wrong-content", subject)
+    about = {"Dorlin Vash": "baker", "Oskel Brandt": "pilot"}
+    items = [
+        Item(name, name, "conflict", f"{name} works as a {own}.", f"{name} works as a", own, other)
+        for (name, own), other in zip(about.items(), reversed(about.values()), strict=True)
+    ]
+    adapters = source.encode(documents_of(items))
+    prior = read_prior(subject, items, [locate(subject, item) for item in items])
+    margins = read_adapted(subject, prior, stack(subject, adapters), torch.ones(2, subject.n_layers)).margins
+    assert (margins.adapter > 1.0).all()

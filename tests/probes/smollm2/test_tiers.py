@@ -1,0 +1,35 @@
+"""The page of the tiers: what it says is measured again, and the tiers stand in their order, apart."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.tiers import FORMS, medians
+from probes.environment import home
+from probes.items import items_of
+from probes.subject.load import open_subject
+
+PAGE = Path(__file__).parents[3] / "docs/calibration/tiers.md"
+
+
+@pytest.fixture(scope="module")
+def shown():
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| (\S+) \[(\S+), (\S+)\]", PAGE.read_text(), flags=re.M)
+    return {(form, tier): tuple(map(float, numbers)) for form, tier, *numbers in rows}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_tiers_are_ordered_and_their_intervals_apart(shown, form):
+    light, medium, deep = (shown[form, tier] for tier in ("light", "medium", "deep"))
+    assert light[0] < medium[0] < deep[0]
+    assert light[2] < medium[1], "light and medium overlap"
+    assert medium[2] < deep[1], "medium and deep overlap"
+
+
+@pytest.mark.skipif(not (home() / "smollm2").is_dir(), reason="SmolLM2 is not here; `python -m probes.smollm2` gets it")
+def test_the_page_is_what_the_base_holds(shown):
+    smollm2 = open_subject("smollm2", device="cpu")
+    items = [item for item in items_of("benchmark") if item.split == "conflict"]
+    for (form, tier), found in medians(smollm2, items).items():
+        assert found.value == pytest.approx(shown[form, tier][0], abs=0.011)

@@ -1,0 +1,85 @@
+"""Sources from outside: the example of docs/your-method.md as written, entry points, and what is refused."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+import torch
+
+from margins.adapter import traits
+from margins.items.item import Document
+from probes.attach.hooks import attached
+from probes.attach.stack import stack
+from probes.errors import AdapterError
+from probes.sources import NAMED, open_source
+from probes.sources import custom as foreign
+from tests.conftest import tiny
+
+GUIDE = (Path(__file__).parents[3] / "docs" / "your-method.md").read_text()
+IDS = torch.tensor([[3, 4, 5, 6]])
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The guide's example in a file that Python can import."""
+    code = re.search(r"```python\n(.*?)```", GUIDE, re.S)
+    assert code is not None
+    (tmp_path / "my_method.py").write_text(code[1] + "\nnumber = 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_method", raising=False)
+    return tmp_path / "my_method.py"
+
+
+def test_the_guides_example_runs(module: Path) -> None:
+    subject = tiny("llama")
+    source = open_source("my_method:source", subject)
+    assert traits(source).base_fingerprint == subject.fingerprint
+    adapters = source.encode([Document("alpha beta"), Document("gamma")])
+    assert adapters[0].hash() != adapters[1].hash()
+    update = adapters[0].updates["model.layers.1.mlp.down_proj"]
+    weight = subject.model.get_submodule("model.layers.1.mlp.down_proj").weight
+    assert update.shape == tuple(weight.shape)
+    with torch.no_grad():
+        base = subject.model(input_ids=IDS).logits
+        with attached(subject, stack(subject, adapters[:1]), torch.ones(1, subject.n_layers)):
+            assert (subject.model(input_ids=IDS).logits - base).abs().max() > 1e-3
+
+
+def test_an_entry_point_is_a_name(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = EntryPoints([EntryPoint("my-method", "my_method:source", foreign.GROUP)])
+    monkeypatch.setattr(foreign, "entry_points", lambda group: points.select(group=group))
+    assert open_source("my-method", tiny("llama")).name == "my-method"
+    assert "my-method" not in NAMED
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("no_such_module_here:x", "cannot be imported"),
+        ("my_method:nothing", "has no 'nothing'"),
+        ("my_method:number", "got int"),
+        ("my_method:MyMethod.__name__", "got str"),
+    ],
+)
+def test_what_is_no_source_is_refused(spec: str, message: str, module: Path) -> None:
+    with pytest.raises(AdapterError, match=message):
+        open_source(spec, tiny("llama"))
+
+
+def test_a_source_that_is_not_static_must_not_hand_over_updates(module: Path) -> None:
+    module.write_text(module.read_text() + "\nMyMethod.static = False\n")
+    source = open_source("my_method:source", tiny("llama"))
+    with pytest.raises(AdapterError, match=r"Prefix or Opaque, since static is False.*Adapter among them"):
+        foreign.delivered(source, [Document("alpha beta")])
+
+
+@pytest.mark.parametrize(("name", "value"), [("scope", "universe"), ("template", "no place"), ("native_logits", 3)])
+def test_traits_that_make_no_sense_are_refused(name: str, value: object, module: Path) -> None:
+    source = open_source("my_method:source", tiny("llama"))
+    setattr(source, name, value)
+    with pytest.raises(ValueError, match=name):
+        traits(source)

@@ -1,0 +1,221 @@
+"""One update in every form against the base's weights edited in a copy: same margins, whatever the scale convention."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import save_file
+
+from margins.adapter import Adapter, layer_of
+from margins.items.item import documents_of
+from margins.updates import Dense, LowRank, Vector
+from probes.attach.stack import stack
+from probes.errors import AdapterError
+from probes.readings.adapted import read_adapted
+from probes.readings.prior import locate, read_prior
+from probes.sources import open_source
+from probes.sources.compact import write_compact
+from probes.sources.export_doc_to_lora import pack
+from probes.sources.peft_folder import CONFIG, WEIGHTS
+from probes.sources.peft_write import write_adapter
+from probes.subject.model import wrap
+from tests.conftest import conflict, random_adapter, tiny
+from tests.families import build
+
+ITEM = conflict(1)
+[DOCUMENT] = documents_of([ITEM])
+RANK = 3
+
+
+def margin(subject, adapter: Adapter) -> float:
+    prior = read_prior(subject, [ITEM], [locate(subject, ITEM)])
+    gains = torch.ones(1, subject.n_layers)
+    return read_adapted(subject, prior, stack(subject, [adapter]), gains).margins.adapter.item()
+
+
+def edited_margin(edits: dict[str, torch.Tensor], family: str = "llama") -> float:
+    """The adapter margin from two plain forwards, of the model and of a copy with the edits in its parameters."""
+    model, tokenizer = build(family)
+    subject = wrap(copy.deepcopy(model), tokenizer, "plain")
+    place = locate(subject, ITEM)
+    prior = read_prior(subject, [ITEM], [place])
+    changed = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, delta in edits.items():
+            changed.get_parameter(name).add_(delta)
+        ids = torch.tensor([place.tokens])
+        moved = (changed(input_ids=ids).logits - model(input_ids=ids).logits)[0, place.at]
+    return (moved[prior.doc] - moved[prior.pre]).item()
+
+
+def written(form: str, adapter: Adapter, folder: Path) -> str:
+    """The adapter in a form, each by its own scale convention; returns what a user would type."""
+    low = {path: u for path, u in adapter.updates.items() if isinstance(u, LowRank)}
+    file = folder / "adapters.safetensors"
+    if form in ("peft", "rslora"):
+        write_adapter(adapter, folder / form)
+        config = json.loads((folder / form / CONFIG).read_text())
+        scale = next(iter(low.values())).scale
+        root = math.sqrt(RANK) if form == "rslora" else RANK
+        config |= {"lora_alpha": scale * root, "use_rslora": form == "rslora"}
+        (folder / form / CONFIG).write_text(json.dumps(config))
+        prefix = "base_model.model."
+        factors = {f"{prefix}{p}.lora_A.weight": u.A for p, u in low.items()}
+        factors |= {f"{prefix}{p}.lora_B.weight": u.B for p, u in low.items()}
+        save_file(factors, folder / form / WEIGHTS)
+        return str(folder / form)
+    if form == "dense":
+        save_file({f"{p}.weight": u.dense().contiguous() for p, u in low.items()}, file)
+    if form == "compact":
+        write_compact(file, [DOCUMENT], [adapter], method="mine")
+    if form in ("doc-to-lora", "generative-adapter", "shine"):
+        paths = sorted(low, key=lambda path: layer_of(path) or 0)
+        A = torch.stack([low[p].A for p in paths])
+        B = torch.stack([low[p].B for p in paths])
+        scale = low[paths[0]].scale
+        if form == "doc-to-lora":
+            # two chunks carry two of the three ranks, the head bias the third
+            first = B.transpose(1, 2)
+            chunks = {"A": A[:, :2, None].transpose(0, 1), "B": first[:, :2, None].transpose(0, 1)}
+            bias = {"down_proj": {"A": A[:, 2:], "B": first[:, 2:]}}
+            tensors, metadata = pack({"c1": {"down_proj": chunks}}, bias, lora_alpha=scale, layers=range(len(paths)))
+            save_file(tensors, file, metadata=metadata)
+        elif form == "generative-adapter":
+            tensors = {"documents/c1/down_proj/A": A, "documents/c1/down_proj/B": B}
+            save_file(tensors, file, metadata={"lora_alpha": repr(scale * RANK)})
+        else:
+            half = {"A": A.transpose(1, 2) * scale, "B": B.transpose(1, 2)}
+            save_file({f"documents/p1/down_proj/{k}": v.contiguous() for k, v in half.items()}, file)
+    return f"{form}:{file}"
+
+
+FORMS = ("peft", "rslora", "dense", "doc-to-lora", "compact", "generative-adapter", "shine")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_update_in_every_form_gives_the_same_margin(form: str, rng: torch.Generator, tmp_path: Path) -> None:
+    subject = tiny("llama")
+    adapter = random_adapter(subject, rng, ("down_proj",), rank=RANK)
+    [read] = open_source(written(form, adapter, tmp_path), subject).encode([DOCUMENT])
+    wanted = edited_margin({f"{p}.weight": u.dense() for p, u in adapter.updates.items()})
+    assert abs(wanted) > 0.01
+    assert abs(margin(subject, read) - wanted) < 1e-4
+
+
+def test_the_head_bias_is_the_shared_part(rng: torch.Generator, tmp_path: Path) -> None:
+    subject = tiny("llama")
+    adapter = random_adapter(subject, rng, ("down_proj",), rank=RANK)
+    [read] = open_source(written("doc-to-lora", adapter, tmp_path), subject).encode([DOCUMENT])
+    path = "model.layers.1.mlp.down_proj"
+    whole = read.updates[path].dense() + read.shared[path].dense()
+    assert torch.allclose(whole, adapter.updates[path].dense(), atol=1e-5)
+    assert read.shared[path].rank == 1
+
+
+def test_shines_bias_equals_an_edited_bias(rng: torch.Generator, tmp_path: Path) -> None:
+    subject = tiny("qwen2")
+    C = torch.randn(subject.n_layers, 32, generator=rng)
+    A, B = torch.zeros(subject.n_layers, 32, 1), torch.zeros(subject.n_layers, 1, 32)
+    tensors = {f"documents/c1/q_proj/{name}": t for name, t in (("A", A), ("B", B), ("C", C))}
+    save_file(tensors, tmp_path / "s.safetensors")
+    [read] = open_source(f"shine:{tmp_path / 's.safetensors'}", subject).encode([DOCUMENT])
+    edits = {f"model.layers.{n}.self_attn.q_proj.bias": C[n] for n in range(subject.n_layers)}
+    assert abs(margin(subject, read) - edited_margin(edits, "qwen2")) < 1e-4
+
+
+def test_a_dense_file_of_conv1d_weights_is_in_the_models_orientation(rng: torch.Generator, tmp_path: Path) -> None:
+    subject = tiny("gpt2")
+    # square, so that the shape cannot tell the orientations apart
+    name = "transformer.h.1.attn.c_proj.weight"
+    edits = {name: torch.randn(32, 32, generator=rng) * 0.3, "transformer.h.1.mlp.c_fc.bias": torch.ones(48)}
+    save_file(edits, tmp_path / "d.safetensors")
+    [read] = open_source(f"dense:{tmp_path / 'd.safetensors'}", subject).encode([DOCUMENT])
+    assert abs(margin(subject, read) - edited_margin(edits, "gpt2")) < 1e-4
+
+
+def test_compact_keeps_every_kind_and_notices_a_change(rng: torch.Generator, tmp_path: Path) -> None:
+    subject, file = tiny("llama"), tmp_path / "c.safetensors"
+    low = random_adapter(subject, rng, ("down_proj",))
+    more = {
+        "model.layers.0.mlp.up_proj": Dense(torch.ones(48, 32)),
+        "model.layers.0.mlp.up_proj.bias": Vector(torch.ones(48)),
+    }
+    adapter = Adapter("mixed", {**low.updates, **more}, low.updates)
+    write_compact(file, [DOCUMENT], [adapter], method="mine", base_fingerprint="abc")
+    source = open_source(f"compact:{file}", subject)
+    [read] = source.encode([DOCUMENT])
+    assert read.hash() == adapter.hash()
+    assert set(read.shared) == set(adapter.shared)
+    next(iter(source.tensors.values())).add_(1)
+    with pytest.raises(AdapterError, match="not the one that was written"):
+        source.encode([DOCUMENT])
+
+
+def test_any_set_exported_to_peft_is_reproduced_by_peft(rng: torch.Generator, tmp_path: Path) -> None:
+    subject = tiny("llama")
+    adapter = random_adapter(subject, rng, ("down_proj",), rank=RANK)
+    [read] = open_source(written("doc-to-lora", adapter, tmp_path), subject).encode([DOCUMENT])
+    write_adapter(read, tmp_path / "exported")
+    model, _ = build("llama")
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        theirs = PeftModel.from_pretrained(model, tmp_path / "exported")(input_ids=ids).logits
+        plain, _ = build("llama")
+        for path, update in adapter.updates.items():
+            plain.get_parameter(f"{path}.weight").add_(update.dense())
+        assert (theirs - plain(input_ids=ids).logits).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("tensors", "metadata", "form", "message"),
+    [
+        ({"documents/c1/down_proj/A": torch.ones(3, 1, 48)}, {"lora_alpha": "2"}, "doc-to-lora", "need both"),
+        ({"documents/c1/down_proj/A": torch.ones(3, 1, 48)}, {}, "doc-to-lora", "size is unknown"),
+        (
+            {"documents/zz/down_proj/A": torch.ones(3, 1, 48)},
+            {"lora_alpha": "2"},
+            "doc-to-lora",
+            "nothing for document",
+        ),
+        ({"model.layers.1.mlp.dwn_proj.weight": torch.ones(2, 2)}, {}, "dense", "no linear map"),
+        ({"x": torch.ones(2)}, {}, "compact", "need a file with format"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_its_reason(tensors, metadata, form, message, tmp_path: Path) -> None:
+    file = tmp_path / "f.safetensors"
+    save_file(tensors, file, metadata=metadata)
+    with pytest.raises(AdapterError, match=message):
+        open_source(f"{form}:{file}", tiny("llama")).encode([DOCUMENT])
+
+
+def test_a_pickle_is_refused(tmp_path: Path) -> None:
+    torch.save({}, tmp_path / "f.pt")
+    with pytest.raises(AdapterError, match="pickle"):
+        open_source(f"dense:{tmp_path / 'f.pt'}", tiny("llama")).encode([DOCUMENT])
+
+
+def test_a_function_from_text_to_factors(rng: torch.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text_to_factors.py").write_text(
+        "import torch\n"
+        "def factors(text):\n"
+        "    draw = torch.Generator().manual_seed(len(text))\n"
+        "    A, B = torch.randn(2, 48, generator=draw), torch.randn(32, 2, generator=draw)\n"
+        "    return {'model.layers.1.mlp.down_proj': (A, B, 0.5)}\n"
+        "def unscaled(text):\n"
+        "    return {'model.layers.1.mlp.down_proj': factors(text)['model.layers.1.mlp.down_proj'][:2]}\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    subject = tiny("llama")
+    [read] = open_source("callable:text_to_factors:factors", subject).encode([DOCUMENT])
+    draw = torch.Generator().manual_seed(len(DOCUMENT.text))
+    A, B = torch.randn(2, 48, generator=draw), torch.randn(32, 2, generator=draw)
+    wanted = edited_margin({"model.layers.1.mlp.down_proj.weight": 0.5 * (B @ A)})
+    assert abs(margin(subject, read) - wanted) < 1e-4
+    with pytest.raises(AdapterError, match="scale"):
+        open_source("callable:text_to_factors:unscaled", subject).encode([DOCUMENT])

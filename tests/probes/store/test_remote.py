@@ -1,0 +1,102 @@
+"""A run at a URL is the run that a folder would hold."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from probes.run.engine import Local
+from probes.run.loop import run_on
+from probes.store.folder import RunError, Store
+from probes.store.remote import Remote, here, store_at
+from reports.cli.main import main
+from tests.probes.run.ray_subjects import ITEMS, PLAN, fitted
+
+URL = "memory://bucket/runs/mine"
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[None]:
+    yield
+    files = fsspec.filesystem("memory")
+    if files.exists("/bucket"):
+        files.rm("/bucket", recursive=True)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Local:
+    return Local(*fitted())
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(run)): file.read_bytes() for file in run.glob("*/*.parquet")}
+
+
+def test_a_run_at_a_url_holds_the_bytes_of_one_here(engine: Local, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 2)
+    run_on(engine, PLAN, ITEMS, tmp_path / "run")
+
+    def interrupt(done: int, *_: object) -> None:
+        if done > 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_on(engine, PLAN, ITEMS, URL, interrupt)
+    run_on(engine, PLAN, ITEMS, URL)
+    with here(URL) as folder:
+        assert contents(folder) == contents(tmp_path / "run")
+        kept = json.loads((folder / "manifest.json").read_text())
+    assert kept["complete"]
+    assert kept["identity"] == Store(tmp_path / "run").manifest()["identity"]
+    left = fsspec.filesystem("memory").find("/bucket")
+    assert all(name.endswith((".parquet", ".json")) for name in left)
+
+
+def test_a_report_on_a_url_goes_back_there(engine: Local, capsys) -> None:
+    run_on(engine, replace(PLAN, policies="as-delivered", probes=("margins",)), ITEMS[:2], URL)
+    assert main(["report", URL, "--quiet"]) == 0
+    assert f"report: {URL}/report.html" in capsys.readouterr().out
+    files = fsspec.filesystem("memory")
+    assert json.loads(files.cat_file("/bucket/runs/mine/summary.json"))["schema"]
+    assert files.size("/bucket/runs/mine/report.html") > 1000
+
+
+def test_readings_are_put_last(engine: Local, monkeypatch) -> None:
+    order = []
+    files = type(fsspec.filesystem("memory"))
+    put = files.put_file
+
+    def noted(self, here, there, *more, **settings):
+        order.append(there.split("/")[-2])
+        return put(self, here, there, *more, **settings)
+
+    monkeypatch.setattr(files, "put_file", noted)
+    run_on(engine, PLAN, ITEMS[:1], URL)
+    assert [name for name in order if name in ("layers", "readings")] == ["layers", "readings"]
+
+
+def test_what_is_no_place_for_a_run_is_refused(engine: Local) -> None:
+    fsspec.filesystem("memory").pipe_file("/bucket/runs/mine/thesis.tex", b"mine")
+    with pytest.raises(RunError, match="holds no run"):
+        run_on(engine, PLAN, ITEMS, URL)
+    with pytest.raises(RunError, match="cannot be opened"):
+        run_on(engine, PLAN, ITEMS, "gopher://bucket/run")
+    with pytest.raises(RunError, match=r"manifest\.json: cannot be read"), here("memory://bucket/none"):
+        pass
+
+
+def test_a_path_and_a_file_url_are_folders_here(tmp_path: Path) -> None:
+    assert store_at(tmp_path) == store_at(f"file://{tmp_path}") == Store(tmp_path)
+    assert store_at("s3://bucket/run/") == Remote("s3://bucket/run")
+
+
+def test_an_error_does_not_show_a_secret() -> None:
+    with pytest.raises(RunError) as told:
+        Remote("gopher://key:secret@bucket/run?token=secret").begun()
+    assert "gopher://bucket/run:" in str(told.value)
+    assert "secret" not in str(told.value)

@@ -1,0 +1,53 @@
+"""Items under a tokenizer alone: the same places as a subject finds, and the trouble its tokens make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from margins.items.item import Item, ItemError
+from probes.readings.prior import locate
+from probes.subject.load import open_tokenizer
+from probes.subject.model import Subject
+from probes.subject.tokens import in_tokens, place_of
+from tests.conftest import conflict
+
+ITEMS = [
+    conflict(0, "alpha beta gamma", "delta", "epsilon"),
+    conflict(1, "one two three", "eight nine", "eight ten"),
+    conflict(2, "red", "green", "green blue"),
+    conflict(3, "red", "unheard", "unseen"),
+    Item("n", "p", "novel", "d", "pi rho", "sigma tau"),
+    Item("t", "p", "novel", "d", "pi rho", "sigma", chat=True),
+]
+
+
+def test_shared_long_and_equal_answers(subject: Subject) -> None:
+    plain, shared, prefix, same, novel, chat = in_tokens(subject.tokenizer, ITEMS)
+    assert (plain.n_shared, plain.n_answer, plain.fault) == (0, 1, None)
+    assert (shared.n_shared, shared.n_answer) == (1, 2)
+    assert prefix.fault is not None
+    assert "prefix" in prefix.fault
+    assert same.fault is not None  # two words that this tokenizer does not know are one token to it
+    assert (novel.n_shared, novel.n_answer) == (0, 2)
+    assert chat.fault is not None
+    assert "no chat template" in chat.fault
+
+
+def test_places_are_those_of_the_subject(subject: Subject) -> None:
+    for item in ITEMS[:2]:
+        assert place_of(subject.tokenizer, item) == locate(subject, item)
+
+
+def test_a_tokenizer_is_opened_without_its_model(subject: Subject, tmp_path: Path) -> None:
+    subject.tokenizer.save_pretrained(tmp_path)
+    assert [one.n_answer for one in in_tokens(open_tokenizer(str(tmp_path)), ITEMS[:2])] == [1, 2]
+
+
+def test_no_tokenizer_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ItemError, match=r"no such folder; did you mean 'smollm2'"):
+        open_tokenizer("smolm2")
+    with pytest.raises(ItemError, match=r"no tokenizer can be read") as told:
+        open_tokenizer(str(tmp_path))
+    assert "\n" not in str(told.value)
