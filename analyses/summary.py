@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analyses import constancy, criterion, dose_response, hypotheses, prior_gradient, references, robustness, sampling
+from analyses import constancy, criterion, dose_response, hypotheses, prior_gradient, published, robustness, sampling
 from analyses import criterion as reliability
 from analyses import layers as localization
 from analyses import matched_retention as specificity
@@ -73,7 +73,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "verdict": verdicts.verdict(run).as_json(),
         "power": section("power", lambda: sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
         "refused": list(run.manifest.get("refused") or []),
-        "references": references.references(run),
+        "references": published.references(run),
         "errors": errors(run),
         "timing": run.manifest.get("timing"),
         "notes": notes,

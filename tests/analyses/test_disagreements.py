@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from analyses.measures import KINDS, disagreements, kind, repeats
+from analyses.published import references
 from analyses.readings import RunFrame, truth
-from analyses.references import references
 from analyses.robustness import consistency, held, robustness, variants, wordings
 from analyses.sampling import sampled
 from tests.simulate import simulate_readings
