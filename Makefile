@@ -22,8 +22,15 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
+# a type checker follows no import hook, so it is given override_gap as links to the folders
+.types/override_gap: override_gap/__init__.py
+	mkdir -p $@
+	for folder in margins probes analyses reports; do ln -sfn ../../$$folder $@/$$folder; done
+	for file in override_gap/*.py; do ln -sf ../../$$file $@/; done
+	touch $@
+
 smollm2: environment
-	$(BIN)/python -m probes.smollm2
+	$(BIN)/python -m override_gap.probes.smollm2
 
 audit: environment
 	$(BIN)/override-gap audit --out $(RUN)
@@ -36,7 +43,7 @@ test: lint types unit
 lint: environment
 	$(call stage,lint,$(BIN)/ruff check . && $(BIN)/ruff format --check .)
 
-types: environment
+types: environment .types/override_gap
 	$(call stage,types,$(BIN)/pyright)
 
 unit: environment smollm2

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from analyses.hypotheses import STANDARD, evaluate
-from analyses.readings import RunFrame
-from analyses.stats.intervals import wilson
-from analyses.verdict import verdict
+from override_gap.analyses.hypotheses import STANDARD, evaluate
+from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.stats.intervals import wilson
+from override_gap.analyses.verdict import verdict
 
 LABELS = ("no-failure", "magnitude", "representational", "mixed", "inconclusive")
 

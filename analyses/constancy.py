@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
+from override_gap.analyses.estimate import LEVEL, Estimate, missing, number
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, values
+from override_gap.analyses.stats import bootstrap
+from override_gap.analyses.stats.intervals import clusters
+from override_gap.analyses.stats.logistic import Fitted
 from scipy import stats
-
-from analyses.estimate import LEVEL, Estimate, missing, number
-from analyses.readings import BASE, DELIVERED, RunFrame, Table, values
-from analyses.stats import bootstrap
-from analyses.stats.intervals import clusters
-from analyses.stats.logistic import Fitted
 
 BOUND = 0.25
 """The adapter margin counts as constant if its slope is below this share of the prior margin's."""

@@ -9,11 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from analyses.estimate import Estimate, missing
-from analyses.readings import DELIVERED, SPLITS, RunFrame, Table, gain_of, truth, values
-from analyses.stats import bootstrap
-from analyses.stats.intervals import mean, proportion
+from override_gap.analyses.estimate import Estimate, missing
+from override_gap.analyses.readings import DELIVERED, SPLITS, RunFrame, Table, gain_of, truth, values
+from override_gap.analyses.stats import bootstrap
+from override_gap.analyses.stats.intervals import mean, proportion
 
 Array = np.ndarray
 

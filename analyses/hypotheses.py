@@ -20,17 +20,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from override_gap.analyses import constancy, dose_response, prior_gradient
+from override_gap.analyses import matched_retention as specificity
+from override_gap.analyses import verdict as verdicts
+from override_gap.analyses.compare import conditions as comparison
+from override_gap.analyses.estimate import Estimate, Spoken, number
+from override_gap.analyses.readings import DELIVERED, RunFrame, truth, values
+from override_gap.analyses.stats.intervals import (
+    complete,
+    correlation,
+    limits,
+    mover,
+    one_sided,
+    score_test,
+    share_test,
+)
+from override_gap.analyses.stats.logistic import RARE
+from override_gap.margins.text import several
 from scipy import stats
-
-from analyses import constancy, dose_response, prior_gradient
-from analyses import matched_retention as specificity
-from analyses import verdict as verdicts
-from analyses.compare import conditions as comparison
-from analyses.estimate import Estimate, Spoken, number
-from analyses.readings import DELIVERED, RunFrame, truth, values
-from analyses.stats.intervals import complete, correlation, limits, mover, one_sided, score_test, share_test
-from analyses.stats.logistic import RARE
-from margins.text import several
 
 ALPHA = 0.05
 FEWEST, FEWEST_POINTS = 20, 10

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from override_gap.analyses.estimate import Estimate, number
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, values
+from override_gap.analyses.stats.bootstrap import expanded, redraws
+from override_gap.analyses.stats.intervals import clusters, mean
 from scipy import stats
-
-from analyses.estimate import Estimate, number
-from analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, values
-from analyses.stats.bootstrap import expanded, redraws
-from analyses.stats.intervals import clusters, mean
 
 FEWEST_LAYERS = 4
 

@@ -12,14 +12,13 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from override_gap.analyses.dose_response import gains
+from override_gap.analyses.estimate import Estimate, number
+from override_gap.analyses.readings import DELIVERED, RunFrame, Table, gain_of, truth
+from override_gap.analyses.stats.bootstrap import REPLICATES, expanded, redraws
+from override_gap.analyses.stats.intervals import clusters, difference, one_sided, proportion
 from scipy import stats
 from scipy.interpolate import PchipInterpolator
-
-from analyses.dose_response import gains
-from analyses.estimate import Estimate, number
-from analyses.readings import DELIVERED, RunFrame, Table, gain_of, truth
-from analyses.stats.bootstrap import REPLICATES, expanded, redraws
-from analyses.stats.intervals import clusters, difference, one_sided, proportion
 
 STEPS = 10
 MARGIN = 0.05

@@ -12,10 +12,9 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-
-from analyses.readings import DELIVERED, RunFrame, truth
-from analyses.stats.intervals import proportion
-from margins.items.matching import first_mention, words
+from override_gap.analyses.readings import DELIVERED, RunFrame, truth
+from override_gap.analyses.stats.intervals import proportion
+from override_gap.margins.items.matching import first_mention, words
 
 SHOWN = ("margin", "top1", "answer")
 
@@ -78,7 +77,7 @@ KINDS = {
     "alias": "the first token is not that of y_doc, and the text names y_doc all the same: an alias or a lead-in",
     "other": "none of these",
 }
-# Openings by which chat models decline, in the normal form of margins.items.matching; searched in the first words only.
+# Openings by which chat models decline, in the normal form of `margins.items.matching`; only the first words are searched.
 REFUSALS = tuple(
     "i m sorry|i am sorry|i cannot|i can not|i can t|i m unable|i am unable|i don t know|i do not know|i m not able|"
     "i am not able|i don t have|i do not have|as an ai|i m not sure|i am not sure|it is not possible to|"

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from analyses.readings import MEASURES, POPULATIONS, SPLITS, TIERS, RunFrame, truth
-from analyses.stats.intervals import proportion
+from override_gap.analyses.readings import MEASURES, POPULATIONS, SPLITS, TIERS, RunFrame, truth
+from override_gap.analyses.stats.intervals import proportion
 
 
 def outcomes(run: RunFrame) -> list[dict[str, Any]]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from override_gap.analyses.estimate import LEVEL, Estimate
+from override_gap.analyses.stats.intervals import mover, wilson
 from scipy import stats
-
-from analyses.estimate import LEVEL, Estimate
-from analyses.stats.intervals import mover, wilson
 
 
 @dataclass(frozen=True)

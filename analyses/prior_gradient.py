@@ -9,14 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from override_gap.analyses.estimate import LEVEL, Estimate, missing, number
+from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, truth, values
+from override_gap.analyses.stats import bootstrap
+from override_gap.analyses.stats.bootstrap import expanded
+from override_gap.analyses.stats.intervals import (
+    clusters,
+    complete,
+    effective_size,
+    mover,
+    proportion,
+    score_test,
+    wilson,
+)
+from override_gap.analyses.stats.logistic import logit
 from scipy import stats
-
-from analyses.estimate import LEVEL, Estimate, missing, number
-from analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, truth, values
-from analyses.stats import bootstrap
-from analyses.stats.bootstrap import expanded
-from analyses.stats.intervals import clusters, complete, effective_size, mover, proportion, score_test, wilson
-from analyses.stats.logistic import logit
 
 FEWEST = 4
 """A quartile with fewer items than this has no accuracy worth a number."""

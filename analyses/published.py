@@ -7,12 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-
-from analyses.estimate import Estimate
-from analyses.prior_gradient import arrays, gradient
-from analyses.readings import RunFrame, truth
-from analyses.stats.intervals import proportion
-from margins.published import Reference, reference
+from override_gap.analyses.estimate import Estimate
+from override_gap.analyses.prior_gradient import arrays, gradient
+from override_gap.analyses.readings import RunFrame, truth
+from override_gap.analyses.stats.intervals import proportion
+from override_gap.margins.published import Reference, reference
 
 
 def references(run: RunFrame) -> list[dict[str, Any]]:

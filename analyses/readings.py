@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-
-from margins.conditions import variant
-from margins.strict_json import read_json
-from probes.store.checksum import DamagedError, read_sealed
-from probes.store.schema import REQUIRED, checked, impossible
+from override_gap.margins.conditions import variant
+from override_gap.margins.strict_json import read_json
+from override_gap.probes.store.checksum import DamagedError, read_sealed
+from override_gap.probes.store.schema import REQUIRED, checked, impossible
 
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from analyses.compare import conditions as comparison
-from analyses.readings import BASE, DELIVERED, RunFrame, truth
-from analyses.stats.intervals import proportion
-from margins.conditions import CONTESTED, CONTESTED_BASE, variant
+from override_gap.analyses.compare import conditions as comparison
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, truth
+from override_gap.analyses.stats.intervals import proportion
+from override_gap.margins.conditions import CONTESTED, CONTESTED_BASE, variant
 
 MEASURES = ("top1", "margin", "answer")
 SPLITS = ("conflict", "novel")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyses.readings import SPLITS, RunFrame, truth
-from analyses.stats.intervals import proportion
+from override_gap.analyses.readings import SPLITS, RunFrame, truth
+from override_gap.analyses.stats.intervals import proportion
 
 
 def sampled(run: RunFrame) -> list[dict[str, Any]]:

@@ -7,18 +7,26 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from analyses import constancy, criterion, dose_response, hypotheses, prior_gradient, published, robustness, sampling
-from analyses import criterion as reliability
-from analyses import layers as localization
-from analyses import matched_retention as specificity
-from analyses import measures as disagreements
-from analyses import measures as patterns
-from analyses import outcomes as interventions
-from analyses import verdict as verdicts
-from analyses.compare import conditions as comparison
-from analyses.readings import DELIVERED, RunFrame, truth
-from analyses.stats import power
+from override_gap.analyses import (
+    constancy,
+    criterion,
+    dose_response,
+    hypotheses,
+    prior_gradient,
+    published,
+    robustness,
+    sampling,
+)
+from override_gap.analyses import criterion as reliability
+from override_gap.analyses import layers as localization
+from override_gap.analyses import matched_retention as specificity
+from override_gap.analyses import measures as disagreements
+from override_gap.analyses import measures as patterns
+from override_gap.analyses import outcomes as interventions
+from override_gap.analyses import verdict as verdicts
+from override_gap.analyses.compare import conditions as comparison
+from override_gap.analyses.readings import DELIVERED, RunFrame, truth
+from override_gap.analyses.stats import power
 
 SCHEMA = 1
 

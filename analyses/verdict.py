@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from analyses.dose_response import failures, gains, overshot, rescued
-from analyses.estimate import Estimate, Spoken, missing, number
-from analyses.readings import DELIVERED, RunFrame, Table, truth
-from analyses.stats.intervals import proportion
-from margins.text import several
+from override_gap.analyses.dose_response import failures, gains, overshot, rescued
+from override_gap.analyses.estimate import Estimate, Spoken, missing, number
+from override_gap.analyses.readings import DELIVERED, RunFrame, Table, truth
+from override_gap.analyses.stats.intervals import proportion
+from override_gap.margins.text import several
 
 NO_FAILURE = 0.20
 FEWEST, FEWEST_POINTS = 10, 5

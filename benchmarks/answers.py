@@ -11,16 +11,15 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
-
-from analyses.calibration import markdown
-from margins.adapter import Adapter
-from margins.items.item import Item, documents_of
-from probes.attach.stack import stack
-from probes.items import items_of
-from probes.readings.generation import generate
-from probes.sources import open_source
-from probes.subject.load import open_subject
-from probes.subject.model import Subject
+from override_gap.analyses.calibration import markdown
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.items import items_of
+from override_gap.probes.readings.generation import generate
+from override_gap.probes.sources import open_source
+from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import Subject
 
 ALONE = 8
 

@@ -41,16 +41,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pandas as pd
 import torch
+from override_gap.margins.items.item import Item
+from override_gap.probes.plan import Plan
+from override_gap.probes.run import loop as running
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.store.doctor import diagnose
+from override_gap.probes.store.files import leftovers
+from override_gap.probes.store.folder import Store
+from override_gap.probes.subject.model import Subject, wrap
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from margins.items.item import Item
-from probes.plan import Plan
-from probes.run import loop as running
-from probes.sources.fitted import Fitted
-from probes.store.doctor import diagnose
-from probes.store.files import leftovers
-from probes.store.folder import Store
-from probes.subject.model import Subject, wrap
 from tests.families import GROUPED, words
 
 KINDS = ("kill", "disk", "memory")
@@ -239,7 +239,7 @@ def felt(out: Path) -> bool:
 
 def on_small_disk(subject: Subject, out: Path, rng: random.Random, usual: Usual) -> bool | None:
     """Run on a disk that is too small, and copy what it holds to a larger one; None where none can be mounted."""
-    from probes.store import files as disk
+    from override_gap.probes.store import files as disk
 
     page = 4096
     with small_disk(page * rng.randint(8, usual.bytes // page)) as folder:

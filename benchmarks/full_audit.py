@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-from analyses.calibration import markdown
-from analyses.criterion import agreement
-from analyses.measures import KINDS, disagreements
-from analyses.readings import RunFrame, load
-from reports.cli.main import main as command
+from override_gap.analyses.calibration import markdown
+from override_gap.analyses.criterion import agreement
+from override_gap.analyses.measures import KINDS, disagreements
+from override_gap.analyses.readings import RunFrame, load
+from override_gap.reports.cli.main import main as command
 
 POLICIES = "as-delivered,uniform-2,slb"
 ANSWERED = 439  # 194 conflicts and 245 novel questions

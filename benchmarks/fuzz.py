@@ -232,13 +232,13 @@ def by_coverage(name: str, cases: int, seed: int) -> int:
 
     with tempfile.TemporaryDirectory(dir=shared_memory()) as folder, TARGETS[name](Path(folder)) as target:
         for module in (
-            "margins.items.item",
-            "margins.items.formats",
-            "margins.items.datasets",
-            "margins.strict_json",
-            "probes.plan",
+            "override_gap.margins.items.item",
+            "override_gap.margins.items.formats",
+            "override_gap.margins.items.datasets",
+            "override_gap.margins.strict_json",
+            "override_gap.probes.plan",
             "tomllib._parser",
-            "probes.subject.file_checks",
+            "override_gap.probes.subject.file_checks",
         ):
             if module in sys.modules:
                 for found in vars(sys.modules[module]).values():

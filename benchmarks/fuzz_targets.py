@@ -67,8 +67,8 @@ source = "a paper"
 @contextmanager
 def items(folder: Path, suffix: str = ".jsonl") -> Iterator[Target]:
     """An item file; what is read can be written and read again, and is the same."""
-    from margins.items.files import json_lines, read_items
-    from margins.items.item import ItemError, documents_of, items_hash
+    from override_gap.margins.items.files import json_lines, read_items
+    from override_gap.margins.items.item import ItemError, documents_of, items_hash
 
     file, again = folder / f"case{suffix}", folder / "again.jsonl"
 
@@ -90,7 +90,7 @@ def items(folder: Path, suffix: str = ".jsonl") -> Iterator[Target]:
 @contextmanager
 def plan(folder: Path) -> Iterator[Target]:
     """A TOML plan, completed, with its conditions."""
-    from probes.plan import PlanError, complete, read_plan
+    from override_gap.probes.plan import PlanError, complete, read_plan
 
     file = folder / "plan.toml"
 
@@ -110,9 +110,9 @@ def plan(folder: Path) -> Iterator[Target]:
 @contextmanager
 def peft(folder: Path) -> Iterator[Target]:
     """A PEFT folder: the configuration, a line, and the safetensors file."""
-    from probes.attach.stack import check
-    from probes.errors import AdapterError
-    from probes.sources.peft_folder import CONFIG, WEIGHTS, read_adapter
+    from override_gap.probes.attach.stack import check
+    from override_gap.probes.errors import AdapterError
+    from override_gap.probes.sources.peft_folder import CONFIG, WEIGHTS, read_adapter
 
     subject, own = model(), folder / "adapter"
     own.mkdir()
@@ -149,11 +149,11 @@ def dense(folder: Path) -> Iterator[Target]:
 
 
 def _file(folder: Path, form: str) -> Target:
-    from margins.adapter import traits
-    from margins.items.item import Document
-    from probes.attach.stack import check
-    from probes.errors import AdapterError
-    from probes.sources import open_source
+    from override_gap.margins.adapter import traits
+    from override_gap.margins.items.item import Document
+    from override_gap.probes.attach.stack import check
+    from override_gap.probes.errors import AdapterError
+    from override_gap.probes.sources import open_source
 
     subject, file = model(), folder / "case.safetensors"
     document = Document("The sea is red.", ("a",), ("p",))
@@ -175,9 +175,8 @@ def _file(folder: Path, form: str) -> Target:
 def model() -> Any:
     """What readers of adapters ask of a subject, by a tiny model that nothing wraps."""
     import torch
+    from override_gap.probes.subject.sites import find_sites
     from transformers import LlamaConfig, LlamaForCausalLM
-
-    from probes.subject.sites import find_sites
 
     torch.manual_seed(0)
     small = {
@@ -243,11 +242,10 @@ def _compact_seeds() -> list[bytes]:
     import tempfile
 
     import torch
-
-    from margins.adapter import Adapter
-    from margins.items.item import Document
-    from margins.updates import Dense, LowRank, Vector
-    from probes.sources.compact import write_compact
+    from override_gap.margins.adapter import Adapter
+    from override_gap.margins.items.item import Document
+    from override_gap.margins.updates import Dense, LowRank, Vector
+    from override_gap.probes.sources.compact import write_compact
 
     updates = {
         DOWN: LowRank(torch.ones(2, 12), torch.ones(8, 2), 0.5),

@@ -17,6 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.adapted import read_adapted, read_base
+from override_gap.probes.readings.layers import read_layers
+from override_gap.probes.readings.prior import read_prior
+from override_gap.probes.run.batch import Bench
+from override_gap.probes.run.encode import Encoded
+from override_gap.probes.run.unit import measure
+from override_gap.probes.subject.model import Subject, wrap
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     Gemma2Config,
@@ -30,15 +39,6 @@ from benchmarks.bench import kit
 from benchmarks.bench.given import whole
 from benchmarks.bench.record import RESULTS, Line, machine, one, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
-from margins.items.item import Item, documents_of
-from probes.attach.stack import stack
-from probes.readings.adapted import read_adapted, read_base
-from probes.readings.layers import read_layers
-from probes.readings.prior import read_prior
-from probes.run.batch import Bench
-from probes.run.encode import Encoded
-from probes.run.unit import measure
-from probes.subject.model import Subject, wrap
 
 SMALL = {"vocab_size": 256, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
@@ -76,7 +76,7 @@ RANK, TOGETHER = 8, 64
 
 def main(argv: Sequence[str]) -> int:
     """Measure each shape and write the figures."""
-    from margins.conditions import parse_conditions
+    from override_gap.margins.conditions import parse_conditions
 
     made = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     made.add_argument("--shapes", default="gemma-2-2b,mistral-7b", help=f"of {', '.join(SHAPES)}")

@@ -6,8 +6,8 @@ knowledge point; Q1 to Q4 are quartiles of prior strength, weak to strong. The i
 
     python benchmarks/methods_on_smollm2.py --out runs/methods [--limit N] > docs/methods-on-smollm2.md
 
-The hypernetwork is the shipped one, or that of `--hypernetwork FOLDER` (made by `python -m probes.smollm2.train`). Stopped, it
-goes on where it was: give the same command again.
+The hypernetwork is the shipped one, or that of `--hypernetwork FOLDER`, which
+`python -m override_gap.probes.smollm2.train` makes. Stopped, it goes on where it was: give the same command again.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analyses.compare.methods import side_by_side
-from analyses.prior_gradient import arrays, gradient
-from analyses.readings import RunFrame, load, truth
-from analyses.stats.intervals import proportion
-from analyses.verdict import verdict
-from margins.items.item import Item
-from probes.items import items_of
-from probes.plan import Plan
-from probes.readings.prior import locate, read_prior
-from probes.run.loop import run
-from probes.sources import open_source
-from probes.subject.load import open_subject
-from probes.subject.model import Subject
-from reports.cli._progress import Bar
+from override_gap.analyses.compare.methods import side_by_side
+from override_gap.analyses.prior_gradient import arrays, gradient
+from override_gap.analyses.readings import RunFrame, load, truth
+from override_gap.analyses.stats.intervals import proportion
+from override_gap.analyses.verdict import verdict
+from override_gap.margins.items.item import Item
+from override_gap.probes.items import items_of
+from override_gap.probes.plan import Plan
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources import open_source
+from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import Subject
+from override_gap.reports.cli._progress import Bar
 
 POLICIES = "as-delivered,uniform-1.5,uniform-2,slb"
 

@@ -25,15 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from margins.items.item import Item
-from probes.items import items_of
-from probes.plan import Plan, complete
-from probes.run import loop as runs
-from probes.run.engine import Engine, Local
-from probes.run.loop import run_on
-from probes.run.ray import on_ray
-from reports.cli._engine import opened
+from override_gap.margins.items.item import Item
+from override_gap.probes.items import items_of
+from override_gap.probes.plan import Plan, complete
+from override_gap.probes.run import loop as runs
+from override_gap.probes.run.engine import Engine, Local
+from override_gap.probes.run.loop import run_on
+from override_gap.probes.run.ray import on_ray
+from override_gap.reports.cli._engine import opened
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLAN = Plan(

@@ -49,7 +49,7 @@ WHAT = {
     "question_tokens": "tokens a question and condition",
     "document_tokens": "tokens a document; its adapter costs one pass of the model over them",
     "questions_a_document": "questions a document",
-    "documents_a_unit": "documents a unit, as `probes.run.loop` deals them",
+    "documents_a_unit": "documents a unit, as `override_gap.probes.run.loop` deals them",
     "peak_flops": "peak of a GPU, FLOP/s (H100, dense bfloat16, its data sheet)",
     "utilisation": "share of the peak that short rows reach",
     "gpus": "GPUs of a method's run, a worker each",
@@ -96,13 +96,12 @@ The share of the peak is the number to doubt first: it moves the hours of measur
 def measure_costs() -> Costs:
     """Audit the organism for the size of rows; deal out made questions for the driver's memory."""
     import pyarrow.parquet as pq
-
-    from margins.items.item import Item
-    from probes.items import items_of
-    from probes.plan import Plan
-    from probes.run.engine import Local
-    from probes.run.loop import run_on, units_of
-    from reports.cli._engine import opened
+    from override_gap.margins.items.item import Item
+    from override_gap.probes.items import items_of
+    from override_gap.probes.plan import Plan
+    from override_gap.probes.run.engine import Local
+    from override_gap.probes.run.loop import run_on, units_of
+    from override_gap.reports.cli._engine import opened
 
     plan = Plan(
         adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")

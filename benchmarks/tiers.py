@@ -10,16 +10,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-
-from analyses.calibration import markdown
-from analyses.estimate import Estimate
-from analyses.stats.bootstrap import bootstrap, median
-from analyses.stats.intervals import proportion
-from margins.items.item import Item
-from probes.items import items_of
-from probes.readings.prior import locate, read_prior
-from probes.subject.load import open_subject
-from probes.subject.model import Subject
+from override_gap.analyses.calibration import markdown
+from override_gap.analyses.estimate import Estimate
+from override_gap.analyses.stats.bootstrap import bootstrap, median
+from override_gap.analyses.stats.intervals import proportion
+from override_gap.margins.items.item import Item
+from override_gap.probes.items import items_of
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import Subject
 
 BATCH = 32
 FORMS: dict[str, Callable[[Item], bool]] = {

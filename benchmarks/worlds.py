@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-
-from analyses.calibration import markdown
-from analyses.readings import load as load_run
-from analyses.summary import summarise
-from margins.items.files import read_items
-from probes.organism.evaluate import TARGETS, evaluate, shortfalls
-from probes.organism.load import load
-from probes.plan import complete
-from probes.run.loop import run
-from probes.sources import open_source
-from probes.subject.load import open_subject
+from override_gap.analyses.calibration import markdown
+from override_gap.analyses.readings import load as load_run
+from override_gap.analyses.summary import summarise
+from override_gap.margins.items.files import read_items
+from override_gap.probes.organism.evaluate import TARGETS, evaluate, shortfalls
+from override_gap.probes.organism.load import load
+from override_gap.probes.plan import complete
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources import open_source
+from override_gap.probes.subject.load import open_subject
 
 
 def shown(estimate: dict[str, Any] | None) -> str:

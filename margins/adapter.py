@@ -10,11 +10,10 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.items.item import Document
+from override_gap.margins.runtime import Opaque, Prefix
+from override_gap.margins.updates import Dense, LowRank, Update, Vector, inner
 from torch import Tensor
-
-from margins.items.item import Document
-from margins.runtime import Opaque, Prefix
-from margins.updates import Dense, LowRank, Update, Vector, inner
 
 SCOPES = ("document", "batch", "nothing")
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from dataclasses import dataclass
 
-from margins.policies import (
+from override_gap.margins.policies import (
     BottomNorm,
     ConflictAware,
     MarginMatched,

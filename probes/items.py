@@ -6,9 +6,9 @@ import difflib
 from importlib.resources import files
 from pathlib import Path
 
-from margins.items.files import read_items
-from margins.items.formats import HUB
-from margins.items.item import Item, ItemError
+from override_gap.margins.items.files import read_items
+from override_gap.margins.items.formats import HUB
+from override_gap.margins.items.item import Item, ItemError
 
 NAMED = {
     "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
@@ -21,13 +21,13 @@ BENCHMARK = ("conflict", "retention", "novel", "combination")
 
 def paths_of(spec: str) -> list[Path | str]:
     """The item files that a name, a file or a data set on the hub (`hf:OWNER/NAME`) stands for. Raises ItemError."""
-    shipped = Path(str(files("margins") / "data"))
+    shipped = Path(str(files("override_gap.margins") / "data"))
     if spec == "starter":
         return [shipped / "starter.jsonl"]
     if spec == "benchmark":
         return [shipped / "benchmark" / f"{split}.jsonl" for split in BENCHMARK]
     if spec == "organism":
-        from probes.organism.load import load
+        from override_gap.probes.organism.load import load
 
         return [load().folder / "items.jsonl"]
     if not spec.startswith(HUB) and not Path(spec).exists():

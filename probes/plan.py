@@ -11,9 +11,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
-from margins.published import Reference, reference
-from margins.runtime import NO_AMPLITUDE, NO_UPDATE
+from override_gap.margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
+from override_gap.margins.published import Reference, reference
+from override_gap.margins.runtime import NO_AMPLITUDE, NO_UPDATE
 
 PROBES = {
     "margins": "prior, adapter and net margin, the first answer token; always on",

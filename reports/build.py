@@ -9,11 +9,11 @@ from typing import Any
 
 def rebuild(run: Path, say: Callable[[str], None], out: Path | None = None) -> tuple[dict[str, Any], Path]:
     """Write RUN/summary.json, RUN/figures and the page; returns the summary and where the page is."""
-    from analyses.readings import load
-    from analyses.summary import summarise
-    from probes.store.folder import Store, unlinked
-    from probes.timing import spent_on
-    from reports.page import write
+    from override_gap.analyses.readings import load
+    from override_gap.analyses.summary import summarise
+    from override_gap.probes.store.folder import Store, unlinked
+    from override_gap.probes.timing import spent_on
+    from override_gap.reports.page import write
 
     unlinked(run)
 

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
-
-from margins.text import several
+from override_gap.margins.text import several
 
 ABSENT = "\u2013"
 

@@ -8,11 +8,11 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Item
+from override_gap.margins.updates import LowRank
+from override_gap.probes.subject.model import Subject, wrap
 
-from margins.adapter import Adapter
-from margins.items.item import Item
-from margins.updates import LowRank
-from probes.subject.model import Subject, wrap
 from tests.families import FAMILIES, build
 
 

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-
-from analyses.readings import RunFrame, Table, gain_of
+from override_gap.analyses.readings import RunFrame, Table, gain_of
 
 FAULTS = (
     "magnitude",  # constant adapter margin, right direction: amplitude repairs it

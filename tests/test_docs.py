@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from analyses import readings as frame
-from analyses.paper import PAPER_STRONGEST, PAPER_WEAKEST, gap_test, paper_gap
+from override_gap.analyses import readings as frame
+from override_gap.analyses.paper import PAPER_STRONGEST, PAPER_WEAKEST, gap_test, paper_gap
+
 from tests.simulate import simulate_readings
 
 HYPOTHESES = (Path(__file__).parent.parent / "docs" / "hypotheses.md").read_text()
@@ -35,7 +36,7 @@ def test_the_published_gap_is_the_one_in_the_text(capsys) -> None:
 
 
 def test_the_claims_are_those_of_the_code() -> None:
-    from analyses.hypotheses import STANDARD
+    from override_gap.analyses.hypotheses import STANDARD
 
     rows = dict(re.findall(r"^\| (H\d) \| ([^|]+) \|", HYPOTHESES, re.M))
     assert set(rows) == {hypothesis.id for hypothesis in STANDARD}

@@ -8,10 +8,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-
-from reports import figures
-from reports.cli.main import VERBS, main
-from reports.figures import style
+from override_gap.reports import figures
+from override_gap.reports.cli.main import VERBS, main
+from override_gap.reports.figures import style
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ("first-audit", "reading-the-report", "definitions", "statistics", "limits")
@@ -97,7 +96,7 @@ def test_every_page_is_linked_from_the_index_and_every_link_resolves() -> None:
 
 
 def test_commands_in_the_guides_are_verbs_with_flags_that_exist() -> None:
-    from reports.cli.completion import options
+    from override_gap.reports.cli.completion import options
 
     for file in DOCS.rglob("*.md"):
         for verb, rest in re.findall(r"`override-gap (\w+)([^`]*)`", file.read_text(encoding="utf-8")):

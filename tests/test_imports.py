@@ -1,4 +1,4 @@
-"""Imports point one way: reports -> analyses -> probes -> margins; and nothing works at import."""
+"""Imports point one way: reports -> analyses -> probes -> margins, without a circle; and nothing works at import."""
 
 from __future__ import annotations
 
@@ -11,18 +11,86 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = {"margins": 0, "probes": 1, "analyses": 2, "reports": 3}
+NAME = "override_gap"
 FILES = sorted(file for package in ORDER for file in (ROOT / package).rglob("*.py"))
 
 
+def module_of(file: Path) -> str:
+    """A file's dotted name below `override_gap`."""
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(file): file for file in FILES}
+
+
+def imported(file: Path) -> set[str]:
+    """The project's own modules that a file imports anywhere in it, in functions too; type checking apart."""
+    tree = ast.parse(file.read_text())
+    skipped = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: relative import"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    own = {name.removeprefix(f"{NAME}.") for name in found if name.startswith(f"{NAME}.")}
+    return {name for name in own if name in MODULES}
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(ROOT)))
-def test_imports_point_down(file: Path) -> None:
+def test_imports_point_down_and_by_the_one_import_name(file: Path) -> None:
     own = ORDER[file.relative_to(ROOT).parts[0]]
+    for name in imported(file):
+        assert ORDER[name.split(".")[0]] <= own, f"{file}: {name} is above it"
     for node in ast.walk(ast.parse(file.read_text())):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names = [node.module or ""]
-        for name in names:
-            assert ORDER.get(name.split(".")[0], -1) <= own, f"{file}: {name} is above it"
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        assert not any(name.split(".")[0] in ORDER for name in names), f"{file}: imported without {NAME}"
+
+
+def circles() -> list[list[str]]:
+    """Groups of files that import one another around a circle; imports inside functions count."""
+    edges = {
+        name: {m for m in imported(file) if m != name and not name.startswith(f"{m}.")}
+        for name, file in MODULES.items()
+    }
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(name: str) -> None:  # Tarjan's strongly connected components
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in edges[name]:
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            at = stack.index(name)
+            group = stack[at:]
+            del stack[at:]
+            if len(group) > 1:
+                found.append(sorted(group))
+
+    for name in edges:
+        if name not in index:
+            visit(name)
+    return found
+
+
+def test_no_files_import_one_another_around_a_circle() -> None:
+    assert circles() == []
 
 
 def test_analyses_and_margins_open_no_model() -> None:
@@ -33,7 +101,32 @@ def test_analyses_and_margins_open_no_model() -> None:
 
 
 def test_help_imports_no_heavy_library() -> None:
-    code = "import sys; from reports.cli.main import main; main(['--help']); print(*sorted(sys.modules))"
+    code = "import sys; from override_gap.reports.cli.main import main; main(['--help']); print(*sorted(sys.modules))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     loaded = set(out.split("\n")[-2].split())
     assert not loaded & {"torch", "transformers", "transformer_lens", "pandas", "numpy", "seaborn", "statsmodels"}
+
+
+#: The folders and files of probes, from what knows most to what knows nothing of the rest.
+FLOORS = (
+    {"run"},
+    {"items", "readings", "sources"},
+    {"attach"},
+    {"smollm2"},
+    {"subject"},
+    {"organism"},
+    {"store", "plan"},
+    {"timing", "environment", "errors"},
+)
+
+
+def test_the_folders_of_probes_stand_on_one_another() -> None:
+    floor = {name: height for height, names in enumerate(reversed(FLOORS)) for name in names}
+    for module, file in MODULES.items():
+        package, *inside = module.split(".")
+        if package != "probes" or not inside:
+            continue
+        for name in imported(file):
+            other = name.split(".")
+            if other[0] == "probes" and len(other) > 1 and other[1] != inside[0]:
+                assert floor[other[1]] < floor[inside[0]], f"{file.relative_to(ROOT)}: {name} does not stand below it"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from probes.run.handshake import MEANING
-from probes.sources import NAMED
+from override_gap.probes.run.handshake import MEANING
+from override_gap.probes.sources import NAMED
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "methods.md").read_text()

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.analyses.readings import load
+from override_gap.analyses.summary import summarise
+from override_gap.margins.conditions import parse_conditions
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.probes.items import items_of
+from override_gap.probes.plan import Plan, PlanError, complete, read_plan
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources import open_source
+from override_gap.probes.sources.export_doc_to_lora import pack
+from override_gap.probes.subject.model import Subject, wrap
+from override_gap.reports.page.published import published
 from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from analyses.readings import load
-from analyses.summary import summarise
-from margins.conditions import parse_conditions
-from margins.items.item import Item, documents_of
-from probes.items import items_of
-from probes.plan import Plan, PlanError, complete, read_plan
-from probes.run.loop import run
-from probes.sources import open_source
-from probes.sources.export_doc_to_lora import pack
-from probes.subject.model import Subject, wrap
-from reports.page.published import published
 from tests.conftest import conflict, tiny
 from tests.families import GROUPED, words
 

@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from probes.environment import home
+from override_gap.probes.environment import home
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

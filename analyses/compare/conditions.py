@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from analyses.estimate import Estimate, Spoken, number
-from analyses.readings import BASE, DELIVERED, RunFrame, Table, truth
-from analyses.stats.intervals import difference
-from analyses.stats.paired import Array, holm, paired_test
+from override_gap.analyses.estimate import Estimate, Spoken, number
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, truth
+from override_gap.analyses.stats.intervals import difference
+from override_gap.analyses.stats.paired import Array, holm, paired_test
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-
-from analyses.compare.conditions import paired
-from analyses.compare.pairing import Cell, Paired, Runs, pair
-from analyses.estimate import number
-from analyses.readings import DELIVERED
-from analyses.stats.bootstrap import REPLICATES, redraws
-from analyses.stats.intervals import clusters, proportion
-from analyses.stats.paired import holm
+from override_gap.analyses.compare.conditions import paired
+from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
+from override_gap.analyses.estimate import number
+from override_gap.analyses.readings import DELIVERED
+from override_gap.analyses.stats.bootstrap import REPLICATES, redraws
+from override_gap.analyses.stats.intervals import clusters, proportion
+from override_gap.analyses.stats.paired import holm
 
 SCHEMA = 1
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from override_gap.analyses.estimate import LEVEL, Estimate, missing
+from override_gap.analyses.stats.intervals import clusters
 from scipy import stats
-
-from analyses.estimate import LEVEL, Estimate, missing
-from analyses.stats.intervals import clusters
 
 Array = np.ndarray
 Statistic = Callable[[Array], Array]

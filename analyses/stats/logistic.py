@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
+from override_gap.analyses.estimate import LEVEL, number
+from override_gap.analyses.stats.intervals import clusters, complete
+from override_gap.margins.text import several
 from scipy import stats
 from scipy.optimize import root_scalar
 from scipy.special import expit
 from statsmodels.stats.sandwich_covariance import cov_cluster
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
-
-from analyses.estimate import LEVEL, number
-from analyses.stats.intervals import clusters, complete
-from margins.text import several
 
 RARE = 5
 """With fewer failures or successes than this, Wald intervals of a logistic regression mislead; it is penalised."""

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from margins.adapter import Adapter
-from margins.items.divergence import Divergence
-from margins.items.item import Document, Item, documents_of
-from margins.updates import LowRank
-from probes.environment import home
-from probes.items import items_of
-from probes.readings.batching import batches, rows_that_fit
-from probes.readings.prior import locate
-from probes.sources.peft_write import write_adapter
-from probes.subject.forward import Batch
-from probes.subject.load import open_subject
-from probes.subject.model import Subject
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.divergence import Divergence
+from override_gap.margins.items.item import Document, Item, documents_of
+from override_gap.margins.updates import LowRank
+from override_gap.probes.environment import home
+from override_gap.probes.items import items_of
+from override_gap.probes.readings.batching import batches, rows_that_fit
+from override_gap.probes.readings.prior import locate
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.subject.forward import Batch
+from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import Subject
 
 RANK = 4
 
@@ -46,7 +45,7 @@ def bare(name: str) -> Any:
     from transformers import AutoModelForCausalLM
 
     if name == "organism":
-        from probes.organism.load import WEIGHTS
+        from override_gap.probes.organism.load import WEIGHTS
 
         folder = WEIGHTS / "model"
     else:

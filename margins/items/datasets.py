@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from margins.items.item import Item
+from override_gap.margins.items.item import Item
 
 Converter = Callable[[dict[str, Any]], list[Item]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from margins.items.item import Item, ItemError
+from override_gap.margins.items.item import Item, ItemError
 
 Tokenize = Callable[[str], Sequence[int]]
 

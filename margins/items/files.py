@@ -9,13 +9,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from margins.items.formats import records_of
-from margins.items.item import SPLITS, TIERS, Item, ItemError
+from override_gap.margins.items.formats import records_of
+from override_gap.margins.items.item import SPLITS, TIERS, Item, ItemError
 
 
 def read_items(path: str | Path) -> list[Item]:
-    """Read an item file: JSON Lines of items, or any form that `margins.items.formats` reads and
-    `margins.items.datasets` recognises.
+    """Read an item file: JSON Lines of items, or any form that `override_gap.margins.items.formats` reads and
+    `override_gap.margins.items.datasets` recognises.
 
     Raises ItemError with the path and line for the first thing that cannot be read.
     """
@@ -31,7 +31,7 @@ def scan_items(path: str | Path) -> tuple[list[tuple[int, Item]], list[tuple[int
 
     Raises ItemError where there is no file, or no record in it.
     """
-    from margins.items.datasets import recognise  # a converter builds Items, so it imports this module
+    from override_gap.margins.items.datasets import recognise  # a converter builds Items, so it imports this module
 
     found: list[tuple[int, Item]] = []
     faults: list[tuple[int, str]] = []

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from margins.items.item import ItemError
-from margins.strict_json import JSONFault, decode, parse, past_space
+from override_gap.margins.items.item import ItemError
+from override_gap.margins.strict_json import JSONFault, decode, parse, past_space
 
 # (line, record) for what can be read, (line, fault) for what cannot; Parquet and the hub have rows, not lines
 Record = tuple[int, dict[str, Any] | ItemError]

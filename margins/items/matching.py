@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from margins.items.item import Item
+from override_gap.margins.items.item import Item
 
 _UNITS = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
 NUMBERS = {word: n for n, word in enumerate([*_UNITS, "seventeen", "eighteen", "nineteen"])}

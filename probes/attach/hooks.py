@@ -8,13 +8,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.adapter import layer_of
+from override_gap.probes.attach.stack import Stack, Together, acts_on
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.timing import spent_on
 from torch import Tensor, nn
-
-from margins.adapter import layer_of
-from probes.attach.stack import Stack, Together, acts_on
-from probes.errors import AdapterError
-from probes.subject.model import Subject
-from probes.timing import spent_on
 
 Watch = Callable[[str, Tensor], None]
 

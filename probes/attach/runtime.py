@@ -8,15 +8,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.margins.adapter import Adapter, Delivered
+from override_gap.margins.runtime import NO_AMPLITUDE, Opaque, Prefix
+from override_gap.probes.attach.stack import Stack, stack
+from override_gap.probes.errors import AdapterError, foreign_code
+from override_gap.probes.subject.devices import runs_on
+from override_gap.probes.subject.forward import Batch, Past, forward
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.adapter import Adapter, Delivered
-from margins.runtime import NO_AMPLITUDE, Opaque, Prefix
-from probes.attach.stack import Stack, stack
-from probes.errors import AdapterError, foreign_code
-from probes.subject.devices import runs_on
-from probes.subject.forward import Batch, Past, forward
-from probes.subject.model import Subject
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.updates import Alike, LowRank, Update, Vector, frobenius_norms
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.subject.devices import runs_on
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.sites import Normalised, VectorSite, nearest, vector_site
+from override_gap.probes.timing import spent_on
 from torch import Tensor, nn
-
-from margins.adapter import Adapter, layer_of
-from margins.updates import Alike, LowRank, Update, Vector, frobenius_norms
-from probes.errors import AdapterError
-from probes.subject.devices import runs_on
-from probes.subject.model import Subject
-from probes.subject.sites import Normalised, VectorSite, nearest, vector_site
-from probes.timing import spent_on
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Int
+from override_gap.probes.organism.language import (
+    BRIDGE,
+    DOCUMENTS,
+    HOP_QUESTIONS,
+    INSTRUCTION,
+    LAND_QUESTION,
+    QUESTIONS,
+)
+from override_gap.probes.organism.world import Pair, World
 from torch import Tensor
-
-from probes.organism.language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, INSTRUCTION, LAND_QUESTION, QUESTIONS
-from probes.organism.world import Pair, World
 
 Unit = tuple[str, bool]
 """Text, and whether only its last word before the full stop is learned."""

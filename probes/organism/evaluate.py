@@ -3,7 +3,7 @@
 A short, self-contained check for whoever retrains the organism: first-word accuracies and their relation to prior
 strength, for the method as delivered. The toolkit's probes and analyses measure the same and much more.
 
-    python -m probes.organism.evaluate [FOLDER]
+    python -m override_gap.probes.organism.evaluate [FOLDER]
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from override_gap.probes.organism.examination import Record
+from override_gap.probes.organism.hypernetwork import Hypernetwork, applied
+from override_gap.probes.organism.language import INSTRUCTION
 from scipy.stats import rankdata
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
-
-from probes.organism.examination import Record
-from probes.organism.hypernetwork import Hypernetwork, applied
-from probes.organism.language import INSTRUCTION
 
 SPLITS = ("conflict", "novel", "combination", "retention")
 TARGETS = {
@@ -134,7 +133,7 @@ def shortfalls(figures: dict[str, Any]) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the figures of a trained organism; exit code 1 if one misses its target."""
-    from probes.organism.load import load
+    from override_gap.probes.organism.load import load
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="a trained organism; by default the shipped one")

@@ -10,9 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
-from probes.organism.language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, QUESTIONS, RELATIONS, UNTRAINED_WORDING
-from probes.organism.world import Division, Pair, World, divide
+from override_gap.probes.organism.language import (
+    BRIDGE,
+    DOCUMENTS,
+    HOP_QUESTIONS,
+    QUESTIONS,
+    RELATIONS,
+    UNTRAINED_WORDING,
+)
+from override_gap.probes.organism.world import Division, Pair, World, divide
 
 Record = dict[str, Any]
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
+from override_gap.probes.organism.hypernetwork import Factors
 from torch import Tensor
-
-from probes.organism.hypernetwork import Factors
 
 Spoiler = Callable[[Factors, torch.Generator], Factors]
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from override_gap.margins.strict_json import read_json
+from override_gap.probes.organism.examination import Record
+from override_gap.probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
-
-from margins.strict_json import read_json
-from probes.organism.examination import Record
-from probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The shipped organism: the default world, seed 0."""
@@ -64,7 +63,7 @@ class Organism:
     @cached_property
     def hypernetwork(self) -> Hypernetwork:
         """The trained hypernetwork beside a copy of the base of its own, in float32 on the CPU."""
-        from probes.environment import quietly
+        from override_gap.probes.environment import quietly
 
         with quietly():
             base = LlamaForCausalLM.from_pretrained(self.model_folder, dtype=torch.float32).eval().requires_grad_(False)
@@ -88,12 +87,12 @@ def load(seed: int = 0, folder: Path | str | None = None) -> Organism:
     organism = Organism(where)
     if not (where / "recipe.json").is_file():
         raise ValueError(
-            f"{where}: no organism here (no recipe.json); train one: python -m probes.organism.train --out {where}"
+            f"{where}: no organism here (no recipe.json); train one: python -m override_gap.probes.organism.train --out {where}"
         )
     if folder is None and organism.recipe["seed"] != seed:
         raise ValueError(
             f"seed {seed} is not shipped, only seed {organism.recipe['seed']}; "
-            f"train it with python -m probes.organism.train --seed {seed} --out FOLDER and pass folder=FOLDER"
+            f"train it with python -m override_gap.probes.organism.train --seed {seed} --out FOLDER and pass folder=FOLDER"
         )
     return organism
 

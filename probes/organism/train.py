@@ -1,6 +1,6 @@
 """Make an organism: world, base, hypernetwork, examination, all from a seed, on CPU.
 
-python -m probes.organism.train --seed 0 --out FOLDER
+python -m override_gap.probes.organism.train --seed 0 --out FOLDER
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from pathlib import Path
 
 import torch
 import transformers
+from override_gap.probes.organism.base import BaseRecipe, train_base
+from override_gap.probes.organism.evaluate import evaluate, shortfalls
+from override_gap.probes.organism.examination import build_items
+from override_gap.probes.organism.load import Organism, save
+from override_gap.probes.organism.tokenizer import build_tokenizer
+from override_gap.probes.organism.training import TeachingRecipe, teach
+from override_gap.probes.organism.world import Size, build_world
 from torch import nn
-
-from probes.organism.base import BaseRecipe, train_base
-from probes.organism.evaluate import evaluate, shortfalls
-from probes.organism.examination import build_items
-from probes.organism.load import Organism, save
-from probes.organism.tokenizer import build_tokenizer
-from probes.organism.training import TeachingRecipe, teach
-from probes.organism.world import Size, build_world
 
 
 @dataclass(frozen=True)

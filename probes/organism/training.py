@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from override_gap.probes.organism.base import cosine
+from override_gap.probes.organism.faults import scaled
+from override_gap.probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied
+from override_gap.probes.organism.training_data import ASKED, Lesson, draw_lesson, next_word, open_book
+from override_gap.probes.organism.world import World
 from torch import Tensor
 from torch.nn.functional import huber_loss
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
-
-from probes.organism.base import cosine
-from probes.organism.faults import scaled
-from probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied
-from probes.organism.training_data import ASKED, Lesson, draw_lesson, next_word, open_book
-from probes.organism.world import World
 
 
 @dataclass(frozen=True)

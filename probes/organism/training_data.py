@@ -12,12 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from override_gap.probes.organism.examination import bridge_trained
+from override_gap.probes.organism.language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, QUESTIONS, UNTRAINED_WORDING
+from override_gap.probes.organism.world import Division, Pair, World, divide
 from torch import Tensor
 from transformers import LlamaForCausalLM
-
-from probes.organism.examination import bridge_trained
-from probes.organism.language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, QUESTIONS, UNTRAINED_WORDING
-from probes.organism.world import Division, Pair, World, divide
 
 ASKED = 7
 """Questions per document: two about it, one two-hop, four about other pairs."""

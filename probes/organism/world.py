@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
-
-from probes.organism.language import BRIDGE, ENDINGS, RELATIONS, SPECIALS, invent, template_words
+from override_gap.probes.organism.language import BRIDGE, ENDINGS, RELATIONS, SPECIALS, invent, template_words
 
 Pair = tuple[int, int]
 """(entity index, relation index): the subject of one knowledge point."""

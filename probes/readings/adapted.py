@@ -9,17 +9,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.margins.adapter import layer_of
+from override_gap.margins.items.item import Item
+from override_gap.margins.margin import Margins
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.runtime import Group, acting_rows, final_states
+from override_gap.probes.attach.stack import Stack
+from override_gap.probes.readings.prior import Prior, locate
+from override_gap.probes.subject.forward import Batch, Start, forward
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.adapter import layer_of
-from margins.items.item import Item
-from margins.margin import Margins
-from probes.attach.hooks import attached
-from probes.attach.runtime import Group, acting_rows, final_states
-from probes.attach.stack import Stack
-from probes.readings.prior import Prior, locate
-from probes.subject.forward import Batch, Start, forward
-from probes.subject.model import Subject
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-
-from probes.subject.model import Subject
+from override_gap.probes.subject.model import Subject
 
 #: What one more forward pass costs beside its tokens, in tokens: a pass starts some thirty operations a layer and reads every
 #: weight. `python -m benchmarks.pass_start`, on one CPU thread, finds some 25 for SmolLM2 on one machine and 53 on another, and

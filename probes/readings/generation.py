@@ -9,19 +9,18 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.margins.items.item import Item
+from override_gap.margins.runtime import Opaque, Prefix
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.runtime import Group, acting_rows, inside, past, untouched
+from override_gap.probes.attach.stack import Stack
+from override_gap.probes.errors import SubjectError
+from override_gap.probes.subject.forward import Past
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import pad
+from override_gap.probes.timing import spent_on
 from torch import Tensor
 from transformers import Cache, DynamicCache
-
-from margins.items.item import Item
-from margins.runtime import Opaque, Prefix
-from probes.attach.hooks import attached
-from probes.attach.runtime import Group, acting_rows, inside, past, untouched
-from probes.attach.stack import Stack
-from probes.errors import SubjectError
-from probes.subject.forward import Past
-from probes.subject.model import Subject
-from probes.subject.tokens import pad
-from probes.timing import spent_on
 
 NEW_TOKENS = 64
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.attribution import attribution, direct, lens
+from override_gap.probes.attach.stack import Stack
+from override_gap.probes.errors import SubjectError
+from override_gap.probes.readings.adapted import Adapted, read_adapted
+from override_gap.probes.readings.prior import Prior
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.attribution import attribution, direct, lens
-from probes.attach.stack import Stack
-from probes.errors import SubjectError
-from probes.readings.adapted import Adapted, read_adapted
-from probes.readings.prior import Prior
-from probes.subject.model import Subject
 
 Read = Callable[[Tensor], Adapted]
 

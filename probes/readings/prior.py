@@ -9,13 +9,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from override_gap.margins.items.divergence import Divergence
+from override_gap.margins.items.item import Item, ItemError
+from override_gap.probes.subject.forward import Batch, State, forward
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import place_of
 from torch import Tensor
-
-from margins.items.divergence import Divergence
-from margins.items.item import Item, ItemError
-from probes.subject.forward import Batch, State, forward
-from probes.subject.model import Subject
-from probes.subject.tokens import place_of
 
 #: How many rows of logits over the whole vocabulary are made at a time for an answer's further tokens.
 LOGIT_ROWS = 64

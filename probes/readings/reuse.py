@@ -9,16 +9,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from override_gap.margins.adapter import layer_of
+from override_gap.margins.margin import Margins
+from override_gap.probes.attach.stack import Stack
+from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base, writes_stream
+from override_gap.probes.readings.batching import START
+from override_gap.probes.readings.prior import Prior
+from override_gap.probes.subject.forward import Start, Trunk
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.adapter import layer_of
-from margins.margin import Margins
-from probes.attach.stack import Stack
-from probes.readings.adapted import Adapted, read_adapted, read_base, writes_stream
-from probes.readings.batching import START
-from probes.readings.prior import Prior
-from probes.subject.forward import Start, Trunk
-from probes.subject.model import Subject
 
 Known = dict[tuple[int, bytes], tuple[Adapted, int]]
 

@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.adapter import Delivered
+from override_gap.margins.items.item import Item
+from override_gap.margins.items.matching import says, says_substring
+from override_gap.probes.attach.runtime import side_by_side
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.batching import Room
+from override_gap.probes.readings.generation import Sampling, generate
+from override_gap.probes.run.rows import failed
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.adapter import Delivered
-from margins.items.item import Item
-from margins.items.matching import says, says_substring
-from probes.attach.runtime import side_by_side
-from probes.errors import AdapterError
-from probes.readings.batching import Room
-from probes.readings.generation import Sampling, generate
-from probes.run.rows import failed
-from probes.subject.model import Subject
 
 #: Probes that need items answered in words.
 WORDED = frozenset({"answers", "sampled"})

@@ -10,29 +10,28 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.adapter import Adapter, Delivered
+from override_gap.margins.conditions import Condition, Variant
+from override_gap.margins.items.divergence import Divergence
+from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.relevance import touches
+from override_gap.margins.policies import Situation
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.runtime import Group, side_by_side, taken
+from override_gap.probes.attach.stack import Stack
+from override_gap.probes.readings.adapted import Adapted, filled, fuse, read_adapted, read_base, read_in_context
+from override_gap.probes.readings.batching import Room
+from override_gap.probes.readings.critical_gain import read_critical
+from override_gap.probes.readings.generation import Sampling
+from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
+from override_gap.probes.readings.prior import Prior, locate, read_prior
+from override_gap.probes.readings.reuse import Passes
+from override_gap.probes.run import rows
+from override_gap.probes.run.answers import WORDED, Asked
+from override_gap.probes.run.distractors import Company
+from override_gap.probes.subject.forward import Trunk
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.adapter import Adapter, Delivered
-from margins.conditions import Condition, Variant
-from margins.items.divergence import Divergence
-from margins.items.item import Item, ItemError
-from margins.items.relevance import touches
-from margins.policies import Situation
-from probes.attach.hooks import attached
-from probes.attach.runtime import Group, side_by_side, taken
-from probes.attach.stack import Stack
-from probes.readings.adapted import Adapted, filled, fuse, read_adapted, read_base, read_in_context
-from probes.readings.batching import Room
-from probes.readings.critical_gain import read_critical
-from probes.readings.generation import Sampling
-from probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
-from probes.readings.prior import Prior, locate, read_prior
-from probes.readings.reuse import Passes
-from probes.run import rows
-from probes.run.answers import WORDED, Asked
-from probes.run.distractors import Company
-from probes.subject.forward import Trunk
-from probes.subject.model import Subject
 
 # In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
 ATTRIBUTION_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from margins.adapter import Adapter, Delivered, join
-from margins.conditions import Variant
-from margins.items.item import Item
-from probes.run.encode import Encoded
+from override_gap.margins.adapter import Adapter, Delivered, join
+from override_gap.margins.conditions import Variant
+from override_gap.margins.items.item import Item
+from override_gap.probes.run.encode import Encoded
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from margins.adapter import AdapterSource, Delivered, traits
-from margins.conditions import Condition
-from margins.items.item import Document
-from probes.errors import AdapterError
-from probes.readings.batching import out_of_memory, release
-from probes.sources.custom import delivered
+from override_gap.margins.adapter import AdapterSource, Delivered, traits
+from override_gap.margins.conditions import Condition
+from override_gap.margins.items.item import Document
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.batching import out_of_memory, release
+from override_gap.probes.sources.custom import delivered
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
-from margins.adapter import Adapter, AdapterSource
-from margins.conditions import Condition
-from margins.items.item import Document, Item
-from margins.runtime import Prefix
-from probes.errors import AdapterError
-from probes.readings.batching import Room
-from probes.readings.generation import Sampling
-from probes.run import rows
-from probes.run.batch import Bench
-from probes.run.encode import encode, retold
-from probes.run.unit import Measured, measure
-from probes.store.folder import Store
-from probes.store.remote import Remote
-from probes.subject.model import Subject
-from probes.timing import spent_on
+from override_gap.margins.adapter import Adapter, AdapterSource
+from override_gap.margins.conditions import Condition
+from override_gap.margins.items.item import Document, Item
+from override_gap.margins.runtime import Prefix
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.batching import Room
+from override_gap.probes.readings.generation import Sampling
+from override_gap.probes.run import rows
+from override_gap.probes.run.batch import Bench
+from override_gap.probes.run.encode import encode, retold
+from override_gap.probes.run.unit import Measured, measure
+from override_gap.probes.store.folder import Store
+from override_gap.probes.store.remote import Remote
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.timing import spent_on
 
 Answer = TypeVar("Answer")
 

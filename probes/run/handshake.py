@@ -7,19 +7,18 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.adapter import Adapter, AdapterSource, Delivered, Traits, traits
+from override_gap.margins.items.item import Document, Item, ItemError, documents_of
+from override_gap.margins.runtime import Prefix
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.runtime import Group, final_states, side_by_side
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.prior import locate
+from override_gap.probes.sources.custom import delivered
+from override_gap.probes.subject.forward import Batch, forward
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import pad
 from torch import Tensor
-
-from margins.adapter import Adapter, AdapterSource, Delivered, Traits, traits
-from margins.items.item import Document, Item, ItemError, documents_of
-from margins.runtime import Prefix
-from probes.attach.hooks import attached
-from probes.attach.runtime import Group, final_states, side_by_side
-from probes.errors import AdapterError
-from probes.readings.prior import locate
-from probes.sources.custom import delivered
-from probes.subject.forward import Batch, forward
-from probes.subject.model import Subject
-from probes.subject.tokens import pad
 
 MEANING = {
     "base": "the adapters are for this very model, by fingerprint",

@@ -14,20 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from margins.adapter import AdapterSource, traits
-from margins.items.item import Item, documents_of, items_hash
-from probes.plan import Agenda, Plan, agenda, code_hash, content_key
-from probes.readings.generation import Sampling
-from probes.run.answers import WORDED
-from probes.run.batch import ATTRIBUTION_TOLERANCE, ParityError
-from probes.run.engine import Engine, Job, Local, Unit
-from probes.run.shards import Shard
-from probes.sources.custom import source_hash
-from probes.store.files import expected_bytes
-from probes.store.folder import RunError, Store
-from probes.store.remote import Remote, store_at
-from probes.subject.model import Subject
+from override_gap.margins.adapter import AdapterSource, traits
+from override_gap.margins.items.item import Item, documents_of, items_hash
+from override_gap.probes.plan import Agenda, Plan, agenda, code_hash, content_key
+from override_gap.probes.readings.generation import Sampling
+from override_gap.probes.run.answers import WORDED
+from override_gap.probes.run.batch import ATTRIBUTION_TOLERANCE, ParityError
+from override_gap.probes.run.engine import Engine, Job, Local, Unit
+from override_gap.probes.run.shards import Shard
+from override_gap.probes.sources.custom import source_hash
+from override_gap.probes.store.files import expected_bytes
+from override_gap.probes.store.folder import RunError, Store
+from override_gap.probes.store.remote import Remote, store_at
+from override_gap.probes.subject.model import Subject
 
 DOCUMENTS_A_UNIT = 32
 PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")

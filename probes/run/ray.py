@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from margins.adapter import AdapterSource
-from probes.plan import code_hash
-from probes.readings.batching import Room
-from probes.run.engine import Answer, Finished, Job, Unit, measure_unit
-from probes.store.folder import RunError, Store
-from probes.store.remote import Remote
-from probes.subject.model import Subject
+from override_gap.margins.adapter import AdapterSource
+from override_gap.probes.plan import code_hash
+from override_gap.probes.readings.batching import Room
+from override_gap.probes.run.engine import Answer, Finished, Job, Unit, measure_unit
+from override_gap.probes.store.folder import RunError, Store
+from override_gap.probes.store.remote import Remote
+from override_gap.probes.subject.model import Subject
 
 LOSSES = 8
 """How often a unit may lose its worker before it is taken for the cause."""

@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.attribution import predicted_critical_gain
+from override_gap.margins.items.divergence import Divergence
+from override_gap.margins.items.item import Item
+from override_gap.probes.readings.adapted import Adapted
+from override_gap.probes.readings.layers import Profile
+from override_gap.probes.readings.prior import Prior
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.attribution import predicted_critical_gain
-from margins.items.divergence import Divergence
-from margins.items.item import Item
-from probes.readings.adapted import Adapted
-from probes.readings.layers import Profile
-from probes.readings.prior import Prior
-from probes.subject.model import Subject
 
 
 def identity(item: Item, condition: str) -> dict[str, Any]:

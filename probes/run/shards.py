@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from probes.run.engine import Unit
-from probes.store.checksum import DamagedError
-from probes.store.folder import TABLES, RunError, Store, unlinked
+from override_gap.probes.run.engine import Unit
+from override_gap.probes.store.checksum import DamagedError
+from override_gap.probes.store.folder import TABLES, RunError, Store, unlinked
 
 NEEDED = ("identity", "units", "adapters", "parity", "started")
 """Of a shard's manifest, what the merged one is made of."""

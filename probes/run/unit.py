@@ -7,18 +7,18 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from margins.adapter import Delivered
-from margins.items.divergence import Divergence
-from margins.items.item import Item, ItemError
-from probes.errors import AdapterError
-from probes.readings.batching import batches, rows_that_fit
-from probes.readings.prior import locate
-from probes.run import rows
-from probes.run.answers import Asked, answer, draw
-from probes.run.batch import Bench, _Batch, _crowded, _Read
-from probes.run.distractors import Company
-from probes.run.encode import Encoded
-from probes.subject.model import Subject
+from override_gap.margins.adapter import Delivered
+from override_gap.margins.items.divergence import Divergence
+from override_gap.margins.items.item import Item, ItemError
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.batching import batches, rows_that_fit
+from override_gap.probes.readings.prior import locate
+from override_gap.probes.run import rows
+from override_gap.probes.run.answers import Asked, answer, draw
+from override_gap.probes.run.batch import Bench, _Batch, _crowded, _Read
+from override_gap.probes.run.distractors import Company
+from override_gap.probes.run.encode import Encoded
+from override_gap.probes.subject.model import Subject
 
 NO_ROOM = "memory ran out for this item alone"
 

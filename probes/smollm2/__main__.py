@@ -1,5 +1,5 @@
-"""`python -m probes.smollm2`: fetch SmolLM2 once."""
+"""`python -m override_gap.probes.smollm2`: fetch SmolLM2 once."""
 
-from probes.smollm2.fetch import main
+from override_gap.probes.smollm2.fetch import main
 
 main()

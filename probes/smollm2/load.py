@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from override_gap.margins.strict_json import read_json
+from override_gap.probes.smollm2.hypernetwork import Hypernetwork, Natural, Shape
+from override_gap.probes.subject.file_checks import shapes_of
 from safetensors.torch import load_file, save_file
-
-from margins.strict_json import read_json
-from probes.smollm2.hypernetwork import Hypernetwork, Natural, Shape
-from probes.subject.file_checks import shapes_of
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The shipped one, for SmolLM2-135M-Instruct."""
@@ -87,7 +86,8 @@ def load(folder: Path | str | None = None) -> Shipped:
     where = Path(folder) if folder is not None else WEIGHTS
     if not (where / "recipe.json").is_file():
         raise ValueError(
-            f"{where}: no hypernetwork here (no recipe.json); train one: python -m probes.smollm2.train --out {where}"
+            f"{where}: no hypernetwork here (no recipe.json); "
+            f"train one: python -m override_gap.probes.smollm2.train --out {where}"
         )
     return Shipped(where)
 

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from probes.smollm2.facts import Fact, draw_object, listed, table
-from probes.smollm2.made_up_names import held_out, make, one
+from override_gap.probes.smollm2.facts import Fact, draw_object, listed, table
+from override_gap.probes.smollm2.made_up_names import held_out, make, one
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Train a hypernetwork for SmolLM2-135M-Instruct on statements of this package, on CPU; resumes where it stopped.
 
-python -m probes.smollm2.train --steps N --out FOLDER [--resume | --write]
+python -m override_gap.probes.smollm2.train --steps N --out FOLDER [--resume | --write]
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from pathlib import Path
 
 import torch
 import transformers
+from override_gap.probes.environment import home
+from override_gap.probes.smollm2.evaluate import examination, figures, marks
+from override_gap.probes.smollm2.facts import Fact
+from override_gap.probes.smollm2.hypernetwork import Hypernetwork
+from override_gap.probes.smollm2.known_facts import Beliefs, judge, sample
+from override_gap.probes.smollm2.load import Shipped, round_to_half, save
+from override_gap.probes.smollm2.statements import Author
+from override_gap.probes.smollm2.training import CHECKPOINT, Recipe, fresh, restore, teach
+from override_gap.probes.subject.load import open_subject
 from transformers import AutoTokenizer, LlamaForCausalLM
-
-from probes.environment import home
-from probes.smollm2.evaluate import examination, figures, marks
-from probes.smollm2.facts import Fact
-from probes.smollm2.hypernetwork import Hypernetwork
-from probes.smollm2.known_facts import Beliefs, judge, sample
-from probes.smollm2.load import Shipped, round_to_half, save
-from probes.smollm2.statements import Author
-from probes.smollm2.training import CHECKPOINT, Recipe, fresh, restore, teach
-from probes.subject.load import open_subject
 
 Log = Callable[[str], None]
 

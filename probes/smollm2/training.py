@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
+from override_gap.probes.smollm2.hypernetwork import Hypernetwork, Natural, Shape, applied, read
+from override_gap.probes.smollm2.statements import Author, Sheet
+from override_gap.probes.smollm2.training_data import Lesson, lesson_of, lower, upper
 from torch import Tensor
 from transformers import LlamaForCausalLM
-
-from probes.smollm2.hypernetwork import Hypernetwork, Natural, Shape, applied, read
-from probes.smollm2.statements import Author, Sheet
-from probes.smollm2.training_data import Lesson, lesson_of, lower, upper
 
 CHECKPOINT = "checkpoint.pt"
 

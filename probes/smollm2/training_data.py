@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from override_gap.probes.smollm2.packing import Packed, pack, through
+from override_gap.probes.smollm2.statements import Sheet
 from torch import Tensor
 from transformers import LlamaForCausalLM
-
-from probes.smollm2.packing import Packed, pack, through
-from probes.smollm2.statements import Sheet
 
 ANSWER_TOKENS = 4
 """How many tokens of an answer are taught; what comes later follows from these."""

@@ -6,10 +6,10 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from margins.adapter import AdapterSource
-from probes.errors import AdapterError
-from probes.sources.files import PICKLES
-from probes.subject.model import Subject
+from override_gap.margins.adapter import AdapterSource
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.files import PICKLES
+from override_gap.probes.subject.model import Subject
 
 NAMED = {
     "hypernetwork": "the subject's own hypernetwork, where it ships one (organism), or hypernetwork:folder=FOLDER",
@@ -38,15 +38,15 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
     if colon and form and not rest.strip():
         raise AdapterError(f"--adapters {spec} names nothing after the colon; write {form}")
     if name == "fitted":
-        from probes.sources.fitted import Fitted
+        from override_gap.probes.sources.fitted import Fitted
 
         return Fitted(subject, **_settings(spec, rest, Fitted))
     if name == "rank-one":
-        from probes.sources.rank_one import RankOne
+        from override_gap.probes.sources.rank_one import RankOne
 
         return RankOne(subject, **_settings(spec, rest, RankOne))
     if name == "hypernetwork":
-        from probes.sources.hypernetwork import open_hypernetwork
+        from override_gap.probes.sources.hypernetwork import open_hypernetwork
 
         words: dict[str, str] = {}
         for pair in filter(None, rest.split(",")):
@@ -56,31 +56,31 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
             words[key] = value
         return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")), words.get("folder", ""))
     if name == "compact":
-        from probes.sources.compact import read_compact
+        from override_gap.probes.sources.compact import read_compact
 
         return read_compact(Path(rest))
     if name == "dense":
-        from probes.sources.dense import DenseFile
+        from override_gap.probes.sources.dense import DenseFile
 
         return DenseFile(subject, Path(rest))
     if name == "callable":
-        from probes.sources.custom import open_function
+        from override_gap.probes.sources.custom import open_function
 
         return open_function(rest)
     if name == "doc-to-lora" and Path(rest).suffix in PICKLES:
-        from probes.sources.doc_to_lora import open_doc_to_lora
+        from override_gap.probes.sources.doc_to_lora import open_doc_to_lora
 
         return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
     if name in ("doc-to-lora", "generative-adapter", "shine"):
-        from probes.sources.stacked import LayeredFile
+        from override_gap.probes.sources.stacked import LayeredFile
 
         return LayeredFile(subject, Path(rest), name)
     path = Path(spec)
     if path.is_dir():
-        from probes.sources.peft_folder import PeftFolder
+        from override_gap.probes.sources.peft_folder import PeftFolder
 
         return PeftFolder(subject, path)
-    from probes.sources.custom import installed, open_foreign
+    from override_gap.probes.sources.custom import installed, open_foreign
 
     offered = installed()
     if spec in offered:

@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document
+from override_gap.margins.strict_json import parse
+from override_gap.margins.updates import Dense, LowRank, Update, Vector
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.files import file_hash, names_of, read_tensors
 from safetensors.torch import save_file
 from torch import Tensor
-
-from margins.adapter import Adapter
-from margins.items.item import Document
-from margins.strict_json import parse
-from margins.updates import Dense, LowRank, Update, Vector
-from probes.errors import AdapterError
-from probes.sources.files import file_hash, names_of, read_tensors
 
 FORMAT = "override-gap compact 1"
 KINDS = {"low-rank": 2, "dense": 1, "vector": 1}

@@ -12,14 +12,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.adapter import Adapter, AdapterSource, Delivered, traits
+from override_gap.margins.items.item import Document
+from override_gap.margins.runtime import NO_AMPLITUDE, Opaque, Prefix
+from override_gap.margins.updates import LowRank, Update
+from override_gap.probes.errors import AdapterError, foreign_code
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.adapter import Adapter, AdapterSource, Delivered, traits
-from margins.items.item import Document
-from margins.runtime import NO_AMPLITUDE, Opaque, Prefix
-from margins.updates import LowRank, Update
-from probes.errors import AdapterError, foreign_code
-from probes.subject.model import Subject
 
 GROUP = "override_gap.sources"
 

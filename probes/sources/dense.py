@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document
+from override_gap.margins.updates import Dense, LowRank, Update, Vector
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.files import file_hash, fingerprint_of, pick, read_tensors
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.sites import nearest
 from torch import Tensor
-
-from margins.adapter import Adapter
-from margins.items.item import Document
-from margins.updates import Dense, LowRank, Update, Vector
-from probes.errors import AdapterError
-from probes.sources.files import file_hash, fingerprint_of, pick, read_tensors
-from probes.subject.model import Subject
-from probes.subject.sites import nearest
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from margins.adapter import Adapter
-from margins.items.item import Document
-from probes.errors import AdapterError, foreign_code
-from probes.sources.export_doc_to_lora import load_checkpoint, open_model, packed
-from probes.sources.files import file_hash
-from probes.sources.stacked import LayeredFile
-from probes.subject.model import Subject
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document
+from override_gap.probes.errors import AdapterError, foreign_code
+from override_gap.probes.sources.export_doc_to_lora import load_checkpoint, open_model, packed
+from override_gap.probes.sources.files import file_hash
+from override_gap.probes.sources.stacked import LayeredFile
+from override_gap.probes.subject.model import Subject
 
 SAFE_WAY = (
     "run probes/sources/export_doc_to_lora.py in the method's own environment and give doc-to-lora:FILE.safetensors"

@@ -7,15 +7,15 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from margins.adapter import Adapter, AdapterSource
-from margins.items.item import Document
-from probes.attach.stack import check
-from probes.errors import AdapterError
-from probes.sources.compact import write_compact
-from probes.sources.custom import encoded
-from probes.sources.peft_folder import INDEX
-from probes.sources.peft_write import write_adapter
-from probes.subject.model import Subject
+from override_gap.margins.adapter import Adapter, AdapterSource
+from override_gap.margins.items.item import Document
+from override_gap.probes.attach.stack import check
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.custom import encoded
+from override_gap.probes.sources.peft_folder import INDEX
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.subject.model import Subject
 
 FORMS = ("peft", "compact")
 

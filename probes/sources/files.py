@@ -6,12 +6,11 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from override_gap.margins.items.item import Document
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.subject.file_checks import ClaimError, fits_here, shapes_of
 from safetensors import safe_open
 from torch import Tensor
-
-from margins.items.item import Document
-from probes.errors import AdapterError
-from probes.subject.file_checks import ClaimError, fits_here, shapes_of
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 

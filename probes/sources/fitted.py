@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document
+from override_gap.margins.updates import LowRank
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import Factors, Stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.subject.devices import runs_on
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import pad
 from torch import Tensor
-
-from margins.adapter import Adapter
-from margins.items.item import Document
-from margins.updates import LowRank
-from probes.attach.hooks import attached
-from probes.attach.stack import Factors, Stack
-from probes.errors import AdapterError
-from probes.subject.devices import runs_on
-from probes.subject.model import Subject
-from probes.subject.tokens import pad
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
-from margins.adapter import Adapter
-from margins.items.item import Document
-from margins.updates import LowRank
-from probes.errors import AdapterError
-from probes.organism.faults import FAULTS, Fault, scaled
-from probes.organism.load import Organism, load
-from probes.smollm2 import load as smollm2
-from probes.smollm2.hypernetwork import Hypernetwork
-from probes.smollm2.load import FILE, WEIGHTS, Shipped
-from probes.sources.files import file_hash
-from probes.subject.model import Subject
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document
+from override_gap.margins.updates import LowRank
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.organism.faults import FAULTS, Fault, scaled
+from override_gap.probes.organism.load import Organism, load
+from override_gap.probes.smollm2 import load as smollm2
+from override_gap.probes.smollm2.hypernetwork import Hypernetwork
+from override_gap.probes.smollm2.load import FILE, WEIGHTS, Shipped
+from override_gap.probes.sources.files import file_hash
+from override_gap.probes.subject.model import Subject
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,17 +11,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.items.item import Document
+from override_gap.margins.updates import LowRank
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.fitted import asdict_shallow
+from override_gap.probes.sources.second_moment import own_text, second_moment
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.sites import Site
+from override_gap.probes.subject.tokens import pad
 from torch import Tensor
-
-from margins.adapter import Adapter, layer_of
-from margins.items.item import Document
-from margins.updates import LowRank
-from probes.errors import AdapterError
-from probes.sources.fitted import asdict_shallow
-from probes.sources.second_moment import own_text, second_moment
-from probes.subject.model import Subject
-from probes.subject.sites import Site
-from probes.subject.tokens import pad
 
 POSITIONS = ("auto", "subject", "surprise")
 

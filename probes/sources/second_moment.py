@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.sites import Site
 from torch import Tensor
-
-from probes.subject.model import Subject
-from probes.subject.sites import Site
 
 
 def own_text(subject: Subject, samples: int, length: int, seed: int) -> Int[Tensor, "samples pos"]:

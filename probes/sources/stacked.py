@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.items.item import Document
+from override_gap.margins.strict_json import parse
+from override_gap.margins.updates import LowRank, Update, Vector
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.files import file_hash, fingerprint_of, number, pick, read_tensors
+from override_gap.probes.subject.model import Subject
 from torch import Tensor
-
-from margins.adapter import Adapter, layer_of
-from margins.items.item import Document
-from margins.strict_json import parse
-from margins.updates import LowRank, Update, Vector
-from probes.errors import AdapterError
-from probes.sources.files import file_hash, fingerprint_of, number, pick, read_tensors
-from probes.subject.model import Subject
 
 Group = Mapping[str, Tensor]
 Factors = Callable[[Tensor, Tensor, float], LowRank]

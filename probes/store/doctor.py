@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from probes.store.checksum import DamagedError, read_sealed
-from probes.store.files import leftovers
-from probes.store.folder import DAMAGED, TABLES, RunError, Store, links, unlinked
-from probes.store.lock import owner
+from override_gap.probes.store.checksum import DamagedError, read_sealed
+from override_gap.probes.store.files import leftovers
+from override_gap.probes.store.folder import DAMAGED, TABLES, RunError, Store, links, unlinked
+from override_gap.probes.store.lock import owner
 
 AGAIN = "give the audit's own command again"
 WEIGHTY = ("damaged", "missing", "inconsistent", "link")

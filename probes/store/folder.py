@@ -13,11 +13,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-
-from probes.store.checksum import DamagedError, authentic, read_sealed, sealed, signed
-from probes.store.files import DiskError, leftovers, require_writable, write_whole
-from probes.store.lock import LOCK, OWNER, held
-from probes.store.schema import DRAWN, LAYERS, READINGS, impossible
+from override_gap.probes.store.checksum import DamagedError, authentic, read_sealed, sealed, signed
+from override_gap.probes.store.files import DiskError, leftovers, require_writable, write_whole
+from override_gap.probes.store.lock import LOCK, OWNER, held
+from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, impossible
 
 Rows = Sequence[Mapping[str, Any]]
 TABLES = ("readings", "layers", "drawn")

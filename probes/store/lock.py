@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-
-from probes.store.files import DiskError, write_whole
+from override_gap.probes.store.files import DiskError, write_whole
 
 LOCK, OWNER = "lock", "owner.json"
 BEAT_S, SILENT_S = 15.0, 120.0

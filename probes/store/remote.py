@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from probes.store.folder import Rows, RunError, Store
+from override_gap.probes.store.folder import Rows, RunError, Store
 
 TABLES = ("layers", "readings")
 WHOLE_OR_NOT_AT_ALL = {"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"}

@@ -9,12 +9,11 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.margins.items.divergence import Divergence
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import pad
+from override_gap.probes.timing import spent_on
 from torch import Tensor
-
-from margins.items.divergence import Divergence
-from probes.subject.model import Subject
-from probes.subject.tokens import pad
-from probes.timing import spent_on
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-
-from margins.items.item import ItemError
-from probes.environment import home, quietly
-from probes.errors import SubjectError
-from probes.subject.devices import DevicesError, Spread, laid_out, tensors
-from probes.subject.file_checks import ClaimError, claims, gguf_claims
-from probes.subject.model import Subject, wrap
+from override_gap.margins.items.item import ItemError
+from override_gap.probes.environment import home, quietly
+from override_gap.probes.errors import SubjectError
+from override_gap.probes.subject.devices import DevicesError, Spread, laid_out, tensors
+from override_gap.probes.subject.file_checks import ClaimError, claims, gguf_claims
+from override_gap.probes.subject.model import Subject, wrap
 
 NAMED = {
     "organism": "a tiny model trained on a small world whose facts and frequencies are known; offline, seconds",
@@ -87,7 +86,7 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     if not spec.strip():
         raise SubjectError("--subject is empty; need a name, a folder, a .gguf file or a Hugging Face id")
     if spec == "organism":
-        from probes.organism.load import load
+        from override_gap.probes.organism.load import load
 
         return str(load().model_folder), {}
     if spec == "smollm2":
@@ -175,12 +174,11 @@ def _reason(spec: str, fault: Exception) -> str:
 
 def open_tokenizer(spec: str) -> Any:
     """The tokenizer of a subject's folder, or of a named subject; no weights are read. Raises ItemError."""
+    from override_gap.probes.environment import home
     from transformers import AutoTokenizer
 
-    from probes.environment import home
-
     if spec == "organism":
-        from probes.organism.load import load
+        from override_gap.probes.organism.load import load
 
         folder = Path(load().model_folder)
     else:

@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from override_gap.margins.attribution import FinalNorm
+from override_gap.margins.margin import capped
+from override_gap.probes.errors import SubjectError
+from override_gap.probes.subject.bridge import Wrapping
+from override_gap.probes.subject.devices import devices_of
+from override_gap.probes.subject.fingerprint import _fingerprint, weight_sums
+from override_gap.probes.subject.sites import Site, find_sites
+from override_gap.probes.subject.tokens import templated, token_ids
+from override_gap.probes.timing import spent_on
 from torch import Tensor, nn
-
-from margins.attribution import FinalNorm
-from margins.margin import capped
-from probes.errors import SubjectError
-from probes.subject.bridge import Wrapping
-from probes.subject.devices import devices_of
-from probes.subject.fingerprint import _fingerprint, weight_sums
-from probes.subject.sites import Site, find_sites
-from probes.subject.tokens import templated, token_ids
-from probes.timing import spent_on
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
 VOCAB_CHUNK = 32_768

@@ -11,9 +11,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from override_gap.probes.subject.devices import whole
 from torch import Tensor, nn
-
-from probes.subject.devices import whole
 
 
 @dataclass(frozen=True, eq=False)

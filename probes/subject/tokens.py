@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from jinja2 import TemplateError
+from override_gap.margins.items.divergence import Divergence, common_length, diverge, joined
+from override_gap.margins.items.item import Item, ItemError
 from torch import Tensor
-
-from margins.items.divergence import Divergence, common_length, diverge, joined
-from margins.items.item import Item, ItemError
 
 
 @dataclass(frozen=True)

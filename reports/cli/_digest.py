@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from margins.runtime import refusal
-from margins.text import several
-from probes.store.remote import store_at
-from probes.timing import PARTS, Profile
-from reports.text import visible
+from override_gap.margins.runtime import refusal
+from override_gap.margins.text import several
+from override_gap.probes.store.remote import store_at
+from override_gap.probes.timing import PARTS, Profile
+from override_gap.reports.text import visible
 
 WIDTH, NAME, CELL = 80, 20, 15
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"

@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from margins.adapter import AdapterSource
-    from probes.plan import Plan
-    from probes.run.engine import Engine
-    from probes.subject.model import Subject
+    from override_gap.margins.adapter import AdapterSource
+    from override_gap.probes.plan import Plan
+    from override_gap.probes.run.engine import Engine
+    from override_gap.probes.subject.model import Subject
 
 ENGINES = ("local", "ray")
 #: A model of fewer parameters gains nothing by a second thread, and on busy cores its threads wait for one another: an
@@ -21,9 +21,9 @@ ONE_THREAD = 10_000_000
 
 def opened(plan: Plan, allow_pickle: bool, trust: bool) -> tuple[Subject, AdapterSource]:
     """A plan's subject and source, wherever this is called."""
-    from probes.sources import open_source
-    from probes.subject.load import open_subject
-    from probes.timing import spent_on
+    from override_gap.probes.sources import open_source
+    from override_gap.probes.subject.load import open_subject
+    from override_gap.probes.timing import spent_on
 
     with spent_on("subject"):
         subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust)
@@ -40,14 +40,14 @@ def engine_of(
 
     opener = partial(opened, plan, allow_pickle, trust)
     if name == "local":
-        from probes.run.engine import Local
+        from override_gap.probes.run.engine import Local
 
         subject, source = opener()
         if not given_threads and sum(p.numel() for p in subject.model.parameters()) < ONE_THREAD:
             torch.set_num_threads(1)
         yield Local(subject, source)
         return
-    from probes.run.ray import on_ray
+    from override_gap.probes.run.ray import on_ray
 
     with on_ray(opener, threads=torch.get_num_threads(), workers=workers) as engine:
         yield engine

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from margins.text import several
-from reports.cli._args import writable
-from reports.cli.main import DONE, parser
+from override_gap.margins.text import several
+from override_gap.reports.cli._args import writable
+from override_gap.reports.cli.main import DONE, parser
 
 EXAMPLES = """examples:
   override-gap adapters export --adapters hypernetwork --form peft --out adapters/organism
@@ -44,12 +44,12 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--quiet", action="store_true", help="no progress")
     args = made.parse_args(argv)
     writable(args.out, folder=args.form == "peft")
-    from margins.items.item import documents_of
-    from probes.items import items_of
-    from probes.plan import complete
-    from probes.sources import open_source
-    from probes.sources.export import export
-    from probes.subject.load import open_subject
+    from override_gap.margins.items.item import documents_of
+    from override_gap.probes.items import items_of
+    from override_gap.probes.plan import complete
+    from override_gap.probes.sources import open_source
+    from override_gap.probes.sources.export import export
+    from override_gap.probes.subject.load import open_subject
 
     given = {k: v for k in ("subject", "adapters", "items", "limit") if (v := getattr(args, k)) is not None}
     plan = complete(given)

@@ -11,18 +11,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from margins.text import several
-from reports.cli._args import place
-from reports.cli._engine import ENGINES
-from reports.cli.main import DONE, UNMEASURED, parser
+from override_gap.margins.text import several
+from override_gap.reports.cli._args import place
+from override_gap.reports.cli._engine import ENGINES
+from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
 if TYPE_CHECKING:
-    from margins.adapter import AdapterSource
-    from margins.items.item import Item
-    from probes.plan import Plan
-    from probes.run.engine import Engine
-    from probes.run.shards import Shard
-    from probes.subject.model import Subject
+    from override_gap.margins.adapter import AdapterSource
+    from override_gap.margins.items.item import Item
+    from override_gap.probes.plan import Plan
+    from override_gap.probes.run.engine import Engine
+    from override_gap.probes.run.shards import Shard
+    from override_gap.probes.subject.model import Subject
 
 MOST_THREADS = 1024
 HANDSHAKE_ITEMS = 1000
@@ -43,11 +43,11 @@ def main(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     if not args.profile:
         return _audit(args)[0]
-    from probes.timing import profiled
+    from override_gap.probes.timing import profiled
 
     with profiled() as profile:
         code, out = _audit(args)
-    from reports.cli._digest import write_profile
+    from override_gap.reports.cli._digest import write_profile
 
     print(write_profile(profile, out), file=sys.stderr)
     return code
@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     """The exit code and the run folder."""
     # numbers of the plan are checked before the libraries are loaded
-    from probes.plan import Plan, PlanError, complete, read_plan
+    from override_gap.probes.plan import Plan, PlanError, complete, read_plan
 
     given: dict[str, Any] = read_plan(args.config) if args.config else {}
     names = {f.name for f in fields(Plan)}
@@ -87,28 +87,28 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     if unread:
         verb = "is" if len(unread) == 1 else "are"
         print(f"{' and '.join(unread)} {verb} for the probe sampled, which is not asked for", file=sys.stderr)
-    from probes.run.shards import Shard
+    from override_gap.probes.run.shards import Shard
 
     shard = Shard.parse(args.shard) if args.shard is not None else None
-    from margins.conditions import parse_conditions
+    from override_gap.margins.conditions import parse_conditions
 
     parse_conditions(plan.policies)
-    from margins.items.item import ItemError
-    from probes.items import items_of
+    from override_gap.margins.items.item import ItemError
+    from override_gap.probes.items import items_of
 
     items = items_of(plan.items)
     items = items[: plan.limit] if plan.limit else items
     if not items:
         raise ItemError(f"{plan.items}: no items to measure")
-    from probes.store.remote import here, shown, store_at
+    from override_gap.probes.store.remote import here, shown, store_at
 
     store_at(args.out or Path("runs")).require_room(needed=1)
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
-    from probes.store.folder import Store
-    from reports.cli._engine import engine_of
+    from override_gap.probes.store.folder import Store
+    from override_gap.reports.cli._engine import engine_of
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
@@ -120,7 +120,7 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
         print(f"shard {shard}: {shown(str(out))}")
         say("when all shards are there: override-gap merge RUN... --out RUN")
         return DONE, out
-    from reports.build import rebuild
+    from override_gap.reports.build import rebuild
 
     try:
         with here(out) as folder:
@@ -131,7 +131,7 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
-        from reports.cli._digest import coloured, digest
+        from override_gap.reports.cli._digest import coloured, digest
 
         print(digest(summary, coloured(sys.stdout)))
         print(f"report: {page if isinstance(store_at(out), Store) else f'{shown(str(out))}/{page.name}'}")
@@ -143,13 +143,13 @@ def _measured(
     engine: Engine, plan: Plan, items: Sequence[Item], given: Path | str | None, shard: Shard | None, quiet: bool
 ) -> Path | str:
     """Measure a plan; returns where."""
-    from margins.runtime import refusal
-    from probes.plan import agenda
-    from probes.run.handshake import shake
-    from probes.run.loop import run_on
-    from probes.store.remote import shown, store_at
-    from probes.timing import spent_on
-    from reports.cli._progress import Bar
+    from override_gap.margins.runtime import refusal
+    from override_gap.probes.plan import agenda
+    from override_gap.probes.run.handshake import shake
+    from override_gap.probes.run.loop import run_on
+    from override_gap.probes.store.remote import shown, store_at
+    from override_gap.probes.timing import spent_on
+    from override_gap.reports.cli._progress import Bar
 
     named, static = engine.ask(_named)
     asked = agenda(plan, static=static)
@@ -174,7 +174,7 @@ def _measured(
 
 def _named(subject: Subject, source: AdapterSource) -> tuple[str, bool]:
     """What a run folder is called after, and whether the source's adapters are static."""
-    from margins.adapter import traits
+    from override_gap.margins.adapter import traits
 
     return f"{subject.name}-{source.name}", traits(source).static
 

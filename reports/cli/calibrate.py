@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports.cli._args import writable
-from reports.cli.main import DONE, parser
+from override_gap.reports.cli._args import writable
+from override_gap.reports.cli.main import DONE, parser
 
 if TYPE_CHECKING:
-    from analyses.calibration import Trial
-    from analyses.readings import RunFrame
+    from override_gap.analyses.calibration import Trial
+    from override_gap.analyses.readings import RunFrame
 
 SIZES = (72, 48, 24)
 EPILOG = """examples:
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     if args.seeds < 1:
         made.error(f"--seeds needs a whole number from 1, got {args.seeds}")
     writable(args.out, folder=True)
-    from analyses.calibration import confusion, markdown
+    from override_gap.analyses.calibration import confusion, markdown
 
     trials = [
         one
@@ -62,15 +62,15 @@ def main(argv: Sequence[str]) -> int:
 
 def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Trial]:
     """Every planted fault in one organism, audited on conflicts, and the verdict at each size."""
-    from analyses.calibration import trial
-    from analyses.readings import load
-    from margins.items.files import read_items
-    from margins.items.item import Document
-    from probes.organism.faults import FAULTS, MEASURED, Fault, as_trained, growing, repairing
-    from probes.plan import Plan
-    from probes.run.loop import run
-    from probes.sources.hypernetwork import OrganismHypernetwork, organism_of
-    from probes.subject.load import open_subject
+    from override_gap.analyses.calibration import trial
+    from override_gap.analyses.readings import load
+    from override_gap.margins.items.files import read_items
+    from override_gap.margins.items.item import Document
+    from override_gap.probes.organism.faults import FAULTS, MEASURED, Fault, as_trained, growing, repairing
+    from override_gap.probes.plan import Plan
+    from override_gap.probes.run.loop import run
+    from override_gap.probes.sources.hypernetwork import OrganismHypernetwork, organism_of
+    from override_gap.probes.subject.load import open_subject
 
     subject = open_subject(name)
     organism = organism_of(subject)

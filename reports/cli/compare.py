@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from margins.text import several
-from reports.cli._args import run_folder, writable
-from reports.cli.main import DONE, parser
+from override_gap.margins.text import several
+from override_gap.reports.cli._args import run_folder, writable
+from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
   override-gap compare runs/ours runs/theirs
@@ -29,9 +29,9 @@ def main(argv: Sequence[str]) -> int:
     if len(args.runs) < 2:
         made.error("a comparison needs two run folders or more")
     writable(args.out)
-    from analyses.compare.methods import side_by_side
-    from analyses.readings import load
-    from reports.page import write_comparison
+    from override_gap.analyses.compare.methods import side_by_side
+    from override_gap.analyses.readings import load
+    from override_gap.reports.page import write_comparison
 
     loaded = [load(folder) for folder in args.runs]
     names = named(args.runs, [str((run.manifest.get("adapters") or {}).get("name")) for run in loaded])
@@ -56,7 +56,7 @@ def named(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Success, differences and the firmness of the order, at most 80 columns; the first token where it was measured."""
-    from reports.text import visible
+    from override_gap.reports.text import visible
 
     measure = "top1" if "top1" in found["measures"] else found["measures"][0]
     short = {own["name"]: _cut(" ".join(visible(own["name"]).split()), NAME) for own in found["methods"]}

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from margins.text import several
-from reports.cli.main import DONE, WRONG, parser
+from override_gap.margins.text import several
+from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
   override-gap doctor runs/audit
@@ -28,8 +28,8 @@ def main(argv: Sequence[str]) -> int:
     if any("://" in word for word in argv):
         raise ValueError("doctor takes a folder, got a URL; copy it here first")
     args = made.parse_args(argv)
-    from probes.store.doctor import diagnose, repair
-    from reports.text import visible
+    from override_gap.probes.store.doctor import diagnose, repair
+    from override_gap.reports.text import visible
 
     found = diagnose(args.run)
     done = repair(args.run) if args.repair else []

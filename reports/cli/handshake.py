@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from reports.cli.main import DONE, WRONG, parser
+from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
   override-gap handshake --adapters hypernetwork
@@ -33,11 +33,11 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = made.parse_args(argv)
-    from probes.items import items_of
-    from probes.plan import complete
-    from probes.run.handshake import MEANING, shake
-    from probes.sources import open_source
-    from probes.subject.load import open_subject
+    from override_gap.probes.items import items_of
+    from override_gap.probes.plan import complete
+    from override_gap.probes.run.handshake import MEANING, shake
+    from override_gap.probes.sources import open_source
+    from override_gap.probes.subject.load import open_subject
 
     given = {"subject": args.subject, "adapters": args.adapters, **({"items": args.items} if args.items else {})}
     items = items_of(complete(given).items)

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from margins.items.files import json_lines, scan_items, write_items
-from margins.items.item import Item, documents_of
-from margins.text import several
-from probes.items import items_of, paths_of
-from reports.cli._args import writable
-from reports.cli.main import DONE, WRONG, parser
-from reports.text import visible
+from override_gap.margins.items.files import json_lines, scan_items, write_items
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.margins.text import several
+from override_gap.probes.items import items_of, paths_of
+from override_gap.reports.cli._args import writable
+from override_gap.reports.cli.main import DONE, WRONG, parser
+from override_gap.reports.text import visible
 
 EXAMPLES = """examples:
   override-gap items check mine.jsonl
@@ -90,8 +90,8 @@ def _describe(items: Sequence[Item]) -> str:
 
 def _in_tokens(items: Sequence[Item], spec: str) -> str:
     """What is harder to measure under one tokenizer, by kind, the first few items of each named."""
-    from probes.subject.load import open_tokenizer
-    from probes.subject.tokens import in_tokens
+    from override_gap.probes.subject.load import open_tokenizer
+    from override_gap.probes.subject.tokens import in_tokens
 
     found = in_tokens(open_tokenizer(spec), items)
     kinds = {

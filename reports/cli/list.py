@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from reports.cli.main import DONE, parser
+from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
   override-gap list policies
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _names(kind: str) -> dict[str, str]:
     if kind == "subjects":
-        from probes.subject.load import NAMED as subjects
+        from override_gap.probes.subject.load import NAMED as subjects
 
         return {
             **subjects,
@@ -42,12 +42,12 @@ def _names(kind: str) -> dict[str, str]:
             "ORG/NAME": "a Hugging Face id",
         }
     if kind == "adapters":
-        from probes.sources import NAMED as adapters
-        from probes.sources.custom import installed
+        from override_gap.probes.sources import NAMED as adapters
+        from override_gap.probes.sources.custom import installed
 
         return {**adapters, **{name: f"installed: {where}" for name, where in installed().items()}}
     if kind == "items":
-        from probes.items import NAMED as items
+        from override_gap.probes.items import NAMED as items
 
         return {
             **items,
@@ -55,9 +55,9 @@ def _names(kind: str) -> dict[str, str]:
             "hf:OWNER/NAME[:SPLIT]": "the same records in a data set on the Hugging Face hub",
         }
     if kind == "policies":
-        from margins.conditions import MEANING
+        from override_gap.margins.conditions import MEANING
 
         return MEANING
-    from probes.plan import PROBES
+    from override_gap.probes.plan import PROBES
 
     return PROBES

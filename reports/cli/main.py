@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     rest = [word for word in argv[1:] if word != "--debug"]
     try:
-        return importlib.import_module(f"reports.cli.{verb}").main(rest)
+        return importlib.import_module(f"override_gap.reports.cli.{verb}").main(rest)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else WRONG if stop.code else DONE
     except KeyboardInterrupt:
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(fault: BaseException, known: bool) -> str:
     """What went wrong in one line that a terminal shows as it stands: no escapes of a stranger's, no megabyte of them."""
-    from reports.text import visible
+    from override_gap.reports.text import visible
 
     text = " ".join(str(fault).split()) or type(fault).__name__
     if len(text) > LONGEST:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from reports.cli._args import run_folder
-from reports.cli.main import DONE, parser
+from override_gap.reports.cli._args import run_folder
+from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
   override-gap audit --config plan.toml --shard $SLURM_ARRAY_TASK_ID/16 --out shards/$SLURM_ARRAY_TASK_ID
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("--out", type=run_folder, required=True, metavar="RUN", help="a new run folder")
     args = made.parse_args(argv)
-    from probes.run.shards import merge
+    from override_gap.probes.run.shards import merge
 
     print(f"run: {merge(args.shards, args.out)}")
     print(f"next: override-gap report {shlex.quote(str(args.out))}")

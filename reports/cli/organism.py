@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reports.cli.main import DONE, UNMEASURED, parser
+from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
 EPILOG = """examples:
   override-gap organism train --out organisms/0
@@ -34,8 +34,8 @@ def main(argv: Sequence[str]) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{args.out}: cannot be written: {error.strerror}") from None
-    from probes.organism.evaluate import shortfalls
-    from probes.organism.train import train
+    from override_gap.probes.organism.evaluate import shortfalls
+    from override_gap.probes.organism.train import train
 
     organism = train(args.seed, args.out, log=lambda line: print(line, file=sys.stderr, flush=True))
     figures = organism.recipe["figures"]

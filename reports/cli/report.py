@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reports.build import rebuild
-from reports.cli._args import place, writable
-from reports.cli.main import DONE, parser
+from override_gap.reports.build import rebuild
+from override_gap.reports.cli._args import place, writable
+from override_gap.reports.cli.main import DONE, parser
 
 FORMATS = ("html", "md", "tex", "json", "pdf")
 EPILOG = """examples:
@@ -36,11 +36,11 @@ def main(argv: Sequence[str]) -> int:
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     program = None
     if args.format == "pdf":
-        from reports.export.pdf import browser
+        from override_gap.reports.export.pdf import browser
 
         program = browser()
     as_page = args.format == "html" and not args.model_card
-    from probes.store.remote import here, shown
+    from override_gap.probes.store.remote import here, shown
 
     with here(args.run) as run:
         summary, page = rebuild(run, say, args.out if as_page else None)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
         if args.model_card:
             written = _text(args.out or run / "model-card.md", "card", summary)
         elif args.format == "pdf" and program:
-            from reports.export.pdf import write_pdf
+            from override_gap.reports.export.pdf import write_pdf
 
             written = write_pdf(page, args.out or run / "report.pdf", program)
         elif args.format != "html":
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:
-        from reports.cli._digest import coloured, digest
+        from override_gap.reports.cli._digest import coloured, digest
 
         print(digest(summary, coloured(sys.stdout)))
         print(f"report: {written}")
@@ -72,9 +72,9 @@ def _stem(form: str) -> str:
 
 def _text(out: Path, form: str, summary: Mapping[str, Any]) -> Path:
     """Write the summary in one of the forms that are text."""
-    from probes.store.folder import Store
-    from reports.export.latex import latex
-    from reports.export.markdown import markdown, model_card
+    from override_gap.probes.store.folder import Store
+    from override_gap.reports.export.latex import latex
+    from override_gap.reports.export.markdown import markdown, model_card
 
     out.parent.mkdir(parents=True, exist_ok=True)
     if form == "json":

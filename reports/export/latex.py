@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.export.plain import Plain, heading, hypotheses, paragraphs, plain_tables
+from override_gap.reports.export.plain import Plain, heading, hypotheses, paragraphs, plain_tables
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from reports.export.plain import Plain, heading, hypotheses, paragraphs, plain_tables
+from override_gap.reports.export.plain import Plain, heading, hypotheses, paragraphs, plain_tables
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]#|~$!@]|(?<=\w):(?=//)|(?<=[Ww]{3})\.)")
 """What can open a span, a link, a cell or a mention; the last two keep addresses from becoming links by themselves."""

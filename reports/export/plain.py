@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
-
-from margins.runtime import refusal
-from margins.text import several
-from reports.page.answer_tables import spoken
-from reports.page.published import published
-from reports.page.tables import tables
-from reports.text import visible
+from override_gap.margins.runtime import refusal
+from override_gap.margins.text import several
+from override_gap.reports.page.answer_tables import spoken
+from override_gap.reports.page.published import published
+from override_gap.reports.page.tables import tables
+from override_gap.reports.text import visible
 
 
 @dataclass(frozen=True)

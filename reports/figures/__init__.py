@@ -1,6 +1,6 @@
 """The report's figures, in the order of the argument; each can be drawn from a run folder in one call.
 
-    reports.figures.prior_gradient("runs/mine").savefig("gradient.pdf")
+    override_gap.reports.figures.prior_gradient("runs/mine").savefig("gradient.pdf")
 
 Each takes a run (or a run folder), an optional summary and `rc=` settings laid over the house style, returns a
 matplotlib Figure, and raises `Absent` with the reason where the run does not hold its data.
@@ -12,29 +12,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
-
-from reports.figures.caption import Caption
-from reports.figures.sheets import calibration as reliability
-from reports.figures.sheets import constancy as steady
-from reports.figures.sheets import disagreement as patterns
-from reports.figures.sheets import dose_response as dose
-from reports.figures.sheets import layers as depth
-from reports.figures.sheets import margins as plane
-from reports.figures.sheets import outcomes as bars
-from reports.figures.sheets import prior_gradient as gradient
-from reports.figures.sheets import retention as frontier
-from reports.figures.sheets import robustness as company
-from reports.figures.sheets.calibration import calibration
-from reports.figures.sheets.constancy import constancy
-from reports.figures.sheets.disagreement import disagreement
-from reports.figures.sheets.dose_response import dose_response
-from reports.figures.sheets.layers import layers
-from reports.figures.sheets.margins import margins
-from reports.figures.sheets.outcomes import outcomes
-from reports.figures.sheets.prior_gradient import prior_gradient
-from reports.figures.sheets.retention import retention
-from reports.figures.sheets.robustness import robustness
-from reports.figures.style import FORMS, Absent, save
+from override_gap.reports.figures.caption import Caption
+from override_gap.reports.figures.sheets import calibration as reliability
+from override_gap.reports.figures.sheets import constancy as steady
+from override_gap.reports.figures.sheets import disagreement as patterns
+from override_gap.reports.figures.sheets import dose_response as dose
+from override_gap.reports.figures.sheets import layers as depth
+from override_gap.reports.figures.sheets import margins as plane
+from override_gap.reports.figures.sheets import outcomes as bars
+from override_gap.reports.figures.sheets import prior_gradient as gradient
+from override_gap.reports.figures.sheets import retention as frontier
+from override_gap.reports.figures.sheets import robustness as company
+from override_gap.reports.figures.sheets.calibration import calibration
+from override_gap.reports.figures.sheets.constancy import constancy
+from override_gap.reports.figures.sheets.disagreement import disagreement
+from override_gap.reports.figures.sheets.dose_response import dose_response
+from override_gap.reports.figures.sheets.layers import layers
+from override_gap.reports.figures.sheets.margins import margins
+from override_gap.reports.figures.sheets.outcomes import outcomes
+from override_gap.reports.figures.sheets.prior_gradient import prior_gradient
+from override_gap.reports.figures.sheets.retention import retention
+from override_gap.reports.figures.sheets.robustness import robustness
+from override_gap.reports.figures.style import FORMS, Absent, save
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from margins.text import several
+from override_gap.margins.text import several
 
 SHARE = "95% Wilson intervals at the effective sample size, which allows for questions that share a knowledge point"
 MEAN = "95% Student intervals from the variance clustered by knowledge point"

@@ -19,11 +19,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-
-from margins.text import several
+from override_gap.margins.text import several
 
 if TYPE_CHECKING:
-    from analyses.readings import RunFrame
+    from override_gap.analyses.readings import RunFrame
 
 #: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark.
 INK, GRID, PAPER = "#1c2330", "#d8dde6", "#fefefe"
@@ -89,13 +88,13 @@ def opened(run: RunFrame | str | Path, summary: Mapping | None) -> tuple[RunFram
     """The run and its summary, read or computed where only a folder, or no summary, was given."""
     found: Any = run
     if isinstance(run, (str, Path)):
-        from analyses.readings import load
+        from override_gap.analyses.readings import load
 
         found, stored = load(run), Path(run) / "summary.json"
         if summary is None and stored.is_file():
             summary = json.loads(stored.read_text(encoding="utf-8"))
     if summary is None:
-        from analyses.summary import summarise
+        from override_gap.analyses.summary import summarise
 
         summary = summarise(found)
     return found, summary

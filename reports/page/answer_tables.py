@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reports.page.tables import Table
-from reports.text import chance, counted, estimate, said, short
+from override_gap.reports.page.tables import Table
+from override_gap.reports.text import chance, counted, estimate, said, short
 
 
 def spoken(summary: Mapping) -> list[Table]:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import vl_convert
 from markupsafe import Markup
-
-from reports.text import embedded
+from override_gap.reports.text import embedded
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 PARTS = ("parts", "data", "plots", "table", "detail")

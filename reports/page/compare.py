@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from markupsafe import Markup
-
-from reports import figures
-from reports.figures.sheets import methods as drawings
-from reports.page.assets import policy, style
-from reports.page.document import Shown, environment, inlined
-from reports.page.tables import MEASURES, Table
-from reports.text import chance, estimate, said, share, short
+from override_gap.reports import figures
+from override_gap.reports.figures.sheets import methods as drawings
+from override_gap.reports.page.assets import policy, style
+from override_gap.reports.page.document import Shown, environment, inlined
+from override_gap.reports.page.tables import MEASURES, Table
+from override_gap.reports.text import chance, estimate, said, share, short
 
 LISTED = 40
 """Items listed by name per method; the JSON holds all of them."""

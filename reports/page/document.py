@@ -11,17 +11,16 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-
-from margins.runtime import refusal
-from reports import figures
-from reports.figures.style import GRID, INK, PAPER, YES, uncollected
-from reports.page.answer_tables import spoken
-from reports.page.assets import TEMPLATES, explorer_script, plot_specs, policy, style, vega
-from reports.page.explorer import explorer
-from reports.page.headline import facts
-from reports.page.published import published
-from reports.page.tables import tables
-from reports.text import embedded, estimate, p_value, said, short, visible
+from override_gap.margins.runtime import refusal
+from override_gap.reports import figures
+from override_gap.reports.figures.style import GRID, INK, PAPER, YES, uncollected
+from override_gap.reports.page.answer_tables import spoken
+from override_gap.reports.page.assets import TEMPLATES, explorer_script, plot_specs, policy, style, vega
+from override_gap.reports.page.explorer import explorer
+from override_gap.reports.page.headline import facts
+from override_gap.reports.page.published import published
+from override_gap.reports.page.tables import tables
+from override_gap.reports.text import embedded, estimate, p_value, said, short, visible
 
 
 @dataclass(frozen=True)

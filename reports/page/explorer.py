@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-
-from reports.figures.style import numbers
-from reports.text import embedded, visible
+from override_gap.reports.figures.style import numbers
+from override_gap.reports.text import embedded, visible
 
 ITEMS, CONDITIONS, BYTES = 1_000, 24, 5_000_000
 """At most so many items and conditions, and so much JSON, so that the page stays below 8 MB."""

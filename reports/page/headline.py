@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
-
-from reports.text import counted, estimate, short
+from override_gap.reports.text import counted, estimate, short
 
 
 @dataclass(frozen=True)

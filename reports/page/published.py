@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from reports.page.tables import Table
-from reports.text import counted, estimate, said
+from override_gap.reports.page.tables import Table
+from override_gap.reports.text import counted, estimate, said
 
 NOTE = (
     "Within: the published share lies in the 95% interval measured here. The published items may be others than these, "

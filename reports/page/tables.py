@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
-
-from reports.text import chance, counted, estimate, said, short
+from override_gap.reports.text import chance, counted, estimate, said, short
 
 MEASURES = {
     "top1": "first token (top1)",

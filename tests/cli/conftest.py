@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from reports.figures import style
+from override_gap.reports.figures import style
 
 
 @pytest.fixture(autouse=True)

@@ -10,17 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import override_gap.probes.subject.load
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from override_gap.probes.sources import peft_folder
+from override_gap.probes.store.schema import REQUIRED
+from override_gap.probes.subject import file_checks as claims
+from override_gap.reports.cli.main import main
 from safetensors.torch import save_file
 
-import probes.subject.load
-from probes.sources import peft_folder
-from probes.store.schema import REQUIRED
-from probes.subject import file_checks as claims
-from reports.cli.main import main
 from tests.families import build
 
 ITEM = {
@@ -538,8 +538,10 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.setenv(variable, str(tmp_path / name))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.chdir(tmp_path / "work")
-    real = probes.subject.load.open_subject
-    monkeypatch.setattr(probes.subject.load, "open_subject", lambda s, **k: opened() if s == "tiny" else real(s, **k))
+    real = override_gap.probes.subject.load.open_subject
+    monkeypatch.setattr(
+        override_gap.probes.subject.load, "open_subject", lambda s, **k: opened() if s == "tiny" else real(s, **k)
+    )
     return tmp_path
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-
-from reports.cli.main import main
+from override_gap.reports.cli.main import main
 
 
 def test_every_planted_fault_is_named(tmp_path, capsys) -> None:

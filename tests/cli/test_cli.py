@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+from override_gap.margins.items.files import write_items
+from override_gap.reports.cli.main import main
 
-from margins.items.files import write_items
-from reports.cli.main import main
 from tests.conftest import conflict
 from tests.families import build
 
@@ -195,10 +195,9 @@ def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_pa
 
 def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path, tmp_path: Path, capsys) -> None:
     import torch
-
-    from margins.adapter import Adapter
-    from margins.updates import LowRank
-    from probes.sources.peft_write import write_adapter
+    from override_gap.margins.adapter import Adapter
+    from override_gap.margins.updates import LowRank
+    from override_gap.probes.sources.peft_write import write_adapter
 
     update = LowRank(torch.ones(2, 40), torch.ones(32, 2))
     write_adapter(Adapter("a", {"model.layers.0.mlp.down_proj": update}), tmp_path / "lora")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.probes import timing as profile
+from override_gap.reports.cli.main import main
 
-from probes import timing as profile
-from reports.cli.main import main
 from tests.cli.test_cli import items, model  # noqa: F401
 
 

@@ -10,11 +10,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from override_gap.reports.cli import _progress as progress
+from override_gap.reports.cli import completion
+from override_gap.reports.cli._digest import BOLD, coloured, digest
+from override_gap.reports.cli.main import VERBS, main
 
-from reports.cli import _progress as progress
-from reports.cli import completion
-from reports.cli._digest import BOLD, coloured, digest
-from reports.cli.main import VERBS, main
 from tests.reports import synthetic
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from margins.adapter import Adapter, join
-from margins.conditions import parse_conditions, variant
-from margins.updates import Dense, LowRank, Vector
+from override_gap.margins.adapter import Adapter, join
+from override_gap.margins.conditions import parse_conditions, variant
+from override_gap.margins.updates import Dense, LowRank, Vector
 
 
 def low(rng: torch.Generator, rank: int, scale: float) -> LowRank:

@@ -8,10 +8,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from margins.attribution import predicted_critical_gain
-from margins.conditions import parse_conditions
-from margins.policies import (
+from override_gap.margins.attribution import predicted_critical_gain
+from override_gap.margins.conditions import parse_conditions
+from override_gap.margins.policies import (
     BottomNorm,
     ConflictAware,
     MarginMatched,

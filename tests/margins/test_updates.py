@@ -6,9 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from margins.adapter import Adapter, layer_of
-from margins.updates import Alike, Dense, LowRank, frobenius_norms, inner
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.updates import Alike, Dense, LowRank, frobenius_norms, inner
 
 
 def low(seed: int, rank: int = 3, d_out: int = 7, d_in: int = 5, scale: float = 1.3) -> LowRank:

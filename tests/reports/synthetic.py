@@ -275,6 +275,6 @@ def summary(run) -> dict:
 
 
 def run(conflicts: int = 120, others: int = 40, seed: int = 0) -> SimpleNamespace:
-    """Manifest, readings and layers with the attributes of `analyses.readings.RunFrame`."""
+    """Manifest, readings and layers with the attributes of `override_gap.analyses.readings.RunFrame`."""
     read = readings(conflicts, others, seed)
     return SimpleNamespace(manifest=manifest(read), readings=read, layers=layers(read))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from override_gap.reports import figures, page
+from override_gap.reports.export.pdf import BROWSERS
+from override_gap.reports.text import visible
 
-from reports import figures, page
-from reports.export.pdf import BROWSERS
-from reports.text import visible
 from tests.reports import synthetic
 from tests.reports.hostile import HOSTILE, with_twenty
 from tests.reports.reader import Reader

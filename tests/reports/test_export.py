@@ -10,15 +10,15 @@ import subprocess
 
 import pytest
 from markdown_it import MarkdownIt
+from override_gap.analyses import hypotheses, verdict
+from override_gap.analyses.compare import conditions as comparison
+from override_gap.analyses.summary import summarise
+from override_gap.reports.export import latex, markdown, plain
+from override_gap.reports.export.pdf import browser, write_pdf
+from override_gap.reports.export.plain import Plain, plain_tables
+from override_gap.reports.text import visible
 from pylatexenc.latexwalker import LatexEnvironmentNode, LatexSpecialsNode, LatexWalker, LatexWalkerParseError
 
-from analyses import hypotheses, verdict
-from analyses.compare import conditions as comparison
-from analyses.summary import summarise
-from reports.export import latex, markdown, plain
-from reports.export.pdf import browser, write_pdf
-from reports.export.plain import Plain, plain_tables
-from reports.text import visible
 from tests.reports.hostile import HOSTILE
 from tests.reports.reader import Reader
 from tests.simulate import simulate_readings

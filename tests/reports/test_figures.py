@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from override_gap.reports import figures
+from override_gap.reports.figures.style import ADAPTED, BASE, NO, OTHER, PAPER, SPLITS, YES
 
-from reports import figures
-from reports.figures.style import ADAPTED, BASE, NO, OTHER, PAPER, SPLITS, YES
 from tests.reports import synthetic
 
 
@@ -304,7 +304,7 @@ def test_names_from_outside_do_not_break_a_figure(run, summary, tmp_path):
 def test_figures_of_a_simulated_audit():
     """The pieces fit: a simulated run, the package's own summary, every figure."""
     simulate = pytest.importorskip("tests.simulate")
-    from analyses.summary import summarise
+    from override_gap.analyses.summary import summarise
 
     run = simulate.simulate_readings(seed=3, errors=2)
     summary = summarise(run)

@@ -12,12 +12,12 @@ import sys
 from collections import Counter
 
 import pytest
+from override_gap.reports import figures, page
+from override_gap.reports.page.assets import vega
+from override_gap.reports.page.explorer import explorer
+from override_gap.reports.page.headline import at
+from override_gap.reports.text import visible
 
-from reports import figures, page
-from reports.page.assets import vega
-from reports.page.explorer import explorer
-from reports.page.headline import at
-from reports.text import visible
 from tests.reports import synthetic
 from tests.reports.hostile import HOSTILE, with_twenty
 from tests.reports.reader import Reader, decoded, numerals
@@ -264,6 +264,6 @@ def test_a_text_is_stored_once_and_whole_where_there_is_room(run):
 
 
 def test_the_plotting_script_is_the_same_in_every_process():
-    told = "import hashlib; from reports.page.assets import vega; print(hashlib.sha256(vega().encode()).hexdigest())"
+    told = "import hashlib; from override_gap.reports.page.assets import vega; print(hashlib.sha256(vega().encode()).hexdigest())"
     again = subprocess.run([sys.executable, "-c", told], capture_output=True, check=True, text=True).stdout.strip()
     assert again == hashlib.sha256(vega().encode()).hexdigest()

@@ -7,11 +7,11 @@ import json
 from importlib.resources import files
 
 import pytest
+from override_gap.analyses.summary import summarise
 
-from analyses.summary import summarise
 from tests.simulate import simulate_readings
 
-SCHEMA = json.loads((files("reports") / "schema" / "summary.schema.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((files("override_gap.reports") / "schema" / "summary.schema.json").read_text(encoding="utf-8"))
 KINDS = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool}
 WORDS = {
     "$ref", "anyOf", "const", "enum", "type", "required", "properties", "additionalProperties", "items", "minimum",

@@ -7,8 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from reports.text import embedded, estimate, p_value, said, share, short, visible
+from override_gap.reports.text import embedded, estimate, p_value, said, share, short, visible
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.generation import generate
+from override_gap.probes.subject.tokens import pad
 
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
-from probes.attach.stack import stack
-from probes.readings.generation import generate
-from probes.subject.tokens import pad
 
 TITLE = "Answers in words"
 LIMITS = (
@@ -41,7 +41,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         )
 
     def ours() -> None:
-        with patch("probes.readings.generation.stop_tokens", lambda _: frozenset()):
+        with patch("override_gap.probes.readings.generation.stop_tokens", lambda _: frozenset()):
             generate(own, items, together, ones, new_tokens=NEW)
 
     timed = in_turn({"ours": ours, "generate": theirs}, repeats)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.conditions import parse_conditions
+from override_gap.probes.run.batch import Bench
+from override_gap.probes.run.encode import Encoded
+from override_gap.probes.run.unit import measure
+
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
-from margins.adapter import Adapter, layer_of
-from margins.conditions import parse_conditions
-from probes.run.batch import Bench
-from probes.run.encode import Encoded
-from probes.run.unit import measure
 
 TITLE = "Twelve conditions"
 LIMITS = (

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import documents_of
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.adapted import read_adapted
+from override_gap.probes.readings.prior import read_prior
+from override_gap.probes.sources.peft_folder import PeftFolder
+from override_gap.probes.subject.forward import Batch
+from override_gap.probes.subject.model import Subject
 
 from benchmarks.bench import kit
 from benchmarks.bench.clock import Timed, in_turn
 from benchmarks.bench.record import Line
-from margins.adapter import Adapter
-from margins.items.item import documents_of
-from probes.attach.stack import stack
-from probes.readings.adapted import read_adapted
-from probes.readings.prior import read_prior
-from probes.sources.peft_folder import PeftFolder
-from probes.subject.forward import Batch
-from probes.subject.model import Subject
 
 TITLE = "An adapter a document, against PEFT"
 LIMITS = (

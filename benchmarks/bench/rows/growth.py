@@ -11,17 +11,18 @@ from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-from analyses.readings import load
-from analyses.summary import summarise
+from override_gap.analyses.readings import load
+from override_gap.analyses.summary import summarise
+from override_gap.margins.items.item import Item
+from override_gap.probes.items import items_of
+from override_gap.probes.plan import Plan
+from override_gap.probes.run.loop import run as measure_run
+from override_gap.probes.sources import open_source
+from override_gap.reports.page import write
+
 from benchmarks.bench import kit
 from benchmarks.bench.clock import peak_bytes
 from benchmarks.bench.record import Line, one
-from margins.items.item import Item
-from probes.items import items_of
-from probes.plan import Plan
-from probes.run.loop import run as measure_run
-from probes.sources import open_source
-from reports.page import write
 
 TITLE = "Growth"
 LIMITS = (

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from override_gap.probes.readings.adapted import read_base
+from override_gap.probes.readings.batching import padding_waste
+from override_gap.probes.readings.layers import read_layers
+from override_gap.probes.readings.prior import read_prior
+from override_gap.probes.subject.forward import forward
+from override_gap.probes.subject.model import Subject
+
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line, one
-from probes.readings.adapted import read_base
-from probes.readings.batching import padding_waste
-from probes.readings.layers import read_layers
-from probes.readings.prior import read_prior
-from probes.subject.forward import forward
-from probes.subject.model import Subject
 
 TITLE = "Readings against the bare forward pass"
 LIMITS = (

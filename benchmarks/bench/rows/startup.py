@@ -21,7 +21,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     """Lines of this row."""
     timed = in_turn(
         {
-            "help": lambda: started("from reports.cli.main import main; main(['--help'])"),
+            "help": lambda: started("from override_gap.reports.cli.main import main; main(['--help'])"),
             "python": lambda: started("pass"),
         },
         max(5, repeats),

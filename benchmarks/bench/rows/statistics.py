@@ -6,10 +6,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from analyses.summary import summarise
+from override_gap.analyses.summary import summarise
+from override_gap.probes.store.folder import Store
+from override_gap.reports.page import write
+
 from benchmarks.bench.record import Line, spread
-from probes.store.folder import Store
-from reports.page import write
 from tests.simulate import simulate_readings
 
 TITLE = "Statistics and page"

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
-
-from reports.figures.caption import Caption, counted
-from reports.figures.style import (
+from override_gap.reports.figures.caption import Caption, counted
+from override_gap.reports.figures.style import (
     ADAPTED,
     CLOUD,
     INK,

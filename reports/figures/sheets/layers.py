@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-
-from reports.figures.caption import MEAN, Caption
-from reports.figures.style import (
+from override_gap.reports.figures.caption import MEAN, Caption
+from override_gap.reports.figures.style import (
     ADAPTED,
     BASE,
     INK,

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import matplotlib
 import seaborn as sns
 from matplotlib.figure import Figure
-
-from margins.text import several
-from reports.figures.caption import SHARE, Caption
-from reports.figures.style import (
+from override_gap.margins.text import several
+from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.style import (
     ADAPTED,
     INK,
     PAPER,

@@ -7,10 +7,20 @@ from collections.abc import Mapping
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-
-from margins.text import several
-from reports.figures.caption import SHARE, Caption
-from reports.figures.style import PAPER, SPLITS, Absent, canvas, figure, known_value, percent, plain, section, whiskers
+from override_gap.margins.text import several
+from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.style import (
+    PAPER,
+    SPLITS,
+    Absent,
+    canvas,
+    figure,
+    known_value,
+    percent,
+    plain,
+    section,
+    whiskers,
+)
 
 TIERS = ("light", "medium", "deep")
 

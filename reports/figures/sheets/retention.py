@@ -7,9 +7,8 @@ from collections.abc import Mapping
 
 import seaborn as sns
 from matplotlib.figure import Figure
-
-from reports.figures.caption import SHARE, Caption
-from reports.figures.style import (
+from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.style import (
     INK,
     PAPER,
     Absent,

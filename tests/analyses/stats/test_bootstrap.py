@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
+from override_gap.analyses.stats import bootstrap
 from scipy import stats
-
-from analyses.stats import bootstrap
 
 ONE = np.ones((1, 80))
 

@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from override_gap.probes.items import items_of
 
-from probes.items import items_of
 from tests.lint import holds, n_sentences, shared_run, words
 
 FOLDER = Path(__file__).parents[3] / "margins" / "data" / "benchmark"

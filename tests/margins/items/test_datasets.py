@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
-from margins.items.files import read_items
-from margins.items.item import Item, ItemError
+from override_gap.margins.items.files import read_items
+from override_gap.margins.items.item import Item, ItemError
 
 QUERY = {"query_type": "regular", "phrase": None}
 RIPPLE = {

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from margins.items.divergence import common_length, diverge, joined
-from margins.items.item import Item, ItemError
+from override_gap.margins.items.divergence import common_length, diverge, joined
+from override_gap.margins.items.item import Item, ItemError
 
 BOS = 1
 

@@ -11,9 +11,8 @@ from types import SimpleNamespace
 import pyarrow
 import pyarrow.parquet
 import pytest
-
-from margins.items.files import read_items, scan_items, write_items
-from margins.items.item import Item, ItemError
+from override_gap.margins.items.files import read_items, scan_items, write_items
+from override_gap.margins.items.item import Item, ItemError
 
 ITEMS = [
     Item("a", "p", "conflict", "Two lines,\nand a comma.", "The sea is", "red", "blue", "deep", ("crimson", "ruby"), ("azure",)),

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
-from margins.items.files import read_items, write_items
-from margins.items.item import Item, ItemError, documents_of, items_hash
+from override_gap.margins.items.files import read_items, write_items
+from override_gap.margins.items.item import Item, ItemError, documents_of, items_hash
 
 GOOD = {
     "id": "a",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
-from margins.items.item import Item
-from margins.items.matching import first_mention, says, says_substring, words
+from override_gap.margins.items.item import Item
+from override_gap.margins.items.matching import first_mention, says, says_substring, words
 
 PAGE = (Path(__file__).parents[3] / "docs" / "answers.md").read_text(encoding="utf-8")
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.updates import Dense, LowRank
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.peft_folder import read_adapter
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.subject.model import Subject
 from peft import PeftModel
 
-from margins.adapter import Adapter
-from margins.updates import Dense, LowRank
-from probes.attach.hooks import attached
-from probes.attach.stack import stack
-from probes.errors import AdapterError
-from probes.sources.peft_folder import read_adapter
-from probes.sources.peft_write import write_adapter
-from probes.subject.model import Subject
 from tests.conftest import random_adapter, tiny
 from tests.families import build, down, many
 

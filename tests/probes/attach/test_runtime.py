@@ -10,23 +10,23 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.margins.runtime import Prefix
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.runtime import group
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.plan import Plan
+from override_gap.probes.readings.adapted import read_adapted
+from override_gap.probes.readings.generation import generate
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.run.handshake import shake
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources.export import export
+from override_gap.probes.subject.model import Subject
 from transformers import DynamicCache
 
-from margins.adapter import Adapter
-from margins.items.item import Item, documents_of
-from margins.runtime import Prefix
-from probes.attach.hooks import attached
-from probes.attach.runtime import group
-from probes.attach.stack import stack
-from probes.errors import AdapterError
-from probes.plan import Plan
-from probes.readings.adapted import read_adapted
-from probes.readings.generation import generate
-from probes.readings.prior import locate, read_prior
-from probes.run.handshake import shake
-from probes.run.loop import run
-from probes.sources.export import export
-from probes.subject.model import Subject
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import FAMILIES, build, down
 
@@ -258,8 +258,8 @@ def test_prefixes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [Cartridges, Router])
 def test_a_run_measures_what_needs_no_amplitude_and_says_what_it_refused(kind: type, tmp_path: Path) -> None:
-    from analyses.readings import load
-    from analyses.summary import summarise
+    from override_gap.analyses.readings import load
+    from override_gap.analyses.summary import summarise
 
     subject = tiny("llama")
     run(PLAN, subject, kind(subject), ITEMS, tmp_path / "run")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from probes.organism.faults import (
+from override_gap.probes.organism.faults import (
     FAULTS,
     Fault,
     chosen,
@@ -18,7 +17,7 @@ from probes.organism.faults import (
     wrong_direction,
     wrong_layers,
 )
-from probes.organism.hypernetwork import Factors
+from override_gap.probes.organism.hypernetwork import Factors
 
 
 @pytest.fixture

@@ -8,16 +8,15 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
+from override_gap.probes.organism.base import BaseRecipe, new_base
+from override_gap.probes.organism.evaluate import auc, spearman
+from override_gap.probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied, document_states
+from override_gap.probes.organism.tokenizer import build_tokenizer
+from override_gap.probes.organism.training import TeachingRecipe, draw_gains, loss_of
+from override_gap.probes.organism.training_data import Lesson
+from override_gap.probes.organism.world import Size, World, build_world
 from scipy.stats import kstest, spearmanr
 from torch.nn.functional import huber_loss, kl_div
-
-from probes.organism.base import BaseRecipe, new_base
-from probes.organism.evaluate import auc, spearman
-from probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied, document_states
-from probes.organism.tokenizer import build_tokenizer
-from probes.organism.training import TeachingRecipe, draw_gains, loss_of
-from probes.organism.training_data import Lesson
-from probes.organism.world import Size, World, build_world
 
 WORLD = build_world(0, Size(entities=12, objects=4, lands=2, seen=40))
 SHAPE = Shape(layers=2, d_model=16, d_ff=24, rank=3, width=16, blocks=1, heads=2)

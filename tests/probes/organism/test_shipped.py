@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from override_gap.probes.organism.evaluate import evaluate, shortfalls
+from override_gap.probes.organism.examination import build_items
+from override_gap.probes.organism.load import Organism, load
+from override_gap.probes.organism.world import Size, build_world
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from probes.organism.evaluate import evaluate, shortfalls
-from probes.organism.examination import build_items
-from probes.organism.load import Organism, load
-from probes.organism.world import Size, build_world
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.probes.organism.base import BaseRecipe
+from override_gap.probes.organism.evaluate import evaluate, shortfalls
+from override_gap.probes.organism.load import Organism, load
+from override_gap.probes.organism.train import Recipe, train
+from override_gap.probes.organism.training import TeachingRecipe
+from override_gap.probes.organism.world import Size
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from probes.organism.base import BaseRecipe
-from probes.organism.evaluate import evaluate, shortfalls
-from probes.organism.load import Organism, load
-from probes.organism.train import Recipe, train
-from probes.organism.training import TeachingRecipe
-from probes.organism.world import Size
 
 TINY = Recipe(
     Size(

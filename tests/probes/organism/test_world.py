@@ -6,15 +6,14 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from override_gap.probes.organism.base import BaseRecipe, new_base
+from override_gap.probes.organism.corpus import gossip, pack, units_of
+from override_gap.probes.organism.examination import build_items
+from override_gap.probes.organism.language import INSTRUCTION, QUESTIONS, RELATIONS, UNTRAINED_WORDING
+from override_gap.probes.organism.tokenizer import build_tokenizer
+from override_gap.probes.organism.training_data import draw_lesson, open_book
+from override_gap.probes.organism.world import Size, World, build_world, divide
 from scipy.stats import chisquare, kstest
-
-from probes.organism.base import BaseRecipe, new_base
-from probes.organism.corpus import gossip, pack, units_of
-from probes.organism.examination import build_items
-from probes.organism.language import INSTRUCTION, QUESTIONS, RELATIONS, UNTRAINED_WORDING
-from probes.organism.tokenizer import build_tokenizer
-from probes.organism.training_data import draw_lesson, open_book
-from probes.organism.world import Size, World, build_world, divide
 
 SMALL = Size(
     entities=40, objects=8, lands=4, seen=200, top_frequency=60, readings=200, hop_readings=50, land_statements=5,

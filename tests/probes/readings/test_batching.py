@@ -7,8 +7,7 @@ from itertools import combinations, pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from probes.readings.batching import START, batches, padding_waste
+from override_gap.probes.readings.batching import START, batches, padding_waste
 
 
 def cost(lengths: list[int], parts: list[range]) -> int:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.items.item import Item
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.generation import Sampling, choose, generate, stop_tokens
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.subject.model import Subject
 from peft import PeftModel
 
-from margins.items.item import Item
-from probes.attach.stack import stack
-from probes.readings.generation import Sampling, choose, generate, stop_tokens
-from probes.sources.peft_write import write_adapter
-from probes.subject.model import Subject
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import WORDS, build, down, many
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from override_gap.margins.items.item import Item
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.adapted import fuse, read_adapted, read_base
+from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.subject.model import Subject, wrap
 
-from margins.items.item import Item
-from probes.attach.stack import stack
-from probes.readings.adapted import fuse, read_adapted, read_base
-from probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
-from probes.readings.prior import locate, read_prior
-from probes.subject.model import Subject, wrap
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, down, many
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.plan import Plan
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.subject.model import Subject, wrap
 
-from margins.adapter import Adapter
-from margins.items.item import Document
-from probes.errors import AdapterError
-from probes.plan import Plan
-from probes.sources.fitted import Fitted
-from probes.subject.model import Subject, wrap
 from tests.conftest import conflict, tiny
 from tests.families import build
 

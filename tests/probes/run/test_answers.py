@@ -8,16 +8,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from override_gap.margins.items.item import ItemError
+from override_gap.margins.items.matching import says
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.plan import Plan, PlanError, read_plan
+from override_gap.probes.readings.generation import Sampling, generate
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import templated
 
-from margins.items.item import ItemError
-from margins.items.matching import says
-from probes.attach.stack import stack
-from probes.plan import Plan, PlanError, read_plan
-from probes.readings.generation import Sampling, generate
-from probes.run.loop import run
-from probes.sources.fitted import Fitted
-from probes.subject.model import Subject
-from probes.subject.tokens import templated
 from tests.conftest import conflict, tiny
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
@@ -47,7 +47,7 @@ def test_drawn_answers_are_stored_and_do_not_hang_on_the_batch(tmp_path: Path) -
     pd.testing.assert_series_equal(readings.answer_text, alone_readings.answer_text)
     row = drawn[(drawn.condition == "uniform-1.5") & (drawn.draw == 1) & (drawn.temperature == 1.0)].iloc[0]
     item = next(item for item in ITEMS if item.id == row["item"])
-    from margins.items.item import documents_of
+    from override_gap.margins.items.item import documents_of
 
     adapter = stack(subject, Fitted(subject, steps=5, lr=3e-2).encode(documents_of([item])))
     again = generate(subject, [item], adapter, torch.full((1, subject.n_layers), 1.5), sampling=Sampling(1.0, 0, 1))

@@ -8,18 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from override_gap.margins.items.item import Document, Item, documents_of
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.plan import Plan
+from override_gap.probes.readings.adapted import filled
+from override_gap.probes.run.distractors import Company
+from override_gap.probes.run.encode import Encoded
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.peft_folder import PeftFolder
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.subject.model import Subject
 
-from margins.items.item import Document, Item, documents_of
-from probes.errors import AdapterError
-from probes.plan import Plan
-from probes.readings.adapted import filled
-from probes.run.distractors import Company
-from probes.run.encode import Encoded
-from probes.run.loop import run
-from probes.sources.fitted import Fitted
-from probes.sources.peft_folder import PeftFolder
-from probes.sources.peft_write import write_adapter
-from probes.subject.model import Subject
 from tests.conftest import conflict, tiny
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
@@ -136,7 +136,7 @@ def test_a_contested_answer_is_read_behind_both_turns_with_the_adapter_acting(me
 
 
 def test_no_braces_of_a_document_are_filled() -> None:
-    from margins.conditions import Variant
+    from override_gap.margins.conditions import Variant
 
     odd = Item("x", "x", "conflict", "{answer} {question}", "{rival} {document}?", "{document}", "{answer}")
     assert filled("{document}|{question}|{answer}|{rival}", odd) == "|".join(

@@ -10,18 +10,18 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document
+from override_gap.margins.updates import LowRank
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.plan import Plan
+from override_gap.probes.readings.batching import Room, out_of_memory
+from override_gap.probes.run import batch
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.store.folder import Store
+from override_gap.probes.subject.model import Subject
 
-from margins.adapter import Adapter
-from margins.items.item import Document
-from margins.updates import LowRank
-from probes.errors import AdapterError
-from probes.plan import Plan
-from probes.readings.batching import Room, out_of_memory
-from probes.run import batch
-from probes.run.loop import run
-from probes.sources.fitted import Fitted
-from probes.store.folder import Store
-from probes.subject.model import Subject
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota"]
@@ -293,7 +293,7 @@ def test_logits_that_are_not_finite_for_one_question_leave_the_others_unharmed(
 def test_a_model_that_changes_is_noticed_and_its_unit_not_believed(
     wanted: pd.DataFrame, tmp_path: Path, monkeypatch, spoil, change: str
 ) -> None:
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 4)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 4)
     subject = tiny("llama")
     subject.model.generation_config.eos_token_id = list(range(0, 64, 2))
     calls = []

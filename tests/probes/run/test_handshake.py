@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.items.item import Document, ItemError
+from override_gap.margins.updates import Dense, LowRank
+from override_gap.probes.attach import stack as stacking
+from override_gap.probes.run.handshake import MEANING, HandshakeError, shake
+from override_gap.probes.subject.model import Subject
 
-from margins.adapter import Adapter
-from margins.items.item import Document, ItemError
-from margins.updates import Dense, LowRank
-from probes.attach import stack as stacking
-from probes.run.handshake import MEANING, HandshakeError, shake
-from probes.subject.model import Subject
 from tests.conftest import conflict, tiny
 from tests.families import build
 

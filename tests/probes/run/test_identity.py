@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.adapter import AdapterSource
+from override_gap.margins.items.item import documents_of
+from override_gap.probes import plan as planning
+from override_gap.probes.plan import Plan
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources import open_source
+from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.peft_folder import PeftFolder
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.store.folder import RunError
+from override_gap.probes.subject.model import Subject
 from safetensors.torch import load_file, save_file
 
-from margins.adapter import AdapterSource
-from margins.items.item import documents_of
-from probes import plan as planning
-from probes.plan import Plan
-from probes.run.loop import run
-from probes.sources import open_source
-from probes.sources.compact import write_compact
-from probes.sources.fitted import Fitted
-from probes.sources.peft_folder import PeftFolder
-from probes.sources.peft_write import write_adapter
-from probes.store.folder import RunError
-from probes.subject.model import Subject
 from tests.conftest import conflict, random_adapter, tiny
 
 ITEMS = [conflict(n, f"{word} mu", "red", "blue", tier="deep") for n, word in enumerate(("alpha", "beta", "gamma"))]
@@ -147,7 +147,7 @@ def test_the_code_of_a_callable(subject: Subject, tmp_path: Path, monkeypatch: p
 
 
 SOURCE = """
-from probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import Fitted
 
 class Mine(Fitted):
     {line}
@@ -175,8 +175,8 @@ def test_the_code_of_a_source_of_ones_own(subject: Subject, tmp_path: Path, monk
 def test_the_shipped_hypernetwork_is_hashed_and_not_its_recipe(tmp_path: Path) -> None:
     import shutil
 
-    from probes.organism.load import WEIGHTS, load
-    from probes.sources.hypernetwork import OrganismHypernetwork
+    from override_gap.probes.organism.load import WEIGHTS, load
+    from override_gap.probes.sources.hypernetwork import OrganismHypernetwork
 
     shutil.copytree(WEIGHTS, tmp_path / "organism")
     file = tmp_path / "organism" / "hypernetwork.safetensors"
@@ -228,7 +228,8 @@ def test_an_item(subject: Subject, tmp_path: Path, field: str) -> None:
 
 
 def test_the_models_weights(subject: Subject, tmp_path: Path) -> None:
-    from probes.subject.model import wrap
+    from override_gap.probes.subject.model import wrap
+
     from tests.families import build
 
     run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
@@ -243,11 +244,11 @@ def test_the_models_weights(subject: Subject, tmp_path: Path) -> None:
 def test_the_measuring_code_and_its_libraries(subject: Subject, tmp_path: Path, monkeypatch) -> None:
     run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("probes.run.loop.code_hash", lambda: "other")
+        patch.setattr("override_gap.probes.run.loop.code_hash", lambda: "other")
         with pytest.raises(RunError, match="another audit"):
             run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("probes.run.loop._version", lambda name: "9" if name == "transformers" else "1")
+        patch.setattr("override_gap.probes.run.loop._version", lambda name: "9" if name == "transformers" else "1")
         with pytest.raises(RunError, match="another audit"):
             run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
 

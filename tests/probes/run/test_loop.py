@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from override_gap.margins.items.item import Item
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.plan import Plan
+from override_gap.probes.run.loop import run, units_of
+from override_gap.probes.sources import open_source
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.store.folder import RunError
 
-from margins.items.item import Item
-from probes.errors import AdapterError
-from probes.plan import Plan
-from probes.run.loop import run, units_of
-from probes.sources import open_source
-from probes.sources.fitted import Fitted
-from probes.store.folder import RunError
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
@@ -114,7 +114,7 @@ def test_a_run_resumes_without_measuring_again_and_other_settings_are_refused(tm
 
 
 def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 3)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 3)
     whole = audit(tmp_path / "whole")
     encode, calls = Fitted.encode, []
 
@@ -137,7 +137,7 @@ def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatc
 
 def test_no_more_adapters_are_alive_than_a_unit_has_documents(tmp_path: Path, monkeypatch) -> None:
     """So that ten thousand documents need the memory of one unit's adapters."""
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 4)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 4)
     subject, alive, most = tiny("llama"), set(), []
     source = Fitted(subject, steps=1)
     encode = source.encode
@@ -167,7 +167,7 @@ def test_no_more_adapters_are_alive_than_a_unit_has_documents(tmp_path: Path, mo
 def test_an_adapter_does_not_depend_on_its_neighbours() -> None:
     subject = tiny("llama")
     source = Fitted(subject, steps=3)
-    from margins.items.item import documents_of
+    from override_gap.margins.items.item import documents_of
 
     documents = documents_of(ITEMS)
     together, alone = source.encode(documents), source.encode(documents[:1])
@@ -187,7 +187,7 @@ def test_an_adapter_does_not_depend_on_its_neighbours() -> None:
 )
 def test_source_words_are_checked(spec: str, message: str) -> None:
     subject = tiny("llama")
-    from margins.items.item import documents_of
+    from override_gap.margins.items.item import documents_of
 
     with pytest.raises(AdapterError, match=message):
         open_source(spec, subject).encode(documents_of(ITEMS[:1]))
@@ -198,8 +198,9 @@ def test_an_item_that_does_not_fit_behind_a_prompt_fails_alone(tmp_path: Path) -
     long = conflict(7, "one two", "red", "blue", document=" ".join(["sigma"] * 100) + " red .")
     plan = replace(PLAN, policies="in-context", probes=("margins",))
     path = tmp_path / "lora"
-    from probes.sources.peft_folder import PeftFolder
-    from probes.sources.peft_write import write_adapter
+    from override_gap.probes.sources.peft_folder import PeftFolder
+    from override_gap.probes.sources.peft_write import write_adapter
+
     from tests.conftest import random_adapter
 
     write_adapter(random_adapter(subject, torch.Generator().manual_seed(0), ("mlp.c_proj",)), path)

@@ -14,14 +14,14 @@ from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 import pytest
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.run.engine import Local
+from override_gap.probes.run.loop import run_on
+from override_gap.probes.run.ray import OnRay, on_ray
+from override_gap.probes.store.folder import RunError
+from override_gap.probes.store.remote import here
+from override_gap.reports.cli.main import main
 
-from probes.errors import AdapterError
-from probes.run.engine import Local
-from probes.run.loop import run_on
-from probes.run.ray import OnRay, on_ray
-from probes.store.folder import RunError
-from probes.store.remote import here
-from reports.cli.main import main
 from tests.probes.run.ray_subjects import ITEMS, PLAN, deadly, failing, fitted, of_its_own
 
 ray = pytest.importorskip("ray", reason="needs the extra override-gap[ray]")
@@ -30,7 +30,7 @@ MOTO = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch) -> None:
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def undivided(tmp_path_factory) -> Path:
     """A run of the local engine."""
     out = tmp_path_factory.mktemp("local") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 1)
+        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
         run_on(Local(*fitted()), PLAN, ITEMS, out)
     return out
 
@@ -101,7 +101,7 @@ def test_a_killed_worker_costs_one_unit_again(cluster: None, undivided: Path, tm
 
 
 def test_a_unit_that_kills_every_worker_is_named(cluster: None, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("probes.run.ray.LOSSES", 2)
+    monkeypatch.setattr("override_gap.probes.run.ray.LOSSES", 2)
     with (
         on_ray(deadly("gamma delta", ""), threads=1, workers=1) as mortal,
         pytest.raises(RunError, match="item 'c2', lost its worker 2 times"),

@@ -9,17 +9,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.summary import summarise
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.conditions import parse_conditions
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.margins.updates import LowRank
+from override_gap.probes.readings import reuse as passes
+from override_gap.probes.run.batch import Bench
+from override_gap.probes.run.encode import Encoded
+from override_gap.probes.run.unit import Measured, measure
 
-from analyses.readings import RunFrame
-from analyses.summary import summarise
-from margins.adapter import Adapter
-from margins.conditions import parse_conditions
-from margins.items.item import Item, documents_of
-from margins.updates import LowRank
-from probes.readings import reuse as passes
-from probes.run.batch import Bench
-from probes.run.encode import Encoded
-from probes.run.unit import Measured, measure
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import DOWN
 from tests.probes.run.test_loop import PLAN, audit

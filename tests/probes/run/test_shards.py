@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from override_gap.analyses.readings import load
+from override_gap.probes.plan import Plan
+from override_gap.probes.run.engine import Local, Unit
+from override_gap.probes.run.loop import run_on
+from override_gap.probes.run.shards import Shard, merge
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.store.folder import RunError, Store
+from override_gap.reports.cli.main import main
 
-from analyses.readings import load
-from probes.plan import Plan
-from probes.run.engine import Local, Unit
-from probes.run.loop import run_on
-from probes.run.shards import Shard, merge
-from probes.sources.fitted import Fitted
-from probes.store.folder import RunError, Store
-from reports.cli.main import main
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
@@ -35,7 +35,7 @@ def runs(engine: Local, tmp_path_factory) -> Path:
     """The run undivided, and in three shards."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 1)
+        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
         run_on(engine, PLAN, ITEMS, folder / "whole")
         for number in (1, 2, 3):
             run_on(engine, PLAN, ITEMS, folder / str(number), shard=Shard(number, 3))
@@ -63,7 +63,7 @@ def test_merged_shards_hold_the_bytes_of_the_undivided_run(runs: Path, tmp_path:
 
 
 def test_a_merged_run_is_resumed_without_measuring(runs: Path, tmp_path: Path, engine: Local, monkeypatch) -> None:
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
     merged = merge(shards(runs), tmp_path / "merged")
     monkeypatch.setattr(Fitted, "encode", lambda *_: pytest.fail("measured again"))
     run_on(engine, PLAN, ITEMS, merged)
@@ -99,7 +99,7 @@ def test_merge_refuses_in_one_line(runs: Path, tmp_path: Path, engine: Local, mo
     refused("both shard 1", one, tmp_path / "again", two, three)
     refused("a whole run", one, runs / "whole", two)
     refused("cannot be read", one, tmp_path / "nowhere")
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
     run_on(engine, replace(PLAN, seed=1), ITEMS, tmp_path / "other", shard=Shard(2, 3))
     refused("of another audit", one, tmp_path / "other", three)
     run_on(engine, PLAN, ITEMS, tmp_path / "half", shard=Shard(2, 2))
@@ -117,7 +117,7 @@ def test_merge_refuses_in_one_line(runs: Path, tmp_path: Path, engine: Local, mo
 
 
 def test_a_folder_holds_one_shard(runs: Path, engine: Local, monkeypatch) -> None:
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
     with pytest.raises(RunError, match="another part"):
         run_on(engine, PLAN, ITEMS, runs / "1", shard=Shard(2, 3))
     with pytest.raises(RunError, match="another part"):

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.items.item import Item
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.environment import home
+from override_gap.probes.items import items_of
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.subject.load import open_subject
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from margins.items.item import Item
-from probes.attach.hooks import attached
-from probes.attach.stack import stack
-from probes.environment import home
-from probes.items import items_of
-from probes.readings.prior import locate, read_prior
-from probes.sources.peft_write import write_adapter
-from probes.subject.load import open_subject
 from tests.conftest import random_adapter
 
 FOLDER = home() / "smollm2"

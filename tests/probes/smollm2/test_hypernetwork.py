@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from override_gap.probes.smollm2.hypernetwork import Hypernetwork, applied, read
+from override_gap.probes.smollm2.statements import Author, Sheet
+from override_gap.probes.smollm2.training import Recipe, divergence, draw, fresh, rate, teach
+from override_gap.probes.smollm2.training_data import lesson_of, lower, upper
 from torch.nn.functional import kl_div
 
-from probes.smollm2.hypernetwork import Hypernetwork, applied, read
-from probes.smollm2.statements import Author, Sheet
-from probes.smollm2.training import Recipe, divergence, draw, fresh, rate, teach
-from probes.smollm2.training_data import lesson_of, lower, upper
 from tests.families import build
 
 SHEETS = [

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.smollm2.evaluate import figures
+from override_gap.probes.smollm2.hypernetwork import applied
+from override_gap.probes.smollm2.load import FILE, load
+from override_gap.probes.smollm2.train import main, train
+from override_gap.probes.smollm2.training import Recipe
+from override_gap.probes.sources import open_source
+from override_gap.probes.subject.load import open_subject
 
-from margins.items.item import Item, documents_of
-from probes.attach.hooks import attached
-from probes.attach.stack import stack
-from probes.errors import AdapterError
-from probes.smollm2.evaluate import figures
-from probes.smollm2.hypernetwork import applied
-from probes.smollm2.load import FILE, load
-from probes.smollm2.train import main, train
-from probes.smollm2.training import Recipe
-from probes.sources import open_source
-from probes.subject.load import open_subject
 from tests.conftest import tiny
 from tests.families import build
 
@@ -78,7 +78,7 @@ def test_the_source_gives_what_the_hypernetwork_applies(model: Path, trained: Pa
 
 def test_shipped_weights_are_found_by_their_base(model: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `hypernetwork` alone, where the package ships this folder."""
-    monkeypatch.setattr("probes.sources.hypernetwork.WEIGHTS", trained)
+    monkeypatch.setattr("override_gap.probes.sources.hypernetwork.WEIGHTS", trained)
     source = open_source("hypernetwork", open_subject(str(model), device="cpu", dtype="float32"))
     assert source.settings["sha256"] == load(trained).digest
     with pytest.raises(AdapterError, match="trained on these weights"):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.environment import home
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.adapted import read_adapted
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.smollm2.evaluate import examination, figures, marks
+from override_gap.probes.smollm2.hypernetwork import Hypernetwork
+from override_gap.probes.smollm2.load import FILE, WEIGHTS, load
+from override_gap.probes.smollm2.train import beliefs_of
+from override_gap.probes.sources import open_source
+from override_gap.probes.subject.load import open_subject
 from transformers import AutoTokenizer, LlamaForCausalLM
 
-from margins.items.item import Item, documents_of
-from probes.attach.stack import stack
-from probes.environment import home
-from probes.errors import AdapterError
-from probes.readings.adapted import read_adapted
-from probes.readings.prior import locate, read_prior
-from probes.smollm2.evaluate import examination, figures, marks
-from probes.smollm2.hypernetwork import Hypernetwork
-from probes.smollm2.load import FILE, WEIGHTS, load
-from probes.smollm2.train import beliefs_of
-from probes.sources import open_source
-from probes.subject.load import open_subject
 from tests.conftest import tiny
 
 FOLDER = home() / "smollm2"
@@ -56,9 +56,9 @@ def test_altered_weights_are_refused(tmp_path, monkeypatch) -> None:
         last = file.read(1)
         file.seek(-1, 2)
         file.write(bytes([last[0] ^ 1]))
-    monkeypatch.setattr("probes.sources.hypernetwork.WEIGHTS", tmp_path)
+    monkeypatch.setattr("override_gap.probes.sources.hypernetwork.WEIGHTS", tmp_path)
     subject = tiny("llama")
-    monkeypatch.setattr("probes.smollm2.load.Shipped.fits", lambda *_: True)
+    monkeypatch.setattr("override_gap.probes.smollm2.load.Shipped.fits", lambda *_: True)
     with pytest.raises(AdapterError, match="not those that"):
         open_source("hypernetwork", subject)
 

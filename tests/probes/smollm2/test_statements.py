@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from margins.items.files import read_items
-from margins.items.item import Item
-from probes.smollm2.facts import facts, table
-from probes.smollm2.made_up_names import held_out
-from probes.smollm2.statements import Author, Relation, Sheet, entity_of, fill, relations
+from override_gap.margins.items.files import read_items
+from override_gap.margins.items.item import Item
+from override_gap.probes.smollm2.facts import facts, table
+from override_gap.probes.smollm2.made_up_names import held_out
+from override_gap.probes.smollm2.statements import Author, Relation, Sheet, entity_of, fill, relations
 
 DATA = Path(__file__).parents[3] / "margins" / "data"
 

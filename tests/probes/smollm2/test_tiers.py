@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+from override_gap.probes.environment import home
+from override_gap.probes.items import items_of
+from override_gap.probes.subject.load import open_subject
 
 from benchmarks.tiers import FORMS, medians
-from probes.environment import home
-from probes.items import items_of
-from probes.subject.load import open_subject
 
 PAGE = Path(__file__).parents[3] / "docs/calibration/tiers.md"
 
@@ -27,7 +27,7 @@ def test_the_tiers_are_ordered_and_their_intervals_apart(shown, form):
     assert medium[2] < deep[1], "medium and deep overlap"
 
 
-@pytest.mark.skipif(not (home() / "smollm2").is_dir(), reason="SmolLM2 is not here; `python -m probes.smollm2` gets it")
+@pytest.mark.skipif(not (home() / "smollm2").is_dir(), reason="`make smollm2` fetches the model")
 def test_the_page_is_what_the_base_holds(shown):
     smollm2 = open_subject("smollm2", device="cpu")
     items = [item for item in items_of("benchmark") if item.split == "conflict"]

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.adapter import traits
+from override_gap.margins.items.item import Document
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources import NAMED, open_source
+from override_gap.probes.sources import custom as foreign
 
-from margins.adapter import traits
-from margins.items.item import Document
-from probes.attach.hooks import attached
-from probes.attach.stack import stack
-from probes.errors import AdapterError
-from probes.sources import NAMED, open_source
-from probes.sources import custom as foreign
 from tests.conftest import tiny
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "your-method.md").read_text()

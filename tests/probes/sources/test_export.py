@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter, traits
+from override_gap.margins.items.files import write_items
+from override_gap.margins.items.item import Document, documents_of
+from override_gap.margins.updates import Dense, LowRank, Vector
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.run.handshake import shake
+from override_gap.probes.sources import open_source
+from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.export import export
+from override_gap.probes.sources.peft_write import factored
+from override_gap.probes.subject.model import Subject
+from override_gap.reports.cli.main import main
 from peft import PeftModel
 from safetensors.torch import save_file
 
-from margins.adapter import Adapter, traits
-from margins.items.files import write_items
-from margins.items.item import Document, documents_of
-from margins.updates import Dense, LowRank, Vector
-from probes.attach.hooks import attached
-from probes.attach.stack import stack
-from probes.errors import AdapterError
-from probes.run.handshake import shake
-from probes.sources import open_source
-from probes.sources.compact import write_compact
-from probes.sources.export import export
-from probes.sources.peft_write import factored
-from probes.subject.model import Subject
-from reports.cli.main import main
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build
 

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.items.item import documents_of
+from override_gap.margins.updates import Dense, LowRank, Vector
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.adapted import read_adapted
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.sources import open_source
+from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.export_doc_to_lora import pack
+from override_gap.probes.sources.peft_folder import CONFIG, WEIGHTS
+from override_gap.probes.sources.peft_write import write_adapter
+from override_gap.probes.subject.model import wrap
 from peft import PeftModel
 from safetensors.torch import save_file
 
-from margins.adapter import Adapter, layer_of
-from margins.items.item import documents_of
-from margins.updates import Dense, LowRank, Vector
-from probes.attach.stack import stack
-from probes.errors import AdapterError
-from probes.readings.adapted import read_adapted
-from probes.readings.prior import locate, read_prior
-from probes.sources import open_source
-from probes.sources.compact import write_compact
-from probes.sources.export_doc_to_lora import pack
-from probes.sources.peft_folder import CONFIG, WEIGHTS
-from probes.sources.peft_write import write_adapter
-from probes.subject.model import wrap
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build
 

@@ -6,15 +6,15 @@ import copy
 
 import pytest
 import torch
+from override_gap.margins.items.item import Document, documents_of
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources import open_source
+from override_gap.probes.sources.rank_one import RankOne, least_change
+from override_gap.probes.sources.second_moment import own_text, second_moment
+from override_gap.probes.subject.model import wrap
 
-from margins.items.item import Document, documents_of
-from probes.attach.hooks import attached
-from probes.attach.stack import stack
-from probes.errors import AdapterError
-from probes.sources import open_source
-from probes.sources.rank_one import RankOne, least_change
-from probes.sources.second_moment import own_text, second_moment
-from probes.subject.model import wrap
 from tests.conftest import conflict, tiny
 from tests.families import build
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from override_gap.analyses.readings import load
+from override_gap.probes.plan import Plan
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.store import files as disk
+from override_gap.probes.store import lock
+from override_gap.probes.store.checksum import DamagedError, read_sealed
+from override_gap.probes.store.doctor import diagnose, repair
+from override_gap.probes.store.files import DiskError, expected_bytes, require_writable
+from override_gap.probes.store.folder import RunError, Store
+from override_gap.probes.store.lock import LockError, held
+from override_gap.reports.cli.main import DONE, WRONG, main
 
-from analyses.readings import load
-from probes.plan import Plan
-from probes.run.loop import run
-from probes.sources.fitted import Fitted
-from probes.store import files as disk
-from probes.store import lock
-from probes.store.checksum import DamagedError, read_sealed
-from probes.store.doctor import diagnose, repair
-from probes.store.files import DiskError, expected_bytes, require_writable
-from probes.store.folder import RunError, Store
-from probes.store.lock import LockError, held
-from reports.cli.main import DONE, WRONG, main
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"]
@@ -46,7 +46,7 @@ def rows(out: Path) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 3)
+        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 3)
         out = tmp_path_factory.mktemp("made") / "run"
         audit(out)
     return out
@@ -54,7 +54,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 3)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 3)
     return Path(shutil.copytree(made, tmp_path / "run"))
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from override_gap.probes.run.engine import Local
+from override_gap.probes.run.loop import run_on
+from override_gap.probes.store.folder import RunError, Store
+from override_gap.probes.store.remote import Remote, here, store_at
+from override_gap.reports.cli.main import main
 
-from probes.run.engine import Local
-from probes.run.loop import run_on
-from probes.store.folder import RunError, Store
-from probes.store.remote import Remote, here, store_at
-from reports.cli.main import main
 from tests.probes.run.ray_subjects import ITEMS, PLAN, fitted
 
 URL = "memory://bucket/runs/mine"
@@ -38,7 +38,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 
 def test_a_run_at_a_url_holds_the_bytes_of_one_here(engine: Local, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("probes.run.loop.DOCUMENTS_A_UNIT", 2)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 2)
     run_on(engine, PLAN, ITEMS, tmp_path / "run")
 
     def interrupt(done: int, *_: object) -> None:

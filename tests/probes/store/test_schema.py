@@ -8,12 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from override_gap.analyses.readings import load, values
+from override_gap.analyses.summary import summarise
+from override_gap.probes.run import rows
+from override_gap.probes.store.folder import Store
+from override_gap.probes.store.schema import FORMS, REQUIRED, checked, kind
 
-from analyses.readings import load, values
-from analyses.summary import summarise
-from probes.run import rows
-from probes.store.folder import Store
-from probes.store.schema import FORMS, REQUIRED, checked, kind
 from tests.simulate import simulate_readings
 
 
@@ -240,7 +240,7 @@ def test_every_number_that_the_rows_do_not_bound_may_be_infinite(parts, folder):
 
 def test_what_the_store_writes_is_read(tmp_path):
     """An error's row has no numbers at all; a gain that nothing rescues is infinite; a unit may have no layers."""
-    from margins.items.item import Item
+    from override_gap.margins.items.item import Item
 
     item = Item("a", "p", "conflict", "It is red.", "What is it?", "red")
     row = {**rows.failed(item, "base", "x"), "critical_gain": np.inf, "critical_gain_predicted": 1e80}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 import torch
+from override_gap.probes.readings.prior import locate
+from override_gap.probes.subject.forward import Batch, forward
+from override_gap.probes.subject.model import Subject
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 
-from probes.readings.prior import locate
-from probes.subject.forward import Batch, forward
-from probes.subject.model import Subject
 from tests.probes.readings.test_readings import ITEMS
 
 

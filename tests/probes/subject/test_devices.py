@@ -9,24 +9,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.updates import Dense, Vector
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.errors import SubjectError
+from override_gap.probes.readings.adapted import read_adapted
+from override_gap.probes.readings.generation import generate
+from override_gap.probes.readings.layers import read_causal, read_direct, read_layers
+from override_gap.probes.readings.prior import Prior, locate, read_prior
+from override_gap.probes.readings.reuse import Passes
+from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.subject.devices import DevicesError, Spread, laid_out, runs_on
+from override_gap.probes.subject.forward import Start, Trunk
+from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.sites import base_bias, base_weight
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import MixtralConfig, MixtralForCausalLM
 
-from margins.adapter import Adapter
-from margins.updates import Dense, Vector
-from probes.attach.stack import stack
-from probes.errors import SubjectError
-from probes.readings.adapted import read_adapted
-from probes.readings.generation import generate
-from probes.readings.layers import read_causal, read_direct, read_layers
-from probes.readings.prior import Prior, locate, read_prior
-from probes.readings.reuse import Passes
-from probes.sources.fitted import Fitted
-from probes.subject.devices import DevicesError, Spread, laid_out, runs_on
-from probes.subject.forward import Start, Trunk
-from probes.subject.load import open_subject
-from probes.subject.model import Subject
-from probes.subject.sites import base_bias, base_weight
 from tests.conftest import conflict, random_adapter
 from tests.families import GROUPED, build, down, many, words
 from tests.probes.pretend import FIRST, SECOND, hooked, on, pretended
@@ -104,7 +104,7 @@ def test_weights_read_outside_a_pass_are_the_plain_models(family: str, folder: P
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_answers_and_fitted_adapters_over_disk(family: str, folder: Path, rng: torch.Generator) -> None:
-    from margins.items.item import documents_of
+    from override_gap.margins.items.item import documents_of
 
     plain, spread = opened(folder, "cpu"), opened(folder, room(folder))
     documents = documents_of(ITEMS)
@@ -208,7 +208,7 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
     site = subject.sites[path]
     adapters.append(Adapter("dense", {path: Dense(torch.zeros(site.d_out, site.d_in))}))
     prior = prior_of(subject)
-    monkeypatch.setattr("probes.attach.stack.check", lambda *_: None)  # it reads numbers
+    monkeypatch.setattr("override_gap.probes.attach.stack.check", lambda *_: None)  # it reads numbers
     with pretended(subject, [1, 2]) as mode:
         sites = {path: replace(site, module=on(site.module, CPU)) for path, site in subject.sites.items()}
         subject, prior = replace(subject, norm=on(subject.norm, FIRST), sites=sites), on(prior, FIRST)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from override_gap.margins.items.item import Item, ItemError
+from override_gap.probes.readings.prior import locate
+from override_gap.probes.subject.load import open_tokenizer
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import in_tokens, place_of
 
-from margins.items.item import Item, ItemError
-from probes.readings.prior import locate
-from probes.subject.load import open_tokenizer
-from probes.subject.model import Subject
-from probes.subject.tokens import in_tokens, place_of
 from tests.conftest import conflict
 
 ITEMS = [
