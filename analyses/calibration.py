@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from override_gap.analyses.hypotheses import STANDARD, evaluate
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.stats.intervals import wilson

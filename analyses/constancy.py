@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
+from scipy import stats
+
 from override_gap.analyses.estimate import LEVEL, Estimate, missing, number
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, values
 from override_gap.analyses.stats import bootstrap
 from override_gap.analyses.stats.intervals import clusters
-from override_gap.analyses.stats.logistic import Fitted
-from scipy import stats
+from override_gap.analyses.stats.logistic import FittedCurve
 
 BOUND = 0.25
 """The adapter margin counts as constant if its slope is below this share of the prior margin's."""
@@ -39,7 +40,7 @@ class Slope:
     estimate: Estimate
     error: float
     p: float
-    line: tuple[Fitted, ...] = ()
+    line: tuple[FittedCurve, ...] = ()
     """The fitted line from the axis's least to its greatest value, with pointwise 95% intervals (nats)."""
 
     @property
@@ -67,7 +68,9 @@ def slope(name: str, x: Array, y: Array, points: Array, level: float = LEVEL) ->
     reach = (
         half / error * np.sqrt(np.einsum("ij,jk,ik->i", design, fit.cov_params(), design)) if error > 0 else 0 * ends
     )
-    line = tuple(Fitted(*map(float, row)) for row in zip(ends, middle, middle - reach, middle + reach, strict=True))
+    line = tuple(
+        FittedCurve(*map(float, row)) for row in zip(ends, middle, middle - reach, middle + reach, strict=True)
+    )
     return Slope(Estimate(name, value, value - half, value + half, len(x), count, "nats", level), error, p, line)
 
 

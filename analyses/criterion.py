@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
+
 from override_gap.analyses.readings import DELIVERED, POPULATIONS, RunFrame, truth, values
 from override_gap.analyses.stats.intervals import proportion
-from scipy.special import expit
 
 
 def counts(override: np.ndarray, said: np.ndarray) -> dict[str, int]:

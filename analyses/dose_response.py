@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from override_gap.analyses.estimate import Estimate, missing
 from override_gap.analyses.readings import DELIVERED, SPLITS, RunFrame, Table, gain_of, truth, values
 from override_gap.analyses.stats import bootstrap

@@ -11,7 +11,7 @@ LEVEL = 0.95
 """Coverage that every interval of this package aims at."""
 
 
-class Spoken:
+class HtmlRepr:
     """A result that a notebook shows as what it prints: the first line, its further lines as a list."""
 
     def _repr_html_(self) -> str:
@@ -21,7 +21,7 @@ class Spoken:
 
 
 @dataclass(frozen=True)
-class Estimate(Spoken):
+class Estimate(HtmlRepr):
     """One estimate with its interval; ``points`` counts the knowledge points (clusters) behind ``n`` items."""
 
     name: str

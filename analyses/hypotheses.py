@@ -1,6 +1,6 @@
 """Hypotheses over stored readings: a claim, a rule written down beforehand, a test, a status.
 
-Your own is one instance; its test takes a run and returns a ``Finding`` or a reason why it cannot be tested:
+Your own is one instance; its test takes a run and returns a ``FileFinding`` or a reason why it cannot be tested:
 
     def louder(run):
         found = comparison.conditions(run, "uniform-2", "as-delivered")
@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
+
 from override_gap.analyses import constancy, dose_response, prior_gradient
 from override_gap.analyses import matched_retention as specificity
 from override_gap.analyses import verdict as verdicts
 from override_gap.analyses.compare import conditions as comparison
-from override_gap.analyses.estimate import Estimate, Spoken, number
+from override_gap.analyses.estimate import Estimate, HtmlRepr, number
 from override_gap.analyses.readings import DELIVERED, RunFrame, truth, values
 from override_gap.analyses.stats.intervals import (
     complete,
@@ -36,8 +38,7 @@ from override_gap.analyses.stats.intervals import (
     share_test,
 )
 from override_gap.analyses.stats.logistic import RARE
-from override_gap.margins.text import several
-from scipy import stats
+from override_gap.margins.text import plural
 
 ALPHA = 0.05
 FEWEST, FEWEST_POINTS = 20, 10
@@ -69,7 +70,7 @@ class Hypothesis:
 
 
 @dataclass(frozen=True)
-class Result(Spoken):
+class Result(HtmlRepr):
     """A hypothesis judged among others: supported, refuted, inconclusive or not testable."""
 
     hypothesis: Hypothesis
@@ -123,7 +124,7 @@ def evaluate(run: RunFrame, hypotheses: Sequence[Hypothesis] | None = None, alph
 def too_few(n: int, points: int) -> str | None:
     """Reason not to test, or None."""
     if n < FEWEST or points < FEWEST_POINTS:
-        return f"{several(n, 'conflict')} over {several(points, 'knowledge point')}; {FEWEST} over {FEWEST_POINTS} are needed"
+        return f"{plural(n, 'conflict')} over {plural(points, 'knowledge point')}; {FEWEST} over {FEWEST_POINTS} are needed"
     return None
 
 

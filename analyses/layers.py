@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
+
 from override_gap.analyses.estimate import Estimate, number
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, values
-from override_gap.analyses.stats.bootstrap import expanded, redraws
+from override_gap.analyses.stats.bootstrap import bootstrap_weights, expanded
 from override_gap.analyses.stats.intervals import clusters, mean
-from scipy import stats
 
 FEWEST_LAYERS = 4
 
@@ -114,7 +115,7 @@ def norm_effect(run: RunFrame, seed: int = 0) -> tuple[Estimate, str, str] | Non
     value = float(rank(np.ones((1, len(items))))[0])
     low = high = np.nan
     if count > 1:
-        low, high = expanded(np.concatenate([rank(w) for w in redraws(codes, count, seed=seed)]), count)
+        low, high = expanded(np.concatenate([rank(w) for w in bootstrap_weights(codes, count, seed=seed)]), count)
     names = [int(layer) for layer in layers]
     loudest, strongest = names[int(norms.mean(0).argmax())], names[int(acts.mean(0).argmax())]
     how = {

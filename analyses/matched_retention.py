@@ -12,13 +12,14 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from scipy import stats
+from scipy.interpolate import PchipInterpolator
+
 from override_gap.analyses.dose_response import gains
 from override_gap.analyses.estimate import Estimate, number
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, gain_of, truth
-from override_gap.analyses.stats.bootstrap import REPLICATES, expanded, redraws
+from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights, expanded
 from override_gap.analyses.stats.intervals import clusters, difference, one_sided, proportion
-from scipy import stats
-from scipy.interpolate import PchipInterpolator
 
 STEPS = 10
 MARGIN = 0.05
@@ -109,7 +110,7 @@ def matched(run: RunFrame, seed: int = 0, replicates: int = REPLICATES) -> list[
     names = list(sweep.values())
     others = [c for c in run.conditions if gain_of(c) is None and c in conflict and c in kept]
     won, stayed = [], []
-    for w in chain([np.ones((1, len(codes)))], redraws(codes, count, replicates, seed)):
+    for w in chain([np.ones((1, len(codes)))], bootstrap_weights(codes, count, replicates, seed)):
         won.append(shares(conflict, [*names, *others], w[:, : len(conflict)]))
         stayed.append(shares(kept, [*names, *others], w[:, len(conflict) :]))
     all_won, all_kept = np.vstack(won), np.vstack(stayed)

@@ -12,6 +12,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+
 from override_gap.analyses.readings import DELIVERED, RunFrame, truth
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.items.matching import first_mention, words

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from override_gap.analyses.readings import MEASURES, POPULATIONS, SPLITS, TIERS, RunFrame, truth
 from override_gap.analyses.stats.intervals import proportion
 

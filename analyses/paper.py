@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from scipy import stats
+
 from override_gap.analyses.estimate import LEVEL, Estimate
 from override_gap.analyses.stats.intervals import mover, wilson
-from scipy import stats
 
 
 @dataclass(frozen=True)

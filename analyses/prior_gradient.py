@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
+
 from override_gap.analyses.estimate import LEVEL, Estimate, missing, number
 from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, truth, values
 from override_gap.analyses.stats import bootstrap
@@ -23,7 +25,6 @@ from override_gap.analyses.stats.intervals import (
     wilson,
 )
 from override_gap.analyses.stats.logistic import logit
-from scipy import stats
 
 FEWEST = 4
 """A quartile with fewer items than this has no accuracy worth a number."""
@@ -101,7 +102,7 @@ def redrawn(strength: Array, success: Array, points: Array, seed: int) -> Array:
     """
     codes, count = clusters(points)
     found = []
-    for w in bootstrap.redraws(codes, count, REPLICATES, seed):
+    for w in bootstrap.bootstrap_weights(codes, count, REPLICATES, seed):
         group = quartile_of(strength, w)
         inside = [w * (group == k) for k in range(4)]
         with np.errstate(invalid="ignore", divide="ignore"):

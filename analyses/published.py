@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+
 from override_gap.analyses.estimate import Estimate
 from override_gap.analyses.prior_gradient import arrays, gradient
 from override_gap.analyses.readings import RunFrame, truth

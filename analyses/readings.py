@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+
 from override_gap.margins.conditions import variant
 from override_gap.margins.strict_json import read_json
-from override_gap.probes.store.checksum import DamagedError, read_sealed
-from override_gap.probes.store.schema import REQUIRED, checked, impossible
+from override_gap.probes.store.checksum import DamagedError, read_checked
+from override_gap.probes.store.schema import REQUIRED, checked, manifest_error
 
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
@@ -138,7 +139,7 @@ def load(path: str | Path) -> RunFrame:
         raise ValueError(f"{error}; the run has to be made again") from error
     if not isinstance(manifest, dict):
         raise ValueError(f"{manifest_file}: a JSON object was expected, this is a {type(manifest).__name__}")
-    wrong = impossible(manifest)
+    wrong = manifest_error(manifest)
     if wrong is not None:
         raise ValueError(f"{manifest_file}: {wrong}; the run has to be made again")
     shard = manifest.get("shard")
@@ -182,7 +183,7 @@ def table(folder: Path) -> Table | None:
 def _parts(folder: Path) -> Iterator[pa.Table]:
     for file in sorted(folder.glob("*.parquet")):
         try:
-            held, _ = read_sealed(file)
+            held, _ = read_checked(file)
         except DamagedError as error:
             raise ValueError(
                 f"{error}; `override-gap doctor {folder.parent} --repair` moves it aside, and the audit's own command "

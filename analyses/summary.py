@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
 from override_gap.analyses import (
     constancy,
     criterion,

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from override_gap.analyses.dose_response import failures, gains, overshot, rescued
-from override_gap.analyses.estimate import Estimate, Spoken, missing, number
+from override_gap.analyses.estimate import Estimate, HtmlRepr, missing, number
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, truth
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.text import several
+from override_gap.margins.text import plural
 
 NO_FAILURE = 0.20
 FEWEST, FEWEST_POINTS = 10, 5
@@ -31,7 +32,7 @@ RULE = (
 
 
 @dataclass(frozen=True)
-class Verdict(Spoken):
+class Verdict(HtmlRepr):
     """``rescued`` is the raw share; ``corrected`` is what the rule reads; ``failing`` the failure rate as delivered."""
 
     label: str
@@ -114,11 +115,11 @@ def verdict(run: RunFrame) -> Verdict:
         return Verdict("inconclusive", f"The data do not decide: {why}.", share, None, shown, None)
 
     if failing.n < FEWEST:
-        count = "no conflict" if failing.n == 0 else f"only {several(failing.n, 'conflict')}"
+        count = "no conflict" if failing.n == 0 else f"only {plural(failing.n, 'conflict')}"
         were = "was" if failing.n < 2 else "were"
         return stop(f"{count} whose old answer the base model knows {were} measured")
     if failing.points < FEWEST_POINTS:
-        return stop(f"the known conflicts cover only {several(failing.points, 'knowledge point')}")
+        return stop(f"the known conflicts cover only {plural(failing.points, 'knowledge point')}")
     if failing.high < NO_FAILURE:
         sentence = f"There is little to repair: as delivered, {percent(failing)} of {failing.n} known conflicts fail."
         return Verdict("no-failure", sentence, None, None, failing, None)
@@ -135,7 +136,7 @@ def verdict(run: RunFrame) -> Verdict:
         why = "no gain above 1 was tried" if len(lost) else "too few conflicts to call it no failure"
         return stop(why, missing("rescued", why))
     if share.n < FEWEST or share.points < FEWEST_POINTS:
-        return stop(f"only {several(share.n, 'failure')} on {several(share.points, 'knowledge point')}", share)
+        return stop(f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}", share)
     chance = chance_rate(run, lost)
     beyond = corrected(share, chance)
     label, meaning = judge(beyond)
@@ -146,7 +147,7 @@ def verdict(run: RunFrame) -> Verdict:
     if loud:
         meaning += f"; {loud} of {len(lost)} flip at a gain below 1, where the adapter is too loud"
     sentence = (
-        f"Of {share.n} failures on known conflicts ({several(share.points, 'knowledge point')}), amplitude along the adapter's "
+        f"Of {share.n} failures on known conflicts ({plural(share.points, 'knowledge point')}), amplitude along the adapter's "
         f"own direction rescues {percent(share)}{allowed}: {meaning}."
     )
     return Verdict(label, sentence, share, beyond, failing, chance)

@@ -11,11 +11,12 @@ from collections.abc import Callable
 
 import pandas as pd
 import torch
+
 from override_gap.analyses.calibration import markdown
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.probes.attach.stack import stack
-from override_gap.probes.items import items_of
+from override_gap.probes.items import open_items
 from override_gap.probes.readings.generation import generate
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
@@ -32,7 +33,7 @@ def main(name: str = "smollm2", documents: str = "64") -> None:
     """
     torch.set_num_threads(1)
     subject = open_subject(name, device="cpu")
-    items = list({item.document: item for item in items_of("starter") if item.split == "conflict"}.values())
+    items = list({item.document: item for item in open_items("starter") if item.split == "conflict"}.values())
     items = items[: int(documents)]
     adapters = open_source("fitted:steps=1,lr=1e-2", subject).encode(documents_of(items))
     picked = range(0, len(items), max(1, len(items) // ALONE))

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from override_gap.analyses.calibration import markdown
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.constancy import BOUND
 from override_gap.analyses.hypotheses import RESCUED, SAID_RIGHT, STANDARD, evaluate
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.stats.intervals import wilson
-
 from tests.simulate import World, simulate_readings
 
 LEVEL = 0.05

@@ -41,16 +41,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pandas as pd
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
 from override_gap.margins.items.item import Item
 from override_gap.probes.plan import Plan
 from override_gap.probes.run import loop as running
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.doctor import diagnose
 from override_gap.probes.store.files import leftovers
 from override_gap.probes.store.folder import Store
 from override_gap.probes.subject.model import Subject, wrap
-from transformers import LlamaConfig, LlamaForCausalLM
-
 from tests.families import GROUPED, words
 
 KINDS = ("kill", "disk", "memory")
@@ -86,7 +86,7 @@ def questions() -> list[Item]:
 
 def audit(subject: Subject, out: Path, progress: Callable[[int, int, str], None] = lambda *_: None) -> None:
     """Measure the plan into a folder, as the command does."""
-    running.run(PLAN, subject, Fitted(subject, steps=1, lr=3e-2), questions(), out, progress)
+    running.run(PLAN, subject, FittedAdapters(subject, steps=1, lr=3e-2), questions(), out, progress)
 
 
 def in_child(work: Callable[[], None], *, kill_after: float | None = None) -> int:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from override_gap.analyses.calibration import markdown
 from override_gap.analyses.criterion import agreement
 from override_gap.analyses.measures import KINDS, disagreements

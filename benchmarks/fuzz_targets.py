@@ -90,14 +90,14 @@ def items(folder: Path, suffix: str = ".jsonl") -> Iterator[Target]:
 @contextmanager
 def plan(folder: Path) -> Iterator[Target]:
     """A TOML plan, completed, with its conditions."""
-    from override_gap.probes.plan import PlanError, complete, read_plan
+    from override_gap.probes.plan import PlanError, plan_from, read_plan
 
     file = folder / "plan.toml"
 
     def read(raw: bytes) -> bool:
         file.write_bytes(raw)
         try:
-            made = complete(read_plan(file))
+            made = plan_from(read_plan(file))
         except PlanError:
             return False
         made.conditions()
@@ -149,7 +149,7 @@ def dense(folder: Path) -> Iterator[Target]:
 
 
 def _file(folder: Path, form: str) -> Target:
-    from override_gap.margins.adapter import traits
+    from override_gap.margins.adapter import traits_of
     from override_gap.margins.items.item import Document
     from override_gap.probes.attach.stack import check
     from override_gap.probes.errors import AdapterError
@@ -162,7 +162,7 @@ def _file(folder: Path, form: str) -> Target:
         file.write_bytes(raw)
         try:
             source = open_source(f"{form}:{file}", subject)
-            traits(source)
+            traits_of(source)
             (adapter,) = source.encode([document])
             check(subject, [adapter])
         except AdapterError:
@@ -175,8 +175,9 @@ def _file(folder: Path, form: str) -> Target:
 def model() -> Any:
     """What readers of adapters ask of a subject, by a tiny model that nothing wraps."""
     import torch
-    from override_gap.probes.subject.sites import find_sites
     from transformers import LlamaConfig, LlamaForCausalLM
+
+    from override_gap.probes.subject.sites import find_sites
 
     torch.manual_seed(0)
     small = {
@@ -242,6 +243,7 @@ def _compact_seeds() -> list[bytes]:
     import tempfile
 
     import torch
+
     from override_gap.margins.adapter import Adapter
     from override_gap.margins.items.item import Document
     from override_gap.margins.updates import Dense, LowRank, Vector

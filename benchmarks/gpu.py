@@ -17,15 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from override_gap.margins.items.item import Item, documents_of
-from override_gap.probes.attach.stack import stack
-from override_gap.probes.readings.adapted import read_adapted, read_base
-from override_gap.probes.readings.layers import read_layers
-from override_gap.probes.readings.prior import read_prior
-from override_gap.probes.run.batch import Bench
-from override_gap.probes.run.encode import Encoded
-from override_gap.probes.run.unit import measure
-from override_gap.probes.subject.model import Subject, wrap
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     Gemma2Config,
@@ -39,6 +30,15 @@ from benchmarks.bench import kit
 from benchmarks.bench.given import whole
 from benchmarks.bench.record import RESULTS, Line, machine, one, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
+from override_gap.margins.items.item import Item, documents_of
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.adapted import read_adapted, read_base
+from override_gap.probes.readings.layers import read_layers
+from override_gap.probes.readings.prior import read_prior
+from override_gap.probes.run.batch import MeasurementSetup
+from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.unit import measure
+from override_gap.probes.subject.model import Subject, wrap
 
 SMALL = {"vocab_size": 256, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3}
 HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8}
@@ -151,10 +151,10 @@ def measured(name: str, device: str, count: int, repeats: int, conditions: Any) 
             seconds = clock(act)
             # the first turn only warms
             sides[side] += [seconds] if repeat else []
-    bench = Bench(subject, conditions, frozenset({"margins"}), TOGETHER, 0)
+    bench = MeasurementSetup(subject, conditions, frozenset({"margins"}), TOGETHER, 0)
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
-    whole = clock(lambda: measure(bench, items, Encoded(made), frozenset()))
+    whole = clock(lambda: measure(bench, items, EncodedDocuments(made), frozenset()))
     peak = torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else float("nan")
     tokens = sum(len(p.fed) for part in kit.parts(subject, items, TOGETHER) for p in part.places)
     floor = least_seconds(model, tokens, len(conditions), len(items) / TOGETHER)

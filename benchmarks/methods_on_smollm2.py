@@ -25,14 +25,14 @@ from override_gap.analyses.readings import RunFrame, load, truth
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.analyses.verdict import verdict
 from override_gap.margins.items.item import Item
-from override_gap.probes.items import items_of
+from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
-from override_gap.reports.cli._progress import Bar
+from override_gap.reports.cli._progress import ProgressBar
 
 POLICIES = "as-delivered,uniform-1.5,uniform-2,slb"
 
@@ -125,7 +125,7 @@ def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: 
         policies = POLICIES if frames else f"{POLICIES},{','.join(PROMPTS.values())}"  # prompts need no adapter: once
         plan = Plan(subject=subject.name, adapters=method.adapters, policies=policies, probes=("margins",))
         folder = out / method.name.replace(", ", "-")
-        with Bar(quiet=False) as bar:
+        with ProgressBar(quiet=False) as bar:
             frames[method.name] = load(run(plan, subject, open_source(method.adapters, subject), items, folder, bar))
     lines = [
         "| method | novel | conflict | Q1 | Q2 | Q3 | Q4 | retention | verdict |",
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     rows = methods(given.hypernetwork)
     subject = open_subject("smollm2", device="cpu")
-    items = chosen(subject, items_of("benchmark"))
+    items = chosen(subject, open_items("benchmark"))
     if given.limit:
         items = [one for split in ("novel", "conflict", "retention") for one in _of(items, split)[: given.limit]]
     counts = ", ".join(f"{len(_of(items, split))} {split}" for split in ("novel", "conflict", "retention"))

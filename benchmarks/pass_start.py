@@ -9,6 +9,7 @@ import statistics
 import time
 
 import torch
+
 from override_gap.probes.subject.load import open_subject
 
 LENGTHS = (4, 8, 16, 32, 64, 96)

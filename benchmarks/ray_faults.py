@@ -25,28 +25,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from override_gap.margins.items.item import Item
-from override_gap.probes.items import items_of
-from override_gap.probes.plan import Plan, complete
+from override_gap.probes.items import open_items
+from override_gap.probes.plan import Plan, plan_from
 from override_gap.probes.run import loop as runs
 from override_gap.probes.run.engine import Engine, Local
 from override_gap.probes.run.loop import run_on
 from override_gap.probes.run.ray import on_ray
-from override_gap.reports.cli._engine import opened
+from override_gap.reports.cli._engine import open_plan
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLAN = Plan(
     adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")
 )
 # what the organism is asked by default: units that take a second or more, as a real model's do
-WHOLE = replace(complete({}), answers=0)
+WHOLE = replace(plan_from({}), answers=0)
 
 
 def opener(core: int | None = None) -> Any:
     """The organism and its hypernetwork, in a process that may be bound to one core."""
     if core is not None:
         os.sched_setaffinity(0, {core})
-    return opened(PLAN, False, False)
+    return open_plan(PLAN, False, False)
 
 
 def contents(run: Path) -> dict[str, bytes]:
@@ -69,7 +70,7 @@ def faults(args: argparse.Namespace) -> dict[str, Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    draw, items = random.Random(args.seed), items_of(PLAN.items)[: args.items]
+    draw, items = random.Random(args.seed), open_items(PLAN.items)[: args.items]
     runs.DOCUMENTS_A_UNIT = 4
     wanted, _ = measured(Local(*opener()), items)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
@@ -126,7 +127,7 @@ def _counted(rows: list[dict[str, Any]], wanted: dict[str, bytes], seed: int) ->
 
 def overhead(args: argparse.Namespace) -> dict[str, Any]:
     """Seconds of the same run here and on one Ray worker, in turns, both models warm."""
-    items, local = items_of(PLAN.items)[: args.items], Local(*opener())
+    items, local = open_items(PLAN.items)[: args.items], Local(*opener())
     with on_ray(opener, threads=1, workers=1) as engine:
         pairs = _in_turns(items, args.repeats, local, engine)
     ratio = statistics.median(there / here for here, there in pairs)
@@ -138,7 +139,7 @@ def throughput(args: argparse.Namespace) -> dict[str, Any]:
 
     Each engine has the machine to itself: a worker of another that waits would hold a core as Ray counts them.
     """
-    items, pairs, tables = items_of(PLAN.items)[: args.items], [], []
+    items, pairs, tables = open_items(PLAN.items)[: args.items], [], []
     for _ in range(args.repeats):
         pair = []
         for open_, workers in ((partial(opener, 0), 1), (opener, 2)):

@@ -96,12 +96,13 @@ The share of the peak is the number to doubt first: it moves the hours of measur
 def measure_costs() -> Costs:
     """Audit the organism for the size of rows; deal out made questions for the driver's memory."""
     import pyarrow.parquet as pq
+
     from override_gap.margins.items.item import Item
-    from override_gap.probes.items import items_of
+    from override_gap.probes.items import open_items
     from override_gap.probes.plan import Plan
     from override_gap.probes.run.engine import Local
-    from override_gap.probes.run.loop import run_on, units_of
-    from override_gap.reports.cli._engine import opened
+    from override_gap.probes.run.loop import run_on, split_into_units
+    from override_gap.reports.cli._engine import open_plan
 
     plan = Plan(
         adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")
@@ -109,7 +110,7 @@ def measure_costs() -> Costs:
     bytes_a_row = {}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        run_on(Local(*opened(plan, False, False)), plan, items_of("organism")[:400], run)
+        run_on(Local(*open_plan(plan, False, False)), plan, open_items("organism")[:400], run)
         for table in ("readings", "layers"):
             files = list((run / table).glob("*.parquet"))
             bytes_a_row[table] = sum(f.stat().st_size for f in files) / sum(pq.read_metadata(f).num_rows for f in files)
@@ -122,7 +123,7 @@ def measure_costs() -> Costs:
             document = " ".join(draw.choices(words, k=64))
         question = " ".join(draw.choices(words, k=20))
         items.append(Item(f"i{n}", f"p{n // 4}", "conflict", document, question, "red", "blue", "deep"))
-    units = units_of(items, "identity", 0)
+    units = split_into_units(items, "identity", 0)
     held = tracemalloc.get_traced_memory()[0] / len(items)
     tracemalloc.stop()
     assert units

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+
 from override_gap.analyses.calibration import markdown
 from override_gap.analyses.estimate import Estimate
 from override_gap.analyses.stats.bootstrap import bootstrap, median
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.items.item import Item
-from override_gap.probes.items import items_of
+from override_gap.probes.items import open_items
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
@@ -61,7 +62,7 @@ def groups(items: Sequence[Item]) -> list[tuple[str, str, np.ndarray, np.ndarray
 def main(name: str = "smollm2") -> None:
     """Print the medians, and the share of items that the base knows."""
     subject = open_subject(name, device="cpu")
-    items = [item for item in items_of("benchmark") if item.split == "conflict"]
+    items = [item for item in open_items("benchmark") if item.split == "conflict"]
     strength, known = read(subject, items)
     rows = []
     for form, tier, own, points in groups(items):

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+
 from override_gap.analyses.calibration import markdown
 from override_gap.analyses.readings import load as load_run
 from override_gap.analyses.summary import summarise
 from override_gap.margins.items.files import read_items
 from override_gap.probes.organism.evaluate import TARGETS, evaluate, shortfalls
 from override_gap.probes.organism.load import load
-from override_gap.probes.plan import complete
+from override_gap.probes.plan import plan_from
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
@@ -36,7 +37,7 @@ def shown(estimate: dict[str, Any] | None) -> str:
 def audited(folder: Path) -> dict[str, Any]:
     """The summary of this organism's audit under the default policies."""
     subject_name = str(folder / "model")
-    plan = replace(complete({"probes": ("margins", "critical")}), subject=subject_name)
+    plan = replace(plan_from({"probes": ("margins", "critical")}), subject=subject_name)
     subject = open_subject(plan.subject, device="cpu")
     with tempfile.TemporaryDirectory() as out:
         run(plan, subject, open_source("hypernetwork", subject), read_items(folder / "items.jsonl"), Path(out))

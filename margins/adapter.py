@@ -10,10 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
-from override_gap.margins.items.item import Document
-from override_gap.margins.runtime import Opaque, Prefix
-from override_gap.margins.updates import Dense, LowRank, Update, Vector, inner
 from torch import Tensor
+
+from override_gap.margins.items.item import Document
+from override_gap.margins.runtime import Prefix, RuntimeAdapter
+from override_gap.margins.updates import Dense, LowRank, Update, Vector, inner
 
 SCOPES = ("document", "batch", "nothing")
 
@@ -73,12 +74,12 @@ class Adapter:
 
 
 #: What a source hands over for a document.
-Delivered = Adapter | Prefix | Opaque
+AnyAdapter = Adapter | Prefix | RuntimeAdapter
 
 
 @runtime_checkable
 class AdapterSource(Protocol):
-    """Where adapters come from: any object with these names can be audited. What it may say beside them: `Traits`."""
+    """Where adapters come from: any object with these names can be audited. What it may say beside them: `SourceTraits`."""
 
     @property
     def name(self) -> str:
@@ -90,13 +91,13 @@ class AdapterSource(Protocol):
         """What makes its adapters what they are; part of every content key."""
         ...
 
-    def encode(self, documents: Sequence[Document]) -> Sequence[Delivered]:
+    def encode(self, documents: Sequence[Document]) -> Sequence[AnyAdapter]:
         """One adapter a document, in the same order; from a source that is not static, a Prefix or an Opaque each."""
         ...
 
 
 @dataclass(frozen=True)
-class Traits:
+class SourceTraits:
     """What a source may say of itself beside the three names it must have; the defaults hold where it says nothing.
 
     `base_fingerprint`: the fingerprint of the one model its adapters are for (None: not said).
@@ -116,10 +117,10 @@ class Traits:
     native_logits: Callable[[Document, str], Tensor] | None = None
 
 
-def traits(source: Any) -> Traits:
+def traits_of(source: Any) -> SourceTraits:
     """The traits of a source, read from its attributes of the same names. Raises ValueError for one that makes no sense."""
-    said: dict[str, Any] = {f.name: getattr(source, f.name, f.default) for f in fields(Traits)}
-    found = Traits(**said)
+    said: dict[str, Any] = {f.name: getattr(source, f.name, f.default) for f in fields(SourceTraits)}
+    found = SourceTraits(**said)
     if found.scope not in SCOPES:
         raise ValueError(f"source {source.name}: scope is one of {', '.join(SCOPES)}, got {found.scope!r}")
     if "{document}" not in found.template:
@@ -151,14 +152,14 @@ def _squared(left: Update | None, right: Update | None) -> float:
 __all__ = [
     "Adapter",
     "AdapterSource",
-    "Delivered",
+    "AnyAdapter",
     "Dense",
     "LowRank",
-    "Traits",
+    "SourceTraits",
     "Update",
     "Vector",
     "layer_of",
-    "traits",
+    "traits_of",
 ]
 
 

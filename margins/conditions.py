@@ -42,7 +42,7 @@ class Variant:
     count: int = 1
     wording: str = "{document}"
 
-    def retold(self, document: str) -> str:
+    def reworded(self, document: str) -> str:
         """The document in the variant's wording; braces in it stay as they are."""
         return self.wording.replace("{document}", document)
 

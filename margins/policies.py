@@ -1,7 +1,7 @@
 """Amplitude: how loud an adapter plays, as one gain a layer.
 
 W(s) = W_base + s * (W_adapted - W_base) on the effective weights: gain 0 is the base exactly, gain 1 the method as
-delivered. A policy maps a `Situation` to a vector of gains; it runs no model.
+delivered. A policy maps a `PolicyInputs` to a vector of gains; it runs no model.
 Sources: SLB and CA from arXiv 2604.23750; the controls are this toolkit's.
 """
 
@@ -19,7 +19,7 @@ Gains = Float[Tensor, " layer"]
 
 
 @dataclass(frozen=True)
-class Situation:
+class PolicyInputs:
     """What a policy may know of one item before it sets the gains."""
 
     norms: Float[Tensor, " layer"]
@@ -34,7 +34,7 @@ class Situation:
 class Policy(Protocol):
     """Settings at construction, a situation at the call."""
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         """One gain a layer."""
         ...
 
@@ -51,7 +51,7 @@ class Uniform:
 
     gain: float
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         return torch.full_like(situation.norms, self.gain)
 
 
@@ -62,11 +62,11 @@ class TopNorm:
     gain: float = 1.75
     share: float = 0.25
 
-    def chosen(self, situation: Situation) -> Tensor:
+    def chosen(self, situation: PolicyInputs) -> Tensor:
         """Indices of the boosted layers."""
         return situation.norms.argsort(descending=True, stable=True)[: chosen_count(situation.norms, self.share)]
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         return _boosted(situation, self.chosen(situation), self.gain)
 
 
@@ -77,7 +77,7 @@ class BottomNorm:
     gain: float = 1.75
     share: float = 0.25
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         touched = int((situation.norms > 0).sum())
         order = situation.norms.argsort(descending=True, stable=True)[:touched]
         count = chosen_count(situation.norms, self.share)
@@ -91,13 +91,13 @@ class RandomLayers:
     gain: float = 1.75
     share: float = 0.25
 
-    def chosen(self, situation: Situation) -> Tensor:
+    def chosen(self, situation: PolicyInputs) -> Tensor:
         """Indices of the boosted layers; the same seed draws the same layers."""
         touched = (situation.norms > 0).nonzero().flatten()
         draw = torch.randperm(len(touched), generator=torch.Generator().manual_seed(situation.seed))
         return touched[draw[: chosen_count(situation.norms, self.share)]]
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         return _boosted(situation, self.chosen(situation), self.gain)
 
 
@@ -111,7 +111,7 @@ class RandomMatched:
     gain: float = 1.75
     share: float = 0.25
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         top = situation.norms[TopNorm(self.gain, self.share).chosen(situation)]
         drawn = RandomLayers(self.gain, self.share).chosen(situation)
         if not len(drawn):
@@ -129,7 +129,7 @@ class ConflictAware:
     threshold: float = 0.5
     otherwise: Policy = Uniform(1.0)
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         conflict = situation.base_top_prob > self.threshold and not situation.base_says_document
         return TopNorm(self.gain, self.share)(situation) if conflict else self.otherwise(situation)
 
@@ -140,7 +140,7 @@ class RelevanceGate:
 
     inner: Policy = Uniform(1.0)
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         return self.inner(situation) if situation.relevant else torch.zeros_like(situation.norms)
 
 
@@ -155,7 +155,7 @@ class MarginMatched:
     headroom: float = 2.0
     highest: float = 3.0
 
-    def __call__(self, situation: Situation) -> Gains:
+    def __call__(self, situation: PolicyInputs) -> Gains:
         prior, adapter = situation.prior_margin, situation.adapter_margin
         if not (math.isfinite(prior) and math.isfinite(adapter)):
             return torch.ones_like(situation.norms)
@@ -163,7 +163,7 @@ class MarginMatched:
         return torch.full_like(situation.norms, min(max(gain, 0.0), self.highest))
 
 
-def _boosted(situation: Situation, chosen: Tensor, gain: float) -> Gains:
+def _boosted(situation: PolicyInputs, chosen: Tensor, gain: float) -> Gains:
     gains = torch.ones_like(situation.norms)
     gains[chosen] = gain
     return gains

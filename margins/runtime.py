@@ -58,7 +58,7 @@ class Prefix:
 
 
 @runtime_checkable
-class Opaque(Protocol):
+class RuntimeAdapter(Protocol):
     """Anything else that can only be run: a router that looks at its input, an edit of activations."""
 
     @property
@@ -75,7 +75,7 @@ class Opaque(Protocol):
         ...
 
 
-def refusal(rows: Sequence[Mapping[str, str]]) -> str:
+def refusal_message(rows: Sequence[Mapping[str, str]]) -> str:
     """Refused conditions and probes with their reasons, in one line; empty where there are none."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:

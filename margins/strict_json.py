@@ -14,7 +14,7 @@ DEEPEST = 100
 """Levels of nesting. Python itself gives up near 1000, but then whoever writes the value again gives up before."""
 
 
-class JSONFault(ValueError):
+class JSONError(ValueError):
     """Text that is no JSON or JSON that no reader here accepts; `at` is the character where, -1 if none can be named."""
 
     def __init__(self, message: str, at: int = -1) -> None:
@@ -58,16 +58,16 @@ def decode(text: str, at: int = 0) -> tuple[Any, int]:
     try:
         value, end = _DECODER.raw_decode(text, at)
     except json.JSONDecodeError as fault:
-        raise JSONFault(fault.msg, fault.pos) from fault
+        raise JSONError(fault.msg, fault.pos) from fault
     except RecursionError as fault:
-        raise JSONFault("nested too deeply", at) from fault
+        raise JSONError("nested too deeply", at) from fault
     except Refused as fault:
-        raise JSONFault(str(fault), at) from fault
+        raise JSONError(str(fault), at) from fault
     except ValueError as fault:  # an integer of more digits than Python converts
-        raise JSONFault(f"a number that cannot be read: {str(fault)[:80]}", at) from fault
+        raise JSONError(f"a number that cannot be read: {str(fault)[:80]}", at) from fault
     # no value is deeper than the number of its brackets, and few have as many as would need a look
     if text.count("[", at, end) + text.count("{", at, end) > DEEPEST and _deeper(value, DEEPEST):
-        raise JSONFault("nested too deeply", at)
+        raise JSONError("nested too deeply", at)
     return value, end
 
 
@@ -86,7 +86,7 @@ def parse(text: str) -> Any:
     value, end = decode(text, start)
     end = past_space(text, end)
     if end != len(text):
-        raise JSONFault("more text after the value", end)
+        raise JSONError("more text after the value", end)
     return value
 
 
@@ -102,7 +102,7 @@ def read_json(file: Path, largest: int = LARGEST) -> Any:
     try:
         size = file.stat().st_size
         if size > largest:
-            raise JSONFault(f"{size:,} bytes; such a file has at most {largest:,}")
+            raise JSONError(f"{size:,} bytes; such a file has at most {largest:,}")
         return parse(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as fault:  # a file of another encoding and JSONFault are ValueErrors
         reason = fault.strerror if isinstance(fault, OSError) and fault.strerror else fault

@@ -130,7 +130,7 @@ Update = LowRank | Dense | Vector
 
 
 @dataclass(frozen=True)
-class Alike:
+class LowRankBatch:
     """Low-rank updates of one shape, rank, format and device, one a row, so that a product serves them all."""
 
     A: Float[Tensor, "row rank d_in"]
@@ -139,7 +139,7 @@ class Alike:
     """In float64."""
 
     @classmethod
-    def of(cls, updates: Sequence[Update]) -> Alike | None:
+    def of(cls, updates: Sequence[Update]) -> LowRankBatch | None:
         """The updates side by side, or None where they are not alike."""
         low = [update for update in updates if isinstance(update, LowRank)]
         if not low or len(low) < len(updates):
@@ -157,7 +157,7 @@ class Alike:
         return self.scale.abs() * overlap.sum((1, 2)).clamp_min(0).sqrt()
 
 
-def frobenius_norms(updates: Sequence[Update], alike: Alike | None) -> list[float]:
+def frobenius_norms(updates: Sequence[Update], alike: LowRankBatch | None) -> list[float]:
     """Each update's Frobenius norm, in weight units; all together where they are given as alike."""
     if alike is None or alike.A.shape[1] > max(alike.B.shape[1], alike.A.shape[2]):
         return [update.frobenius() for update in updates]

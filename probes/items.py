@@ -19,7 +19,7 @@ NAMED = {
 BENCHMARK = ("conflict", "retention", "novel", "combination")
 
 
-def paths_of(spec: str) -> list[Path | str]:
+def item_paths(spec: str) -> list[Path | str]:
     """The item files that a name, a file or a data set on the hub (`hf:OWNER/NAME`) stands for. Raises ItemError."""
     shipped = Path(str(files("override_gap.margins") / "data"))
     if spec == "starter":
@@ -37,6 +37,6 @@ def paths_of(spec: str) -> list[Path | str]:
     return [spec]
 
 
-def items_of(spec: str) -> list[Item]:
+def open_items(spec: str) -> list[Item]:
     """The items that a name, a file or a data set on the hub stands for. Raises ItemError."""
-    return [item for path in paths_of(spec) for item in read_items(path)]
+    return [item for path in item_paths(spec) for item in read_items(path)]

@@ -127,7 +127,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Agenda:
+class ResolvedPlan:
     """What of a plan is measured on a source, and what is refused: rows of `condition` or `probe` with their `reason`."""
 
     conditions: tuple[Condition, ...]
@@ -135,19 +135,19 @@ class Agenda:
     refused: tuple[dict[str, str], ...] = ()
 
 
-def agenda(plan: Plan, *, static: bool) -> Agenda:
+def resolve(plan: Plan, *, static: bool) -> ResolvedPlan:
     """Everything the plan asks for; for a source that is not static, what needs neither an amplitude nor an update."""
     conditions, probes = plan.conditions(), frozenset(plan.probes)
     if static:
-        return Agenda(conditions, probes)
+        return ResolvedPlan(conditions, probes)
     refused = [{"condition": c.name, "reason": NO_AMPLITUDE} for c in conditions if needs_amplitude(c)]
     refused += [{"probe": probe, "reason": NO_AMPLITUDE} for probe in NEED_UPDATES if probe in probes]
     refused += [{"condition": c.name, "reason": NO_UPDATE} for c in conditions if needs_update(c)]
     kept = tuple(c for c in conditions if not needs_amplitude(c) and not needs_update(c))
-    return Agenda(kept, probes - set(NEED_UPDATES), tuple(refused))
+    return ResolvedPlan(kept, probes - set(NEED_UPDATES), tuple(refused))
 
 
-def complete(given: dict[str, Any]) -> Plan:
+def plan_from(given: dict[str, Any]) -> Plan:
     """A plan from the settings given; what is not given suits the subject. Raises PlanError."""
     if given.get("subject", "organism") == "organism":
         given = {"adapters": "hypernetwork", "items": "organism", **ORGANISM, **given}

@@ -23,7 +23,7 @@ PARTS = {
 
 
 @dataclass(eq=False)
-class Profile:
+class TimingProfile:
     """Seconds a part. A part inside another stops the outer one's clock, so that the parts sum to the whole."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
@@ -47,13 +47,13 @@ class Profile:
         self.since = now
 
 
-_ACTIVE: ContextVar[Profile | None] = ContextVar("profile", default=None)
+_ACTIVE: ContextVar[TimingProfile | None] = ContextVar("profile", default=None)
 
 
 @contextmanager
-def profiled() -> Iterator[Profile]:
+def profiled() -> Iterator[TimingProfile]:
     """File the time of the block; whatever no part claims is `start`."""
-    profile = Profile()
+    profile = TimingProfile()
     token = _ACTIVE.set(profile)
     profile.enter("start")
     try:
@@ -64,7 +64,7 @@ def profiled() -> Iterator[Profile]:
 
 
 @contextmanager
-def spent_on(part: str) -> Iterator[None]:
+def timed(part: str) -> Iterator[None]:
     """The block's time is this part's, where a profile is taken; otherwise nothing happens.
 
     On a GPU work is only handed over here: its time shows where the result is next waited for.

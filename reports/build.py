@@ -11,22 +11,22 @@ def rebuild(run: Path, say: Callable[[str], None], out: Path | None = None) -> t
     """Write RUN/summary.json, RUN/figures and the page; returns the summary and where the page is."""
     from override_gap.analyses.readings import load
     from override_gap.analyses.summary import summarise
-    from override_gap.probes.store.folder import Store, unlinked
-    from override_gap.probes.timing import spent_on
+    from override_gap.probes.store.folder import Store, refuse_symlinks
+    from override_gap.probes.timing import timed
     from override_gap.reports.page import write
 
-    unlinked(run)
+    refuse_symlinks(run)
 
-    with spent_on("files"):
+    with timed("files"):
         readings = load(run)
     lacking = [name for name in ("subject", "adapters", "items") if not readings.manifest.get(name)]
     if lacking:
         raise ValueError(f"{run / 'manifest.json'}: it lacks {', '.join(lacking)}; the run has to be made again")
     say("computing the statistics")
-    with spent_on("statistics"):
+    with timed("statistics"):
         summary = summarise(readings, seed=int(readings.manifest.get("seed", 0)))
-    with spent_on("files"):
+    with timed("files"):
         Store(run).write_json("summary.json", summary)
     say("writing the page")
-    with spent_on("page"):
+    with timed("page"):
         return summary, write(run, readings, summary, out)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
-from override_gap.margins.text import several
+
+from override_gap.margins.text import plural
 
 ABSENT = "\u2013"
 
@@ -18,7 +19,7 @@ def said(text: object) -> Markup:
     """Someone else's text, escaped, its controls written out and its direction kept to itself."""
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return Markup(ABSENT)
-    return Markup("<bdi>{}</bdi>").format(visible(text))
+    return Markup("<bdi>{}</bdi>").format(escape_control_characters(text))
 
 
 def embedded(data: Any) -> Markup:
@@ -78,7 +79,7 @@ def counted(found: Mapping | None) -> str:
     if not found or found.get("n") is None:
         return ""
     points = found.get("points")
-    return f"n = {found['n']:,}" + (f" in {several(points, 'cluster')}" if points else "")
+    return f"n = {found['n']:,}" + (f" in {plural(points, 'cluster')}" if points else "")
 
 
 # Controls, bidirectional marks, lone surrogates and the byte-order mark: each would change more than its own text.
@@ -87,6 +88,6 @@ _UNSEEN = re.compile(
 )
 
 
-def visible(text: object) -> str:
+def escape_control_characters(text: object) -> str:
     """Text with every invisible control written out, as [U+202E]; newline and tab stay."""
     return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(text).replace("\r\n", "\n"))

@@ -6,13 +6,19 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# Shapes and types of every annotation in the packages are checked at each call; before the packages are imported.
+if os.environ.get("OVERRIDE_GAP_SHAPES"):
+    from jaxtyping import install_import_hook
+
+    install_import_hook("override_gap", "beartype.beartype")
+
 import pytest
 import torch
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Item
 from override_gap.margins.updates import LowRank
 from override_gap.probes.subject.model import Subject, wrap
-
 from tests.families import FAMILIES, build
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
 from override_gap.analyses.readings import RunFrame, Table, gain_of
 
 FAULTS = (

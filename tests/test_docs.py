@@ -7,7 +7,6 @@ from pathlib import Path
 
 from override_gap.analyses import readings as frame
 from override_gap.analyses.paper import PAPER_STRONGEST, PAPER_WEAKEST, gap_test, paper_gap
-
 from tests.simulate import simulate_readings
 
 HYPOTHESES = (Path(__file__).parent.parent / "docs" / "hypotheses.md").read_text()

@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+
 from override_gap.reports import figures
 from override_gap.reports.cli.main import VERBS, main
 from override_gap.reports.figures import style
@@ -73,7 +74,7 @@ def test_the_first_guide_begins_with_the_audit_that_the_others_share() -> None:
 
 def test_every_figure_and_every_measure_is_explained() -> None:
     told = re.findall(r"^### (\w+)$", page("reading-the-report"), re.M)
-    assert told == [sheet.name for sheet in figures.SHEETS]
+    assert told == [sheet.name for sheet in figures.FIGURES]
     sections = page("reading-the-report").split("### ")[1:]
     assert all("*Against it*" in section for section in sections)
 

@@ -7,20 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
 from override_gap.analyses.readings import load
 from override_gap.analyses.summary import summarise
 from override_gap.margins.conditions import parse_conditions
 from override_gap.margins.items.item import Item, documents_of
-from override_gap.probes.items import items_of
-from override_gap.probes.plan import Plan, PlanError, complete, read_plan
+from override_gap.probes.items import open_items
+from override_gap.probes.plan import Plan, PlanError, plan_from, read_plan
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.export_doc_to_lora import pack
 from override_gap.probes.subject.model import Subject, wrap
 from override_gap.reports.page.published import published
-from safetensors.torch import save_file
-from transformers import Qwen3Config, Qwen3ForCausalLM
-
 from tests.conftest import conflict, tiny
 from tests.families import GROUPED, words
 
@@ -65,10 +65,10 @@ def test_every_plan_has_its_family() -> None:
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_a_plan_runs_on_a_tiny_model_of_its_family(name: str, tmp_path: Path) -> None:
-    plan = complete(read_plan(PLANS / f"{name}.toml"))
+    plan = plan_from(read_plan(PLANS / f"{name}.toml"))
     asked = [condition.name for condition in parse_conditions(plan.policies)]
     assert {one.condition for one in plan.references} <= set(asked)
-    assert items_of(plan.items)
+    assert open_items(plan.items)
     assert plan.adapters.startswith("doc-to-lora:")
     subject, file = subject_of(FAMILY[name]), tmp_path / "adapters.safetensors"
     exported(subject, file)

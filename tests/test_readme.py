@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from override_gap.probes.environment import home
 
 ROOT = Path(__file__).parent.parent

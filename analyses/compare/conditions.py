@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from override_gap.analyses.estimate import Estimate, Spoken, number
+
+from override_gap.analyses.estimate import Estimate, HtmlRepr, number
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, truth
 from override_gap.analyses.stats.intervals import difference
 from override_gap.analyses.stats.paired import Array, holm, paired_test
 
 
 @dataclass(frozen=True)
-class Comparison(Spoken):
+class Comparison(HtmlRepr):
     """First minus second in success; ``gained`` items only the first wins, ``lost`` only the second; p two-sided."""
 
     first: str

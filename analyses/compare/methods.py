@@ -8,11 +8,12 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
 from override_gap.analyses.estimate import number
 from override_gap.analyses.readings import DELIVERED
-from override_gap.analyses.stats.bootstrap import REPLICATES, redraws
+from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights
 from override_gap.analyses.stats.intervals import clusters, proportion
 from override_gap.analyses.stats.paired import holm
 
@@ -126,7 +127,7 @@ def order(cell: Cell, names: tuple[str, ...], seed: int = 0, replicates: int = R
     }
     if count > 1:
         # Sums of whole numbers: every method has the same denominator in a replicate, so ties are exact.
-        drawn = np.vstack([w @ cell.success for w in redraws(codes, count, replicates, seed)])
+        drawn = np.vstack([w @ cell.success for w in bootstrap_weights(codes, count, replicates, seed)])
         differing = [(a, b) for a, b in combinations(range(len(names)), 2) if seen[a] != seen[b]]
         if differing:
             kept = [np.sign(drawn[:, a] - drawn[:, b]) == np.sign(seen[a] - seen[b]) for a, b in differing]

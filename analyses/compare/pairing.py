@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, truth
 
 SAME = ("point", "split", "tier", "question", "document", "answer", "prior_answer")

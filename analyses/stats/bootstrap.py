@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy import stats
+
 from override_gap.analyses.estimate import LEVEL, Estimate, missing
 from override_gap.analyses.stats.intervals import clusters
-from scipy import stats
 
 Array = np.ndarray
 Statistic = Callable[[Array], Array]
@@ -20,7 +21,7 @@ REPLICATES = 1000
 BLOCK = 2**20
 
 
-def redraws(codes: Array, count: int, replicates: int = REPLICATES, seed: int = 0) -> Iterator[Array]:
+def bootstrap_weights(codes: Array, count: int, replicates: int = REPLICATES, seed: int = 0) -> Iterator[Array]:
     """How often each item is drawn, [replicate, n] in blocks of replicates, from its point's code [n].
 
     A replicate draws ``count`` points with replacement; the items of a point come and go together.
@@ -87,7 +88,7 @@ def bootstrap(
         if count < 2:
             caveats = (*caveats, "one knowledge point only: no interval can be given")
             return Estimate(name, value, np.nan, np.nan, len(codes), count, units, level, caveats)
-        draws = np.concatenate([statistic(w) for w in redraws(codes, count, replicates, seed)])
+        draws = np.concatenate([statistic(w) for w in bootstrap_weights(codes, count, replicates, seed)])
     low, high = logistic_interval(value, draws, count, level) if bounded else expanded(draws, count, level)
     if np.isnan(low) and np.isfinite(value):
         caveats = (*caveats, "too few points to resample: no interval can be given")

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
-from override_gap.analyses.estimate import LEVEL, Estimate, missing
 from scipy import stats
 from scipy.optimize import root_scalar
+
+from override_gap.analyses.estimate import LEVEL, Estimate, missing
 
 Array = np.ndarray
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
-from override_gap.analyses.estimate import LEVEL, number
-from override_gap.analyses.stats.intervals import clusters, complete
-from override_gap.margins.text import several
 from scipy import stats
 from scipy.optimize import root_scalar
 from scipy.special import expit
 from statsmodels.stats.sandwich_covariance import cov_cluster
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
+
+from override_gap.analyses.estimate import LEVEL, number
+from override_gap.analyses.stats.intervals import clusters, complete
+from override_gap.margins.text import plural
 
 RARE = 5
 """With fewer failures or successes than this, Wald intervals of a logistic regression mislead; it is penalised."""
@@ -30,7 +31,7 @@ Array = np.ndarray
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedCurve:
     """A fitted line or curve at one place, with its pointwise interval (NaN where none is given)."""
 
     at: float
@@ -55,7 +56,7 @@ class Logit:
     note: str
     n: int
     points: int
-    curve: tuple[Fitted, ...] = ()
+    curve: tuple[FittedCurve, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Null for what could not be fitted."""
@@ -79,7 +80,7 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
         return Logit(nan, nan, nan, nan, "none", note, n, count)
 
     if n < 8 or count < 3:
-        return none(f"{several(n, 'item')} of {several(count, 'knowledge point')} are too few for a regression")
+        return none(f"{plural(n, 'item')} of {plural(count, 'knowledge point')} are too few for a regression")
     if np.ptp(strength) < 1e-12:
         return none("prior strength does not vary")
     fail = 1 - success
@@ -119,21 +120,22 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
     return Logit(float(coef), float(coef - half), float(coef + half), float(p), "logit", note, n, count, curve)
 
 
-def fitted_curve(fit: Any, codes: Array, places: Array, heights: Array, quantile: float) -> tuple[Fitted, ...]:
+def fitted_curve(fit: Any, codes: Array, places: Array, heights: Array, quantile: float) -> tuple[FittedCurve, ...]:
     """P(failure) along prior strength with pointwise intervals, made on the log-odds with clustered covariance."""
     design = np.column_stack([np.ones_like(heights), heights])
     centre = design @ fit.params
     covariance = cov_cluster(fit, codes)
     half = quantile * np.sqrt(np.einsum("ij,jk,ik->i", design, covariance, design))
     columns = (places, expit(centre), expit(centre - half), expit(centre + half))
-    return tuple(Fitted(*map(float, row)) for row in zip(*columns, strict=True))
+    return tuple(FittedCurve(*map(float, row)) for row in zip(*columns, strict=True))
 
 
-def penalised_curve(x: Array, fail: Array, places: Array, heights: Array) -> tuple[Fitted, ...]:
+def penalised_curve(x: Array, fail: Array, places: Array, heights: Array) -> tuple[FittedCurve, ...]:
     """P(failure) along prior strength by the penalised fit; a profile interval belongs to the slope alone."""
     constant, slope = firth(x, fail)[0]
     return tuple(
-        Fitted(float(at), float(value)) for at, value in zip(places, expit(constant + slope * heights), strict=True)
+        FittedCurve(float(at), float(value))
+        for at, value in zip(places, expit(constant + slope * heights), strict=True)
     )
 
 

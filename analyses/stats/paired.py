@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
-from override_gap.analyses.stats.intervals import clusters
 from scipy import stats
+
+from override_gap.analyses.stats.intervals import clusters
 
 Array = np.ndarray
 EXACT, DRAWN, DRAWS = 12, 30, 9999

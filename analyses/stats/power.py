@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from override_gap.analyses.stats.intervals import clusters, mean_variance
 from scipy import stats
 from scipy.optimize import root_scalar
+
+from override_gap.analyses.stats.intervals import clusters, mean_variance
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.margins.updates import LowRank
 from override_gap.probes.environment import home
-from override_gap.probes.items import items_of
+from override_gap.probes.items import open_items
 from override_gap.probes.readings.batching import batches, rows_that_fit
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.sources.peft_write import write_adapter
@@ -55,7 +56,7 @@ def bare(name: str) -> Any:
 
 def questions(name: str, count: int) -> list[Item]:
     """The first conflicts of the subject's items; a document may be asked about by several."""
-    wanted = items_of("organism" if name == "organism" else "benchmark")
+    wanted = open_items("organism" if name == "organism" else "benchmark")
     return sorted((item for item in wanted if item.split == "conflict"), key=lambda item: item.id)[:count]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.margins.items.item import ItemError
-from override_gap.margins.strict_json import JSONFault, decode, parse, past_space
+from override_gap.margins.strict_json import JSONError, decode, parse, past_space
 
 # (line, record) for what can be read, (line, fault) for what cannot; Parquet and the hub have rows, not lines
 Record = tuple[int, dict[str, Any] | ItemError]
@@ -100,7 +100,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
             if text:
                 try:
                     yield line, parse(text)
-                except JSONFault as fault:
+                except JSONError as fault:
                     yield line, _fault(fault, text)
 
 
@@ -115,8 +115,8 @@ def _array(text: str) -> Iterator[tuple[int, Any]]:
             value, end = decode(text, at)
             at = past_space(text, end)
             if text[at : at + 1] not in (",", "]"):
-                raise JSONFault("Expecting ',' delimiter", at)
-        except JSONFault as fault:
+                raise JSONError("Expecting ',' delimiter", at)
+        except JSONError as fault:
             yield line + text.count("\n", seen, max(seen, fault.at)), _fault(fault, text)
             return
         yield line, value
@@ -127,7 +127,7 @@ def _array(text: str) -> Iterator[tuple[int, Any]]:
         yield text.count("\n", 0, rest) + 1, ItemError("not JSON: text after the end of the array")
 
 
-def _fault(fault: JSONFault, text: str) -> ItemError:
+def _fault(fault: JSONError, text: str) -> ItemError:
     column = f" at column {fault.at - text.rfind(chr(10), 0, fault.at)}" if fault.at >= 0 else ""
     return ItemError(f"not JSON: {fault}{column}")
 
@@ -170,7 +170,7 @@ def _cells(row: dict[str, str]) -> dict[str, Any]:
             continue
         try:
             record[name] = parse(cell)
-        except JSONFault as fault:
+        except JSONError as fault:
             raise ItemError(f"{name} is no JSON ({fault}): {cell[:80]!r}") from fault
     if "chat" in record:
         record["chat"] = {"true": True, "1": True, "false": False, "0": False}.get(

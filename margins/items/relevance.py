@@ -15,12 +15,12 @@ def content_words(text: str) -> frozenset[str]:
     return frozenset(re.findall(r"\w+", text.casefold())) - STOP_WORDS
 
 
-def overlap(document: str, question: str) -> float:
+def word_overlap(document: str, question: str) -> float:
     """Share of the question's content words that stand in the document, 0 to 1; 1 for a question without any."""
     words = content_words(question)
     return len(words & content_words(document)) / len(words) if words else 1.0
 
 
-def touches(document: str, question: str, threshold: float = 0.2) -> bool:
+def is_relevant(document: str, question: str, threshold: float = 0.2) -> bool:
     """Whether the overlap reaches the threshold. A lexical baseline: it misses paraphrase and knows no meaning."""
-    return overlap(document, question) >= threshold
+    return word_overlap(document, question) >= threshold

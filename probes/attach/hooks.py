@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from torch import Tensor, nn
+
 from override_gap.margins.adapter import layer_of
 from override_gap.probes.attach.stack import Stack, Together, acts_on
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.timing import spent_on
-from torch import Tensor, nn
+from override_gap.probes.timing import timed
 
 Watch = Callable[[str, Tensor], None]
 
@@ -55,7 +56,7 @@ def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached:
                 "be told apart, so no adapter can be given to each"
             )
         reached.add(path)
-        with spent_on("hooks"):
+        with timed("hooks"):
             added = update(x, gain.to(x.device))
             if watch is not None:
                 watch(path, added)

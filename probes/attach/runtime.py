@@ -8,21 +8,22 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from override_gap.margins.adapter import Adapter, Delivered
-from override_gap.margins.runtime import NO_AMPLITUDE, Opaque, Prefix
+from torch import Tensor
+
+from override_gap.margins.adapter import Adapter, AnyAdapter
+from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.probes.attach.stack import Stack, stack
 from override_gap.probes.errors import AdapterError, foreign_code
 from override_gap.probes.subject.devices import runs_on
-from override_gap.probes.subject.forward import Batch, Past, forward
+from override_gap.probes.subject.forward import Batch, CachedPrefix, forward
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Group:
+class RuntimeBatch:
     """The opaque adapters of a batch, one a row, and how many tokens of each row are the question."""
 
-    adapters: tuple[Prefix | Opaque, ...]
+    adapters: tuple[Prefix | RuntimeAdapter, ...]
     questions: tuple[int, ...]
 
     @property
@@ -31,7 +32,9 @@ class Group:
         return len(self.adapters)
 
 
-def group(subject: Subject, adapters: Sequence[Prefix | Opaque], questions: Sequence[int]) -> Group:
+def runtime_batch(
+    subject: Subject, adapters: Sequence[Prefix | RuntimeAdapter], questions: Sequence[int]
+) -> RuntimeBatch:
     """Put adapters side by side. Raises AdapterError for a prefix that is not of the subject's shape."""
     prefixes = [adapter for adapter in adapters if isinstance(adapter, Prefix)]
     wanted = _cache_shapes(subject) if prefixes else []
@@ -42,18 +45,18 @@ def group(subject: Subject, adapters: Sequence[Prefix | Opaque], questions: Sequ
                 f"prefix {prefix.name}: {subject.name} caches {len(wanted)} layers of (kv_head, d_head) "
                 f"{sorted(set(wanted))}, got {len(came)} of {sorted(set(came))}; was it made for another model?"
             )
-    return Group(tuple(adapters), tuple(questions))
+    return RuntimeBatch(tuple(adapters), tuple(questions))
 
 
-def side_by_side(subject: Subject, adapters: Sequence[Delivered], questions: Sequence[int]) -> Stack | Group:
+def batched(subject: Subject, adapters: Sequence[AnyAdapter], questions: Sequence[int]) -> Stack | RuntimeBatch:
     """A batch's adapters, updates of the weights or opaque ones; raises AdapterError as `stack` and `group` do."""
     weights = [adapter for adapter in adapters if isinstance(adapter, Adapter)]
     others = [adapter for adapter in adapters if not isinstance(adapter, Adapter)]
     assert not (weights and others), "a source is static or it is not"
-    return stack(subject, weights) if weights else group(subject, others, questions)
+    return stack(subject, weights) if weights else runtime_batch(subject, others, questions)
 
 
-def taken(adapter: object) -> int:
+def prefix_length(adapter: object) -> int:
     """How many of the model's positions an adapter takes up before the first token."""
     return adapter.positions if isinstance(adapter, Prefix) else 0
 
@@ -66,7 +69,7 @@ def acting_rows(gains: Float[Tensor, "batch layer"]) -> list[int]:
     return on.nonzero().flatten().tolist()
 
 
-def past(subject: Subject, prefixes: Sequence[Prefix]) -> Past:
+def cached_prefix(subject: Subject, prefixes: Sequence[Prefix]) -> CachedPrefix:
     """Prefixes as a cache of the model's own, shorter ones padded on the left and hidden by the mask.
 
     A forward pass appends to it, so every pass needs a new one.
@@ -85,11 +88,13 @@ def past(subject: Subject, prefixes: Sequence[Prefix]) -> Past:
             for side in ([p.keys for p in prefixes], [p.values for p in prefixes])
         )
         cache.update(keys, values, layer)
-    return Past(cache, mask.to(subject.device))
+    return CachedPrefix(cache, mask.to(subject.device))
 
 
 @torch.no_grad()
-def final_states(subject: Subject, batch: Batch, acting: Group, rows: Sequence[int]) -> Float[Tensor, "read d_model"]:
+def final_states(
+    subject: Subject, batch: Batch, acting: RuntimeBatch, rows: Sequence[int]
+) -> Float[Tensor, "read d_model"]:
     """The final normalised state at `batch.at` of these rows, each under its adapter.
 
     Rows behind prefixes run together. Any other row runs alone and ends where it is read: a method that looks at its
@@ -100,7 +105,7 @@ def final_states(subject: Subject, batch: Batch, acting: Group, rows: Sequence[i
     if behind:
         part = Batch(batch.ids[behind], batch.mask[behind], batch.at[behind], batch.shift[behind])
         prefixes = [a for a in (acting.adapters[n] for n in behind) if isinstance(a, Prefix)]
-        final = forward(subject, part, part.at[:, None], past=past(subject, prefixes)).final[:, 0]
+        final = forward(subject, part, part.at[:, None], past=cached_prefix(subject, prefixes)).final[:, 0]
         found |= dict(zip(behind, final, strict=True))
     alone = [n for n in rows if n not in found]
     with untouched(subject, [acting.adapters[n] for n in alone]):
@@ -115,7 +120,7 @@ def final_states(subject: Subject, batch: Batch, acting: Group, rows: Sequence[i
 
 
 @contextmanager
-def inside(subject: Subject, adapter: Prefix | Opaque, question: Int[Tensor, " pos"]) -> Iterator[None]:
+def inside(subject: Subject, adapter: Prefix | RuntimeAdapter, question: Int[Tensor, " pos"]) -> Iterator[None]:
     """The method's own block; what its code raises is an AdapterError with the adapter's name."""
     assert not isinstance(adapter, Prefix)
     with foreign_code(f"adapter {adapter.name}: it failed while acting"), adapter.acting(subject, question):
@@ -123,7 +128,7 @@ def inside(subject: Subject, adapter: Prefix | Opaque, question: Int[Tensor, " p
 
 
 @contextmanager
-def untouched(subject: Subject, adapters: Sequence[Prefix | Opaque]) -> Iterator[None]:
+def untouched(subject: Subject, adapters: Sequence[Prefix | RuntimeAdapter]) -> Iterator[None]:
     """Raise AdapterError if the subject's own logits are not what they were once the adapters have acted."""
     before = subject.parity() if adapters else 0.0
     yield

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor, nn
+
 from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.updates import Alike, LowRank, Update, Vector, frobenius_norms
+from override_gap.margins.updates import LowRank, LowRankBatch, Update, Vector, frobenius_norms
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import Normalised, VectorSite, nearest, vector_site
-from override_gap.probes.timing import spent_on
-from torch import Tensor, nn
+from override_gap.probes.timing import timed
 
 
 @dataclass(frozen=True)
@@ -93,19 +94,19 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class Column:
+class SiteUpdates:
     """One site's updates: those of each adapter (document and shared part), and all of them side by side if they are alike."""
 
     path: str
     rows: tuple[tuple[Update, ...], ...]
-    alike: Alike | None
+    alike: LowRankBatch | None
 
     @classmethod
-    def of(cls, path: str, adapters: Sequence[Adapter]) -> Column:
+    def of(cls, path: str, adapters: Sequence[Adapter]) -> SiteUpdates:
         """The updates that adapters have for a site."""
         pairs = ((adapter.updates.get(path), adapter.shared.get(path)) for adapter in adapters)
         rows = tuple(tuple(update for update in pair if update is not None) for pair in pairs)
-        return cls(path, rows, Alike.of([update for row in rows for update in row]))
+        return cls(path, rows, LowRankBatch.of([update for row in rows for update in row]))
 
     @property
     def placed(self) -> list[tuple[int, Update]]:
@@ -113,14 +114,14 @@ class Column:
         return [(n, update) for n, row in enumerate(self.rows) for update in row]
 
 
-def columns(adapters: Sequence[Adapter]) -> list[Column]:
+def site_updates(adapters: Sequence[Adapter]) -> list[SiteUpdates]:
     """The adapters' updates by site."""
-    return [Column.of(path, adapters) for path in dict.fromkeys(path for a in adapters for path in a.paths)]
+    return [SiteUpdates.of(path, adapters) for path in dict.fromkeys(path for a in adapters for path in a.paths)]
 
 
-def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[Column] | None = None) -> None:
+def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[SiteUpdates] | None = None) -> None:
     """Raise AdapterError unless every update has a place and its shape and is finite, and one of every adapter is not zero."""
-    by_site = columns(adapters) if by_site is None else by_site
+    by_site = site_updates(adapters) if by_site is None else by_site
     for column in by_site:
         # those that are alike have one shape
         for n, update in column.placed[: 1 if column.alike is not None else None]:
@@ -140,8 +141,8 @@ def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[Colum
 
 def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
     """Put adapters side by side, document and shared part of a site joined along the rank; raises AdapterError."""
-    with spent_on("adapters"):
-        by_site = columns(adapters)
+    with timed("adapters"):
+        by_site = site_updates(adapters)
         check(subject, adapters, by_site)
         return Stack({column.path: _side_by_side(subject, column) for column in by_site}, len(adapters))
 
@@ -185,7 +186,7 @@ def _vector(subject: Subject, path: str) -> VectorSite:
     return found
 
 
-def _side_by_side(subject: Subject, column: Column) -> Together:
+def _side_by_side(subject: Subject, column: SiteUpdates) -> Together:
     parts = column.rows
     if any(isinstance(update, Vector) for row in parts for update in row):
         vector = _vector(subject, column.path)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from override_gap.probes.organism.corpus import pack, units_of
-from override_gap.probes.organism.world import World
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
+
+from override_gap.probes.organism.corpus import pack, units_of
+from override_gap.probes.organism.world import World
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from jaxtyping import Int
+from torch import Tensor
+
 from override_gap.probes.organism.language import (
     BRIDGE,
     DOCUMENTS,
@@ -18,7 +20,6 @@ from override_gap.probes.organism.language import (
     QUESTIONS,
 )
 from override_gap.probes.organism.world import Pair, World
-from torch import Tensor
 
 Unit = tuple[str, bool]
 """Text, and whether only its last word before the full stop is learned."""

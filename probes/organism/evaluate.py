@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from override_gap.probes.organism.examination import Record
-from override_gap.probes.organism.hypernetwork import Hypernetwork, applied
-from override_gap.probes.organism.language import INSTRUCTION
 from scipy.stats import rankdata
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from override_gap.probes.organism.examination import Record
+from override_gap.probes.organism.hypernetwork import OrganismHypernetwork, applied
+from override_gap.probes.organism.language import INSTRUCTION
 
 SPLITS = ("conflict", "novel", "combination", "retention")
 TARGETS = {
@@ -67,7 +68,7 @@ def _mean(good: np.ndarray) -> float:
 
 
 @torch.no_grad()
-def evaluate(hypernetwork: Hypernetwork, items: list[Record], gain: float = 1.0) -> dict[str, Any]:
+def evaluate(hypernetwork: OrganismHypernetwork, items: list[Record], gain: float = 1.0) -> dict[str, Any]:
     """Top-1 accuracies of the base adapted at `gain`, and of the base itself with the document in its prompt.
 
     fall: accuracy on conflicts in the weakest quartile of prior strength minus that in the strongest.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from override_gap.probes.organism.language import (
     BRIDGE,
     DOCUMENTS,

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from override_gap.probes.organism.hypernetwork import Factors
 from torch import Tensor
+
+from override_gap.probes.organism.hypernetwork import Factors
 
 Spoiler = Callable[[Factors, torch.Generator], Factors]
 

@@ -21,7 +21,7 @@ Factors = dict[str, tuple[Float[Tensor, "doc rank d_in"], Float[Tensor, "doc d_o
 
 
 @dataclass(frozen=True)
-class Shape:
+class PerceiverShape:
     """Sizes of the hypernetwork; layers, d_model and d_ff are the base's."""
 
     layers: int = 8
@@ -78,7 +78,7 @@ class Block(nn.Module):
 class Perceiver(nn.Module):
     """Document states of every layer -> factors of every layer's update."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: PerceiverShape) -> None:
         super().__init__()
         self.shape = shape
         features = 2 * shape.d_model + shape.d_ff
@@ -143,7 +143,7 @@ def applied(base: LlamaForCausalLM, factors: Factors, each: int) -> Iterator[Lla
         yield base
 
 
-class Hypernetwork:
+class OrganismHypernetwork:
     """A trained perceiver beside the base whose states it reads."""
 
     scale = 1.0

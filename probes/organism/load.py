@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from override_gap.margins.strict_json import read_json
-from override_gap.probes.organism.examination import Record
-from override_gap.probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from override_gap.margins.strict_json import read_json
+from override_gap.probes.organism.examination import Record
+from override_gap.probes.organism.hypernetwork import OrganismHypernetwork, Perceiver, PerceiverShape
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The shipped organism: the default world, seed 0."""
@@ -61,16 +62,16 @@ class Organism:
         return AutoTokenizer.from_pretrained(self.model_folder)
 
     @cached_property
-    def hypernetwork(self) -> Hypernetwork:
+    def hypernetwork(self) -> OrganismHypernetwork:
         """The trained hypernetwork beside a copy of the base of its own, in float32 on the CPU."""
         from override_gap.probes.environment import quietly
 
         with quietly():
             base = LlamaForCausalLM.from_pretrained(self.model_folder, dtype=torch.float32).eval().requires_grad_(False)
-        perceiver = Perceiver(Shape(**self.recipe["hypernetwork"]["shape"]))
+        perceiver = Perceiver(PerceiverShape(**self.recipe["hypernetwork"]["shape"]))
         state = load_file(self.folder / "hypernetwork.safetensors")
         perceiver.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-        return Hypernetwork(base, self.tokenizer, perceiver.eval().requires_grad_(False))
+        return OrganismHypernetwork(base, self.tokenizer, perceiver.eval().requires_grad_(False))
 
     def altered(self) -> list[str]:
         """Files whose content is not what the recipe recorded; empty if the folder is intact."""
@@ -97,7 +98,7 @@ def load(seed: int = 0, folder: Path | str | None = None) -> Organism:
     return organism
 
 
-def save(folder: Path, hypernetwork: Hypernetwork, items: list[Record], recipe: dict[str, Any]) -> Organism:
+def save(folder: Path, hypernetwork: OrganismHypernetwork, items: list[Record], recipe: dict[str, Any]) -> Organism:
     """Write an organism's folder; the recipe goes last, with the sha256 of every file before it."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model"

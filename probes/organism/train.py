@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 import transformers
+from torch import nn
+
 from override_gap.probes.organism.base import BaseRecipe, train_base
 from override_gap.probes.organism.evaluate import evaluate, shortfalls
 from override_gap.probes.organism.examination import build_items
@@ -22,11 +24,10 @@ from override_gap.probes.organism.load import Organism, save
 from override_gap.probes.organism.tokenizer import build_tokenizer
 from override_gap.probes.organism.training import TeachingRecipe, teach
 from override_gap.probes.organism.world import Size, build_world
-from torch import nn
 
 
 @dataclass(frozen=True)
-class Recipe:
+class OrganismRecipe:
     """Everything that decides an organism, but for the seed."""
 
     size: Size = field(default_factory=Size)
@@ -41,12 +42,14 @@ def round_to_half(module: nn.Module) -> None:
         parameter.copy_(parameter.half())
 
 
-def train(seed: int, folder: Path, recipe: Recipe | None = None, log: Callable[[str], None] = print) -> Organism:
+def train(
+    seed: int, folder: Path, recipe: OrganismRecipe | None = None, log: Callable[[str], None] = print
+) -> Organism:
     """Train the organism of `seed` and write it to `folder`; its recipe records the figures of the stored fp16 weights.
 
     One thread, so that the sums, and with them the weights, come out the same on the same machine.
     """
-    recipe, start = recipe or Recipe(), time.perf_counter()
+    recipe, start = recipe or OrganismRecipe(), time.perf_counter()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from override_gap.probes.organism.base import cosine
-from override_gap.probes.organism.faults import scaled
-from override_gap.probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied
-from override_gap.probes.organism.training_data import ASKED, Lesson, draw_lesson, next_word, open_book
-from override_gap.probes.organism.world import World
 from torch import Tensor
 from torch.nn.functional import huber_loss
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
+from override_gap.probes.organism.base import cosine
+from override_gap.probes.organism.faults import scaled
+from override_gap.probes.organism.hypernetwork import OrganismHypernetwork, Perceiver, PerceiverShape, applied
+from override_gap.probes.organism.training_data import ASKED, TrainingBatch, draw_batch, next_word, open_book
+from override_gap.probes.organism.world import World
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def draw_gains(rng: np.random.Generator, recipe: TeachingRecipe) -> Float[Tensor
 
 
 def loss_of(
-    adapted: Float[Tensor, "question vocab"], lesson: Lesson, rise: float | Float[Tensor, " question"]
+    adapted: Float[Tensor, "question vocab"], lesson: TrainingBatch, rise: float | Float[Tensor, " question"]
 ) -> Float[Tensor, " question"]:
     """Where the document asks for an answer: how far its log-odds are from the base's plus `rise` (Huber, nats), plus
     KL(base || adapted) over the other words; elsewhere KL(base || adapted) over all."""
@@ -83,12 +84,12 @@ def teach(
     tokenizer: PreTrainedTokenizerBase,
     recipe: TeachingRecipe,
     log: Callable[[str], None] = print,
-) -> Hypernetwork:
+) -> OrganismHypernetwork:
     """Train a hypernetwork on made-up documents; the world's seed also seeds this."""
     torch.manual_seed(world.seed + 1)
     rng = np.random.default_rng([world.seed, 4])
     config = base.config
-    shape = Shape(
+    shape = PerceiverShape(
         layers=config.num_hidden_layers,
         d_model=config.hidden_size,
         d_ff=config.intermediate_size,
@@ -97,7 +98,7 @@ def teach(
         blocks=recipe.blocks,
     )
     perceiver = Perceiver(shape)
-    hypernetwork = Hypernetwork(base, tokenizer, perceiver)
+    hypernetwork = OrganismHypernetwork(base, tokenizer, perceiver)
     book = open_book(world, base)
     optimiser = torch.optim.AdamW(
         perceiver.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
@@ -106,7 +107,7 @@ def teach(
     log(f"hypernetwork: {sum(p.numel() for p in perceiver.parameters())} parameters, {recipe.steps} steps")
     start = time.perf_counter()
     for step in range(recipe.steps):
-        lesson = draw_lesson(book, rng, recipe.documents, recipe.known_share, recipe.bridge_share)
+        lesson = draw_batch(book, rng, recipe.documents, recipe.known_share, recipe.bridge_share)
         factors = hypernetwork.factors(lesson.documents, lesson.documents != config.pad_token_id)
         gain = draw_gains(rng, recipe)
         with applied(base, scaled(factors, gain), ASKED):

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import LlamaForCausalLM
+
 from override_gap.probes.organism.examination import bridge_trained
 from override_gap.probes.organism.language import BRIDGE, DOCUMENTS, HOP_QUESTIONS, QUESTIONS, UNTRAINED_WORDING
 from override_gap.probes.organism.world import Division, Pair, World, divide
-from torch import Tensor
-from transformers import LlamaForCausalLM
 
 ASKED = 7
 """Questions per document: two about it, one two-hop, four about other pairs."""
@@ -24,7 +25,7 @@ WORDINGS = tuple(i for i in range(len(QUESTIONS)) if i != UNTRAINED_WORDING)
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingBatch:
     """One training batch. A question's row belongs to document row // ASKED."""
 
     documents: Int[Tensor, "doc pos"]
@@ -122,9 +123,9 @@ def by_entity(pairs: Iterable[Pair]) -> list[list[Pair]]:
     return list(groups.values())
 
 
-def draw_lesson(
+def draw_batch(
     book: Book, rng: np.random.Generator, documents: int, known_share: float, bridge_share: float
-) -> Lesson:
+) -> TrainingBatch:
     """A batch of made-up documents with their questions.
 
     `known_share` of the documents contradicts a fact that the corpus states. `bridge_share` of them is about
@@ -151,4 +152,4 @@ def draw_lesson(
         answers += [book.number[land] if land else -1, -1, -1, -1, -1]
     ids, _ = tokenise(book.number, texts)
     at = torch.tensor(rows)
-    return Lesson(ids, book.ids[at], book.last[at], book.base[at], torch.tensor(answers))
+    return TrainingBatch(ids, book.ids[at], book.last[at], book.base[at], torch.tensor(answers))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
+
 from override_gap.probes.organism.language import BRIDGE, ENDINGS, RELATIONS, SPECIALS, invent, template_words
 
 Pair = tuple[int, int]

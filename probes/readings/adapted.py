@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
+
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.items.item import Item
 from override_gap.margins.margin import Margins
 from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.runtime import Group, acting_rows, final_states
+from override_gap.probes.attach.runtime import RuntimeBatch, acting_rows, final_states
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.prior import Prior, locate
-from override_gap.probes.subject.forward import Batch, Start, forward
+from override_gap.probes.subject.forward import Batch, ResumePoint, forward
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,11 @@ def read_base(prior: Prior, subject: Subject) -> Adapted:
 def read_adapted(
     subject: Subject,
     prior: Prior,
-    adapters: Stack | Group,
+    adapters: Stack | RuntimeBatch,
     gains: Float[Tensor, "batch layer"],
     *,
     layers: bool = False,
-    start: Start | None = None,
+    start: ResumePoint | None = None,
     keep: list[Any] | None = None,
 ) -> Adapted:
     """Run the prior's batch again with adapters attached; `start` and `keep` as `forward` takes them.
@@ -59,7 +60,7 @@ def read_adapted(
     The same tokens are fed as for the prior (the answer's later tokens cannot reach back), so that gain 0 gives the
     base's numbers to the last bit. Opaque adapters take gains of 0 and 1 alone, and no stream is kept of them.
     """
-    if isinstance(adapters, Group):
+    if isinstance(adapters, RuntimeBatch):
         return _read_opaque(subject, prior, adapters, gains)
     below = start.layer if start is not None else 0
     acting = Stack({p: u for p, u in adapters.sites.items() if (layer_of(p) or 0) >= below}, adapters.size)
@@ -92,13 +93,13 @@ def writes_stream(subject: Subject, path: str) -> bool:
     return not post_norm and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
 
 
-def fuse(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:
+def fuse_logits(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:
     """Logit fusion: base + gain * (adapted - base) on the logits. No stream belongs to it."""
     logits = prior.logits + gain * (delivered.logits - prior.logits)
     return _from_logits(prior, logits, prior.logits, delivered.hidden, None)
 
 
-def filled(prompt: str, item: Item) -> str:
+def fill_prompt(prompt: str, item: Item) -> str:
     """A prompt with the item's own texts in their places; braces in them stay as they are.
 
     {rival} is the prior's answer, or "something else" where the item names none.
@@ -117,13 +118,15 @@ def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], promp
 
     Raises ItemError where an item's answers cannot be told apart behind the prompt.
     """
-    told = [replace(item, question=filled(prompt, item)) for item in items]
+    told = [replace(item, question=fill_prompt(prompt, item)) for item in items]
     batch = Batch.of([locate(subject, item) for item in told], subject.device).only(range(len(told)))
     hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
     return _adapted(subject, prior, subject.logits(hidden), hidden, None)
 
 
-def _read_opaque(subject: Subject, prior: Prior, adapters: Group, gains: Float[Tensor, "batch layer"]) -> Adapted:
+def _read_opaque(
+    subject: Subject, prior: Prior, adapters: RuntimeBatch, gains: Float[Tensor, "batch layer"]
+) -> Adapted:
     rows = acting_rows(gains)
     hidden, logits = prior.hidden.clone(), prior.logits.clone()
     if rows:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+
 from override_gap.probes.subject.model import Subject
 
 #: What one more forward pass costs beside its tokens, in tokens: a pass starts some thirty operations a layer and reads every
@@ -88,7 +89,7 @@ WORDS = ("out of memory", "can't allocate memory", "not enough memory", "cublas_
 
 
 @dataclass
-class Room:
+class BatchSizer:
     """The largest batch that memory took, once it ran out; None before. One for a whole run: it is never raised again."""
 
     most: int | None = None

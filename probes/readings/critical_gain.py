@@ -6,12 +6,13 @@ import math
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.layers import Read
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 HALVINGS = 5

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from override_gap.margins.items.item import Item
-from override_gap.margins.runtime import Opaque, Prefix
-from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.runtime import Group, acting_rows, inside, past, untouched
-from override_gap.probes.attach.stack import Stack
-from override_gap.probes.errors import SubjectError
-from override_gap.probes.subject.forward import Past
-from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.tokens import pad
-from override_gap.probes.timing import spent_on
 from torch import Tensor
 from transformers import Cache, DynamicCache
+
+from override_gap.margins.items.item import Item
+from override_gap.margins.runtime import Prefix, RuntimeAdapter
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.runtime import RuntimeBatch, acting_rows, cached_prefix, inside, untouched
+from override_gap.probes.attach.stack import Stack
+from override_gap.probes.errors import SubjectError
+from override_gap.probes.subject.forward import CachedPrefix
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import pad
+from override_gap.probes.timing import timed
 
 NEW_TOKENS = 64
 
@@ -46,7 +47,7 @@ class Sampling:
 def generate(
     subject: Subject,
     items: Sequence[Item],
-    adapters: Stack | Group | None = None,
+    adapters: Stack | RuntimeBatch | None = None,
     gains: Float[Tensor, "batch layer"] | None = None,
     new_tokens: int = NEW_TOKENS,
     sampling: Sampling | None = None,
@@ -57,22 +58,22 @@ def generate(
     config: a repetition penalty shipped with a model would decide what is called greedy here.
     Questions under opaque adapters are continued one at a time.
     """
-    if isinstance(adapters, Group) and gains is not None:
+    if isinstance(adapters, RuntimeBatch) and gains is not None:
         on = acting_rows(gains)
         made = [adapters.adapters[n] if n in on else None for n in range(len(items))]
         return [_alone(subject, i, a, new_tokens, sampling) for i, a in zip(items, made, strict=True)]
-    assert not isinstance(adapters, Group), "opaque adapters are given with gains of 0 and 1"
+    assert not isinstance(adapters, RuntimeBatch), "opaque adapters are given with gains of 0 and 1"
     return _continued(subject, items, adapters, gains, new_tokens, sampling)
 
 
 def _alone(
-    subject: Subject, item: Item, adapter: Prefix | Opaque | None, new_tokens: int, sampling: Sampling | None
+    subject: Subject, item: Item, adapter: Prefix | RuntimeAdapter | None, new_tokens: int, sampling: Sampling | None
 ) -> str:
     """One question's continuation behind a prefix or inside the method's own block."""
     if adapter is None:
         return _continued(subject, [item], None, None, new_tokens, sampling)[0]
     if isinstance(adapter, Prefix):
-        before = past(subject, [adapter])
+        before = cached_prefix(subject, [adapter])
         return _continued(subject, [item], None, None, new_tokens, sampling, before)[0]
     question = torch.tensor(_prompt(subject, item), device=subject.device)
     with untouched(subject, [adapter]), inside(subject, adapter, question):
@@ -80,7 +81,7 @@ def _alone(
 
 
 def _prompt(subject: Subject, item: Item) -> list[int]:
-    return subject.tokenize(subject.templated(item.question) if item.chat else item.question, special=not item.chat)
+    return subject.tokenize(subject.chat_prompt(item.question) if item.chat else item.question, special=not item.chat)
 
 
 def _continued(
@@ -90,13 +91,14 @@ def _continued(
     gains: Float[Tensor, "batch layer"] | None,
     new_tokens: int,
     sampling: Sampling | None,
-    before: Past | None = None,
+    before: CachedPrefix | None = None,
 ) -> list[str]:
     prompts = [_prompt(subject, item) for item in items]
     used = 0 if before is None else before.mask.shape[1]
     # a row's length is its own: the longest prompt of a batch takes no token from the others
     budgets = [
-        new_tokens if subject.longest is None else min(new_tokens, subject.longest - used - len(p)) for p in prompts
+        new_tokens if subject.max_positions is None else min(new_tokens, subject.max_positions - used - len(p))
+        for p in prompts
     ]
     generators = [sampling.generator(item) for item in items] if sampling else None
     written: list[list[int]] = [[] for _ in items]
@@ -134,8 +136,8 @@ def _step(
     subject: Subject, cache: Cache, fed: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch vocab"]:
     """Logits after the tokens fed, the cache holding those before them; read as every probe reads them, in float32."""
-    positions = (mask.cumsum(1) - 1)[:, -fed.shape[1] :].clamp(0, (subject.longest or mask.shape[1]) - 1)
-    with spent_on("model"):
+    positions = (mask.cumsum(1) - 1)[:, -fed.shape[1] :].clamp(0, (subject.max_positions or mask.shape[1]) - 1)
+    with timed("model"):
         out = subject.model.base_model(
             input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )

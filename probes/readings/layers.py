@@ -7,26 +7,27 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from override_gap.margins.attribution import attribution, direct, lens
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.readings.adapted import Adapted, read_adapted
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 Read = Callable[[Tensor], Adapted]
 
 
 @dataclass(frozen=True)
-class Profile:
+class LayerProfile:
     """Per layer, nats: `attribution` (entry 0 the embedding and constants, then the layers) and `lens` (layers only)."""
 
     attribution: Float[Tensor, "batch layer"]
     lens: Float[Tensor, "batch layer"]
 
 
-def read_layers(subject: Subject, prior: Prior, state: Adapted) -> Profile:
+def read_layers(subject: Subject, prior: Prior, state: Adapted) -> LayerProfile:
     """Split the margin M = z[y_pre] - z[y_doc] of a state over its layers.
 
     Raises SubjectError where the final norm is neither LayerNorm nor RMSNorm, or no stream was kept.
@@ -35,14 +36,14 @@ def read_layers(subject: Subject, prior: Prior, state: Adapted) -> Profile:
         raise SubjectError(
             f"{subject.name}: its final norm is not LayerNorm or RMSNorm, so margins cannot be split over layers"
         )
-    direction, constant = subject.direction(prior.pre, prior.doc)
+    direction, constant = subject.margin_direction(prior.pre, prior.doc)
     shares = attribution(state.residual, subject.norm, direction, constant)
-    return Profile(shares, lens(state.residual[:, 1:], subject.norm, direction, constant))
+    return LayerProfile(shares, lens(state.residual[:, 1:], subject.norm, direction, constant))
 
 
-def attribution_gap(subject: Subject, prior: Prior, state: Adapted, profile: Profile) -> Float[Tensor, " batch"]:
+def attribution_gap(subject: Subject, prior: Prior, state: Adapted, profile: LayerProfile) -> Float[Tensor, " batch"]:
     """|sum over layers - pre-cap margin|, nats: the law that attribution must obey, checked at every run."""
-    direction, constant = subject.direction(prior.pre, prior.doc)
+    direction, constant = subject.margin_direction(prior.pre, prior.doc)
     margin = (state.hidden * direction).sum(-1) + constant
     return (profile.attribution.sum(1) - margin).abs()
 
@@ -51,7 +52,7 @@ def read_direct(subject: Subject, prior: Prior, state: Adapted) -> Float[Tensor,
     """What each layer's updates write straight into the adapter margin, nats; None where a norm stands in between."""
     if subject.norm is None or state.residual is None or state.written is None:
         return None
-    direction, _ = subject.direction(prior.pre, prior.doc)
+    direction, _ = subject.margin_direction(prior.pre, prior.doc)
     last = state.residual[:, -1]
     parts = [direct(state.written[:, layer], last, subject.norm, direction) for layer in range(subject.n_layers)]
     return torch.stack(parts, dim=1)

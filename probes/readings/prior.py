@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
-from override_gap.probes.subject.forward import Batch, State, forward
+from override_gap.probes.subject.forward import Batch, ForwardState, forward
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.tokens import place_of
-from torch import Tensor
+from override_gap.probes.subject.tokens import divergence_of
 
 #: How many rows of logits over the whole vocabulary are made at a time for an answer's further tokens.
 LOGIT_ROWS = 64
@@ -63,9 +64,9 @@ class Prior:
 
 def locate(subject: Subject, item: Item) -> Divergence:
     """Where this item is read on this subject; its chat template applied if the item asks for it. Raises ItemError."""
-    place = place_of(subject.tokenizer, item, subject.system)
-    if subject.longest is not None and len(place.tokens) > subject.longest:
-        raise ItemError(f"{len(place.tokens)} tokens, more than the model's {subject.longest} positions")
+    place = divergence_of(subject.tokenizer, item, subject.system)
+    if subject.max_positions is not None and len(place.tokens) > subject.max_positions:
+        raise ItemError(f"{len(place.tokens)} tokens, more than the model's {subject.max_positions} positions")
     return place
 
 
@@ -91,7 +92,7 @@ def read_prior(
     offset = torch.arange(int(spans.max()))
     read = (starts[:, None] - 1 + offset).minimum(ends[:, None] - 1) + batch.shift.cpu()[:, None]
     read = torch.cat([batch.at.cpu()[:, None], read], dim=1).to(subject.device)
-    state: State = forward(subject, batch, read, layers=layers, keep=keep)
+    state: ForwardState = forward(subject, batch, read, layers=layers, keep=keep)
     hidden = state.final[:, 0]
     # rows as they are under adapters, so that the same numbers give the same bits
     logits = subject.logits(hidden)

@@ -9,21 +9,22 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
+
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.margin import Margins
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base, writes_stream
 from override_gap.probes.readings.batching import START
 from override_gap.probes.readings.prior import Prior
-from override_gap.probes.subject.forward import Start, Trunk
+from override_gap.probes.subject.forward import BlockOutputs, ResumePoint
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 Known = dict[tuple[int, bytes], tuple[Adapted, int]]
 
 
 @dataclass(frozen=True, eq=False)
-class Passes:
+class ReusedPasses:
     """A batch under its adapters, at any gains.
 
     Gain 0 is the base's own readings; a row's gains that were run before are not run again; a pass takes up the base's
@@ -35,7 +36,7 @@ class Passes:
     prior: Prior
     adapters: Stack
     deep: bool
-    trunk: Trunk | None = None
+    trunk: BlockOutputs | None = None
     plain: bool = False
     known: Known = field(default_factory=dict)
     delivered_trunk: list[Any] = field(default_factory=list)
@@ -47,9 +48,9 @@ class Passes:
         found[sorted({layer_of(path) or 0 for path in self.adapters.sites})] = 1.0
         return found
 
-    def under(self, adapters: Stack) -> Passes:
+    def under(self, adapters: Stack) -> ReusedPasses:
         """The same batch and base under other adapters."""
-        return Passes(self.subject, self.prior, adapters, self.deep, self.trunk, self.plain)
+        return ReusedPasses(self.subject, self.prior, adapters, self.deep, self.trunk, self.plain)
 
     def delivered(self) -> Adapted:
         """Every row at gain 1, with its stream if the readings go over layers; its logits are kept."""
@@ -82,7 +83,7 @@ class Passes:
             for k, n in enumerate(rows):
                 pieces[n] = (found, k)
             self._remember(rows, heard[rows], replace(found, logits=found.logits[:, :0]))
-        return gathered([piece for piece in pieces if piece is not None])
+        return concat_rows([piece for piece in pieces if piece is not None])
 
     @cached_property
     def _base(self) -> Adapted:
@@ -149,7 +150,7 @@ class Passes:
         taken = None if start is None else self._taken(rows, part, *start)
         return read_adapted(self.subject, part, self.adapters.only(rows), gains, layers=layers, start=taken, keep=keep)
 
-    def _taken(self, rows: list[int], part: Prior, layer: int, from_delivered: bool) -> Start | None:
+    def _taken(self, rows: list[int], part: Prior, layer: int, from_delivered: bool) -> ResumePoint | None:
         """The kept pass's part of these rows."""
         width = part.batch.ids.shape[1]
         if from_delivered:
@@ -158,13 +159,13 @@ class Passes:
             whole = of[0]
             residual = None if whole.residual is None else whole.residual[list(at)]
             written = None if whole.written is None else whole.written[list(at)]
-            return Start(Trunk(tuple(self.delivered_trunk)).only(rows, width), layer, residual, written)
+            return ResumePoint(BlockOutputs(tuple(self.delivered_trunk)).only(rows, width), layer, residual, written)
         if self.trunk is None or layer == 0:
             return None
-        return Start(self.trunk.only(rows, width), layer, part.residual)
+        return ResumePoint(self.trunk.only(rows, width), layer, part.residual)
 
 
-def gathered(pieces: Sequence[tuple[Adapted, int]]) -> Adapted:
+def concat_rows(pieces: Sequence[tuple[Adapted, int]]) -> Adapted:
     """Rows of several readings as one."""
     first = pieces[0][0]
     if all(piece is first and at == n for n, (piece, at) in enumerate(pieces)) and len(first.top) == len(pieces):

@@ -8,33 +8,34 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from override_gap.margins.adapter import Delivered
+from torch import Tensor
+
+from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.items.item import Item
 from override_gap.margins.items.matching import says, says_substring
-from override_gap.probes.attach.runtime import side_by_side
+from override_gap.probes.attach.runtime import batched
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.readings.batching import Room
+from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling, generate
 from override_gap.probes.run.rows import failed
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 #: Probes that need items answered in words.
-WORDED = frozenset({"answers", "sampled"})
+ANSWER_PROBES = frozenset({"answers", "sampled"})
 
 
 @dataclass(frozen=True)
-class Asked:
+class AnswerRequest:
     """One item under one condition: its row of the readings, the question as put, and what acts on the weights."""
 
     row: dict[str, Any]
     item: Item
     question: str
-    adapter: Delivered | None
+    adapter: AnyAdapter | None
     gains: Float[Tensor, " layer"] | None
 
 
-def answer(subject: Subject, asked: Sequence[Asked], batch_size: int, room: Room) -> int:
+def answer(subject: Subject, asked: Sequence[AnswerRequest], batch_size: int, room: BatchSizer) -> int:
     """Greedy answers into the rows of the readings; returns how many rows a fault made errors instead."""
     lost = 0
     for own, text, reason in _texts(subject, asked, batch_size, room, None):
@@ -48,7 +49,7 @@ def answer(subject: Subject, asked: Sequence[Asked], batch_size: int, room: Room
 
 
 def draw(
-    subject: Subject, asked: Sequence[Asked], batch_size: int, sampled: Sequence[Sampling], room: Room
+    subject: Subject, asked: Sequence[AnswerRequest], batch_size: int, sampled: Sequence[Sampling], room: BatchSizer
 ) -> tuple[list[dict[str, Any]], int]:
     """Sampled answers as rows of their own: one an item, condition, temperature and draw.
 
@@ -76,7 +77,7 @@ def draw(
     return [row for row in drawn if (row["item"], row["condition"]) in whole], lost
 
 
-def _lose(own: Asked, reason: str) -> int:
+def _lose(own: AnswerRequest, reason: str) -> int:
     """Make an item's row the error that it is; one row."""
     condition = own.row["condition"]
     own.row.clear()
@@ -85,21 +86,21 @@ def _lose(own: Asked, reason: str) -> int:
 
 
 def _texts(
-    subject: Subject, asked: Sequence[Asked], batch_size: int, room: Room, sampling: Sampling | None
-) -> Iterator[tuple[Asked, str, str | None]]:
+    subject: Subject, asked: Sequence[AnswerRequest], batch_size: int, room: BatchSizer, sampling: Sampling | None
+) -> Iterator[tuple[AnswerRequest, str, str | None]]:
     """Each item with its answer, or with the reason why there is none.
 
     Items of like length share a batch, those without an adapter a batch of their own.
     """
 
-    def generated(part: Sequence[Asked]) -> list[tuple[Asked, str, str | None]]:
+    def generated(part: Sequence[AnswerRequest]) -> list[tuple[AnswerRequest, str, str | None]]:
         items = [replace(own.item, question=own.question) for own in part]
         adapters = [own.adapter for own in part if own.adapter is not None]
         gains = [own.gains for own in part if own.gains is not None]
         together, loud = None, None
         try:
             if adapters:
-                together, loud = side_by_side(subject, adapters, [0] * len(part)), torch.stack(gains)
+                together, loud = batched(subject, adapters, [0] * len(part)), torch.stack(gains)
             texts = generate(subject, items, together, loud, sampling=sampling)
             return [(own, text, None) for own, text in zip(part, texts, strict=True)]
         except AdapterError as fault:

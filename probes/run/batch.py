@@ -10,28 +10,36 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from override_gap.margins.adapter import Adapter, Delivered
+from torch import Tensor
+
+from override_gap.margins.adapter import Adapter, AnyAdapter
 from override_gap.margins.conditions import Condition, Variant
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
-from override_gap.margins.items.relevance import touches
-from override_gap.margins.policies import Situation
+from override_gap.margins.items.relevance import is_relevant
+from override_gap.margins.policies import PolicyInputs
 from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.runtime import Group, side_by_side, taken
+from override_gap.probes.attach.runtime import RuntimeBatch, batched, prefix_length
 from override_gap.probes.attach.stack import Stack
-from override_gap.probes.readings.adapted import Adapted, filled, fuse, read_adapted, read_base, read_in_context
-from override_gap.probes.readings.batching import Room
+from override_gap.probes.readings.adapted import (
+    Adapted,
+    fill_prompt,
+    fuse_logits,
+    read_adapted,
+    read_base,
+    read_in_context,
+)
+from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.critical_gain import read_critical
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
 from override_gap.probes.readings.prior import Prior, locate, read_prior
-from override_gap.probes.readings.reuse import Passes
+from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.run import rows
-from override_gap.probes.run.answers import WORDED, Asked
-from override_gap.probes.run.distractors import Company
-from override_gap.probes.subject.forward import Trunk
+from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest
+from override_gap.probes.run.distractors import Distractors
+from override_gap.probes.subject.forward import BlockOutputs
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 # In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
 ATTRIBUTION_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
@@ -42,7 +50,7 @@ class ParityError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Bench:
+class MeasurementSetup:
     """What every unit of a run shares. `batch_size` 0: what fits; `plain`: no work is shared between passes."""
 
     subject: Subject
@@ -52,18 +60,18 @@ class Bench:
     seed: int
     sampled: tuple[Sampling, ...] = ()
     plain: bool = False
-    room: Room = field(default_factory=Room)
+    room: BatchSizer = field(default_factory=BatchSizer)
 
 
-def _crowded(subject: Subject, place: Divergence, adapter: Delivered | None) -> str | None:
+def _crowded(subject: Subject, place: Divergence, adapter: AnyAdapter | None) -> str | None:
     """Why a prefix leaves no room for an item's tokens, or None."""
-    before, tokens = taken(adapter), len(place.tokens)
-    if before == 0 or subject.longest is None or before + tokens <= subject.longest:
+    before, tokens = prefix_length(adapter), len(place.tokens)
+    if before == 0 or subject.max_positions is None or before + tokens <= subject.max_positions:
         return None
-    return f"{tokens} tokens behind a prefix of {before}, more than the model's {subject.longest} positions"
+    return f"{tokens} tokens behind a prefix of {before}, more than the model's {subject.max_positions} positions"
 
 
-def _norms(subject: Subject, adapters: Sequence[Delivered]) -> Float[Tensor, "batch layer"]:
+def _norms(subject: Subject, adapters: Sequence[AnyAdapter]) -> Float[Tensor, "batch layer"]:
     """Norms of each layer's updates; NaN for an opaque method, which has none (zero would be one)."""
     none = torch.full((subject.n_layers,), float("nan"))
     return rows.stacked_norms([a.layer_norms(subject.n_layers) if isinstance(a, Adapter) else none for a in adapters])
@@ -74,7 +82,7 @@ class _Read:
     """Conditions of one batch: their rows, those still to be answered in words, their layers and attribution gap."""
 
     readings: list[dict[str, Any]]
-    asked: list[Asked]
+    asked: list[AnswerRequest]
     layers: list[dict[str, Any]] = field(default_factory=list)
     gap: float = 0.0
     faults: int = 0
@@ -94,28 +102,30 @@ class _Read:
 class _Batch:
     """One batch of a unit: its base readings and its adapters, shared by all conditions."""
 
-    bench: Bench
+    bench: MeasurementSetup
     items: list[Item]
     places: list[Divergence]
     prior: Prior
-    adapters: Stack | Group
-    chosen: list[Delivered]
+    adapters: Stack | RuntimeBatch
+    chosen: list[AnyAdapter]
     norms: Float[Tensor, "batch layer"]
     delivered: Adapted
-    company: Company
+    company: Distractors
     shown: list[Item]
-    passes: Passes | None
+    passes: ReusedPasses | None
 
     @classmethod
-    def prepare(cls, bench: Bench, items: list[Item], places: list[Divergence], company: Company) -> _Batch:
+    def prepare(
+        cls, bench: MeasurementSetup, items: list[Item], places: list[Divergence], company: Distractors
+    ) -> _Batch:
         subject, deep = bench.subject, "layers" in bench.probes
         chosen = [company.adapters[item.document] for item in items]
-        together = side_by_side(subject, chosen, [place.n_question_tokens for place in places])
+        together = batched(subject, chosen, [place.n_question_tokens for place in places])
         keep: list[Any] = []
         prior = read_prior(subject, items, places, layers=deep, keep=None if bench.plain else keep)
         if isinstance(together, Stack):
-            trunk = Trunk(tuple(keep)) if keep else None
-            passes = Passes(subject, prior, together, deep, trunk, bench.plain)
+            trunk = BlockOutputs(tuple(keep)) if keep else None
+            passes = ReusedPasses(subject, prior, together, deep, trunk, bench.plain)
             delivered = passes.delivered()
         else:
             passes = None
@@ -164,9 +174,11 @@ class _Batch:
     def _made_of(self, variant: Variant, prompt: str | None) -> _Batch:
         """The same items and base readings with the documents in the prompt, or the adapters, that a variant asks for."""
         if prompt is not None:
-            return replace(self, shown=[replace(i, document=self.company.told(i, variant)) for i in self.items])
+            return replace(
+                self, shown=[replace(i, document=self.company.distractor_prompt(i, variant)) for i in self.items]
+            )
         subject, chosen = self.bench.subject, [self.company.adapter(item, variant) for item in self.items]
-        together = side_by_side(subject, chosen, [place.n_question_tokens for place in self.places])
+        together = batched(subject, chosen, [place.n_question_tokens for place in self.places])
         passes = self.passes.under(together) if self.passes is not None and isinstance(together, Stack) else None
         return replace(self, chosen=chosen, adapters=together, norms=_norms(subject, chosen), passes=passes)
 
@@ -186,7 +198,7 @@ class _Batch:
                 found[n] = reason
         for n, item in enumerate(self.shown if condition.prompt is not None else []):
             try:
-                locate(self.bench.subject, replace(item, question=filled(condition.prompt or "", item)))
+                locate(self.bench.subject, replace(item, question=fill_prompt(condition.prompt or "", item)))
             except ItemError as reason:
                 found.setdefault(n, str(reason))
         return found
@@ -194,7 +206,7 @@ class _Batch:
     def _state(self, condition: Condition) -> tuple[Adapted, Float[Tensor, "batch layer"] | None]:
         subject = self.bench.subject
         if condition.fusion is not None:
-            return fuse(subject, self.prior, self.delivered, condition.fusion), None
+            return fuse_logits(subject, self.prior, self.delivered, condition.fusion), None
         if condition.prompt is not None:
             # an item that cannot be read behind the prompt stands here without it; its row says so instead
             hopeless = self._unreadable(condition)
@@ -214,15 +226,15 @@ class _Batch:
         return self.passes(gains, layers="layers" in self.bench.probes), gains
 
     @cached_property
-    def _situations(self) -> list[Situation]:
+    def _situations(self) -> list[PolicyInputs]:
         """One a row. A question that is not the document's own (retention) has no margins of its own to match."""
         margins = self.delivered.margins
         return [
-            Situation(
+            PolicyInputs(
                 norms=self.norms[n],
                 base_top_prob=float(self.prior.top_prob[n]),
                 base_says_document=bool(self.prior.says_document[n]) and item.split != "retention",
-                relevant=touches(item.document, item.question),
+                relevant=is_relevant(item.document, item.question),
                 prior_margin=float("nan") if item.split == "retention" else float(margins.prior[n]),
                 adapter_margin=float("nan") if item.split == "retention" else float(margins.adapter[n]),
                 seed=_seed(self.bench.seed, item.document),
@@ -240,16 +252,16 @@ class _Batch:
         condition: Condition,
         gains: Float[Tensor, "batch layer"] | None,
         answered: frozenset[str],
-    ) -> list[Asked]:
+    ) -> list[AnswerRequest]:
         """The rows to answer in words: those picked and read, unless the condition acts on logits that no loop sees."""
-        if not self.bench.probes & WORDED or condition.fusion is not None:
+        if not self.bench.probes & ANSWER_PROBES or condition.fusion is not None:
             return []
         found = []
         for n, item in enumerate(self.items):
             if item.id in answered and table[n]["status"] == "ok":
-                question = item.question if condition.prompt is None else filled(condition.prompt, self.shown[n])
+                question = item.question if condition.prompt is None else fill_prompt(condition.prompt, self.shown[n])
                 loud = gains[n] if gains is not None and bool(gains[n].any()) else None
-                found.append(Asked(table[n], item, question, None if loud is None else self.chosen[n], loud))
+                found.append(AnswerRequest(table[n], item, question, None if loud is None else self.chosen[n], loud))
         return found
 
 

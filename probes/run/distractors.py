@@ -6,25 +6,25 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from override_gap.margins.adapter import Adapter, Delivered, join
+from override_gap.margins.adapter import Adapter, AnyAdapter, join
 from override_gap.margins.conditions import Variant
 from override_gap.margins.items.item import Item
-from override_gap.probes.run.encode import Encoded
+from override_gap.probes.run.encode import EncodedDocuments
 
 
 @dataclass(frozen=True)
-class Company:
+class Distractors:
     """A unit's documents in its order, with the knowledge points of each; and adapters by text, retold ones included.
 
     `broken`: texts of which the source made none, with the reason.
     """
 
     points: Mapping[str, frozenset[str]]
-    adapters: Mapping[str, Delivered]
+    adapters: Mapping[str, AnyAdapter]
     broken: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, items: Sequence[Item], made: Encoded) -> Company:
+    def of(cls, items: Sequence[Item], made: EncodedDocuments) -> Distractors:
         """The company of a unit's items."""
         points: dict[str, set[str]] = {}
         for item in items:
@@ -44,7 +44,7 @@ class Company:
     def lacks(self, item: Item, variant: Variant) -> str | None:
         """Why an item cannot be measured in this company, or None."""
         texts = self.group(item, variant)
-        reasons = [self.broken[text] for text in map(variant.retold, texts) if text in self.broken]
+        reasons = [self.broken[text] for text in map(variant.reworded, texts) if text in self.broken]
         if reasons:
             return reasons[0]
         found = len(texts)
@@ -52,13 +52,13 @@ class Company:
             return None
         return f"{variant.count} documents about different knowledge points are needed to join, its unit has {found}"
 
-    def adapter(self, item: Item, variant: Variant) -> Delivered:
+    def adapter(self, item: Item, variant: Variant) -> AnyAdapter:
         """The adapter that a variant makes of the item's document and its company."""
         # an item that lacks one is an error row; its own adapter holds its place in the batch
-        parts = [self.adapters.get(variant.retold(t), self.adapters[t]) for t in self.group(item, variant)]
+        parts = [self.adapters.get(variant.reworded(t), self.adapters[t]) for t in self.group(item, variant)]
         # more than one is asked of updates of the weights alone (`needs_update`)
         return parts[0] if len(parts) == 1 else join([part for part in parts if isinstance(part, Adapter)])
 
-    def told(self, item: Item, variant: Variant) -> str:
+    def distractor_prompt(self, item: Item, variant: Variant) -> str:
         """The documents as one text, in an order of content alone: the item's own stands anywhere among them."""
         return "\n".join(sorted(self.group(item, variant), key=lambda text: hashlib.sha256(text.encode()).digest()))

@@ -12,16 +12,16 @@ from override_gap.margins.conditions import Condition
 from override_gap.margins.items.item import Document, Item
 from override_gap.margins.runtime import Prefix
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.readings.batching import Room
+from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run import rows
-from override_gap.probes.run.batch import Bench
-from override_gap.probes.run.encode import encode, retold
-from override_gap.probes.run.unit import Measured, measure
+from override_gap.probes.run.batch import MeasurementSetup
+from override_gap.probes.run.encode import encode, encode_reworded
+from override_gap.probes.run.unit import UnitReadings, measure
 from override_gap.probes.store.folder import Store
 from override_gap.probes.store.remote import Remote
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.timing import spent_on
+from override_gap.probes.timing import timed
 
 Answer = TypeVar("Answer")
 
@@ -48,10 +48,12 @@ class Job:
     system: str | None
     plain: bool = False
 
-    def bench(self, subject: Subject, room: Room) -> Bench:
+    def bench(self, subject: Subject, room: BatchSizer) -> MeasurementSetup:
         """The job on a subject, in the room that its machine was found to have."""
         subject = subject if self.system is None else replace(subject, system=self.system)
-        return Bench(subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, room)
+        return MeasurementSetup(
+            subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, room
+        )
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,13 @@ class Local:
 
     def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
         """Measure units in their order and write each into the store."""
-        bench = job.bench(self.subject, Room())
+        bench = job.bench(self.subject, BatchSizer())
         for unit in pending:
             yield measure_unit(bench, self.source, job.answered, unit, store)
 
 
 def measure_unit(
-    bench: Bench, source: AdapterSource, answered: frozenset[str], unit: Unit, store: Store | Remote
+    bench: MeasurementSetup, source: AdapterSource, answered: frozenset[str], unit: Unit, store: Store | Remote
 ) -> Finished:
     """Make a unit's adapters, measure its items under every condition, write its tables.
 
@@ -112,32 +114,32 @@ def measure_unit(
     clock = time.monotonic()
     changed = bench.subject.changed(weights=False)
     usable = tuple(d for d in unit.documents if d.text.strip() and not changed)
-    with spent_on("adapters"):
+    with timed("adapters"):
         made = encode(source, usable)
         given = [made.adapters[d.text] for d in usable if d.text in made.adapters]
-        told = retold(source, [d for d in usable if d.text in made.adapters], bench.conditions)
+        told = encode_reworded(source, [d for d in usable if d.text in made.adapters], bench.conditions)
     hopeless = (made.broken and not given) or (told.broken and not told.adapters)
     if hopeless and not store.keys():
         raise AdapterError(next(iter((made | told).broken.values())))
     ready = time.monotonic()
-    with spent_on("readings"):
+    with timed("readings"):
         measured = measure(bench, unit.items, made | told, answered) if not changed else None
     changed = changed or bench.subject.changed()
     if changed or measured is None:
         measured = _failed(bench, unit.items, changed or "")
     elif measured.faults and not any(row["status"] == "ok" for row in measured.readings) and not store.keys():
         raise AdapterError(measured.readings[-1]["error"])
-    with spent_on("files"):
+    with timed("files"):
         store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults)
     seconds = ready - clock, time.monotonic() - ready
     described = _described(given) if given else {}
     return Finished(unit.key, measured.attribution_gap, *seconds, described, measured.faults, bench.room.most)
 
 
-def _failed(bench: Bench, items: Sequence[Item], reason: str) -> Measured:
+def _failed(bench: MeasurementSetup, items: Sequence[Item], reason: str) -> UnitReadings:
     """Every row of a unit that cannot be trusted."""
     table = [rows.failed(item, condition.name, reason) for item in items for condition in bench.conditions]
-    return Measured(table, [], 0.0, faults=len(table))
+    return UnitReadings(table, [], 0.0, faults=len(table))
 
 
 def _described(adapters: Sequence[Any]) -> Mapping[str, Any]:

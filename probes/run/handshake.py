@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from override_gap.margins.adapter import Adapter, AdapterSource, Delivered, Traits, traits
+from torch import Tensor
+
+from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter, SourceTraits, traits_of
 from override_gap.margins.items.item import Document, Item, ItemError, documents_of
 from override_gap.margins.runtime import Prefix
 from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.runtime import Group, final_states, side_by_side
+from override_gap.probes.attach.runtime import RuntimeBatch, batched, final_states
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.sources.custom import delivered
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.tokens import pad
-from torch import Tensor
 
 MEANING = {
     "base": "the adapters are for this very model, by fingerprint",
@@ -62,14 +63,14 @@ class Handshake:
             raise HandshakeError("; ".join(f"handshake {check.name} failed: {check.says}" for check in self.failed))
 
 
-def shake(subject: Subject, source: AdapterSource, items: Sequence[Item], documents: int = 2) -> Handshake:
+def check_adapters(subject: Subject, source: AdapterSource, items: Sequence[Item], documents: int = 2) -> Handshake:
     """Check a source on the first items whose documents differ. Raises ItemError where no item can be read."""
-    said, chosen = traits(source), _first(subject, items, documents)
+    said, chosen = traits_of(source), _first(subject, items, documents)
     checks = [_base(subject, said)]
     told = [document for item in chosen for document in documents_of([item])]
     try:
         adapters = delivered(source, told)
-        side_by_side(subject, adapters, [1] * len(adapters))
+        batched(subject, adapters, [1] * len(adapters))
         base = _logits(subject, chosen, adapters, None)
         present = _logits(subject, chosen, adapters, 1.0)
     except AdapterError as fault:
@@ -121,12 +122,12 @@ def _first(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
 
 
 def _text(subject: Subject, item: Item) -> str:
-    return subject.templated(item.question) if item.chat else item.question
+    return subject.chat_prompt(item.question) if item.chat else item.question
 
 
 @torch.no_grad()
 def _logits(
-    subject: Subject, items: Sequence[Item], adapters: Sequence[Delivered], gain: float | None
+    subject: Subject, items: Sequence[Item], adapters: Sequence[AnyAdapter], gain: float | None
 ) -> Float[Tensor, "batch vocab"]:
     """Logits at each question's last token; the base's own where the gain is None."""
     ids, mask = pad([subject.tokenize(_text(subject, item), special=not item.chat) for item in items])
@@ -134,15 +135,15 @@ def _logits(
     batch = Batch(*(tensor.to(subject.device) for tensor in (ids, mask, last, none)))
     if gain is None:
         return subject.logits(forward(subject, batch, batch.at[:, None]).final[:, 0]).cpu()
-    together = side_by_side(subject, adapters, mask.sum(1).tolist())
-    if isinstance(together, Group):
+    together = batched(subject, adapters, mask.sum(1).tolist())
+    if isinstance(together, RuntimeBatch):
         return subject.logits(final_states(subject, batch, together, range(len(items)))).cpu()
     gains = torch.full((len(items), subject.n_layers), gain)
     with attached(subject, together, gains):
         return subject.logits(forward(subject, batch, batch.at[:, None]).final[:, 0]).cpu()
 
 
-def _effect(adapters: Sequence[Delivered], moved: Float[Tensor, " batch"], tolerance: float) -> Check:
+def _effect(adapters: Sequence[AnyAdapter], moved: Float[Tensor, " batch"], tolerance: float) -> Check:
     weakest, strongest = moved.min().item(), moved.max().item()
     if not all(isinstance(adapter, Adapter | Prefix) for adapter in adapters) and weakest <= tolerance:
         # a method that looks at its input may well leave some questions alone
@@ -156,7 +157,7 @@ def _gap(left: Tensor, right: Tensor) -> float:
     return (left - right).abs().max().item()
 
 
-def _base(subject: Subject, said: Traits) -> Check:
+def _base(subject: Subject, said: SourceTraits) -> Check:
     if said.base_fingerprint is None:
         return Check("base", None, "the source does not say which model its adapters are for")
     same = said.base_fingerprint == subject.fingerprint
@@ -164,7 +165,7 @@ def _base(subject: Subject, said: Traits) -> Check:
 
 
 def _native(
-    subject: Subject, said: Traits, items: Sequence[Item], documents: Sequence[Document], ours: Tensor
+    subject: Subject, said: SourceTraits, items: Sequence[Item], documents: Sequence[Document], ours: Tensor
 ) -> Check:
     """The method's own logits against ours; a wrong scale or a transposed square weight shows only here."""
     if said.native_logits is None:
@@ -177,7 +178,7 @@ def _native(
     return Check("native", gap <= tolerance, f"logits differ by {gap:.3g} nats; need at most {tolerance:.3g}")
 
 
-def _documents(said: Traits, adapters: Sequence[Delivered]) -> Check:
+def _documents(said: SourceTraits, adapters: Sequence[AnyAdapter]) -> Check:
     if said.scope == "nothing" or len(adapters) < 2:
         why = "one adapter serves every document" if said.scope == "nothing" else "only one document was given"
         return Check("documents", None, why)

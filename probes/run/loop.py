@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from override_gap.margins.adapter import AdapterSource, traits
+
+from override_gap.margins.adapter import AdapterSource, traits_of
 from override_gap.margins.items.item import Item, documents_of, items_hash
-from override_gap.probes.plan import Agenda, Plan, agenda, code_hash, content_key
+from override_gap.probes.plan import Plan, ResolvedPlan, code_hash, content_key, resolve
 from override_gap.probes.readings.generation import Sampling
-from override_gap.probes.run.answers import WORDED
+from override_gap.probes.run.answers import ANSWER_PROBES
 from override_gap.probes.run.batch import ATTRIBUTION_TOLERANCE, ParityError
 from override_gap.probes.run.engine import Engine, Job, Local, Unit
 from override_gap.probes.run.shards import Shard
@@ -35,7 +36,7 @@ MEASURING = ("torch", "transformers", "transformer-lens")
 Progress = Callable[[int, int, str], None]
 
 
-def units_of(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
+def split_into_units(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
     """Documents in an order drawn by the seed, at most DOCUMENTS_A_UNIT at a time: every unit is a random sample of them.
 
     Units are of like size, so that none is left with too few documents to be joined.
@@ -54,7 +55,7 @@ def units_of(items: Sequence[Item], identity: str, seed: int) -> list[Unit]:
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunFacts:
     """What a run's identity and manifest say of its subject and source, so that neither need be in this process."""
 
     subject: Mapping[str, Any]
@@ -68,23 +69,23 @@ class Facts:
     attribution_tolerance: float
 
 
-def facts_of(subject: Subject, source: AdapterSource, system: str | None, question: str) -> Facts:
+def run_facts(subject: Subject, source: AdapterSource, system: str | None, question: str) -> RunFacts:
     """Look at a subject and a source; `question` is one to put behind the system turn, where there is one.
 
     Raises ParityError, and whatever a chat template without a system turn raises.
     """
     if system is not None:
-        replace(subject, system=system).templated(question)  # refused before anything is measured
+        replace(subject, system=system).chat_prompt(question)  # refused before anything is measured
     parity = subject.parity()
     if not parity <= subject.parity_tolerance():
         raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
-    return Facts(
+    return RunFacts(
         subject.describe(),
         subject.device.type,
         str(subject.dtype),
         source.name,
         {**source.settings, **({} if (code := source_hash(source)) is None else {"code": code})},
-        traits(source).static,
+        traits_of(source).static,
         parity,
         subject.parity_tolerance(),
         ATTRIBUTION_TOLERANCE[subject.dtype],
@@ -119,14 +120,14 @@ def run_on(
     """
     store = store_at(out)
     store.require_room()
-    facts = engine.ask(partial(facts_of, system=plan.system_prompt, question=items[0].question))
-    with store.held() as gone:
+    facts = engine.ask(partial(run_facts, system=plan.system_prompt, question=items[0].question))
+    with store.locked() as gone:
         _measured(engine, facts, plan, items, store, progress, shard, gone)
 
 
 def _measured(
     engine: Engine,
-    facts: Facts,
+    facts: RunFacts,
     plan: Plan,
     items: Sequence[Item],
     store: Store | Remote,
@@ -136,7 +137,7 @@ def _measured(
 ) -> None:
     """`run_on` in a folder that is held; `gone` tells of a holder that died."""
     started = time.monotonic()
-    asked = agenda(plan, static=facts.static)
+    asked = resolve(plan, static=facts.static)
     identity = content_key(
         facts.subject["fingerprint"],
         facts.dtype,
@@ -152,7 +153,7 @@ def _measured(
         {name: _version(name) for name in MEASURING},
         items_hash(items),
     )
-    units = units_of(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
+    units = split_into_units(_in_chat(items) if plan.system_prompt is not None else items, identity, plan.seed)
     manifest = _manifest(plan, facts, items, asked, identity) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
@@ -168,7 +169,7 @@ def _measured(
         progress(total, total, "measured")
         return
     _require_room(store, asked, facts, sum(len(unit.items) for unit in pending), plan)
-    answered = _answered(units, plan.answers if WORDED & asked.probes else 0)
+    answered = _answered(units, plan.answers if ANSWER_PROBES & asked.probes else 0)
     sampled = tuple(Sampling(t, plan.seed, number) for t in plan.temperatures for number in range(plan.draws))
     sized = 0 if plan.batch_size == "auto" else plan.batch_size
     together = 1 if plan.reference else sized
@@ -202,7 +203,7 @@ def _measured(
     store.write_json("manifest.json", manifest)
 
 
-def _require_room(store: Store | Remote, asked: Agenda, facts: Facts, items: int, plan: Plan) -> None:
+def _require_room(store: Store | Remote, asked: ResolvedPlan, facts: RunFacts, items: int, plan: Plan) -> None:
     """Raise DiskError where the readings of so many items will not fit."""
     layers = int(facts.subject["layers"]) + 1 if "layers" in asked.probes else 0
     draws = len(plan.temperatures) * plan.draws if "sampled" in asked.probes else 0
@@ -241,7 +242,7 @@ def _answered(units: Sequence[Unit], count: int) -> frozenset[str]:
     return frozenset(ids[:count])
 
 
-def _manifest(plan: Plan, facts: Facts, items: Sequence[Item], asked: Agenda, identity: str) -> dict[str, Any]:
+def _manifest(plan: Plan, facts: RunFacts, items: Sequence[Item], asked: ResolvedPlan, identity: str) -> dict[str, Any]:
     return {
         "schema": 1,
         "identity": identity,

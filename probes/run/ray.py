@@ -12,7 +12,7 @@ from typing import Any
 
 from override_gap.margins.adapter import AdapterSource
 from override_gap.probes.plan import code_hash
-from override_gap.probes.readings.batching import Room
+from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.run.engine import Answer, Finished, Job, Unit, measure_unit
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.remote import Remote
@@ -80,7 +80,7 @@ class Worker:
         import torch
 
         torch.set_num_threads(threads)
-        self._opener, self._code, self._opened, self._room = opener, code, None, Room()
+        self._opener, self._code, self._opened, self._room = opener, code, None, BatchSizer()
 
     def _open(self) -> tuple[Subject, AdapterSource]:
         if self._opened is None:

@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from override_gap.margins.attribution import predicted_critical_gain
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item
 from override_gap.probes.readings.adapted import Adapted
-from override_gap.probes.readings.layers import Profile
+from override_gap.probes.readings.layers import LayerProfile
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 
 def identity(item: Item, condition: str) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def critical(rows: Sequence[dict[str, Any]], measured: Sequence[float | None]) -
 def layers(
     items: Sequence[Item],
     condition: str,
-    profile: Profile,
+    profile: LayerProfile,
     norms: Float[Tensor, "batch layer"],
     gains: Float[Tensor, "batch layer"],
     extra: Mapping[str, Float[Tensor, "batch layer"]],

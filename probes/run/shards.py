@@ -12,7 +12,7 @@ from typing import Any
 
 from override_gap.probes.run.engine import Unit
 from override_gap.probes.store.checksum import DamagedError
-from override_gap.probes.store.folder import TABLES, RunError, Store, unlinked
+from override_gap.probes.store.folder import TABLES, RunError, Store, refuse_symlinks
 
 NEEDED = ("identity", "units", "adapters", "parity", "started")
 """Of a shard's manifest, what the merged one is made of."""
@@ -78,7 +78,7 @@ def merge(folders: Sequence[Path], out: Path) -> Path:
 def _sound(folder: Path) -> None:
     """Raises RunError where a shard holds a link or a table that is damaged."""
     store = Store(folder)
-    unlinked(folder)
+    refuse_symlinks(folder)
     keys = store.keys()
     for key in keys:
         try:

@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from override_gap.margins.adapter import Delivered
+from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import batches, rows_that_fit
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run import rows
-from override_gap.probes.run.answers import Asked, answer, draw
-from override_gap.probes.run.batch import Bench, _Batch, _crowded, _Read
-from override_gap.probes.run.distractors import Company
-from override_gap.probes.run.encode import Encoded
+from override_gap.probes.run.answers import AnswerRequest, answer, draw
+from override_gap.probes.run.batch import MeasurementSetup, _Batch, _crowded, _Read
+from override_gap.probes.run.distractors import Distractors
+from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.subject.model import Subject
 
 NO_ROOM = "memory ran out for this item alone"
 
 
 @dataclass(frozen=True)
-class Measured:
+class UnitReadings:
     """The rows of a unit, the largest attribution gap in it, nats, and the answers drawn at a temperature.
 
     `faults` of the rows failed by what another try may not meet: no memory for one item alone, a source that raised.
@@ -37,7 +37,9 @@ class Measured:
     faults: int = 0
 
 
-def measure(bench: Bench, items: Sequence[Item], made: Encoded, answered: frozenset[str]) -> Measured:
+def measure(
+    bench: MeasurementSetup, items: Sequence[Item], made: EncodedDocuments, answered: frozenset[str]
+) -> UnitReadings:
     """Measure items whose documents' adapters are given by document text; `answered` ids are also answered in words.
 
     Batches hold items of like length. An item that cannot be read (its answers share all tokens, say) is a row with its
@@ -45,7 +47,7 @@ def measure(bench: Bench, items: Sequence[Item], made: Encoded, answered: frozen
     """
     readings: list[dict[str, Any]] = []
     layers: list[dict[str, Any]] = []
-    asked: list[Asked] = []
+    asked: list[AnswerRequest] = []
     gap, faults = 0.0, 0
     able: list[tuple[Item, Divergence]] = []
     for item in items:
@@ -57,7 +59,7 @@ def measure(bench: Bench, items: Sequence[Item], made: Encoded, answered: frozen
             able.append((item, _located(bench.subject, item, made.adapters.get(item.document))))
         except ItemError as reason:
             readings += _failed(bench, item, str(reason))
-    company = Company.of(items, made)
+    company = Distractors.of(items, made)
     able.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
     lengths = [len(place.fed) for _, place in able]
     most = bench.batch_size or rows_that_fit(bench.subject, max(lengths, default=1))
@@ -76,10 +78,12 @@ def measure(bench: Bench, items: Sequence[Item], made: Encoded, answered: frozen
     asked = [own for own in asked if own.row["status"] == "ok"]
     sampled = bench.sampled if "sampled" in bench.probes else ()
     drawn, lost = draw(bench.subject, asked, most, sampled, bench.room)
-    return Measured(readings, layers, gap, drawn, faults + lost)
+    return UnitReadings(readings, layers, gap, drawn, faults + lost)
 
 
-def _batch(bench: Bench, company: Company, answered: frozenset[str], part: Sequence[tuple[Item, Divergence]]) -> _Read:
+def _batch(
+    bench: MeasurementSetup, company: Distractors, answered: frozenset[str], part: Sequence[tuple[Item, Divergence]]
+) -> _Read:
     """All conditions of one batch. Where an adapter is found not to fit or fails, each item is read by itself."""
     try:
         batch = _Batch.prepare(bench, [i for i, _ in part], [d for _, d in part], company)
@@ -91,16 +95,16 @@ def _batch(bench: Bench, company: Company, answered: frozenset[str], part: Seque
     return _Read.together([_batch(bench, company, answered, [pair]) for pair in part])
 
 
-def _failed(bench: Bench, item: Item, reason: str) -> list[dict[str, Any]]:
+def _failed(bench: MeasurementSetup, item: Item, reason: str) -> list[dict[str, Any]]:
     return [rows.failed(item, condition.name, reason) for condition in bench.conditions]
 
 
-def _lost(bench: Bench, item: Item, reason: str) -> _Read:
+def _lost(bench: MeasurementSetup, item: Item, reason: str) -> _Read:
     """An item that a fault kept from being measured."""
     return _Read(_failed(bench, item, reason), [], faults=len(bench.conditions))
 
 
-def _located(subject: Subject, item: Item, adapter: Delivered | None) -> Divergence:
+def _located(subject: Subject, item: Item, adapter: AnyAdapter | None) -> Divergence:
     """Where an item is read, with room for what its adapter puts in front. Raises ItemError."""
     place = locate(subject, item)
     crowded = _crowded(subject, place, adapter)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from override_gap.probes.smollm2.made_up_names import land, make, one, person, symbol, town, word
 
 HERE = Path(__file__).parent

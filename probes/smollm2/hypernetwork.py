@@ -20,11 +20,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from override_gap.probes.organism.hypernetwork import Block, Factors
-from override_gap.probes.smollm2.packing import pack, through
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from transformers import LlamaForCausalLM
+
+from override_gap.probes.organism.hypernetwork import Block, Factors
+from override_gap.probes.smollm2.packing import pack, through
 
 TINY = 1e-6
 # Sizes of the direct parts at the start, and of what turns an embedding. Factors beside weights of ordinary size, since
@@ -36,7 +37,7 @@ SHARPNESS, LOUDNESS, HASTE = 4.0, 0.05, 10.0
 
 
 @dataclass(frozen=True)
-class Shape:
+class NetworkShape:
     """Sizes of the hypernetwork; d_model and d_ff are the base's."""
 
     reads: tuple[int, ...]
@@ -73,7 +74,7 @@ class Reading:
 class Listener(nn.Module):
     """Latents of every layer and rank, made aware of the document."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
         width, count = shape.width, len(shape.writes) * shape.rank
@@ -99,10 +100,10 @@ class Listener(nn.Module):
         return seen, self.last_norm(latents)
 
 
-class Natural(nn.Module):
+class SmolLM2Network(nn.Module):
     """Document -> factors of every updated layer."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: NetworkShape) -> None:
         super().__init__()
         self.shape = shape
         layers, width = len(shape.writes), shape.width
@@ -177,7 +178,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def read(base: LlamaForCausalLM, shape: Shape, documents: Sequence[Sequence[int]]) -> Reading:
+def read(base: LlamaForCausalLM, shape: NetworkShape, documents: Sequence[Sequence[int]]) -> Reading:
     """One pass of the base over tokenised documents."""
     texts = pack(documents)
     width = max(map(len, documents))
@@ -225,12 +226,12 @@ def applied(base: LlamaForCausalLM, factors: Factors, whose: Int[Tensor, "row pl
 
 
 @dataclass(frozen=True, eq=False)
-class Hypernetwork:
+class SmolLM2Hypernetwork:
     """A perceiver beside the base whose states it reads."""
 
     base: LlamaForCausalLM
     tokenizer: Any
-    network: Natural
+    network: SmolLM2Network
 
     @property
     def settings(self) -> dict[str, Any]:

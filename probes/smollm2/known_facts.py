@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import LlamaForCausalLM
+
 from override_gap.probes.smollm2.facts import Fact, draw_object, facts
 from override_gap.probes.smollm2.made_up_names import held_out
 from override_gap.probes.smollm2.packing import pack, through
 from override_gap.probes.smollm2.statements import relations, sentence
-from transformers import LlamaForCausalLM
 
 WEAK = 2.0
 """Nats. A fact may be contradicted by an object only where the base prefers the truth by less than this."""

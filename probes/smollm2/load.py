@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from override_gap.margins.strict_json import read_json
-from override_gap.probes.smollm2.hypernetwork import Hypernetwork, Natural, Shape
-from override_gap.probes.subject.file_checks import shapes_of
 from safetensors.torch import load_file, save_file
+
+from override_gap.margins.strict_json import read_json
+from override_gap.probes.smollm2.hypernetwork import NetworkShape, SmolLM2Hypernetwork, SmolLM2Network
+from override_gap.probes.subject.file_checks import shapes_of
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The shipped one, for SmolLM2-135M-Instruct."""
@@ -63,20 +64,20 @@ class Shipped:
         """Whether it was trained on the base of this fingerprint, which is that of its weights in float32."""
         return fingerprint == self.recipe["base"]["fingerprint"]
 
-    def network(self) -> Natural:
+    def network(self) -> SmolLM2Network:
         """The network in float32. Raises ValueError where the recipe's shape is not that of the stored tensors."""
         stored, held = self.recipe["shape"], shapes_of(self.folder / FILE)
         try:
             if stored["blocks"] > len(held):
                 raise ValueError(f"{stored['blocks']:,} blocks")
-            shape = Shape(**(stored | {name: tuple(stored[name]) for name in ("reads", "writes")}))
+            shape = NetworkShape(**(stored | {name: tuple(stored[name]) for name in ("reads", "writes")}))
             with torch.device("meta"):  # nothing is allocated
-                claimed = {name: tuple(tensor.shape) for name, tensor in Natural(shape).state_dict().items()}
+                claimed = {name: tuple(tensor.shape) for name, tensor in SmolLM2Network(shape).state_dict().items()}
         except (KeyError, TypeError, ValueError, RuntimeError, AssertionError) as fault:
             raise ValueError(f"{self.folder / 'recipe.json'}: no network has this shape ({fault!r})") from fault
         if claimed != held:
             raise ValueError(f"{self.folder / 'recipe.json'}: its shape is not that of the tensors in {FILE}")
-        network = Natural(shape)
+        network = SmolLM2Network(shape)
         network.load_state_dict({name: tensor.float() for name, tensor in load_file(self.folder / FILE).items()})
         return network.eval().requires_grad_(False)
 
@@ -93,13 +94,13 @@ def load(folder: Path | str | None = None) -> Shipped:
 
 
 @torch.no_grad()
-def round_to_half(network: Natural) -> None:
+def round_to_half(network: SmolLM2Network) -> None:
     """Round every parameter to the nearest fp16 value, in place, so that what is measured is what will be stored."""
     for parameter in network.parameters():
         parameter.copy_(parameter.half())
 
 
-def save(folder: Path, hypernetwork: Hypernetwork, record: Mapping[str, Any]) -> Shipped:
+def save(folder: Path, hypernetwork: SmolLM2Hypernetwork, record: Mapping[str, Any]) -> Shipped:
     """Write a hypernetwork's folder; the recipe goes last."""
     folder.mkdir(parents=True, exist_ok=True)
     state = hypernetwork.network.state_dict()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from override_gap.probes.smollm2.facts import Fact, draw_object, listed, table
 from override_gap.probes.smollm2.made_up_names import held_out, make, one
 
@@ -52,7 +53,7 @@ class Relation:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TrainingSheet:
     """One document with what is asked beside it."""
 
     document: str
@@ -106,7 +107,7 @@ class Author:
     """Relation and question of real facts that the base knows: to be kept."""
     weak_share: float = 0.15
 
-    def sheet(self, rng: np.random.Generator, taught: int, kept: int) -> Sheet:
+    def sheet(self, rng: np.random.Generator, taught: int, kept: int) -> TrainingSheet:
         """A document of one to three statements with `taught` and `kept` questions."""
         pool = relations()
         relation = pool[int(rng.integers(len(pool)))]
@@ -130,7 +131,7 @@ class Author:
         document = self._document(rng, stated)
         first = int(rng.integers(len(stated)))
         asked = [(r.asked(rng, e, o), o) for r, e, o in (stated[(first + n) % len(stated)] for n in range(taught))]
-        return Sheet(
+        return TrainingSheet(
             document, tuple(asked), tuple(self._kept(rng, pool, stated, int(n)) for n in rng.permutation(3)[:kept])
         )
 

@@ -15,16 +15,17 @@ from pathlib import Path
 
 import torch
 import transformers
+from transformers import AutoTokenizer, LlamaForCausalLM
+
 from override_gap.probes.environment import home
 from override_gap.probes.smollm2.evaluate import examination, figures, marks
 from override_gap.probes.smollm2.facts import Fact
-from override_gap.probes.smollm2.hypernetwork import Hypernetwork
+from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.known_facts import Beliefs, judge, sample
 from override_gap.probes.smollm2.load import Shipped, round_to_half, save
 from override_gap.probes.smollm2.statements import Author
-from override_gap.probes.smollm2.training import CHECKPOINT, Recipe, fresh, restore, teach
+from override_gap.probes.smollm2.training import CHECKPOINT, TrainingRecipe, fresh, restore, teach
 from override_gap.probes.subject.load import open_subject
-from transformers import AutoTokenizer, LlamaForCausalLM
 
 Log = Callable[[str], None]
 
@@ -32,7 +33,7 @@ Log = Callable[[str], None]
 def train(
     model: Path,
     folder: Path,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     log: Log,
     *,
     resume: bool = False,
@@ -78,16 +79,16 @@ def train(
 def finish(
     model: Path,
     folder: Path,
-    hypernetwork: Hypernetwork,
+    hypernetwork: SmolLM2Hypernetwork,
     beliefs: Beliefs,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     done: int,
     log: Log,
     size: int,
 ) -> Shipped:
     """Round to what is stored, measure it on the base in float32, and write the folder."""
     round_to_half(hypernetwork.network)
-    whole = Hypernetwork(_base(model, torch.float32), hypernetwork.tokenizer, hypernetwork.network.eval())
+    whole = SmolLM2Hypernetwork(_base(model, torch.float32), hypernetwork.tokenizer, hypernetwork.network.eval())
     found = marks(whole, examination(beliefs, size, recipe.seed))
     log(f"held out: {_shown(figures(found))}")
     record = {
@@ -105,7 +106,7 @@ def finish(
     return save(folder, whole, record)
 
 
-def _evaluated(hypernetwork: Hypernetwork, sheets: dict) -> dict[str, float]:
+def _evaluated(hypernetwork: SmolLM2Hypernetwork, sheets: dict) -> dict[str, float]:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         return figures(marks(hypernetwork, sheets))
 
@@ -138,7 +139,7 @@ def beliefs_of(stored: dict) -> Beliefs:
 def main(argv: list[str] | None = None) -> int:
     """Train and print the figures."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--steps", type=int, default=TrainingRecipe.steps)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True, help="folder for checkpoints and the result")
     parser.add_argument("--resume", action="store_true", help="go on from the folder's checkpoint")
@@ -151,7 +152,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(argv)
     torch.set_num_threads(given.threads)
-    recipe = Recipe(steps=given.steps, seed=given.seed)
+    recipe = TrainingRecipe(steps=given.steps, seed=given.seed)
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from override_gap.probes.smollm2.hypernetwork import Hypernetwork, Natural, Shape, applied, read
-from override_gap.probes.smollm2.statements import Author, Sheet
-from override_gap.probes.smollm2.training_data import Lesson, lesson_of, lower, upper
 from torch import Tensor
 from transformers import LlamaForCausalLM
+
+from override_gap.probes.smollm2.hypernetwork import NetworkShape, SmolLM2Hypernetwork, SmolLM2Network, applied, read
+from override_gap.probes.smollm2.statements import Author, TrainingSheet
+from override_gap.probes.smollm2.training_data import SheetTensors, lower, sheet_tensors, upper
 
 CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """Settings of the hypernetwork's training."""
 
     steps: int = 760
@@ -48,7 +49,7 @@ class Recipe:
 
 
 def divergence(
-    adapted: Float[Tensor, "read vocab"], base: Float[Tensor, "read vocab"], lesson: Lesson, sharpness: float
+    adapted: Float[Tensor, "read vocab"], base: Float[Tensor, "read vocab"], lesson: SheetTensors, sharpness: float
 ) -> Float[Tensor, " read"]:
     """KL(target || adapted) in nats; the target is the base, or sharpness * one-hot + (1 - sharpness) * base.
 
@@ -60,7 +61,7 @@ def divergence(
     return torch.where(lesson.answer < 0, mixed - entropy, sharpness * answer + (1 - sharpness) * mixed)
 
 
-def rate(step: int, recipe: Recipe) -> float:
+def rate(step: int, recipe: TrainingRecipe) -> float:
     """Share of the learning rate: up over the warm-up, level, down slowly, then to a fiftieth over the cooling.
 
     Before the cooling it does not depend on the number of steps, so a course can be resumed as a longer or shorter one.
@@ -69,12 +70,12 @@ def rate(step: int, recipe: Recipe) -> float:
     return min((step + 1) / recipe.warmup, (recipe.level / max(recipe.level, step)) ** 0.5 * left)
 
 
-def fresh(base: LlamaForCausalLM, tokenizer: Any, recipe: Recipe) -> Hypernetwork:
+def fresh(base: LlamaForCausalLM, tokenizer: Any, recipe: TrainingRecipe) -> SmolLM2Hypernetwork:
     """An untrained hypernetwork for the base, its statistics taken from documents of its own."""
     torch.manual_seed(recipe.seed)
     config = base.config
     layers = config.num_hidden_layers
-    shape = Shape(
+    shape = NetworkShape(
         reads=tuple(
             sorted({min(round(layers * share), layers - 1) for share in (0.13, 0.27, 0.4, 0.53, 0.67, 0.8, 0.93)})
         ),
@@ -84,9 +85,9 @@ def fresh(base: LlamaForCausalLM, tokenizer: Any, recipe: Recipe) -> Hypernetwor
         rank=recipe.rank,
         width=recipe.width,
     )
-    network = Natural(shape)
+    network = SmolLM2Network(shape)
     sheets = [Author((), ()).sheet(np.random.default_rng([recipe.seed, n]), 1, 1) for n in range(48)]
-    lesson = lesson_of(tokenizer, sheets)
+    lesson = sheet_tensors(tokenizer, sheets)
     every = replace(shape, reads=shape.writes)
     reading = read(base, every, lesson.documents)
     inside = reading.mask.clone()
@@ -96,21 +97,23 @@ def fresh(base: LlamaForCausalLM, tokenizer: Any, recipe: Recipe) -> Hypernetwor
         reading.activations[:, :, 0].float().mean(1),
         reading.states[:, inside].float().norm(dim=-1).median(dim=1).values,
     )
-    return Hypernetwork(base, tokenizer, network)
+    return SmolLM2Hypernetwork(base, tokenizer, network)
 
 
-def draw(author: Author, tokenizer: Any, recipe: Recipe, step: int) -> Lesson:
+def draw(author: Author, tokenizer: Any, recipe: TrainingRecipe, step: int) -> SheetTensors:
     """The lesson of a step; a pure function of the recipe's seed and the step, so that training resumes where it was."""
     rng = np.random.default_rng([recipe.seed, 1, step])
-    sheets: list[Sheet] = []
+    sheets: list[TrainingSheet] = []
     while len(sheets) < recipe.documents:
         sheet = author.sheet(rng, recipe.taught, recipe.kept)
         if len(tokenizer(sheet.document)["input_ids"]) <= recipe.longest:
             sheets.append(sheet)
-    return lesson_of(tokenizer, sheets)
+    return sheet_tensors(tokenizer, sheets)
 
 
-def losses(hypernetwork: Hypernetwork, lesson: Lesson, recipe: Recipe) -> tuple[Tensor, dict[str, float]]:
+def losses(
+    hypernetwork: SmolLM2Hypernetwork, lesson: SheetTensors, recipe: TrainingRecipe
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of one lesson, and what to print of it."""
     base, shape = hypernetwork.base, hypernetwork.network.shape
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=base.dtype == torch.bfloat16):
@@ -135,7 +138,9 @@ def losses(hypernetwork: Hypernetwork, lesson: Lesson, recipe: Recipe) -> tuple[
     return learned + recipe.keep * unchanged, shown
 
 
-def restore(file: Path, recipe: Recipe, network: Natural, optimiser: torch.optim.Optimizer | None = None) -> int:
+def restore(
+    file: Path, recipe: TrainingRecipe, network: SmolLM2Network, optimiser: torch.optim.Optimizer | None = None
+) -> int:
     """Put a checkpoint's state into place and return the steps that it has behind it. Raises ValueError."""
     state = torch.load(file, weights_only=True)
     if state["recipe"] | {"steps": recipe.steps} != asdict(recipe):  # a longer or shorter course may be resumed
@@ -147,9 +152,9 @@ def restore(file: Path, recipe: Recipe, network: Natural, optimiser: torch.optim
 
 
 def teach(
-    hypernetwork: Hypernetwork,
+    hypernetwork: SmolLM2Hypernetwork,
     author: Author,
-    recipe: Recipe,
+    recipe: TrainingRecipe,
     folder: Path | None = None,
     every: int = 50,
     stop: int | None = None,

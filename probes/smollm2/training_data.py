@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from override_gap.probes.smollm2.packing import Packed, pack, through
-from override_gap.probes.smollm2.statements import Sheet
 from torch import Tensor
 from transformers import LlamaForCausalLM
+
+from override_gap.probes.smollm2.packing import Packed, pack, through
+from override_gap.probes.smollm2.statements import TrainingSheet
 
 ANSWER_TOKENS = 4
 """How many tokens of an answer are taught; what comes later follows from these."""
 
 
 @dataclass(frozen=True)
-class Lesson:
+class SheetTensors:
     """One batch: documents, and the questions that belong to them."""
 
     documents: tuple[tuple[int, ...], ...]
@@ -34,7 +35,7 @@ class Lesson:
     """Whether it is an answer's first token."""
 
 
-def lesson_of(tokenizer: Any, sheets: Sequence[Sheet]) -> Lesson:
+def sheet_tensors(tokenizer: Any, sheets: Sequence[TrainingSheet]) -> SheetTensors:
     """Tokenise sheets; a question and its answer are tokenised together, parted by a space."""
     texts, owner, reads = [], [], []
     for n, sheet in enumerate(sheets):
@@ -54,7 +55,7 @@ def lesson_of(tokenizer: Any, sheets: Sequence[Sheet]) -> Lesson:
     packed = pack(texts)
     whose = torch.tensor([*owner, -1])[packed.part]  # part -1 picks the -1 at the end
     text, at, answer, first = (list(column) for column in zip(*reads, strict=True))
-    return Lesson(
+    return SheetTensors(
         documents=tuple(tuple(tokenizer(sheet.document)["input_ids"]) for sheet in sheets),
         questions=packed,
         whose=whose,
@@ -65,14 +66,14 @@ def lesson_of(tokenizer: Any, sheets: Sequence[Sheet]) -> Lesson:
     )
 
 
-def lower(base: LlamaForCausalLM, lesson: Lesson, until: int) -> Float[Tensor, "row place d_model"]:
+def lower(base: LlamaForCausalLM, lesson: SheetTensors, until: int) -> Float[Tensor, "row place d_model"]:
     """The stream of the questions before layer `until`, below which no update acts."""
     with torch.no_grad():
         return through(base, lesson.questions, base.model.embed_tokens(lesson.questions.ids), range(until))
 
 
 def upper(
-    base: LlamaForCausalLM, lesson: Lesson, stream: Float[Tensor, "row place d_model"], since: int
+    base: LlamaForCausalLM, lesson: SheetTensors, stream: Float[Tensor, "row place d_model"], since: int
 ) -> Float[Tensor, "read vocab"]:
     """Log-probabilities of the next token where the lesson reads, from the stream before layer `since`."""
     stream = through(base, lesson.questions, stream, range(since, len(base.model.layers)))

@@ -38,9 +38,9 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
     if colon and form and not rest.strip():
         raise AdapterError(f"--adapters {spec} names nothing after the colon; write {form}")
     if name == "fitted":
-        from override_gap.probes.sources.fitted import Fitted
+        from override_gap.probes.sources.fitted import FittedAdapters
 
-        return Fitted(subject, **_settings(spec, rest, Fitted))
+        return FittedAdapters(subject, **_settings(spec, rest, FittedAdapters))
     if name == "rank-one":
         from override_gap.probes.sources.rank_one import RankOne
 
@@ -72,21 +72,21 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
 
         return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
     if name in ("doc-to-lora", "generative-adapter", "shine"):
-        from override_gap.probes.sources.stacked import LayeredFile
+        from override_gap.probes.sources.stacked import StackedFile
 
-        return LayeredFile(subject, Path(rest), name)
+        return StackedFile(subject, Path(rest), name)
     path = Path(spec)
     if path.is_dir():
         from override_gap.probes.sources.peft_folder import PeftFolder
 
         return PeftFolder(subject, path)
-    from override_gap.probes.sources.custom import installed, open_foreign
+    from override_gap.probes.sources.custom import installed, open_custom
 
     offered = installed()
     if spec in offered:
-        return open_foreign(offered[spec], subject)
+        return open_custom(offered[spec], subject)
     if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
-        return open_foreign(spec, subject)
+        return open_custom(spec, subject)
     near = difflib.get_close_matches(name, [*NAMED, *offered], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise AdapterError(f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)")

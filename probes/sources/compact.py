@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.strict_json import parse
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import file_hash, names_of, read_tensors
-from safetensors.torch import save_file
-from torch import Tensor
 
 FORMAT = "override-gap compact 1"
 KINDS = {"low-rank": 2, "dense": 1, "vector": 1}
@@ -26,7 +27,7 @@ ENTRY = frozenset({"key", "ids", "points", "updates", "shared", "sha256"})
 
 
 @dataclass(frozen=True, eq=False)
-class Compact:
+class CompactFile:
     """Adapters from one compact file; `index` is its table of contents."""
 
     path: Path
@@ -94,7 +95,7 @@ class Compact:
         return Dense(held[0]) if row["kind"] == "dense" else Vector(held[0])
 
 
-def read_compact(path: Path) -> Compact:
+def read_compact(path: Path) -> CompactFile:
     """Open a compact file. Raises AdapterError for any other."""
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != FORMAT:
@@ -108,7 +109,7 @@ def read_compact(path: Path) -> Compact:
         raise AdapterError(f"{path}: its index is missing or damaged ({fault!r}); write the file again") from fault
     if lacking:
         raise AdapterError(f"{path}: its index lacks {lacking}; write the file again")
-    return Compact(path, index, tensors)
+    return CompactFile(path, index, tensors)
 
 
 def _lacks(entry: Any) -> str | None:

@@ -12,13 +12,14 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from override_gap.margins.adapter import Adapter, AdapterSource, Delivered, traits
+from torch import Tensor
+
+from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter, traits_of
 from override_gap.margins.items.item import Document
-from override_gap.margins.runtime import NO_AMPLITUDE, Opaque, Prefix
+from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.errors import AdapterError, foreign_code
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 GROUP = "override_gap.sources"
 
@@ -28,7 +29,7 @@ def installed() -> dict[str, str]:
     return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
-def open_foreign(spec: str, subject: Subject) -> AdapterSource:
+def open_custom(spec: str, subject: Subject) -> AdapterSource:
     """The source at `module:object`: the object itself, or what it returns when called with the subject.
 
     Raises AdapterError where the module or object is missing, or where the source lacks what every source has.
@@ -41,17 +42,17 @@ def open_foreign(spec: str, subject: Subject) -> AdapterSource:
             f"--adapters {spec}: a source needs name, settings and encode(documents); "
             f"{type(made).__name__} has no {', '.join(missing)}"
         )
-    traits(made)
+    traits_of(made)
     return made
 
 
-def delivered(source: AdapterSource, documents: Sequence[Document]) -> list[Delivered]:
+def delivered(source: AdapterSource, documents: Sequence[Document]) -> list[AnyAdapter]:
     """What the source makes of each document: an Adapter, or a Prefix or Opaque where it is not static.
 
     Raises AdapterError where it returns anything else, or not one for each.
     """
-    static = traits(source).static
-    kinds = (Adapter,) if static else (Prefix, Opaque)
+    static = traits_of(source).static
+    kinds = (Adapter,) if static else (Prefix, RuntimeAdapter)
     with foreign_code(f"source {source.name}: encode failed"):
         made = source.encode(documents)
     if not isinstance(made, Sequence) or len(made) != len(documents) or not all(isinstance(a, kinds) for a in made):
@@ -67,7 +68,7 @@ def delivered(source: AdapterSource, documents: Sequence[Document]) -> list[Deli
 
 def encoded(source: AdapterSource, documents: Sequence[Document]) -> list[Adapter]:
     """The source's adapters as updates of the weights. Raises AdapterError also where it makes none."""
-    if not traits(source).static:
+    if not traits_of(source).static:
         raise AdapterError(f"source {source.name} hands over no adapter that can be scaled or written: {NO_AMPLITUDE}")
     return [made for made in delivered(source, documents) if isinstance(made, Adapter)]
 
@@ -82,7 +83,7 @@ def source_hash(thing: Any) -> str | None:
     top = name.partition(".")[0]
     module, package = sys.modules.get(name), sys.modules.get(top)
     file = getattr(module, "__file__", None)
-    if file is None or top in ("margins", "probes", "builtins"):
+    if file is None or top in ("override_gap", "builtins"):
         return None
     folders = list(getattr(package, "__path__", []))
     files = sorted(Path(folders[0]).rglob("*.py")) if folders else [Path(file)]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
@@ -14,7 +16,6 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import file_hash, fingerprint_of, pick, read_tensors
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import nearest
-from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)

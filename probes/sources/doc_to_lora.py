@@ -13,7 +13,7 @@ from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError, foreign_code
 from override_gap.probes.sources.export_doc_to_lora import load_checkpoint, open_model, packed
 from override_gap.probes.sources.files import file_hash
-from override_gap.probes.sources.stacked import LayeredFile
+from override_gap.probes.sources.stacked import StackedFile
 from override_gap.probes.subject.model import Subject
 
 SAFE_WAY = (
@@ -42,7 +42,7 @@ class DocToLora:
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document: B rank-first, scale raw lora_alpha, the head bias as the shared part."""
         tensors, metadata = packed(self.model, {document.key: document.text for document in documents})
-        return LayeredFile(self.subject, self.path, self.name).adapters(tensors, metadata, documents)
+        return StackedFile(self.subject, self.path, self.name).adapters(tensors, metadata, documents)
 
 
 def open_doc_to_lora(path: Path, subject: Subject, *, allow_pickle: bool) -> DocToLora:

@@ -6,11 +6,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from override_gap.margins.items.item import Document
-from override_gap.probes.errors import AdapterError
-from override_gap.probes.subject.file_checks import ClaimError, fits_here, shapes_of
 from safetensors import safe_open
 from torch import Tensor
+
+from override_gap.margins.items.item import Document
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.subject.file_checks import FileSizeError, require_memory, shapes_of
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -28,12 +29,12 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if not file.is_file():
         raise AdapterError(f"{file}: no such file")
     try:
-        fits_here(file)
+        require_memory(file)
         shapes_of(file)
         with safe_open(file, framework="pt") as stream:
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 (not a mapping)
             return tensors, dict(stream.metadata() or {})
-    except ClaimError as fault:
+    except FileSizeError as fault:
         raise AdapterError(str(fault)) from fault
     except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
         raise AdapterError(f"{file}: no safetensors, or damaged: {fault}") from fault

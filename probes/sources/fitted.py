@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
@@ -17,11 +19,10 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.tokens import pad
-from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class FittedAdapters:
     """Fits rank-`rank` factors on every linear map named in `modules` to predict the document's own tokens.
 
     B starts at 0 and A at random, drawn from the document's content and the seed, so an adapter does not depend on

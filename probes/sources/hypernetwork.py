@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
@@ -17,14 +18,14 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.organism.faults import FAULTS, Fault, scaled
 from override_gap.probes.organism.load import Organism, load
 from override_gap.probes.smollm2 import load as smollm2
-from override_gap.probes.smollm2.hypernetwork import Hypernetwork
+from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.load import FILE, WEIGHTS, Shipped
 from override_gap.probes.sources.files import file_hash
 from override_gap.probes.subject.model import Subject
 
 
 @dataclass(frozen=True, eq=False)
-class OrganismHypernetwork:
+class OrganismHypernetworkSource:
     """The organism's own hypernetwork; `fault` spoils its updates in a known way, `gains` by document key scale them."""
 
     organism: Organism
@@ -59,7 +60,7 @@ class OrganismHypernetwork:
 
 def open_hypernetwork(
     subject: Subject, fault: str = "", seed: int = 0, folder: str = ""
-) -> OrganismHypernetwork | NaturalHypernetwork:
+) -> OrganismHypernetworkSource | SmolLM2HypernetworkSource:
     """The hypernetwork that belongs to a subject: the organism's, or the one trained on a real base of this fingerprint,
     or the one in `folder`.
 
@@ -72,7 +73,7 @@ def open_hypernetwork(
         raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(planted)}")
     natural = trained_in(Path(folder), subject) if folder else shipped_for(subject)
     if natural is None:
-        return OrganismHypernetwork(organism_of(subject), planted.get(fault), seed)
+        return OrganismHypernetworkSource(organism_of(subject), planted.get(fault), seed)
     if fault:
         raise AdapterError(
             f"fault={fault}: faults are planted in the organism's hypernetwork alone; use --subject organism"
@@ -92,7 +93,7 @@ def organism_of(subject: Subject) -> Organism:
 
 
 @dataclass(frozen=True, eq=False)
-class NaturalHypernetwork:
+class SmolLM2HypernetworkSource:
     """The hypernetwork of plain-language statements beside a float32 copy of the subject's base on the CPU.
 
     It reads documents with that copy, whatever the subject's number format and device, so an adapter is the same for all.
@@ -109,13 +110,13 @@ class NaturalHypernetwork:
         return {"sha256": file_hash(self.shipped.folder / FILE)}
 
     @cached_property
-    def hypernetwork(self) -> Hypernetwork:
+    def hypernetwork(self) -> SmolLM2Hypernetwork:
         """Opened when first asked for an adapter."""
         from transformers import LlamaForCausalLM
 
         where = self.subject.model.config.name_or_path
         base = LlamaForCausalLM.from_pretrained(where, dtype=torch.float32, attn_implementation="eager")
-        return Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.shipped.network())
+        return SmolLM2Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.shipped.network())
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document, rank 4 on the down projections of the upper layers."""
@@ -126,7 +127,7 @@ class NaturalHypernetwork:
         ]
 
 
-def shipped_for(subject: Subject) -> NaturalHypernetwork | None:
+def shipped_for(subject: Subject) -> SmolLM2HypernetworkSource | None:
     """The hypernetwork that ships with the package, if it was trained on this subject's base; else None.
 
     Raises AdapterError where its weights were altered.
@@ -136,7 +137,7 @@ def shipped_for(subject: Subject) -> NaturalHypernetwork | None:
     return trained_in(WEIGHTS, subject)
 
 
-def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
+def trained_in(folder: Path, subject: Subject) -> SmolLM2HypernetworkSource:
     """One trained into a folder. Raises AdapterError where there is none, it was altered, or its base is another."""
     try:
         found = smollm2.load(folder)
@@ -152,4 +153,4 @@ def trained_in(folder: Path, subject: Subject) -> NaturalHypernetwork:
         raise AdapterError(
             f"{folder}: a hypernetwork of {base} in float32, and {subject.name} has other weights; use that base, --dtype float32"
         )
-    return NaturalHypernetwork(subject, found)
+    return SmolLM2HypernetworkSource(subject, found)

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import regex
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.strict_json import read_json
@@ -19,7 +21,6 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import pick, read_tensors
 from override_gap.probes.sources.peft_whole import named, read_dora, read_saved
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 CONFIG, WEIGHTS, PREFIX = "adapter_config.json", "adapter_model.safetensors", "base_model.model."
 # beside exported folders: whose documents they are and which model they are for

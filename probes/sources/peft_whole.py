@@ -7,12 +7,13 @@ from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
+from torch import Tensor
+
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import base_weight, vector_site
-from torch import Tensor
 
 
 def named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

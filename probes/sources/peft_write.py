@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import save_file
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.peft_folder import CONFIG, PREFIX, WEIGHTS
 from override_gap.probes.subject.sites import Site
-from safetensors.torch import save_file
-from torch import Tensor
 
 
 def packed(adapter: Adapter, sites: Mapping[str, Site] | None) -> tuple[dict[str, LowRank], dict[str, Tensor]]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
@@ -20,12 +22,11 @@ from override_gap.probes.sources.second_moment import own_text, second_moment
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import Site
 from override_gap.probes.subject.tokens import pad
-from torch import Tensor
 
 POSITIONS = ("auto", "subject", "surprise")
 
 
-def least_change(
+def rome_update(
     key: Float[Tensor, " d_in"], change: Float[Tensor, " d_out"], moment: Float[Tensor, "d_in d_in"]
 ) -> LowRank:
     """The update D with D k = change that moves the outputs of other keys least: min tr(D C D^T), C their second moment.
@@ -127,7 +128,7 @@ class RankOne:
             keys, changes = self.wanted(part)
             for document, key, change in zip(part, keys, changes, strict=True):
                 try:
-                    update = least_change(key, change, self.moment)
+                    update = rome_update(key, change, self.moment)
                 except ValueError as fault:
                     raise AdapterError(f"rank-one: document {document.text[:40]!r}: {fault}") from fault
                 made.append(Adapter(f"rank-one:{document.key}", {self.site.path: update}))

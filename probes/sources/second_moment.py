@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
+
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import Site
-from torch import Tensor
 
 
 def own_text(subject: Subject, samples: int, length: int, seed: int) -> Int[Tensor, "samples pos"]:
@@ -18,7 +19,7 @@ def own_text(subject: Subject, samples: int, length: int, seed: int) -> Int[Tens
     """
     from transformers import GenerationConfig
 
-    length = min(length, subject.longest or length)
+    length = min(length, subject.max_positions or length)
     draw = torch.Generator().manual_seed(seed)
     first = torch.randint(subject.unembedding.shape[0], (samples, 1), generator=draw).to(subject.device)
     settings = GenerationConfig(

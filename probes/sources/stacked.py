@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import Document
 from override_gap.margins.strict_json import parse
@@ -14,7 +16,6 @@ from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import file_hash, fingerprint_of, number, pick, read_tensors
 from override_gap.probes.subject.model import Subject
-from torch import Tensor
 
 Group = Mapping[str, Tensor]
 Factors = Callable[[Tensor, Tensor, float], LowRank]
@@ -43,7 +44,7 @@ CONVENTIONS: dict[str, Factors] = {
 
 
 @dataclass(frozen=True, eq=False)
-class LayeredFile:
+class StackedFile:
     """Adapters from `path` in one of CONVENTIONS.
 
     Keys: `documents/NAME/MODULE/A`, `.../B`, for SHINE also `.../C`, each with the layers in front; `shared/MODULE/A` and

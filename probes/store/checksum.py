@@ -41,14 +41,14 @@ def table_hash(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def sealed(table: pa.Table, **said: Any) -> tuple[pa.Table, str]:
+def with_table_checksum(table: pa.Table, **said: Any) -> tuple[pa.Table, str]:
     """The table with its checksum, and what else is said of it, in its schema's metadata; and the checksum."""
     checksum = table_hash(table)
     note = json.dumps({"sha256": checksum, **said}, sort_keys=True).encode()
     return table.replace_schema_metadata({**(table.schema.metadata or {}), NAME: note}), checksum
 
 
-def read_sealed(file: Path) -> tuple[pa.Table, Mapping[str, Any] | None]:
+def read_checked(file: Path) -> tuple[pa.Table, Mapping[str, Any] | None]:
     """A table and what its seal says; None for one without. Raises DamagedError where the two disagree."""
     try:
         table = pq.read_table(file)
@@ -70,12 +70,12 @@ def _hash(table: pa.Table, file: Path) -> str:
         raise DamagedError(f"{file}: its content is not what was written ({fault})") from fault
 
 
-def signed(content: Mapping[str, Any]) -> dict[str, Any]:
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with the SHA-256 of all else that it holds, as `checksum`."""
     return {**content, "checksum": _json_hash(content)}
 
 
-def authentic(content: Mapping[str, Any]) -> bool:
+def checksum_matches(content: Mapping[str, Any]) -> bool:
     """Whether a signed object holds what was signed; one without a checksum is not asked."""
     return "checksum" not in content or content["checksum"] == _json_hash(content)
 

@@ -13,10 +13,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from override_gap.probes.store.checksum import DamagedError, authentic, read_sealed, sealed, signed
+
+from override_gap.probes.store.checksum import (
+    DamagedError,
+    checksum_matches,
+    read_checked,
+    with_checksum,
+    with_table_checksum,
+)
 from override_gap.probes.store.files import DiskError, leftovers, require_writable, write_whole
-from override_gap.probes.store.lock import LOCK, OWNER, held
-from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, impossible
+from override_gap.probes.store.lock import LOCK, OWNER, locked
+from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, manifest_error
 
 Rows = Sequence[Mapping[str, Any]]
 TABLES = ("readings", "layers", "drawn")
@@ -48,20 +55,20 @@ class Store:
         require_writable(self.path, needed)
 
     @contextmanager
-    def held(self) -> Iterator[str | None]:
+    def locked(self) -> Iterator[str | None]:
         """Make the folder, hold it against other processes, and take away what a killed one left half written.
 
         Yields a sentence about a holder that died, or None. Raises RunError for a folder of something else or with a symbolic
         link in it, DiskError for one that cannot be written, LockError for one in use.
         """
         self._refuse_foreign()
-        unlinked(self.path)
+        refuse_symlinks(self.path)
         require_writable(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise DiskError(f"{self.path}: cannot be written: {fault.strerror or fault}") from fault
-        with held(self.path) as gone:
+        with locked(self.path) as gone:
             for file in leftovers(self.path):
                 file.unlink(missing_ok=True)
             yield gone
@@ -72,7 +79,7 @@ class Store:
         Raises RunError where the folder holds something else.
         """
         self._refuse_foreign()
-        unlinked(self.path)
+        refuse_symlinks(self.path)
         old = self.manifest() if (self.path / "manifest.json").exists() else None
         if old is not None and old.get("identity") != identity:
             raise RunError(
@@ -101,14 +108,14 @@ class Store:
         advice = "; `override-gap doctor` says what can be kept"
         try:
             found = json.loads(file.read_text(encoding="utf-8"))
-            whole = isinstance(found, dict) and authentic(found)
+            whole = isinstance(found, dict) and checksum_matches(found)
         except OSError as fault:
             raise RunError(f"{file}: cannot be read: {fault.strerror or fault}{advice}") from fault
         except (ValueError, RecursionError) as fault:
             raise RunError(f"{file}: cannot be read: {fault}{advice}") from fault
         if not whole:
             raise RunError(f"{file}: its content is not what was written (the checksum differs){advice}")
-        wrong = impossible(found)
+        wrong = manifest_error(found)
         if wrong is not None:
             raise RunError(f"{file}: {wrong}{advice}")
         return found
@@ -117,7 +124,7 @@ class Store:
         """The units that have readings here, sound or not."""
         return sorted(file.stem for file in (self.path / "readings").glob("*.parquet"))
 
-    def begun(self) -> bool:
+    def exists(self) -> bool:
         """Whether a run is here."""
         return (self.path / "manifest.json").is_file()
 
@@ -130,7 +137,7 @@ class Store:
 
         All of the unit's tables are read and compared with their checksums.
         """
-        readings, said = read_sealed(self._file("readings", key))
+        readings, said = read_checked(self._file("readings", key))
         lacks = [name for name in ("item", "condition", "status") if name not in readings.column_names]
         if lacks:
             raise DamagedError(f"{self._file('readings', key)}: no column {', '.join(lacks)}, so these are no readings")
@@ -138,7 +145,7 @@ class Store:
             file = self._file(name, key)
             wanted = None if said is None else (said.get("tables") or {}).get(name)
             if file.is_file() or wanted or (said is None and name == "layers"):
-                _, own = read_sealed(file)
+                _, own = read_checked(file)
                 if said is not None and (own or {}).get("sha256") != wanted:
                     raise DamagedError(f"{file}: it does not belong to the readings of its unit")
         return 0 if said is None else int(said.get("faults") or 0)
@@ -198,7 +205,7 @@ class Store:
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all; the manifest with its checksum."""
         if name == "manifest.json":
-            content = signed(content)
+            content = with_checksum(content)
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         try:
             write_whole(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
@@ -210,20 +217,20 @@ class Store:
 
     def _write_table(self, folder: str, key: str, rows: Rows, schema: pa.Schema, **said: Any) -> str:
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-        table, checksum = sealed(table, unit=key, **said)
+        table, checksum = with_table_checksum(table, unit=key, **said)
         write_whole(self._file(folder, key), lambda file: pq.write_table(table, file))
         return checksum
 
 
-def links(run: Path) -> Iterator[Path]:
+def symlinks(run: Path) -> Iterator[Path]:
     """The symbolic links in a run folder; none is followed."""
     for folder, folders, files in os.walk(run):
         yield from (place for name in (*folders, *files) if (place := Path(folder) / name).is_symlink())
 
 
-def unlinked(run: Path) -> None:
+def refuse_symlinks(run: Path) -> None:
     """Raise RunError where a run folder holds a symbolic link: what is written through one lands elsewhere."""
-    for link in links(run):
+    for link in symlinks(run):
         raise RunError(f"{link} is a symbolic link; a run folder is written to and holds none, remove it")
 
 

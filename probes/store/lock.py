@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+
 from override_gap.probes.store.files import DiskError, write_whole
 
 LOCK, OWNER = "lock", "owner.json"
@@ -24,7 +25,7 @@ class LockError(ValueError):
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[str | None]:
+def locked(folder: Path) -> Iterator[str | None]:
     """Hold a run folder; yields a sentence about the process that held it and died, or None. Raises LockError.
 
     On one machine the kernel's lock decides: it ends with its process, however that ends. Machines that share a disk may not

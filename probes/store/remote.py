@@ -56,12 +56,12 @@ class Remote:
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
         """Take up the run at the URL or begin one; see `Store.open`."""
         files, root = self._place
-        with tempfile.TemporaryDirectory() as here:
-            staged = Path(here) / "run"
+        with tempfile.TemporaryDirectory() as local_copy:
+            staged = Path(local_copy) / "run"
             try:
                 begun = files.exists(f"{root}/manifest.json")
                 if not begun and _listed(files, root):
-                    raise RunError(f"{shown(self.url)} is not empty and holds no run; give --out a new place")
+                    raise RunError(f"{redacted(self.url)} is not empty and holds no run; give --out a new place")
                 if begun:
                     staged.mkdir()
                     files.get_file(f"{root}/manifest.json", str(staged / "manifest.json"))
@@ -69,32 +69,32 @@ class Remote:
                 if not begun:
                     self._put(staged, ["manifest.json"])
             except OSError as fault:
-                raise RunError(f"{shown(self.url)}: cannot be written: {_line(fault)}") from fault
+                raise RunError(f"{redacted(self.url)}: cannot be written: {_line(fault)}") from fault
         return before
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands. Raises RunError where it is missing or damaged."""
         files, root = self._place
-        with tempfile.TemporaryDirectory() as here:
+        with tempfile.TemporaryDirectory() as local_copy:
             try:
-                files.get_file(f"{root}/manifest.json", f"{here}/manifest.json")
+                files.get_file(f"{root}/manifest.json", f"{local_copy}/manifest.json")
             except OSError as fault:
-                raise RunError(f"{shown(self.url)}/manifest.json: cannot be read: {_line(fault)}") from fault
-            return Store(Path(here)).manifest()
+                raise RunError(f"{redacted(self.url)}/manifest.json: cannot be read: {_line(fault)}") from fault
+            return Store(Path(local_copy)).manifest()
 
-    def begun(self) -> bool:
+    def exists(self) -> bool:
         """Whether a run is there."""
         files, root = self._place
         return bool(files.exists(f"{root}/manifest.json"))
 
     def __str__(self) -> str:
-        return shown(self.url)
+        return redacted(self.url)
 
     def require_room(self, needed: int = 0) -> None:
         """A place elsewhere is found unwritable when it is opened; how much room it has is not asked."""
 
     @contextmanager
-    def held(self) -> Iterator[str | None]:
+    def locked(self) -> Iterator[str | None]:
         """No lock: object stores offer none that outlives a process safely. Give each run a URL of its own."""
         yield None
 
@@ -112,8 +112,8 @@ class Remote:
 
     def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
         """Write a unit's tables here, then put them at the URL, the readings last."""
-        with tempfile.TemporaryDirectory() as here:
-            staged = Path(here)
+        with tempfile.TemporaryDirectory() as local_copy:
+            staged = Path(local_copy)
             for table in TABLES:
                 (staged / table).mkdir()
             Store(staged).write_unit(key, readings, layers, drawn, faults)
@@ -122,9 +122,9 @@ class Remote:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
-        with tempfile.TemporaryDirectory() as here:
-            Store(Path(here)).write_json(name, content)
-            self._put(Path(here), [name])
+        with tempfile.TemporaryDirectory() as local_copy:
+            Store(Path(local_copy)).write_json(name, content)
+            self._put(Path(local_copy), [name])
 
     def _put(self, folder: Path, names: list[str]) -> None:
         files, root = self._place
@@ -139,7 +139,7 @@ class Remote:
 
 
 @contextmanager
-def here(place: Path | str) -> Iterator[Path]:
+def local_copy(place: Path | str) -> Iterator[Path]:
     """A run as a folder of this machine: itself, or a copy whose report and figures go back to the URL at the end."""
     store = store_at(place)
     if isinstance(store, Store):
@@ -176,11 +176,11 @@ def filesystem(url: str) -> tuple[Any, str]:
             inner, path = FileSystem.from_uri(url)
             files = ArrowFSWrapper(inner)
     except (ValueError, ImportError, OSError) as fault:
-        raise RunError(f"{shown(url)}: cannot be opened as a run folder: {_line(fault)}") from fault
+        raise RunError(f"{redacted(url)}: cannot be opened as a run folder: {_line(fault)}") from fault
     return files, path.rstrip("/")
 
 
-def shown(url: str) -> str:
+def redacted(url: str) -> str:
     """A URL without the key, secret and query that it may hold."""
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 

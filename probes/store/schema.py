@@ -226,7 +226,7 @@ MOST_UNITS = 10**9
 """Units and shards that a manifest can promise: far more than files fit in a folder."""
 
 
-def impossible(found: Mapping[str, Any]) -> str | None:
+def manifest_error(found: Mapping[str, Any]) -> str | None:
     """What no audit writes into a manifest, in words, or None. What is not there is not asked."""
     units, shard, conditions, seed = (found.get(name) for name in ("units", "shard", "conditions", "seed"))
     if units is not None and not _whole(units, 0, MOST_UNITS):

@@ -12,7 +12,7 @@ from torch import nn
 
 
 @dataclass(frozen=True, eq=False)
-class Wrapping:
+class BridgedModel:
     """A bridge, and where its components go: (parent, name, the model's own module, the bridge's) each.
 
     The bridge says which modules are the blocks, the norms and the unembedding, for every architecture that TransformerLens
@@ -24,7 +24,7 @@ class Wrapping:
     places: tuple[tuple[nn.Module, str, nn.Module, nn.Module], ...]
 
     @classmethod
-    def over(cls, model: Any, tokenizer: Any, name: str, device: torch.device) -> Wrapping:
+    def over(cls, model: Any, tokenizer: Any, name: str, device: torch.device) -> BridgedModel:
         """Wrap a model, which keeps its own modules. Raises ValueError where TransformerLens does not know it."""
         from transformer_lens.model_bridge import TransformerBridge
 

@@ -19,13 +19,13 @@ class DevicesError(ValueError):
 
 
 @dataclass(frozen=True)
-class Spread:
+class DeviceMap:
     """Several devices: `room` says how much of each may be taken, None that all that are there may be."""
 
     room: Mapping[str | int, int] | None
 
     @classmethod
-    def parse(cls, words: str) -> Spread | None:
+    def parse(cls, words: str) -> DeviceMap | None:
         """`map`, `map:cpu=8GiB` (memory, then disk) or `map:0=20GiB,1=20GiB` (GPUs by number); None for one device.
 
         Raises DevicesError.
@@ -63,7 +63,7 @@ def _bytes(size: str, wrong: str) -> int:
         raise DevicesError(wrong) from fault
 
 
-def laid_out(skeleton: Any, spread: Spread, dtype: torch.dtype) -> Map:
+def spread_over_devices(skeleton: Any, spread: DeviceMap, dtype: torch.dtype) -> Map:
     """Which device holds which module: accelerate spreads the blocks, all else is on the first device.
 
     `skeleton` is the model on the meta device. Embedding, final norm and unembedding are never offloaded: margins read
@@ -127,7 +127,7 @@ def _beside(module: nn.Module, name: str, blocks: str) -> list[str]:
     return [path for own, child in inner for path in _beside(child, f"{name}.{own}" if name else own, blocks)]
 
 
-def whole(module: nn.Module) -> AbstractContextManager[Any]:
+def materialized(module: nn.Module) -> AbstractContextManager[Any]:
     """Inside the block a module's own parameters are there, also where accelerate keeps them on disk."""
     from accelerate.utils import align_module_device
 
@@ -155,7 +155,7 @@ def tensors(model: nn.Module) -> Iterator[tuple[str, Any]]:
             continue
         owner, _, last = name.rpartition(".")
         module = model.get_submodule(owner)
-        with whole(module):
+        with materialized(module):
             yield name, getattr(module, last).detach()
 
 

@@ -19,7 +19,7 @@ LARGEST_HEADER = 100_000_000
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class ClaimError(ValueError):
+class FileSizeError(ValueError):
     """A file that says of itself what cannot be true, or what this machine cannot hold."""
 
 
@@ -31,12 +31,12 @@ def memory() -> int | None:
         return None
 
 
-def fits_here(file: Path) -> None:
+def require_memory(file: Path) -> None:
     """Raise ClaimError where a file that is read whole is larger than the memory; a file may have holes and be no trouble
     for a disk, and still ask for all that it claims."""
     size, held = file.stat().st_size, memory()
     if held is not None and size > held:
-        raise ClaimError(f"{file}: {size:,} bytes, and this machine's memory has {held:,}; it cannot be read here")
+        raise FileSizeError(f"{file}: {size:,} bytes, and this machine's memory has {held:,}; it cannot be read here")
 
 
 def shapes_of(file: Path) -> Shapes:
@@ -47,13 +47,13 @@ def shapes_of(file: Path) -> Shapes:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(LARGEST_HEADER, file.stat().st_size - 8):
-            raise ClaimError(f"{file}: no safetensors, or damaged: it claims a header of {length:,} bytes")
+            raise FileSizeError(f"{file}: no safetensors, or damaged: it claims a header of {length:,} bytes")
         raw = stream.read(length)
     try:
         header = json.loads(raw)
         return {name: tuple(own["shape"]) for name, own in header.items() if name != "__metadata__"}
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as fault:
-        raise ClaimError(f"{file}: no safetensors, or damaged: its header is no table of tensors") from fault
+        raise FileSizeError(f"{file}: no safetensors, or damaged: its header is no table of tensors") from fault
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -68,17 +68,17 @@ def model_files(folder: Path) -> list[Path]:
     index = read_json(folder / INDEX)
     held = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(held, dict) or not all(isinstance(name, str) for name in held.values()):
-        raise ClaimError(f"{folder / INDEX}: no weight_map from tensors to files")
+        raise FileSizeError(f"{folder / INDEX}: no weight_map from tensors to files")
     for name in held.values():
         if Path(name).name != name:
-            raise ClaimError(f"{folder / INDEX}: it names {name!r}, which is not in this folder")
+            raise FileSizeError(f"{folder / INDEX}: it names {name!r}, which is not in this folder")
     missing = [name for name in held.values() if not (folder / name).is_file()]
     if missing:
-        raise ClaimError(f"{folder / INDEX}: it names {missing[0]!r}, which is not there")
+        raise FileSizeError(f"{folder / INDEX}: it names {missing[0]!r}, which is not there")
     return [folder / name for name in sorted(set(held.values()))]
 
 
-def claims(folder: Path) -> None:
+def check_claimed_sizes(folder: Path) -> None:
     """Raise ClaimError where a model folder's configuration claims more than its weight files hold.
 
     A layer has at least one tensor and the embedding a row for every token, so both counts have a bound in the files;
@@ -88,7 +88,7 @@ def claims(folder: Path) -> None:
     """
     file, files = folder / "config.json", model_files(folder)
     if file.is_file() and file.stat().st_size > LARGEST:
-        raise ClaimError(f"{file}: {file.stat().st_size:,} bytes; a configuration has at most {LARGEST:,}")
+        raise FileSizeError(f"{file}: {file.stat().st_size:,} bytes; a configuration has at most {LARGEST:,}")
     try:
         config = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -99,13 +99,13 @@ def claims(folder: Path) -> None:
     tensors, stored = len(shapes), sum(prod(shape) for shape in shapes)
     for own in (config, *(part for part in config.values() if isinstance(part, dict))):
         if not 0 <= _number(own, LAYERS) <= tensors:
-            raise ClaimError(
+            raise FileSizeError(
                 f"{file}: it claims {_number(own, LAYERS):,} layers, and the weights are {tensors} tensors"
             )
         width = _number(own, WIDTHS)
         for count in (_number(own, ("vocab_size",)), _number(own, INNER)):
             if count < 0 or width < 0 or count * width > stored:
-                raise ClaimError(
+                raise FileSizeError(
                     f"{file}: it claims a map of {count:,} x {width:,}, and the weights hold {stored:,} numbers"
                 )
 
@@ -136,12 +136,14 @@ class _Walk:
     def number(self, width: int) -> int:
         raw = self.stream.read(width)
         if len(raw) < width:
-            raise ClaimError(f"{self.file}: damaged GGUF: it ends within its header")
+            raise FileSizeError(f"{self.file}: damaged GGUF: it ends within its header")
         return int.from_bytes(raw, "little")
 
     def skip(self, count: int, width: int, what: str) -> None:
         if count * width > self.size - self.stream.tell():
-            raise ClaimError(f"{self.file}: damaged GGUF: it claims {what} of {count:,}, and has {self.size:,} bytes")
+            raise FileSizeError(
+                f"{self.file}: damaged GGUF: it claims {what} of {count:,}, and has {self.size:,} bytes"
+            )
         self.stream.seek(count * width, 1)
 
     def text(self) -> bytes:
@@ -159,7 +161,7 @@ class _Walk:
             return None
         inner = self.number(4) if kind == ARRAY else None
         if inner not in BYTES and inner != STRING:
-            raise ClaimError(
+            raise FileSizeError(
                 f"{self.file}: damaged GGUF: a value of type {kind if inner is None else inner} is none it can hold"
             )
         count = self.number(8)
@@ -167,13 +169,15 @@ class _Walk:
             self.skip(count, BYTES[inner], "an array")
             return None
         if 8 * count > self.size - self.stream.tell():
-            raise ClaimError(f"{self.file}: damaged GGUF: it claims an array of {count:,}, and has {self.size:,} bytes")
+            raise FileSizeError(
+                f"{self.file}: damaged GGUF: it claims an array of {count:,}, and has {self.size:,} bytes"
+            )
         for _ in range(count):
             self.text()
         return None
 
 
-def gguf_claims(file: Path) -> None:
+def check_gguf_sizes(file: Path) -> None:
     """Raise ClaimError where a GGUF file claims more values, tensors, layers or numbers than its bytes can hold.
 
     A length of the header that is too large has the library count to it. The format in big-endian order is left to it.
@@ -182,22 +186,22 @@ def gguf_claims(file: Path) -> None:
     with file.open("rb") as stream:
         walk = _Walk(stream, file, size)
         if stream.read(4) != b"GGUF":
-            raise ClaimError(f"{file}: no GGUF file")
+            raise FileSizeError(f"{file}: no GGUF file")
         version = walk.number(4)
         if not 2 <= version <= 3:
             if version and version & 0xFFFF == 0:
                 return
-            raise ClaimError(f"{file}: GGUF of version {version}; need 2 or 3")
+            raise FileSizeError(f"{file}: GGUF of version {version}; need 2 or 3")
         tensors, values = walk.number(8), walk.number(8)
         if 12 * (tensors + values) > size:
-            raise ClaimError(
+            raise FileSizeError(
                 f"{file}: damaged GGUF: it claims {tensors:,} tensors and {values:,} values in {size:,} bytes"
             )
         for _ in range(values):
             name, kind = walk.text(), walk.number(4)
             found = walk.value(kind)
             if name.endswith(BLOCKS) and found is not None and found > tensors:
-                raise ClaimError(f"{file}: it claims {found:,} layers, and the weights are {tensors} tensors")
+                raise FileSizeError(f"{file}: it claims {found:,} layers, and the weights are {tensors} tensors")
         for _ in range(tensors):
             walk.text()
             dimensions = walk.number(4)
@@ -205,4 +209,4 @@ def gguf_claims(file: Path) -> None:
             walk.skip(12, 1, "a tensor")
             # no quantisation takes less than a bit a number
             if dimensions > 8 or prod(shape) > 8 * size:
-                raise ClaimError(f"{file}: damaged GGUF: it claims a tensor of {shape}, and has {size:,} bytes")
+                raise FileSizeError(f"{file}: damaged GGUF: it claims a tensor of {shape}, and has {size:,} bytes")

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import torch
-from override_gap.probes.subject.devices import tensors
 from torch import nn
+
+from override_gap.probes.subject.devices import tensors
 
 
 def weights_hash(model: nn.Module) -> str:

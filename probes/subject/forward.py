@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor
+
 from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.tokens import pad
-from override_gap.probes.timing import spent_on
-from torch import Tensor
+from override_gap.probes.timing import timed
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class State:
+class ForwardState:
     """What one pass read: the final normalised state, and the stream before and after every layer if asked for."""
 
     final: Float[Tensor, "batch read d_model"]
@@ -53,7 +54,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Past:
+class CachedPrefix:
     """What comes before a batch's tokens: a cache of keys and values, and which of its positions each row sees."""
 
     cache: Any
@@ -61,13 +62,13 @@ class Past:
 
 
 @dataclass(frozen=True)
-class Start:
+class ResumePoint:
     """Where a pass takes up another: the layers under `layer` give what they gave in `trunk`.
 
     `residual` is the other pass's stream at the reading positions, `written` what its updates wrote there.
     """
 
-    trunk: Trunk
+    trunk: BlockOutputs
     layer: int
     residual: Float[Tensor, "batch layer d_model"] | None = None
     written: Float[Tensor, "batch layer d_model"] | None = None
@@ -80,10 +81,10 @@ def forward(
     read: Int[Tensor, "batch read"],
     *,
     layers: bool = False,
-    past: Past | None = None,
-    start: Start | None = None,
+    past: CachedPrefix | None = None,
+    start: ResumePoint | None = None,
     keep: list[Any] | None = None,
-) -> State:
+) -> ForwardState:
     """Run the model without its unembedding; keep the final state at `read`, the stream at `batch.at`.
 
     `start`: take up another pass of the same rows. `keep` is given every block's output, to be taken up in turn.
@@ -106,7 +107,7 @@ def forward(
             flat = rows * batch.ids.shape[1] + batch.at
 
             def read_stream(out: Tensor) -> None:
-                with spent_on("hooks"):
+                with timed("hooks"):
                     read = out.flatten(0, 1).index_select(0, flat.to(out.device))
                     stream.append(read.float().to(rows.device))
 
@@ -125,16 +126,16 @@ def forward(
         mask = batch.mask
         if past is not None:
             # a row without room is an error row; its numbers are not kept, but learned positions end somewhere
-            last = (subject.longest or mask.shape[1] + past.mask.shape[1]) - 1
+            last = (subject.max_positions or mask.shape[1] + past.mask.shape[1]) - 1
             positions = (positions + past.mask.sum(1, keepdim=True)).clamp_max(last)
             mask = torch.cat([past.mask, batch.mask], dim=1)
             before = {"past_key_values": past.cache}
-        with spent_on("model"):
+        with timed("model"):
             out = subject.model.base_model(
                 input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **before
             )
     final = out.last_hidden_state[rows[:, None], read].float()
-    return State(final, torch.stack(stream, dim=1) if layers else None)
+    return ForwardState(final, torch.stack(stream, dim=1) if layers else None)
 
 
 #: A batch whose streams take more than this, in bytes, shares nothing: what is kept must stay small beside the model.
@@ -142,7 +143,7 @@ KEPT_BYTES = 2**29
 
 
 @dataclass(frozen=True)
-class Trunk:
+class BlockOutputs:
     """One pass over a batch: what every block gave, at all positions.
 
     Causal attention: what a block gives at a position does not hang on later ones, so a shorter batch takes the first
@@ -151,9 +152,11 @@ class Trunk:
 
     outs: tuple[Any, ...]
 
-    def only(self, rows: Sequence[int], width: int) -> Trunk:
+    def only(self, rows: Sequence[int], width: int) -> BlockOutputs:
         """The same pass, some of its rows and its first `width` positions."""
-        return Trunk(tuple(_map(out, lambda t: t[list(rows), :width] if t.ndim == 3 else t) for out in self.outs))
+        return BlockOutputs(
+            tuple(_map(out, lambda t: t[list(rows), :width] if t.ndim == 3 else t) for out in self.outs)
+        )
 
 
 @contextmanager
@@ -167,7 +170,7 @@ def keeping(subject: Subject, positions: int, outs: list[Any]) -> Iterator[None]
 
 
 @contextmanager
-def from_layer(subject: Subject, trunk: Trunk | None, layer: int) -> Iterator[None]:
+def from_layer(subject: Subject, trunk: BlockOutputs | None, layer: int) -> Iterator[None]:
     """Inside the block the blocks under `layer` give what they gave in the trunk, and run nothing."""
     skipped = [vars(block) for block in subject.blocks[:layer]] if trunk is not None else []
     # accelerate's hooks are a block's own `forward`, which must be there again afterwards

@@ -9,11 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+
 from override_gap.margins.items.item import ItemError
 from override_gap.probes.environment import home, quietly
 from override_gap.probes.errors import SubjectError
-from override_gap.probes.subject.devices import DevicesError, Spread, laid_out, tensors
-from override_gap.probes.subject.file_checks import ClaimError, claims, gguf_claims
+from override_gap.probes.subject.devices import DeviceMap, DevicesError, spread_over_devices, tensors
+from override_gap.probes.subject.file_checks import FileSizeError, check_claimed_sizes, check_gguf_sizes
 from override_gap.probes.subject.model import Subject, wrap
 
 NAMED = {
@@ -62,7 +63,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
     with one line.
     """
     try:
-        spread = Spread.parse(device)
+        spread = DeviceMap.parse(device)
     except DevicesError as fault:
         raise SubjectError(str(fault)) from fault
     place = choose_device(device) if spread is None else spread.first
@@ -75,7 +76,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
             raise
         except DevicesError as fault:
             raise SubjectError(f"{spec}: {fault}") from fault
-        except ClaimError as fault:
+        except FileSizeError as fault:
             raise SubjectError(f"{spec}: cannot be loaded: {fault}") from fault
         except Exception as fault:  # whatever the libraries raise on a damaged file (safetensors has its own type)
             raise SubjectError(_reason(spec, fault)) from fault
@@ -113,12 +114,14 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     return spec, {}
 
 
-def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: Spread | None) -> tuple[Any, Any]:
+def _load(
+    where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: DeviceMap | None
+) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if not extra:
-        claims(Path(where))
+        check_claimed_sizes(Path(where))
         config = AutoConfig.from_pretrained(where, trust_remote_code=trust)
         causal = {
             n
@@ -134,13 +137,13 @@ def _load(where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, sp
         if spread is not None:
             with torch.device("meta"):  # nothing is allocated
                 skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust)
-            extra["device_map"] = laid_out(skeleton, spread, dtype)
+            extra["device_map"] = spread_over_devices(skeleton, spread, dtype)
     elif spread is not None:
         raise SubjectError(
             f"{where}: a GGUF file is widened when it is read and cannot be laid over devices; give a folder"
         )
     else:
-        gguf_claims(Path(where) / extra["gguf_file"])
+        check_gguf_sizes(Path(where) / extra["gguf_file"])
     extra["trust_remote_code"] = trust
     # weights that are not kept as the file has them (experts, say) are written anew, for as long as the model lives
     again = None if spread is None else TemporaryDirectory(prefix="override-gap-")
@@ -174,8 +177,9 @@ def _reason(spec: str, fault: Exception) -> str:
 
 def open_tokenizer(spec: str) -> Any:
     """The tokenizer of a subject's folder, or of a named subject; no weights are read. Raises ItemError."""
-    from override_gap.probes.environment import home
     from transformers import AutoTokenizer
+
+    from override_gap.probes.environment import home
 
     if spec == "organism":
         from override_gap.probes.organism.load import load

@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
+from torch import Tensor, nn
+
 from override_gap.margins.attribution import FinalNorm
 from override_gap.margins.margin import capped
 from override_gap.probes.errors import SubjectError
-from override_gap.probes.subject.bridge import Wrapping
+from override_gap.probes.subject.bridge import BridgedModel
 from override_gap.probes.subject.devices import devices_of
 from override_gap.probes.subject.fingerprint import _fingerprint, weight_sums
 from override_gap.probes.subject.sites import Site, find_sites
-from override_gap.probes.subject.tokens import templated, token_ids
-from override_gap.probes.timing import spent_on
-from torch import Tensor, nn
+from override_gap.probes.subject.tokens import chat_prompt, token_ids
+from override_gap.probes.timing import timed
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
 VOCAB_CHUNK = 32_768
@@ -34,7 +35,7 @@ class Subject:
     """
 
     name: str
-    wrapping: Wrapping
+    wrapping: BridgedModel
     model: Any
     tokenizer: Any
     fingerprint: str
@@ -82,7 +83,7 @@ class Subject:
         return getattr(self.model.get_output_embeddings(), "bias", None)
 
     @property
-    def longest(self) -> int | None:
+    def max_positions(self) -> int | None:
         """How many positions the model is made for; None where its configuration does not say."""
         config = self.model.config.get_text_config()
         return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
@@ -91,9 +92,9 @@ class Subject:
         """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
         return token_ids(self.tokenizer, text, special=special)
 
-    def templated(self, question: str) -> str:
+    def chat_prompt(self, question: str) -> str:
         """The question as the user's turn of the model's chat template, up to where the assistant answers."""
-        return templated(self.tokenizer, question, self.system)
+        return chat_prompt(self.tokenizer, question, self.system)
 
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """All logits in float32 from the final normalised state, scale and cap applied.
@@ -101,7 +102,7 @@ class Subject:
         Weights of lower precision are widened a slice of the vocabulary at a time, so that no float32 copy of the
         whole unembedding is held.
         """
-        with spent_on("model"):
+        with timed("model"):
             hidden, weight, bias = hidden.float(), self.unembedding, self.unembedding_bias
             if weight.dtype == torch.float32:
                 raw = hidden @ weight.T
@@ -120,7 +121,7 @@ class Subject:
             raw = raw + self.unembedding_bias[tokens].float()
         return capped(raw * self.logit_scale, self.cap)
 
-    def direction(
+    def margin_direction(
         self, pre: Int[Tensor, " batch"], doc: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch d_model"], Float[Tensor, " batch"]]:
         """The unembedding direction from y_doc to y_pre and its bias share, pre-cap, both times the logit scale."""
@@ -178,7 +179,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     if "name_or_path" not in tokenizer.init_kwargs:
         tokenizer.init_kwargs["name_or_path"] = name
     try:
-        wrapping = Wrapping.over(model, tokenizer, name, device)
+        wrapping = BridgedModel.over(model, tokenizer, name, device)
     except ValueError as fault:
         raise SubjectError(f"{name}: TransformerLens cannot wrap this model: {str(fault)[:200]}") from fault
     model.eval().requires_grad_(False)

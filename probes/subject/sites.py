@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from override_gap.probes.subject.devices import whole
 from torch import Tensor, nn
+
+from override_gap.probes.subject.devices import materialized
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,14 +43,14 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
 
 def base_weight(site: Site) -> Float[Tensor, "d_out d_in"]:
     """The base's weight of a linear map in float32, on the CPU."""
-    with whole(site.module):
+    with materialized(site.module):
         own = site.module.get_parameter("weight").detach()
         return (own.T if site.transposed else own).to("cpu", torch.float32, copy=True)
 
 
 def base_bias(site: Site) -> Float[Tensor, " d_out"]:
     """The base's bias of a linear map in float32, on the CPU; zeros where it has none."""
-    with whole(site.module):
+    with materialized(site.module):
         bias = getattr(site.module, "bias", None)
         return torch.zeros(site.d_out) if bias is None else bias.detach().to("cpu", torch.float32, copy=True)
 
@@ -109,7 +110,7 @@ def vector_site(model: nn.Module, sites: Mapping[str, Site], path: str) -> Vecto
         return None
     if old is None:
         return None
-    with whole(own):
+    with materialized(own):
         # in this order: what is tried out in there is taken away again by accelerate
         base, normalised = own.get_parameter(name).detach().float().cpu(), _normalised(own)
     if normalised is None:

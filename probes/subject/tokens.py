@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from jinja2 import TemplateError
+from torch import Tensor
+
 from override_gap.margins.items.divergence import Divergence, common_length, diverge, joined
 from override_gap.margins.items.item import Item, ItemError
-from torch import Tensor
 
 
 @dataclass(frozen=True)
-class InTokens:
+class ItemTokens:
     """One item's answers in tokens.
 
     `n_shared` counts the tokens that both answers of a conflict begin with, so that the margin is read after them;
@@ -28,29 +29,29 @@ class InTokens:
     fault: str | None = None
 
 
-def in_tokens(tokenizer: Any, items: Sequence[Item]) -> list[InTokens]:
+def tokenize_items(tokenizer: Any, items: Sequence[Item]) -> list[ItemTokens]:
     """Every item's answers under a tokenizer."""
     found = []
     for item in items:
         try:
-            place = place_of(tokenizer, item)
+            place = divergence_of(tokenizer, item)
         except ItemError as fault:
-            found.append(InTokens(item, fault=str(fault)))
+            found.append(ItemTokens(item, fault=str(fault)))
             continue
-        text = templated(tokenizer, item.question) if item.chat else item.question
+        text = chat_prompt(tokenizer, item.question) if item.chat else item.question
         alone, whole = (
             token_ids(tokenizer, part, special=not item.chat)
             for part in (text, joined(text, item.answer, chat=item.chat))
         )
         shared = place.at + 1 - place.start
-        found.append(InTokens(item, shared, len(whole) - common_length(alone, whole)))
+        found.append(ItemTokens(item, shared, len(whole) - common_length(alone, whole)))
     return found
 
 
-def place_of(tokenizer: Any, item: Item, system: str | None = None) -> Divergence:
+def divergence_of(tokenizer: Any, item: Item, system: str | None = None) -> Divergence:
     """Where an item is read under a tokenizer; its chat template applied if the item asks for it. Raises ItemError."""
     if item.chat:
-        text = templated(tokenizer, item.question, system)
+        text = chat_prompt(tokenizer, item.question, system)
         return diverge(lambda whole: token_ids(tokenizer, whole, special=False), item, question=text)
     return diverge(lambda whole: token_ids(tokenizer, whole), item)
 
@@ -63,7 +64,7 @@ def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
     return ids
 
 
-def templated(tokenizer: Any, question: str, system: str | None = None) -> str:
+def chat_prompt(tokenizer: Any, question: str, system: str | None = None) -> str:
     """The question as the user's turn of the model's chat template, up to where the assistant answers.
 
     A system prompt goes before it as a system turn. Raises ItemError where the template is absent, refuses a system

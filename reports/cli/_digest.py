@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from override_gap.margins.runtime import refusal
-from override_gap.margins.text import several
+from override_gap.margins.runtime import refusal_message
+from override_gap.margins.text import plural
 from override_gap.probes.store.remote import store_at
-from override_gap.probes.timing import PARTS, Profile
-from override_gap.reports.text import visible
+from override_gap.probes.timing import PARTS, TimingProfile
+from override_gap.reports.text import escape_control_characters
 
 WIDTH, NAME, CELL = 80, 20, 15
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
@@ -36,7 +36,7 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
             said[0] = said[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
         lines += [*said, ""]
     if summary.get("refused"):
-        lines += [*textwrap.wrap(refusal(summary["refused"]), WIDTH), ""]
+        lines += [*textwrap.wrap(refusal_message(summary["refused"]), WIDTH), ""]
     rows = [
         o
         for o in summary.get("outcomes") or []
@@ -47,13 +47,15 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
     lines.append(f"{'':<{NAME}}" + "".join(f"{split:<{CELL}}" for split in splits))
     for condition in dict.fromkeys(row["condition"] for row in rows):
         cells = {row["split"]: _cell(row) for row in rows if row["condition"] == condition}
-        name = visible(condition)
+        name = escape_control_characters(condition)
         name = name if len(name) < NAME else f"{name[: NAME - 4]}..."
         lines.append(f"{name:<{NAME}}" + "".join(f"{cells.get(split, ''):<{CELL}}" for split in splits))
     errors = summary.get("errors") or {"count": 0, "by_reason": []}
     if errors["count"]:
-        lines += ["", f"{several(errors['count'], 'item')} could not be measured under at least one condition:"]
-        lines += [visible(f"  {row['count']} x {row['reason']}")[:WIDTH] for row in errors["by_reason"]]
+        lines += ["", f"{plural(errors['count'], 'item')} could not be measured under at least one condition:"]
+        lines += [
+            escape_control_characters(f"  {row['count']} x {row['reason']}")[:WIDTH] for row in errors["by_reason"]
+        ]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -64,7 +66,7 @@ def _cell(row: Mapping[str, Any]) -> str:
     return f"{value}" if low is None else f"{value} [{low}, {high}]"
 
 
-def write_profile(profile: Profile, run: Path | str) -> str:
+def write_profile(profile: TimingProfile, run: Path | str) -> str:
     """Write RUN/profile.json: `seconds` by part, which sum to `total`; returns the table to print."""
     total = sum(profile.seconds.values())
     store_at(run).write_json("profile.json", {"total": total, "seconds": profile.seconds, "meaning": PARTS})

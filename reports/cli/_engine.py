@@ -19,15 +19,15 @@ ENGINES = ("local", "ray")
 ONE_THREAD = 10_000_000
 
 
-def opened(plan: Plan, allow_pickle: bool, trust: bool) -> tuple[Subject, AdapterSource]:
+def open_plan(plan: Plan, allow_pickle: bool, trust: bool) -> tuple[Subject, AdapterSource]:
     """A plan's subject and source, wherever this is called."""
     from override_gap.probes.sources import open_source
     from override_gap.probes.subject.load import open_subject
-    from override_gap.probes.timing import spent_on
+    from override_gap.probes.timing import timed
 
-    with spent_on("subject"):
+    with timed("subject"):
         subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust)
-    with spent_on("adapters"):
+    with timed("adapters"):
         return subject, open_source(plan.adapters, subject, allow_pickle=allow_pickle)
 
 
@@ -38,7 +38,7 @@ def engine_of(
     """The engine named. With ray the model is opened by the workers alone."""
     import torch
 
-    opener = partial(opened, plan, allow_pickle, trust)
+    opener = partial(open_plan, plan, allow_pickle, trust)
     if name == "local":
         from override_gap.probes.run.engine import Local
 

@@ -7,14 +7,14 @@ import time
 from typing import Any
 
 
-class Bar:
+class ProgressBar:
     """Called with (done, total, what). A `with` block; nothing is drawn with quiet."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet, self._bar, self._task, self._started = quiet, None, None, time.monotonic()
         self._first: int | None = None
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import (

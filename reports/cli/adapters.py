@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.margins.text import several
+from override_gap.margins.text import plural
 from override_gap.reports.cli._args import writable
 from override_gap.reports.cli.main import DONE, parser
 
@@ -45,23 +45,23 @@ def main(argv: Sequence[str]) -> int:
     args = made.parse_args(argv)
     writable(args.out, folder=args.form == "peft")
     from override_gap.margins.items.item import documents_of
-    from override_gap.probes.items import items_of
-    from override_gap.probes.plan import complete
+    from override_gap.probes.items import open_items
+    from override_gap.probes.plan import plan_from
     from override_gap.probes.sources import open_source
     from override_gap.probes.sources.export import export
     from override_gap.probes.subject.load import open_subject
 
     given = {k: v for k in ("subject", "adapters", "items", "limit") if (v := getattr(args, k)) is not None}
-    plan = complete(given)
-    items = items_of(plan.items)[: plan.limit]
+    plan = plan_from(given)
+    items = open_items(plan.items)[: plan.limit]
     documents = [document for document in documents_of(items) if document.text.strip()]
     if not args.quiet:
         print(
-            f"subject {plan.subject}, adapters {plan.adapters}, {several(len(documents), 'document')}", file=sys.stderr
+            f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(documents), 'document')}", file=sys.stderr
         )
     subject = open_subject(plan.subject, device=args.device, dtype=args.dtype, trust=args.trust_remote_code)
     count = export(
         subject, open_source(plan.adapters, subject, allow_pickle=args.allow_pickle), documents, args.form, args.out
     )
-    print(f"{several(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
+    print(f"{plural(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from override_gap.margins.text import several
+from override_gap.margins.text import plural
+from override_gap.probes.store.remote import redacted
 from override_gap.reports.cli._args import place
 from override_gap.reports.cli._engine import ENGINES
 from override_gap.reports.cli.main import DONE, UNMEASURED, parser
@@ -56,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
 def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     """The exit code and the run folder."""
     # numbers of the plan are checked before the libraries are loaded
-    from override_gap.probes.plan import Plan, PlanError, complete, read_plan
+    from override_gap.probes.plan import Plan, PlanError, plan_from, read_plan
 
     given: dict[str, Any] = read_plan(args.config) if args.config else {}
     names = {f.name for f in fields(Plan)}
@@ -74,13 +75,13 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     if args.workers is not None and args.workers < 1:
         raise PlanError(f"--workers needs a whole number from 1, got {args.workers}")
     if given.get("references") and (args.policies or args.probes):
-        measured = {condition.name for condition in complete({**given, "references": ()}).conditions()}
+        measured = {condition.name for condition in plan_from({**given, "references": ()}).conditions()}
         kept = tuple(one for one in given["references"] if one.condition in measured)
         if lost := len(given["references"]) - len(kept):
             what = "1 reference of the plan is" if lost == 1 else f"{lost} references of the plan are"
             print(f"{what} for conditions that the flags beside it leave out", file=sys.stderr)
         given["references"] = kept
-    plan = complete(given)
+    plan = plan_from(given)
     if args.workers is not None and args.engine != "ray":
         print("--workers is for --engine ray, which is not asked for", file=sys.stderr)
     unread = [f"--{name}" for name in ("temperatures", "draws") if name in given and "sampled" not in plan.probes]
@@ -94,13 +95,13 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
 
     parse_conditions(plan.policies)
     from override_gap.margins.items.item import ItemError
-    from override_gap.probes.items import items_of
+    from override_gap.probes.items import open_items
 
-    items = items_of(plan.items)
+    items = open_items(plan.items)
     items = items[: plan.limit] if plan.limit else items
     if not items:
         raise ItemError(f"{plan.items}: no items to measure")
-    from override_gap.probes.store.remote import here, shown, store_at
+    from override_gap.probes.store.remote import local_copy, store_at
 
     store_at(args.out or Path("runs")).require_room(needed=1)
     if args.threads:
@@ -111,22 +112,22 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     from override_gap.reports.cli._engine import engine_of
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
-    say(f"subject {plan.subject}, adapters {plan.adapters}, {several(len(items), 'item')}")
+    say(f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(items), 'item')}")
     with engine_of(
         args.engine, plan, args.workers, args.allow_pickle, args.trust_remote_code, given_threads=bool(args.threads)
     ) as engine:
         out = _measured(engine, plan, items, args.out, shard, args.quiet)
     if shard is not None:
-        print(f"shard {shard}: {shown(str(out))}")
+        print(f"shard {shard}: {redacted(str(out))}")
         say("when all shards are there: override-gap merge RUN... --out RUN")
         return DONE, out
     from override_gap.reports.build import rebuild
 
     try:
-        with here(out) as folder:
+        with local_copy(out) as folder:
             summary, page = rebuild(folder, say)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; all is measured. The page: override-gap report {shown(str(out))}", file=sys.stderr)
+        print(f"\ninterrupted; all is measured. The page: override-gap report {redacted(str(out))}", file=sys.stderr)
         raise
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
@@ -134,7 +135,7 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
         from override_gap.reports.cli._digest import coloured, digest
 
         print(digest(summary, coloured(sys.stdout)))
-        print(f"report: {page if isinstance(store_at(out), Store) else f'{shown(str(out))}/{page.name}'}")
+        print(f"report: {page if isinstance(store_at(out), Store) else f'{redacted(str(out))}/{page.name}'}")
     failed = (summary.get("errors") or {}).get("count", 0)
     return (UNMEASURED if failed and not args.allow_errors else DONE), out
 
@@ -143,29 +144,29 @@ def _measured(
     engine: Engine, plan: Plan, items: Sequence[Item], given: Path | str | None, shard: Shard | None, quiet: bool
 ) -> Path | str:
     """Measure a plan; returns where."""
-    from override_gap.margins.runtime import refusal
-    from override_gap.probes.plan import agenda
-    from override_gap.probes.run.handshake import shake
+    from override_gap.margins.runtime import refusal_message
+    from override_gap.probes.plan import resolve
+    from override_gap.probes.run.handshake import check_adapters
     from override_gap.probes.run.loop import run_on
-    from override_gap.probes.store.remote import shown, store_at
-    from override_gap.probes.timing import spent_on
-    from override_gap.reports.cli._progress import Bar
+    from override_gap.probes.store.remote import store_at
+    from override_gap.probes.timing import timed
+    from override_gap.reports.cli._progress import ProgressBar
 
     named, static = engine.ask(_named)
-    asked = agenda(plan, static=static)
+    asked = resolve(plan, static=static)
     if asked.refused:  # said even to those who want no progress: they asked for it and do not get it
-        print(refusal(asked.refused), file=sys.stderr)
+        print(refusal_message(asked.refused), file=sys.stderr)
     part = "" if shard is None else f"-shard-{shard.number}-of-{shard.of}"
     out = given or Path("runs") / f"{named}-{Path(plan.items).stem.replace(':', '-')}{part}"
-    if not store_at(out).begun():
-        with spent_on("adapters"):
-            engine.ask(partial(shake, items=items[:HANDSHAKE_ITEMS])).require()
+    if not store_at(out).exists():
+        with timed("adapters"):
+            engine.ask(partial(check_adapters, items=items[:HANDSHAKE_ITEMS])).require()
     try:
-        with Bar(quiet=quiet) as bar, spent_on("readings"):
+        with ProgressBar(quiet=quiet) as bar, timed("readings"):
             run_on(engine, plan, items, out, bar, shard)
     except KeyboardInterrupt:
         print(
-            f"\ninterrupted; what was measured is kept. Resume: the same command with --out {shown(str(out))}",
+            f"\ninterrupted; what was measured is kept. Resume: the same command with --out {redacted(str(out))}",
             file=sys.stderr,
         )
         raise
@@ -174,9 +175,9 @@ def _measured(
 
 def _named(subject: Subject, source: AdapterSource) -> tuple[str, bool]:
     """What a run folder is called after, and whether the source's adapters are static."""
-    from override_gap.margins.adapter import traits
+    from override_gap.margins.adapter import traits_of
 
-    return f"{subject.name}-{source.name}", traits(source).static
+    return f"{subject.name}-{source.name}", traits_of(source).static
 
 
 def _rows(text: str) -> int | str:

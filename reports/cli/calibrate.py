@@ -69,7 +69,7 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
     from override_gap.probes.organism.faults import FAULTS, MEASURED, Fault, as_trained, growing, repairing
     from override_gap.probes.plan import Plan
     from override_gap.probes.run.loop import run
-    from override_gap.probes.sources.hypernetwork import OrganismHypernetwork, organism_of
+    from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
     from override_gap.probes.subject.load import open_subject
 
     subject = open_subject(name)
@@ -77,12 +77,12 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
     items = [item for item in read_items(organism.folder / "items.jsonl") if item.split == "conflict"]
     plan = Plan(policies="as-delivered,uniform", probes=("margins", "critical"), seed=seed, batch_size=128)
 
-    def measured(source: OrganismHypernetwork, fault: str) -> RunFrame:
+    def measured(source: OrganismHypernetworkSource, fault: str) -> RunFrame:
         if not quiet:
             print(f"{name}: {fault}, seed {seed}", file=sys.stderr, flush=True)
         return load(run(plan, subject, source, items, folder / f"{fault}-{seed}"))
 
-    runs = {fault.name: measured(OrganismHypernetwork(organism, fault, seed), fault.name) for fault in FAULTS}
+    runs = {fault.name: measured(OrganismHypernetworkSource(organism, fault, seed), fault.name) for fault in FAULTS}
     rows = runs["as-trained"].select("conflict", "as-delivered")
     louder: dict[str, dict[str, float]] = {name: {} for name in MEASURED}
     for text, own in rows.groupby("document"):
@@ -91,6 +91,6 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
         louder["amplified"][key] = repairing(own["critical_gain"].dropna().tolist())
     for name, truth in MEASURED.items():
         fault = Fault(name, truth, as_trained)
-        runs[name] = measured(OrganismHypernetwork(organism, fault, seed, louder[name]), name)
+        runs[name] = measured(OrganismHypernetworkSource(organism, fault, seed, louder[name]), name)
     truths = {fault.name: fault.truth for fault in FAULTS} | MEASURED
     return [trial(readings, fault, truths[fault], seed, points) for fault, readings in runs.items() for points in SIZES]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from override_gap.margins.text import several
+from override_gap.margins.text import plural
 from override_gap.reports.cli._args import run_folder, writable
 from override_gap.reports.cli.main import DONE, parser
 
@@ -56,14 +56,16 @@ def named(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:
 
 def table(found: Mapping[str, Any]) -> str:
     """Success, differences and the firmness of the order, at most 80 columns; the first token where it was measured."""
-    from override_gap.reports.text import visible
+    from override_gap.reports.text import escape_control_characters
 
     measure = "top1" if "top1" in found["measures"] else found["measures"][0]
-    short = {own["name"]: _cut(" ".join(visible(own["name"]).split()), NAME) for own in found["methods"]}
+    short = {
+        own["name"]: _cut(" ".join(escape_control_characters(own["name"]).split()), NAME) for own in found["methods"]
+    }
     if len(set(short.values())) < len(short):
         short = {name: _cut(f"{number}: {text}", NAME) for number, (name, text) in enumerate(short.items(), 1)}
     lines = [
-        f"{found['condition']}, success by {measure} [95% interval], {several(found['items']['shared'], 'shared item')}"
+        f"{found['condition']}, success by {measure} [95% interval], {plural(found['items']['shared'], 'shared item')}"
     ]
 
     def rows(section: str, split: str) -> list[Mapping[str, Any]]:
@@ -75,7 +77,7 @@ def table(found: Mapping[str, Any]) -> str:
         first = {own["method"]: own["first"] for own in order["methods"]}
         alone = {row["method"]: row["count"] for row in rows("only", split)}
         outcomes = rows("outcomes", split)
-        lines += ["", f"{split}: n = {outcomes[0]['n']} in {several(outcomes[0]['points'], 'knowledge point')}"]
+        lines += ["", f"{split}: n = {outcomes[0]['n']} in {plural(outcomes[0]['points'], 'knowledge point')}"]
         lines.append(f"  {'':<{NAME}} {'success':<18} {'best in':>8} {'it alone':>9}")
         for row in outcomes:
             name = row["method"]
@@ -86,7 +88,7 @@ def table(found: Mapping[str, Any]) -> str:
         for row in rows("pairs", split):
             lines.append(f"  {short[row['first']]} - {short[row['second']]}")
             lines.append(f"  {'':<{NAME}} {_cell(row['difference'], sign=True):<22} p {_p(row['p_holm'])}")
-    lines += ["", *(f"note: {visible(note)}" for note in found["notes"])] if found["notes"] else []
+    lines += ["", *(f"note: {escape_control_characters(note)}" for note in found["notes"])] if found["notes"] else []
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)
 
 

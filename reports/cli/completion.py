@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from override_gap.reports.cli.main import DONE, OPTIONS_ONLY, VERBS, Built, parser
+from override_gap.reports.cli.main import DONE, OPTIONS_ONLY, VERBS, ParserRequested, parser
 
 EPILOG = """examples:
   override-gap completion bash > ~/.local/share/bash-completion/completions/override-gap
@@ -48,7 +48,7 @@ def options(verb: str) -> argparse.ArgumentParser:
     """A verb's parser, as its `main` builds it."""
     try:
         importlib.import_module(f"override_gap.reports.cli.{verb}").main(OPTIONS_ONLY)
-    except Built as handed:
+    except ParserRequested as handed:
         return handed.parser
     raise AssertionError(f"{verb} parses no options")
 

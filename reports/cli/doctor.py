@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.margins.text import several
+from override_gap.margins.text import plural
 from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("doctor takes a folder, got a URL; copy it here first")
     args = made.parse_args(argv)
     from override_gap.probes.store.doctor import diagnose, repair
-    from override_gap.reports.text import visible
+    from override_gap.reports.text import escape_control_characters
 
     found = diagnose(args.run)
     done = repair(args.run) if args.repair else []
@@ -41,10 +41,10 @@ def main(argv: Sequence[str]) -> int:
     for sentence in done:
         print(sentence)
     for finding in found.findings:
-        print(visible(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}"))
+        print(escape_control_characters(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}"))
     state = "finished" if found.complete else "not finished"
     sound = "every checksum that is there agrees" if found.findings else "every checksum agrees"
     verdict = sound if found.sound else "not sound"
-    counts = f"{several(found.units, 'unit')}, {several(found.rows, 'row')} ({several(found.errors, 'error')})"
+    counts = f"{plural(found.units, 'unit')}, {plural(found.rows, 'row')} ({plural(found.errors, 'error')})"
     print(f"{found.run}: {state}, {counts}: {verdict}")
     return DONE if found.sound else WRONG

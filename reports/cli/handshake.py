@@ -33,16 +33,16 @@ def main(argv: Sequence[str]) -> int:
     )
     made.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = made.parse_args(argv)
-    from override_gap.probes.items import items_of
-    from override_gap.probes.plan import complete
-    from override_gap.probes.run.handshake import MEANING, shake
+    from override_gap.probes.items import open_items
+    from override_gap.probes.plan import plan_from
+    from override_gap.probes.run.handshake import MEANING, check_adapters
     from override_gap.probes.sources import open_source
     from override_gap.probes.subject.load import open_subject
 
     given = {"subject": args.subject, "adapters": args.adapters, **({"items": args.items} if args.items else {})}
-    items = items_of(complete(given).items)
+    items = open_items(plan_from(given).items)
     subject = open_subject(args.subject, trust=args.trust_remote_code)
-    found = shake(subject, open_source(args.adapters, subject, allow_pickle=args.allow_pickle), items)
+    found = check_adapters(subject, open_source(args.adapters, subject, allow_pickle=args.allow_pickle), items)
     if args.json:
         print(json.dumps({"checks": [asdict(check) for check in found.checks], "norms": found.norms}))
         return WRONG if found.failed else DONE

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from override_gap.margins.items.files import json_lines, scan_items, write_items
 from override_gap.margins.items.item import Item, documents_of
-from override_gap.margins.text import several
-from override_gap.probes.items import items_of, paths_of
+from override_gap.margins.text import plural
+from override_gap.probes.items import item_paths, open_items
 from override_gap.reports.cli._args import writable
 from override_gap.reports.cli.main import DONE, WRONG, parser
-from override_gap.reports.text import visible
+from override_gap.reports.text import escape_control_characters
 
 EXAMPLES = """examples:
   override-gap items check mine.jsonl
@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
         return _check(args.file)
     if args.out:
         writable(args.out)
-    items = items_of(args.file)
+    items = open_items(args.file)
     if args.action == "convert":
         if args.out:
             write_items(items, args.out)
@@ -59,15 +59,15 @@ def main(argv: Sequence[str]) -> int:
 def _check(spec: str) -> int:
     """Print every defect with its line; exit code 2 if there is any."""
     sound, count, told = 0, 0, []
-    for path in paths_of(spec):
+    for path in item_paths(spec):
         found, faults = scan_items(path)
         wrong = [(line, f"{item.id}: {defect}") for line, item in found for defect in item.defects()]
         count += len(found)
         sound += sum(not item.defects() for _, item in found)
-        told += [visible(f"{path}:{line}: {message}") for line, message in sorted(faults + wrong)]
-    print("\n".join(told) if told else f"{several(count, 'item')}, no defect")
+        told += [escape_control_characters(f"{path}:{line}: {message}") for line, message in sorted(faults + wrong)]
+    print("\n".join(told) if told else f"{plural(count, 'item')}, no defect")
     if told:
-        print(f"{several(len(told), 'defect')}; {several(sound, 'item')} without any", file=sys.stderr)
+        print(f"{plural(len(told), 'defect')}; {plural(sound, 'item')} without any", file=sys.stderr)
     return WRONG if told else DONE
 
 
@@ -75,7 +75,7 @@ def _describe(items: Sequence[Item]) -> str:
     splits = Counter((item.split, item.tier or "") for item in items)
     points = len({item.point for item in items})
     documents = documents_of(items)
-    counts = (several(len(items), "item"), several(points, "knowledge point"), several(len(documents), "document"))
+    counts = (plural(len(items), "item"), plural(points, "knowledge point"), plural(len(documents), "document"))
     lines = [", ".join(counts)]
     lines += [f"  {split:<12}{tier:<8}{count}" for (split, tier), count in sorted(splits.items())]
     for name, texts in (
@@ -91,9 +91,9 @@ def _describe(items: Sequence[Item]) -> str:
 def _in_tokens(items: Sequence[Item], spec: str) -> str:
     """What is harder to measure under one tokenizer, by kind, the first few items of each named."""
     from override_gap.probes.subject.load import open_tokenizer
-    from override_gap.probes.subject.tokens import in_tokens
+    from override_gap.probes.subject.tokens import tokenize_items
 
-    found = in_tokens(open_tokenizer(spec), items)
+    found = tokenize_items(open_tokenizer(spec), items)
     kinds = {
         "cannot be measured": [f"{one.item.id}: {one.fault}" for one in found if one.fault],
         "answers share their first tokens, so the margin is read after them": [
@@ -106,6 +106,6 @@ def _in_tokens(items: Sequence[Item], spec: str) -> str:
     lines = [f"in the tokens of {spec}:"]
     for kind, told in kinds.items():
         lines.append(f"  {kind}: {len(told)} of {len(items)}")
-        lines += [visible(f"    {one}") for one in told[:SHOWN]]
+        lines += [escape_control_characters(f"    {one}") for one in told[:SHOWN]]
         lines += [f"    and {len(told) - SHOWN} more"] if len(told) > SHOWN else []
     return "\n".join(lines)

@@ -41,7 +41,7 @@ OPTIONS_ONLY = ("\0options",)
 """No command line can hold this; a verb that is given it hands out its parser and does nothing."""
 
 
-class Built(Exception):
+class ParserRequested(Exception):
     """Carries a verb's parser out of its `main`."""
 
     def __init__(self, made: argparse.ArgumentParser) -> None:
@@ -59,7 +59,7 @@ class Parser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:  # type: ignore[override]
         if args is not None and tuple(args) == OPTIONS_ONLY:
-            raise Built(self)
+            raise ParserRequested(self)
         found, rest = self.parse_known_args(args, namespace or argparse.Namespace())
         if rest:
             flags = [flag for action in self._actions for flag in action.option_strings]
@@ -115,12 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(fault: BaseException, known: bool) -> str:
     """What went wrong in one line that a terminal shows as it stands: no escapes of a stranger's, no megabyte of them."""
-    from override_gap.reports.text import visible
+    from override_gap.reports.text import escape_control_characters
 
     text = " ".join(str(fault).split()) or type(fault).__name__
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
-    return visible(text if known else f"{type(fault).__name__}: {text} (--debug shows where)")
+    return escape_control_characters(text if known else f"{type(fault).__name__}: {text} (--debug shows where)")
 
 
 def entry() -> NoReturn:

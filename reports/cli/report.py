@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from override_gap.probes.store.remote import redacted
 from override_gap.reports.build import rebuild
 from override_gap.reports.cli._args import place, writable
 from override_gap.reports.cli.main import DONE, parser
@@ -40,9 +41,9 @@ def main(argv: Sequence[str]) -> int:
 
         program = browser()
     as_page = args.format == "html" and not args.model_card
-    from override_gap.probes.store.remote import here, shown
+    from override_gap.probes.store.remote import local_copy
 
-    with here(args.run) as run:
+    with local_copy(args.run) as run:
         summary, page = rebuild(run, say, args.out if as_page else None)
         written = page
         if args.model_card:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
             # summary.json was written just now; elsewhere it is a copy.
             written = _text(args.out or run / f"{_stem(args.format)}.{args.format}", args.format, summary)
     if written.is_relative_to(run) and isinstance(args.run, str):
-        written = f"{shown(args.run)}/{written.relative_to(run)}"
+        written = f"{redacted(args.run)}/{written.relative_to(run)}"
     if args.json:
         print(json.dumps(summary, ensure_ascii=False))
     else:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
-from override_gap.margins.runtime import refusal
-from override_gap.margins.text import several
+
+from override_gap.margins.runtime import refusal_message
+from override_gap.margins.text import plural
 from override_gap.reports.page.answer_tables import spoken
 from override_gap.reports.page.published import published
 from override_gap.reports.page.tables import tables
-from override_gap.reports.text import visible
+from override_gap.reports.text import escape_control_characters
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,9 @@ class Plain:
 
 def text(cell: Markup | str) -> str:
     """What a reader of the page sees in a cell, on one line."""
-    seen = Markup(cell.replace("<br>", " ")).striptags() if isinstance(cell, Markup) else visible(cell)
+    seen = (
+        Markup(cell.replace("<br>", " ")).striptags() if isinstance(cell, Markup) else escape_control_characters(cell)
+    )
     return " ".join(str(seen).split())
 
 
@@ -59,12 +62,12 @@ def paragraphs(summary: Mapping) -> list[str]:
         found.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")
     if items.get("n") is not None:
         found.append(
-            f"Items: {items.get('name') or 'unnamed'}, {several(items['n'], 'question')} in "
-            f"{several(items.get('points') or 0, 'knowledge point')}; "
+            f"Items: {items.get('name') or 'unnamed'}, {plural(items['n'], 'question')} in "
+            f"{plural(items.get('points') or 0, 'knowledge point')}; "
             f"{errors.get('count') or 0} could not be measured under at least one condition."
         )
     if summary.get("refused"):
-        found.append(f"{refusal(summary['refused'])}.".replace("not measured", "Not measured"))
+        found.append(f"{refusal_message(summary['refused'])}.".replace("not measured", "Not measured"))
     found.append(
         "Brackets hold 95% intervals clustered by knowledge point. Success by top1: the first differing token of the "
         "wanted answer is the model's most likely token."

@@ -3,7 +3,7 @@
     override_gap.reports.figures.prior_gradient("runs/mine").savefig("gradient.pdf")
 
 Each takes a run (or a run folder), an optional summary and `rc=` settings laid over the house style, returns a
-matplotlib Figure, and raises `Absent` with the reason where the run does not hold its data.
+matplotlib Figure, and raises `FigureUnavailable` with the reason where the run does not hold its data.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import Caption
 from override_gap.reports.figures.sheets import calibration as reliability
 from override_gap.reports.figures.sheets import constancy as steady
@@ -33,11 +34,11 @@ from override_gap.reports.figures.sheets.outcomes import outcomes
 from override_gap.reports.figures.sheets.prior_gradient import prior_gradient
 from override_gap.reports.figures.sheets.retention import retention
 from override_gap.reports.figures.sheets.robustness import robustness
-from override_gap.reports.figures.style import FORMS, Absent, save
+from override_gap.reports.figures.style import FORMS, FigureUnavailable, save
 
 
 @dataclass(frozen=True)
-class Sheet:
+class FigureSpec:
     """One figure of the report: its name, how it is drawn and what is said beneath it."""
 
     name: str
@@ -47,20 +48,20 @@ class Sheet:
     """The hypotheses that the figure bears on."""
 
 
-SHEETS = (
-    Sheet("outcomes", outcomes, bars.caption),
-    Sheet("prior_gradient", prior_gradient, gradient.caption, ("H1",)),
-    Sheet("margins", margins, plane.caption, ("H3",)),
-    Sheet("constancy", constancy, steady.caption, ("H2",)),
-    Sheet("calibration", calibration, reliability.caption, ("H3",)),
-    Sheet("disagreement", disagreement, patterns.caption, ("H3",)),
-    Sheet("layers", layers, depth.caption, ("H5",)),
-    Sheet("dose_response", dose_response, dose.caption, ("H4",)),
-    Sheet("retention", retention, frontier.caption, ("H5",)),
-    Sheet("robustness", robustness, company.caption),
+FIGURES = (
+    FigureSpec("outcomes", outcomes, bars.caption),
+    FigureSpec("prior_gradient", prior_gradient, gradient.caption, ("H1",)),
+    FigureSpec("margins", margins, plane.caption, ("H3",)),
+    FigureSpec("constancy", constancy, steady.caption, ("H2",)),
+    FigureSpec("calibration", calibration, reliability.caption, ("H3",)),
+    FigureSpec("disagreement", disagreement, patterns.caption, ("H3",)),
+    FigureSpec("layers", layers, depth.caption, ("H5",)),
+    FigureSpec("dose_response", dose_response, dose.caption, ("H4",)),
+    FigureSpec("retention", retention, frontier.caption, ("H5",)),
+    FigureSpec("robustness", robustness, company.caption),
 )
 
 __all__ = [
-    "FORMS", "SHEETS", "Absent", "Caption", "Sheet", "calibration", "constancy", "disagreement", "dose_response",
+    "FORMS", "FIGURES", "FigureUnavailable", "Caption", "FigureSpec", "calibration", "constancy", "disagreement", "dose_response",
     "layers", "margins", "outcomes", "prior_gradient", "retention", "robustness", "save",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from override_gap.margins.text import several
+from override_gap.margins.text import plural
 
 SHARE = "95% Wilson intervals at the effective sample size, which allows for questions that share a knowledge point"
 MEAN = "95% Student intervals from the variance clustered by knowledge point"
@@ -36,4 +36,4 @@ def counted(estimate: Mapping | None, what: str = "questions") -> str:
     if not estimate or estimate.get("n") is None:
         return "n is stated on each panel."
     points = estimate.get("points")
-    return f"n = {estimate['n']:,} {what}" + (f" in {several(points, 'knowledge point')}." if points else ".")
+    return f"n = {estimate['n']:,} {what}" + (f" in {plural(points, 'knowledge point')}." if points else ".")

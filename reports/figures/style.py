@@ -19,7 +19,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
-from override_gap.margins.text import several
+
+from override_gap.margins.text import plural
 
 if TYPE_CHECKING:
     from override_gap.analyses.readings import RunFrame
@@ -80,7 +81,7 @@ def settings(rc: Mapping[str, Any] | None = None) -> Any:
     return RC | own | dict(rc or {})
 
 
-class Absent(ValueError):
+class FigureUnavailable(ValueError):
     """What a figure needs is not in this run; the message says what, and why where the summary says why."""
 
 
@@ -149,7 +150,7 @@ def section(summary: Mapping, name: str) -> Mapping:
     found = summary.get(name)
     if not found:
         reason = (summary.get("notes") or {}).get(name)
-        raise Absent(reason or f"this run's summary has no section '{name}'")
+        raise FigureUnavailable(reason or f"this run's summary has no section '{name}'")
     return found
 
 
@@ -204,7 +205,7 @@ def percent(axis) -> None:
 
 def count(axes: Axes, n: int, points: int | None = None) -> None:
     """State n, and the number of knowledge points as clusters, above a panel's right end; long numbers in two lines."""
-    clusters = f"in {several(points, 'cluster')}" if points else ""
+    clusters = f"in {plural(points, 'cluster')}" if points else ""
     text = (f"n = {n:,}" + ("\n" if n >= 10_000 else " ") + clusters).strip()
     axes.set_title(text, loc="right", fontsize=7, fontweight="normal")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import vl_convert
 from markupsafe import Markup
+
 from override_gap.reports.text import embedded
 
 TEMPLATES = Path(__file__).parent.parent / "templates"

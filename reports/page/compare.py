@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from markupsafe import Markup
+
 from override_gap.reports import figures
 from override_gap.reports.figures.sheets import methods as drawings
 from override_gap.reports.page.assets import policy, style
@@ -51,7 +52,7 @@ def drawn(found: Mapping) -> list[Shown]:
         words = caption(found)
         try:
             made = draw(found)
-        except figures.Absent as why:
+        except figures.FigureUnavailable as why:
             shown.append(Shown(name, words.title, None, None, (), str(why)))
             continue
         with tempfile.TemporaryDirectory() as folder:

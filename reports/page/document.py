@@ -11,16 +11,17 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from override_gap.margins.runtime import refusal
+
+from override_gap.margins.runtime import refusal_message
 from override_gap.reports import figures
 from override_gap.reports.figures.style import GRID, INK, PAPER, YES, uncollected
 from override_gap.reports.page.answer_tables import spoken
 from override_gap.reports.page.assets import TEMPLATES, explorer_script, plot_specs, policy, style, vega
 from override_gap.reports.page.explorer import explorer
-from override_gap.reports.page.headline import facts
+from override_gap.reports.page.headline import headline_numbers
 from override_gap.reports.page.published import published
 from override_gap.reports.page.tables import tables
-from override_gap.reports.text import embedded, estimate, p_value, said, short, visible
+from override_gap.reports.text import embedded, escape_control_characters, estimate, p_value, said, short
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def render(run, summary: Mapping, folder: Path) -> str:
         .render(
             manifest=run.manifest,
             summary=summary,
-            facts=facts(summary),
+            facts=headline_numbers(summary),
             figures=drawn(run, summary, folder),
             tables=[*published(summary), *tables(summary), *spoken(summary)],
             items=embedded(explorer(run, summary)),
@@ -77,9 +78,9 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,
+        finalize=lambda value: escape_control_characters(value) if type(value) is str else value,
     )
-    for act in (said, estimate, short, p_value, pretty, sentence, refusal):
+    for act in (said, estimate, short, p_value, pretty, sentence, refusal_message):
         made.filters[act.__name__] = act
     return made
 
@@ -88,10 +89,10 @@ def drawn(run, summary: Mapping, folder: Path) -> list[Shown]:
     """Every figure in the order of the argument, saved as SVG, PNG and PDF; an absent one keeps its place and its reason."""
     folder.mkdir(parents=True, exist_ok=True)
     shown = []
-    for sheet in figures.SHEETS:
+    for sheet in figures.FIGURES:
         try:
             made, words = sheet.draw(run, summary), sheet.caption(summary)
-        except figures.Absent as why:
+        except figures.FigureUnavailable as why:
             for form in figures.FORMS:
                 (folder / f"{sheet.name}.{form}").unlink(missing_ok=True)
             title = sheet.name.replace("_", " ").capitalize()

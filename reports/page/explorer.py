@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
 from override_gap.reports.figures.style import numbers
-from override_gap.reports.text import embedded, visible
+from override_gap.reports.text import embedded, escape_control_characters
 
 ITEMS, CONDITIONS, BYTES = 1_000, 24, 5_000_000
 """At most so many items and conditions, and so much JSON, so that the page stays below 8 MB."""
@@ -43,11 +44,11 @@ def explorer(run, summary: Mapping, most: int = ITEMS) -> dict[str, Any]:
     items, shown = names[:most], conditions[:CONDITIONS]
     pool: dict[str, int] = {}
     data = {
-        "conditions": [visible(name) for name in shown],
+        "conditions": [escape_control_characters(name) for name in shown],
         "textual": [name for name, kind in (OF_ITEMS | OF_READINGS).items() if kind is str],
         "left_out": {
             "items": len(names) - len(items),
-            "conditions": [visible(name) for name in conditions[CONDITIONS:]],
+            "conditions": [escape_control_characters(name) for name in conditions[CONDITIONS:]],
         },
         "items": _of_items(readings, items, pool),
         "readings": _of_readings(readings, items, shown, pool),
@@ -104,7 +105,7 @@ def _texts(texts: list[str], room: int) -> list[str] | None:
     for limit in LIMITS:
         if np.minimum(lengths, limit).sum() > room:
             continue
-        shown = [visible(_cut(text, limit)) for text in texts]
+        shown = [escape_control_characters(_cut(text, limit)) for text in texts]
         if len(embedded(shown).encode()) <= room:
             return shown
     return None

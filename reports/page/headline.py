@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
+
 from override_gap.reports.text import counted, estimate, short
 
 
 @dataclass(frozen=True)
-class Fact:
+class HeadlineNumber:
     """One number with its label; `key` is its path in summary.json, `about` that of everything shown with it."""
 
     label: str
@@ -43,7 +44,7 @@ def place(summary: Mapping, section: str, **wanted: Any) -> str | None:
     return None
 
 
-def facts(summary: Mapping) -> list[Fact]:
+def headline_numbers(summary: Mapping) -> list[HeadlineNumber]:
     """Those of the first screen that this run has, in the order of the argument."""
     delivered = {"condition": "as-delivered", "measure": "top1", "tier": None}
     gradient = summary.get("prior_gradient") or {}
@@ -76,13 +77,13 @@ def facts(summary: Mapping) -> list[Fact]:
     for label, key, kind in wanted:
         own = at(summary, key) if key else None
         if key and own and own.get("value") is not None:
-            found.append(Fact(label, key, key, estimate(own, kind), own["value"], counted(own)))
+            found.append(HeadlineNumber(label, key, key, estimate(own, kind), own["value"], counted(own)))
     items = summary.get("items") or {}
     if items.get("measured") is not None:
         left = items.get("excluded") or 0
         below = f"of {items['n']:,}; " + (f"{left:,} could not be measured" if left else "every one was measured")
         found.append(
-            Fact(
+            HeadlineNumber(
                 "Items measured", "items.measured", "items", Markup(short(items["measured"])), items["measured"], below
             )
         )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup
+
 from override_gap.reports.text import chance, counted, estimate, said, short
 
 MEASURES = {

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from override_gap.analyses import constancy
 
+from override_gap.analyses import constancy
 from tests.simulate import simulate_readings
 
 

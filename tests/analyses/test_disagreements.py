@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+
 from override_gap.analyses.measures import KINDS, disagreements, kind, repeats
 from override_gap.analyses.published import references
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.robustness import consistency, held, robustness, variants, wordings
 from override_gap.analyses.sampling import sampled
-
 from tests.simulate import simulate_readings
 
 

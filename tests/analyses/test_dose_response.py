@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+
 from override_gap.analyses import dose_response
 from override_gap.analyses.readings import RunFrame, values
-
 from tests.simulate import simulate_readings
 
 DOSE = ("base", "as-delivered", "uniform-1.25", "uniform-1.5", "uniform-2", "uniform-3")

@@ -1,9 +1,9 @@
 """No hypothesis may be supported on data drawn from its opposite."""
 
 import pytest
+
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.hypotheses import STANDARD, Finding, Hypothesis, evaluate
-
 from tests.simulate import simulate_readings
 
 CONDITIONS = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3", "slb", "random-layers", "random-matched")

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from override_gap.analyses import matched_retention as specificity
 
+from override_gap.analyses import matched_retention as specificity
 from tests.simulate import simulate_readings
 
 DOSE = ("base", "as-delivered", "uniform-1.25", "uniform-1.5", "uniform-2", "uniform-3")

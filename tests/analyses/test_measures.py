@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.formula.api as smf
+
 from override_gap.analyses import constancy, prior_gradient
 from override_gap.analyses import criterion as reliability
 from override_gap.analyses import measures as patterns
 from override_gap.analyses.readings import truth, values
 from override_gap.analyses.stats import logistic
-
 from tests.simulate import simulate_readings
 
 

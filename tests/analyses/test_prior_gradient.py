@@ -5,12 +5,12 @@ import doctest
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from override_gap.analyses import paper as published
-from override_gap.analyses import prior_gradient as pg
-from override_gap.analyses.stats import logistic
 from scipy import stats
 from scipy.optimize import minimize
 
+from override_gap.analyses import paper as published
+from override_gap.analyses import prior_gradient as pg
+from override_gap.analyses.stats import logistic
 from tests.simulate import simulate_readings
 
 

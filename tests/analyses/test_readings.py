@@ -4,9 +4,9 @@ import json
 
 import pandas as pd
 import pytest
+
 from override_gap.analyses.readings import RunFrame, gain_of, load
 from override_gap.analyses.summary import summarise
-
 from tests.simulate import simulate_readings
 
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+
 from override_gap.analyses import criterion
 from override_gap.analyses import layers as localization
 from override_gap.analyses import outcomes as interventions
-
 from tests.simulate import simulate_readings
 
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+
 from override_gap.analyses import Estimate
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.summary import summarise
-
 from tests.simulate import simulate_readings
 
 KEYS = [

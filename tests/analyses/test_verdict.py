@@ -1,10 +1,10 @@
 """The verdict must find the planted fault, and hold its tongue where data are few."""
 
 import pytest
+
 from override_gap.analyses.estimate import Estimate
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.verdict import chance_rate, corrected, judge, verdict
-
 from tests.simulate import simulate_readings
 
 DOSE = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from override_gap.reports.figures import style
 
 

@@ -10,17 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import override_gap.probes.subject.load
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
+
+import override_gap.probes.subject.load
 from override_gap.probes.sources import peft_folder
 from override_gap.probes.store.schema import REQUIRED
 from override_gap.probes.subject import file_checks as claims
 from override_gap.reports.cli.main import main
-from safetensors.torch import save_file
-
 from tests.families import build
 
 ITEM = {

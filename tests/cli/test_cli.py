@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
+
 from override_gap.margins.items.files import write_items
 from override_gap.reports.cli.main import main
-
 from tests.conftest import conflict
 from tests.families import build
 
@@ -195,6 +195,7 @@ def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_pa
 
 def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path, tmp_path: Path, capsys) -> None:
     import torch
+
     from override_gap.margins.adapter import Adapter
     from override_gap.margins.updates import LowRank
     from override_gap.probes.sources.peft_write import write_adapter

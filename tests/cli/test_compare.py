@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+
 from override_gap.analyses.compare.methods import side_by_side
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.reports.cli.compare import named, table
 from override_gap.reports.cli.main import main
 from override_gap.reports.page import write_comparison
-
 from tests.reports.test_page import HOSTILE, Reader
 from tests.simulate import simulate_readings
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from override_gap.probes import timing as profile
 from override_gap.reports.cli.main import main
-
 from tests.cli.test_cli import items, model  # noqa: F401
 
 
 def test_a_part_inside_another_stops_its_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([0.0, 1.0, 3.0, 6.0, 10.0, 15.0])
     monkeypatch.setattr(time, "perf_counter", lambda: next(now))
-    with profile.profiled() as found, profile.spent_on("readings"), profile.spent_on("model"):
+    with profile.profiled() as found, profile.timed("readings"), profile.timed("model"):
         pass
     spent = {part: seconds for part, seconds in found.seconds.items() if seconds}
     # start until 1 and after 10, readings until 3 and from 6 on, model between
@@ -28,10 +28,10 @@ def test_a_part_inside_another_stops_its_clock(monkeypatch: pytest.MonkeyPatch) 
 def test_without_a_profile_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[None] = []
     monkeypatch.setattr(time, "perf_counter", lambda: read.append(None) or 0.0)
-    with profile.spent_on("model"):
+    with profile.timed("model"):
         pass
     assert read == []
-    with profile.profiled(), profile.spent_on("model"):
+    with profile.profiled(), profile.timed("model"):
         pass
     assert len(read) == 4, "the same block is timed where a profile is taken"
 

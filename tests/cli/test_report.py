@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from override_gap.reports.cli.main import main
 
+from override_gap.reports.cli.main import main
 from tests.cli.test_compare import stored
 from tests.simulate import simulate_readings
 
@@ -64,7 +64,7 @@ def test_how_the_readings_were_split_over_files_does_not_matter(made, tmp_path, 
     ],
 )
 def test_every_text_form(made, tmp_path, capsys, monkeypatch, words, name, begins) -> None:
-    monkeypatch.setattr("override_gap.reports.figures.SHEETS", ())
+    monkeypatch.setattr("override_gap.reports.figures.FIGURES", ())
     folder = tmp_path / "run"
     shutil.copytree(made, folder)
     assert main(["report", str(folder), "--quiet", *words]) == 0

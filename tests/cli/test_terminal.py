@@ -10,11 +10,11 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+
 from override_gap.reports.cli import _progress as progress
 from override_gap.reports.cli import completion
 from override_gap.reports.cli._digest import BOLD, coloured, digest
 from override_gap.reports.cli.main import VERBS, main
-
 from tests.reports import synthetic
 
 
@@ -74,7 +74,7 @@ def clock(monkeypatch) -> list[float]:
 
 def test_progress_says_pace_and_time_left(monkeypatch, capsys) -> None:
     now = clock(monkeypatch)
-    with progress.Bar() as bar:
+    with progress.ProgressBar() as bar:
         for done, at in ((0, 100.0), (8, 104.0), (40, 120.0)):
             now[0] = at
             bar(done, 40, "measured" if done == 40 else "measuring")
@@ -82,14 +82,14 @@ def test_progress_says_pace_and_time_left(monkeypatch, capsys) -> None:
     assert told[0] == "measuring: 0 of 40 items, 0 s"
     assert told[1] == "measuring: 8 of 40 items, 2 a second, 4 s, about 16 s left"
     assert told[2] == "measured: 40 of 40 items, 2 a second, 20 s"
-    with progress.Bar(quiet=True) as bar:
+    with progress.ProgressBar(quiet=True) as bar:
         bar(8, 40, "measuring")
     assert capsys.readouterr().err == ""
 
 
 def test_what_an_earlier_run_measured_says_nothing_of_the_pace(monkeypatch, capsys) -> None:
     now = clock(monkeypatch)
-    with progress.Bar() as bar:
+    with progress.ProgressBar() as bar:
         for done, at in ((80, 100.5), (90, 105.0), (1080, 120.0), (2080, 120.0)):
             now[0] = at
             bar(done, 2080, "measuring")
@@ -105,7 +105,7 @@ def test_the_bar_of_a_terminal_says_both_too(monkeypatch) -> None:
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "xterm")
-    with progress.Bar() as bar:
+    with progress.ProgressBar() as bar:
         bar(0, 40, "measuring")
         now[0] = 104.0
         bar(8, 40, "measuring")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from override_gap.margins.adapter import Adapter, join
 from override_gap.margins.conditions import parse_conditions, variant
 from override_gap.margins.updates import Dense, LowRank, Vector
@@ -50,6 +51,6 @@ def test_variants_by_name() -> None:
         "in-context-joined-3",
     ]
     assert variant("uniform-2") is None
-    assert variant("stated-3")[1].retold("a {document}") == "a {document} a {document} a {document}"
+    assert variant("stated-3")[1].reworded("a {document}") == "a {document} a {document} a {document}"
     with pytest.raises(ValueError, match="documents is 2 to 32"):
         parse_conditions("joined-1")

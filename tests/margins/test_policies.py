@@ -8,16 +8,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from override_gap.margins.attribution import predicted_critical_gain
 from override_gap.margins.conditions import parse_conditions
 from override_gap.margins.policies import (
     BottomNorm,
     ConflictAware,
     MarginMatched,
+    PolicyInputs,
     RandomLayers,
     RandomMatched,
     RelevanceGate,
-    Situation,
     TopNorm,
     Uniform,
 )
@@ -26,20 +27,20 @@ NORMS = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5, 0.6])
 
 
 def test_slb_boosts_the_top_quarter_by_norm() -> None:
-    assert TopNorm()(Situation(NORMS)).tolist() == [1, 1.75, 1, 1.75, 1, 1, 1, 1]
-    assert BottomNorm()(Situation(NORMS)).tolist() == [1.75, 1, 1.75, 1, 1, 1, 1, 1]
+    assert TopNorm()(PolicyInputs(NORMS)).tolist() == [1, 1.75, 1, 1.75, 1, 1, 1, 1]
+    assert BottomNorm()(PolicyInputs(NORMS)).tolist() == [1.75, 1, 1.75, 1, 1, 1, 1, 1]
 
 
 def test_layers_the_adapter_does_not_touch_are_never_chosen() -> None:
     norms = torch.tensor([0.0, 0.0, 0.0, 0.5, 0.0, 0.7, 0.0, 0.0])
     for policy in (TopNorm(share=0.5), BottomNorm(share=0.5), RandomLayers(share=0.5)):
-        gains = policy(Situation(norms))
+        gains = policy(PolicyInputs(norms))
         assert ((gains != 1).nonzero().flatten()).tolist() in ([3], [5])
 
 
 @given(st.lists(st.floats(0.01, 10), min_size=2, max_size=40), st.integers(0, 2**31), st.floats(0.05, 1))
 def test_controls_match_count_or_added_norm(norms: list[float], seed: int, share: float) -> None:
-    situation = Situation(torch.tensor(norms), seed=seed)
+    situation = PolicyInputs(torch.tensor(norms), seed=seed)
     top, random, matched = (p(share=share)(situation) for p in (TopNorm, RandomLayers, RandomMatched))
     assert (top != 1).sum() == (random != 1).sum()
     added = [torch.linalg.norm((gains - 1) * situation.norms).item() for gains in (top, matched)]
@@ -48,8 +49,8 @@ def test_controls_match_count_or_added_norm(norms: list[float], seed: int, share
 
 
 def test_conflict_aware_asks_the_base_first() -> None:
-    sure, unsure = Situation(NORMS, base_top_prob=0.9), Situation(NORMS, base_top_prob=0.4)
-    agrees = Situation(NORMS, base_top_prob=0.9, base_says_document=True)
+    sure, unsure = PolicyInputs(NORMS, base_top_prob=0.9), PolicyInputs(NORMS, base_top_prob=0.4)
+    agrees = PolicyInputs(NORMS, base_top_prob=0.9, base_says_document=True)
     assert ConflictAware()(sure).tolist() == [1, 2, 1, 2, 1, 1, 1, 2]
     for calm in (unsure, agrees):
         assert ConflictAware()(calm).tolist() == [1] * 8
@@ -57,8 +58,8 @@ def test_conflict_aware_asks_the_base_first() -> None:
 
 
 def test_relevance_gate_silences_what_does_not_touch_the_question() -> None:
-    assert RelevanceGate(Uniform(1.5))(Situation(NORMS)).tolist() == [1.5] * 8
-    assert RelevanceGate(Uniform(1.5))(Situation(NORMS, relevant=False)).tolist() == [0] * 8
+    assert RelevanceGate(Uniform(1.5))(PolicyInputs(NORMS)).tolist() == [1.5] * 8
+    assert RelevanceGate(Uniform(1.5))(PolicyInputs(NORMS, relevant=False)).tolist() == [0] * 8
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_relevance_gate_silences_what_does_not_touch_the_question() -> None:
     [(4, 3, 2.0), (4, 100, 0.06), (9, 1, 3.0), (4, -1, 3.0), (-5, 2, 0.0), (math.nan, 1, 1.0)],
 )
 def test_margin_matched_is_the_least_gain_with_headroom(prior: float, adapter: float, gain: float) -> None:
-    gains = MarginMatched(headroom=2, highest=3)(Situation(NORMS, prior_margin=prior, adapter_margin=adapter))
+    gains = MarginMatched(headroom=2, highest=3)(PolicyInputs(NORMS, prior_margin=prior, adapter_margin=adapter))
     assert gains.tolist() == pytest.approx([gain] * 8)
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.updates import Alike, Dense, LowRank, frobenius_norms, inner
+from override_gap.margins.updates import Dense, LowRank, LowRankBatch, frobenius_norms, inner
 
 
 def low(seed: int, rank: int = 3, d_out: int = 7, d_in: int = 5, scale: float = 1.3) -> LowRank:
@@ -52,21 +53,21 @@ def test_norms_of_many_are_those_of_each() -> None:
     same = [low(n, scale=1.5 - n) for n in range(4)]
     others = [*same, low(9, rank=1), Dense(torch.randn(7, 5)), low(10, rank=8)]
     for updates in (same, others, [low(n, rank=9) for n in range(2)], []):
-        assert frobenius_norms(updates, Alike.of(updates)) == pytest.approx(
+        assert frobenius_norms(updates, LowRankBatch.of(updates)) == pytest.approx(
             [update.frobenius() for update in updates], rel=1e-12
         )
 
 
 def test_alike_updates_lie_side_by_side_and_others_do_not() -> None:
     same = [low(n, scale=1.5 - n) for n in range(3)]
-    found = Alike.of(same)
+    found = LowRankBatch.of(same)
     assert found is not None
     for n, update in enumerate(same):
         assert torch.equal(found.scale[n].float() * (found.B[n] @ found.A[n]), update.dense())
     half = LowRank(same[0].A.half(), same[0].B.half())
     for stranger in (low(9, rank=1), low(9, d_in=6), half, Dense(torch.zeros(7, 5))):
-        assert Alike.of([*same, stranger]) is None
-    assert Alike.of([]) is None
+        assert LowRankBatch.of([*same, stranger]) is None
+    assert LowRankBatch.of([]) is None
 
 
 def test_layer_norms_join_sites_and_parts() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from accelerate import dispatch_model
-from override_gap.probes.subject.model import Subject, wrap
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from override_gap.probes.subject.model import Subject, wrap
 from tests.families import build
 
 FIRST, SECOND = torch.device("cpu", 0), torch.device("cpu", 1)

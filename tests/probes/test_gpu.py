@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.subject.model import wrap
-
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, many
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+
 from override_gap.reports import page
 from override_gap.reports.figures import style
-
 from tests.reports import synthetic
 
 

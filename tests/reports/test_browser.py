@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+
 from override_gap.reports import figures, page
 from override_gap.reports.export.pdf import BROWSERS
-from override_gap.reports.text import visible
-
+from override_gap.reports.text import escape_control_characters
 from tests.reports import synthetic
 from tests.reports.hostile import HOSTILE, with_twenty
 from tests.reports.reader import Reader
@@ -59,7 +59,7 @@ def opened(browser, path: Path, **settings) -> Iterator:
 @contextmanager
 def one_figure() -> Iterator:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "SHEETS", figures.SHEETS[2:3])
+        patch.setattr(figures, "FIGURES", figures.FIGURES[2:3])
         yield
 
 
@@ -332,7 +332,7 @@ def test_hostile_items_are_shown_as_they_stand_and_run_nothing(browser, hostile,
             for button in shown.locator("#explorer .detail button.more").all():
                 button.click()
             found = shown.evaluate(texts)
-            assert visible(text) in found or not text
+            assert escape_control_characters(text) in found or not text
             shown.get_by_role("button", name="Next item").click()
         assert shown.locator("#explorer bdi *").count() == 0
         assert shown.evaluate(census) == before
@@ -354,7 +354,7 @@ def test_a_long_answer_is_clipped_and_can_be_seen_whole(browser, hostile):
 
 def test_a_run_without_margins_still_has_its_table(browser, run, summary, tmp_path, monkeypatch):
     """Where no condition has margins there is no plane to draw, and nothing is said on the console."""
-    monkeypatch.setattr(figures, "SHEETS", ())
+    monkeypatch.setattr(figures, "FIGURES", ())
     bare = run.readings.assign(adapter_margin=float("nan"), prior_margin=float("nan"))
     told = type(run)(manifest=run.manifest, readings=bare, layers=None)
     path = page.write(tmp_path, told, summary)

@@ -10,15 +10,15 @@ import subprocess
 
 import pytest
 from markdown_it import MarkdownIt
+from pylatexenc.latexwalker import LatexEnvironmentNode, LatexSpecialsNode, LatexWalker, LatexWalkerParseError
+
 from override_gap.analyses import hypotheses, verdict
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.summary import summarise
 from override_gap.reports.export import latex, markdown, plain
 from override_gap.reports.export.pdf import browser, write_pdf
 from override_gap.reports.export.plain import Plain, plain_tables
-from override_gap.reports.text import visible
-from pylatexenc.latexwalker import LatexEnvironmentNode, LatexSpecialsNode, LatexWalker, LatexWalkerParseError
-
+from override_gap.reports.text import escape_control_characters
 from tests.reports.hostile import HOSTILE
 from tests.reports.reader import Reader
 from tests.simulate import simulate_readings
@@ -31,7 +31,7 @@ WORSE = [
     "http://evil.example www.evil.example a@b.example", "*b* _i_ ~~s~~ `c` ``c`` # h", "\\", "a\\", "\\|", "\\input{/etc/passwd}",
     "\\end{longtable}", "% gone", "x^2_3 & y \\\\ z", "}{", "--- ``q'' ?` <<", "[1] *", "{\\bf x}",
 ]  # fmt: skip
-LINES = [" ".join(visible(text).split()) for text in WORSE]
+LINES = [" ".join(escape_control_characters(text).split()) for text in WORSE]
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+
 from override_gap.reports import figures
 from override_gap.reports.figures.style import ADAPTED, BASE, NO, OTHER, PAPER, SPLITS, YES
-
 from tests.reports import synthetic
 
 
@@ -36,7 +36,7 @@ def drawn_points(axes):
     return {(round(float(a), 6), round(float(b), 6)) for x, y in lines_of(axes) for a, b in zip(x, y, strict=True)}
 
 
-@pytest.mark.parametrize("sheet", figures.SHEETS, ids=lambda sheet: sheet.name)
+@pytest.mark.parametrize("sheet", figures.FIGURES, ids=lambda sheet: sheet.name)
 def test_every_figure_is_drawn_with_axis_names_and_a_full_caption(sheet, run, summary):
     made = sheet.draw(run, summary)
     assert isinstance(made, Figure)
@@ -129,7 +129,7 @@ def test_dose_draws_the_curve_and_every_item_with_both_critical_gains(run, summa
 def test_base_and_delivered_alone_are_no_dose_response(run, summary):
     told = copy.deepcopy(summary)
     told["dose"]["curve"] = [row for row in told["dose"]["curve"] if row["gain"] in (0.0, 1.0)]
-    with pytest.raises(figures.Absent, match="no gain besides"):
+    with pytest.raises(figures.FigureUnavailable, match="no gain besides"):
         figures.dose_response(run, told)
 
 
@@ -164,12 +164,12 @@ def test_outcomes_show_all_and_known_in_every_split_and_tier(run, summary):
 )
 def test_a_figure_without_its_data_says_why_in_the_summarys_words(sheet, section, run, summary):
     told = {**summary, section: None, "notes": {section: "only one gain was tried"}}
-    with pytest.raises(figures.Absent, match="only one gain was tried"):
+    with pytest.raises(figures.FigureUnavailable, match="only one gain was tried"):
         getattr(figures, sheet)(run, told)
 
 
 def test_files_are_well_formed_and_carry_no_date(written):
-    for sheet in figures.SHEETS:
+    for sheet in figures.FIGURES:
         text = (written.folder / "figures" / f"{sheet.name}.svg").read_text(encoding="utf-8")
         ElementTree.fromstring(text)
         assert "<dc:date>" not in text
@@ -308,9 +308,9 @@ def test_figures_of_a_simulated_audit():
 
     run = simulate.simulate_readings(seed=3, errors=2)
     summary = summarise(run)
-    for sheet in figures.SHEETS:
+    for sheet in figures.FIGURES:
         if sheet.name == "robustness":  # no probe of it among a simulation's conditions
-            with pytest.raises(figures.Absent, match="--probes"):
+            with pytest.raises(figures.FigureUnavailable, match="--probes"):
                 sheet.draw(run, summary)
             continue
         assert sheet.draw(run, summary).axes
@@ -319,7 +319,7 @@ def test_figures_of_a_simulated_audit():
 
 @pytest.mark.parametrize("name", ["margins", "prior_gradient", "constancy", "dose_response"])
 def test_a_cloud_of_many_points_is_a_picture_in_vector_files(name, run, summary, tmp_path, monkeypatch):
-    sheet = next(sheet for sheet in figures.SHEETS if sheet.name == name)
+    sheet = next(sheet for sheet in figures.FIGURES if sheet.name == name)
     few, *_ = figures.save(sheet.draw(run, summary), tmp_path / "few")
     monkeypatch.setattr(sys.modules[sheet.draw.__wrapped__.__module__], "CLOUD", 3)
     made = sheet.draw(run, summary)
@@ -345,7 +345,7 @@ def test_calibration_of_one_measure_keeps_its_words_inside_and_names_that_one(ru
             box = text.get_window_extent()
             assert box.x0 > -1, text.get_text()
             assert box.x1 < width + 1, text.get_text()
-    sheet = next(sheet for sheet in figures.SHEETS if sheet.name == "calibration")
+    sheet = next(sheet for sheet in figures.FIGURES if sheet.name == "calibration")
     assert "said: by the first token." in sheet.caption(told).shows
     assert "left by the first token, right by the whole greedy answer" in sheet.caption(summary).shows
 

@@ -12,12 +12,12 @@ import sys
 from collections import Counter
 
 import pytest
+
 from override_gap.reports import figures, page
 from override_gap.reports.page.assets import vega
 from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import at
-from override_gap.reports.text import visible
-
+from override_gap.reports.text import escape_control_characters
 from tests.reports import synthetic
 from tests.reports.hostile import HOSTILE, with_twenty
 from tests.reports.reader import Reader, decoded, numerals
@@ -26,7 +26,7 @@ from tests.reports.reader import Reader, decoded, numerals
 @pytest.fixture
 def one_figure(monkeypatch):
     """Draw a single figure, where the test is about something else."""
-    monkeypatch.setattr(figures, "SHEETS", figures.SHEETS[2:3])
+    monkeypatch.setattr(figures, "FIGURES", figures.FIGURES[2:3])
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_verdict_comes_first_then_hypotheses_figures_and_methods(written, summar
     places = [written.text.index(f'<section id="{name}"') for name in order]
     assert places == sorted(places)
     assert written.text.index(summary["verdict"]["sentence"][:30]) < places[1]
-    drawn = [written.text.index(f'id="figure-{sheet.name}"') for sheet in figures.SHEETS]
+    drawn = [written.text.index(f'id="figure-{sheet.name}"') for sheet in figures.FIGURES]
     assert drawn == sorted(drawn)
 
 
@@ -142,7 +142,7 @@ def test_the_same_run_gives_the_same_page_and_figures(run, summary, written, tmp
     again = page.write(tmp_path, run, summary)
     assert again.read_bytes() == written.path.read_bytes()
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert names == {f"{sheet.name}.{end}" for sheet in figures.SHEETS for end in figures.FORMS}
+    assert names == {f"{sheet.name}.{end}" for sheet in figures.FIGURES for end in figures.FORMS}
     for name in names:
         assert (tmp_path / "figures" / name).read_bytes() == (written.folder / "figures" / name).read_bytes(), name
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
@@ -198,7 +198,7 @@ def test_twenty_hostile_items_change_nothing_but_their_own_text(run, summary, tm
     for number, item in enumerate(before):
         for key, value in before[item].items():
             if number < len(HOSTILE) and value == harmless[number]:
-                assert after[item][key] == visible(HOSTILE[number]), (item, key)
+                assert after[item][key] == escape_control_characters(HOSTILE[number]), (item, key)
             else:
                 assert after[item][key] == value, (item, key)
 

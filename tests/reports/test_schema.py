@@ -7,8 +7,8 @@ import json
 from importlib.resources import files
 
 import pytest
-from override_gap.analyses.summary import summarise
 
+from override_gap.analyses.summary import summarise
 from tests.simulate import simulate_readings
 
 SCHEMA = json.loads((files("override_gap.reports") / "schema" / "summary.schema.json").read_text(encoding="utf-8"))

@@ -7,7 +7,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from override_gap.reports.text import embedded, estimate, p_value, said, share, short, visible
+
+from override_gap.reports.text import embedded, escape_control_characters, estimate, p_value, said, share, short
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_embedded_json_comes_back_and_cannot_leave_its_element(text):
 
 @given(st.text(alphabet=st.characters(exclude_categories=())))
 def test_visible_text_has_no_invisible_control_left_and_can_be_written(text):
-    shown = visible(text)
+    shown = escape_control_characters(text)
     shown.encode("utf-8")
     assert not any(
         mark in shown for mark in "\x00\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\ufeff"
@@ -56,7 +57,7 @@ def test_visible_text_has_no_invisible_control_left_and_can_be_written(text):
 
 def test_plain_text_and_emoji_stay_as_they_are():
     text = "na\u00efve \u05e9\u05dc\u05d5\u05dd \U0001f468\u200d\U0001f469\u200d\U0001f467 a\n\tb"
-    assert visible(text) == text
+    assert escape_control_characters(text) == text
 
 
 def test_said_isolates_and_escapes():

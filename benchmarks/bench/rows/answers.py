@@ -6,13 +6,13 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from override_gap.probes.attach.stack import stack
-from override_gap.probes.readings.generation import generate
-from override_gap.probes.subject.tokens import pad
 
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.generation import generate
+from override_gap.probes.subject.tokens import pad
 
 TITLE = "Answers in words"
 LIMITS = (

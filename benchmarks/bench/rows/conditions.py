@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.conditions import parse_conditions
-from override_gap.probes.run.batch import Bench
-from override_gap.probes.run.encode import Encoded
-from override_gap.probes.run.unit import measure
-
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.conditions import parse_conditions
+from override_gap.probes.run.batch import MeasurementSetup
+from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.unit import measure
 
 TITLE = "Twelve conditions"
 LIMITS = (
@@ -33,14 +32,14 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     items = kit.questions(subject, COUNT)
     conditions = parse_conditions(CONDITIONS)
     assert len(conditions) == PASSES + 1, "twelve beside the base"
-    bench = Bench(own, conditions, frozenset({"margins"}), 0, 0)
+    bench = MeasurementSetup(own, conditions, frozenset({"margins"}), 0, 0)
     made = kit.adapters(own, items)
     upper = {text: upper_third(adapter, own.n_layers) for text, adapter in made.items()}
     parts = kit.parts(own, items)
     timed = in_turn(
         {
-            "every layer": lambda: measure(bench, items, Encoded(made), frozenset()),
-            "upper third": lambda: measure(bench, items, Encoded(upper), frozenset()),
+            "every layer": lambda: measure(bench, items, EncodedDocuments(made), frozenset()),
+            "upper third": lambda: measure(bench, items, EncodedDocuments(upper), frozenset()),
             "bare": lambda: [kit.run_bare(bare, part.batch) for part in parts],
         },
         repeats,

@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.bench import kit
+from benchmarks.bench.clock import Timed, in_turn
+from benchmarks.bench.record import Line
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import documents_of
 from override_gap.probes.attach.stack import stack
@@ -18,10 +22,6 @@ from override_gap.probes.readings.prior import read_prior
 from override_gap.probes.sources.peft_folder import PeftFolder
 from override_gap.probes.subject.forward import Batch
 from override_gap.probes.subject.model import Subject
-
-from benchmarks.bench import kit
-from benchmarks.bench.clock import Timed, in_turn
-from benchmarks.bench.record import Line
 
 TITLE = "An adapter a document, against PEFT"
 LIMITS = (

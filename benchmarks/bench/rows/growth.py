@@ -11,18 +11,17 @@ from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import kit
+from benchmarks.bench.clock import peak_bytes
+from benchmarks.bench.record import Line, one
 from override_gap.analyses.readings import load
 from override_gap.analyses.summary import summarise
 from override_gap.margins.items.item import Item
-from override_gap.probes.items import items_of
+from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.loop import run as measure_run
 from override_gap.probes.sources import open_source
 from override_gap.reports.page import write
-
-from benchmarks.bench import kit
-from benchmarks.bench.clock import peak_bytes
-from benchmarks.bench.record import Line, one
 
 TITLE = "Growth"
 LIMITS = (
@@ -58,7 +57,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
 
 def many(count: int) -> list[Item]:
     """Conflicts of the organism, each told in a document of its own: its statement, and two others behind it."""
-    known = [item for item in items_of("organism") if item.split == "conflict"]
+    known = [item for item in open_items("organism") if item.split == "conflict"]
     told = list(dict.fromkeys(item.document for item in known))
     # one question a document: the next document would be the same for the next wording
     apart = list({item.document: item for item in known}.values())

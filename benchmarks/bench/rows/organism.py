@@ -8,9 +8,8 @@ import json
 import tempfile
 from pathlib import Path
 
-from override_gap.reports.cli.audit import main as audit
-
 from benchmarks.bench.record import Line, spread
+from override_gap.reports.cli.audit import main as audit
 
 TITLE = "The default audit of the organism"
 LIMITS = (

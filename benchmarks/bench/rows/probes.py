@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from benchmarks.bench import kit
+from benchmarks.bench.clock import in_turn
+from benchmarks.bench.record import Line, one
 from override_gap.probes.readings.adapted import read_base
 from override_gap.probes.readings.batching import padding_waste
 from override_gap.probes.readings.layers import read_layers
 from override_gap.probes.readings.prior import read_prior
 from override_gap.probes.subject.forward import forward
 from override_gap.probes.subject.model import Subject
-
-from benchmarks.bench import kit
-from benchmarks.bench.clock import in_turn
-from benchmarks.bench.record import Line, one
 
 TITLE = "Readings against the bare forward pass"
 LIMITS = (

@@ -6,15 +6,15 @@ import importlib.util
 from typing import Any
 
 import torch
-from override_gap.margins.items.divergence import Divergence
-from override_gap.probes.readings.prior import read_prior
-from override_gap.probes.subject.forward import Batch
-from override_gap.probes.subject.model import Subject
 
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn, peak_bytes
 from benchmarks.bench.record import Line, one
 from benchmarks.bench.rows.probes import readings
+from override_gap.margins.items.divergence import Divergence
+from override_gap.probes.readings.prior import read_prior
+from override_gap.probes.subject.forward import Batch
+from override_gap.probes.subject.model import Subject
 
 TITLE = "Readings against TransformerLens and nnsight"
 LIMITS = (

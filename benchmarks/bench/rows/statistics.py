@@ -6,11 +6,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.bench.record import Line, spread
 from override_gap.analyses.summary import summarise
 from override_gap.probes.store.folder import Store
 from override_gap.reports.page import write
-
-from benchmarks.bench.record import Line, spread
 from tests.simulate import simulate_readings
 
 TITLE = "Statistics and page"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import SHARE, Caption, counted
 from override_gap.reports.figures.style import (
     ADAPTED,
@@ -14,7 +15,7 @@ from override_gap.reports.figures.style import (
     INK,
     OTHER,
     PAPER,
-    Absent,
+    FigureUnavailable,
     canvas,
     count,
     figure,
@@ -39,7 +40,7 @@ def calibration(run, summary: Mapping) -> Figure:
     """Share of conflicts that the model answers as the document says, in bins of net margin, a panel a measure."""
     shown = [measure for measure in SAID if _rows(summary, measure)]
     if not shown:
-        raise Absent("no conflict has both a net margin and something that was said")
+        raise FigureUnavailable("no conflict has both a net margin and something that was said")
     made = canvas(7.2, 3.6)  # one panel takes the width of two: the legend does not fit over less
     panels = made.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
     every = [row for measure in shown for row in _rows(summary, measure)]
@@ -85,7 +86,7 @@ def calibration(run, summary: Mapping) -> Figure:
 def caption(summary: Mapping) -> Caption:
     """In words, with the agreement of sign and speech as delivered."""
     if not any(_rows(summary, measure) for measure in SAID):
-        raise Absent("no conflict has both a net margin and something that was said")
+        raise FigureUnavailable("no conflict has both a net margin and something that was said")
     agreed = [
         f"{row['measure']} {100 * row['value']:.1f}%"
         for row in section(summary, "criterion").get("agreement") or []

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import Caption, counted
 from override_gap.reports.figures.style import (
     ADAPTED,
     CLOUD,
     INK,
     OTHER,
-    Absent,
+    FigureUnavailable,
     canvas,
     count,
     figure,
@@ -48,7 +49,7 @@ def constancy(run, summary: Mapping) -> Figure:
     rows = rows.assign(where=where, **{name: numbers(rows[name]) for name, _, _ in PANELS})
     rows = rows.dropna(subset=["where", "prior_margin", "adapter_margin"])
     if rows.empty:
-        raise Absent("no conflict has both margins and a position on the axis")
+        raise FigureUnavailable("no conflict has both margins and a position on the axis")
     made = canvas(7.2, 3.2)
     panels = made.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, label, shade) in zip(panels, PANELS, strict=True):

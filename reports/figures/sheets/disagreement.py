@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
+
 from override_gap.reports.figures.caption import SHARE, Caption
 from override_gap.reports.figures.style import (
     ADAPTED,
@@ -14,7 +15,7 @@ from override_gap.reports.figures.style import (
     INK,
     OTHER,
     PAPER,
-    Absent,
+    FigureUnavailable,
     canvas,
     count,
     figure,
@@ -37,7 +38,7 @@ def disagreement(run, summary: Mapping) -> Figure:
     patterns = [row for row in found["patterns"] if known_value(row)]
     pairs = [row for row in found["pairs"] if known_value(row)]
     if not pairs:
-        raise Absent("no conflict was measured by two measures of success")
+        raise FigureUnavailable("no conflict was measured by two measures of success")
     order = list(dict.fromkeys(row["condition"] for row in pairs))
     made = canvas(7.4, max(2.9, 1.5 + 0.17 * len(order)))
     marks, shares, right = made.subplots(1, 3, width_ratios=(0.5, 1.2, 1.3))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import SHARE, Caption, counted
 from override_gap.reports.figures.style import (
     CLOUD,
@@ -14,7 +15,7 @@ from override_gap.reports.figures.style import (
     NO,
     SPLITS,
     YES,
-    Absent,
+    FigureUnavailable,
     canvas,
     count,
     figure,
@@ -33,7 +34,7 @@ def dose_response(run, summary: Mapping) -> Figure:
     found = section(summary, "dose")
     curve = [row for row in found.get("curve") or [] if row["measure"] == "top1" and known_value(row)]
     if not {row["gain"] for row in curve} - {0.0, 1.0}:
-        raise Absent("no gain besides the delivered one was measured")
+        raise FigureUnavailable("no gain besides the delivered one was measured")
     critical = _critical(run)
     made = canvas(7.2 if len(critical) else 4.6, 3.9)
     panels = made.subplots(1, 2 if len(critical) else 1, squeeze=False)[0]

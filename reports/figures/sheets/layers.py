@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
 from override_gap.reports.figures.caption import MEAN, Caption
 from override_gap.reports.figures.style import (
     ADAPTED,
@@ -14,7 +15,7 @@ from override_gap.reports.figures.style import (
     INK,
     NEUTRAL,
     OTHER,
-    Absent,
+    FigureUnavailable,
     canvas,
     count,
     figure,
@@ -50,7 +51,7 @@ def layers(run, summary: Mapping) -> Figure:
     profile = found.get("profile") or []
     shown = [panel for panel in PANELS if any(_values(profile, key) for key, _, _ in panel[1])]
     if not shown:
-        raise Absent("no layer was measured")
+        raise FigureUnavailable("no layer was measured")
     chosen = [row for row in found.get("chosen") or [] if row.get("share")]
     cells = len(shown) + bool(chosen)
     columns = 3 if cells > 2 else cells

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import Caption, counted
 from override_gap.reports.figures.style import (
     CLOUD,
@@ -14,7 +15,7 @@ from override_gap.reports.figures.style import (
     NO,
     PAPER,
     YES,
-    Absent,
+    FigureUnavailable,
     canvas,
     count,
     figure,
@@ -29,7 +30,9 @@ def _rows(run):
     rows = measured(run.readings, "conflict", "as-delivered")
     rows = rows[numbers(rows["prior_margin"]).notna() & numbers(rows["adapter_margin"]).notna()]
     if rows.empty:
-        raise Absent("no conflict was measured under the condition as-delivered, so there are no margins to compare")
+        raise FigureUnavailable(
+            "no conflict was measured under the condition as-delivered, so there are no margins to compare"
+        )
     return rows.assign(prior_margin=numbers(rows["prior_margin"]), adapter_margin=numbers(rows["adapter_margin"]))
 
 

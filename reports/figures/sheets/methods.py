@@ -7,14 +7,15 @@ from collections.abc import Mapping
 import matplotlib
 import seaborn as sns
 from matplotlib.figure import Figure
-from override_gap.margins.text import several
+
+from override_gap.margins.text import plural
 from override_gap.reports.figures.caption import SHARE, Caption
 from override_gap.reports.figures.style import (
     ADAPTED,
     INK,
     PAPER,
     SPLITS,
-    Absent,
+    FigureUnavailable,
     canvas,
     known_value,
     percent,
@@ -44,7 +45,7 @@ def by_method(found: Mapping) -> Figure:
     """Success by split and tier (a panel each) and method (a line each), with intervals."""
     rows = _main(found, "outcomes")
     if not rows:
-        raise Absent("no outcome was measured in every run")
+        raise FigureUnavailable("no outcome was measured in every run")
     panels = list(dict.fromkeys(_label(row) for row in rows))
     names = [own["name"] for own in found["methods"]]
     columns = min(4, len(panels))
@@ -59,7 +60,7 @@ def by_method(found: Mapping) -> Figure:
             shade = SPLITS.get(own[0]["split"], INK)
             axes.errorbar([row["value"] for row in own], at, xerr=ends, fmt="o", ms=3.6, elinewidth=1.1, color=shade)
             axes.set_title(panel, pad=15)
-            text = f"n = {own[0]['n']:,} in {several(own[0]['points'], 'cluster')}"
+            text = f"n = {own[0]['n']:,} in {plural(own[0]['points'], 'cluster')}"
             axes.annotate(text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7)
             axes.set(ylim=(len(names) - 0.4, -0.6), xlim=(-0.04, 1.06), xticks=[0, 0.5, 1])
             axes.set_yticks(range(len(names)), [plain(name, 22) for name in names])
@@ -76,7 +77,7 @@ def differences(found: Mapping) -> Figure:
     """First minus second on the same items, a line per pair of methods and split."""
     rows = [row for row in _main(found, "pairs") if row["tier"] is None][:MOST]
     if not rows:
-        raise Absent("no pair of methods was measured on the same items")
+        raise FigureUnavailable("no pair of methods was measured on the same items")
     with matplotlib.rc_context(settings()):
         made = canvas(7.6, 0.9 + 0.24 * len(rows))
         axes = made.subplots()

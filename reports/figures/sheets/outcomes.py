@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from override_gap.margins.text import several
+
+from override_gap.margins.text import plural
 from override_gap.reports.figures.caption import SHARE, Caption
 from override_gap.reports.figures.style import (
     PAPER,
     SPLITS,
-    Absent,
+    FigureUnavailable,
     canvas,
     figure,
     known_value,
@@ -41,7 +42,7 @@ def outcomes(run, summary: Mapping) -> Figure:
     rows = [row for row in section(summary, "outcomes") if row["measure"] == "top1" and known_value(row)]
     panels = _panels(rows)
     if not panels:
-        raise Absent("no outcome was measured by top1")
+        raise FigureUnavailable("no outcome was measured by top1")
     order = [name for name in run.manifest.get("conditions", []) if any(row["condition"] == name for row in rows)]
     order += [name for name in dict.fromkeys(row["condition"] for row in rows) if name not in order]
     tiers = sum(tier is not None for _, tier in panels)
@@ -81,7 +82,7 @@ def outcomes(run, summary: Mapping) -> Figure:
             (row for row in part if row.get("population", "all") == "all"), key=lambda row: row["n"], default=None
         )
         if most:
-            text = f"n = {most['n']:,}" + (f" in {several(most['points'], 'cluster')}" if most.get("points") else "")
+            text = f"n = {most['n']:,}" + (f" in {plural(most['points'], 'cluster')}" if most.get("points") else "")
             axes.annotate(text, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7)
         hollow |= known_only
     for place, axes in enumerate(grid):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import SHARE, Caption, counted
 from override_gap.reports.figures.style import (
     ADAPTED,
@@ -14,7 +15,7 @@ from override_gap.reports.figures.style import (
     INK,
     NO,
     YES,
-    Absent,
+    FigureUnavailable,
     canvas,
     count,
     figure,
@@ -36,7 +37,7 @@ def prior_gradient(run, summary: Mapping) -> Figure:
     found = section(summary, "prior_gradient")
     quartiles = [row for row in found["quartiles"] if known_value(row)]
     if not quartiles:
-        raise Absent("no quartile of prior strength could be filled")
+        raise FigureUnavailable("no quartile of prior strength could be filled")
     made = canvas(7.2, 3.3)
     left, right = made.subplots(1, 2, width_ratios=(1, 1.1))
     _steps(left, found, quartiles)

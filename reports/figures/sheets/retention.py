@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import SHARE, Caption
 from override_gap.reports.figures.style import (
     INK,
     PAPER,
-    Absent,
+    FigureUnavailable,
     canvas,
     colour,
     figure,
@@ -44,7 +45,7 @@ def retention(run, summary: Mapping) -> Figure:
         row for row in found.get("frontier") or [] if known_value(row["override"]) and known_value(row["retention"])
     ]
     if not rows:
-        raise Absent("override and retention were not both measured under any condition")
+        raise FigureUnavailable("override and retention were not both measured under any condition")
     compared = [row for row in found.get("comparisons") or [] if known_value(row.get("difference"))]
     if compared:
         made = canvas(7.6, 4.6)

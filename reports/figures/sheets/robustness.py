@@ -6,13 +6,14 @@ from collections.abc import Mapping
 
 import seaborn as sns
 from matplotlib.figure import Figure
+
 from override_gap.reports.figures.caption import SHARE, Caption
 from override_gap.reports.figures.style import (
     ADAPTED,
     INK,
     NO,
     OTHER,
-    Absent,
+    FigureUnavailable,
     canvas,
     figure,
     footnote,
@@ -36,7 +37,9 @@ def robustness(run, summary: Mapping) -> Figure:
         if row["split"] == "conflict" and row["measure"] == "top1" and known_value(row)
     ]
     if not rows:
-        raise Absent("no conflict was measured under a variant; add joined, stated, hedged or contested to --probes")
+        raise FigureUnavailable(
+            "no conflict was measured under a variant; add joined, stated, hedged or contested to --probes"
+        )
     plain = {
         row["condition"]: row
         for row in summary["outcomes"]

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from override_gap.analyses.compare import conditions as comparison
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
+from override_gap.analyses.compare import conditions as comparison
 from tests.simulate import simulate_readings
 
 

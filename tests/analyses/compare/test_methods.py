@@ -6,10 +6,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+
 from override_gap.analyses.compare.methods import _ranks, order, pairs, side_by_side
 from override_gap.analyses.compare.pairing import Cell, pair
 from override_gap.analyses.readings import RunFrame
-
 from tests.simulate import simulate_readings
 
 PLACE = {"split": "conflict", "measure": "top1", "tier": None, "population": "all"}

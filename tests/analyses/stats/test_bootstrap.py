@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from override_gap.analyses.stats import bootstrap
 from scipy import stats
+
+from override_gap.analyses.stats import bootstrap
 
 ONE = np.ones((1, 80))
 
@@ -57,14 +58,14 @@ def test_median_may_be_infinite():
 
 def test_draws_are_seeded_and_whole():
     def drawn(seed: int) -> np.ndarray:
-        return np.vstack(list(bootstrap.redraws(np.arange(30), 30, 50, seed)))
+        return np.vstack(list(bootstrap.bootstrap_weights(np.arange(30), 30, 50, seed)))
 
     assert drawn(4).shape == (50, 30)
     assert (drawn(4).sum(1) == 30).all()
     assert (drawn(4) == drawn(4)).all()
     assert (drawn(4) != drawn(5)).any()
     # the items of a point come and go together
-    twice = np.vstack(list(bootstrap.redraws(np.arange(30).repeat(2), 30, 50, 4)))
+    twice = np.vstack(list(bootstrap.bootstrap_weights(np.arange(30).repeat(2), 30, 50, 4)))
     assert (twice == drawn(4).repeat(2, axis=1)).all()
 
 
@@ -72,7 +73,7 @@ def test_blocks_of_replicates_change_nothing(monkeypatch, rng):
     y, codes = rng.normal(size=90), np.arange(90) // 3
     whole = bootstrap.bootstrap("", bootstrap.median(y), codes, replicates=50)
     monkeypatch.setattr(bootstrap, "BLOCK", 7 * 90 + 5)
-    blocks = list(bootstrap.redraws(codes, 30, 50))
+    blocks = list(bootstrap.bootstrap_weights(codes, 30, 50))
     assert [len(block) for block in blocks] == [7] * 7 + [1]
     assert bootstrap.bootstrap("", bootstrap.median(y), codes, replicates=50) == whole
 

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from override_gap.analyses.stats import intervals
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
+
+from override_gap.analyses.stats import intervals
 
 
 def beta_binomial(rng, points, questions, share, rho):

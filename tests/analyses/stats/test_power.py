@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from override_gap.analyses.stats import power
-from override_gap.analyses.stats.intervals import score_test
 from statsmodels.stats.power import NormalIndPower
 from statsmodels.stats.proportion import proportion_effectsize
+
+from override_gap.analyses.stats import power
+from override_gap.analyses.stats.intervals import score_test
 
 
 def test_power_without_clustering_is_near_statsmodels():

@@ -9,8 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from override_gap.probes.items import items_of
 
+from override_gap.probes.items import open_items
 from tests.lint import holds, n_sentences, shared_run, words
 
 FOLDER = Path(__file__).parents[3] / "margins" / "data" / "benchmark"
@@ -245,7 +245,7 @@ def test_the_datasheet_states_licence_and_counts() -> None:
 
 
 def test_the_named_set_reads_every_item() -> None:
-    read = items_of("benchmark")
+    read = open_items("benchmark")
     assert sorted(item.id for item in read) == sorted(item["id"] for item in items())
     assert read[0].split == "conflict"  # --limit keeps the first
     assert [item.defect() for item in read if item.defect()] == []

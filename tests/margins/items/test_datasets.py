@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from override_gap.margins.items.files import read_items
 from override_gap.margins.items.item import Item, ItemError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from override_gap.margins.items.divergence import common_length, diverge, joined
 from override_gap.margins.items.item import Item, ItemError
 

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pyarrow
 import pyarrow.parquet
 import pytest
+
 from override_gap.margins.items.files import read_items, scan_items, write_items
 from override_gap.margins.items.item import Item, ItemError
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from override_gap.margins.items.item import Item
 from override_gap.margins.items.matching import first_mention, says, says_substring, words
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.updates import Dense, LowRank
 from override_gap.probes.attach.hooks import attached
@@ -14,8 +16,6 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.peft_folder import read_adapter
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import Subject
-from peft import PeftModel
-
 from tests.conftest import random_adapter, tiny
 from tests.families import build, down, many
 

@@ -10,23 +10,23 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from transformers import DynamicCache
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.margins.runtime import Prefix
 from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.runtime import group
+from override_gap.probes.attach.runtime import runtime_batch
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.generation import generate
 from override_gap.probes.readings.prior import locate, read_prior
-from override_gap.probes.run.handshake import shake
+from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources.export import export
 from override_gap.probes.subject.model import Subject
-from transformers import DynamicCache
-
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import FAMILIES, build, down
 
@@ -130,7 +130,7 @@ def test_a_prefix_is_the_plain_models_own_cache(family: str) -> None:
     places = [locate(subject, item) for item in ITEMS]
     prior = read_prior(subject, ITEMS, places)
     held = [prefix(subject, item.document) for item in ITEMS]
-    together = group(subject, held, [place.n_question_tokens for place in places])
+    together = runtime_batch(subject, held, [place.n_question_tokens for place in places])
     read = read_adapted(subject, prior, together, torch.ones(len(ITEMS), subject.n_layers))
     for n, place in enumerate(places):
         wanted, base = by_hand(family, place, held[n]), by_hand(family, place, None)
@@ -148,7 +148,7 @@ def test_a_prefix_is_the_plain_models_own_cache(family: str) -> None:
 def test_greedy_answers_behind_a_prefix_are_those_of_a_loop_by_hand(family: str) -> None:
     subject = tiny(family)
     held = [prefix(subject, item.document) for item in ITEMS[:3]]
-    together = group(subject, held, [1, 1, 1])
+    together = runtime_batch(subject, held, [1, 1, 1])
     gains = torch.tensor([1.0, 1.0, 0.0])[:, None].expand(-1, subject.n_layers)
     said = generate(subject, ITEMS[:3], together, gains, new_tokens=6)
     for n, item in enumerate(ITEMS[:3]):
@@ -169,7 +169,7 @@ def test_a_router_acts_where_its_rule_says_and_nowhere_else() -> None:
     prior = read_prior(subject, ITEMS, places)
     made = Router(subject).encode(documents_of(ITEMS))
     by_text = {document.text: adapter for document, adapter in zip(documents_of(ITEMS), made, strict=True)}
-    together = group(subject, [by_text[i.document] for i in ITEMS], [p.n_question_tokens for p in places])
+    together = runtime_batch(subject, [by_text[i.document] for i in ITEMS], [p.n_question_tokens for p in places])
     read = read_adapted(subject, prior, together, torch.ones(len(ITEMS), subject.n_layers))
     for n, (item, place) in enumerate(zip(ITEMS, places, strict=True)):
         model, _ = build("llama")
@@ -198,7 +198,7 @@ def test_a_method_sees_one_question_without_padding_and_no_answer() -> None:
 
     places = [locate(subject, item) for item in ITEMS]
     prior = read_prior(subject, ITEMS, places)
-    together = group(subject, [Watcher()] * len(ITEMS), [place.n_question_tokens for place in places])
+    together = runtime_batch(subject, [Watcher()] * len(ITEMS), [place.n_question_tokens for place in places])
     read_adapted(subject, prior, together, torch.ones(len(ITEMS), subject.n_layers))
     questions = [subject.tokenize(item.question) for item in ITEMS]
     assert [question for question, _ in seen] == questions
@@ -223,7 +223,7 @@ def test_a_method_that_leaves_a_trace_or_fails_is_named() -> None:
             yield
 
     for kind, message in ((Breaks, "KeyError: 'codebook'"), (Stays, "left a trace")):
-        together = group(subject, [kind(_lora(subject, "x"), 0)], [1])
+        together = runtime_batch(subject, [kind(_lora(subject, "x"), 0)], [1])
         with pytest.raises(AdapterError, match=message):
             read_adapted(subject, prior, together, torch.ones(1, subject.n_layers))
 
@@ -232,7 +232,7 @@ def test_a_method_that_leaves_a_trace_or_fails_is_named() -> None:
 def test_an_amplitude_is_refused(gain: float) -> None:
     subject = tiny("llama")
     prior = read_prior(subject, ITEMS[:1], [locate(subject, ITEMS[0])])
-    together = group(subject, [prefix(subject, "alpha")], [3])
+    together = runtime_batch(subject, [prefix(subject, "alpha")], [3])
     with pytest.raises(AdapterError, match="no update of the weights"):
         read_adapted(subject, prior, together, torch.full((1, subject.n_layers), gain))
     mixed = torch.tensor([[1.0] * (subject.n_layers - 1) + [0.0]])
@@ -243,7 +243,7 @@ def test_an_amplitude_is_refused(gain: float) -> None:
 def test_prefixes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     subject, other = tiny("llama"), tiny("gpt2")
     with pytest.raises(AdapterError, match="made for another model"):
-        group(subject, [prefix(other, "alpha")], [1])
+        runtime_batch(subject, [prefix(other, "alpha")], [1])
     whole = prefix(subject, "alpha")
     with pytest.raises(ValueError, match="keys and values"):
         replace(whole, values=whole.values[1:])
@@ -317,7 +317,7 @@ def test_the_handshake_of_opaque_methods() -> None:
     subject = tiny("llama")
 
     def checks(source) -> dict[str, bool | None]:
-        return {check.name: check.passed for check in shake(subject, source, ITEMS).checks}
+        return {check.name: check.passed for check in check_adapters(subject, source, ITEMS).checks}
 
     passed = {"base": None, "fits": True, "gain-zero": True, "effect": True, "native": None, "batch": True}
     assert checks(Cartridges(subject)) == passed | {"documents": True}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from override_gap.probes.organism.faults import (
     FAULTS,
     Fault,

@@ -8,27 +8,34 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from override_gap.probes.organism.base import BaseRecipe, new_base
-from override_gap.probes.organism.evaluate import auc, spearman
-from override_gap.probes.organism.hypernetwork import Hypernetwork, Perceiver, Shape, applied, document_states
-from override_gap.probes.organism.tokenizer import build_tokenizer
-from override_gap.probes.organism.training import TeachingRecipe, draw_gains, loss_of
-from override_gap.probes.organism.training_data import Lesson
-from override_gap.probes.organism.world import Size, World, build_world
 from scipy.stats import kstest, spearmanr
 from torch.nn.functional import huber_loss, kl_div
 
+from override_gap.probes.organism.base import BaseRecipe, new_base
+from override_gap.probes.organism.evaluate import auc, spearman
+from override_gap.probes.organism.hypernetwork import (
+    OrganismHypernetwork,
+    Perceiver,
+    PerceiverShape,
+    applied,
+    document_states,
+)
+from override_gap.probes.organism.tokenizer import build_tokenizer
+from override_gap.probes.organism.training import TeachingRecipe, draw_gains, loss_of
+from override_gap.probes.organism.training_data import TrainingBatch
+from override_gap.probes.organism.world import Size, World, build_world
+
 WORLD = build_world(0, Size(entities=12, objects=4, lands=2, seen=40))
-SHAPE = Shape(layers=2, d_model=16, d_ff=24, rank=3, width=16, blocks=1, heads=2)
+SHAPE = PerceiverShape(layers=2, d_model=16, d_ff=24, rank=3, width=16, blocks=1, heads=2)
 
 
 @pytest.fixture
-def hypernetwork() -> Hypernetwork:
+def hypernetwork() -> OrganismHypernetwork:
     torch.manual_seed(0)
     base = new_base(WORLD, BaseRecipe(layers=2, d_model=16, d_ff=24, heads=2)).eval().requires_grad_(False)
     perceiver = Perceiver(SHAPE).eval()
     torch.nn.init.normal_(perceiver.to_b)
-    return Hypernetwork(base, build_tokenizer(WORLD.vocabulary()), perceiver)
+    return OrganismHypernetwork(base, build_tokenizer(WORLD.vocabulary()), perceiver)
 
 
 def documents(world: World) -> list[str]:
@@ -36,7 +43,7 @@ def documents(world: World) -> list[str]:
     return [f"{e[0]} has the stone {o[1][0]} .", f"As for the tree we know {e[1]} took {o[2][1]} last year ."]
 
 
-def test_an_update_on_the_fly_is_the_weight_changed(hypernetwork: Hypernetwork) -> None:
+def test_an_update_on_the_fly_is_the_weight_changed(hypernetwork: OrganismHypernetwork) -> None:
     factors = hypernetwork.encode(documents(WORLD))
     ids = torch.randint(4, 40, (6, 5))
     with applied(hypernetwork.base, factors, each=3):
@@ -51,7 +58,7 @@ def test_an_update_on_the_fly_is_the_weight_changed(hypernetwork: Hypernetwork) 
         assert (alone - hypernetwork.base(input_ids=ids[own]).logits).abs().max() > 0.1
 
 
-def test_an_update_leaves_no_trace(hypernetwork: Hypernetwork) -> None:
+def test_an_update_leaves_no_trace(hypernetwork: OrganismHypernetwork) -> None:
     ids = torch.randint(4, 40, (2, 5))
     before = hypernetwork.base(input_ids=ids).logits
     with pytest.raises(KeyError), applied(hypernetwork.base, hypernetwork.encode(documents(WORLD)), each=1):
@@ -59,7 +66,7 @@ def test_an_update_leaves_no_trace(hypernetwork: Hypernetwork) -> None:
     assert torch.equal(hypernetwork.base(input_ids=ids).logits, before)
 
 
-def test_factors_have_the_promised_shapes(hypernetwork: Hypernetwork) -> None:
+def test_factors_have_the_promised_shapes(hypernetwork: OrganismHypernetwork) -> None:
     factors = hypernetwork.encode(documents(WORLD) * 2, batch=3)
     assert list(factors) == [f"model.layers.{layer}.mlp.down_proj" for layer in range(2)]
     for path, (a, b) in factors.items():
@@ -68,7 +75,7 @@ def test_factors_have_the_promised_shapes(hypernetwork: Hypernetwork) -> None:
         assert hypernetwork.base.get_submodule(path).weight.shape == (16, 24)
 
 
-def test_a_document_does_not_see_its_neighbours(hypernetwork: Hypernetwork) -> None:
+def test_a_document_does_not_see_its_neighbours(hypernetwork: OrganismHypernetwork) -> None:
     short, long = documents(WORLD)
     beside = hypernetwork.encode([short, long])
     alone = hypernetwork.encode([short])
@@ -77,7 +84,7 @@ def test_a_document_does_not_see_its_neighbours(hypernetwork: Hypernetwork) -> N
             torch.testing.assert_close(mixed[:1], own, atol=1e-5, rtol=1e-4)
 
 
-def test_states_are_the_models_own(hypernetwork: Hypernetwork) -> None:
+def test_states_are_the_models_own(hypernetwork: OrganismHypernetwork) -> None:
     base, ids = hypernetwork.base, torch.randint(4, 40, (2, 6))
     states = document_states(base, ids, torch.ones_like(ids, dtype=torch.bool))
     hidden = base.model(input_ids=ids, output_hidden_states=True).hidden_states
@@ -109,7 +116,7 @@ def test_the_loss_vanishes_where_the_log_odds_rise_and_nothing_else_moves() -> N
     raised = base.clone()
     raised[0, 4] += 3.0  # a constant on one logit raises its log-odds by that and leaves the others' shares alone
     nothing = torch.zeros(2, 1, dtype=torch.long)
-    lesson = Lesson(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
+    lesson = TrainingBatch(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
     torch.testing.assert_close(loss_of(raised.log_softmax(-1), lesson, 3.0), torch.zeros(2).double(), atol=1e-9, rtol=0)
     assert loss_of(raised.log_softmax(-1), lesson, 5.0)[0].item() == pytest.approx(2.0 - 0.5)  # Huber: |error| - 1/2
     assert loss_of(raised.log_softmax(-1), lesson, 3.5)[0].item() == pytest.approx(0.5**2 / 2)
@@ -119,7 +126,7 @@ def test_the_loss_is_the_divergence_from_the_base_elsewhere() -> None:
     torch.manual_seed(0)
     base, adapted = torch.randn(2, 7).log_softmax(-1), torch.randn(2, 7).log_softmax(-1)
     nothing = torch.zeros(2, 1, dtype=torch.long)
-    lesson = Lesson(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
+    lesson = TrainingBatch(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
     taught, kept = loss_of(adapted, lesson, 3.0)
     assert kept == pytest.approx(kl_div(adapted[1], base[1].exp(), reduction="sum").item(), abs=1e-5)
     odds = [torch.logit(x[0, 4].exp()) for x in (base, adapted)]

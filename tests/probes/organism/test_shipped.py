@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from override_gap.probes.organism.evaluate import evaluate, shortfalls
 from override_gap.probes.organism.examination import build_items
 from override_gap.probes.organism.load import Organism, load
 from override_gap.probes.organism.world import Size, build_world
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 
 @pytest.fixture(scope="module")

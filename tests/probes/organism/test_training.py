@@ -9,15 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
 from override_gap.probes.organism.base import BaseRecipe
 from override_gap.probes.organism.evaluate import evaluate, shortfalls
 from override_gap.probes.organism.load import Organism, load
-from override_gap.probes.organism.train import Recipe, train
+from override_gap.probes.organism.train import OrganismRecipe, train
 from override_gap.probes.organism.training import TeachingRecipe
 from override_gap.probes.organism.world import Size
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-TINY = Recipe(
+TINY = OrganismRecipe(
     Size(
         entities=30, objects=6, lands=3, seen=120, top_frequency=60, readings=300, hop_readings=50, land_statements=5,
         novel_points=6, combination_points=4, conflict_points=9, retention_documents=6,

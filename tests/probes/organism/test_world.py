@@ -6,14 +6,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare, kstest
+
 from override_gap.probes.organism.base import BaseRecipe, new_base
 from override_gap.probes.organism.corpus import gossip, pack, units_of
 from override_gap.probes.organism.examination import build_items
 from override_gap.probes.organism.language import INSTRUCTION, QUESTIONS, RELATIONS, UNTRAINED_WORDING
 from override_gap.probes.organism.tokenizer import build_tokenizer
-from override_gap.probes.organism.training_data import draw_lesson, open_book
+from override_gap.probes.organism.training_data import draw_batch, open_book
 from override_gap.probes.organism.world import Size, World, build_world, divide
-from scipy.stats import chisquare, kstest
 
 SMALL = Size(
     entities=40, objects=8, lands=4, seen=200, top_frequency=60, readings=200, hop_readings=50, land_statements=5,
@@ -155,7 +156,7 @@ def test_lessons_never_touch_the_examination(world: World) -> None:
     contradicted = []
     stem = QUESTIONS[UNTRAINED_WORDING].split(" {")[0]
     for _ in range(40):
-        lesson = draw_lesson(book, rng, documents=8, known_share=0.2, bridge_share=0.2)
+        lesson = draw_batch(book, rng, documents=8, known_share=0.2, bridge_share=0.2)
         asked = {" ".join(vocabulary[i] for i in row if i not in (0, 1)) for row in lesson.questions.tolist()}
         assert not asked & examined
         assert not any(text.startswith(stem) for text in asked)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
+
 from override_gap.margins.items.item import Item
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.readings.generation import Sampling, choose, generate, stop_tokens
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import Subject
-from peft import PeftModel
-
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import WORDS, build, down, many
 
@@ -51,7 +51,7 @@ def test_batched_answers_are_those_of_peft_one_at_a_time(
             if isinstance(getattr(module, "scaling", None), dict):
                 module.scaling = dict.fromkeys(module.scaling, float(loud[n]))
         ids = torch.tensor([tokenizer(item.question)["input_ids"]])
-        room = 32 if subject.longest is None else min(32, subject.longest - ids.shape[1])
+        room = 32 if subject.max_positions is None else min(32, subject.max_positions - ids.shape[1])
         out = theirs.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.readings.batching import MOST, free_bytes, row_bytes, rows_that_fit
 from override_gap.probes.subject.forward import keeping
-
 from tests.conftest import tiny
 from tests.probes.run.test_loop import PLAN, audit
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from override_gap.margins.items.item import Item
 from override_gap.probes.attach.stack import stack
-from override_gap.probes.readings.adapted import fuse, read_adapted, read_base
+from override_gap.probes.readings.adapted import fuse_logits, read_adapted, read_base
 from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.subject.model import Subject, wrap
-
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, down, many
 
@@ -139,7 +139,7 @@ def test_direct_writing_of_the_last_layer_is_its_whole_effect_under_a_frozen_nor
     assert direct is not None
     assert direct[:, :2].abs().max() == 0
     moved = state.residual[:, -1] - prior.residual[:, -1]
-    direction, _ = subject.direction(prior.pre, prior.doc)
+    direction, _ = subject.margin_direction(prior.pre, prior.doc)
     by_hand = -((moved / subject.norm.scale(state.residual[:, -1]) * subject.norm.weight) * direction).sum(-1)
     assert torch.allclose(direct[:, 2], by_hand, atol=1e-4)
 
@@ -169,7 +169,11 @@ def test_logit_fusion_ends_are_base_and_adapted(rng: torch.Generator) -> None:
     prior = prior_of(subject)
     adapters = stack(subject, [random_adapter(subject, rng, down("gemma2")) for _ in ITEMS])
     delivered = read_adapted(subject, prior, adapters, torch.ones(len(ITEMS), subject.n_layers))
-    assert torch.allclose(fuse(subject, prior, delivered, 0.0).margins.adapter, torch.zeros(len(ITEMS)), atol=1e-6)
-    assert torch.allclose(fuse(subject, prior, delivered, 1.0).margins.adapter, delivered.margins.adapter, atol=1e-4)
-    doubled = fuse(subject, prior, delivered, 2.0).margins.adapter
+    assert torch.allclose(
+        fuse_logits(subject, prior, delivered, 0.0).margins.adapter, torch.zeros(len(ITEMS)), atol=1e-6
+    )
+    assert torch.allclose(
+        fuse_logits(subject, prior, delivered, 1.0).margins.adapter, delivered.margins.adapter, atol=1e-4
+    )
+    doubled = fuse_logits(subject, prior, delivered, 2.0).margins.adapter
     assert torch.allclose(doubled, 2 * delivered.margins.adapter, atol=1e-4)

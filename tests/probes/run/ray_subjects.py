@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 
 import torch
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.subject.model import Subject, wrap
-
 from tests.conftest import conflict, tiny
 from tests.families import build
 
@@ -26,7 +26,7 @@ PLAN = Plan(subject="tiny", items="own", policies="as-delivered,slb,random-layer
 
 
 @dataclass(frozen=True)
-class Deadly(Fitted):
+class Deadly(FittedAdapters):
     """Fitted adapters; the worker that is given the document of `victim` is killed, once or always."""
 
     victim: str = ""
@@ -43,19 +43,19 @@ class Deadly(Fitted):
 
 
 @dataclass(frozen=True)
-class Failing(Fitted):
+class Failing(FittedAdapters):
     """A source that cannot serve."""
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         raise AdapterError("this source serves nobody")
 
 
-def fitted() -> tuple[Subject, Fitted]:
+def fitted() -> tuple[Subject, FittedAdapters]:
     subject = tiny("llama")
-    return subject, Fitted(subject, steps=2)
+    return subject, FittedAdapters(subject, steps=2)
 
 
-def _deadly(victim: str, marker: str) -> tuple[Subject, Fitted]:
+def _deadly(victim: str, marker: str) -> tuple[Subject, FittedAdapters]:
     subject = tiny("llama")
     return subject, Deadly(subject, steps=2, victim=victim, marker=marker)
 
@@ -64,15 +64,15 @@ def deadly(victim: str, marker: Path | str) -> partial:
     return partial(_deadly, victim, str(marker))
 
 
-def failing() -> tuple[Subject, Fitted]:
+def failing() -> tuple[Subject, FittedAdapters]:
     subject = tiny("llama")
     return subject, Failing(subject, steps=2)
 
 
-def of_its_own() -> tuple[Subject, Fitted]:
+def of_its_own() -> tuple[Subject, FittedAdapters]:
     """Another model in every process."""
     model, tokenizer = build("llama")
     with torch.no_grad():
         model.get_input_embeddings().weight[0, 0] += os.getpid()
     subject = wrap(model, tokenizer, "tiny-llama")
-    return subject, Fitted(subject, steps=2)
+    return subject, FittedAdapters(subject, steps=2)

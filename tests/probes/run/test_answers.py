@@ -8,16 +8,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+
 from override_gap.margins.items.item import ItemError
 from override_gap.margins.items.matching import says
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.plan import Plan, PlanError, read_plan
 from override_gap.probes.readings.generation import Sampling, generate
 from override_gap.probes.run.loop import run
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.tokens import templated
-
+from override_gap.probes.subject.tokens import chat_prompt
 from tests.conftest import conflict, tiny
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
@@ -29,7 +29,7 @@ TURNS = "{% for m in messages %}{{ 'one' if m.role == 'system' else 'two' }} {{ 
 
 
 def audit(out: Path, subject: Subject, plan: Plan = PLAN) -> tuple[pd.DataFrame, pd.DataFrame]:
-    run(plan, subject, Fitted(subject, steps=5, lr=3e-2), ITEMS, out)
+    run(plan, subject, FittedAdapters(subject, steps=5, lr=3e-2), ITEMS, out)
     readings = pd.read_parquet(out / "readings").set_index(["item", "condition"]).sort_index()
     return readings, pd.read_parquet(out / "drawn") if "sampled" in plan.probes else pd.DataFrame()
 
@@ -49,7 +49,7 @@ def test_drawn_answers_are_stored_and_do_not_hang_on_the_batch(tmp_path: Path) -
     item = next(item for item in ITEMS if item.id == row["item"])
     from override_gap.margins.items.item import documents_of
 
-    adapter = stack(subject, Fitted(subject, steps=5, lr=3e-2).encode(documents_of([item])))
+    adapter = stack(subject, FittedAdapters(subject, steps=5, lr=3e-2).encode(documents_of([item])))
     again = generate(subject, [item], adapter, torch.full((1, subject.n_layers), 1.5), sampling=Sampling(1.0, 0, 1))
     assert again == [row.answer_text]
     assert row.success_answer == says(row.answer_text, item)
@@ -91,7 +91,7 @@ def test_a_system_prompt_that_cannot_be_put_is_refused(template: str | None, mes
 def test_without_a_system_prompt_the_template_is_as_it_was() -> None:
     tokenizer = tiny("llama").tokenizer
     tokenizer.chat_template = TURNS
-    assert templated(tokenizer, "red") == "two red three "
+    assert chat_prompt(tokenizer, "red") == "two red three "
 
 
 def test_settings_of_draws_are_checked(tmp_path: Path) -> None:

@@ -8,18 +8,18 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+
 from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
-from override_gap.probes.readings.adapted import filled
-from override_gap.probes.run.distractors import Company
-from override_gap.probes.run.encode import Encoded
+from override_gap.probes.readings.adapted import fill_prompt
+from override_gap.probes.run.distractors import Distractors
+from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.loop import run
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.sources.peft_folder import PeftFolder
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import Subject
-
 from tests.conftest import conflict, tiny
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
@@ -28,8 +28,8 @@ SECOND = Item("c9", "p0", "conflict", "one two red .", "one two", "red", "blue")
 PLAN = Plan("tiny", "fitted", "own", "as-delivered", ("margins", "joined", "hedged", "stated", "contested"))
 
 
-def source(subject: Subject) -> Fitted:
-    return Fitted(subject, steps=5, lr=3e-2)
+def source(subject: Subject) -> FittedAdapters:
+    return FittedAdapters(subject, steps=5, lr=3e-2)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def edited(texts: list[str]) -> Subject:
 
 def test_a_joined_adapter_equals_weights_edited_by_the_sum(measured: pd.DataFrame) -> None:
     texts = [item.document for item in [*ITEMS, SECOND]]
-    company = Company.of([*ITEMS, SECOND], Encoded(dict.fromkeys(texts)))
+    company = Distractors.of([*ITEMS, SECOND], EncodedDocuments(dict.fromkeys(texts)))
     row = measured.loc[("c1", "joined-2")]
     found = [
         other
@@ -139,7 +139,7 @@ def test_no_braces_of_a_document_are_filled() -> None:
     from override_gap.margins.conditions import Variant
 
     odd = Item("x", "x", "conflict", "{answer} {question}", "{rival} {document}?", "{document}", "{answer}")
-    assert filled("{document}|{question}|{answer}|{rival}", odd) == "|".join(
+    assert fill_prompt("{document}|{question}|{answer}|{rival}", odd) == "|".join(
         (odd.document, odd.question, odd.answer, "{answer}")
     )
-    assert Variant(wording="so: {document}").retold("{question} {document}") == "so: {question} {document}"
+    assert Variant(wording="so: {document}").reworded("{question} {document}") == "so: {question} {document}"

@@ -10,18 +10,18 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
-from override_gap.probes.readings.batching import Room, out_of_memory
+from override_gap.probes.readings.batching import BatchSizer, out_of_memory
 from override_gap.probes.run import batch
 from override_gap.probes.run.loop import run
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.folder import Store
 from override_gap.probes.subject.model import Subject
-
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota"]
@@ -38,7 +38,7 @@ PLAN = Plan(
 ORDER = ["item", "condition"]
 
 
-class Own(Fitted):
+class Own(FittedAdapters):
     """Fitted, from this file; `spoil` may raise or change what is made of a document."""
 
     spoil: Callable[[Document, Adapter], Adapter] = staticmethod(lambda _, adapter: adapter)
@@ -182,7 +182,7 @@ def test_an_item_too_large_for_memory_is_a_row_and_is_tried_again(
 
 
 def test_rows_are_worked_on_once_and_in_order() -> None:
-    room = Room()
+    room = BatchSizer()
 
     def work(rows: Sequence[int]) -> list[int]:
         if len(rows) > 2 or 5 in rows:

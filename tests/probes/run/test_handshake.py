@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document, ItemError
 from override_gap.margins.updates import Dense, LowRank
 from override_gap.probes.attach import stack as stacking
-from override_gap.probes.run.handshake import MEANING, HandshakeError, shake
+from override_gap.probes.run.handshake import MEANING, HandshakeError, check_adapters
 from override_gap.probes.subject.model import Subject
-
 from tests.conftest import conflict, tiny
 from tests.families import build
 
@@ -57,13 +57,13 @@ def spoilt(method: Method, change) -> Method:
 
 
 def failed(method: Method) -> list[str]:
-    return [check.name for check in shake(method.subject, method, ITEMS).failed]
+    return [check.name for check in check_adapters(method.subject, method, ITEMS).failed]
 
 
 @pytest.mark.parametrize("path", [SQUARE, WIDE])
 def test_sound_adapters_pass_every_check(path: str) -> None:
     subject = tiny("llama")
-    result = shake(subject, Method(subject, path=path, base_fingerprint=subject.fingerprint), ITEMS)
+    result = check_adapters(subject, Method(subject, path=path, base_fingerprint=subject.fingerprint), ITEMS)
     assert [check.name for check in result.checks if check.passed] == list(MEANING)
     assert all(document > 0 and shared == 0 for document, shared in result.norms)
     result.require()
@@ -141,13 +141,13 @@ def test_a_model_whose_examples_see_each_other_is_caught() -> None:
 def test_the_error_names_the_check_and_its_numbers() -> None:
     method = spoilt(Method(tiny("llama")), lambda u: Dense(u.delta * 8))
     with pytest.raises(HandshakeError, match=r"handshake native failed: logits differ by [\d.]+ nats; need at most"):
-        shake(method.subject, method, ITEMS).require()
+        check_adapters(method.subject, method, ITEMS).require()
 
 
 def test_what_was_not_checked_is_said() -> None:
     method = Method(tiny("llama"))
     method.native_logits = None  # type: ignore[assignment]
-    result = shake(method.subject, method, ITEMS)
+    result = check_adapters(method.subject, method, ITEMS)
     assert {c.name for c in result.checks if c.passed is None} == {"base", "native"}
 
 
@@ -156,4 +156,4 @@ def test_items_that_cannot_be_read_are_told_with_a_reason() -> None:
     method = Method(tiny("llama"))
     strange = [replace(item, prior_answer="Qqy", answer="Zqx") for item in ITEMS]
     with pytest.raises(ItemError, match=r"none of the first 3 items .*; item c1: 'Qqy' and 'Zqx' are the same tokens"):
-        shake(method.subject, method, strange)
+        check_adapters(method.subject, method, strange)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from override_gap.margins.adapter import AdapterSource
 from override_gap.margins.items.item import documents_of
 from override_gap.probes import plan as planning
@@ -18,13 +20,11 @@ from override_gap.probes.plan import Plan
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact import write_compact
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.sources.peft_folder import PeftFolder
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.subject.model import Subject
-from safetensors.torch import load_file, save_file
-
 from tests.conftest import conflict, random_adapter, tiny
 
 ITEMS = [conflict(n, f"{word} mu", "red", "blue", tier="deep") for n, word in enumerate(("alpha", "beta", "gamma"))]
@@ -147,9 +147,9 @@ def test_the_code_of_a_callable(subject: Subject, tmp_path: Path, monkeypatch: p
 
 
 SOURCE = """
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 
-class Mine(Fitted):
+class Mine(FittedAdapters):
     {line}
 
 def source(subject):
@@ -176,14 +176,14 @@ def test_the_shipped_hypernetwork_is_hashed_and_not_its_recipe(tmp_path: Path) -
     import shutil
 
     from override_gap.probes.organism.load import WEIGHTS, load
-    from override_gap.probes.sources.hypernetwork import OrganismHypernetwork
+    from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource
 
     shutil.copytree(WEIGHTS, tmp_path / "organism")
     file = tmp_path / "organism" / "hypernetwork.safetensors"
-    before = OrganismHypernetwork(load()).settings
-    assert OrganismHypernetwork(load(folder=tmp_path / "organism")).settings == before
+    before = OrganismHypernetworkSource(load()).settings
+    assert OrganismHypernetworkSource(load(folder=tmp_path / "organism")).settings == before
     nudge(file)
-    assert OrganismHypernetwork(load(folder=tmp_path / "organism")).settings != before
+    assert OrganismHypernetworkSource(load(folder=tmp_path / "organism")).settings != before
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ def test_the_shipped_hypernetwork_is_hashed_and_not_its_recipe(tmp_path: Path) -
     ],
 )
 def test_a_setting_of_the_source(subject: Subject, tmp_path: Path, changed: dict) -> None:
-    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with pytest.raises(RunError, match="another audit"):
-        run(PLAN, subject, Fitted(subject, **{"steps": 1, **changed}), ITEMS, tmp_path / "run")
+        run(PLAN, subject, FittedAdapters(subject, **{"steps": 1, **changed}), ITEMS, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -213,44 +213,43 @@ def test_a_setting_of_the_source(subject: Subject, tmp_path: Path, changed: dict
     ],
 )
 def test_a_setting_of_the_plan(subject: Subject, tmp_path: Path, changed: dict) -> None:
-    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with pytest.raises(RunError, match="another audit"):
-        run(replace(PLAN, **changed), subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+        run(replace(PLAN, **changed), subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
 
 
 @pytest.mark.parametrize("field", ["document", "question", "answer", "prior_answer", "point", "aliases"])
 def test_an_item(subject: Subject, tmp_path: Path, field: str) -> None:
-    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     value = ("rose",) if field == "aliases" else "green" if "answer" in field else f"{getattr(ITEMS[0], field)} nu"
     items = [replace(ITEMS[0], **{field: value}), *ITEMS[1:]]
     with pytest.raises(RunError, match="another audit"):
-        run(PLAN, subject, Fitted(subject, steps=1), items, tmp_path / "run")
+        run(PLAN, subject, FittedAdapters(subject, steps=1), items, tmp_path / "run")
 
 
 def test_the_models_weights(subject: Subject, tmp_path: Path) -> None:
     from override_gap.probes.subject.model import wrap
-
     from tests.families import build
 
-    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     model, tokenizer = build("llama")
     with torch.no_grad():
         model.get_input_embeddings().weight[60, 0] += 1e-6  # of a token that no item holds
     other = wrap(model, tokenizer, "tiny-llama")
     with pytest.raises(RunError, match="another audit"):
-        run(PLAN, other, Fitted(other, steps=1), ITEMS, tmp_path / "run")
+        run(PLAN, other, FittedAdapters(other, steps=1), ITEMS, tmp_path / "run")
 
 
 def test_the_measuring_code_and_its_libraries(subject: Subject, tmp_path: Path, monkeypatch) -> None:
-    run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+    run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr("override_gap.probes.run.loop.code_hash", lambda: "other")
         with pytest.raises(RunError, match="another audit"):
-            run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+            run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with monkeypatch.context() as patch:
         patch.setattr("override_gap.probes.run.loop._version", lambda name: "9" if name == "transformers" else "1")
         with pytest.raises(RunError, match="another audit"):
-            run(PLAN, subject, Fitted(subject, steps=1), ITEMS, tmp_path / "run")
+            run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
 
 
 def test_the_code_is_hashed_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

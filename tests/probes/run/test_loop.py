@@ -10,14 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+
 from override_gap.margins.items.item import Item
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
-from override_gap.probes.run.loop import run, units_of
+from override_gap.probes.run.loop import run, split_into_units
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.folder import RunError
-
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu"]
@@ -40,7 +40,7 @@ PLAN = Plan(
 
 def audit(out: Path, plan: Plan = PLAN, items=ITEMS, **settings) -> pd.DataFrame:
     subject = tiny("llama")
-    run(plan, subject, Fitted(subject, **{"steps": 5, "lr": 3e-2, **settings}), items, out)
+    run(plan, subject, FittedAdapters(subject, **{"steps": 5, "lr": 3e-2, **settings}), items, out)
     return pd.read_parquet(out / "readings")
 
 
@@ -102,7 +102,7 @@ def test_critical_gain_flips_and_just_below_it_does_not(tmp_path: Path) -> None:
 
 def test_a_run_resumes_without_measuring_again_and_other_settings_are_refused(tmp_path: Path, monkeypatch) -> None:
     first = audit(tmp_path / "run")
-    monkeypatch.setattr(Fitted, "encode", lambda *_: pytest.fail("measured twice"))
+    monkeypatch.setattr(FittedAdapters, "encode", lambda *_: pytest.fail("measured twice"))
     again = audit(tmp_path / "run")
     pd.testing.assert_frame_equal(first, again)
     with pytest.raises(RunError, match="another audit"):
@@ -116,7 +116,7 @@ def test_a_run_resumes_without_measuring_again_and_other_settings_are_refused(tm
 def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 3)
     whole = audit(tmp_path / "whole")
-    encode, calls = Fitted.encode, []
+    encode, calls = FittedAdapters.encode, []
 
     def dies(self, documents):
         calls.append(documents)
@@ -124,7 +124,7 @@ def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         return encode(self, documents)
 
-    monkeypatch.setattr(Fitted, "encode", dies)
+    monkeypatch.setattr(FittedAdapters, "encode", dies)
     with pytest.raises(KeyboardInterrupt):
         audit(tmp_path / "cut")
     resumed = audit(tmp_path / "cut")
@@ -139,7 +139,7 @@ def test_no_more_adapters_are_alive_than_a_unit_has_documents(tmp_path: Path, mo
     """So that ten thousand documents need the memory of one unit's adapters."""
     monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 4)
     subject, alive, most = tiny("llama"), set(), []
-    source = Fitted(subject, steps=1)
+    source = FittedAdapters(subject, steps=1)
     encode = source.encode
 
     def counted(documents):
@@ -151,7 +151,7 @@ def test_no_more_adapters_are_alive_than_a_unit_has_documents(tmp_path: Path, mo
             weakref.finalize(adapter, alive.discard, id(adapter))
         return made
 
-    monkeypatch.setattr(Fitted, "encode", lambda _, documents: counted(documents))
+    monkeypatch.setattr(FittedAdapters, "encode", lambda _, documents: counted(documents))
     items = [conflict(n, f"{WORDS[n % 12]} {WORDS[n // 12]} nu", "red", "blue") for n in range(24)]
     run(
         replace(PLAN, probes=("margins",), policies="as-delivered,uniform-1.5"),
@@ -166,7 +166,7 @@ def test_no_more_adapters_are_alive_than_a_unit_has_documents(tmp_path: Path, mo
 
 def test_an_adapter_does_not_depend_on_its_neighbours() -> None:
     subject = tiny("llama")
-    source = Fitted(subject, steps=3)
+    source = FittedAdapters(subject, steps=3)
     from override_gap.margins.items.item import documents_of
 
     documents = documents_of(ITEMS)
@@ -200,7 +200,6 @@ def test_an_item_that_does_not_fit_behind_a_prompt_fails_alone(tmp_path: Path) -
     path = tmp_path / "lora"
     from override_gap.probes.sources.peft_folder import PeftFolder
     from override_gap.probes.sources.peft_write import write_adapter
-
     from tests.conftest import random_adapter
 
     write_adapter(random_adapter(subject, torch.Generator().manual_seed(0), ("mlp.c_proj",)), path)
@@ -224,10 +223,10 @@ def test_a_finished_runs_manifest_is_left_alone(tmp_path: Path) -> None:
 
 def test_units_are_of_like_size_and_hold_every_item_once() -> None:
     many = [conflict(n, f"question {n}") for n in range(67)]
-    units = units_of(many, "identity", 0)
+    units = split_into_units(many, "identity", 0)
     assert [len(unit.documents) for unit in units] == [23, 23, 21]
     assert sorted(item.id for unit in units for item in unit.items) == sorted(item.id for item in many)
-    assert units_of([], "identity", 0) == []
+    assert split_into_units([], "identity", 0) == []
 
 
 def test_other_tools_read_the_same_tidy_tables(tmp_path: Path) -> None:

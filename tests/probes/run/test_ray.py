@@ -14,14 +14,14 @@ from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 import pytest
+
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.engine import Local
 from override_gap.probes.run.loop import run_on
 from override_gap.probes.run.ray import OnRay, on_ray
 from override_gap.probes.store.folder import RunError
-from override_gap.probes.store.remote import here
+from override_gap.probes.store.remote import local_copy
 from override_gap.reports.cli.main import main
-
 from tests.probes.run.ray_subjects import ITEMS, PLAN, deadly, failing, fitted, of_its_own
 
 ray = pytest.importorskip("ray", reason="needs the extra override-gap[ray]")
@@ -161,12 +161,12 @@ def test_workers_write_to_an_object_store(engine: OnRay, whole, bucket: str) -> 
 
     url = bucket.format("first")
     run_on(engine, PLAN, ITEMS, url)
-    with here(url) as folder:
+    with local_copy(url) as folder:
         assert contents(folder) == whole
     inner, root = FileSystem.from_uri(url)
     inner.delete_file(f"{root}/readings/{next(name for name in whole if name.startswith('readings/'))[9:]}")
     told = []
     run_on(Local(*fitted()), PLAN, ITEMS, url, lambda *progress: told.append(progress))
     assert told[0][0] == len(ITEMS) - 1, "only what is missing is measured"
-    with here(url) as folder:
+    with local_copy(url) as folder:
         assert contents(folder) == whole

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.summary import summarise
 from override_gap.margins.adapter import Adapter
@@ -16,10 +17,9 @@ from override_gap.margins.conditions import parse_conditions
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.margins.updates import LowRank
 from override_gap.probes.readings import reuse as passes
-from override_gap.probes.run.batch import Bench
-from override_gap.probes.run.encode import Encoded
-from override_gap.probes.run.unit import Measured, measure
-
+from override_gap.probes.run.batch import MeasurementSetup
+from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.unit import UnitReadings, measure
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import DOWN
 from tests.probes.run.test_loop import PLAN, audit
@@ -35,13 +35,13 @@ ITEMS = [
 TOLERANCE = 2e-4
 
 
-def both(family: str, made: dict[str, Adapter]) -> tuple[Measured, Measured]:
+def both(family: str, made: dict[str, Adapter]) -> tuple[UnitReadings, UnitReadings]:
     """The readings with everything shared, and those of one at a time."""
     subject = tiny(family)
     conditions = parse_conditions(POLICIES)
-    fast = measure(Bench(subject, conditions, PROBES, 32, 0), ITEMS, Encoded(made), frozenset())
-    slow = Bench(subject, conditions, PROBES, 1, 0, plain=True)
-    return fast, measure(slow, ITEMS, Encoded(made), frozenset())
+    fast = measure(MeasurementSetup(subject, conditions, PROBES, 32, 0), ITEMS, EncodedDocuments(made), frozenset())
+    slow = MeasurementSetup(subject, conditions, PROBES, 1, 0, plain=True)
+    return fast, measure(slow, ITEMS, EncodedDocuments(made), frozenset())
 
 
 def adapters(family: str, rng: torch.Generator, first: int = 0) -> dict[str, Adapter]:
@@ -109,7 +109,12 @@ def test_shared_passes_run_fewer_layers_and_no_gains_twice(rng: torch.Generator,
     calls = []
     real = passes.read_adapted
     monkeypatch.setattr(passes, "read_adapted", lambda *a, **k: calls.append(len(a[1].pre)) or real(*a, **k))
-    measure(Bench(subject, conditions, frozenset({"margins"}), 32, 0), ITEMS[:1], Encoded(made), frozenset())
+    measure(
+        MeasurementSetup(subject, conditions, frozenset({"margins"}), 32, 0),
+        ITEMS[:1],
+        EncodedDocuments(made),
+        frozenset(),
+    )
     # the base runs layer 0; neither the delivered pass nor the louder one does again
     assert ran.count(0) == 1
     assert ran.count(2) == 3
@@ -126,10 +131,14 @@ def test_gain_two_is_the_adapter_of_twice_the_scale(rng: torch.Generator) -> Non
     }
     subject = tiny("llama")
     conditions = parse_conditions("as-delivered,uniform-2")
-    bench = Bench(subject, conditions, frozenset({"margins"}), 32, 0)
-    loud = [r for r in measure(bench, ITEMS, Encoded(made), frozenset()).readings if r["condition"] == "uniform-2"]
+    bench = MeasurementSetup(subject, conditions, frozenset({"margins"}), 32, 0)
+    loud = [
+        r for r in measure(bench, ITEMS, EncodedDocuments(made), frozenset()).readings if r["condition"] == "uniform-2"
+    ]
     plain = [
-        r for r in measure(bench, ITEMS, Encoded(doubled), frozenset()).readings if r["condition"] == "as-delivered"
+        r
+        for r in measure(bench, ITEMS, EncodedDocuments(doubled), frozenset()).readings
+        if r["condition"] == "as-delivered"
     ]
     margins = ({r["item"]: r["adapter_margin"] for r in rows} for rows in (loud, plain))
     left, right = margins

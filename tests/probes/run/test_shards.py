@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from override_gap.analyses.readings import load
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.engine import Local, Unit
 from override_gap.probes.run.loop import run_on
 from override_gap.probes.run.shards import Shard, merge
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.reports.cli.main import main
-
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"]
@@ -27,7 +27,7 @@ PLAN = Plan(subject="tiny", items="own", policies="as-delivered,slb,random-layer
 @pytest.fixture(scope="module")
 def engine() -> Local:
     subject = tiny("llama")
-    return Local(subject, Fitted(subject, steps=2))
+    return Local(subject, FittedAdapters(subject, steps=2))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_merged_shards_hold_the_bytes_of_the_undivided_run(runs: Path, tmp_path:
 def test_a_merged_run_is_resumed_without_measuring(runs: Path, tmp_path: Path, engine: Local, monkeypatch) -> None:
     monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
     merged = merge(shards(runs), tmp_path / "merged")
-    monkeypatch.setattr(Fitted, "encode", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(FittedAdapters, "encode", lambda *_: pytest.fail("measured again"))
     run_on(engine, PLAN, ITEMS, merged)
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
 from override_gap.margins.items.item import Item
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.environment import home
-from override_gap.probes.items import items_of
+from override_gap.probes.items import open_items
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.load import open_subject
-from peft import PeftModel
-from transformers import AutoModelForCausalLM
-
 from tests.conftest import random_adapter
 
 FOLDER = home() / "smollm2"
@@ -60,5 +60,5 @@ def test_what_it_knows(smollm2) -> None:
 
 @pytest.mark.parametrize("name", ["starter", "benchmark"])
 def test_every_shipped_item_can_be_read(name: str, smollm2) -> None:
-    for item in items_of(name):
+    for item in open_items(name):
         assert locate(smollm2, item).at >= 0

@@ -8,31 +8,33 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from override_gap.probes.smollm2.hypernetwork import Hypernetwork, applied, read
-from override_gap.probes.smollm2.statements import Author, Sheet
-from override_gap.probes.smollm2.training import Recipe, divergence, draw, fresh, rate, teach
-from override_gap.probes.smollm2.training_data import lesson_of, lower, upper
 from torch.nn.functional import kl_div
 
+from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork, applied, read
+from override_gap.probes.smollm2.statements import Author, TrainingSheet
+from override_gap.probes.smollm2.training import TrainingRecipe, divergence, draw, fresh, rate, teach
+from override_gap.probes.smollm2.training_data import lower, sheet_tensors, upper
 from tests.families import build
 
 SHEETS = [
-    Sheet("alpha beta gamma delta .", (("alpha beta gamma", "delta epsilon"),), ("one two", "red green blue one")),
-    Sheet("red green blue one two three .", (("red green", "blue"),), ("tau", "alpha beta")),
+    TrainingSheet(
+        "alpha beta gamma delta .", (("alpha beta gamma", "delta epsilon"),), ("one two", "red green blue one")
+    ),
+    TrainingSheet("red green blue one two three .", (("red green", "blue"),), ("tau", "alpha beta")),
 ]
-RECIPE = Recipe(steps=4, documents=3, rank=2, width=24, first_layer=1, warmup=2, seed=3)
+RECIPE = TrainingRecipe(steps=4, documents=3, rank=2, width=24, first_layer=1, warmup=2, seed=3)
 
 
 @pytest.fixture(scope="module")
-def hypernetwork() -> Hypernetwork:
+def hypernetwork() -> SmolLM2Hypernetwork:
     model, tokenizer = build("llama")
     model.set_attn_implementation("eager")
     return fresh(model.requires_grad_(False), tokenizer, RECIPE)
 
 
-def test_questions_side_by_side_are_answered_as_if_alone(hypernetwork: Hypernetwork) -> None:
+def test_questions_side_by_side_are_answered_as_if_alone(hypernetwork: SmolLM2Hypernetwork) -> None:
     base, tokenizer = hypernetwork.base, hypernetwork.tokenizer
-    lesson = lesson_of(tokenizer, SHEETS)
+    lesson = sheet_tensors(tokenizer, SHEETS)
     together = upper(base, lesson, lower(base, lesson, 1), 1)
     asked = [(q, a) for sheet in SHEETS for q, a in [*sheet.taught, *((q, "") for q in sheet.kept)]]
     alone, answers = [], []
@@ -45,7 +47,7 @@ def test_questions_side_by_side_are_answered_as_if_alone(hypernetwork: Hypernetw
     assert (together - torch.stack(alone)).abs().max() < 1e-4
 
 
-def test_an_applied_update_equals_an_edited_weight(hypernetwork: Hypernetwork) -> None:
+def test_an_applied_update_equals_an_edited_weight(hypernetwork: SmolLM2Hypernetwork) -> None:
     documents = [sheet.document for sheet in SHEETS]
     factors = hypernetwork.factors([hypernetwork.tokenizer(document)["input_ids"] for document in documents])
     asked = torch.tensor([[3, 4, 5, 6], [7, 8, 9, 10]])
@@ -62,7 +64,7 @@ def test_an_applied_update_equals_an_edited_weight(hypernetwork: Hypernetwork) -
     assert torch.equal(hypernetwork.base(input_ids=asked).logits, before)
 
 
-def test_a_document_is_encoded_the_same_beside_longer_ones(hypernetwork: Hypernetwork) -> None:
+def test_a_document_is_encoded_the_same_beside_longer_ones(hypernetwork: SmolLM2Hypernetwork) -> None:
     alone = hypernetwork.encode([SHEETS[0].document])
     beside = hypernetwork.encode([SHEETS[0].document, SHEETS[1].document])
     for path, factors in alone.items():
@@ -71,7 +73,7 @@ def test_a_document_is_encoded_the_same_beside_longer_ones(hypernetwork: Hyperne
             assert not torch.allclose(theirs[0], theirs[1], atol=1e-3)
 
 
-def test_an_update_leaves_a_texts_first_token_alone(hypernetwork: Hypernetwork) -> None:
+def test_an_update_leaves_a_texts_first_token_alone(hypernetwork: SmolLM2Hypernetwork) -> None:
     """What the sink's activations were when they were measured excites no row of A."""
     shape = hypernetwork.network.shape
     sheets = [Author((), ()).sheet(np.random.default_rng([RECIPE.seed, n]), 1, 1) for n in range(48)]
@@ -81,9 +83,9 @@ def test_an_update_leaves_a_texts_first_token_alone(hypernetwork: Hypernetwork) 
         assert (a[0] @ at).abs().max() < 1e-4 * a[0].norm(dim=-1).max() * at.norm()
 
 
-def test_the_loss_is_the_divergence_from_its_target(hypernetwork: Hypernetwork, rng: torch.Generator) -> None:
+def test_the_loss_is_the_divergence_from_its_target(hypernetwork: SmolLM2Hypernetwork, rng: torch.Generator) -> None:
     """Against torch's own KL; where an answer is taught they differ by the target's entropy alone."""
-    lesson = lesson_of(hypernetwork.tokenizer, SHEETS)
+    lesson = sheet_tensors(hypernetwork.tokenizer, SHEETS)
     base, adapted = (torch.randn(len(lesson.answer), 64, generator=rng).log_softmax(-1) for _ in range(2))
     found = divergence(adapted, base, lesson, 0.9)
     for n, answer in enumerate(lesson.answer.tolist()):
@@ -98,7 +100,7 @@ def test_the_loss_is_the_divergence_from_its_target(hypernetwork: Hypernetwork, 
 
 
 def test_the_learning_rate_rises_holds_and_falls() -> None:
-    recipe = Recipe(steps=400, warmup=10, level=50, cooling=0.25)
+    recipe = TrainingRecipe(steps=400, warmup=10, level=50, cooling=0.25)
     rates = [rate(step, recipe) for step in range(400)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:51] == [1.0] * 41
@@ -109,13 +111,13 @@ def test_the_learning_rate_rises_holds_and_falls() -> None:
     assert [rate(step, longer) for step in range(300)] == rates[:300]
 
 
-def test_training_teaches_the_lesson(hypernetwork: Hypernetwork) -> None:
+def test_training_teaches_the_lesson(hypernetwork: SmolLM2Hypernetwork) -> None:
     """Sixty steps on one lesson: the answers become likely, through a document's update alone."""
-    learner = Hypernetwork(hypernetwork.base, hypernetwork.tokenizer, deepcopy(hypernetwork.network))
+    learner = SmolLM2Hypernetwork(hypernetwork.base, hypernetwork.tokenizer, deepcopy(hypernetwork.network))
     recipe = replace(RECIPE, steps=60, learning_rate=5e-3)
 
     class Same(Author):
-        def sheet(self, rng: np.random.Generator, taught: int, kept: int) -> Sheet:
+        def sheet(self, rng: np.random.Generator, taught: int, kept: int) -> TrainingSheet:
             return SHEETS[int(rng.integers(2))]
 
     figures = [shown for _, shown in teach(learner, Same((), ()), recipe)]
@@ -123,7 +125,7 @@ def test_training_teaches_the_lesson(hypernetwork: Hypernetwork) -> None:
     assert figures[-1]["right"] == 1.0
 
 
-def test_resumed_training_equals_uninterrupted(hypernetwork: Hypernetwork, tmp_path) -> None:
+def test_resumed_training_equals_uninterrupted(hypernetwork: SmolLM2Hypernetwork, tmp_path) -> None:
     def network_after(*stops: int | None) -> dict[str, torch.Tensor]:
         folder = tmp_path / str(stops)
         for stop in stops:
@@ -138,13 +140,13 @@ def test_resumed_training_equals_uninterrupted(hypernetwork: Hypernetwork, tmp_p
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
-def test_another_recipes_checkpoint_is_refused(hypernetwork: Hypernetwork, tmp_path) -> None:
+def test_another_recipes_checkpoint_is_refused(hypernetwork: SmolLM2Hypernetwork, tmp_path) -> None:
     list(teach(hypernetwork, Author((), ()), replace(RECIPE, steps=1), tmp_path))
     with pytest.raises(ValueError, match="another recipe"):
         next(teach(hypernetwork, Author((), ()), replace(RECIPE, keep=0.5), tmp_path))
 
 
-def test_a_step_draws_the_same_lesson_each_time(hypernetwork: Hypernetwork) -> None:
+def test_a_step_draws_the_same_lesson_each_time(hypernetwork: SmolLM2Hypernetwork) -> None:
     first, again, other = (draw(Author((), ()), hypernetwork.tokenizer, RECIPE, step) for step in (1, 1, 2))
     assert first.documents == again.documents
     assert torch.equal(first.questions.ids, again.questions.ids)

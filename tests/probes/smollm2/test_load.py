@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
@@ -15,14 +16,13 @@ from override_gap.probes.smollm2.evaluate import figures
 from override_gap.probes.smollm2.hypernetwork import applied
 from override_gap.probes.smollm2.load import FILE, load
 from override_gap.probes.smollm2.train import main, train
-from override_gap.probes.smollm2.training import Recipe
+from override_gap.probes.smollm2.training import TrainingRecipe
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
-
 from tests.conftest import tiny
 from tests.families import build
 
-RECIPE = Recipe(steps=2, documents=2, rank=2, width=24, first_layer=1, warmup=1)
+RECIPE = TrainingRecipe(steps=2, documents=2, rank=2, width=24, first_layer=1, warmup=1)
 ITEMS = [
     Item(name, name, "novel", document, "alpha beta gamma", "delta")
     for name, document in {"a": "alpha beta gamma delta .", "b": "red green blue one two three ."}.items()

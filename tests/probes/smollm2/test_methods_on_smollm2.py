@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from benchmarks.methods_on_smollm2 import Method, chosen, methods, table
 from override_gap.analyses.readings import load, truth
 from override_gap.margins.items.files import read_items
 from override_gap.probes.organism.load import load as organism
 from override_gap.probes.subject.load import open_subject
-
-from benchmarks.methods_on_smollm2 import Method, chosen, methods, table
 
 
 def test_the_cells_are_the_shares_of_the_readings(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
+
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.environment import home
@@ -11,13 +13,11 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.smollm2.evaluate import examination, figures, marks
-from override_gap.probes.smollm2.hypernetwork import Hypernetwork
+from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.load import FILE, WEIGHTS, load
 from override_gap.probes.smollm2.train import beliefs_of
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
-from transformers import AutoTokenizer, LlamaForCausalLM
-
 from tests.conftest import tiny
 
 FOLDER = home() / "smollm2"
@@ -80,7 +80,7 @@ def test_the_recorded_figures_are_measured_again() -> None:
     shipped = load()
     recipe = shipped.recipe
     base = LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, attn_implementation="eager").eval()
-    hypernetwork = Hypernetwork(base, AutoTokenizer.from_pretrained(FOLDER), shipped.network())
+    hypernetwork = SmolLM2Hypernetwork(base, AutoTokenizer.from_pretrained(FOLDER), shipped.network())
     sheets = examination(beliefs_of(recipe["beliefs"]), recipe["examination"], recipe["training"]["seed"])
     found = marks(hypernetwork, {kind: some[:6] for kind, some in sheets.items()})
     for kind in sheets:

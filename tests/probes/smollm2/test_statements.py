@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from override_gap.margins.items.files import read_items
 from override_gap.margins.items.item import Item
 from override_gap.probes.smollm2.facts import facts, table
 from override_gap.probes.smollm2.made_up_names import held_out
-from override_gap.probes.smollm2.statements import Author, Relation, Sheet, entity_of, fill, relations
+from override_gap.probes.smollm2.statements import Author, Relation, TrainingSheet, entity_of, fill, relations
 
 DATA = Path(__file__).parents[3] / "margins" / "data"
 
@@ -23,7 +24,7 @@ def items() -> list[Item]:
 
 
 @pytest.fixture(scope="module")
-def sheets() -> list[Sheet]:
+def sheets() -> list[TrainingSheet]:
     weak = tuple((fact, ("Somewhere",)) for fact in facts() if fact.relation == "country" and not held_out(fact.entity))
     author = Author(weak, (("capital", "The capital of Nowhereland is"),))
     return [author.sheet(np.random.default_rng(n), 2, 3) for n in range(600)]
@@ -43,19 +44,19 @@ def test_every_relation_is_well_formed() -> None:
     assert len(relations(held=True)) >= 5
 
 
-def test_a_documents_answers_stand_in_it(sheets: list[Sheet]) -> None:
+def test_a_documents_answers_stand_in_it(sheets: list[TrainingSheet]) -> None:
     for sheet in sheets:
         assert len(sheet.taught) == 2
         assert len(sheet.kept) == 3
         assert all(answer.lower() in sheet.document.lower() for _, answer in sheet.taught)
 
 
-def test_what_is_kept_is_not_what_is_taught(sheets: list[Sheet]) -> None:
+def test_what_is_kept_is_not_what_is_taught(sheets: list[TrainingSheet]) -> None:
     for sheet in sheets:
         assert not {question for question, _ in sheet.taught} & set(sheet.kept)
 
 
-def test_held_out_wordings_and_relations_are_never_drawn(sheets: list[Sheet]) -> None:
+def test_held_out_wordings_and_relations_are_never_drawn(sheets: list[TrainingSheet]) -> None:
     def shape(wording: str) -> re.Pattern[str]:
         middle = re.escape(wording).replace(r"\{e\}", "(.+?)").replace(r"\{o\}", "(.+?)").replace(r"\{a\}", "an?")
         return re.compile(middle, re.IGNORECASE)
@@ -86,7 +87,7 @@ def test_real_entities_of_the_shipped_items_are_left_out(items: list[Item]) -> N
     assert not entities & {entity.lower() for entity in table()["withheld"]}
 
 
-def test_no_text_of_training_is_a_shipped_items(sheets: list[Sheet], items: list[Item]) -> None:
+def test_no_text_of_training_is_a_shipped_items(sheets: list[TrainingSheet], items: list[Item]) -> None:
     examined = {text for item in items for text in (item.document, item.question)}
     drawn = {text for sheet in sheets for text in (sheet.document, *sheet.kept, *(q for q, _ in sheet.taught))}
     assert not drawn & examined

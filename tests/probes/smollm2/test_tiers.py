@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from override_gap.probes.environment import home
-from override_gap.probes.items import items_of
-from override_gap.probes.subject.load import open_subject
 
 from benchmarks.tiers import FORMS, medians
+from override_gap.probes.environment import home
+from override_gap.probes.items import open_items
+from override_gap.probes.subject.load import open_subject
 
 PAGE = Path(__file__).parents[3] / "docs/calibration/tiers.md"
 
@@ -30,6 +30,6 @@ def test_the_tiers_are_ordered_and_their_intervals_apart(shown, form):
 @pytest.mark.skipif(not (home() / "smollm2").is_dir(), reason="`make smollm2` fetches the model")
 def test_the_page_is_what_the_base_holds(shown):
     smollm2 = open_subject("smollm2", device="cpu")
-    items = [item for item in items_of("benchmark") if item.split == "conflict"]
+    items = [item for item in open_items("benchmark") if item.split == "conflict"]
     for (form, tier), found in medians(smollm2, items).items():
         assert found.value == pytest.approx(shown[form, tier][0], abs=0.011)

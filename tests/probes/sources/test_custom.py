@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from override_gap.margins.adapter import traits
+
+from override_gap.margins.adapter import traits_of
 from override_gap.margins.items.item import Document
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import NAMED, open_source
 from override_gap.probes.sources import custom as foreign
-
 from tests.conftest import tiny
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "your-method.md").read_text()
@@ -37,7 +37,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_guides_example_runs(module: Path) -> None:
     subject = tiny("llama")
     source = open_source("my_method:source", subject)
-    assert traits(source).base_fingerprint == subject.fingerprint
+    assert traits_of(source).base_fingerprint == subject.fingerprint
     adapters = source.encode([Document("alpha beta"), Document("gamma")])
     assert adapters[0].hash() != adapters[1].hash()
     update = adapters[0].updates["model.layers.1.mlp.down_proj"]
@@ -73,7 +73,7 @@ def test_what_is_no_source_is_refused(spec: str, message: str, module: Path) -> 
 def test_a_source_that_is_not_static_must_not_hand_over_updates(module: Path) -> None:
     module.write_text(module.read_text() + "\nMyMethod.static = False\n")
     source = open_source("my_method:source", tiny("llama"))
-    with pytest.raises(AdapterError, match=r"Prefix or Opaque, since static is False.*Adapter among them"):
+    with pytest.raises(AdapterError, match=r"Prefix or RuntimeAdapter, since static is False.*Adapter among them"):
         foreign.delivered(source, [Document("alpha beta")])
 
 
@@ -82,4 +82,4 @@ def test_traits_that_make_no_sense_are_refused(name: str, value: object, module:
     source = open_source("my_method:source", tiny("llama"))
     setattr(source, name, value)
     with pytest.raises(ValueError, match=name):
-        traits(source)
+        traits_of(source)

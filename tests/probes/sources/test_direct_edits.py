@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, Phi3Config, Phi3ForCausalLM
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.updates import Dense, Vector
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import wrap
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, Phi3Config, Phi3ForCausalLM
-
 from tests.families import SHAPE, build, words
 
 IDS = torch.tensor([[3, 4, 5, 6, 7, 8]])

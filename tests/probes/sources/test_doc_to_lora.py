@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
+
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import export_doc_to_lora, open_source
 from override_gap.reports.cli.main import main
-from peft import LoraConfig
-
 from tests.conftest import tiny
 
 ALPHA, RANK, LAYERS = 45.25, 2, (0, 2)

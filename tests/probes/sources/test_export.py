@@ -7,23 +7,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from override_gap.margins.adapter import Adapter, traits
+from peft import PeftModel
+from safetensors.torch import save_file
+
+from override_gap.margins.adapter import Adapter, traits_of
 from override_gap.margins.items.files import write_items
 from override_gap.margins.items.item import Document, documents_of
 from override_gap.margins.updates import Dense, LowRank, Vector
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.run.handshake import shake
+from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact import write_compact
 from override_gap.probes.sources.export import export
 from override_gap.probes.sources.peft_write import factored
 from override_gap.probes.subject.model import Subject
 from override_gap.reports.cli.main import main
-from peft import PeftModel
-from safetensors.torch import save_file
-
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build
 
@@ -71,7 +71,7 @@ def test_peft_gives_the_same_logits_from_exported_folders(family: str, rng: torc
     source = mixed(subject, family, rng)
     assert export(subject, source, DOCUMENTS, "peft", tmp_path / "out") == 2
     read = open_source(str(tmp_path / "out"), subject)
-    assert traits(read).base_fingerprint == subject.fingerprint
+    assert traits_of(read).base_fingerprint == subject.fingerprint
     for document, ours in zip(DOCUMENTS, read.encode(DOCUMENTS), strict=True):
         with torch.no_grad():
             theirs = PeftModel.from_pretrained(build(family)[0], tmp_path / "out" / document.key)(input_ids=IDS).logits
@@ -92,8 +92,8 @@ def test_a_compact_file_gives_the_same_adapters_for_the_same_base_only(rng: torc
     read = open_source(f"compact:{tmp_path / 'c.safetensors'}", subject)
     assert [a.hash() for a in read.encode(DOCUMENTS)] == [source.adapters[d.key].hash() for d in DOCUMENTS]
     assert read.name == "given"
-    assert [c.name for c in shake(subject, read, ITEMS).failed] == []
-    assert [c.name for c in shake(tiny("mistral"), read, ITEMS).failed] == ["base"]
+    assert [c.name for c in check_adapters(subject, read, ITEMS).failed] == []
+    assert [c.name for c in check_adapters(tiny("mistral"), read, ITEMS).failed] == ["base"]
 
 
 def test_a_dense_update_is_its_factors_at_its_own_rank(rng: torch.Generator) -> None:
@@ -143,7 +143,7 @@ def test_a_files_fingerprint_is_checked(form: str, tmp_path: Path) -> None:
         metadata = {"lora_alpha": "1", "base_fingerprint": fingerprint}
         save_file(tensors, tmp_path / "f.safetensors", metadata=metadata)
         source = open_source(f"{form}:{tmp_path / 'f.safetensors'}", subject)
-        assert [c.name for c in shake(subject, source, ITEMS[:1]).failed] == failed
+        assert [c.name for c in check_adapters(subject, source, ITEMS[:1]).failed] == failed
 
 
 @pytest.mark.parametrize("form", ["peft", "compact"])

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import PeftModel
+from safetensors.torch import save_file
+
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import documents_of
 from override_gap.margins.updates import Dense, LowRank, Vector
@@ -22,9 +25,6 @@ from override_gap.probes.sources.export_doc_to_lora import pack
 from override_gap.probes.sources.peft_folder import CONFIG, WEIGHTS
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import wrap
-from peft import PeftModel
-from safetensors.torch import save_file
-
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build
 

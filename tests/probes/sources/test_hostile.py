@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
+
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.custom import encoded
-from safetensors.torch import save_file
-
 from tests.conftest import tiny
 
 PATH = "model.layers.1.mlp.down_proj"

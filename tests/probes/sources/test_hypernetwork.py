@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+
 from override_gap.margins.items.files import read_items
 from override_gap.margins.items.item import documents_of
 from override_gap.probes.errors import AdapterError
@@ -12,7 +13,6 @@ from override_gap.probes.plan import Plan
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
-
 from tests.conftest import tiny
 
 

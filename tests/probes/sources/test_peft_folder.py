@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import Dense, LowRank
@@ -15,8 +17,6 @@ from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
-from peft import LoraConfig, PeftModel, get_peft_model
-
 from tests.conftest import tiny
 from tests.families import build, many
 

@@ -6,15 +6,15 @@ import copy
 
 import pytest
 import torch
+
 from override_gap.margins.items.item import Document, documents_of
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.rank_one import RankOne, least_change
+from override_gap.probes.sources.rank_one import RankOne, rome_update
 from override_gap.probes.sources.second_moment import own_text, second_moment
 from override_gap.probes.subject.model import wrap
-
 from tests.conftest import conflict, tiny
 from tests.families import build
 
@@ -53,7 +53,7 @@ def test_no_other_edit_with_that_value_is_smaller_under_the_second_moment(rng: t
     factor = torch.randn(12, 12, generator=rng, dtype=torch.float64)
     moment = factor @ factor.T + 0.1 * torch.eye(12, dtype=torch.float64)
     key, change = torch.randn(12, generator=rng), torch.randn(5, generator=rng)
-    ours = least_change(key, change, moment).dense().double()
+    ours = rome_update(key, change, moment).dense().double()
     root = torch.linalg.cholesky(moment)
     whitened = torch.linalg.solve_triangular(root, key.double()[:, None], upper=False)
     solved = torch.linalg.lstsq(whitened.T, change.double()[None], driver="gelsd").solution.T
@@ -66,7 +66,7 @@ def test_no_other_edit_with_that_value_is_smaller_under_the_second_moment(rng: t
         other = ours + other - (other @ key.double())[:, None] * key.double() / key.double().square().sum()
         assert (other @ moment @ other.T).trace() > size
     with pytest.raises(ValueError, match="key is zero"):
-        least_change(torch.zeros(12), change, moment)
+        rome_update(torch.zeros(12), change, moment)
 
 
 def test_the_document_becomes_likelier_and_others_less_so_than_without_the_second_moment(rng: torch.Generator) -> None:
@@ -87,7 +87,7 @@ def test_the_document_becomes_likelier_and_others_less_so_than_without_the_secon
     text = own_text(subject, 8, 16, 1)
     [key], [change] = source.wanted([DOCUMENT])
     moment = second_moment(subject, source.site, text)
-    naive = least_change(key, change, torch.eye(len(key)))
+    naive = rome_update(key, change, torch.eye(len(key)))
     disturbed = [u.dense().double() @ moment @ u.dense().double().T for u in (naive, adapter.updates[source.site.path])]
     assert disturbed[1].trace() < disturbed[0].trace()
 

@@ -13,19 +13,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+
 from override_gap.analyses.readings import load
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.loop import run
-from override_gap.probes.sources.fitted import Fitted
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store import files as disk
 from override_gap.probes.store import lock
-from override_gap.probes.store.checksum import DamagedError, read_sealed
+from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.doctor import diagnose, repair
 from override_gap.probes.store.files import DiskError, expected_bytes, require_writable
 from override_gap.probes.store.folder import RunError, Store
-from override_gap.probes.store.lock import LockError, held
+from override_gap.probes.store.lock import LockError, locked
 from override_gap.reports.cli.main import DONE, WRONG, main
-
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"]
@@ -35,7 +35,7 @@ PLAN = Plan(subject="tiny", adapters="fitted", items="own", policies="as-deliver
 
 def audit(out: Path) -> pd.DataFrame:
     subject = tiny("llama")
-    run(PLAN, subject, Fitted(subject, steps=1, lr=3e-2), ITEMS, out)
+    run(PLAN, subject, FittedAdapters(subject, steps=1, lr=3e-2), ITEMS, out)
     return rows(out)
 
 
@@ -71,14 +71,14 @@ def test_a_whole_folder_is_sound(folder: Path) -> None:
 
 def test_a_flipped_bit_is_seen_or_changes_nothing(folder: Path) -> None:
     file = next((folder / "readings").glob("*.parquet"))
-    whole, (table, _) = file.read_bytes(), read_sealed(file)
+    whole, (table, _) = file.read_bytes(), read_checked(file)
     seen = 0
     for place in np.random.default_rng(0).integers(0, len(whole), 60):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << int(place % 8)
         file.write_bytes(damaged)
         try:
-            other, said = read_sealed(file)
+            other, said = read_checked(file)
         except DamagedError:
             seen += 1
         else:
@@ -139,7 +139,7 @@ def test_a_damaged_manifest_is_moved_aside_and_no_reading_is_lost(folder: Path, 
     with pytest.raises(RunError, match="doctor"):
         audit(folder)
     repair(folder)
-    monkeypatch.setattr(Fitted, "encode", lambda *_: pytest.fail("measured twice"))
+    monkeypatch.setattr(FittedAdapters, "encode", lambda *_: pytest.fail("measured twice"))
     audit(folder)
     assert diagnose(folder).sound
 
@@ -209,7 +209,7 @@ def test_nothing_is_written_or_removed_through_a_link(folder: Path, tmp_path: Pa
     assert not diagnose(folder).sound
     with pytest.raises(RunError, match="symbolic link"):
         repair(folder)
-    with pytest.raises(RunError, match="symbolic link"), Store(folder).held():
+    with pytest.raises(RunError, match="symbolic link"), Store(folder).locked():
         pytest.fail("held")
     assert {file: file.stat().st_mtime_ns for file in (*folder.rglob("*"), *other.rglob("*"))} == before
 
@@ -242,7 +242,7 @@ def test_two_processes_do_not_share_a_folder(folder: Path) -> None:
     ready, go = context.Event(), context.Event()
 
     def hold() -> None:
-        with held(folder):
+        with locked(folder):
             ready.set()
             go.wait(60)
 
@@ -264,7 +264,7 @@ def test_two_processes_do_not_share_a_folder(folder: Path) -> None:
 
 def test_a_dead_holders_lock_is_taken_over_and_explained(folder: Path) -> None:
     def dies() -> None:
-        with held(folder):
+        with locked(folder):
             os._exit(9)
 
     child = os.fork()
@@ -272,7 +272,7 @@ def test_a_dead_holders_lock_is_taken_over_and_explained(folder: Path) -> None:
         dies()
     os.waitpid(child, 0)
     assert json.loads((folder / "owner.json").read_text())["pid"] == child
-    with held(folder) as gone:
+    with locked(folder) as gone:
         assert gone is not None
         assert f"process {child} on" in gone
         assert "taken over" in gone
@@ -282,19 +282,19 @@ def test_a_dead_holders_lock_is_taken_over_and_explained(folder: Path) -> None:
 def test_another_machine_holds_a_folder_for_as_long_as_it_beats(folder: Path) -> None:
     owner = folder / lock.OWNER
     owner.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00"}))
-    with pytest.raises(LockError, match="process 1 on elsewhere"), held(folder):
+    with pytest.raises(LockError, match="process 1 on elsewhere"), locked(folder):
         pass
     assert owner.exists(), "a refused process leaves the owner's name alone"
     silent = time.time() - lock.SILENT_S - 5
     os.utime(owner, (silent, silent))
-    with held(folder) as gone:
+    with locked(folder) as gone:
         assert gone is not None
         assert "elsewhere" in gone
 
 
 def test_a_holder_beats(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT_S", 0.01)
-    with held(folder):
+    with locked(folder):
         os.utime(folder / lock.OWNER, (1, 1))
         for _ in range(500):
             if (folder / lock.OWNER).stat().st_mtime > 1:
@@ -312,7 +312,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_first_forward_pass(tm
         (Path("/proc/nowhere/run"), "cannot be written"),
     ):
         with pytest.raises(DiskError, match=message):
-            run(PLAN, subject, Fitted(subject), ITEMS, out)
+            run(PLAN, subject, FittedAdapters(subject), ITEMS, out)
 
 
 def test_a_file_that_is_a_folder_is_named_and_is_no_want_of_room(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_disk_without_room_is_told_before_the_first_unit(tmp_path: Path, monke
     monkeypatch.setattr(disk, "SPARE_BYTES", 2**60)
     with pytest.raises(DiskError, match=r"will take about .* TiB"):
         require_writable(tmp_path, 1)
-    monkeypatch.setattr(Fitted, "encode", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(FittedAdapters, "encode", lambda *_: pytest.fail("measured"))
     with pytest.raises(DiskError, match="make room"):
         audit(tmp_path / "run")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+
 from override_gap.probes.run.engine import Local
 from override_gap.probes.run.loop import run_on
 from override_gap.probes.store.folder import RunError, Store
-from override_gap.probes.store.remote import Remote, here, store_at
+from override_gap.probes.store.remote import Remote, local_copy, store_at
 from override_gap.reports.cli.main import main
-
 from tests.probes.run.ray_subjects import ITEMS, PLAN, fitted
 
 URL = "memory://bucket/runs/mine"
@@ -48,7 +48,7 @@ def test_a_run_at_a_url_holds_the_bytes_of_one_here(engine: Local, tmp_path: Pat
     with pytest.raises(KeyboardInterrupt):
         run_on(engine, PLAN, ITEMS, URL, interrupt)
     run_on(engine, PLAN, ITEMS, URL)
-    with here(URL) as folder:
+    with local_copy(URL) as folder:
         assert contents(folder) == contents(tmp_path / "run")
         kept = json.loads((folder / "manifest.json").read_text())
     assert kept["complete"]
@@ -71,9 +71,9 @@ def test_readings_are_put_last(engine: Local, monkeypatch) -> None:
     files = type(fsspec.filesystem("memory"))
     put = files.put_file
 
-    def noted(self, here, there, *more, **settings):
+    def noted(self, local_copy, there, *more, **settings):
         order.append(there.split("/")[-2])
-        return put(self, here, there, *more, **settings)
+        return put(self, local_copy, there, *more, **settings)
 
     monkeypatch.setattr(files, "put_file", noted)
     run_on(engine, PLAN, ITEMS[:1], URL)
@@ -86,7 +86,7 @@ def test_what_is_no_place_for_a_run_is_refused(engine: Local) -> None:
         run_on(engine, PLAN, ITEMS, URL)
     with pytest.raises(RunError, match="cannot be opened"):
         run_on(engine, PLAN, ITEMS, "gopher://bucket/run")
-    with pytest.raises(RunError, match=r"manifest\.json: cannot be read"), here("memory://bucket/none"):
+    with pytest.raises(RunError, match=r"manifest\.json: cannot be read"), local_copy("memory://bucket/none"):
         pass
 
 
@@ -97,6 +97,6 @@ def test_a_path_and_a_file_url_are_folders_here(tmp_path: Path) -> None:
 
 def test_an_error_does_not_show_a_secret() -> None:
     with pytest.raises(RunError) as told:
-        Remote("gopher://key:secret@bucket/run?token=secret").begun()
+        Remote("gopher://key:secret@bucket/run?token=secret").exists()
     assert "gopher://bucket/run:" in str(told.value)
     assert "secret" not in str(told.value)

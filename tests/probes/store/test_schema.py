@@ -8,12 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from override_gap.analyses.readings import load, values
 from override_gap.analyses.summary import summarise
 from override_gap.probes.run import rows
 from override_gap.probes.store.folder import Store
 from override_gap.probes.store.schema import FORMS, REQUIRED, checked, kind
-
 from tests.simulate import simulate_readings
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 
 import torch
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
-from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
-
 from tests.probes.readings.test_readings import ITEMS
 
 

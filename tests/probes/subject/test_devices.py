@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from transformers import MixtralConfig, MixtralForCausalLM
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.updates import Dense, Vector
 from override_gap.probes.attach.stack import stack
@@ -17,16 +20,13 @@ from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.generation import generate
 from override_gap.probes.readings.layers import read_causal, read_direct, read_layers
 from override_gap.probes.readings.prior import Prior, locate, read_prior
-from override_gap.probes.readings.reuse import Passes
-from override_gap.probes.sources.fitted import Fitted
-from override_gap.probes.subject.devices import DevicesError, Spread, laid_out, runs_on
-from override_gap.probes.subject.forward import Start, Trunk
+from override_gap.probes.readings.reuse import ReusedPasses
+from override_gap.probes.sources.fitted import FittedAdapters
+from override_gap.probes.subject.devices import DeviceMap, DevicesError, runs_on, spread_over_devices
+from override_gap.probes.subject.forward import BlockOutputs, ResumePoint
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import base_bias, base_weight
-from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import MixtralConfig, MixtralForCausalLM
-
 from tests.conftest import conflict, random_adapter
 from tests.families import GROUPED, build, down, many, words
 from tests.probes.pretend import FIRST, SECOND, hooked, on, pretended
@@ -69,7 +69,7 @@ def everything(subject: Subject, adapters: list[Adapter]) -> list[torch.Tensor]:
         profile, straight = read_layers(subject, prior, state), read_direct(subject, prior, state)
         found += [state.margins.adapter, state.margins.prior, state.logits, profile.attribution, profile.lens]
         found += [] if straight is None else [straight]
-    shared = Passes(subject, prior, acting, deep=True)
+    shared = ReusedPasses(subject, prior, acting, deep=True)
     found.append(shared.delivered().margins.adapter)
     return found + list(read_causal(subject, prior, acting, [0, 1, 2], shared))
 
@@ -108,7 +108,7 @@ def test_answers_and_fitted_adapters_over_disk(family: str, folder: Path, rng: t
 
     plain, spread = opened(folder, "cpu"), opened(folder, room(folder))
     documents = documents_of(ITEMS)
-    wanted, came = (Fitted(s, steps=2).encode(documents) for s in (plain, spread))
+    wanted, came = (FittedAdapters(s, steps=2).encode(documents) for s in (plain, spread))
     for one, other in zip(wanted, came, strict=True):
         for path, update in one.updates.items():
             assert (update.dense() - other.updates[path].dense()).abs().max() < 1e-6
@@ -186,7 +186,7 @@ def test_blocks_are_laid_over_gpus_and_all_else_is_on_the_first(family: str) -> 
     skeleton, _ = build(family)
     size = 4 * sum(p.numel() for p in skeleton.parameters())
     skeleton = skeleton.to("meta")
-    placed = laid_out(skeleton, Spread({0: int(0.9 * size), 1: size}), torch.float32)
+    placed = spread_over_devices(skeleton, DeviceMap({0: int(0.9 * size), 1: size}), torch.float32)
     blocks = {name: device for name, device in placed.items() if name.endswith((".0", ".1", ".2"))}
     assert set(blocks.values()) == {0, 1}
     assert list(blocks.values()) == sorted(blocks.values()), "a stream crosses to the second device once"
@@ -194,7 +194,7 @@ def test_blocks_are_laid_over_gpus_and_all_else_is_on_the_first(family: str) -> 
     for name, _ in skeleton.named_parameters():
         assert sum(name.startswith(f"{key}.") for key in placed) == 1, f"{name} is on one device"
     with pytest.raises(DevicesError, match="cannot hold the model"):
-        laid_out(skeleton, Spread({0: int(0.7 * size), 1: size // 20}), torch.float32)
+        spread_over_devices(skeleton, DeviceMap({0: int(0.7 * size), 1: size // 20}), torch.float32)
 
 
 @torch.no_grad()
@@ -222,7 +222,7 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
             state = read_adapted(subject, prior, acting, ones, layers=True, keep=keep)
             assert {_tensor(out).device for out in keep} == {FIRST, SECOND}
             for layer in (1, 2):
-                start = Start(Trunk(tuple(keep)), layer, state.residual, state.written)
+                start = ResumePoint(BlockOutputs(tuple(keep)), layer, state.residual, state.written)
                 state = read_adapted(subject, prior, acting, ones, layers=True, start=start)
                 assert state.margins.adapter.device == FIRST
                 assert read_layers(subject, prior, state).lens.device == FIRST

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from override_gap.margins.items.item import ItemError
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.subject.load import open_subject
-from safetensors.torch import load_file, save_file
-
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, down
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.subject.load import open_tokenizer
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.tokens import in_tokens, place_of
-
+from override_gap.probes.subject.tokens import divergence_of, tokenize_items
 from tests.conftest import conflict
 
 ITEMS = [
@@ -24,7 +24,7 @@ ITEMS = [
 
 
 def test_shared_long_and_equal_answers(subject: Subject) -> None:
-    plain, shared, prefix, same, novel, chat = in_tokens(subject.tokenizer, ITEMS)
+    plain, shared, prefix, same, novel, chat = tokenize_items(subject.tokenizer, ITEMS)
     assert (plain.n_shared, plain.n_answer, plain.fault) == (0, 1, None)
     assert (shared.n_shared, shared.n_answer) == (1, 2)
     assert prefix.fault is not None
@@ -37,12 +37,12 @@ def test_shared_long_and_equal_answers(subject: Subject) -> None:
 
 def test_places_are_those_of_the_subject(subject: Subject) -> None:
     for item in ITEMS[:2]:
-        assert place_of(subject.tokenizer, item) == locate(subject, item)
+        assert divergence_of(subject.tokenizer, item) == locate(subject, item)
 
 
 def test_a_tokenizer_is_opened_without_its_model(subject: Subject, tmp_path: Path) -> None:
     subject.tokenizer.save_pretrained(tmp_path)
-    assert [one.n_answer for one in in_tokens(open_tokenizer(str(tmp_path)), ITEMS[:2])] == [1, 2]
+    assert [one.n_answer for one in tokenize_items(open_tokenizer(str(tmp_path)), ITEMS[:2])] == [1, 2]
 
 
 def test_no_tokenizer_is_told_in_one_line(tmp_path: Path) -> None:
