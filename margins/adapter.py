@@ -78,6 +78,7 @@ AnyAdapter = Adapter | Prefix | RuntimeAdapter
 
 
 @runtime_checkable
+@runtime_checkable
 class AdapterSource(Protocol):
     """Where adapters come from: any object with these names can be audited. What it may say beside them: `SourceTraits`."""
 

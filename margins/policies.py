@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -31,6 +31,7 @@ class PolicyInputs:
     seed: int = 0
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Settings at construction, a situation at the call."""
 

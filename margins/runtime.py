@@ -58,6 +58,7 @@ class Prefix:
 
 
 @runtime_checkable
+@runtime_checkable
 class RuntimeAdapter(Protocol):
     """Anything else that can only be run: a router that looks at its input, an edit of activations."""
 

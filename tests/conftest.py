@@ -10,7 +10,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if os.environ.get("OVERRIDE_GAP_SHAPES"):
     from jaxtyping import install_import_hook
 
-    install_import_hook("override_gap", "beartype.beartype")
+    install_import_hook("override_gap", "tests.shapes.checked")
 
 import pytest
 import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from override_gap.margins.adapter import Adapter, AdapterSource
 from override_gap.margins.conditions import Condition
@@ -73,6 +73,7 @@ class Finished:
     most: int | None = None
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Who measures: it has a subject and a source, here or elsewhere, as often as it likes."""
 
