@@ -10,6 +10,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 if os.environ.get("OVERRIDE_GAP_SHAPES"):
     from jaxtyping import install_import_hook
 
+    import tests.shapes  # noqa: F401 (the hook looks it up as an attribute)
+
     install_import_hook("override_gap", "tests.shapes.checked")
 
 import pytest
