@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.items.item import Item
-from override_gap.margins.margin import Margins
+from override_gap.margins.margin import Margins, token_logit
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, acting_rows, final_states
 from override_gap.probes.attach.stack import Stack
@@ -137,20 +138,13 @@ def _read_opaque(
 
 def _adapted(subject: Subject, prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:
     """Margins from single float32 products, not from the logits of the large matrix product: same route for f and g."""
-    margins = Margins(
-        base_pre=subject.token_logits(prior.hidden, prior.pre),
-        base_doc=subject.token_logits(prior.hidden, prior.doc),
-        adapted_pre=subject.token_logits(hidden, prior.pre),
-        adapted_doc=subject.token_logits(hidden, prior.doc),
-    )
+    f, g = partial(subject.token_logits, prior.hidden), partial(subject.token_logits, hidden)
+    margins = Margins.read(f, g, prior.pre, prior.doc)
     return _readings(prior, logits, hidden, residual, margins)
 
 
 def _from_logits(prior: Prior, logits: Tensor, base: Tensor, hidden: Tensor, residual: Tensor | None) -> Adapted:
-    def pick(table: Tensor, tokens: Tensor) -> Tensor:
-        return table.gather(-1, tokens[:, None])[:, 0]
-
-    margins = Margins(pick(base, prior.pre), pick(base, prior.doc), pick(logits, prior.pre), pick(logits, prior.doc))
+    margins = Margins.read(partial(token_logit, base), partial(token_logit, logits), prior.pre, prior.doc)
     return _readings(prior, logits, hidden, residual, margins)
 
 
