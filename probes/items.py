@@ -9,12 +9,8 @@ from pathlib import Path
 from override_gap.margins.items.files import read_items
 from override_gap.margins.items.formats import HUB
 from override_gap.margins.items.item import Item, ItemError
+from override_gap.probes.catalogue import ITEMS
 
-NAMED = {
-    "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
-    "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",
-    "organism": "the organism's own questions, with each fact's training frequency",
-}
 # conflicts first, since --limit keeps the first items and conflicts are what an audit is about
 BENCHMARK = ("conflict", "retention", "novel", "combination")
 
@@ -31,7 +27,7 @@ def item_paths(spec: str) -> list[Path | str]:
 
         return [load().folder / "items.jsonl"]
     if not spec.startswith(HUB) and not Path(spec).exists():
-        near = difflib.get_close_matches(spec, NAMED, n=1)
+        near = difflib.get_close_matches(spec, ITEMS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ItemError(f"--items {spec}: no such file{hint}")
     return [spec]

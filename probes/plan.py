@@ -14,19 +14,8 @@ from typing import Any, Literal
 from override_gap.margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
 from override_gap.margins.published import Reference, reference
 from override_gap.margins.runtime import NO_AMPLITUDE, NO_UPDATE
+from override_gap.probes.catalogue import PROBES
 
-PROBES = {
-    "margins": "prior, adapter and net margin, the first answer token; always on",
-    "layers": "norm, attribution, lens and direct writing of every layer",
-    "causal": "adapter margin with each layer alone and with each removed",
-    "critical": "the smallest gain at which each conflict flips, by bisection",
-    "answers": "greedy answers for a sample of the items",
-    "joined": "the adapters of 2, 4 and 8 documents joined into one, and the same documents in one prompt",
-    "stated": "adapters of the document stated two to five times over",
-    "hedged": "adapters of 'It is rumoured that ...' and 'It is not true that ...'; overriding would be wrong",
-    "contested": "a second turn that contradicts the document's answer: does the override hold?",
-    "sampled": "answers of the same sample drawn at --temperatures, --draws of each",
-}
 # Probes that are conditions of their own: what a policy's name would be.
 ROBUSTNESS = {
     "joined": ("as-delivered", "joined", "in-context", "in-context-joined"),

@@ -116,7 +116,7 @@ FLOORS = (
     {"subject"},
     {"organism"},
     {"store", "plan"},
-    {"timing", "environment", "errors"},
+    {"timing", "environment", "errors", "catalogue"},
 )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from override_gap.probes.catalogue import ADAPTERS
 from override_gap.probes.run.handshake import MEANING
-from override_gap.probes.sources import NAMED
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "methods.md").read_text()
@@ -22,6 +22,6 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 
 def test_every_form_and_check_is_on_the_page() -> None:
-    forms = [word for word in NAMED if word.endswith(":FILE") or word == "MODULE:OBJECT"]
+    forms = [word for word in ADAPTERS if word.endswith(":FILE") or word == "MODULE:OBJECT"]
     assert all(f"`{word}`" in PAGE for word in forms)
     assert all(f"| {name} |" in PAGE for name in MEANING)

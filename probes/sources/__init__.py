@@ -7,25 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.margins.adapter import AdapterSource
+from override_gap.probes.catalogue import ADAPTERS, installed_sources
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import PICKLES
 from override_gap.probes.subject.model import Subject
-
-NAMED = {
-    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism), or hypernetwork:folder=FOLDER",
-    "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
-    "rank-one": "a closed-form edit of rank one at one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
-    "samples, length, modules, seed (rank-one:layer=9,position=subject)",
-    "FOLDER": "a folder that PEFT saved, or a folder of them named by document key, item id or point",
-    "compact:FILE": "many documents' adapters in one safetensors file, as `write_compact` writes it",
-    "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
-    "doc-to-lora:FILE": "what export_doc_to_lora.py wrote; B rank-first, scale lora_alpha, head bias as shared part",
-    "doc-to-lora:CHECKPOINT.pt": "the method's own checkpoint, where ctx_to_lora is installed; needs --allow-pickle",
-    "generative-adapter:FILE": "lora_a and lora_b stacked over layers, scale lora_alpha / r",
-    "shine:FILE": "A, B and bias C stacked over layers, scale folded in",
-    "callable:MODULE:FUNCTION": "a function from text to factors: path -> (A, B, scale)",
-    "MODULE:OBJECT": "a source of your own, or a callable subject -> source (docs/your-method.md)",
-}
 
 
 def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> AdapterSource:
@@ -34,7 +19,7 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
     `allow_pickle`: a checkpoint that is a pickle may be opened, with a stated list of classes.
     """
     name, colon, rest = spec.partition(":")
-    form = next((form for form in NAMED if form.startswith(f"{name}:")), None)
+    form = next((form for form in ADAPTERS if form.startswith(f"{name}:")), None)
     if colon and form and not rest.strip():
         raise AdapterError(f"--adapters {spec} names nothing after the colon; write {form}")
     if name == "fitted":
@@ -80,14 +65,14 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
         from override_gap.probes.sources.peft_folder import PeftFolder
 
         return PeftFolder(subject, path)
-    from override_gap.probes.sources.custom import installed, open_custom
+    from override_gap.probes.sources.custom import open_custom
 
-    offered = installed()
+    offered = installed_sources()
     if spec in offered:
         return open_custom(offered[spec], subject)
     if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
         return open_custom(spec, subject)
-    near = difflib.get_close_matches(name, [*NAMED, *offered], n=1)
+    near = difflib.get_close_matches(name, [*ADAPTERS, *offered], n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise AdapterError(f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)")
 

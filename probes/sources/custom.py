@@ -8,7 +8,6 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,6 @@ from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.errors import AdapterError, foreign_code
 from override_gap.probes.subject.model import Subject
-
-GROUP = "override_gap.sources"
-
-
-def installed() -> dict[str, str]:
-    """Sources that installed packages offer under the entry point group: name -> `module:object`."""
-    return {point.name: point.value for point in entry_points(group=GROUP)}
 
 
 def open_custom(spec: str, subject: Subject) -> AdapterSource:

@@ -11,16 +11,12 @@ from typing import Any
 import torch
 
 from override_gap.margins.items.item import ItemError
+from override_gap.probes.catalogue import SUBJECTS
 from override_gap.probes.environment import home, quietly
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.devices import DeviceMap, DevicesError, spread_over_devices, tensors
 from override_gap.probes.subject.file_checks import FileSizeError, check_claimed_sizes, check_gguf_sizes
 from override_gap.probes.subject.model import Subject, wrap
-
-NAMED = {
-    "organism": "a tiny model trained on a small world whose facts and frequencies are known; offline, seconds",
-    "smollm2": "SmolLM2-135M-Instruct, fetched once by `make smollm2`",
-}
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -58,7 +54,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
     """Load and wrap a causal language model.
 
     With `device` "map" or "map:cpu=8GiB" it is laid over several devices, or over memory and disk. `spec` is a name of
-    `NAMED`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
+    `catalogue.SUBJECTS`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
     read from safetensors (or GGUF) alone; Python that comes with them is run only with `trust`. Raises SubjectError
     with one line.
     """
@@ -80,7 +76,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
             raise SubjectError(f"{spec}: cannot be loaded: {fault}") from fault
         except Exception as fault:  # whatever the libraries raise on a damaged file (safetensors has its own type)
             raise SubjectError(_reason(spec, fault)) from fault
-        return wrap(model if spread else model.to(place), tokenizer, spec if spec in NAMED else Path(spec).name)
+        return wrap(model if spread else model.to(place), tokenizer, spec if spec in SUBJECTS else Path(spec).name)
 
 
 def _locate(spec: str) -> tuple[str, dict[str, Any]]:
@@ -108,7 +104,7 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
         raise SubjectError(f"{path}: a subject is a folder, a .gguf file or a Hugging Face id, not this file")
     if spec.count("/") > 1 or spec.startswith((".", "/", "~")):
         raise SubjectError(f"{spec}: no such folder")
-    near = difflib.get_close_matches(spec, NAMED, n=1)
+    near = difflib.get_close_matches(spec, SUBJECTS, n=1)
     if near:
         raise SubjectError(f"unknown subject {spec!r}; did you mean {near[0]!r}? (`override-gap list subjects`)")
     return spec, {}

@@ -33,24 +33,23 @@ def main(argv: Sequence[str]) -> int:
 
 def _names(kind: str) -> dict[str, str]:
     if kind == "subjects":
-        from override_gap.probes.subject.load import NAMED as subjects
+        from override_gap.probes.catalogue import SUBJECTS
 
         return {
-            **subjects,
+            **SUBJECTS,
             "FOLDER": "a model that save_pretrained wrote",
             "FILE.gguf": "a GGUF file",
             "ORG/NAME": "a Hugging Face id",
         }
     if kind == "adapters":
-        from override_gap.probes.sources import NAMED as adapters
-        from override_gap.probes.sources.custom import installed
+        from override_gap.probes.catalogue import ADAPTERS, installed_sources
 
-        return {**adapters, **{name: f"installed: {where}" for name, where in installed().items()}}
+        return {**ADAPTERS, **{name: f"installed: {where}" for name, where in installed_sources().items()}}
     if kind == "items":
-        from override_gap.probes.items import NAMED as items
+        from override_gap.probes.catalogue import ITEMS
 
         return {
-            **items,
+            **ITEMS,
             "FILE": "items as JSON Lines, JSON, CSV or Parquet; or CounterFact, zsRE, RippleEdits, ConflictBank",
             "hf:OWNER/NAME[:SPLIT]": "the same records in a data set on the Hugging Face hub",
         }
@@ -58,6 +57,6 @@ def _names(kind: str) -> dict[str, str]:
         from override_gap.margins.conditions import MEANING
 
         return MEANING
-    from override_gap.probes.plan import PROBES
+    from override_gap.probes.catalogue import PROBES
 
     return PROBES

@@ -12,11 +12,12 @@ import torch
 
 from override_gap.margins.adapter import traits_of
 from override_gap.margins.items.item import Document
+from override_gap.probes import catalogue
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources import NAMED, open_source
 from override_gap.probes.sources import custom as foreign
+from override_gap.probes.sources import open_source
 from tests.conftest import tiny
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "your-method.md").read_text()
@@ -50,10 +51,10 @@ def test_the_guides_example_runs(module: Path) -> None:
 
 
 def test_an_entry_point_is_a_name(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = EntryPoints([EntryPoint("my-method", "my_method:source", foreign.GROUP)])
-    monkeypatch.setattr(foreign, "entry_points", lambda group: points.select(group=group))
+    points = EntryPoints([EntryPoint("my-method", "my_method:source", catalogue.SOURCES_GROUP)])
+    monkeypatch.setattr(catalogue, "entry_points", lambda group: points.select(group=group))
     assert open_source("my-method", tiny("llama")).name == "my-method"
-    assert "my-method" not in NAMED
+    assert "my-method" not in catalogue.ADAPTERS
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,57 @@
+"""What can be named on the command line and in a plan: subjects, adapters, items and probes, each with its meaning.
+
+No heavy library is imported here, so that `override-gap list` and a misspelt name are answered at once. Conditions are named
+in margins.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+SUBJECTS = {
+    "organism": "a tiny model trained on a small world whose facts and frequencies are known; offline, seconds",
+    "smollm2": "SmolLM2-135M-Instruct, fetched once by `make smollm2`",
+}
+
+ADAPTERS = {
+    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism), or hypernetwork:folder=FOLDER",
+    "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
+    "rank-one": "a closed-form edit of rank one at one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
+    "samples, length, modules, seed (rank-one:layer=9,position=subject)",
+    "FOLDER": "a folder that PEFT saved, or a folder of them named by document key, item id or point",
+    "compact:FILE": "many documents' adapters in one safetensors file, from `override-gap adapters export --form compact`",
+    "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
+    "doc-to-lora:FILE": "what export_doc_to_lora.py wrote; B rank-first, scale lora_alpha, head bias as shared part",
+    "doc-to-lora:CHECKPOINT.pt": "the method's own checkpoint, where ctx_to_lora is installed; needs --allow-pickle",
+    "generative-adapter:FILE": "lora_a and lora_b stacked over layers, scale lora_alpha / r",
+    "shine:FILE": "A, B and bias C stacked over layers, scale folded in",
+    "callable:MODULE:FUNCTION": "a function from text to factors: path -> (A, B, scale)",
+    "MODULE:OBJECT": "a source of your own, or a callable subject -> source (docs/your-method.md)",
+}
+
+ITEMS = {
+    "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
+    "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",
+    "organism": "the organism's own questions, with each fact's training frequency",
+}
+
+PROBES = {
+    "margins": "prior, adapter and net margin, the first answer token; always on",
+    "layers": "norm, attribution, lens and direct writing of every layer",
+    "causal": "adapter margin with each layer alone and with each removed",
+    "critical": "the smallest gain at which each conflict flips, by bisection",
+    "answers": "greedy answers for a sample of the items",
+    "joined": "the adapters of 2, 4 and 8 documents joined into one, and the same documents in one prompt",
+    "stated": "adapters of the document stated two to five times over",
+    "hedged": "adapters of 'It is rumoured that ...' and 'It is not true that ...'; overriding would be wrong",
+    "contested": "a second turn that contradicts the document's answer: does the override hold?",
+    "sampled": "answers of the same sample drawn at --temperatures, --draws of each",
+}
+
+#: Entry point group under which an installed package offers a source of adapters.
+SOURCES_GROUP = "override_gap.sources"
+
+
+def installed_sources() -> dict[str, str]:
+    """Sources of adapters that installed packages offer: name -> `module:object`."""
+    return {point.name: point.value for point in entry_points(group=SOURCES_GROUP)}
