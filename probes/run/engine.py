@@ -18,8 +18,7 @@ from override_gap.probes.run import rows
 from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.unit import UnitReadings, measure
-from override_gap.probes.store.folder import Store
-from override_gap.probes.store.remote import Remote
+from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.timing import timed
 
@@ -81,7 +80,7 @@ class Engine(Protocol):
         """What a function says of the subject and the source."""
         ...
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[Finished]:
         """Measure units and write them into the store, in any order; each is yielded once it is written."""
         ...
 
@@ -97,7 +96,7 @@ class Local:
         """What a function says of the subject and the source."""
         return question(self.subject, self.source)
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[Finished]:
         """Measure units in their order and write each into the store."""
         bench = job.bench(self.subject, BatchSizer())
         for unit in pending:
@@ -105,7 +104,7 @@ class Local:
 
 
 def measure_unit(
-    bench: MeasurementSetup, source: AdapterSource, answered: frozenset[str], unit: Unit, store: Store | Remote
+    bench: MeasurementSetup, source: AdapterSource, answered: frozenset[str], unit: Unit, store: RunStore
 ) -> Finished:
     """Make a unit's adapters, measure its items under every condition, write its tables.
 

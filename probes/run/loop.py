@@ -25,8 +25,9 @@ from override_gap.probes.run.engine import Engine, Job, Local, Unit
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.sources.custom import source_hash
 from override_gap.probes.store.files import expected_bytes
-from override_gap.probes.store.folder import RunError, Store
-from override_gap.probes.store.remote import Remote, store_at
+from override_gap.probes.store.folder import RunError
+from override_gap.probes.store.remote import store_at
+from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
 
 DOCUMENTS_A_UNIT = 32
@@ -130,7 +131,7 @@ def _measured(
     facts: RunFacts,
     plan: Plan,
     items: Sequence[Item],
-    store: Store | Remote,
+    store: RunStore,
     progress: Progress,
     shard: Shard | None,
     gone: str | None,
@@ -203,7 +204,7 @@ def _measured(
     store.write_json("manifest.json", manifest)
 
 
-def _require_room(store: Store | Remote, asked: ResolvedPlan, facts: RunFacts, items: int, plan: Plan) -> None:
+def _require_room(store: RunStore, asked: ResolvedPlan, facts: RunFacts, items: int, plan: Plan) -> None:
     """Raise DiskError where the readings of so many items will not fit."""
     layers = int(facts.subject["layers"]) + 1 if "layers" in asked.probes else 0
     draws = len(plan.temperatures) * plan.draws if "sampled" in asked.probes else 0

@@ -14,8 +14,8 @@ from override_gap.margins.adapter import AdapterSource
 from override_gap.probes.plan import code_hash
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.run.engine import Answer, Finished, Job, Unit, measure_unit
-from override_gap.probes.store.folder import RunError, Store
-from override_gap.probes.store.remote import Remote
+from override_gap.probes.store.folder import RunError
+from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
 
 LOSSES = 8
@@ -100,7 +100,7 @@ class Worker:
         """What a function says of the subject and the source."""
         return question(*self._open())
 
-    def measure(self, job: Job, unit: Unit, store: Store | Remote) -> Finished:
+    def measure(self, job: Job, unit: Unit, store: RunStore) -> Finished:
         """Measure a unit and write it; nothing of it but a few numbers goes to the driver."""
         subject, source = self._open()
         return measure_unit(job.bench(subject, self._room), source, job.answered, unit, store)
@@ -125,7 +125,7 @@ class OnRay:
                 continue
         raise RunError(f"lost {LOSSES} Ray workers while they opened the model; do they have the memory for it?")
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: Store | Remote) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[Finished]:
         """Measure units as workers come free; a unit whose worker or node was lost is the next to be dealt out."""
         queue, losses = deque(pending), Counter[str]()
         shared = self.ray.put(job)

@@ -23,9 +23,9 @@ from override_gap.probes.store.checksum import (
 )
 from override_gap.probes.store.files import DiskError, leftovers, require_writable, write_whole
 from override_gap.probes.store.lock import LOCK, OWNER, locked
+from override_gap.probes.store.run_store import Rows
 from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, manifest_error
 
-Rows = Sequence[Mapping[str, Any]]
 TABLES = ("readings", "layers", "drawn")
 DAMAGED = "damaged"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -211,6 +211,11 @@ class Store:
             write_whole(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
         except OSError as fault:
             raise _full(self.path / name, fault) from fault
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """The folder itself; nothing has to be copied."""
+        yield self.path
 
     def _file(self, folder: str, key: str) -> Path:
         return self.path / folder / f"{key}.parquet"

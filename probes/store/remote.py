@@ -5,20 +5,21 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from override_gap.probes.store.folder import Rows, RunError, Store
+from override_gap.probes.store.folder import RunError, Store
+from override_gap.probes.store.run_store import Rows, RunStore
 
 TABLES = ("layers", "readings")
 WHOLE_OR_NOT_AT_ALL = {"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"}
 """Protocols under which an object that is being written cannot be seen."""
 
 
-def store_at(place: Path | str) -> Store | Remote:
+def store_at(place: Path | str) -> RunStore:
     """The run folder at a path, or at a URL. Raises RunError for a URL that nothing here can open."""
     if isinstance(place, Path) or "://" not in place:
         return Store(Path(place))
@@ -56,8 +57,8 @@ class Remote:
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
         """Take up the run at the URL or begin one; see `Store.open`."""
         files, root = self._place
-        with tempfile.TemporaryDirectory() as local_copy:
-            staged = Path(local_copy) / "run"
+        with tempfile.TemporaryDirectory() as scratch:
+            staged = Path(scratch) / "run"
             try:
                 begun = files.exists(f"{root}/manifest.json")
                 if not begun and _listed(files, root):
@@ -75,12 +76,12 @@ class Remote:
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands. Raises RunError where it is missing or damaged."""
         files, root = self._place
-        with tempfile.TemporaryDirectory() as local_copy:
+        with tempfile.TemporaryDirectory() as scratch:
             try:
-                files.get_file(f"{root}/manifest.json", f"{local_copy}/manifest.json")
+                files.get_file(f"{root}/manifest.json", f"{scratch}/manifest.json")
             except OSError as fault:
                 raise RunError(f"{redacted(self.url)}/manifest.json: cannot be read: {_line(fault)}") from fault
-            return Store(Path(local_copy)).manifest()
+            return Store(Path(scratch)).manifest()
 
     def exists(self) -> bool:
         """Whether a run is there."""
@@ -112,8 +113,8 @@ class Remote:
 
     def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
         """Write a unit's tables here, then put them at the URL, the readings last."""
-        with tempfile.TemporaryDirectory() as local_copy:
-            staged = Path(local_copy)
+        with tempfile.TemporaryDirectory() as scratch:
+            staged = Path(scratch)
             for table in TABLES:
                 (staged / table).mkdir()
             Store(staged).write_unit(key, readings, layers, drawn, faults)
@@ -122,9 +123,25 @@ class Remote:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
-        with tempfile.TemporaryDirectory() as local_copy:
-            Store(Path(local_copy)).write_json(name, content)
-            self._put(Path(local_copy), [name])
+        with tempfile.TemporaryDirectory() as scratch:
+            Store(Path(scratch)).write_json(name, content)
+            self._put(Path(scratch), [name])
+
+    @contextmanager
+    def local_copy(self) -> Iterator[Path]:
+        """A copy of the run on this machine; files that were changed or added are put back at the end."""
+        files, root = self._place
+        with tempfile.TemporaryDirectory() as copied:
+            folder = Path(copied) / root.rsplit("/", 1)[-1]
+            self.manifest()
+            for name in files.find(root):
+                target = folder / str(name).lstrip("/").removeprefix(f"{root.lstrip('/')}/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                files.get_file(name, str(target))
+            before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+            yield folder
+            changed = [f for f in sorted(folder.rglob("*")) if f.is_file() and before.get(f) != f.stat().st_mtime_ns]
+            self._put(folder, [str(file.relative_to(folder)) for file in changed])
 
     def _put(self, folder: Path, names: list[str]) -> None:
         files, root = self._place
@@ -138,25 +155,9 @@ class Remote:
                 files.mv(f"{target}.tmp", target)
 
 
-@contextmanager
-def local_copy(place: Path | str) -> Iterator[Path]:
+def local_copy(place: Path | str) -> AbstractContextManager[Path]:
     """A run as a folder of this machine: itself, or a copy whose report and figures go back to the URL at the end."""
-    store = store_at(place)
-    if isinstance(store, Store):
-        yield store.path
-        return
-    files, root = store._place
-    with tempfile.TemporaryDirectory() as copied:
-        folder = Path(copied) / root.rsplit("/", 1)[-1]
-        store.manifest()
-        for name in files.find(root):
-            target = folder / str(name).lstrip("/").removeprefix(f"{root.lstrip('/')}/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            files.get_file(name, str(target))
-        before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
-        yield folder
-        changed = [f for f in sorted(folder.rglob("*")) if f.is_file() and before.get(f) != f.stat().st_mtime_ns]
-        store._put(folder, [str(file.relative_to(folder)) for file in changed])
+    return store_at(place).local_copy()
 
 
 def filesystem(url: str) -> tuple[Any, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from override_gap.probes.run.engine import Local
 from override_gap.probes.run.loop import run_on
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.remote import Remote, local_copy, store_at
+from override_gap.probes.store.run_store import RunStore
 from override_gap.reports.cli.main import main
 from tests.probes.run.ray_subjects import ITEMS, PLAN, fitted
 
@@ -100,3 +102,20 @@ def test_an_error_does_not_show_a_secret() -> None:
         Remote("gopher://key:secret@bucket/run?token=secret").exists()
     assert "gopher://bucket/run:" in str(told.value)
     assert "secret" not in str(told.value)
+
+
+def methods(kind: type) -> dict[str, inspect.Signature]:
+    return {name: inspect.signature(member) for name, member in vars(kind).items() if inspect.isfunction(member)}
+
+
+def parameters(signature: inspect.Signature) -> list[tuple[str, object, object]]:
+    return [(p.name, p.annotation, p.default) for p in signature.parameters.values()]
+
+
+@pytest.mark.parametrize("kind", [Store, Remote])
+def test_a_folder_and_a_url_satisfy_the_run_store(kind: type, tmp_path: Path) -> None:
+    assert isinstance(kind(tmp_path if kind is Store else URL), RunStore)
+    needed = {name: s for name, s in methods(RunStore).items() if name == "__str__" or not name.startswith("_")}
+    offered = methods(kind)
+    assert set(needed) <= set(offered)
+    assert {n: parameters(offered[n]) for n in needed} == {n: parameters(s) for n, s in needed.items()}

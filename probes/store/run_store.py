@@ -1,0 +1,67 @@
+"""What a run writes to and resumes from: a folder on this machine or at a URL, with the same methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+Rows = Sequence[Mapping[str, Any]]
+"""Rows of one table, each a mapping from column to value."""
+
+
+@runtime_checkable
+class RunStore(Protocol):
+    """One run's tables and manifest; `Store` keeps them in a folder, `Remote` at a URL."""
+
+    def __str__(self) -> str:
+        """The folder or URL for messages, without secrets."""
+        ...
+
+    def exists(self) -> bool:
+        """Whether a run is there."""
+        ...
+
+    def require_room(self, needed: int = 0) -> None:
+        """Raise DiskError where the place cannot be written or has fewer than `needed` bytes free."""
+        ...
+
+    def locked(self) -> AbstractContextManager[str | None]:
+        """Keep other processes out; yields a sentence about a holder that died, or None."""
+        ...
+
+    def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
+        """Begin a run or take up the one that is there; returns the manifest as it was, or the new one.
+
+        Raises RunError where the place holds something else.
+        """
+        ...
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest as it stands. Raises RunError where it is missing or damaged."""
+        ...
+
+    def keys(self) -> list[str]:
+        """The units that have readings there."""
+        ...
+
+    def done(self, key: str) -> bool:
+        """Whether a unit's tables are there."""
+        ...
+
+    def pending(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Which of these units are to be measured, and what was wrong with tables that were set aside for it."""
+        ...
+
+    def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
+        """Write a unit's tables, the readings last; `faults`: rows that failed for reasons that may be transient."""
+        ...
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file of the run, whole or not at all."""
+        ...
+
+    def local_copy(self) -> AbstractContextManager[Path]:
+        """The run as a folder of this machine; files changed there are written back at the end."""
+        ...
