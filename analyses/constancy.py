@@ -14,9 +14,9 @@ import numpy as np
 import statsmodels.api as sm
 from scipy import stats
 
-from override_gap.analyses.estimate import LEVEL, Estimate, missing, number
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, values
 from override_gap.analyses.stats import bootstrap
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing, number
 from override_gap.analyses.stats.intervals import clusters
 from override_gap.analyses.stats.logistic import FittedCurve
 

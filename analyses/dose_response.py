@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from override_gap.analyses.estimate import Estimate, missing
 from override_gap.analyses.readings import DELIVERED, SPLITS, RunFrame, Table, gain_of, truth, values
 from override_gap.analyses.stats import bootstrap
+from override_gap.analyses.stats.estimate import Estimate, missing
 from override_gap.analyses.stats.intervals import mean, proportion
 
 Array = np.ndarray

@@ -26,8 +26,8 @@ from override_gap.analyses import constancy, dose_response, prior_gradient
 from override_gap.analyses import matched_retention as specificity
 from override_gap.analyses import verdict as verdicts
 from override_gap.analyses.compare import conditions as comparison
-from override_gap.analyses.estimate import Estimate, HtmlRepr, number
 from override_gap.analyses.readings import DELIVERED, RunFrame, truth, values
+from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, number
 from override_gap.analyses.stats.intervals import (
     complete,
     correlation,

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from override_gap.analyses.estimate import Estimate, number
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, values
 from override_gap.analyses.stats.bootstrap import bootstrap_weights, expanded
+from override_gap.analyses.stats.estimate import Estimate, number
 from override_gap.analyses.stats.intervals import clusters, mean
 
 FEWEST_LAYERS = 4

@@ -16,9 +16,9 @@ from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
 from override_gap.analyses.dose_response import gains
-from override_gap.analyses.estimate import Estimate, number
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, gain_of, truth
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights, expanded
+from override_gap.analyses.stats.estimate import Estimate, number
 from override_gap.analyses.stats.intervals import clusters, difference, one_sided, proportion
 
 STEPS = 10

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from override_gap.analyses.estimate import LEVEL, Estimate
+from override_gap.analyses.stats.estimate import LEVEL, Estimate
 from override_gap.analyses.stats.intervals import mover, wilson
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from override_gap.analyses.estimate import LEVEL, Estimate, missing, number
 from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, truth, values
 from override_gap.analyses.stats import bootstrap
 from override_gap.analyses.stats.bootstrap import expanded
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing, number
 from override_gap.analyses.stats.intervals import (
     clusters,
     complete,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from override_gap.analyses.estimate import Estimate
 from override_gap.analyses.prior_gradient import arrays, gradient
 from override_gap.analyses.readings import RunFrame, truth
+from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.published import Reference, reference
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from override_gap.analyses.dose_response import failures, gains, overshot, rescued
-from override_gap.analyses.estimate import Estimate, HtmlRepr, missing, number
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, truth
+from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, missing, number
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.text import plural
 

@@ -14,9 +14,9 @@ import numpy as np
 
 from override_gap.analyses.calibration import markdown
 from override_gap.analyses.constancy import slope
-from override_gap.analyses.estimate import Estimate
 from override_gap.analyses.prior_gradient import auc, gradient
 from override_gap.analyses.readings import DELIVERED, RunFrame, truth, values
+from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion, wilson
 from tests.simulate import simulate_readings
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from override_gap.analyses.calibration import markdown
-from override_gap.analyses.estimate import Estimate
 from override_gap.analyses.stats.bootstrap import bootstrap, median
+from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.items.item import Item
 from override_gap.probes.items import open_items

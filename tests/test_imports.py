@@ -107,26 +107,40 @@ def test_help_imports_no_heavy_library() -> None:
     assert not loaded & {"torch", "transformers", "transformer_lens", "pandas", "numpy", "seaborn", "statsmodels"}
 
 
-#: The folders and files of probes, from what knows most to what knows nothing of the rest.
-FLOORS = (
-    {"run"},
-    {"items", "readings", "sources"},
-    {"attach"},
-    {"smollm2"},
-    {"subject"},
-    {"organism"},
-    {"store", "plan"},
-    {"timing", "environment", "errors", "catalogue"},
-)
+#: The folders and files of a package, from what knows most to what knows nothing of the rest.
+FLOORS = {
+    "probes": (
+        {"run"},
+        {"items", "readings", "sources"},
+        {"attach"},
+        {"smollm2"},
+        {"subject"},
+        {"organism"},
+        {"store", "plan"},
+        {"timing", "environment", "errors", "catalogue"},
+    ),
+    "analyses": (
+        {"run"},
+        {"summary", "calibration"},
+        {"hypotheses"},
+        {"verdict", "matched_retention", "robustness", "published"},
+        {"outcomes", "prior_gradient", "constancy", "criterion", "measures", "layers", "dose_response", "sampling"},
+        {"compare"},
+        {"readings"},
+        {"results", "paper"},
+        {"stats"},
+    ),
+}
 
 
-def test_the_folders_of_probes_stand_on_one_another() -> None:
-    floor = {name: height for height, names in enumerate(reversed(FLOORS)) for name in names}
+@pytest.mark.parametrize("package", FLOORS)
+def test_the_folders_of_a_package_stand_on_one_another(package: str) -> None:
+    floor = {name: height for height, names in enumerate(reversed(FLOORS[package])) for name in names}
     for module, file in MODULES.items():
-        package, *inside = module.split(".")
-        if package != "probes" or not inside:
+        top, *inside = module.split(".")
+        if top != package or not inside:
             continue
         for name in imported(file):
             other = name.split(".")
-            if other[0] == "probes" and len(other) > 1 and other[1] != inside[0]:
+            if other[0] == package and len(other) > 1 and other[1] != inside[0]:
                 assert floor[other[1]] < floor[inside[0]], f"{file.relative_to(ROOT)}: {name} does not stand below it"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from override_gap.analyses.estimate import Estimate, HtmlRepr, number
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, truth
+from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, number
 from override_gap.analyses.stats.intervals import difference
 from override_gap.analyses.stats.paired import Array, holm, paired_test
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
-from override_gap.analyses.estimate import number
 from override_gap.analyses.readings import DELIVERED
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights
+from override_gap.analyses.stats.estimate import number
 from override_gap.analyses.stats.intervals import clusters, proportion
 from override_gap.analyses.stats.paired import holm
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import stats
 
-from override_gap.analyses.estimate import LEVEL, Estimate, missing
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
 from override_gap.analyses.stats.intervals import clusters
 
 Array = np.ndarray

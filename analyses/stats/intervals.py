@@ -14,7 +14,7 @@ import pandas as pd
 from scipy import stats
 from scipy.optimize import root_scalar
 
-from override_gap.analyses.estimate import LEVEL, Estimate, missing
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
 
 Array = np.ndarray
 

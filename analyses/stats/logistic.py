@@ -15,7 +15,7 @@ from scipy.special import expit
 from statsmodels.stats.sandwich_covariance import cov_cluster
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
 
-from override_gap.analyses.estimate import LEVEL, number
+from override_gap.analyses.stats.estimate import LEVEL, number
 from override_gap.analyses.stats.intervals import clusters, complete
 from override_gap.margins.text import plural
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from override_gap.analyses.estimate import Estimate
 from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.verdict import chance_rate, corrected, judge, verdict
 from tests.simulate import simulate_readings
 
