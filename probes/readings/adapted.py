@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -19,8 +18,9 @@ from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, acting_rows, final_states
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.prior import Prior, locate
-from override_gap.probes.subject.forward import Batch, ResumePoint, forward
+from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.resume import BlockOutputs, ResumePoint
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,19 @@ class Adapted:
     """The adapted model's readings of a batch: margins, its first choice, and its stream if asked for.
 
     `written` is what the updates of each layer add to the stream at the reading position, where they write straight
-    into it; None where some do not.
+    into it; None where some do not. `logits` is None where the rows were put together from several passes,
+    `block_outputs` where not asked for.
     """
 
     margins: Margins
     top: Int[Tensor, " batch"]
     top_prob: Float[Tensor, " batch"]
     doc_logprob: Float[Tensor, " batch"]
-    logits: Float[Tensor, "batch vocab"]
+    logits: Float[Tensor, "batch vocab"] | None
     hidden: Float[Tensor, "batch d_model"]
     residual: Float[Tensor, "batch layer d_model"] | None
     written: Float[Tensor, "batch layer d_model"] | None = None
+    block_outputs: BlockOutputs | None = None
 
 
 def read_base(prior: Prior, subject: Subject) -> Adapted:
@@ -53,24 +55,24 @@ def read_adapted(
     gains: Float[Tensor, "batch layer"],
     *,
     layers: bool = False,
-    start: ResumePoint | None = None,
-    keep: list[Any] | None = None,
+    resume: ResumePoint | None = None,
+    keep_blocks: bool = False,
 ) -> Adapted:
-    """Run the prior's batch again with adapters attached; `start` and `keep` as `forward` takes them.
+    """Run the prior's batch again with adapters attached; `resume` and `keep_blocks` as `forward` takes them.
 
     The same tokens are fed as for the prior (the answer's later tokens cannot reach back), so that gain 0 gives the
     base's numbers to the last bit. Opaque adapters take gains of 0 and 1 alone, and no stream is kept of them.
     """
     if isinstance(adapters, RuntimeBatch):
         return _read_opaque(subject, prior, adapters, gains)
-    below = start.layer if start is not None else 0
+    below = resume.layer if resume is not None else 0
     acting = Stack({p: u for p, u in adapters.sites.items() if (layer_of(p) or 0) >= below}, adapters.size)
     straight = layers and all(writes_stream(subject, path) for path in adapters.sites)
     written = (
         torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
     )
-    if written is not None and start is not None and start.written is not None:
-        written[:, :below] = start.written[:, :below]
+    if written is not None and resume is not None and resume.written is not None:
+        written[:, :below] = resume.written[:, :below]
     rows = torch.arange(len(prior.pre), device=subject.device)
 
     def watch(path: str, added: Tensor) -> None:
@@ -81,10 +83,12 @@ def read_adapted(
             )
 
     with attached(subject, acting, gains, watch=watch if straight else None):
-        state = forward(subject, prior.batch, prior.batch.at[:, None], layers=layers, start=start, keep=keep)
+        state = forward(
+            subject, prior.batch, prior.batch.at[:, None], layers=layers, resume=resume, keep_blocks=keep_blocks
+        )
     hidden = state.final[:, 0]
     adapted = _adapted(subject, prior, subject.logits(hidden), hidden, state.residual)
-    return replace(adapted, written=written)
+    return replace(adapted, written=written, block_outputs=state.block_outputs)
 
 
 def writes_stream(subject: Subject, path: str) -> bool:
@@ -96,6 +100,7 @@ def writes_stream(subject: Subject, path: str) -> bool:
 
 def fuse_logits(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:
     """Logit fusion: base + gain * (adapted - base) on the logits. No stream belongs to it."""
+    assert delivered.logits is not None, "the adapter as delivered is one pass over the whole batch"
     logits = prior.logits + gain * (delivered.logits - prior.logits)
     return _from_logits(prior, logits, prior.logits, delivered.hidden, None)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.subject.forward import Batch, ForwardState, forward
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.resume import BlockOutputs
 from override_gap.probes.subject.tokens import divergence_of
 
 #: How many rows of logits over the whole vocabulary are made at a time for an answer's further tokens.
@@ -27,8 +27,10 @@ class Prior:
 
     `pre` and `doc` are the tokens the margin compares; `strength` is log P(y_pre | x) in nats, summed over the answer's
     `n_answer` tokens. `top` and `top_prob` are the base's first answer token and its probability; `logits` its logits
-    where the answers first differ. `known`: the base's first answer token is the prior answer's (conflicts) or the
-    right answer's (retention); NaN where the item has no answer to know.
+    where the answers first differ, and `top_at_divergence` their arg max, which is what retention is about. `known`: the
+    base's first answer token is the prior answer's (conflicts) or the right answer's (retention); NaN where the item has
+    no answer to know. `residual` is the stream before the first layer and after each, and `block_outputs` what every
+    block gave; None where not asked for.
     """
 
     batch: Batch
@@ -42,24 +44,20 @@ class Prior:
     known: Float[Tensor, " batch"]
     logits: Float[Tensor, "batch vocab"]
     hidden: Float[Tensor, "batch d_model"]
+    top_at_divergence: Int[Tensor, " batch"]
     residual: Float[Tensor, "batch layer d_model"] | None
-
-    @cached_property
-    def kept(self) -> Int[Tensor, " batch"]:
-        """The base's arg max where the answers first differ: what retention is about."""
-        return self.logits.argmax(-1)
+    block_outputs: BlockOutputs | None = None
 
     def only(self, rows: Sequence[int]) -> Prior:
-        """Some rows, their batch cut where the last of them is read: what a pass under adapters needs."""
-        kept = list(rows)
-        whole: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "batch"}
-        if kept == list(range(len(self.pre))):
-            return Prior(batch=self.batch.only(kept), **whole)
-        chosen = torch.tensor(kept)
-        taken: dict[str, Any] = {
-            name: None if tensor is None else tensor[chosen.to(tensor.device)] for name, tensor in whole.items()
+        """Some rows, their batch cut where the last of them is read: what a pass under adapters needs. No block outputs."""
+        numbers = list(rows)
+        tensors: dict[str, Any] = {
+            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("batch", "block_outputs")
         }
-        return Prior(batch=self.batch.only(kept), **taken)
+        if numbers != list(range(len(self.pre))):
+            chosen = torch.tensor(numbers)
+            tensors = {name: None if t is None else t[chosen.to(t.device)] for name, t in tensors.items()}
+        return Prior(batch=self.batch.only(numbers), **tensors)
 
 
 def locate(subject: Subject, item: Item) -> Divergence:
@@ -77,7 +75,7 @@ def read_prior(
     *,
     layers: bool = False,
     side: str = "right",
-    keep: list[Any] | None = None,
+    keep_blocks: bool = False,
 ) -> Prior:
     """Run the base once and read prior strength, the first answer token, and the state where the answers differ.
 
@@ -92,7 +90,7 @@ def read_prior(
     offset = torch.arange(int(spans.max()))
     read = (starts[:, None] - 1 + offset).minimum(ends[:, None] - 1) + batch.shift.cpu()[:, None]
     read = torch.cat([batch.at.cpu()[:, None], read], dim=1).to(subject.device)
-    state: ForwardState = forward(subject, batch, read, layers=layers, keep=keep)
+    state: ForwardState = forward(subject, batch, read, layers=layers, keep_blocks=keep_blocks)
     hidden = state.final[:, 0]
     # rows as they are under adapters, so that the same numbers give the same bits
     logits = subject.logits(hidden)
@@ -101,7 +99,7 @@ def read_prior(
     if len(apart):
         first = logits.clone()
         first[apart] = subject.logits(state.final[apart, 1])
-    top = first.argmax(-1)
+    top, top_at_divergence = first.argmax(-1), logits.argmax(-1)
     pre, doc = _competitors(items, places, logits)
     strength = _strength(subject, state.final[:, 1:], first, places, pre)
     wanted = [_wanted(item, place) for item, place in zip(items, places, strict=True)]
@@ -114,11 +112,13 @@ def read_prior(
         n_answer=spans,
         top=top,
         top_prob=(first.gather(-1, top[:, None])[:, 0] - first.logsumexp(-1)).exp(),
-        says_document=(logits.argmax(-1) == doc).cpu(),
+        says_document=(top_at_divergence == doc).cpu(),
         known=torch.tensor(known),
         logits=logits,
         hidden=hidden,
+        top_at_divergence=top_at_divergence,
         residual=state.residual,
+        block_outputs=state.block_outputs,
     )
 
 

@@ -1,10 +1,9 @@
-"""Passes: the adapted readings of one batch, each row under each set of gains run once and from the layer it first differs at."""
+"""Reused passes: a batch's readings at any gains; rows run once per set of gains, from the layer where they first differ."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -17,170 +16,170 @@ from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base, writes_stream
 from override_gap.probes.readings.batching import START
 from override_gap.probes.readings.prior import Prior
-from override_gap.probes.subject.forward import BlockOutputs, ResumePoint
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.resume import ResumePoint
 
-Known = dict[tuple[int, bytes], tuple[Adapted, int]]
+
+@dataclass(frozen=True)
+class RowReading:
+    """One row of one pass's readings."""
+
+    readings: Adapted
+    row: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
+class Pass:
+    """A pass still to be run: the rows in it, its first layer, and whether the delivered pass or the base gives those below."""
+
+    rows: list[int]
+    layer: int
+    from_delivered: bool
+
+
 class ReusedPasses:
-    """A batch under its adapters, at any gains.
+    """One batch under one set of adapters: call it with gains, and it gives the readings at them.
 
-    Gain 0 is the base's own readings; a row's gains that were run before are not run again; a pass takes up the base's
-    or the delivered pass at the first layer where it differs, and ends where the last row is read. None of this changes
-    a number beyond rounding. `plain` switches all of it off: every call is one pass over the whole batch.
+    It remembers, from pass to pass and for as long as it lives (a batch under one condition's adapters):
+
+    - `seen`: the readings of every row at all gains that were run, by row number and the bytes of its gains; no logits;
+    - `base`: the base's own readings, which are those of any row at gain 0; made when first needed;
+    - `delivered`: the readings at gain 1 with what every block gave; the base's block outputs are the prior's.
+
+    So a row at the same gains is not run again; a pass resumes from the base's or the delivered one at the first layer
+    where it differs, and ends where the last row is read. None of this changes a number beyond rounding.
     """
 
-    subject: Subject
-    prior: Prior
-    adapters: Stack
-    deep: bool
-    trunk: BlockOutputs | None = None
-    plain: bool = False
-    known: Known = field(default_factory=dict)
-    delivered_trunk: list[Any] = field(default_factory=list)
-
-    @cached_property
-    def touched(self) -> Float[Tensor, " layer"]:
-        """1 at the layers that some adapter of the batch acts on, 0 elsewhere."""
-        found = torch.zeros(self.subject.n_layers)
-        found[sorted({layer_of(path) or 0 for path in self.adapters.sites})] = 1.0
-        return found
+    def __init__(self, subject: Subject, prior: Prior, adapters: Stack, *, layers: bool) -> None:
+        """`layers`: the delivered pass keeps its stream, and the base's readings what updates at gain 0 write: nothing."""
+        self.subject, self.prior, self.adapters, self.layers = subject, prior, adapters, layers
+        #: 1 at the layers that some adapter of the batch acts on, 0 elsewhere.
+        self.touched = torch.zeros(subject.n_layers)
+        self.touched[sorted({layer_of(path) or 0 for path in adapters.sites})] = 1.0
+        self.seen: dict[tuple[int, bytes], RowReading] = {}
+        self.base: Adapted | None = None
+        self.delivered: Adapted | None = None
 
     def under(self, adapters: Stack) -> ReusedPasses:
-        """The same batch and base under other adapters."""
-        return ReusedPasses(self.subject, self.prior, adapters, self.deep, self.trunk, self.plain)
+        """The same batch and base under other adapters, nothing remembered yet."""
+        return ReusedPasses(self.subject, self.prior, adapters, layers=self.layers)
 
-    def delivered(self) -> Adapted:
-        """Every row at gain 1, with its stream if the readings go over layers; its logits are kept."""
-        ones = torch.ones(len(self.prior.pre), self.subject.n_layers)
-        if self.plain:
-            return read_adapted(self.subject, self.prior, self.adapters, ones, layers=self.deep)
-        rows = list(range(len(ones)))
-        keep: list[Any] = []
-        found = self._run(rows, ones, self.deep, keep)
-        self.delivered_trunk.extend(keep)
-        self._remember(rows, ones * self.touched, found)
-        return found
+    def run_delivered(self) -> Adapted:
+        """The readings of every row at gain 1, in one pass, logits included."""
+        rows, ones = list(range(len(self.prior.pre))), torch.ones(len(self.prior.pre), self.subject.n_layers)
+        first = min(int(self.touched.argmax()), self.subject.n_layers - 1)
+        self.delivered = self._run(Pass(rows, first, False), ones, self.layers, keep_blocks=True)
+        self._remember(rows, ones * self.touched, self.delivered)
+        return self.delivered
 
     def __call__(self, gains: Float[Tensor, "batch layer"], *, layers: bool = False) -> Adapted:
-        """The readings at these gains."""
-        if self.plain:
-            return read_adapted(self.subject, self.prior, self.adapters, gains, layers=layers)
-        heard = gains * self.touched
-        keys = [(n, row.tobytes()) for n, row in enumerate(heard.numpy())]
-        loud = heard.any(1).tolist()
-        base = self._base
-        pieces: list[tuple[Adapted, int] | None] = []
-        for n, key in enumerate(keys):
-            at = (base, n) if not loud[n] else self.known.get(key)
-            short = layers and at is not None and at[0] is not base and at[0].residual is None
-            pieces.append(None if short else at)
-        open_ = [n for n, piece in enumerate(pieces) if piece is None]
-        for rows, start in self._grouped(open_, heard, layers):
-            found = self._run(rows, heard[rows], layers, None, start)
+        """The readings at these gains, with the stream if `layers`."""
+        acting = gains * self.touched
+        on = acting.any(1).tolist()
+        base = self._base()
+        by_row: list[RowReading | None] = []
+        for n, row in enumerate(acting.numpy()):
+            reading = self.seen.get((n, row.tobytes())) if on[n] else RowReading(base, n)
+            streamless = reading is not None and reading.readings is not base and reading.readings.residual is None
+            by_row.append(None if layers and streamless else reading)
+        for planned in self._planned([n for n, reading in enumerate(by_row) if reading is None], acting, layers):
+            rows = planned.rows
+            readings = self._run(planned, acting[rows], layers)
             for k, n in enumerate(rows):
-                pieces[n] = (found, k)
-            self._remember(rows, heard[rows], replace(found, logits=found.logits[:, :0]))
-        return concat_rows([piece for piece in pieces if piece is not None])
+                by_row[n] = RowReading(readings, k)
+            self._remember(rows, acting[rows], replace(readings, logits=None))
+        return concat_rows([reading for reading in by_row if reading is not None])
 
-    @cached_property
     def _base(self) -> Adapted:
         """The base's readings; an adapter at gain 0 writes nothing."""
-        base = read_base(self.prior, self.subject)
-        if not self.deep or not all(writes_stream(self.subject, path) for path in self.adapters.sites):
-            return base
-        shape = (len(self.prior.pre), self.subject.n_layers, self.subject.d_model)
-        return replace(base, written=torch.zeros(shape, device=self.subject.device))
+        if self.base is None:
+            self.base = read_base(self.prior, self.subject)
+            if self.layers and all(writes_stream(self.subject, path) for path in self.adapters.sites):
+                shape = (len(self.prior.pre), self.subject.n_layers, self.subject.d_model)
+                self.base = replace(self.base, written=torch.zeros(shape, device=self.subject.device))
+        return self.base
 
-    def _remember(self, rows: Sequence[int], heard: Tensor, found: Adapted) -> None:
+    def _remember(self, rows: Sequence[int], gains: Float[Tensor, "batch layer"], readings: Adapted) -> None:
         for k, n in enumerate(rows):
-            self.known[n, heard[k].numpy().tobytes()] = (found, k)
+            self.seen[n, gains[k].numpy().tobytes()] = RowReading(readings, k)
 
-    def _grouped(
-        self, rows: Sequence[int], heard: Float[Tensor, "batch layer"], layers: bool
-    ) -> list[tuple[list[int], tuple[int, bool] | None]]:
-        """Rows with where they take up another pass: (layer, whether the delivered one), in at most two groups.
-
-        Two where what the later starting rows save is more than what one more pass of all layers costs to start.
-        """
+    def _planned(self, rows: Sequence[int], gains: Float[Tensor, "batch layer"], layers: bool) -> list[Pass]:
+        """The passes to run for these rows: two where the layers that this saves are more than what a pass costs to start."""
         if not rows:
             return []
-        depth = self.subject.n_layers
-        starts = dict(zip(rows, self._starts(heard[rows], layers), strict=True))
+        n_layers = self.subject.n_layers
+        starts = dict(zip(rows, self._starts(gains[rows], layers), strict=True))
         order = sorted(rows, key=lambda n: starts[n][0])
         firsts = [starts[n][0] for n in order]
-        whole = len(order) * (depth - firsts[0])
-        splits = [(k * (depth - firsts[0]) + (len(order) - k) * (depth - firsts[k]), k) for k in range(1, len(order))]
+        whole = len(order) * (n_layers - firsts[0])
+        splits = [
+            (k * (n_layers - firsts[0]) + (len(order) - k) * (n_layers - firsts[k]), k) for k in range(1, len(order))
+        ]
         least, at = min(splits, default=(whole, 0))
-        more = depth * START / self.prior.batch.ids.shape[1]
-        groups = [order] if whole - least < more else [order[:at], order[at:]]
-        found = []
+        start_cost = n_layers * START / self.prior.batch.ids.shape[1]
+        groups = [order] if whole - least < start_cost else [order[:at], order[at:]]
+        passes = []
         for group in groups:
             layer, from_delivered = min(starts[n] for n in group)
             mixed = len({starts[n][1] for n in group if starts[n][0]}) > 1
-            if mixed:  # one pass takes up one other: the base if that serves all of them, else none
-                layer, from_delivered = min(_firsts(heard[group] != 0)), False
-            found.append((sorted(group), (layer, from_delivered) if layer else None))
-        return found
+            if mixed:  # one pass resumes from one other: the base if that serves all of them, else none
+                layer, from_delivered = min(_first_true(gains[group] != 0)), False
+            passes.append(Pass(sorted(group), layer, from_delivered))
+        return passes
 
-    def _starts(self, heard: Float[Tensor, "batch layer"], layers: bool) -> list[tuple[int, bool]]:
+    def _starts(self, gains: Float[Tensor, "batch layer"], layers: bool) -> list[tuple[int, bool]]:
         """The first layer at which each row differs from a pass that was kept, and whether that is the delivered one."""
-        options = [[(0, False)] * len(heard)]
-        if self.trunk is not None and (not layers or self.prior.residual is not None):
-            options.append([(layer, False) for layer in _firsts(heard != 0)])
-        if self.delivered_trunk:
-            options.append([(layer, True) for layer in _firsts(heard != self.touched)])
+        options = [[(0, False)] * len(gains)]
+        if self.prior.block_outputs is not None and (not layers or self.prior.residual is not None):
+            options.append([(layer, False) for layer in _first_true(gains != 0)])
+        delivered = self.delivered
+        if (
+            delivered is not None
+            and delivered.block_outputs is not None
+            and (not layers or delivered.residual is not None)
+        ):
+            options.append([(layer, True) for layer in _first_true(gains != self.touched)])
         # a pass runs at least its last layer
         last = self.subject.n_layers - 1
-        return [(min(layer, last), kept) for layer, kept in map(max, zip(*options, strict=True))]
+        return [(min(layer, last), from_delivered) for layer, from_delivered in map(max, zip(*options, strict=True))]
 
     def _run(
-        self,
-        rows: list[int],
-        gains: Float[Tensor, "batch layer"],
-        layers: bool,
-        keep: list[Any] | None,
-        start: tuple[int, bool] | None = None,
+        self, planned: Pass, gains: Float[Tensor, "batch layer"], layers: bool, *, keep_blocks: bool = False
     ) -> Adapted:
-        part = self.prior.only(rows)
-        if start is None and keep is not None:
-            start = (min(int(self.touched.argmax()), self.subject.n_layers - 1), False)
-        taken = None if start is None else self._taken(rows, part, *start)
-        return read_adapted(self.subject, part, self.adapters.only(rows), gains, layers=layers, start=taken, keep=keep)
+        prior, adapters = self.prior.only(planned.rows), self.adapters.only(planned.rows)
+        point = self._resume_point(planned, prior)
+        return read_adapted(self.subject, prior, adapters, gains, layers=layers, resume=point, keep_blocks=keep_blocks)
 
-    def _taken(self, rows: list[int], part: Prior, layer: int, from_delivered: bool) -> ResumePoint | None:
-        """The kept pass's part of these rows."""
-        width = part.batch.ids.shape[1]
-        if from_delivered:
-            ones = self.touched
-            of, at = zip(*(self.known[n, ones.numpy().tobytes()] for n in rows), strict=True)
-            whole = of[0]
-            residual = None if whole.residual is None else whole.residual[list(at)]
-            written = None if whole.written is None else whole.written[list(at)]
-            return ResumePoint(BlockOutputs(tuple(self.delivered_trunk)).only(rows, width), layer, residual, written)
-        if self.trunk is None or layer == 0:
+    def _resume_point(self, planned: Pass, prior: Prior) -> ResumePoint | None:
+        """The kept pass's rows and columns that this one resumes from; None where all layers are run."""
+        source = self.delivered if planned.from_delivered else self.prior
+        if source is None or source.block_outputs is None or planned.layer == 0:
             return None
-        return ResumePoint(self.trunk.only(rows, width), layer, part.residual)
+        blocks = source.block_outputs.only(planned.rows, prior.batch.ids.shape[1])
+        if not planned.from_delivered:
+            return ResumePoint(blocks, planned.layer, prior.residual)
+        assert self.delivered is not None
+        tensors = (self.delivered.residual, self.delivered.written)
+        residual, written = (None if tensor is None else tensor[planned.rows] for tensor in tensors)
+        return ResumePoint(blocks, planned.layer, residual, written)
 
 
-def concat_rows(pieces: Sequence[tuple[Adapted, int]]) -> Adapted:
-    """Rows of several readings as one."""
-    first = pieces[0][0]
-    if all(piece is first and at == n for n, (piece, at) in enumerate(pieces)) and len(first.top) == len(pieces):
+def concat_rows(by_row: Sequence[RowReading]) -> Adapted:
+    """Rows of several passes as one batch's readings."""
+    first = by_row[0].readings
+    if all(r.readings is first and r.row == n for n, r in enumerate(by_row)) and len(first.top) == len(by_row):
         return first
-    made: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name in ("top", "top_prob", "doc_logprob", "hidden", "residual", "written"):
-        parts = [getattr(piece, name) for piece, _ in pieces]
-        absent = any(part is None for part in parts) and name in ("residual", "written")
-        made[name] = None if absent else torch.stack([p[at] for p, (_, at) in zip(parts, pieces, strict=True)])
+        tensors = [getattr(r.readings, name) for r in by_row]
+        absent = name in ("residual", "written") and any(tensor is None for tensor in tensors)
+        columns[name] = None if absent else torch.stack([t[r.row] for t, r in zip(tensors, by_row, strict=True)])
     margins = Margins(
-        **{f.name: torch.stack([getattr(piece.margins, f.name)[at] for piece, at in pieces]) for f in fields(Margins)}
+        **{f.name: torch.stack([getattr(r.readings.margins, f.name)[r.row] for r in by_row]) for f in fields(Margins)}
     )
-    return Adapted(margins=margins, logits=first.logits[:0], **made)
+    return Adapted(margins=margins, logits=None, **columns)
 
 
-def _firsts(mask: Bool[Tensor, "batch layer"]) -> list[int]:
-    """The first place where each row of a mask holds; its length where it never does."""
+def _first_true(mask: Bool[Tensor, "batch layer"]) -> list[int]:
+    """The first column where each row of a mask is true; the number of columns where none is."""
     return torch.where(mask.any(1), mask.int().argmax(1), mask.shape[1]).tolist()

@@ -38,7 +38,6 @@ from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.run import rows
 from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest
 from override_gap.probes.run.distractors import Distractors
-from override_gap.probes.subject.forward import BlockOutputs
 from override_gap.probes.subject.model import Subject
 
 # In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
@@ -121,15 +120,14 @@ class _Batch:
         subject, deep = bench.subject, "layers" in bench.probes
         chosen = [company.adapters[item.document] for item in items]
         together = batched(subject, chosen, [place.n_question_tokens for place in places])
-        keep: list[Any] = []
-        prior = read_prior(subject, items, places, layers=deep, keep=None if bench.plain else keep)
-        if isinstance(together, Stack):
-            trunk = BlockOutputs(tuple(keep)) if keep else None
-            passes = ReusedPasses(subject, prior, together, deep, trunk, bench.plain)
-            delivered = passes.delivered()
+        reusable = together if isinstance(together, Stack) and not bench.plain else None
+        prior = read_prior(subject, items, places, layers=deep, keep_blocks=reusable is not None)
+        if reusable is not None:
+            passes = ReusedPasses(subject, prior, reusable, layers=deep)
+            delivered = passes.run_delivered()
         else:
-            passes = None
-            delivered = read_adapted(subject, prior, together, torch.ones(len(items), subject.n_layers))
+            passes, ones = None, torch.ones(len(items), subject.n_layers)
+            delivered = read_adapted(subject, prior, together, ones, layers=deep)
         norms = _norms(subject, chosen)
         return cls(bench, items, places, prior, together, chosen, norms, delivered, company, items, passes)
 
@@ -221,9 +219,10 @@ class _Batch:
         gains = torch.stack([condition.policy(situation) for situation in self._situations])
         if bool((gains == 1).all()) and condition.variant is None and not self.bench.plain:
             return self.delivered, gains
+        deep = "layers" in self.bench.probes
         if self.passes is None:
-            return read_adapted(subject, self.prior, self.adapters, gains), gains
-        return self.passes(gains, layers="layers" in self.bench.probes), gains
+            return read_adapted(subject, self.prior, self.adapters, gains, layers=deep), gains
+        return self.passes(gains, layers=deep), gains
 
     @cached_property
     def _situations(self) -> list[PolicyInputs]:

@@ -70,7 +70,7 @@ def readings(
         "doc_logprob": state.doc_logprob,
     }
     lists = {name: tensor.detach().cpu().double().tolist() for name, tensor in columns.items()}
-    top, doc, kept = state.top.tolist(), prior.doc.tolist(), prior.kept.tolist()
+    top, doc, kept = state.top.tolist(), prior.doc.tolist(), prior.top_at_divergence.tolist()
     base = prior.top.tolist()
     words = {token: subject.tokenizer.decode([token]) for token in {*base, *top}}
     rows = []

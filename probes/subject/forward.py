@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.resume import BlockOutputs, ResumePoint, recording, resumed
 from override_gap.probes.subject.tokens import pad
 from override_gap.probes.timing import timed
 
@@ -47,10 +48,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class ForwardState:
-    """What one pass read: the final normalised state, and the stream before and after every layer if asked for."""
+    """What one pass read: the final normalised state at the positions read.
+
+    Where asked for, `residual` is the stream before the first layer and after each, and `block_outputs` what every block
+    gave, from which another pass can resume; None also where that would be too large to keep.
+    """
 
     final: Float[Tensor, "batch read d_model"]
     residual: Float[Tensor, "batch layer d_model"] | None
+    block_outputs: BlockOutputs | None = None
 
 
 @dataclass(frozen=True)
@@ -61,19 +67,6 @@ class CachedPrefix:
     mask: Int[Tensor, "batch past"]
 
 
-@dataclass(frozen=True)
-class ResumePoint:
-    """Where a pass takes up another: the layers under `layer` give what they gave in `trunk`.
-
-    `residual` is the other pass's stream at the reading positions, `written` what its updates wrote there.
-    """
-
-    trunk: BlockOutputs
-    layer: int
-    residual: Float[Tensor, "batch layer d_model"] | None = None
-    written: Float[Tensor, "batch layer d_model"] | None = None
-
-
 @torch.no_grad()
 def forward(
     subject: Subject,
@@ -82,28 +75,28 @@ def forward(
     *,
     layers: bool = False,
     past: CachedPrefix | None = None,
-    start: ResumePoint | None = None,
-    keep: list[Any] | None = None,
+    resume: ResumePoint | None = None,
+    keep_blocks: bool = False,
 ) -> ForwardState:
-    """Run the model without its unembedding; keep the final state at `read`, the stream at `batch.at`.
+    """Run the model without its unembedding; the final state at `read` and, with `layers`, the stream at `batch.at`.
 
-    `start`: take up another pass of the same rows. `keep` is given every block's output, to be taken up in turn.
+    `resume`: take over the lower layers of another pass of the same rows. `keep_blocks`: return every block's output, so
+    that another pass can do so.
     Rows are picked inside the hooks, so memory grows with layers x batch, not with positions.
     Position ids come from the mask: without them, padding on the left is silently wrong on learned positions.
     """
     rows = torch.arange(len(batch.ids), device=batch.ids.device)
     stream: list[Float[Tensor, "batch d_model"]] = []
-    below = start.layer if start is not None else 0
+    below = resume.layer if resume is not None else 0
     with ExitStack() as undo:
-        if start is not None:
-            undo.enter_context(from_layer(subject, start.trunk, below))
-        if keep is not None:
-            undo.enter_context(keeping(subject, batch.ids.numel(), keep))
+        if resume is not None:
+            undo.enter_context(resumed(subject, resume))
+        outputs = undo.enter_context(recording(subject, batch.ids.numel())) if keep_blocks else []
         if layers:
             if below:
-                assert start is not None
-                assert start.residual is not None, "a stream is taken up from one that was kept"
-                stream += start.residual[:, : below + 1].unbind(1)
+                assert resume is not None
+                assert resume.residual is not None, "a stream is resumed from a pass that kept its own"
+                stream += resume.residual[:, : below + 1].unbind(1)
             flat = rows * batch.ids.shape[1] + batch.at
 
             def read_stream(out: Tensor) -> None:
@@ -135,59 +128,5 @@ def forward(
                 input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **before
             )
     final = out.last_hidden_state[rows[:, None], read].float()
-    return ForwardState(final, torch.stack(stream, dim=1) if layers else None)
-
-
-#: A batch whose streams take more than this, in bytes, shares nothing: what is kept must stay small beside the model.
-KEPT_BYTES = 2**29
-
-
-@dataclass(frozen=True)
-class BlockOutputs:
-    """One pass over a batch: what every block gave, at all positions.
-
-    Causal attention: what a block gives at a position does not hang on later ones, so a shorter batch takes the first
-    columns. Memory is layers x batch x positions x width, of one batch at a time, and bounded by KEPT_BYTES.
-    """
-
-    outs: tuple[Any, ...]
-
-    def only(self, rows: Sequence[int], width: int) -> BlockOutputs:
-        """The same pass, some of its rows and its first `width` positions."""
-        return BlockOutputs(
-            tuple(_map(out, lambda t: t[list(rows), :width] if t.ndim == 3 else t) for out in self.outs)
-        )
-
-
-@contextmanager
-def keeping(subject: Subject, positions: int, outs: list[Any]) -> Iterator[None]:
-    """Inside the block every block's output is put into the list; nothing is where it would be too large."""
-    size = positions * subject.d_model * subject.n_layers * torch.finfo(subject.dtype).bits // 8
-    with ExitStack() as undo:
-        for block in subject.blocks if size <= KEPT_BYTES else ():
-            undo.callback(block.register_forward_hook(lambda _m, _a, out: outs.append(out)).remove)
-        yield
-
-
-@contextmanager
-def from_layer(subject: Subject, trunk: BlockOutputs | None, layer: int) -> Iterator[None]:
-    """Inside the block the blocks under `layer` give what they gave in the trunk, and run nothing."""
-    skipped = [vars(block) for block in subject.blocks[:layer]] if trunk is not None else []
-    # accelerate's hooks are a block's own `forward`, which must be there again afterwards
-    before = [own.get("forward") for own in skipped]
-    try:
-        for own, out in zip(skipped, trunk.outs if trunk is not None else (), strict=False):
-            own["forward"] = lambda *_, out=out, **__: out
-        yield
-    finally:
-        for own, forward in zip(skipped, before, strict=True):
-            own.pop("forward", None)
-            if forward is not None:
-                own["forward"] = forward
-
-
-def _map(out: Any, act: Any) -> Any:
-    """Tensors of a block's output changed, whatever holds them."""
-    if isinstance(out, Tensor):
-        return act(out)
-    return type(out)(_map(part, act) for part in out) if isinstance(out, (tuple, list)) else out
+    residual = torch.stack(stream, dim=1) if layers else None
+    return ForwardState(final, residual, BlockOutputs(tuple(outputs)) if outputs else None)

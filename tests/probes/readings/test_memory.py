@@ -11,7 +11,7 @@ import torch
 
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.readings.batching import MOST, free_bytes, row_bytes, rows_that_fit
-from override_gap.probes.subject.forward import keeping
+from override_gap.probes.subject.resume import recording
 from tests.conftest import tiny
 from tests.probes.run.test_loop import PLAN, audit
 
@@ -27,12 +27,12 @@ def test_rows_grow_with_memory_and_shrink_with_length() -> None:
 
 
 def test_a_row_counts_what_a_pass_keeps() -> None:
-    subject, outs = tiny("llama"), []
-    with torch.no_grad(), keeping(subject, 8, outs):
+    subject = tiny("llama")
+    with torch.no_grad(), recording(subject, 8) as outputs:
         subject.model.base_model(input_ids=torch.arange(3, 11)[None])
-    kept = sum(out.numel() * out.element_size() for out in outs)
-    assert kept > 0
-    assert row_bytes(subject, 8) > 2 * kept
+    stored = sum(output.numel() * output.element_size() for output in outputs)
+    assert stored > 0
+    assert row_bytes(subject, 8) > 2 * stored
 
 
 def test_auto_gives_the_readings_of_any_size(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.subject.devices import DeviceMap, DevicesError, runs_on, spread_over_devices
-from override_gap.probes.subject.forward import BlockOutputs, ResumePoint
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.resume import ResumePoint
 from override_gap.probes.subject.sites import base_bias, base_weight
 from tests.conftest import conflict, random_adapter
 from tests.families import GROUPED, build, down, many, words
@@ -69,8 +69,8 @@ def everything(subject: Subject, adapters: list[Adapter]) -> list[torch.Tensor]:
         profile, straight = read_layers(subject, prior, state), read_direct(subject, prior, state)
         found += [state.margins.adapter, state.margins.prior, state.logits, profile.attribution, profile.lens]
         found += [] if straight is None else [straight]
-    shared = ReusedPasses(subject, prior, acting, deep=True)
-    found.append(shared.delivered().margins.adapter)
+    shared = ReusedPasses(subject, prior, acting, layers=True)
+    found.append(shared.run_delivered().margins.adapter)
     return found + list(read_causal(subject, prior, acting, [0, 1, 2], shared))
 
 
@@ -218,12 +218,14 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
         plain = [replace(a, updates={p: on(u, CPU) for p, u in a.updates.items()}) for a in adapters]
         assert isinstance(mode, FakeTensorMode)
         for few in (plain[:3], [plain[3]] * 3):
-            acting, keep, ones = stack(subject, few), [], torch.ones(3, subject.n_layers)
-            state = read_adapted(subject, prior, acting, ones, layers=True, keep=keep)
-            assert {_tensor(out).device for out in keep} == {FIRST, SECOND}
+            acting, ones = stack(subject, few), torch.ones(3, subject.n_layers)
+            state = read_adapted(subject, prior, acting, ones, layers=True, keep_blocks=True)
+            blocks = state.block_outputs
+            assert blocks is not None
+            assert {_tensor(output).device for output in blocks.outputs} == {FIRST, SECOND}
             for layer in (1, 2):
-                start = ResumePoint(BlockOutputs(tuple(keep)), layer, state.residual, state.written)
-                state = read_adapted(subject, prior, acting, ones, layers=True, start=start)
+                point = ResumePoint(blocks, layer, state.residual, state.written)
+                state = read_adapted(subject, prior, acting, ones, layers=True, resume=point)
                 assert state.margins.adapter.device == FIRST
                 assert read_layers(subject, prior, state).lens.device == FIRST
                 read_direct(subject, prior, state)
