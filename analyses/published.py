@@ -12,7 +12,7 @@ from override_gap.analyses.prior_gradient import arrays, gradient
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.published import Reference, reference
+from override_gap.margins.published import Reference, reference_from
 
 
 def references(run: RunFrame) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def references(run: RunFrame) -> list[dict[str, Any]]:
 
     `within` is null where nothing was measured. It is no test of replication: the items may not be the published ones.
     """
-    named = [reference(table) for table in (run.manifest.get("plan") or {}).get("references") or []]
+    named = [reference_from(table) for table in (run.manifest.get("plan") or {}).get("references") or []]
     return [row(one, measured(run, one)) for one in named]
 
 

@@ -1,4 +1,4 @@
-"""Adapter: module path -> update, in a part that the document made and a part that every document shares."""
+"""Adapter: the weight updates a method makes for a document; AdapterSource: the method; join: several adapters as one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCOPES = ("document", "batch", "nothing")
 
 @dataclass(frozen=True)
 class Adapter:
-    """The weights one document was turned into.
+    """The weight updates that a method made for one document, by module path.
 
     `updates` is the document part, `shared` what the method adds for every document (a learned head bias, say); both
     act together. Paths name the linear maps of the unwrapped model, as PEFT and `model.named_modules()` do; those of
@@ -39,29 +39,30 @@ class Adapter:
 
     @property
     def paths(self) -> list[str]:
-        """The sites this adapter names, in order of first appearance."""
+        """The module paths of both parts, each once, in order of first appearance."""
         return list(dict.fromkeys(path for path, _ in self.parts()))
 
     def layer_norms(self, n_layers: int) -> Float[Tensor, " layer"]:
-        """Frobenius norm of all effective updates of each layer together, in weight units.
+        """Frobenius norm per layer, over all updates of the layer (document plus shared part), in weight units.
 
-        Raises ValueError where a site belongs to no layer.
+        Raises ValueError where a path belongs to no layer.
         """
         squared = torch.zeros(n_layers, dtype=torch.float64)
         for path in self.paths:
-            squared[_layer(path, n_layers, self.name)] += _squared(self.updates.get(path), self.shared.get(path))
+            squared[_layer_index(path, n_layers, self.name)] += _squared_norm(
+                self.updates.get(path), self.shared.get(path)
+            )
         return squared.clamp_min(0).sqrt()
 
     def norm(self, part: str = "both") -> float:
-        """Frobenius norm over all sites, of the `document` part, the `shared` part or `both` together."""
-        chosen = {"document": (self.updates, {}), "shared": ({}, self.shared), "both": (self.updates, self.shared)}[
-            part
-        ]
-        total = sum(_squared(chosen[0].get(path), chosen[1].get(path)) for path in self.paths)
+        """Frobenius norm over all paths, of the `document` part, the `shared` part or `both` together, in weight units."""
+        parts = {"document": (self.updates, {}), "shared": ({}, self.shared), "both": (self.updates, self.shared)}
+        updates, shared = parts[part]
+        total = sum(_squared_norm(updates.get(path), shared.get(path)) for path in self.paths)
         return max(total, 0.0) ** 0.5
 
     def hash(self) -> str:
-        """SHA-256 over paths, scales and weights: what content keys are made of."""
+        """SHA-256 over paths, scales and weights; part of every content key."""
         digest = hashlib.sha256()
         for path, update in self.parts():
             digest.update(path.encode())
@@ -73,14 +74,13 @@ class Adapter:
         return digest.hexdigest()
 
 
-#: What a source hands over for a document.
+#: What a source may return for a document.
 AnyAdapter = Adapter | Prefix | RuntimeAdapter
 
 
 @runtime_checkable
-@runtime_checkable
 class AdapterSource(Protocol):
-    """Where adapters come from: any object with these names can be audited. What it may say beside them: `SourceTraits`."""
+    """A method that turns documents into adapters: any object with these names can be audited. Optional: `SourceTraits`."""
 
     @property
     def name(self) -> str:
@@ -89,22 +89,22 @@ class AdapterSource(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What makes its adapters what they are; part of every content key."""
+        """All settings that its adapters depend on; part of every content key."""
         ...
 
     def encode(self, documents: Sequence[Document]) -> Sequence[AnyAdapter]:
-        """One adapter a document, in the same order; from a source that is not static, a Prefix or an Opaque each."""
+        """One adapter per document, in the same order; a Prefix or RuntimeAdapter each if the source is not static."""
         ...
 
 
 @dataclass(frozen=True)
 class SourceTraits:
-    """What a source may say of itself beside the three names it must have; the defaults hold where it says nothing.
+    """Optional attributes of a source; the defaults hold where it has none.
 
-    `base_fingerprint`: the fingerprint of the one model its adapters are for (None: not said).
-    `template`: what the method puts around a document before it reads it; told in reports, applied by the source itself.
-    `static`: adapters are weight updates; False: what `encode` returns can be run but not scaled (`margins.runtime`), so it is
-    measured as delivered, and all that needs an amplitude is refused.
+    `base_fingerprint`: the fingerprint of the one model its adapters are for (None: unknown).
+    `template`: the text that the method puts around a document; reports print it, the source itself applies it.
+    `static`: adapters are weight updates; False: what `encode` returns can be run but not scaled (`margins.runtime`), so it
+    is measured as delivered, and every measurement that varies the gain is refused.
     `scope`: what an adapter depends on: its own `document`, the whole `batch` encoded with it, or `nothing` (one adapter
     for every document).
     `native_logits(document, text)`: [vocab] or [pos, vocab], the method's own adapted model after reading `text`, tokenised
@@ -119,35 +119,69 @@ class SourceTraits:
 
 
 def traits_of(source: Any) -> SourceTraits:
-    """The traits of a source, read from its attributes of the same names. Raises ValueError for one that makes no sense."""
-    said: dict[str, Any] = {f.name: getattr(source, f.name, f.default) for f in fields(SourceTraits)}
-    found = SourceTraits(**said)
-    if found.scope not in SCOPES:
-        raise ValueError(f"source {source.name}: scope is one of {', '.join(SCOPES)}, got {found.scope!r}")
-    if "{document}" not in found.template:
-        raise ValueError(f"source {source.name}: its template needs a place for {{document}}, got {found.template!r}")
-    if found.native_logits is not None and not callable(found.native_logits):
+    """The traits of a source, read from its attributes of the same names. Raises ValueError for a value that is not valid."""
+    values: dict[str, Any] = {f.name: getattr(source, f.name, f.default) for f in fields(SourceTraits)}
+    traits = SourceTraits(**values)
+    if traits.scope not in SCOPES:
+        raise ValueError(f"source {source.name}: scope is one of {', '.join(SCOPES)}, got {traits.scope!r}")
+    if "{document}" not in traits.template:
+        raise ValueError(f"source {source.name}: its template must contain {{document}}, got {traits.template!r}")
+    if traits.native_logits is not None and not callable(traits.native_logits):
         raise ValueError(f"source {source.name}: native_logits is called with a document and a text, got no function")
-    return found
+    return traits
 
 
 def layer_of(path: str) -> int | None:
     """The layer that a module path belongs to: its first number; None where it has none."""
-    found = re.search(r"(?:^|\.)([0-9]{1,9})(?:\.|$)", path)
-    return int(found[1]) if found else None
+    number = re.search(r"(?:^|\.)([0-9]{1,9})(?:\.|$)", path)
+    return int(number[1]) if number else None
 
 
-def _layer(path: str, n_layers: int, name: str) -> int:
+def _layer_index(path: str, n_layers: int, name: str) -> int:
     layer = layer_of(path)
     if layer is None or layer >= n_layers:
         raise ValueError(f"adapter {name}: {path} belongs to none of the model's {n_layers} layers")
     return layer
 
 
-def _squared(left: Update | None, right: Update | None) -> float:
-    """||left + right||^2, either of them absent."""
-    parts = [update for update in (left, right) if update is not None]
-    return sum(inner(a, b) for a in parts for b in parts)
+def _squared_norm(left: Update | None, right: Update | None) -> float:
+    """||left + right||^2; None counts as zero."""
+    updates = [update for update in (left, right) if update is not None]
+    return sum(inner(a, b) for a in updates for b in updates)
+
+
+def join(adapters: Sequence[Adapter]) -> Adapter:
+    """One adapter whose document part is the sum of theirs: W_joined - W_base = sum_i scale_i B_i A_i.
+
+    Factors are concatenated along the rank, each scale folded into B. The shared part, which is the same for every
+    document, acts once. Raises ValueError where it is not the same.
+    """
+    first = adapters[0]
+    for other in adapters[1:]:
+        if not _equal(first.shared, other.shared):
+            raise ValueError(
+                f"adapters {first.name} and {other.name} differ in the part that every document shares, so they cannot be "
+                "joined with that part acting once"
+            )
+    paths = dict.fromkeys(path for adapter in adapters for path in adapter.updates)
+    joined = {path: _sum([a.updates[path] for a in adapters if path in a.updates]) for path in paths}
+    return Adapter("+".join(adapter.name for adapter in adapters), joined, first.shared)
+
+
+def _sum(updates: Sequence[Update]) -> Update:
+    """The update that is the sum of several on one weight."""
+    if all(isinstance(update, Vector) for update in updates):
+        return Vector(torch.stack([update.dense() for update in updates]).sum(0))
+    factors = [update for update in updates if isinstance(update, LowRank)]
+    if len(factors) < len(updates):
+        return Dense(torch.stack([update.dense() for update in updates]).sum(0))
+    return LowRank(torch.cat([f.A for f in factors]), torch.cat([f.scale * f.B for f in factors], dim=1))
+
+
+def _equal(left: Mapping[str, Update], right: Mapping[str, Update]) -> bool:
+    return left.keys() == right.keys() and all(
+        left[path] is right[path] or torch.equal(left[path].dense(), right[path].dense()) for path in left
+    )
 
 
 __all__ = [
@@ -162,36 +196,3 @@ __all__ = [
     "layer_of",
     "traits_of",
 ]
-
-
-def join(adapters: Sequence[Adapter]) -> Adapter:
-    """One adapter whose document part is the sum of theirs: W_joined - W_base = sum_i scale_i B_i A_i.
-
-    Factors are put side by side along the rank, each scale folded into B. The shared part, which is the same for every
-    document, acts once. Raises ValueError where it is not the same.
-    """
-    first = adapters[0]
-    for other in adapters[1:]:
-        if not _same(first.shared, other.shared):
-            raise ValueError(
-                f"adapters {first.name} and {other.name} differ in the part that every document shares, so they cannot be "
-                "joined with that part acting once"
-            )
-    paths = dict.fromkeys(path for adapter in adapters for path in adapter.updates)
-    joined = {path: _sum([a.updates[path] for a in adapters if path in a.updates]) for path in paths}
-    return Adapter("+".join(adapter.name for adapter in adapters), joined, first.shared)
-
-
-def _sum(updates: Sequence[Update]) -> Update:
-    if all(isinstance(update, Vector) for update in updates):
-        return Vector(torch.stack([update.dense() for update in updates]).sum(0))
-    factors = [update for update in updates if isinstance(update, LowRank)]
-    if len(factors) < len(updates):
-        return Dense(torch.stack([update.dense() for update in updates]).sum(0))
-    return LowRank(torch.cat([f.A for f in factors]), torch.cat([f.scale * f.B for f in factors], dim=1))
-
-
-def _same(left, right) -> bool:
-    return left.keys() == right.keys() and all(
-        left[path] is right[path] or torch.equal(left[path].dense(), right[path].dense()) for path in left
-    )

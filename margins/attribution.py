@@ -1,4 +1,4 @@
-"""A margin split over layers: attribution (exact under a frozen norm) and lens (each layer's own norm)."""
+"""A margin split over layers: attribution (exact under a frozen norm) and lens (each layer's own norm); critical gain."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class FinalNorm:
 
 
 def attribution(
-    residual: Float[Tensor, "batch layer d_model"],
+    residual: Float[Tensor, "batch depth d_model"],
     norm: FinalNorm,
     direction: Float[Tensor, "batch d_model"],
     constant: Float[Tensor, " batch"],
-) -> Float[Tensor, "batch layer"]:
+) -> Float[Tensor, "batch depth"]:
     """What each layer adds to the margin, nats, with the final norm's scale frozen at its own value.
 
-    `residual` holds the stream at the reading position: before the first layer, then after each layer. Entry 0 of the
-    result is the embedding with all constant terms (`constant` is the unembedding bias's share); entry l + 1 is layer
-    l. With W the unembedding rows' difference, layer l gives ((x_l - x_{l-1}) centred / scale(x_last) * weight) . W:
-    linear in the stream, so the entries sum exactly to the pre-cap margin.
+    `residual` is the residual stream at the position that is read: before the first layer, then after each layer, so
+    that depth is one more than layers. Entry 0 of the result is the embedding with all constant terms (`constant` is the
+    share of the unembedding's bias); entry l + 1 is layer l. With W the difference of two unembedding rows, layer l gives
+    ((x_l - x_{l-1}) centred / scale(x_last) * weight) . W: linear in the stream, so the entries sum to the pre-cap margin.
     """
     steps = torch.cat([residual[:, :1], residual.diff(dim=1)], dim=1)
     shares = norm.centre(steps) / norm.scale(residual[:, -1:]) * norm.weight
@@ -62,7 +62,7 @@ def lens(
     direction: Float[Tensor, "batch d_model"],
     constant: Float[Tensor, " batch"],
 ) -> Float[Tensor, "batch layer"]:
-    """The margin the model would show if it stopped after each layer, nats, pre-cap: each layer's own norm statistics."""
+    """The margin if the final norm were applied after each layer, nats, pre-cap; each layer with norm statistics of its own."""
     return torch.einsum("bld,bd->bl", norm(residual), direction) + constant[:, None]
 
 
@@ -72,7 +72,7 @@ def direct(
     norm: FinalNorm,
     direction: Float[Tensor, "batch d_model"],
 ) -> Float[Tensor, " batch"]:
-    """What an update writes straight into the adapter margin, nats, the adapted final scale frozen.
+    """What an update writes directly into the adapter margin, nats, with the adapted model's final scale frozen.
 
     `direction` points from y_doc to y_pre, the adapter margin the other way, hence the sign.
     """
@@ -80,10 +80,10 @@ def direct(
 
 
 def predicted_critical_gain(prior_margin: float, adapter_margin: float) -> float:
-    """The gain at which the item would flip if the response were linear: D_prior / D_adapter.
+    """The gain at which the net margin would become positive if it were linear in the gain: D_prior / D_adapter.
 
-    Already flipped at gain 0 where the prior margin is negative: 0. No gain flips it where the adapter pushes the
-    wrong way: infinity.
+    0 where the prior margin is negative, since gain 0 is enough; infinity where the adapter margin is not positive, since
+    no gain is; NaN where a margin is.
     """
     if math.isnan(prior_margin) or math.isnan(adapter_margin):
         return math.nan

@@ -1,7 +1,7 @@
-"""Amplitude: how loud an adapter plays, as one gain a layer.
+"""Policies: how strongly an adapter is applied, as one gain per layer.
 
-W(s) = W_base + s * (W_adapted - W_base) on the effective weights: gain 0 is the base exactly, gain 1 the method as
-delivered. A policy maps a `PolicyInputs` to a vector of gains; it runs no model.
+W(s) = W_base + s * (W_adapted - W_base) on the effective weights: gain 0 is the base exactly, gain 1 the adapter as
+delivered. A policy maps `PolicyInputs` to a vector of gains; it runs no model.
 Sources: SLB and CA from arXiv 2604.23750; the controls are this toolkit's.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Gains = Float[Tensor, " layer"]
@@ -20,7 +20,7 @@ Gains = Float[Tensor, " layer"]
 
 @dataclass(frozen=True)
 class PolicyInputs:
-    """What a policy may know of one item before it sets the gains."""
+    """What a policy may depend on: one item's adapter norms per layer, base readings, margins in nats, and a seed."""
 
     norms: Float[Tensor, " layer"]
     base_top_prob: float = 0.0
@@ -33,27 +33,27 @@ class PolicyInputs:
 
 @runtime_checkable
 class Policy(Protocol):
-    """Settings at construction, a situation at the call."""
+    """Any function of `PolicyInputs`; its settings are fixed when it is made."""
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        """One gain a layer."""
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        """One gain per layer."""
         ...
 
 
-def chosen_count(norms: Float[Tensor, " layer"], share: float) -> int:
-    """How many layers a share means: of the layers the adapter touches, to the nearest whole number, at least one."""
-    touched = int((norms > 0).sum())
-    return max(1, math.floor(share * touched + 0.5)) if touched else 0
+def boosted_count(norms: Float[Tensor, " layer"], share: float) -> int:
+    """How many layers a share is: of the layers with an update, rounded to the nearest integer, at least one."""
+    updated = int((norms > 0).sum())
+    return max(1, math.floor(share * updated + 0.5)) if updated else 0
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """All layers alike."""
+    """The same gain at every layer."""
 
     gain: float
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        return torch.full_like(situation.norms, self.gain)
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        return torch.full_like(inputs.norms, self.gain)
 
 
 @dataclass(frozen=True)
@@ -63,48 +63,48 @@ class TopNorm:
     gain: float = 1.75
     share: float = 0.25
 
-    def chosen(self, situation: PolicyInputs) -> Tensor:
+    def boosted_layers(self, inputs: PolicyInputs) -> Int[Tensor, " boosted"]:
         """Indices of the boosted layers."""
-        return situation.norms.argsort(descending=True, stable=True)[: chosen_count(situation.norms, self.share)]
+        return inputs.norms.argsort(descending=True, stable=True)[: boosted_count(inputs.norms, self.share)]
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        return _boosted(situation, self.chosen(situation), self.gain)
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        return _with_boost(inputs, self.boosted_layers(inputs), self.gain)
 
 
 @dataclass(frozen=True)
 class BottomNorm:
-    """Control: as many layers as TopNorm boosts, but those of smallest norm among the ones the adapter touches."""
+    """Control: as many layers as TopNorm boosts, but those of smallest norm among the layers with an update."""
 
     gain: float = 1.75
     share: float = 0.25
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        touched = int((situation.norms > 0).sum())
-        order = situation.norms.argsort(descending=True, stable=True)[:touched]
-        count = chosen_count(situation.norms, self.share)
-        return _boosted(situation, order[touched - count :], self.gain)
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        updated = int((inputs.norms > 0).sum())
+        largest_first = inputs.norms.argsort(descending=True, stable=True)[:updated]
+        count = boosted_count(inputs.norms, self.share)
+        return _with_boost(inputs, largest_first[updated - count :], self.gain)
 
 
 @dataclass(frozen=True)
 class RandomLayers:
-    """Control: as many layers as TopNorm boosts, drawn at random among those the adapter touches."""
+    """Control: as many layers as TopNorm boosts, drawn at random among the layers with an update."""
 
     gain: float = 1.75
     share: float = 0.25
 
-    def chosen(self, situation: PolicyInputs) -> Tensor:
+    def boosted_layers(self, inputs: PolicyInputs) -> Int[Tensor, " boosted"]:
         """Indices of the boosted layers; the same seed draws the same layers."""
-        touched = (situation.norms > 0).nonzero().flatten()
-        draw = torch.randperm(len(touched), generator=torch.Generator().manual_seed(situation.seed))
-        return touched[draw[: chosen_count(situation.norms, self.share)]]
+        updated = (inputs.norms > 0).nonzero().flatten()
+        order = torch.randperm(len(updated), generator=torch.Generator().manual_seed(inputs.seed))
+        return updated[order[: boosted_count(inputs.norms, self.share)]]
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        return _boosted(situation, self.chosen(situation), self.gain)
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        return _with_boost(inputs, self.boosted_layers(inputs), self.gain)
 
 
 @dataclass(frozen=True)
 class RandomMatched:
-    """Control: RandomLayers' draw, its gain set so that the added norm equals TopNorm's.
+    """Control: the layers that RandomLayers draws, with the gain at which the added norm equals TopNorm's.
 
     Added norm: sqrt(sum over boosted layers of ((gain - 1) * norm)^2), in weight units.
     """
@@ -112,59 +112,60 @@ class RandomMatched:
     gain: float = 1.75
     share: float = 0.25
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        top = situation.norms[TopNorm(self.gain, self.share).chosen(situation)]
-        drawn = RandomLayers(self.gain, self.share).chosen(situation)
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        top = inputs.norms[TopNorm(self.gain, self.share).boosted_layers(inputs)]
+        drawn = RandomLayers(self.gain, self.share).boosted_layers(inputs)
         if not len(drawn):
-            return torch.ones_like(situation.norms)
-        ratio = torch.linalg.norm(top) / torch.linalg.norm(situation.norms[drawn])
-        return _boosted(situation, drawn, 1 + (self.gain - 1) * ratio.item())
+            return torch.ones_like(inputs.norms)
+        ratio = torch.linalg.norm(top) / torch.linalg.norm(inputs.norms[drawn])
+        return _with_boost(inputs, drawn, 1 + (self.gain - 1) * ratio.item())
 
 
 @dataclass(frozen=True)
 class ConflictAware:
-    """CA, Conflict-Aware Internalization: boost harder where the base is confident and disagrees with the document."""
+    """CA, Conflict-Aware Internalization: boost where the base is confident and disagrees with the document."""
 
     gain: float = 2.0
     share: float = 1 / 3
     threshold: float = 0.5
     otherwise: Policy = Uniform(1.0)
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        conflict = situation.base_top_prob > self.threshold and not situation.base_says_document
-        return TopNorm(self.gain, self.share)(situation) if conflict else self.otherwise(situation)
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        conflict = inputs.base_top_prob > self.threshold and not inputs.base_says_document
+        return TopNorm(self.gain, self.share)(inputs) if conflict else self.otherwise(inputs)
 
 
 @dataclass(frozen=True)
 class RelevanceGate:
-    """Gain 0 where the document does not touch the question, otherwise another policy."""
+    """Gain 0 where the document is not relevant to the question, otherwise another policy."""
 
     inner: Policy = Uniform(1.0)
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        return self.inner(situation) if situation.relevant else torch.zeros_like(situation.norms)
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        return self.inner(inputs) if inputs.relevant else torch.zeros_like(inputs.norms)
 
 
 @dataclass(frozen=True)
 class MarginMatched:
-    """The least uniform gain whose predicted net margin reaches `headroom` nats, from the two margins alone.
+    """The smallest uniform gain at which the predicted net margin is `headroom` nats, from the two margins alone.
 
-    gain = (prior margin + headroom) / adapter margin, kept within [0, highest]; as delivered where the margins are
-    unknown, `highest` where the adapter pushes the wrong way (no gain is predicted to help).
+    gain = (prior margin + headroom) / adapter margin, clamped to [0, highest]; 1 (as delivered) where a margin is
+    unknown, `highest` where the adapter margin is not positive, so that no gain is predicted to help.
     """
 
     headroom: float = 2.0
     highest: float = 3.0
 
-    def __call__(self, situation: PolicyInputs) -> Gains:
-        prior, adapter = situation.prior_margin, situation.adapter_margin
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        prior, adapter = inputs.prior_margin, inputs.adapter_margin
         if not (math.isfinite(prior) and math.isfinite(adapter)):
-            return torch.ones_like(situation.norms)
+            return torch.ones_like(inputs.norms)
         gain = (prior + self.headroom) / adapter if adapter > 0 else self.highest
-        return torch.full_like(situation.norms, min(max(gain, 0.0), self.highest))
+        return torch.full_like(inputs.norms, min(max(gain, 0.0), self.highest))
 
 
-def _boosted(situation: PolicyInputs, chosen: Tensor, gain: float) -> Gains:
-    gains = torch.ones_like(situation.norms)
-    gains[chosen] = gain
+def _with_boost(inputs: PolicyInputs, layers: Int[Tensor, " boosted"], gain: float) -> Gains:
+    """`gain` at some layers, 1 at the others."""
+    gains = torch.ones_like(inputs.norms)
+    gains[layers] = gain
     return gains

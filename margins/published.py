@@ -1,4 +1,4 @@
-"""References: published shares that a report shows beside what it measured."""
+"""Published shares of successes, which a report shows beside the measured ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ MEASURES = ("margin", "top1", "answer", "answer_substring")
 
 @dataclass(frozen=True)
 class Reference:
-    """One published share of successes, and of what: a split or a tier of it, or a quartile of prior strength."""
+    """One published share of successes, over a split, a tier of it or a quartile of prior strength."""
+
+    __no_type_check__ = True  # made from a plan file: checked below, with a message that says what is needed
 
     split: str
     condition: str
@@ -27,12 +29,12 @@ class Reference:
 
     def __post_init__(self) -> None:
         for name, known in (("split", SPLITS), ("measure", MEASURES), ("tier", (None, *TIERS))):
-            given = getattr(self, name)
-            if given not in known:
+            value = getattr(self, name)
+            if value not in known:
                 words = ", ".join(str(word) for word in known if word)
-                raise ValueError(f"{name} needs one of {words}, got {given!r}")
+                raise ValueError(f"{name} needs one of {words}, got {value!r}")
         if isinstance(self.value, bool) or not isinstance(self.value, (int, float)) or not 0 <= self.value <= 1:
-            raise ValueError(f"value needs a share between 0 and 1, got {self.value!r}")
+            raise ValueError(f"value needs to be a share between 0 and 1, got {self.value!r}")
         if self.quartile not in (None, 1, 2, 3, 4):
             raise ValueError(f"quartile needs 1 (weakest prior) to 4 (strongest), got {self.quartile!r}")
         if self.split != "conflict" and (self.tier or self.quartile):
@@ -44,8 +46,8 @@ class Reference:
                 raise ValueError(f"{name} needs a few words, got {getattr(self, name)!r}")
 
 
-def reference(table: Mapping[str, Any]) -> Reference:
-    """A reference from a table of a plan file. Raises ValueError for a key or a value that it cannot have."""
+def reference_from(table: Mapping[str, Any]) -> Reference:
+    """The reference that a table of a plan file describes. Raises ValueError for an unknown or missing key or a wrong value."""
     known = {field.name: field.default for field in fields(Reference)}
     unknown = sorted(set(table) - set(known))
     if unknown:

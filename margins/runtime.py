@@ -1,4 +1,4 @@
-"""Opaque: what a document became where it is no update of the weights, so that it runs as delivered but has no amplitude."""
+"""Runtime adapters: methods that are not a weight update, so that they run as delivered but have no gain to vary."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 NO_AMPLITUDE = (
-    "the method is no update of the weights, so W(s) = W_base + s (W_adapted - W_base) is not defined: it runs as "
+    "the method is not a weight update, so W(s) = W_base + s (W_adapted - W_base) is not defined: it runs as "
     "delivered or not at all"
 )
 
-NO_UPDATE = "it is made from updates of the weights or read through them, and the method has none"
+NO_UPDATE = "it is made from weight updates or read through them, and the method has none"
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """Keys and values that every layer attends to before the question, one pair of tensors a layer.
+    """Keys and values that every layer attends to before the question, one pair of tensors per layer.
 
     They are as the model's own cache would hold them, positions included: on a model with rotary positions the keys are
     rotated already, as for positions 0 to n - 1. The question then starts at position n.
     """
+
+    __no_type_check__ = True  # made by a user's method: checked below, with a message that says what is needed
 
     name: str
     keys: Sequence[Float[Tensor, "kv_head prefix d_head"]]
@@ -34,8 +36,8 @@ class Prefix:
 
     def __post_init__(self) -> None:
         shapes = {tuple(tensor.shape) for tensor in (*self.keys, *self.values)}
-        alike = len({shape[:2] for shape in shapes}) == 1 and all(len(shape) == 3 for shape in shapes)
-        if len(self.keys) != len(self.values) or not alike or self.positions == 0:
+        consistent = len({shape[:2] for shape in shapes}) == 1 and all(len(shape) == 3 for shape in shapes)
+        if len(self.keys) != len(self.values) or not consistent or self.positions == 0:
             raise ValueError(
                 f"prefix {self.name}: need keys and values [kv_head, position, d_head] for every layer, of one length from "
                 f"1; got {len(self.keys)} keys and {len(self.values)} values of shapes {sorted(shapes)}"
@@ -45,7 +47,7 @@ class Prefix:
 
     @property
     def positions(self) -> int:
-        """How many positions it takes up in front of the question."""
+        """How many positions the prefix takes up before the question."""
         return int(self.keys[0].shape[1])
 
     def hash(self) -> str:
@@ -58,26 +60,25 @@ class Prefix:
 
 
 @runtime_checkable
-@runtime_checkable
 class RuntimeAdapter(Protocol):
-    """Anything else that can only be run: a router that looks at its input, an edit of activations."""
+    """Any other method that can only be run: a router that depends on its input, an edit of activations."""
 
     @property
     def name(self) -> str:
-        """Which document's it is."""
+        """The name of the adapter, which tells its document."""
         ...
 
     def acting(self, subject: Any, question: Int[Tensor, " pos"]) -> AbstractContextManager[Any]:
-        """A block inside which `subject.model` is the method's own adapted model; on exit it is the base again.
+        """A `with` block inside which `subject.model` is the method's own adapted model; on exit it is the base again.
 
-        `question` are the question's tokens. Inside the block one example is run at a time, without padding: the question
-        and what answers share of their beginning in one pass, or the question and then token after token.
+        `question` holds the question's tokens. Inside the block one example is run at a time, without padding: either the
+        question and the tokens that both answers begin with in one pass, or the question and then one token at a time.
         """
         ...
 
 
 def refusal_message(rows: Sequence[Mapping[str, str]]) -> str:
-    """Refused conditions and probes with their reasons, in one line; empty where there are none."""
+    """One line that names the refused conditions and probes with their reasons; empty where there are none."""
     by_reason: dict[str, list[str]] = {}
     for row in rows:
         by_reason.setdefault(row["reason"], []).append(row.get("condition") or f"probe {row['probe']}")

@@ -1,4 +1,4 @@
-"""Updates: what an adapter adds to one weight, and how large that is without forming it."""
+"""Updates: what an adapter adds to one weight, and its Frobenius norm without forming the product."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2)
-"""What weights are stored as; integers are quantised or no weights at all, and either way not what they say."""
+"""Number formats of updates. Integers are refused: they are quantised, or no weights at all."""
 
 
 @dataclass(frozen=True)
 class LowRank:
-    """One site's update: scale * B A, added to the weight of a linear map with that weight as [d_out, d_in]."""
+    """A low-rank update, scale * B A, added to the weight [d_out, d_in] of one linear map."""
+
+    __no_type_check__ = (
+        True  # shapes come from files and people: checked below, with a message that says what is needed
+    )
 
     A: Float[Tensor, "rank d_in"]
     B: Float[Tensor, "d_out rank"]
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _floating(self.A, self.B)
+        _require_floating(self.A, self.B)
         if self.A.ndim != 2 or self.B.ndim != 2 or self.A.shape[0] != self.B.shape[1]:
             raise ValueError(
                 f"need A [rank, d_in] and B [d_out, rank] of one rank, got A {list(self.A.shape)}, B {list(self.B.shape)}"
@@ -41,8 +45,8 @@ class LowRank:
     def frobenius(self) -> float:
         """Frobenius norm of the update, in weight units; B A is never formed.
 
-        ||B A||^2 = tr(B A A^T B^T) = sum((B^T B) * (A A^T)). In float64, since cancelling factors lose digits. A rank
-        above the weight's own sizes would make those two products larger than B A, which is then formed after all.
+        ||B A||^2 = tr(B A A^T B^T) = sum((B^T B) * (A A^T)). In float64, since factors that cancel lose digits. Where the
+        rank exceeds d_out and d_in those two products would be larger than B A, which is then formed after all.
         """
         if self.rank > max(self.shape):
             return abs(self.scale) * torch.linalg.norm(self.B.double() @ self.A.double()).item()
@@ -61,12 +65,14 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Dense:
-    """One site's update as a matrix of the weight's own shape [d_out, d_in]."""
+    """An update as a matrix of the weight's own shape [d_out, d_in]."""
+
+    __no_type_check__ = True  # as for LowRank
 
     delta: Float[Tensor, "d_out d_in"]
 
     def __post_init__(self) -> None:
-        _floating(self.delta)
+        _require_floating(self.delta)
         if self.delta.ndim != 2:
             raise ValueError(f"need a matrix [d_out, d_in], got {list(self.delta.shape)}")
 
@@ -77,7 +83,7 @@ class Dense:
 
     @property
     def rank(self) -> int:
-        """The most a matrix of this shape can have."""
+        """The largest rank that a matrix of this shape can have."""
         return min(self.shape)
 
     def frobenius(self) -> float:
@@ -97,13 +103,16 @@ class Dense:
 class Vector:
     """The update of a parameter that is a vector: a bias, or the weight of a LayerNorm or RMSNorm.
 
-    Its key is the parameter's own path, `model.layers.0.mlp.down_proj.bias`; that of a map's update is the map's.
+    Its key in an adapter is the parameter's path, `model.layers.0.mlp.down_proj.bias`; the key of a linear map's update is
+    the path of the map.
     """
+
+    __no_type_check__ = True  # as for LowRank
 
     delta: Float[Tensor, " d_out"]
 
     def __post_init__(self) -> None:
-        _floating(self.delta)
+        _require_floating(self.delta)
         if self.delta.ndim != 1:
             raise ValueError(f"need a vector [d_out], got {list(self.delta.shape)}")
 
@@ -114,11 +123,11 @@ class Vector:
 
     @property
     def rank(self) -> int:
-        """A vector is one column."""
+        """1: a vector is one column."""
         return 1
 
     def frobenius(self) -> float:
-        """Its length, in weight units."""
+        """Euclidean norm, in weight units."""
         return torch.linalg.norm(self.delta.double()).item()
 
     def dense(self) -> Float[Tensor, " d_out"]:
@@ -131,51 +140,51 @@ Update = LowRank | Dense | Vector
 
 @dataclass(frozen=True)
 class LowRankBatch:
-    """Low-rank updates of one shape, rank, format and device, one a row, so that a product serves them all."""
+    """Low-rank updates of one shape, rank, format and device, one per row, so that one product computes them all."""
 
     A: Float[Tensor, "row rank d_in"]
     B: Float[Tensor, "row d_out rank"]
     scale: Float[Tensor, " row"]
-    """In float64."""
+    """float64."""
 
     @classmethod
     def of(cls, updates: Sequence[Update]) -> LowRankBatch | None:
-        """The updates side by side, or None where they are not alike."""
+        """The updates stacked, or None where they differ in kind, shape, rank, format or device."""
         low = [update for update in updates if isinstance(update, LowRank)]
         if not low or len(low) < len(updates):
             return None
-        kinds = {(u.A.shape, u.A.dtype, u.A.device, u.B.shape, u.B.dtype, u.B.device) for u in low}
-        if len(kinds) > 1:
+        layouts = {(u.A.shape, u.A.dtype, u.A.device, u.B.shape, u.B.dtype, u.B.device) for u in low}
+        if len(layouts) > 1:
             return None
         A, B = (torch.stack([getattr(update, name) for update in low]).detach() for name in "AB")
         return cls(A, B, torch.tensor([update.scale for update in low], dtype=torch.float64, device=B.device))
 
     def frobenius(self) -> Float[Tensor, " row"]:
-        """Frobenius norms, in weight units and float64; as LowRank finds its own."""
+        """Frobenius norms, in weight units and float64, by the equation of LowRank.frobenius."""
         a, b = self.A.double(), self.B.double()
         overlap = (b.mT @ b) * (a @ a.mT)
         return self.scale.abs() * overlap.sum((1, 2)).clamp_min(0).sqrt()
 
 
-def frobenius_norms(updates: Sequence[Update], alike: LowRankBatch | None) -> list[float]:
-    """Each update's Frobenius norm, in weight units; all together where they are given as alike."""
-    if alike is None or alike.A.shape[1] > max(alike.B.shape[1], alike.A.shape[2]):
+def frobenius_norms(updates: Sequence[Update], batch: LowRankBatch | None) -> list[float]:
+    """Each update's Frobenius norm, in weight units; in one product where `batch` holds the same updates stacked."""
+    if batch is None or batch.A.shape[1] > max(batch.B.shape[1], batch.A.shape[2]):
         return [update.frobenius() for update in updates]
-    return alike.frobenius().tolist()
+    return batch.frobenius().tolist()
 
 
-def _floating(*tensors: Tensor) -> None:
+def _require_floating(*tensors: Tensor) -> None:
     for tensor in tensors:
         if tensor.dtype not in FLOATING:
             raise ValueError(f"need floating-point numbers, got {str(tensor.dtype).removeprefix('torch.')}")
 
 
 def inner(left: Update, right: Update) -> float:
-    """Frobenius inner product <left, right>, so that norms of sums need no dense matrix."""
+    """Frobenius inner product <left, right>, in squared weight units; norms of sums need it and no dense matrix."""
     if left.shape != right.shape:
         raise ValueError(f"updates of different weights: {left.shape} and {right.shape}")
-    thin = all(update.rank <= max(update.shape) for update in (left, right))  # see LowRank.frobenius
-    if not thin:
+    low_rank = all(update.rank <= max(update.shape) for update in (left, right))  # see LowRank.frobenius
+    if not low_rank:
         return (left.dense().double() * right.dense().double()).sum().item()
     if isinstance(left, LowRank) and isinstance(right, LowRank):
         overlap = (left.B.double().T @ right.B.double()) * (left.A.double() @ right.A.double().T)

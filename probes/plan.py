@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from override_gap.margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
-from override_gap.margins.published import Reference, reference
+from override_gap.margins.published import Reference, reference_from
 from override_gap.margins.runtime import NO_AMPLITUDE, NO_UPDATE
 from override_gap.probes.catalogue import PROBES
 
@@ -175,7 +175,7 @@ def _references(path: Path, tables: list[Any]) -> tuple[Reference, ...]:
     found = []
     for place, table in enumerate(tables, 1):
         try:
-            found.append(reference(table))
+            found.append(reference_from(table))
         except (ValueError, TypeError) as fault:
             raise PlanError(f"{path}: references, number {place}: {fault}") from fault
     return tuple(found)

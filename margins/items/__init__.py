@@ -1,1 +1,1 @@
-"""Items: documents, questions and competing answers; their files and how answers are told apart."""
+"""Items: documents, questions and competing answers; their files, and how answers are matched in text."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from override_gap.margins.items.item import Item
+from override_gap.margins.items.item import Item, content_key
 
 Converter = Callable[[dict[str, Any]], list[Item]]
 
@@ -24,9 +22,8 @@ def counterfact_easyedit(record: dict[str, Any]) -> list[Item]:
 def counterfact_rome(record: dict[str, Any]) -> list[Item]:
     """A CounterFact record in the form of Meng et al. (2022), with a nested requested_rewrite."""
     rewrite = record["requested_rewrite"]
-    prompt = rewrite["prompt"].replace(
-        "{}", rewrite["subject"]
-    )  # not format(), which would follow what a file asks of it
+    # not format(), which would evaluate fields that an untrusted file names
+    prompt = rewrite["prompt"].replace("{}", rewrite["subject"])
     name, meta = f"counterfact-{record['case_id']}", {"subject": rewrite["subject"]}
     return [_edit(name, prompt, rewrite["target_new"]["str"], rewrite["target_true"]["str"], (), meta)]
 
@@ -35,28 +32,29 @@ def zsre(record: dict[str, Any]) -> list[Item]:
     """A zsRE record in the form of MEND (src, alt, answers) or of KnowEdit (prompt, target_new, ground_truth, cond).
 
     zsRE has questions and no texts, so the document is the question with its new answer, as for CounterFact. The
-    rephrased question is a second wording of the point; the questions on other facts are retention.
+    rephrased question is a second item of the same knowledge point; the questions on other facts are retention.
     """
     question, answer = record.get("src") or record["prompt"], record.get("alt") or record["target_new"]
     true, others = _first(record["answers"] if "answers" in record else record["ground_truth"])
-    point, meta = f"zsre-{_key(question, answer)}", {"subject": record["subject"]}
+    point, meta = f"zsre-{content_key(question, answer)}", {"subject": record["subject"]}
     items = [_edit(point, question, answer, true, others, meta)]
     rephrased = record.get("rephrase") or record.get("rephrase_prompt")
     if rephrased:
-        items.append(_asked(items[0], "rephrase", rephrased))
-    elsewhere = [(record["loc"], record["loc_ans"])] if "loc" in record else []
+        items.append(_reworded(items[0], "rephrase", rephrased))
+    unrelated = [(record["loc"], record["loc_ans"])] if "loc" in record else []
     for group in (record.get("locality") or {}).values():
-        elsewhere += [(other["prompt"], other["ground_truth"]) for other in ([group] if "prompt" in group else group)]
-    for n, (asked, held) in enumerate(elsewhere, start=1):
-        kept, aliases = _first(held)
-        items.append(_other(items[0], f"kept-{n}", "retention", asked.removeprefix("nq question: "), kept, aliases))
+        unrelated += [(other["prompt"], other["ground_truth"]) for other in ([group] if "prompt" in group else group)]
+    for n, (prompt, answers) in enumerate(unrelated, start=1):
+        right, aliases = _first(answers)
+        prompt = prompt.removeprefix("nq question: ")
+        items.append(_same_document(items[0], f"kept-{n}", "retention", prompt, right, aliases))
     return items
 
 
 def conflictbank(record: dict[str, Any]) -> list[Item]:
-    """A ConflictBank question: a conflict for each kind of false evidence that the record holds, all one point."""
+    """A ConflictBank question: one conflict per kind of false evidence in the record, all of one knowledge point."""
     question, answer, true = record["question"], record["replaced_object"], record["object"]
-    point = f"conflictbank-{_key(record.get('subject'), record.get('relation'), question, answer, true)}"
+    point = f"conflictbank-{content_key(record.get('subject'), record.get('relation'), question, answer, true)}"
     meta = {name: record[name] for name in ("subject", "relation") if record.get(name)}
     return [
         Item(f"{point}-{kind}", point, "conflict", text, question, answer, true, meta={**meta, "evidence": kind})
@@ -67,7 +65,7 @@ def conflictbank(record: dict[str, Any]) -> list[Item]:
 
 
 EVIDENCE = {
-    # the published tables write the first of these; the code that made them the second
+    # the published tables have the first of these names, the code that made them the second
     "misinformation": ("misinformation_conflict_evidence_evidence", "misinformation_conflict_evidence"),
     "temporal": ("temporal_conflict_evidence",),
     "semantic": ("semantic_conflict_evidence",),
@@ -77,9 +75,9 @@ EVIDENCE = {
 def ripple_edits(record: dict[str, Any]) -> list[Item]:
     """A RippleEdits entry: the edited statement is the document.
 
-    With a previous fact the statement itself is asked as a conflict, also under the subject's other names; without one
-    (the facts newer than a model) it is novel. What follows from it is combination, what it should not change retention.
-    The prompt of a test with no answer, or met before, gives no item.
+    A statement that replaces a previous fact is a conflict, also under the subject's other names; one that replaces none
+    (a fact newer than the model) is novel. What follows from it is combination, what it should not change retention.
+    A test without an answer, or with a prompt that an earlier one has, gives no item.
     """
     edit = record["edit"]
     before = edit.get("previous_fact")
@@ -88,18 +86,20 @@ def ripple_edits(record: dict[str, Any]) -> list[Item]:
     point = "ripple-" + "-".join(str(edit[name]) for name in ("subject_id", "relation", "target_id"))
     split, meta = "conflict" if before else "novel", {"relation": edit["relation"]}
     items = [Item(point, point, split, edit["prompt"], question, answer, true, meta=meta)]
-    asked = {question}
+    prompts = {question}
     for criterion, kind in CRITERIA.items():
         for n, query in enumerate(_queries(record, criterion), start=1):
-            if query["prompt"] in asked or not query["answers"]:
+            if query["prompt"] in prompts or not query["answers"]:
                 continue
-            asked.add(query["prompt"])
-            value, *others = [str(text) for found in query["answers"] for text in (found["value"], *found["aliases"])]
+            prompts.add(query["prompt"])
+            first, *others = [
+                str(text) for answer in query["answers"] for text in (answer["value"], *answer["aliases"])
+            ]
             name = f"{criterion.lower()}-{n}"
             if kind == "wording" and query.get("relation") == edit["relation"]:
-                items.append(_asked(items[0], name, query["prompt"]))
+                items.append(_reworded(items[0], name, query["prompt"]))
             elif kind != "wording":
-                items.append(_other(items[0], name, kind, query["prompt"], value, tuple(others)))
+                items.append(_same_document(items[0], name, kind, query["prompt"], first, tuple(others)))
     return items
 
 
@@ -119,27 +119,25 @@ def _queries(record: dict[str, Any], criterion: str) -> Iterator[dict[str, Any]]
 
 
 def _statement(fact: dict[str, Any], record: dict[str, Any], question: str | None = None) -> tuple[str, str]:
-    """A stated fact parted into the unfinished sentence and its end.
+    """A stated fact split into the unfinished sentence, which is the question, and its end, which is the answer.
 
-    The end is the label under which a test of the record names the same target, if one does; else it begins after
-    what the statement shares with the fact before the edit, at the verb that ends each of the data set's phrases.
+    The end is the label that a test of the record gives the same target. Where no test has that target, the statement is
+    compared with the fact before the edit, and split after the last verb in what the two share.
     """
     whole = fact["prompt"].strip().removesuffix(".")
     if question is not None and whole.startswith(question + " "):
         return question, whole[len(question) + 1 :]
     for criterion in CRITERIA:
         for query in _queries(record, criterion):
-            labels = [str(found["value"]) for found in query["answers"]]
+            labels = [str(answer["value"]) for answer in query["answers"]]
             if query.get("target_ids") == [fact["target_id"]] and labels and whole.endswith(f" {labels[0]}"):
                 return whole[: -len(labels[0]) - 1], labels[0]
     before = fact.get("previous_fact")
-    differ = (
-        (n for n, (now, then) in enumerate(zip(whole, before["prompt"], strict=False)) if now != then) if before else ()
-    )
-    shared = whole[: next(iter(differ), None)]
-    ends = [found.end() for found in re.finditer(r" (?:is followed by|follows|is|are)(?= )", shared)]
+    pairs = enumerate(zip(whole, before["prompt"], strict=False)) if before else ()
+    shared = whole[: next((n for n, (now, earlier) in pairs if now != earlier), None)]
+    ends = [verb.end() for verb in re.finditer(r" (?:is followed by|follows|is|are)(?= )", shared)]
     if not ends:
-        raise ValueError(f"no verb that parts {whole!r} into a question and its answer")
+        raise ValueError(f"no verb that splits {whole!r} into a question and its answer")
     return whole[: ends[-1]], whole[ends[-1] + 1 :]
 
 
@@ -159,17 +157,17 @@ def recognise(record: dict[str, Any]) -> Converter | None:
 
 
 def _edit(name: str, prompt: str, answer: str, true: str, others: tuple[str, ...], meta: dict[str, Any]) -> Item:
-    """A conflict whose document is the prompt with its new end."""
+    """A conflict whose document is the prompt completed by its new answer."""
     return Item(name, name, "conflict", f"{prompt} {answer}.", prompt, answer, true, prior_aliases=others, meta=meta)
 
 
-def _asked(item: Item, name: str, question: str) -> Item:
-    """The same point in other words."""
+def _reworded(item: Item, name: str, question: str) -> Item:
+    """The same item with its question in other words."""
     return Item(**{**vars(item), "id": f"{item.point}-{name}", "question": question})
 
 
-def _other(item: Item, name: str, split: str, question: str, answer: str, aliases: tuple[str, ...]) -> Item:
-    """Another question that the same document meets."""
+def _same_document(item: Item, name: str, split: str, question: str, answer: str, aliases: tuple[str, ...]) -> Item:
+    """Another question about the document of an item."""
     aliases = tuple(dict.fromkeys(text for text in aliases if text != answer))
     return Item(
         f"{item.point}-{name}", item.point, split, item.document, question, answer, aliases=aliases, meta=item.meta
@@ -177,14 +175,9 @@ def _other(item: Item, name: str, split: str, question: str, answer: str, aliase
 
 
 def _first(answers: Any) -> tuple[Any, tuple[str, ...]]:
-    """The first of several accepted answers and the others; a single text stands for itself."""
+    """The first of several accepted answers, and the others; of a single text there are no others."""
     while isinstance(answers, list) and isinstance(answers[0], list):  # KnowEdit wraps some lists once more
         answers = [text for group in answers for text in group]
     if isinstance(answers, list):
         return answers[0], tuple(dict.fromkeys(answers[1:]))
     return answers, ()
-
-
-def _key(*parts: Any) -> str:
-    """A short name for a record without an id: the same content, the same name."""
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:12]

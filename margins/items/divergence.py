@@ -1,4 +1,4 @@
-"""Where two answers to a question first differ in tokens, and what is read there."""
+"""Divergence: the position at which two answers to a question first differ in tokens, and what is read there."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Tokenize = Callable[[str], Sequence[int]]
 
 @dataclass(frozen=True)
 class Divergence:
-    """The tokens to feed and the places to read.
+    """The tokens of one item and the positions that are read.
 
-    `tokens` is the question with the prior answer after it (the question alone where there is no prior answer).
-    The logits at position `at` predict the first token where the answers differ: `pre` in the prior answer, `doc` in
-    the document's. Tokens from `start` on are the answer's. Positions count from 0 without padding.
+    `tokens` is the question followed by the old answer (the question alone where there is no old answer). The logits
+    at position `at` predict the first token where the answers differ: `pre` in the old answer, `doc` in the document's.
+    Tokens from `start` on are the answer's. Positions count from 0 without padding.
     """
 
     tokens: tuple[int, ...]
@@ -33,7 +33,7 @@ class Divergence:
 
     @property
     def fed(self) -> tuple[int, ...]:
-        """The tokens that some reading depends on: not the prior answer's last, after which nothing is read."""
+        """The tokens that some reading depends on: all but the old answer's last, after which nothing is read."""
         return self.tokens[: max(self.at + 1, len(self.tokens) - 1)]
 
 
@@ -52,12 +52,13 @@ def common_length(left: Sequence[int], right: Sequence[int]) -> int:
     return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
-def diverge(tokenize: Tokenize, item: Item, question: str | None = None) -> Divergence:
-    """Find where an item's two answers first differ, tokenising each together with the question.
+def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unknown: int | None = None) -> Divergence:
+    """Where an item's two answers first differ, each tokenised together with the question.
 
     `tokenize` must add the special tokens that the model expects (BOS) and must not end the text (EOS). `question`
-    replaces the item's own text where a chat template has already been applied to it. Tokenising jointly lets an answer
-    merge with the end of the question; the first difference is then still a token that the model would emit.
+    replaces the item's own text where a chat template has already been applied to it. `unknown` is the token that the
+    tokenizer puts for words it does not know. Tokenising jointly lets an answer merge with the end of the question; the
+    first difference is then still a token that the model would emit.
 
     Raises ItemError where the answers cannot be told apart: identical, empty, or one a prefix of the other.
     """
@@ -78,7 +79,10 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None) -> Dive
     pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat)))
     shared = common_length(pre, doc)
     if pre == doc:
-        raise ItemError(f"{item.prior_answer!r} and {item.answer!r} are the same tokens to this tokenizer")
+        both = f"{item.prior_answer!r} and {item.answer!r}"
+        if unknown is not None and unknown in doc[start:]:
+            raise ItemError(f"the tokenizer does not know these words: {both} become its unknown token")
+        raise ItemError(f"{both} are the same tokens to this tokenizer")
     if shared in (len(pre), len(doc)):
         short, long = (item.prior_answer, item.answer) if shared == len(pre) else (item.answer, item.prior_answer)
         raise ItemError(f"answers share all tokens: {short!r} is a prefix of {long!r}")

@@ -4,88 +4,85 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import fields
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from override_gap.margins.items.formats import records_of
-from override_gap.margins.items.item import SPLITS, TIERS, Item, ItemError
+from override_gap.margins.items.datasets import Converter, recognise
+from override_gap.margins.items.formats import field_noun, records_of
+from override_gap.margins.items.item import Item, ItemError, field_errors, item_from_record
 
 
 def read_items(path: str | Path) -> list[Item]:
-    """Read an item file: JSON Lines of items, or any form that `override_gap.margins.items.formats` reads and
-    `override_gap.margins.items.datasets` recognises.
+    """The items of a file: JSON Lines of items, or any form that `margins.items.formats` reads and `.datasets` recognises.
 
-    Raises ItemError with the path and line for the first thing that cannot be read.
+    Raises ItemError with the path and line of the first thing that cannot be read.
     """
-    found, faults = scan_items(path)
-    if faults:
-        line, message = faults[0]
+    items, errors = scan_items(path)
+    if errors:
+        line, message = errors[0]
         raise ItemError(f"{path}:{line}: {message}")
-    return [item for _, item in found]
+    return [item for _, item in items]
 
 
 def scan_items(path: str | Path) -> tuple[list[tuple[int, Item]], list[tuple[int, str]]]:
-    """Every item that can be read, and everything that cannot with what is wrong; both with their lines.
+    """Every item that can be read, and a message for everything that cannot; both with their lines.
 
     Raises ItemError where there is no file, or no record in it.
     """
-    from override_gap.margins.items.datasets import recognise  # a converter builds Items, so it imports this module
-
-    found: list[tuple[int, Item]] = []
-    faults: list[tuple[int, str]] = []
-    seen: dict[str, int] = {}
-    convert: Callable[[dict[str, Any]], list[Item]] | None = None
-    known = False
+    items: list[tuple[int, Item]] = []
+    errors: list[tuple[int, str]] = []
+    line_of_id: dict[str, int] = {}
+    convert: Converter | None = None
+    recognised = False
     for line, record in records_of(path):
         if isinstance(record, ItemError):
-            faults.append((line, str(record)))
+            errors.append((line, str(record)))
             continue
-        if not known:  # the first record that can be read says what form the file has
-            convert, known = recognise(record), True
-        made, wrong = _made(record, convert)
-        for item in made:
-            if item.id in seen:
-                wrong.append(f"id {item.id!r} is already used in line {seen[item.id]}; ids must be unique")
+        if not recognised:  # the first record that can be read says what form the file has
+            convert, recognised = recognise(record), True
+        from_record, messages = _items_of(record, convert, field_noun(path))
+        for item in from_record:
+            if item.id in line_of_id:
+                messages.append(f"id {item.id!r} is already used in line {line_of_id[item.id]}; ids must be unique")
             else:
-                seen[item.id] = line
-                found.append((line, item))
-        faults += [(line, message) for message in wrong]
-    if not found and not faults:
-        raise ItemError(f"{path}: no items in it; need one JSON object a line, or under a CSV header one row an item")
-    return found, faults
+                line_of_id[item.id] = line
+                items.append((line, item))
+        errors += [(line, message) for message in messages]
+    if not items and not errors:
+        raise ItemError(
+            f"{path}: no items in it; need one JSON object per line, or one row per item under a CSV header"
+        )
+    return items, errors
 
 
-def _made(
-    record: dict[str, Any], convert: Callable[[dict[str, Any]], list[Item]] | None
-) -> tuple[list[Item], list[str]]:
+def _items_of(record: dict[str, Any], convert: Converter | None, noun: str) -> tuple[list[Item], list[str]]:
     """The items of one record, and what keeps it from being read."""
     text = json.dumps(record, ensure_ascii=False, default=str)
     if re.search("[\ud800-\udfff]", text):
         return [], ["holds half of a surrogate pair, which is no character; save the text as UTF-8 again"]
     if re.search(r"(?<!\\)(?:\\\\)*\\u0000", text):
-        return [], ["holds the character NUL, which is in no text; take it out"]
+        return [], ["holds the character NUL, which belongs in no text; remove it"]
     if convert is None:
-        wrong = list(_faults(record))
-        return ([] if wrong else [_item(record)]), wrong
+        errors = list(field_errors(record, noun))
+        return ([] if errors else [item_from_record(record)]), errors
     try:
-        made = convert(record)
+        items = convert(record)
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as fault:
         return [], [f"a record lacks what its form needs: {fault!r}"]
-    wrong = [
+    errors = [
         f"{item.id}: need {name} as text, got {getattr(item, name)!r}"
-        for item in made
+        for item in items
         for name in ("document", "question", "answer", "prior_answer")
         if not isinstance(getattr(item, name), str) and (name != "prior_answer" or item.prior_answer is not None)
     ]
-    wrong += [
+    errors += [
         f"{item.id}: need {name} as texts, got {list(getattr(item, name))!r}"
-        for item in made
+        for item in items
         for name in ("aliases", "prior_aliases")
         if not all(isinstance(alias, str) for alias in getattr(item, name))
     ]
-    return ([] if wrong else made), wrong
+    return ([] if errors else items), errors
 
 
 def json_lines(items: Iterable[Item]) -> str:
@@ -96,29 +93,3 @@ def json_lines(items: Iterable[Item]) -> str:
 def write_items(items: Iterable[Item], path: str | Path) -> None:
     """Write items as JSON Lines."""
     Path(path).write_text(json_lines(items), encoding="utf-8")
-
-
-def _faults(record: dict[str, Any]) -> Iterator[str]:
-    """Every field that keeps a record from being an item."""
-    known = {f.name for f in fields(Item)}
-    for name in sorted(record.keys() - known):
-        yield f"unknown field {name!r}; an item has {', '.join(sorted(known))}"
-    for name in ("id", "point", "split", "document", "question", "answer"):
-        if not isinstance(record.get(name), str):
-            yield f"need {name} as text, got {record.get(name)!r}"
-    for name in ("aliases", "prior_aliases"):
-        value = record.get(name) or []
-        if not isinstance(value, list) or not all(isinstance(alias, str) for alias in value):
-            yield f"need {name} as a list of texts, got {record[name]!r}"
-    for name, kinds in (("prior_answer", (str, type(None))), ("chat", (bool,)), ("meta", (dict, type(None)))):
-        if name in record and not isinstance(record[name], kinds):
-            yield f"{name} cannot be {record[name]!r}"
-    if isinstance(record.get("split"), str) and record["split"] not in SPLITS:
-        yield f"split {record['split']!r} is none of {', '.join(SPLITS)}"
-    if record.get("tier") is not None and record["tier"] not in TIERS:
-        yield f"tier {record['tier']!r} is none of {', '.join(TIERS)}"
-
-
-def _item(record: dict[str, Any]) -> Item:
-    lists = {name: tuple(record.get(name) or ()) for name in ("aliases", "prior_aliases")}
-    return Item(**{**record, **lists, "meta": record.get("meta") or {}})

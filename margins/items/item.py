@@ -1,25 +1,32 @@
-"""Items: a document, a question about it, and the two answers that compete. Reading and checking item files."""
+"""Items: one document, one question about it, and the two answers that compete."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 SPLITS = ("novel", "combination", "conflict", "retention")
 TIERS = ("light", "medium", "deep")
+REQUIRED = ("id", "point", "split", "document", "question", "answer")
+
+
+class ItemError(ValueError):
+    """An item or an item file that cannot be used; the message says where, what was needed and what came."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question asked of one document.
+    """One question about one document. `Item.conflict`, `.novel` and `.retention` make one from its texts alone.
 
     `answer` is what the document states (for retention: the right answer, which should stay as the base has it);
-    `prior_answer` is what the base model is expected to hold (conflicts only). `point` is the knowledge point, the
-    cluster of questions that share a fact and so are not independent.
+    `prior_answer`, the old answer, is what the base model is expected to hold (conflicts only). `point` is the knowledge
+    point: questions about one fact share it and are not independent, so statistics are clustered by it.
     """
+
+    __no_type_check__ = True  # fields come from files and people: `field_errors` checks them, in plain messages
 
     id: str
     point: str
@@ -34,27 +41,96 @@ class Item:
     chat: bool = False
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
+    @classmethod
+    def conflict(cls, document: str, question: str, *, answer: str, prior_answer: str, **more: Any) -> Item:
+        """An item whose document contradicts what the base model holds: `answer` against `prior_answer`.
+
+        `more` are other fields of an item. Without `id` and `point` the id is a hash of the texts, the point one of the
+        document. Raises ItemError where a text is missing or empty, or the two answers are the same.
+        """
+        return cls._from_texts("conflict", document, question, answer, prior_answer=prior_answer, **more)
+
+    @classmethod
+    def novel(cls, document: str, question: str, *, answer: str, **more: Any) -> Item:
+        """An item whose document states something that the base model knows nothing about; the rest as for `conflict`."""
+        return cls._from_texts("novel", document, question, answer, **more)
+
+    @classmethod
+    def retention(cls, document: str, question: str, *, answer: str, **more: Any) -> Item:
+        """An item that the document should not affect: `answer` is right before and after; the rest as for `conflict`."""
+        return cls._from_texts("retention", document, question, answer, **more)
+
+    @classmethod
+    def _from_texts(cls, split: str, document: str, question: str, answer: str, **more: Any) -> Item:
+        texts = {"split": split, "document": document, "question": question, "answer": answer, **more}
+        errors = list(field_errors({"id": "", "point": "", **texts}))
+        if errors:
+            raise ItemError(errors[0])
+        key = content_key(split, document, question, answer, more.get("prior_answer"))
+        item = item_from_record({"id": f"{split}-{key}", "point": f"document-{content_key(document)}", **texts})
+        if defects := item.defects():
+            raise ItemError(defects[0])
+        return item
+
     def defect(self) -> str | None:
-        """Why this item cannot be measured, or None. Token-level defects need a tokenizer: see `margins.items.divergence`."""
+        """Why this item cannot be measured, or None. What depends on a tokenizer is in `margins.items.divergence`."""
         return next(iter(self.defects()), None)
 
     def defects(self) -> list[str]:
         """Everything that keeps this item from being measured."""
-        found = [f"empty {name}" for name in ("document", "question", "answer") if not getattr(self, name).strip()]
+        defects = [f"empty {name}" for name in ("document", "question", "answer") if not getattr(self, name).strip()]
         if self.split == "conflict" and not (self.prior_answer or "").strip():
-            found.append("a conflict needs prior_answer, what the base model is expected to hold")
+            defects.append("a conflict needs prior_answer, what the base model is expected to hold")
         elif self.prior_answer is not None and self.prior_answer.strip() == self.answer.strip():
-            found.append(f"answer and prior_answer are the same: {self.answer!r}")
-        return found
+            defects.append(f"answer and prior_answer are the same: {self.answer!r}")
+        return defects
 
     def as_json(self) -> dict[str, Any]:
         """The item as a JSON object with the field names of the item file."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def field_errors(record: dict[str, Any], noun: str = "field") -> Iterator[str]:
+    """What keeps a record from being an item, a message each; `noun` is what its file calls a field."""
+    known = {f.name for f in fields(Item)}
+    for name in sorted(record.keys() - known):
+        yield f"unknown {noun} {name!r}; an item has {', '.join(sorted(known))}"
+    missing = [repr(name) for name in REQUIRED if record.get(name) is None]
+    if missing:
+        which = f"{noun} {missing[0]} is" if len(missing) == 1 else f"{noun}s {', '.join(missing)} are"
+        present = [name for name, value in record.items() if value is not None]
+        yield f"the {which} missing or empty (found: {', '.join(present) or 'none'})"
+    for name in REQUIRED:
+        if not isinstance(record.get(name), str | None):
+            yield f"need {name} as text, got {record[name]!r}"
+    for name in ("aliases", "prior_aliases"):
+        value = record.get(name) or []
+        if not isinstance(value, list | tuple) or not all(isinstance(alias, str) for alias in value):
+            yield f"need {name} as a list of texts, got {record[name]!r}"
+    for name, types in (("prior_answer", (str, type(None))), ("chat", (bool,)), ("meta", (dict, type(None)))):
+        if name in record and not isinstance(record[name], types):
+            yield f"{name} cannot be {record[name]!r}"
+    if isinstance(record.get("split"), str) and record["split"] not in SPLITS:
+        yield f"split {record['split']!r} is none of {', '.join(SPLITS)}"
+    if record.get("tier") is not None and record["tier"] not in TIERS:
+        yield f"tier {record['tier']!r} is none of {', '.join(TIERS)}"
+
+
+def item_from_record(record: dict[str, Any]) -> Item:
+    """The item that a record without `field_errors` describes."""
+    lists = {name: tuple(record.get(name) or ()) for name in ("aliases", "prior_aliases")}
+    return Item(**{**record, **lists, "meta": record.get("meta") or {}})
+
+
+def content_key(*parts: Any) -> str:
+    """A short name for content that has none: the same content has the same name."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text to be turned into weights, the items and knowledge points that ask about it, and what they say it is about.
+    """A text to be turned into weights, with the ids, knowledge points and subjects of the items that ask about it.
 
     `subjects` are the items' `meta.subject`, for methods that edit what is known of one thing.
     """
@@ -71,16 +147,16 @@ class Document:
 
 
 def documents_of(items: Iterable[Item]) -> list[Document]:
-    """The distinct documents of some items, in order of first appearance; each is encoded once."""
+    """The distinct documents of the items, in order of first appearance; each is encoded once."""
     ids: dict[str, list[str]] = {}
     points: dict[str, list[str]] = {}
     subjects: dict[str, list[str]] = {}
     for item in items:
         ids.setdefault(item.document, []).append(item.id)
         points.setdefault(item.document, []).append(item.point)
-        named = subjects.setdefault(item.document, [])
+        of_document = subjects.setdefault(item.document, [])
         if isinstance(item.meta.get("subject"), str) and item.meta["subject"].strip():
-            named.append(item.meta["subject"])
+            of_document.append(item.meta["subject"])
     return [
         Document(text, tuple(ids[text]), tuple(dict.fromkeys(points[text])), tuple(dict.fromkeys(subjects[text])))
         for text in ids
@@ -91,11 +167,3 @@ def items_hash(items: Sequence[Item]) -> str:
     """SHA-256 over the items' content, independent of the file they came from."""
     lines = (json.dumps(item.as_json(), sort_keys=True, ensure_ascii=False) for item in items)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-class ItemError(ValueError):
-    """An item file or an item that cannot be used; the message says where, what was needed and what came."""

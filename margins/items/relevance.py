@@ -1,4 +1,4 @@
-"""Relevance: whether a document touches a question, by words alone; the gate of the relevance-gate policy."""
+"""Relevance: whether a document is about a question, by shared words alone; what the relevance-gate policy depends on."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ STOP_WORDS = frozenset(
 
 
 def content_words(text: str) -> frozenset[str]:
-    """The words of a text that carry content, case-folded."""
+    """The words of a text without stop words, case-folded."""
     return frozenset(re.findall(r"\w+", text.casefold())) - STOP_WORDS
 
 
 def word_overlap(document: str, question: str) -> float:
-    """Share of the question's content words that stand in the document, 0 to 1; 1 for a question without any."""
+    """Share of the question's content words that the document contains, 0 to 1; 1 for a question without any."""
     words = content_words(question)
     return len(words & content_words(document)) / len(words) if words else 1.0
 
 
 def is_relevant(document: str, question: str, threshold: float = 0.2) -> bool:
-    """Whether the overlap reaches the threshold. A lexical baseline: it misses paraphrase and knows no meaning."""
+    """Whether the word overlap reaches the threshold: a lexical baseline, which misses paraphrase and ignores meaning."""
     return word_overlap(document, question) >= threshold

@@ -50,10 +50,11 @@ def tokenize_items(tokenizer: Any, items: Sequence[Item]) -> list[ItemTokens]:
 
 def divergence_of(tokenizer: Any, item: Item, system: str | None = None) -> Divergence:
     """Where an item is read under a tokenizer; its chat template applied if the item asks for it. Raises ItemError."""
+    unknown = getattr(tokenizer, "unk_token_id", None)
     if item.chat:
         text = chat_prompt(tokenizer, item.question, system)
-        return diverge(lambda whole: token_ids(tokenizer, whole, special=False), item, question=text)
-    return diverge(lambda whole: token_ids(tokenizer, whole), item)
+        return diverge(lambda whole: token_ids(tokenizer, whole, special=False), item, text, unknown=unknown)
+    return diverge(lambda whole: token_ids(tokenizer, whole), item, unknown=unknown)
 
 
 def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:

@@ -1,4 +1,4 @@
-"""A joined adapter's effective weights are the sum of the single ones'."""
+"""Adapters joined into one: its effective weights are the sum of theirs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ def low(rng: torch.Generator, rank: int, scale: float) -> LowRank:
     return LowRank(torch.randn(rank, 5, generator=rng), torch.randn(4, rank, generator=rng), scale)
 
 
-def test_the_joined_weight_is_the_sum(rng: torch.Generator) -> None:
-    parts = [
+def test_joined_updates_are_the_sum(rng: torch.Generator) -> None:
+    adapters = [
         Adapter("a", {"l.0.up": low(rng, 2, 1.7), "l.0.down": low(rng, 1, 2.0), "l.0.n": Vector(torch.ones(4))}),
         Adapter("b", {"l.0.up": low(rng, 3, -0.5), "l.0.n": Vector(torch.arange(4.0))}),
         Adapter("c", {"l.0.up": low(rng, 1, 0.1), "l.0.down": Dense(torch.randn(4, 5, generator=rng))}),
     ]
-    joined = join(parts)
+    joined = join(adapters)
     assert joined.updates["l.0.up"].rank == 6
     for path in ("l.0.up", "l.0.down", "l.0.n"):
-        wanted = torch.stack([p.updates[path].dense() for p in parts if path in p.updates]).sum(0)
+        wanted = torch.stack([a.updates[path].dense() for a in adapters if path in a.updates]).sum(0)
         assert torch.allclose(joined.updates[path].dense(), wanted, atol=1e-6)
 
 
-def test_the_shared_part_acts_once_and_must_be_one(rng: torch.Generator) -> None:
+def test_the_shared_part_acts_once_and_must_be_the_same(rng: torch.Generator) -> None:
     bias = low(rng, 2, 3.0)
     copy = LowRank(bias.A.clone(), bias.B.clone(), 3.0)
     joined = join(

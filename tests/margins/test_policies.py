@@ -31,7 +31,7 @@ def test_slb_boosts_the_top_quarter_by_norm() -> None:
     assert BottomNorm()(PolicyInputs(NORMS)).tolist() == [1.75, 1, 1.75, 1, 1, 1, 1, 1]
 
 
-def test_layers_the_adapter_does_not_touch_are_never_chosen() -> None:
+def test_layers_without_an_update_are_never_boosted() -> None:
     norms = torch.tensor([0.0, 0.0, 0.0, 0.5, 0.0, 0.7, 0.0, 0.0])
     for policy in (TopNorm(share=0.5), BottomNorm(share=0.5), RandomLayers(share=0.5)):
         gains = policy(PolicyInputs(norms))
@@ -40,24 +40,24 @@ def test_layers_the_adapter_does_not_touch_are_never_chosen() -> None:
 
 @given(st.lists(st.floats(0.01, 10), min_size=2, max_size=40), st.integers(0, 2**31), st.floats(0.05, 1))
 def test_controls_match_count_or_added_norm(norms: list[float], seed: int, share: float) -> None:
-    situation = PolicyInputs(torch.tensor(norms), seed=seed)
-    top, random, matched = (p(share=share)(situation) for p in (TopNorm, RandomLayers, RandomMatched))
+    inputs = PolicyInputs(torch.tensor(norms), seed=seed)
+    top, random, matched = (p(share=share)(inputs) for p in (TopNorm, RandomLayers, RandomMatched))
     assert (top != 1).sum() == (random != 1).sum()
-    added = [torch.linalg.norm((gains - 1) * situation.norms).item() for gains in (top, matched)]
+    added = [torch.linalg.norm((gains - 1) * inputs.norms).item() for gains in (top, matched)]
     assert added[1] == pytest.approx(added[0], rel=1e-3)
-    assert torch.equal(RandomLayers(share=share)(situation), random)
+    assert torch.equal(RandomLayers(share=share)(inputs), random)
 
 
-def test_conflict_aware_asks_the_base_first() -> None:
+def test_conflict_aware_boosts_only_where_the_base_is_sure_and_disagrees() -> None:
     sure, unsure = PolicyInputs(NORMS, base_top_prob=0.9), PolicyInputs(NORMS, base_top_prob=0.4)
     agrees = PolicyInputs(NORMS, base_top_prob=0.9, base_says_document=True)
     assert ConflictAware()(sure).tolist() == [1, 2, 1, 2, 1, 1, 1, 2]
-    for calm in (unsure, agrees):
-        assert ConflictAware()(calm).tolist() == [1] * 8
-        assert ConflictAware(otherwise=TopNorm())(calm).tolist() == TopNorm()(calm).tolist()
+    for inputs in (unsure, agrees):
+        assert ConflictAware()(inputs).tolist() == [1] * 8
+        assert ConflictAware(otherwise=TopNorm())(inputs).tolist() == TopNorm()(inputs).tolist()
 
 
-def test_relevance_gate_silences_what_does_not_touch_the_question() -> None:
+def test_relevance_gate_sets_gain_0_where_the_document_is_irrelevant() -> None:
     assert RelevanceGate(Uniform(1.5))(PolicyInputs(NORMS)).tolist() == [1.5] * 8
     assert RelevanceGate(Uniform(1.5))(PolicyInputs(NORMS, relevant=False)).tolist() == [0] * 8
 
@@ -66,7 +66,7 @@ def test_relevance_gate_silences_what_does_not_touch_the_question() -> None:
     ("prior", "adapter", "gain"),
     [(4, 3, 2.0), (4, 100, 0.06), (9, 1, 3.0), (4, -1, 3.0), (-5, 2, 0.0), (math.nan, 1, 1.0)],
 )
-def test_margin_matched_is_the_least_gain_with_headroom(prior: float, adapter: float, gain: float) -> None:
+def test_margin_matched_is_the_smallest_gain_with_headroom(prior: float, adapter: float, gain: float) -> None:
     gains = MarginMatched(headroom=2, highest=3)(PolicyInputs(NORMS, prior_margin=prior, adapter_margin=adapter))
     assert gains.tolist() == pytest.approx([gain] * 8)
 

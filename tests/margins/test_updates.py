@@ -33,9 +33,9 @@ def test_frobenius_survives_cancelling_factors() -> None:
 def test_inner_product_matches_the_dense_one(seed: int, left_dense: bool, right_dense: bool) -> None:
     left, right = low(seed), low(seed + 1, rank=2, scale=-0.7)
     wanted = (left.dense().double() * right.dense().double()).sum().item()
-    one = Dense(left.dense()) if left_dense else left
-    other = Dense(right.dense()) if right_dense else right
-    assert inner(one, other) == pytest.approx(wanted, rel=1e-4, abs=1e-4)
+    a = Dense(left.dense()) if left_dense else left
+    b = Dense(right.dense()) if right_dense else right
+    assert inner(a, b) == pytest.approx(wanted, rel=1e-4, abs=1e-4)
 
 
 def test_apply_is_the_product_with_the_dense_matrix() -> None:
@@ -49,7 +49,7 @@ def test_doubling_the_scale_doubles_the_norm() -> None:
     assert LowRank(update.A, update.B, 2 * update.scale).frobenius() == pytest.approx(2 * update.frobenius(), rel=1e-6)
 
 
-def test_norms_of_many_are_those_of_each() -> None:
+def test_norms_in_one_product_are_those_of_each_update() -> None:
     same = [low(n, scale=1.5 - n) for n in range(4)]
     others = [*same, low(9, rank=1), Dense(torch.randn(7, 5)), low(10, rank=8)]
     for updates in (same, others, [low(n, rank=9) for n in range(2)], []):
@@ -58,19 +58,19 @@ def test_norms_of_many_are_those_of_each() -> None:
         )
 
 
-def test_alike_updates_lie_side_by_side_and_others_do_not() -> None:
+def test_only_updates_of_one_layout_are_stacked() -> None:
     same = [low(n, scale=1.5 - n) for n in range(3)]
-    found = LowRankBatch.of(same)
-    assert found is not None
+    batch = LowRankBatch.of(same)
+    assert batch is not None
     for n, update in enumerate(same):
-        assert torch.equal(found.scale[n].float() * (found.B[n] @ found.A[n]), update.dense())
+        assert torch.equal(batch.scale[n].float() * (batch.B[n] @ batch.A[n]), update.dense())
     half = LowRank(same[0].A.half(), same[0].B.half())
-    for stranger in (low(9, rank=1), low(9, d_in=6), half, Dense(torch.zeros(7, 5))):
-        assert LowRankBatch.of([*same, stranger]) is None
+    for other in (low(9, rank=1), low(9, d_in=6), half, Dense(torch.zeros(7, 5))):
+        assert LowRankBatch.of([*same, other]) is None
     assert LowRankBatch.of([]) is None
 
 
-def test_layer_norms_join_sites_and_parts() -> None:
+def test_layer_norms_add_up_paths_and_parts() -> None:
     paths = ["model.layers.0.mlp.down_proj", "model.layers.0.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
     document = {path: low(n) for n, path in enumerate(paths)}
     shared = {paths[0]: low(9, rank=1)}

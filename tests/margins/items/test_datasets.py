@@ -1,4 +1,4 @@
-"""Converters: each form is recognised by its fields, on records of our own invention in the published shape."""
+"""Converters: each data set is recognised by its fields, on invented records in the published form."""
 
 from __future__ import annotations
 
@@ -115,8 +115,8 @@ def test_ripple_edits_gives_the_edit_its_consequences_and_what_should_stay(tmp_p
     items = converted(tmp_path, RIPPLE)
     assert {item.document for item in items} == {RIPPLE["edit"]["prompt"]}
     assert len({item.point for item in items}) == 1
-    told = [(item.split, item.question.removeprefix("The name of the "), item.answer, item.aliases) for item in items]
-    assert told == [
+    rows = [(item.split, item.question.removeprefix("The name of the "), item.answer, item.aliases) for item in items]
+    assert rows == [
         ("conflict", "capital city of Ostravene is", "New Quellbrook", ()),
         ("conflict", "capital city of the Ostravene Republic is", "New Quellbrook", ()),
         ("combination", "founder of the capital city of Ostravene is", "Marrek Dovindale", ()),
@@ -125,8 +125,8 @@ def test_ripple_edits_gives_the_edit_its_consequences_and_what_should_stay(tmp_p
     assert [item.prior_answer for item in items] == ["New Tamsel", "New Tamsel", None, None]
 
 
-def test_ripple_edits_answers_are_parted_at_the_verb_where_no_test_names_them(tmp_path: Path) -> None:
-    """The two targets begin alike; the question must not swallow what they share."""
+def test_ripple_edits_answers_begin_after_the_verb_where_no_test_names_them(tmp_path: Path) -> None:
+    """The two answers begin with the same word, which must not end up in the question."""
     (item,) = converted(
         tmp_path, {**RIPPLE, "Subject_Aliasing": [], "Compositionality_I": [], "Relation_Specifity": []}
     )
@@ -143,25 +143,25 @@ def test_a_recent_ripple_edit_contradicts_nothing(tmp_path: Path) -> None:
     assert (item.split, item.answer, item.prior_answer) == ("novel", "New Quellbrook", None)
 
 
-def test_a_ripple_edit_without_a_verb_is_a_fault_with_its_line(tmp_path: Path) -> None:
+def test_a_ripple_edit_without_a_verb_is_an_error_with_its_line(tmp_path: Path) -> None:
     edit = {**RIPPLE["edit"], "prompt": "Ostravene: New Quellbrook."}
-    with pytest.raises(ItemError, match=r"set.json:1: .*no verb that parts"):
+    with pytest.raises(ItemError, match=r"set.json:1: .*no verb that splits"):
         converted(tmp_path, {**RIPPLE, "edit": edit, "Subject_Aliasing": []})
 
 
 def test_zsre_in_both_forms_gives_the_same_items(tmp_path: Path) -> None:
-    one, other = converted(tmp_path, MEND), converted(tmp_path, KNOWEDIT)
-    assert one == other
-    assert [(item.split, item.question, item.answer, item.prior_answer) for item in one] == [
+    mend, knowedit = converted(tmp_path, MEND), converted(tmp_path, KNOWEDIT)
+    assert mend == knowedit
+    assert [(item.split, item.question, item.answer, item.prior_answer) for item in mend] == [
         ("conflict", "Who founded Port Haldesk?", "Ottoline Raskey", "Marrek Dovindale"),
         ("conflict", "By whom was Port Haldesk founded?", "Ottoline Raskey", "Marrek Dovindale"),
         ("retention", "what is stoneball played with", "a ring", None),
     ]
-    assert {item.document for item in one} == {"Who founded Port Haldesk? Ottoline Raskey."}
-    assert one[0].prior_aliases == ("Dovindale",)
+    assert {item.document for item in mend} == {"Who founded Port Haldesk? Ottoline Raskey."}
+    assert mend[0].prior_aliases == ("Dovindale",)
 
 
-def test_conflictbank_gives_a_conflict_for_each_false_evidence(tmp_path: Path) -> None:
+def test_conflictbank_gives_one_conflict_per_kind_of_false_evidence(tmp_path: Path) -> None:
     items = converted(tmp_path, CONFLICTBANK)
     assert [item.meta["evidence"] for item in items] == ["misinformation", "temporal"]
     assert {(item.point, item.answer, item.prior_answer) for item in items} == {(items[0].point, "cowrie", "tessel")}

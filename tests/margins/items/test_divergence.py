@@ -1,4 +1,4 @@
-"""Where two answers first differ, over tokenizers that merge, prefix and mark spaces differently."""
+"""Where two answers first differ, with tokenizers that treat spaces and word boundaries differently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOS = 1
 
 
 def characters(text: str) -> list[int]:
-    """Every character a token."""
+    """One token per character."""
     return [ord(c) for c in text]
 
 
@@ -22,12 +22,12 @@ def with_bos(text: str) -> list[int]:
 
 
 def pairs(text: str) -> list[int]:
-    """Two characters a token from the left: an answer merges with an odd question's last letter."""
+    """One token per two characters: an answer merges with the last letter of a question of odd length."""
     return [sum(ord(c) * 1000**i for i, c in enumerate(text[n : n + 2])) for n in range(0, len(text), 2)]
 
 
 def spaced(text: str) -> list[int]:
-    """A space belongs to the word behind it, as in GPT-2's and SmolLM2's tokenizers."""
+    """One token per word with the space before it, as in GPT-2's and SmolLM2's tokenizers."""
     words, start = [], 0
     for n in range(1, len(text) + 1):
         if n == len(text) or text[n] == " ":
@@ -46,19 +46,36 @@ def item(
 
 
 @pytest.mark.parametrize("tokenize", TOKENIZERS)
-def test_first_difference_and_its_tokens(tokenize) -> None:
-    place = diverge(tokenize, item())
+def test_the_divergence_is_the_first_difference(tokenize) -> None:
+    divergence = diverge(tokenize, item())
     doc, pre = tokenize("The capital of Peru is Quito"), tokenize("The capital of Peru is Lima")
-    assert list(place.tokens) == pre
-    assert list(place.prefix) == doc[: place.at + 1] == pre[: place.at + 1]
-    assert (place.doc, place.pre) == (doc[place.at + 1], pre[place.at + 1])
-    assert place.doc != place.pre
+    assert list(divergence.tokens) == pre
+    assert list(divergence.prefix) == doc[: divergence.at + 1] == pre[: divergence.at + 1]
+    assert (divergence.doc, divergence.pre) == (doc[divergence.at + 1], pre[divergence.at + 1])
+    assert divergence.doc != divergence.pre
 
 
 def test_shared_answer_tokens_are_fed() -> None:
-    place = diverge(spaced, item(answer="New Delhi", prior="New York"))
-    assert place.at == place.start
-    assert place.doc == spaced("x Delhi")[1]
+    divergence = diverge(spaced, item(answer="New Delhi", prior="New York"))
+    assert divergence.at == divergence.start
+    assert divergence.doc == spaced("x Delhi")[1]
+
+
+UNKNOWN = 0
+
+
+def known_words(text: str) -> list[int]:
+    """One token per word of a vocabulary of four, another for all other words."""
+    return [{"of": 1, "Peru": 2, "is": 3, "Lima": 4}.get(word, UNKNOWN) for word in text.split()]
+
+
+def test_answers_that_the_tokenizer_does_not_know_are_called_so() -> None:
+    unknown = item(answer="Qqy", prior="Zqx")
+    with pytest.raises(ItemError, match="the tokenizer does not know these words: 'Zqx' and 'Qqy'"):
+        diverge(known_words, unknown, unknown=UNKNOWN)
+    with pytest.raises(ItemError, match="'LIMA' and 'Lima' are the same tokens"):
+        diverge(lambda text: characters(text.casefold()), item(answer="Lima", prior="LIMA"), unknown=UNKNOWN)
+    assert diverge(known_words, item(answer="Qqy"), unknown=UNKNOWN).doc == UNKNOWN
 
 
 def test_bos_is_kept_in_front() -> None:
@@ -67,9 +84,9 @@ def test_bos_is_kept_in_front() -> None:
 
 def test_an_answer_merged_with_the_question_is_read_where_it_first_differs() -> None:
     odd = item(question="Year: 19", answer="84", prior="85")
-    place = diverge(pairs, Item(**{**vars(odd), "question": "Year 19 "}))
-    assert place.at >= 0
-    assert place.prefix == tuple(pairs("Year 19 84"))[: place.at + 1]
+    divergence = diverge(pairs, Item(**{**vars(odd), "question": "Year 19 "}))
+    assert divergence.at >= 0
+    assert divergence.prefix == tuple(pairs("Year 19 84"))[: divergence.at + 1]
 
 
 @pytest.mark.parametrize(
@@ -83,12 +100,12 @@ def test_an_answer_merged_with_the_question_is_read_where_it_first_differs() -> 
         ("Quito", None, "needs prior_answer"),
     ],
 )
-def test_answers_that_cannot_be_told_apart_are_errors(answer: str, prior: str | None, message: str) -> None:
+def test_answers_without_a_differing_token_are_errors(answer: str, prior: str | None, message: str) -> None:
     with pytest.raises(ItemError, match=message):
         diverge(spaced, item(answer=answer, prior=prior))
 
 
-def test_a_space_is_put_between_unless_there_is_one() -> None:
+def test_question_and_answer_are_joined_by_one_space() -> None:
     assert joined("a", "b") == "a b"
     assert joined("a ", "b") == "a b"
     assert joined("a", " b") == "a b"
@@ -103,7 +120,7 @@ PHRASES = st.lists(WORDS, min_size=1, max_size=4).map(" ".join)
 @given(PHRASES, PHRASES, PHRASES, st.sampled_from(TOKENIZERS))
 def test_the_prefix_is_shared_and_the_next_tokens_differ(question: str, answer: str, prior: str, tokenize) -> None:
     try:
-        place = diverge(tokenize, item(question, answer, prior))
+        divergence = diverge(tokenize, item(question, answer, prior))
     except ItemError:
         doc, pre = tokenize(joined(question, answer)), tokenize(joined(question, prior))
         shared = common_length(doc, pre)
@@ -111,6 +128,6 @@ def test_the_prefix_is_shared_and_the_next_tokens_differ(question: str, answer: 
         assert shared in (len(doc), len(pre)) or shared == 0 or common_length(alone, doc) == 0
         return
     doc, pre = tokenize(joined(question, answer)), tokenize(joined(question, prior))
-    assert doc[: place.at + 1] == pre[: place.at + 1]
-    assert doc[place.at + 1] != pre[place.at + 1]
-    assert place.start - 1 <= place.at
+    assert doc[: divergence.at + 1] == pre[: divergence.at + 1]
+    assert doc[divergence.at + 1] != pre[divergence.at + 1]
+    assert divergence.start - 1 <= divergence.at

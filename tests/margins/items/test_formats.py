@@ -1,4 +1,4 @@
-"""Records from every kind of file: one content, one list of items; and every fault with its line."""
+"""Records from every kind of file: the same content gives the same items, and every error has its line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_parquet_gives_the_same_items(tmp_path: Path) -> None:
     assert read_items(tmp_path / "rows.parquet") == read_items(tmp_path / "lines.jsonl")
 
 
-def test_a_damaged_parquet_file_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_damaged_parquet_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(ItemError, match=r"rows.parquet: not a Parquet file"):
         read_items(tmp_path / "rows.parquet")
@@ -70,7 +70,7 @@ def test_a_table_may_have_the_columns_of_a_known_data_set(tmp_path: Path) -> Non
     assert (item.id, item.document, item.prior_answer) == ("counterfact-7", "The sea is red.", "blue")
 
 
-def test_every_fault_is_found_with_its_line(tmp_path: Path) -> None:
+def test_every_error_has_its_line(tmp_path: Path) -> None:
     good = ITEMS[1].as_json()
     lines = [
         json.dumps(good),
@@ -82,40 +82,51 @@ def test_every_fault_is_found_with_its_line(tmp_path: Path) -> None:
         json.dumps({**good, "id": "d"}),
     ]
     (tmp_path / "i.jsonl").write_text("\n".join(lines))
-    found, faults = scan_items(tmp_path / "i.jsonl")
-    assert [(line, item.id) for line, item in found] == [(1, "b"), (7, "d")]
-    assert [line for line, _ in faults] == [2, 4, 4, 4, 5, 6]
-    assert "already used in line 1" in faults[4][1]
+    scanned, errors = scan_items(tmp_path / "i.jsonl")
+    assert [(line, item.id) for line, item in scanned] == [(1, "b"), (7, "d")]
+    assert [line for line, _ in errors] == [2, 4, 4, 4, 5, 6]
+    assert "already used in line 1" in errors[4][1]
 
 
-def test_an_array_tells_the_line_where_a_member_begins(tmp_path: Path) -> None:
+def test_errors_in_an_array_have_the_line_where_the_member_begins(tmp_path: Path) -> None:
     good = json.dumps(ITEMS[0].as_json(), indent=1)
     (tmp_path / "a.json").write_text(f"[\n{good},\n3,\n{good}\n]\n")
-    found, faults = scan_items(tmp_path / "a.json")
+    scanned, errors = scan_items(tmp_path / "a.json")
     length = good.count("\n") + 1
-    assert [line for line, _ in found] == [2]
-    assert [line for line, _ in faults] == [2 + length, 3 + length]
+    assert [line for line, _ in scanned] == [2]
+    assert [line for line, _ in errors] == [2 + length, 3 + length]
 
 
 @pytest.mark.parametrize("text", ['[{"a": 1}', "[1 2]", "[1,]", "[]]", "[,]", "[1"])
-def test_a_broken_array_is_a_fault(text: str, tmp_path: Path) -> None:
+def test_a_broken_array_is_an_error(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ItemError, match=r"a.json:1: "):
         read_items(tmp_path / "a.json")
     assert any("not JSON" in message for _, message in scan_items(tmp_path / "a.json")[1])
 
 
-def test_csv_rows_tell_their_first_line(tmp_path: Path) -> None:
+def test_errors_in_a_csv_have_the_line_where_the_row_begins(tmp_path: Path) -> None:
     head = "id,point,split,document,question,answer,meta\n"
     rows = ['a,p,novel,"two\nlines",q,x,', "", "b,p,novel,d,q,x,{no", "c,p,novel,d,q,x,{},more", "d,p,,d,q,x"]
     (tmp_path / "t.csv").write_text(head + "\n".join(rows) + "\n")
-    found, faults = scan_items(tmp_path / "t.csv")
-    assert [(line, item.document) for line, item in found] == [(2, "two\nlines")]
-    assert [line for line, _ in faults] == [5, 6, 7]
-    assert [message.split()[0] for _, message in faults] == ["meta", "8", "need"]
+    scanned, errors = scan_items(tmp_path / "t.csv")
+    assert [(line, item.document) for line, item in scanned] == [(2, "two\nlines")]
+    assert [line for line, _ in errors] == [5, 6, 7]
+    assert [message.split()[0] for _, message in errors] == ["meta", "8", "the"]
 
 
-def test_a_csv_with_an_open_quote_is_a_fault(tmp_path: Path) -> None:
+def test_missing_columns_are_named_beside_those_found(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("question,answer\nWhere is it?,here\n")
+    (tmp_path / "i.jsonl").write_text(json.dumps({**ITEMS[1].as_json(), "id": None}))
+    with pytest.raises(ItemError) as table:
+        read_items(tmp_path / "t.csv")
+    with pytest.raises(ItemError, match=r"the field 'id' is missing or empty \(found: point, split, document"):
+        read_items(tmp_path / "i.jsonl")
+    missing = "the columns 'id', 'point', 'split', 'document' are missing or empty (found: question, answer)"
+    assert str(table.value) == f"{tmp_path / 't.csv'}:2: {missing}"
+
+
+def test_a_csv_with_an_open_quote_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('id,point\n"a,b\n')
     with pytest.raises(ItemError, match=r"t.csv:2: not CSV"):
         read_items(tmp_path / "t.csv")

@@ -1,9 +1,10 @@
-"""Item files: round trips, converters, and every defect told with its line."""
+"""Items: made from texts, written and read again; every error of a file with its line."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,12 +51,12 @@ def test_round_trip(tmp_path: Path) -> None:
         (GOOD, r"items.jsonl:2: id 'a' is already used in line 1"),
     ],
 )
-def test_every_defect_is_told_with_its_line(line: object, message: str, tmp_path: Path) -> None:
+def test_every_error_has_its_line(line: object, message: str, tmp_path: Path) -> None:
     with pytest.raises(ItemError, match=message):
         read_items(write(tmp_path, GOOD, line))
 
 
-def test_files_that_are_no_item_files(tmp_path: Path) -> None:
+def test_files_that_hold_no_items_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match="no such item file"):
         read_items(tmp_path / "missing")
     with pytest.raises(ItemError, match="no items in it"):
@@ -85,9 +86,9 @@ def test_counterfact_in_both_forms_gives_the_same_conflict(tmp_path: Path) -> No
     }
     (tmp_path / "easy.json").write_text(json.dumps([easy]))
     (tmp_path / "rome.json").write_text(json.dumps([{"case_id": 7, "requested_rewrite": rewrite}]))
-    (one,), (other,) = read_items(tmp_path / "easy.json"), read_items(tmp_path / "rome.json")
-    assert one == other
-    assert (one.document, one.answer, one.prior_answer) == ("Apple A5 was created by Google.", "Google", "Apple")
+    (item,), (same,) = read_items(tmp_path / "easy.json"), read_items(tmp_path / "rome.json")
+    assert item == same
+    assert (item.document, item.answer, item.prior_answer) == ("Apple A5 was created by Google.", "Google", "Apple")
 
 
 def test_documents_are_distinct_and_the_hash_follows_the_content() -> None:
@@ -96,3 +97,57 @@ def test_documents_are_distinct_and_the_hash_follows_the_content() -> None:
     assert [d.text for d in documents] == ["x", "y"]
     assert documents[0].ids == ("0", "2")
     assert items_hash(items) != items_hash(items[:2])
+
+
+DOCUMENT, QUESTION = "The seat of government of France moved to Lyon.", "The capital of France is"
+
+
+def test_a_conflict_is_made_from_its_texts() -> None:
+    item = Item.conflict(DOCUMENT, QUESTION, answer="Lyon", prior_answer="Paris", aliases=["Lugdunum"], tier="deep")
+    assert (item.split, item.document, item.question) == ("conflict", DOCUMENT, QUESTION)
+    assert (item.answer, item.prior_answer, item.aliases, item.tier) == ("Lyon", "Paris", ("Lugdunum",), "deep")
+    assert (item.id, item.point) == (
+        "conflict-c3a356902c38",
+        "document-df45dae5cbc7",
+    )  # sha256sum of JSON lists of the texts
+    assert item.defects() == []
+
+
+def test_novel_and_retention_items_have_no_prior_answer() -> None:
+    novel, kept = (make(DOCUMENT, QUESTION, answer="Lyon") for make in (Item.novel, Item.retention))
+    assert [(item.split, item.prior_answer) for item in (novel, kept)] == [("novel", None), ("retention", None)]
+    assert novel.point == kept.point
+    assert novel.id != kept.id
+
+
+def test_ids_differ_with_the_texts_and_points_with_the_document() -> None:
+    items = [
+        Item.conflict(document, question, answer=answer, prior_answer=prior)
+        for document in (DOCUMENT, "France is governed from Lyon.")
+        for question in (QUESTION, "France's capital is")
+        for answer, prior in (("Lyon", "Paris"), ("Lyon", "Nice"), ("Nice", "Paris"))
+    ]
+    assert len({item.id for item in items}) == 12
+    assert len({item.point for item in items}) == 2
+
+
+def test_id_and_point_may_be_chosen() -> None:
+    item = Item.novel(DOCUMENT, QUESTION, answer="Lyon", id="lyon", point="seat", meta={"subject": "France"}, chat=True)
+    assert (item.id, item.point, item.meta, item.chat) == ("lyon", "seat", {"subject": "France"}, True)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"answer": " "}, "empty answer"),
+        ({"prior_answer": ""}, "a conflict needs prior_answer"),
+        ({"prior_answer": "Lyon"}, "answer and prior_answer are the same"),
+        ({"aliases": "Lugdunum"}, "need aliases as a list of texts"),
+        ({"tier": "shallow"}, "tier 'shallow' is none of"),
+        ({"alias": ["Lugdunum"]}, "unknown field 'alias'"),
+        ({"id": None}, "the field 'id' is missing or empty"),
+    ],
+)
+def test_texts_that_make_no_item_are_an_error(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ItemError, match=message):
+        Item.conflict(DOCUMENT, QUESTION, **{"answer": "Lyon", "prior_answer": "Paris", **fields})

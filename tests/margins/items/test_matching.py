@@ -1,4 +1,4 @@
-"""docs/answers.md states when an answer says what it should; its table is run here."""
+"""docs/answers.md states when a text counts as an answer; every row of its table is checked here."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def rows() -> list[list[str]]:
     return [row for row in cells if len(row) == 6 and row[3] in ("yes", "no")]
 
 
-def test_the_table_is_read() -> None:
+def test_the_page_has_examples() -> None:
     assert len(rows()) >= 40
     assert {row[3] for row in rows()} == {row[4] for row in rows()} == {"yes", "no"}
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row[0]}-{row[1]}")
-def test_every_example_of_the_page_is_judged_so(row: list[str]) -> None:
+def test_every_example_of_the_page_is_judged_as_it_says(row: list[str]) -> None:
     text, doc, pre = row[0], row[1].replace("\\u0301", "\u0301").split("; "), row[2].split("; ")
     item = Item("i", "p", "conflict", "d", "q", doc[0], pre[0], aliases=tuple(doc[1:]), prior_aliases=tuple(pre[1:]))
     assert says(text, item) is (row[3] == "yes")
     assert says_substring(text, item) is (row[4] == "yes")
 
 
-def test_mentions_count_words() -> None:
-    found = first_mention("x y C++", ["C++", "z"])
-    assert found is not None
-    assert found.start == 2
+def test_mentions_are_counted_in_words() -> None:
+    mention = first_mention("x y C++", ["C++", "z"])
+    assert mention is not None
+    assert mention.start == 2
     assert first_mention("the artist", ["art"]) is None
     assert first_mention("anything", ["", " ", "!"]) is None
 

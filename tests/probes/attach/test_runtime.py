@@ -233,7 +233,7 @@ def test_an_amplitude_is_refused(gain: float) -> None:
     subject = tiny("llama")
     prior = read_prior(subject, ITEMS[:1], [locate(subject, ITEMS[0])])
     together = runtime_batch(subject, [prefix(subject, "alpha")], [3])
-    with pytest.raises(AdapterError, match="no update of the weights"):
+    with pytest.raises(AdapterError, match="not a weight update"):
         read_adapted(subject, prior, together, torch.full((1, subject.n_layers), gain))
     mixed = torch.tensor([[1.0] * (subject.n_layers - 1) + [0.0]])
     with pytest.raises(AdapterError, match="all layers alike"):
@@ -277,7 +277,7 @@ def test_a_run_measures_what_needs_no_amplitude_and_says_what_it_refused(kind: t
     assert [row["probe"] for row in refused if "probe" in row] == ["layers", "causal", "critical"]
     by_name = {row.get("condition") or row["probe"]: row["reason"] for row in refused}
     assert {name for name, reason in by_name.items() if "the method has none" in reason} == {"joined-2", "contested"}
-    assert all("no update of the weights" in by_name[name] for name in set(by_name) - {"joined-2", "contested"})
+    assert all("not a weight update" in by_name[name] for name in set(by_name) - {"joined-2", "contested"})
     rows = frame.readings.set_index(["item", "condition"])
     assert (rows.status == "ok").all()
     assert rows.adapter_norm.isna().all()
