@@ -1,4 +1,4 @@
-"""Errors raised while a model is opened, an adapter is attached, or code from elsewhere is run."""
+"""Errors of opening a model, attaching an adapter, and running a user's own code."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class AdapterError(ValueError):
 
 
 @contextmanager
-def foreign_code(what: str) -> Iterator[None]:
-    """Run code from outside; whatever it raises, leaving the program included, is an AdapterError that says where."""
+def as_adapter_error(what: str) -> Iterator[None]:
+    """Turn any exception of third-party code, SystemExit included, into an AdapterError that begins with `what`."""
     try:
         yield
     except (AdapterError, KeyboardInterrupt):

@@ -14,7 +14,7 @@ from override_gap.margins.updates import LowRank, LowRankBatch, Update, Vector, 
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.sites import Normalised, VectorSite, nearest, vector_site
+from override_gap.probes.subject.sites import Normalised, VectorSite, nearest_path, vector_site
 from override_gap.probes.timing import timed
 
 
@@ -175,7 +175,7 @@ def _shape(subject: Subject, path: str, update: Update, name: str) -> tuple[int,
         raise AdapterError(f"adapter {name}: {path!r} is no bias of a linear map and no weight or bias of a norm")
     site = subject.sites.get(path)
     if site is None:
-        near = nearest(path, subject.sites)
+        near = nearest_path(path, subject.sites)
         raise AdapterError(f"adapter {name}: the model has no linear map {path!r}; the nearest is {near!r}")
     return site.d_out, site.d_in
 

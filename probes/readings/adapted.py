@@ -93,7 +93,7 @@ def read_adapted(
 
 def writes_stream(subject: Subject, path: str) -> bool:
     """Whether a linear map's output is added to the residual stream as it is, with no norm in between (Gemma 2 has one)."""
-    block = subject.wrapping.bridge.blocks[layer_of(path) or 0]
+    block = subject.bridged.bridge.blocks[layer_of(path) or 0]
     post_norm = any(hasattr(block, name) for name in ("ln1_post", "ln2_post"))
     return not post_norm and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
 

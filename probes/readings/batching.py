@@ -129,7 +129,7 @@ class BatchSizer:
                 raise
             # its frames hold the tensors that did not fit
             kept = fault.with_traceback(None)
-        release()
+        release_memory()
         return None, kept
 
 
@@ -145,8 +145,8 @@ def out_of_memory(fault: BaseException | None) -> bool:
     return False
 
 
-def release() -> None:
-    """Give back what is no longer used."""
+def release_memory() -> None:
+    """Collect garbage and empty the GPU's cache."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -9,7 +9,7 @@ from override_gap.margins.adapter import AdapterSource, AnyAdapter, traits_of
 from override_gap.margins.conditions import Condition
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.readings.batching import out_of_memory, release
+from override_gap.probes.readings.batching import out_of_memory, release_memory
 from override_gap.probes.sources.custom import delivered
 
 
@@ -37,7 +37,7 @@ def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocum
         reason = "memory ran out while its adapter was made" if out_of_memory(fault) else str(fault)
     else:
         return EncodedDocuments({d.text: adapter for d, adapter in zip(documents, made, strict=True)})
-    release()
+    release_memory()
     if len(documents) == 1 or traits_of(source).scope == "batch":
         return EncodedDocuments({}, {document.text: reason for document in documents})
     middle = len(documents) // 2

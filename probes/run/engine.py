@@ -112,7 +112,7 @@ def measure_unit(
     it is not one document's fault, and the run is not worth its time.
     """
     clock = time.monotonic()
-    changed = bench.subject.changed(weights=False)
+    changed = bench.subject.how_changed(weights=False)
     usable = tuple(d for d in unit.documents if d.text.strip() and not changed)
     with timed("adapters"):
         made = encode(source, usable)
@@ -124,7 +124,7 @@ def measure_unit(
     ready = time.monotonic()
     with timed("readings"):
         measured = measure(bench, unit.items, made | told, answered) if not changed else None
-    changed = changed or bench.subject.changed()
+    changed = changed or bench.subject.how_changed()
     if changed or measured is None:
         measured = _failed(bench, unit.items, changed or "")
     elif measured.faults and not any(row["status"] == "ok" for row in measured.readings) and not store.keys():

@@ -17,7 +17,7 @@ from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter, tra
 from override_gap.margins.items.item import Document
 from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.margins.updates import LowRank, Update
-from override_gap.probes.errors import AdapterError, foreign_code
+from override_gap.probes.errors import AdapterError, as_adapter_error
 from override_gap.probes.subject.model import Subject
 
 
@@ -45,7 +45,7 @@ def delivered(source: AdapterSource, documents: Sequence[Document]) -> list[AnyA
     """
     static = traits_of(source).static
     kinds = (Adapter,) if static else (Prefix, RuntimeAdapter)
-    with foreign_code(f"source {source.name}: encode failed"):
+    with as_adapter_error(f"source {source.name}: encode failed"):
         made = source.encode(documents)
     if not isinstance(made, Sequence) or len(made) != len(documents) or not all(isinstance(a, kinds) for a in made):
         came = f"{len(made)} of them" if isinstance(made, Sequence) else type(made).__name__
@@ -90,7 +90,7 @@ def load_object(spec: str) -> Any:
     module, _, name = spec.partition(":")
     if not module or not name:
         raise AdapterError(f"{spec!r}: need MODULE:OBJECT")
-    with foreign_code(f"{spec}: module {module!r} cannot be imported"):
+    with as_adapter_error(f"{spec}: module {module!r} cannot be imported"):
         found = importlib.import_module(module)
     for part in name.split("."):
         if not hasattr(found, part):
@@ -104,7 +104,7 @@ def _called(spec: str, maker: Any, subject: Subject) -> Any:
         raise AdapterError(
             f"--adapters {spec}: need a source or a callable subject -> source, got {type(maker).__name__}"
         )
-    with foreign_code(f"--adapters {spec}: it failed when called with the subject"):
+    with as_adapter_error(f"--adapters {spec}: it failed when called with the subject"):
         return maker(subject)
 
 
@@ -137,7 +137,7 @@ class Function:
         return [Adapter(f"{self.name}:{document.key}", self._updates(document)) for document in documents]
 
     def _updates(self, document: Document) -> dict[str, Update]:
-        with foreign_code(f"callable:{self.spec}: it failed on document {document.text[:40]!r}"):
+        with as_adapter_error(f"callable:{self.spec}: it failed on document {document.text[:40]!r}"):
             factors = self.call(document.text)
         if not isinstance(factors, Mapping) or not all(isinstance(path, str) for path in factors):
             raise AdapterError(

@@ -15,7 +15,7 @@ from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import file_hash, fingerprint_of, pick, read_tensors
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.sites import nearest
+from override_gap.probes.subject.sites import nearest_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ class DenseFile:
             if tensor.ndim == 1:
                 updates[parameter] = Vector(tensor)
             elif path not in self.subject.sites:
-                near = nearest(path, self.subject.sites)
+                near = nearest_path(path, self.subject.sites)
                 raise AdapterError(
                     f"{self.path}: {parameter!r}: the model has no linear map {path!r}; nearest is {near!r}"
                 )

@@ -10,7 +10,7 @@ from typing import Any
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
-from override_gap.probes.errors import AdapterError, foreign_code
+from override_gap.probes.errors import AdapterError, as_adapter_error
 from override_gap.probes.sources.export_doc_to_lora import load_checkpoint, open_model, packed
 from override_gap.probes.sources.files import file_hash
 from override_gap.probes.sources.stacked import StackedFile
@@ -56,5 +56,5 @@ def open_doc_to_lora(path: Path, subject: Subject, *, allow_pickle: bool) -> Doc
         )
     if importlib.util.find_spec("ctx_to_lora") is None:
         raise AdapterError(f"{path}: the package ctx_to_lora is not installed here; {SAFE_WAY}")
-    with foreign_code(f"doc-to-lora:{path}"):
+    with as_adapter_error(f"doc-to-lora:{path}"):
         return DocToLora(subject, path, open_model(load_checkpoint(str(path))))

@@ -46,7 +46,7 @@ class BridgedModel:
         return tuple(block.original_component for block in self.bridge.blocks)
 
     @contextmanager
-    def through(self) -> Iterator[Any]:
+    def as_bridge(self) -> Iterator[Any]:
         """Inside the block the model runs through the bridge's components, whose hook points fire."""
         self._put(own=False)
         try:

@@ -35,7 +35,7 @@ class Subject:
     """
 
     name: str
-    wrapping: BridgedModel
+    bridged: BridgedModel
     model: Any
     tokenizer: Any
     fingerprint: str
@@ -50,17 +50,17 @@ class Subject:
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        return int(self.wrapping.bridge.cfg.n_layers)
+        return int(self.bridged.bridge.cfg.n_layers)
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.wrapping.bridge.cfg.d_model)
+        return int(self.bridged.bridge.cfg.d_model)
 
     @property
     def blocks(self) -> tuple[nn.Module, ...]:
         """The model's own blocks: the residual stream is what the first takes and what each gives."""
-        return self.wrapping.blocks
+        return self.bridged.blocks
 
     @property
     def device(self) -> torch.device:
@@ -140,7 +140,7 @@ class Subject:
         """What `parity` may differ by: rounding of the model's own format at logits of this size."""
         return max(1e-3, 4 * torch.finfo(self.dtype).eps * self.reference.abs().max().item())
 
-    def changed(self, *, weights: bool = True) -> str | None:
+    def how_changed(self, *, weights: bool = True) -> str | None:
         """How the model is no longer the one that was wrapped, or None: its logits on PROBE_IDS, and its weights."""
         if self.model.training:
             return f"{self.name} was put into training mode while it was measured"
@@ -179,19 +179,19 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     if "name_or_path" not in tokenizer.init_kwargs:
         tokenizer.init_kwargs["name_or_path"] = name
     try:
-        wrapping = BridgedModel.over(model, tokenizer, name, device)
+        bridged = BridgedModel.over(model, tokenizer, name, device)
     except ValueError as fault:
         raise SubjectError(f"{name}: TransformerLens cannot wrap this model: {str(fault)[:200]}") from fault
     model.eval().requires_grad_(False)
     config = model.config.get_text_config()
     subject = Subject(
         name=name,
-        wrapping=wrapping,
+        bridged=bridged,
         model=model,
         tokenizer=tokenizer,
         fingerprint=fingerprint,
         sites=find_sites(model),
-        norm=_final_norm(wrapping.bridge.ln_final.original_component),
+        norm=_final_norm(bridged.bridge.ln_final.original_component),
         cap=getattr(config, "final_logit_softcapping", None),
         logit_scale=_logit_scale(config),
         reference=reference,

@@ -55,7 +55,7 @@ def base_bias(site: Site) -> Float[Tensor, " d_out"]:
         return torch.zeros(site.d_out) if bias is None else bias.detach().to("cpu", torch.float32, copy=True)
 
 
-def nearest(path: str, known: Iterable[str]) -> str:
+def nearest_path(path: str, known: Iterable[str]) -> str:
     """The known path most like this one, for error messages."""
     last = path.rsplit(".", 1)[-1]
     known = list(known)

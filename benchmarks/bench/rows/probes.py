@@ -42,7 +42,7 @@ def run_all(subject: Subject, parts: list[kit.Part]) -> None:
 
 def run_through(subject: Subject, parts: list[kit.Part]) -> None:
     """The same with TransformerLens's components in their places."""
-    with subject.wrapping.through():
+    with subject.bridged.as_bridge():
         run_all(subject, parts)
 
 

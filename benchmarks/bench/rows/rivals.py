@@ -114,7 +114,7 @@ def cached(
     """Margin, attribution over layers and lens as TransformerLens gives them: from a cache, at the reading position."""
     batch, places = part.batch, part.places
     kept = {} if names is None else {"names_filter": [*names, "ln_final.hook_scale", "ln_final.hook_normalized"]}
-    with ours.wrapping.through() as bridge:
+    with ours.bridged.as_bridge() as bridge:
         logits, cache = bridge.run_with_cache(batch.ids, attention_mask=batch.mask, **kept)
     rows = torch.arange(len(pre))
     strength = strength_of(logits, places)

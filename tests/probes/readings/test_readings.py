@@ -120,7 +120,7 @@ def test_attribution_equals_transformerlens_direct_logit_attribution(family: str
     prior = prior_of(subject, ITEMS[:1])
     profile = read_layers(subject, prior, read_base(prior, subject))
     place = locate(subject, ITEMS[0])
-    with torch.no_grad(), subject.wrapping.through() as bridge:
+    with torch.no_grad(), subject.bridged.as_bridge() as bridge:
         _, cache = bridge.run_with_cache(torch.tensor([place.prefix]))
     ends = torch.stack([cache["blocks.0.hook_in"], *(cache[f"blocks.{n}.hook_out"] for n in range(subject.n_layers))])
     steps = torch.cat([ends[:1], ends.diff(dim=0)])

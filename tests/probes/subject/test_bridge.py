@@ -20,7 +20,7 @@ def components(subject: Subject) -> int:
 
 def test_at_rest_no_module_is_the_bridges(subject: Subject) -> None:
     assert components(subject) == 0
-    with suppress(KeyError), subject.wrapping.through():
+    with suppress(KeyError), subject.bridged.as_bridge():
         assert components(subject) > subject.n_layers
         raise KeyError
     assert components(subject) == 0
@@ -34,7 +34,7 @@ def test_the_stream_is_what_the_bridges_hook_points_show(subject: Subject) -> No
     ours = forward(subject, batch, batch.at[:, None], layers=True)
     assert ours.residual is not None
     names = ["blocks.0.hook_in", *(f"blocks.{n}.hook_out" for n in range(subject.n_layers))]
-    with torch.no_grad(), subject.wrapping.through() as bridge:
+    with torch.no_grad(), subject.bridged.as_bridge() as bridge:
         _, cache = bridge.run_with_cache(batch.ids, attention_mask=batch.mask, names_filter=names)
     rows = torch.arange(len(batch.ids))
     theirs = torch.stack([cache[name][rows, batch.at] for name in names], dim=1)
@@ -45,7 +45,7 @@ def test_the_models_own_pass_ends_where_the_bridges_does(subject: Subject) -> No
     """A Llama's to the last bit, at the final state; TransformerLens computes some families' norms in an order of its own."""
     batch = Batch.of([locate(subject, item) for item in ITEMS], subject.device)
     own = forward(subject, batch, batch.at[:, None]).final
-    with subject.wrapping.through():
+    with subject.bridged.as_bridge():
         bridged = forward(subject, batch, batch.at[:, None]).final
     assert torch.allclose(own, bridged, atol=1e-5)
     assert torch.equal(own, bridged) or subject.name != "tiny-llama"

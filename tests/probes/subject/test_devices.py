@@ -92,7 +92,7 @@ def test_readings_over_memory_and_disk_are_the_plain_models(family: str, folder:
         for one, other in zip(wanted, came, strict=True):
             assert (one - other).abs().max() < 1e-5
     assert {name for name, weight in spread.model.named_parameters() if weight.is_meta} == away, "nothing stays behind"
-    assert spread.changed() is None
+    assert spread.how_changed() is None
 
 
 def test_weights_read_outside_a_pass_are_the_plain_models(family: str, folder: Path) -> None:
