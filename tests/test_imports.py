@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -98,13 +96,6 @@ def test_analyses_and_margins_open_no_model() -> None:
         package = file.relative_to(ROOT).parts[0]
         if package in ("margins", "analyses"):
             assert "transformers" not in file.read_text(), f"{file} names transformers"
-
-
-def test_help_imports_no_heavy_library() -> None:
-    code = "import sys; from override_gap.reports.cli.main import main; main(['--help']); print(*sorted(sys.modules))"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    loaded = set(out.split("\n")[-2].split())
-    assert not loaded & {"torch", "transformers", "transformer_lens", "pandas", "numpy", "seaborn", "statsmodels"}
 
 
 #: The folders and files of a package, from what knows most to what knows nothing of the rest.

@@ -1,1 +1,1 @@
-"""The command line: a file a verb, each a thin caller."""
+"""The command line: one file per command, each a thin caller of the library."""

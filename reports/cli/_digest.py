@@ -6,7 +6,7 @@ import os
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, runtime_checkable
 
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
@@ -18,8 +18,17 @@ WIDTH, NAME, CELL = 80, 20, 15
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-def coloured(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that wants colour: not a pipe, and NO_COLOR (no-color.org) is not set."""
+@runtime_checkable
+class Stream(Protocol):
+    """What may be a terminal: sys.stdout, for one."""
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        ...
+
+
+def coloured(stream: Stream) -> bool:
+    """Whether a stream is a terminal that shows colour: not a pipe, and NO_COLOR (no-color.org) is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
@@ -27,20 +36,20 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
     """The verdict, then success per condition in per cent with intervals, then what could not be measured."""
     verdict = summary.get("verdict") or {}
     lines = []
-    counted = summary.get("items") or {}
+    items = summary.get("items") or {}
     if summary.get("complete") is False:
-        lines += [f"UNFINISHED: only {counted.get('n')} items are measured so far; the same audit resumes", ""]
+        lines += [f"UNFINISHED: only {items.get('n')} items are measured so far; the same audit command resumes", ""]
     if verdict.get("sentence"):
-        said = textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", WIDTH)
+        sentence = textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", WIDTH)
         if colour:
-            said[0] = said[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
-        lines += [*said, ""]
+            sentence[0] = sentence[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
+        lines += [*sentence, ""]
     if summary.get("refused"):
         lines += [*textwrap.wrap(refusal_message(summary["refused"]), WIDTH), ""]
     rows = [
-        o
-        for o in summary.get("outcomes") or []
-        if o["tier"] is None and o["population"] == "all" and o["measure"] == "top1"
+        row
+        for row in summary.get("outcomes") or []
+        if row["tier"] is None and row["population"] == "all" and row["measure"] == "top1"
     ]
     splits = list(dict.fromkeys(row["split"] for row in rows))
     lines.append("first-token success, per cent [95% interval]")
@@ -67,11 +76,11 @@ def _cell(row: Mapping[str, Any]) -> str:
 
 
 def write_profile(profile: TimingProfile, run: Path | str) -> str:
-    """Write RUN/profile.json: `seconds` by part, which sum to `total`; returns the table to print."""
+    """Write RUN/profile.json, `seconds` per part that sum to `total`; returns the same as a table to print."""
     total = sum(profile.seconds.values())
     store_at(run).write_json("profile.json", {"total": total, "seconds": profile.seconds, "meaning": PARTS})
     rows = [
         f"  {part:<11}{seconds:8.1f} s {100 * seconds / total:4.0f}%  {PARTS[part]}"
         for part, seconds in profile.seconds.items()
     ]
-    return "\n".join([f"{total:.1f} s by the clock, of which", *rows])
+    return "\n".join([f"{total:.1f} s in all, of which", *rows])

@@ -1,4 +1,4 @@
-"""A progress bar on stderr, with rate and time left; lines instead of a bar where stderr is not a terminal."""
+"""A progress bar on stderr, with rate and time left; plain lines where stderr is not a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class ProgressBar:
-    """Called with (done, total, what). A `with` block; nothing is drawn with quiet."""
+    """A context manager to be called with (items done, items in all, what is being done); silent with `quiet`."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet, self._bar, self._task, self._started = quiet, None, None, time.monotonic()
@@ -33,7 +33,7 @@ class ProgressBar:
                 TextColumn("items,"),
                 TextColumn("{task.fields[rate]}"),
                 TimeElapsedColumn(),
-                TextColumn("gone,"),
+                TextColumn("elapsed,"),
                 TimeRemainingColumn(),
                 TextColumn("left"),
                 console=Console(stderr=True),
@@ -46,17 +46,18 @@ class ProgressBar:
             self._bar.stop()
 
     def __call__(self, done: int, total: int, what: str) -> None:
-        gone = time.monotonic() - self._started
-        # what an earlier run measured says nothing of this one's pace
+        elapsed = time.monotonic() - self._started
+        # items that an earlier run measured do not count towards this one's rate
         self._first = done if self._first is None else self._first
         new = done - self._first
-        pace = new / gone if gone > 0 else 0.0
-        rate = f"{pace:,.0f} a second," if pace >= 10 else f"{pace:.2g} a second," if new else ""
+        per_second = new / elapsed if elapsed > 0 else 0.0
+        shown = f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
+        rate = f"{shown} per second" if new else ""
         if self._bar is not None:
             if self._task is None:
-                self._task = self._bar.add_task(what, total=total, rate=rate)
-            self._bar.update(self._task, completed=done, description=what, rate=rate)
+                self._task = self._bar.add_task(what, total=total, rate="")
+            self._bar.update(self._task, completed=done, description=what, rate=rate and f"{rate},")
         elif not self.quiet:
-            left = f", about {(total - done) / pace:.0f} s left" if new and done < total else ""
-            told = f", {rate.rstrip(',')}" if rate else ""
-            print(f"{what}: {done} of {total} items{told}, {gone:.0f} s{left}", file=sys.stderr, flush=True)
+            left = f", about {(total - done) / per_second:.0f} s left" if new and done < total else ""
+            rate = f", {rate}" if rate else ""
+            print(f"{what}: {done} of {total} items{rate}, {elapsed:.0f} s{left}", file=sys.stderr, flush=True)

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.margins.text import plural
-from override_gap.reports.cli._args import writable
+from override_gap.reports.cli._args import add_trust_flags, writable
 from override_gap.reports.cli.main import DONE, parser
 
 EXAMPLES = """examples:
@@ -33,18 +32,12 @@ def main(argv: Sequence[str]) -> int:
     made.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, for peft a new folder")
     made.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps or map, as for audit")
     made.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
-    made.add_argument(
-        "--allow-pickle", action="store_true", help="open a Doc-to-LoRA checkpoint, with a stated list of classes"
-    )
-    made.add_argument(
-        "--trust-remote-code",
-        action="store_true",
-        help="run the Python that a model's own folder brings; read it first",
-    )
+    add_trust_flags(made)
     made.add_argument("--quiet", action="store_true", help="no progress")
     args = made.parse_args(argv)
     writable(args.out, folder=args.form == "peft")
     from override_gap.margins.items.item import documents_of
+    from override_gap.margins.text import plural
     from override_gap.probes.items import open_items
     from override_gap.probes.plan import plan_from
     from override_gap.probes.sources import open_source

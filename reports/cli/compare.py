@@ -1,4 +1,4 @@
-"""`override-gap compare`: several runs side by side, paired on the same items."""
+"""`override-gap compare`: several runs on the same items, with paired differences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.margins.text import plural
-from override_gap.reports.cli._args import run_folder, writable
+from override_gap.reports.cli._args import require_run, run_folder, writable
 from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
@@ -20,75 +20,85 @@ WIDTH, NAME = 80, 30
 
 def main(argv: Sequence[str]) -> int:
     """Compare runs under one condition; write the page and print the table."""
-    made = parser("compare", EPILOG)
-    made.add_argument("runs", type=run_folder, nargs="+", metavar="RUN", help="two run folders or more")
-    made.add_argument("--condition", default="as-delivered", metavar="NAME", help="default: as-delivered")
-    made.add_argument("--out", type=Path, default=Path("compare.html"), metavar="FILE", help="default: compare.html")
-    made.add_argument("--json", action="store_true", help="print every number as JSON on stdout")
-    args = made.parse_args(argv)
+    options = parser("compare", EPILOG)
+    options.add_argument("runs", type=run_folder, nargs="+", metavar="RUN", help="two or more run folders")
+    options.add_argument(
+        "--condition",
+        default="as-delivered",
+        metavar="NAME",
+        help="which condition of each run (default: as-delivered)",
+    )
+    options.add_argument(
+        "--out", type=Path, default=Path("compare.html"), metavar="FILE", help="the page (default: compare.html)"
+    )
+    options.add_argument("--json", action="store_true", help="print every number as JSON on stdout")
+    args = options.parse_args(argv)
     if len(args.runs) < 2:
-        made.error("a comparison needs two run folders or more")
+        options.error("a comparison needs two or more run folders")
     writable(args.out)
+    for folder in args.runs:
+        require_run(folder)
     from override_gap.analyses.compare.methods import side_by_side
     from override_gap.analyses.readings import load
     from override_gap.reports.page import write_comparison
 
     loaded = [load(folder) for folder in args.runs]
-    names = named(args.runs, [str((run.manifest.get("adapters") or {}).get("name")) for run in loaded])
-    found = side_by_side(dict(zip(names, loaded, strict=True)), args.condition).as_json()
-    places = [folder.resolve() for folder in args.runs]
-    twice = [str(folder) for number, folder in enumerate(args.runs) if places[number] in places[:number]]
-    if twice:
-        found["notes"] = [*found["notes"], f"{', '.join(twice)} is given twice: a run and itself differ in nothing"]
-    page = write_comparison(found, args.out)
-    print(json.dumps(found, ensure_ascii=False) if args.json else f"{table(found)}\npage: {page}")
+    names = method_names(args.runs, [str((run.manifest.get("adapters") or {}).get("name")) for run in loaded])
+    comparison = side_by_side(dict(zip(names, loaded, strict=True)), args.condition).as_json()
+    folders = [folder.resolve() for folder in args.runs]
+    repeated = [str(folder) for n, folder in enumerate(args.runs) if folders[n] in folders[:n]]
+    if repeated:
+        note = f"{', '.join(repeated)} is given twice: a run does not differ from itself"
+        comparison["notes"] = [*comparison["notes"], note]
+    page = write_comparison(comparison, args.out)
+    print(json.dumps(comparison, ensure_ascii=False) if args.json else f"{table(comparison)}\npage: {page}")
     return DONE
 
 
-def named(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:
-    """What the methods are called: by adapters, else by folder name, else by path, whichever tells them apart."""
-    numbered = [f"{folder} ({number})" for number, folder in enumerate(folders, 1)]
+def method_names(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:
+    """A distinct name per run: its adapters, else its folder's name, else its path, else path and number."""
     for names in (list(adapters), [folder.resolve().name for folder in folders], [str(f) for f in folders]):
         if len(set(names)) == len(names):
             return names
-    return numbered
+    return [f"{folder} ({number})" for number, folder in enumerate(folders, 1)]
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """Success, differences and the firmness of the order, at most 80 columns; the first token where it was measured."""
+def table(comparison: Mapping[str, Any]) -> str:
+    """Success, paired differences and how stable the ranking is, in 80 columns; by the first token if it was measured."""
     from override_gap.reports.text import escape_control_characters
 
-    measure = "top1" if "top1" in found["measures"] else found["measures"][0]
+    measure = "top1" if "top1" in comparison["measures"] else comparison["measures"][0]
     short = {
-        own["name"]: _cut(" ".join(escape_control_characters(own["name"]).split()), NAME) for own in found["methods"]
+        method["name"]: _cut(" ".join(escape_control_characters(method["name"]).split()), NAME)
+        for method in comparison["methods"]
     }
     if len(set(short.values())) < len(short):
         short = {name: _cut(f"{number}: {text}", NAME) for number, (name, text) in enumerate(short.items(), 1)}
     lines = [
-        f"{found['condition']}, success by {measure} [95% interval], {plural(found['items']['shared'], 'shared item')}"
+        f"{comparison['condition']}, success by {measure} [95% interval], {plural(comparison['items']['shared'], 'shared item')}"
     ]
 
     def rows(section: str, split: str) -> list[Mapping[str, Any]]:
         where = {"split": split, "tier": None, "population": "all", "measure": measure}
-        return [row for row in found[section] if all(row[key] == value for key, value in where.items())]
+        return [row for row in comparison[section] if all(row[key] == value for key, value in where.items())]
 
-    for split in dict.fromkeys(row["split"] for row in found["outcomes"] if row["measure"] == measure):
+    for split in dict.fromkeys(row["split"] for row in comparison["outcomes"] if row["measure"] == measure):
         order = rows("order", split)[0]
-        first = {own["method"]: own["first"] for own in order["methods"]}
-        alone = {row["method"]: row["count"] for row in rows("only", split)}
+        best = {method["method"]: method["first"] for method in order["methods"]}
+        only = {row["method"]: row["count"] for row in rows("only", split)}
         outcomes = rows("outcomes", split)
         lines += ["", f"{split}: n = {outcomes[0]['n']} in {plural(outcomes[0]['points'], 'knowledge point')}"]
-        lines.append(f"  {'':<{NAME}} {'success':<18} {'best in':>8} {'it alone':>9}")
+        lines.append(f"  {'':<{NAME}} {'success':<18} {'best in':>8} {'only it right':>14}")
         for row in outcomes:
             name = row["method"]
-            lines.append(f"  {short[name]:<{NAME}} {_cell(row):<18} {_share(first[name]):>8} {alone[name]:>9}")
-        held = _share(order["holds"])
-        firm = "no order" if order["holds"] is None else f"the order by success holds in {held} of resamples"
-        lines.append(f"  {firm}; differences, p after Holm:")
+            lines.append(f"  {short[name]:<{NAME}} {_cell(row):<18} {_share(best[name]):>8} {only[name]:>14}")
+        same = f"this ranking by success recurs in {_share(order['holds'])} of resamples"
+        lines.append(f"  {'tied' if order['holds'] is None else same}; differences, Holm-adjusted p:")
         for row in rows("pairs", split):
             lines.append(f"  {short[row['first']]} - {short[row['second']]}")
             lines.append(f"  {'':<{NAME}} {_cell(row['difference'], sign=True):<22} p {_p(row['p_holm'])}")
-    lines += ["", *(f"note: {escape_control_characters(note)}" for note in found["notes"])] if found["notes"] else []
+    if comparison["notes"]:
+        lines += ["", *(f"note: {escape_control_characters(note)}" for note in comparison["notes"])]
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)
 
 

@@ -1,4 +1,4 @@
-"""`override-gap completion`: what a shell needs to complete the commands and their options."""
+"""`override-gap completion`: a script with which a shell completes the commands and their options."""
 
 from __future__ import annotations
 
@@ -14,43 +14,44 @@ EPILOG = """examples:
   override-gap completion bash > ~/.local/share/bash-completion/completions/override-gap
   override-gap completion zsh > ~/.zfunc/_override-gap    # with fpath+=~/.zfunc before compinit
   override-gap completion fish > ~/.config/fish/completions/override-gap.fish
+
+Needs shtab: pip install 'override-gap[completion]'
 """
+SHELLS = ("bash", "zsh", "fish")
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the completion of one shell."""
-    import shtab
-
-    made = parser("completion", EPILOG)
-    made.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
-    shell = made.parse_args(argv).shell
-    print(shtab.complete(whole(), shell=shell))
+    """Print the completion script of one shell. Raises ValueError where shtab is not installed."""
+    arguments = parser("completion", EPILOG)
+    arguments.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
+    shell = arguments.parse_args(argv).shell
+    try:
+        import shtab
+    except ImportError as fault:
+        raise ValueError(
+            "completion needs shtab, which is not installed: pip install 'override-gap[completion]'"
+        ) from fault
+    print(shtab.complete(parser_of_all(shtab.FILE), shell=shell))
     return DONE
 
 
-def whole() -> argparse.ArgumentParser:
-    """All verbs' parsers under one, their files and folders marked as such."""
-    import shtab
-
+def parser_of_all(file_marker: Any) -> argparse.ArgumentParser:
+    """Every command's parser under one; options that take a path carry shtab's marker for files."""
     root = argparse.ArgumentParser(prog="override-gap")
-    verbs = root.add_subparsers(metavar="COMMAND")
+    commands = root.add_subparsers(metavar="COMMAND")
     for verb, phrase in VERBS.items():
-        own = options(verb)
-        for action in own._actions:
+        command = options(verb)
+        for action in command._actions:
             if action.type is Path:
-                marked: Any = action
-                marked.complete = shtab.FILE
-        verbs.add_parser(verb, parents=[own], add_help=False, help=phrase, description=phrase)
+                vars(action)["complete"] = file_marker
+        commands.add_parser(verb, parents=[command], add_help=False, help=phrase, description=phrase)
     return root
 
 
 def options(verb: str) -> argparse.ArgumentParser:
-    """A verb's parser, as its `main` builds it."""
+    """A command's parser, as its `main` builds it."""
     try:
         importlib.import_module(f"override_gap.reports.cli.{verb}").main(OPTIONS_ONLY)
-    except ParserRequested as handed:
-        return handed.parser
+    except ParserRequested as request:
+        return request.parser
     raise AssertionError(f"{verb} parses no options")
-
-
-SHELLS = ("bash", "zsh", "fish")

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.margins.text import plural
 from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -28,6 +27,7 @@ def main(argv: Sequence[str]) -> int:
     if any("://" in word for word in argv):
         raise ValueError("doctor takes a folder, got a URL; copy it here first")
     args = made.parse_args(argv)
+    from override_gap.margins.text import plural
     from override_gap.probes.store.doctor import diagnose, repair
     from override_gap.reports.text import escape_control_characters
 

@@ -13,15 +13,24 @@ EPILOG = """examples:
   override-gap list subjects --json
 """
 KINDS = ("subjects", "adapters", "items", "policies", "probes")
+SUBJECT_FORMS = {
+    "FOLDER": "a model that save_pretrained wrote",
+    "FILE.gguf": "a GGUF file",
+    "ORG/NAME": "a Hugging Face id",
+}
+ITEM_FORMS = {
+    "FILE": "items as JSON Lines, JSON, CSV or Parquet; or CounterFact, zsRE, RippleEdits, ConflictBank",
+    "hf:OWNER/NAME[:SPLIT]": "the same records in a data set on the Hugging Face hub",
+}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the names of one kind, a line each with what it means."""
-    made = parser("list", EPILOG)
-    made.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
-    made.add_argument("--json", action="store_true", help="print them as one JSON object")
-    args = made.parse_args(argv)
-    names = _names(args.kind)
+    """Print the names of one kind, one per line, each with its meaning."""
+    options = parser("list", EPILOG)
+    options.add_argument("kind", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    options.add_argument("--json", action="store_true", help="print them as one JSON object")
+    args = options.parse_args(argv)
+    names = names_of(args.kind)
     if args.json:
         print(json.dumps(names, ensure_ascii=False))
         return DONE
@@ -31,32 +40,19 @@ def main(argv: Sequence[str]) -> int:
     return DONE
 
 
-def _names(kind: str) -> dict[str, str]:
+def names_of(kind: str) -> dict[str, str]:
+    """Every name of one kind, with its meaning."""
+    from override_gap.probes import catalogue
+
     if kind == "subjects":
-        from override_gap.probes.catalogue import SUBJECTS
-
-        return {
-            **SUBJECTS,
-            "FOLDER": "a model that save_pretrained wrote",
-            "FILE.gguf": "a GGUF file",
-            "ORG/NAME": "a Hugging Face id",
-        }
+        return {**catalogue.SUBJECTS, **SUBJECT_FORMS}
     if kind == "adapters":
-        from override_gap.probes.catalogue import ADAPTERS, installed_sources
-
-        return {**ADAPTERS, **{name: f"installed: {where}" for name, where in installed_sources().items()}}
+        installed = {name: f"installed: {source}" for name, source in catalogue.installed_sources().items()}
+        return {**catalogue.ADAPTERS, **installed}
     if kind == "items":
-        from override_gap.probes.catalogue import ITEMS
-
-        return {
-            **ITEMS,
-            "FILE": "items as JSON Lines, JSON, CSV or Parquet; or CounterFact, zsRE, RippleEdits, ConflictBank",
-            "hf:OWNER/NAME[:SPLIT]": "the same records in a data set on the Hugging Face hub",
-        }
+        return {**catalogue.ITEMS, **ITEM_FORMS}
     if kind == "policies":
         from override_gap.margins.conditions import MEANING
 
         return MEANING
-    from override_gap.probes.catalogue import PROBES
-
-    return PROBES
+    return catalogue.PROBES

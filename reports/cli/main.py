@@ -1,4 +1,4 @@
-"""`override-gap`: the words of the command line. The heavy libraries are imported by the verbs, where they are used."""
+"""`override-gap`: the command line. Each command imports the heavy libraries after its arguments have been checked."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 LONGEST = 1000
-"""Characters of an error's line; a message may quote a file."""
+"""Characters of an error message; it may quote a file."""
 DONE, UNMEASURED, WRONG, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "audit": "measure a method on a subject and write a run folder with its report",
-    "handshake": "check a method's adapters on a few documents: active, in the right scale, for this model",
+    "handshake": "check a method's adapters on a few documents: they have an effect, the right scale, and fit the model",
     "adapters": "write a method's adapters to files: PEFT folders, or one compact file",
-    "report": "rebuild the statistics and the page of a run from its stored readings",
-    "merge": "join the shards of one run that `audit --shard` wrote",
-    "compare": "put several runs on the same items side by side, with paired differences",
+    "report": "recompute the statistics and the report of a run from its stored readings",
+    "merge": "join the shards of one run, written by `audit --shard`",
+    "compare": "compare several runs on the same items, with paired differences",
     "doctor": "verify a run folder: what is missing or damaged, and what to do",
     "items": "check, convert or describe an item file",
-    "calibrate": "audit faults planted in the organism, and say whether the verdict finds each",
-    "organism": "train the embedded subject again, or one of another world",
-    "list": "what can be named: subjects, adapters, items, policies, probes",
-    "completion": "print a shell's completion of these commands and their options",
+    "calibrate": "plant known faults in the organism and check that the verdict names each",
+    "organism": "train the organism (the default subject) again, or on another world",
+    "list": "list what can be named: subjects, adapters, items, policies, probes",
+    "completion": "print a shell script that completes these commands and their options",
 }
 EXAMPLES = """examples:
   override-gap audit --subject smollm2 --adapters fitted --items starter
@@ -38,19 +38,19 @@ EXAMPLES = """examples:
 
 
 OPTIONS_ONLY = ("\0options",)
-"""No command line can hold this; a verb that is given it hands out its parser and does nothing."""
+"""Arguments that no command line can hold; a command that gets them raises ParserRequested and does nothing else."""
 
 
 class ParserRequested(Exception):
-    """Carries a verb's parser out of its `main`."""
+    """Carries a command's parser out of its `main`."""
 
-    def __init__(self, made: argparse.ArgumentParser) -> None:
-        super().__init__(made.prog)
-        self.parser = made
+    def __init__(self, requested: argparse.ArgumentParser) -> None:
+        super().__init__(requested.prog)
+        self.parser = requested
 
 
 class Parser(argparse.ArgumentParser):
-    """Errors in one line, with the nearest known word, exit code 2."""
+    """An argument parser whose errors are one line with the nearest known flag, and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(WRONG, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
@@ -60,12 +60,12 @@ class Parser(argparse.ArgumentParser):
     ) -> argparse.Namespace:  # type: ignore[override]
         if args is not None and tuple(args) == OPTIONS_ONLY:
             raise ParserRequested(self)
-        found, rest = self.parse_known_args(args, namespace or argparse.Namespace())
+        parsed, rest = self.parse_known_args(args, namespace or argparse.Namespace())
         if rest:
             flags = [flag for action in self._actions for flag in action.option_strings]
             near = difflib.get_close_matches(rest[0].split("=")[0], flags, n=1)
             self.error(f"unknown argument {rest[0]!r}" + (f"; did you mean {near[0]}?" if near else ""))
-        return found
+        return parsed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,22 +99,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
-    except Exception as fault:  # exit code 1 has a meaning, so a fault nobody foresaw must not end in it
+    except Exception as fault:  # exit code 1 means "some items not measured", so an unforeseen error must not end in it
         if debug:
             raise
         known = isinstance(fault, ValueError | OSError | RuntimeError)
         print(f"override-gap {verb}: {_one_line(fault, known)}", file=sys.stderr)
         return WRONG
     except BaseException as fault:
-        # a library in Rust that gives up raises what is no Exception; all else of that kind is not ours to stop
+        # a panic in a Rust library is not an Exception; every other BaseException is passed on
         if debug or type(fault).__name__ != "PanicException":
             raise
-        print(f"override-gap {verb}: a library gave up: {_one_line(fault, True)}", file=sys.stderr)
+        print(f"override-gap {verb}: a library failed: {_one_line(fault, True)}", file=sys.stderr)
         return WRONG
 
 
 def _one_line(fault: BaseException, known: bool) -> str:
-    """What went wrong in one line that a terminal shows as it stands: no escapes of a stranger's, no megabyte of them."""
+    """An error as one line that is safe to show: terminal escapes written out, long messages shortened."""
     from override_gap.reports.text import escape_control_characters
 
     text = " ".join(str(fault).split()) or type(fault).__name__
@@ -127,21 +127,21 @@ def entry() -> NoReturn:
     """The console command."""
     try:
         sys.exit(main())
-    except KeyboardInterrupt:  # while Python itself was still starting
+    except KeyboardInterrupt:  # before `main` could catch it
         sys.exit(INTERRUPTED)
 
 
 def parser(verb: str, epilog: str = "") -> Parser:
-    """A verb's parser, with the flag that every verb has."""
-    made = Parser(
+    """A command's parser, with the flag that every command has."""
+    command = Parser(
         prog=f"override-gap {verb}",
         description=VERBS[verb],
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return made
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return command
 
 
 def _help() -> str:
@@ -150,8 +150,8 @@ def _help() -> str:
     return (
         "usage: override-gap COMMAND [options]\n\n"
         "When a method that turns a document into weights fails to override what a model believes,\n"
-        "does it fail by magnitude, and does amplitude repair it?\n\n"
+        "is its adapter too small, and does scaling it up repair the failure?\n\n"
         f"commands:\n{verbs}\n\n{EXAMPLES}\n"
-        "`override-gap COMMAND --help` shows a command's options. Exit codes: 0 done, 1 done with items that could\n"
-        "not be measured, 2 wrong usage or input, 130 interrupted (resumable)."
+        "`override-gap COMMAND --help` shows a command's options. Exit codes: 0 done; 1 done, but some items could not\n"
+        "be measured; 2 wrong usage or input; 130 interrupted (the same command resumes)."
     )

@@ -1,4 +1,4 @@
-"""Commands write their figures as SVG alone here, which is what the page shows; tests/reports writes every form."""
+"""Commands write their figures as SVG only, which is what the page shows; tests/reports writes every format."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from override_gap.reports.figures import style
 
 
 @pytest.fixture(autouse=True)
-def only_the_form_that_the_page_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_svg_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "FORMS", ("svg",))

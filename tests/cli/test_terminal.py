@@ -1,4 +1,4 @@
-"""What a terminal shows: 80 columns, no colour in a pipe, pace and time left, completions that shells can read."""
+"""What a terminal shows: 80 columns, no colour in a pipe, rate and time left, completions that shells can read."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ def summary():
 
 def test_the_summary_fits_80_columns_whatever_the_numbers(summary) -> None:
     worst = {"value": 1.0, "low": 0.95, "high": 1.0}
-    told = {
+    extreme = {
         **summary,
         "outcomes": [{**row, **worst} for row in summary["outcomes"]]
         + [{**summary["outcomes"][0], "condition": "in-context-instructed-" + "x" * 40, **worst}],
         "errors": {"count": 1, "by_reason": [{"reason": "y" * 300, "count": 1}]},
     }
-    lines = digest(told).split("\n")
+    lines = digest(extreme).split("\n")
     assert max(map(len, lines)) <= 80
     delivered = next(line for line in lines if line.startswith("as-delivered"))
     assert delivered.split("100 [95, 100]")[1:] == ["  ", "  ", "  ", ""]  # all four splits, on one line
 
 
-def test_the_table_holds_the_summarys_numbers(summary) -> None:
+def test_the_table_shows_the_numbers_of_the_summary(summary) -> None:
     row = next(
-        own for own in summary["outcomes"]
-        if (own["split"], own["condition"], own["measure"], own["tier"], own["population"])
+        row for row in summary["outcomes"]
+        if (row["split"], row["condition"], row["measure"], row["tier"], row["population"])
         == ("conflict", "slb", "top1", None, "all")
     )  # fmt: skip
     line = next(line for line in digest(summary).split("\n") if line.startswith("slb "))
     assert f"{100 * row['value']:.0f} [{100 * row['low']:.0f}, {100 * row['high']:.0f}]" in line
 
 
-def test_colour_only_where_a_terminal_wants_it(summary, monkeypatch) -> None:
+def test_colour_is_used_only_on_a_terminal_that_wants_it(summary, monkeypatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert coloured(Terminal())
@@ -72,34 +72,34 @@ def clock(monkeypatch) -> list[float]:
     return now
 
 
-def test_progress_says_pace_and_time_left(monkeypatch, capsys) -> None:
+def test_progress_shows_rate_and_time_left(monkeypatch, capsys) -> None:
     now = clock(monkeypatch)
     with progress.ProgressBar() as bar:
         for done, at in ((0, 100.0), (8, 104.0), (40, 120.0)):
             now[0] = at
             bar(done, 40, "measured" if done == 40 else "measuring")
-    told = capsys.readouterr().err.split("\n")
-    assert told[0] == "measuring: 0 of 40 items, 0 s"
-    assert told[1] == "measuring: 8 of 40 items, 2 a second, 4 s, about 16 s left"
-    assert told[2] == "measured: 40 of 40 items, 2 a second, 20 s"
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[0] == "measuring: 0 of 40 items, 0 s"
+    assert lines[1] == "measuring: 8 of 40 items, 2 per second, 4 s, about 16 s left"
+    assert lines[2] == "measured: 40 of 40 items, 2 per second, 20 s"
     with progress.ProgressBar(quiet=True) as bar:
         bar(8, 40, "measuring")
     assert capsys.readouterr().err == ""
 
 
-def test_what_an_earlier_run_measured_says_nothing_of_the_pace(monkeypatch, capsys) -> None:
+def test_items_of_an_earlier_run_do_not_count_towards_the_rate(monkeypatch, capsys) -> None:
     now = clock(monkeypatch)
     with progress.ProgressBar() as bar:
         for done, at in ((80, 100.5), (90, 105.0), (1080, 120.0), (2080, 120.0)):
             now[0] = at
             bar(done, 2080, "measuring")
-    told = capsys.readouterr().err.split("\n")
-    assert told[0] == "measuring: 80 of 2080 items, 0 s"
-    assert told[1] == "measuring: 90 of 2080 items, 2 a second, 5 s, about 995 s left"
-    assert told[2] == "measuring: 1080 of 2080 items, 50 a second, 20 s, about 20 s left"
+    lines = capsys.readouterr().err.split("\n")
+    assert lines[0] == "measuring: 80 of 2080 items, 0 s"
+    assert lines[1] == "measuring: 90 of 2080 items, 2 per second, 5 s, about 995 s left"
+    assert lines[2] == "measuring: 1080 of 2080 items, 50 per second, 20 s, about 20 s left"
 
 
-def test_the_bar_of_a_terminal_says_both_too(monkeypatch) -> None:
+def test_the_bar_on_a_terminal_shows_rate_and_time_left_too(monkeypatch) -> None:
     screen = Terminal()
     now = clock(monkeypatch)
     monkeypatch.setattr(sys, "stderr", screen)
@@ -109,7 +109,7 @@ def test_the_bar_of_a_terminal_says_both_too(monkeypatch) -> None:
         bar(0, 40, "measuring")
         now[0] = 104.0
         bar(8, 40, "measuring")
-    assert "2 a second" in screen.getvalue()
+    assert "2 per second" in screen.getvalue()
     assert "left" in screen.getvalue()
 
 
@@ -127,6 +127,12 @@ def test_completions_name_every_verb_and_option(shell: str, capsys, tmp_path) ->
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "bash"]) == 2
+    assert "pip install 'override-gap[completion]'" in capsys.readouterr().err
+
+
 def test_bash_completes_a_verb_and_its_flags(capsys, tmp_path) -> None:
     bash = shutil.which("bash")
     if bash is None:
@@ -135,30 +141,30 @@ def test_bash_completes_a_verb_and_its_flags(capsys, tmp_path) -> None:
     script = capsys.readouterr().out
     function = next(line.split()[-2] for line in script.split("\n") if line.startswith("complete ") and "-F" in line)
 
-    def completed(*words: str) -> set[str]:
+    def completions(*words: str) -> set[str]:
         typed = " ".join(f"'{word}'" for word in ("override-gap", *words))
         ask = f"COMP_WORDS=({typed}); COMP_CWORD={len(words)}; {function}; printf '%s\\n' \"${{COMPREPLY[@]}}\""
         done = subprocess.run([bash, "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
         return set(done.stdout.split())
 
-    assert {"audit"} <= completed("aud")
-    assert {"--policies", "--probes"} <= completed("audit", "--p")
-    assert completed("list", "pol") == {"policies"}
+    assert {"audit"} <= completions("aud")
+    assert {"--policies", "--probes"} <= completions("audit", "--p")
+    assert completions("list", "pol") == {"policies"}
 
 
 @pytest.mark.parametrize("verb", ["handshake", "calibrate", "organism", "list", "doctor"])
-def test_the_examples_of_a_verbs_help_can_be_typed(verb: str) -> None:
+def test_the_examples_in_a_commands_help_parse(verb: str) -> None:
     shown = completion.options(verb).format_help().split("examples:\n")[1].split("\n\n")[0]
     lines = [line.split() for line in shown.strip().splitlines()]
     assert 1 <= len(lines) <= 3
     assert lines[0][:2] == ["override-gap", verb]
-    for program, named, *words in lines:
+    for program, example_verb, *words in lines:
         assert program == "override-gap"
-        completion.options(named).parse_args(words)
+        completion.options(example_verb).parse_args(words)
 
 
-def test_list_as_json_names_what_the_text_names(capsys) -> None:
+def test_list_prints_the_same_names_as_text_and_as_json(capsys) -> None:
     assert main(["list", "policies", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    names = json.loads(capsys.readouterr().out)
     assert main(["list", "policies"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.strip().split("\n")] == list(told)
+    assert [line.split()[0] for line in capsys.readouterr().out.strip().split("\n")] == list(names)
