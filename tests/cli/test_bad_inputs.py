@@ -78,7 +78,7 @@ ITEMS: dict[str, tuple[str, Any, str]] = {
     "an id twice": ("i.jsonl", json.dumps(ITEM) + "\n" + json.dumps(ITEM), "i.jsonl:2: id 'a' is already used in line 1"),
     "not a number": ("i.jsonl", json.dumps({**ITEM, "meta": {"x": float("nan")}}), "NaN is no JSON number"),
     "infinity": ("i.jsonl", json.dumps({**ITEM, "meta": {"x": float("inf")}}), "Infinity is no JSON number"),
-    "a number too large": ("i.jsonl", '{"meta": 1e999}', "more than a number here can be"),
+    "a number too large": ("i.jsonl", '{"meta": 1e999}', "is too large for a floating-point number"),
     "a number of 5000 digits": ("i.jsonl", '{"meta": ' + "9" * 5000 + "}", "a number that cannot be read"),
     "an unknown field": ("i.jsonl", {**ITEM, "anser": "x"}, "unknown field 'anser'"),
     "a number for an id": ("i.jsonl", {**ITEM, "id": 3}, "need id as text"),

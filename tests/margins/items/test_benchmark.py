@@ -1,4 +1,4 @@
-"""A linter for the benchmark items, read with plain json so that it does not depend on the reader it guards."""
+"""A linter for the benchmark items, read with plain json so that it does not depend on the reader of items."""
 
 from __future__ import annotations
 
@@ -34,49 +34,49 @@ FAME = {
 
 
 def items(*splits: str) -> list[dict]:
-    """Every line of the files of some splits (all by default) as JSON; a blank or broken line raises."""
+    """The items of some splits (all by default) as JSON objects; a blank or broken line raises."""
     texts = ((FOLDER / f"{split}.jsonl").read_text(encoding="utf-8") for split in splits or COUNTS)
     return [json.loads(line) for text in texts for line in text.splitlines()]
 
 
 def points(*splits: str) -> dict[str, list[dict]]:
     """The items of some splits by knowledge point."""
-    found: dict[str, list[dict]] = {}
+    groups: dict[str, list[dict]] = {}
     for item in items(*splits):
-        found.setdefault(item["point"], []).append(item)
-    return found
+        groups.setdefault(item["point"], []).append(item)
+    return groups
 
 
 def defects(item: dict) -> list[str]:
-    """Every rule of the datasheet that one item breaks."""
+    """The rules of the datasheet that one item breaks."""
     if set(item) != FIELDS:
         return ["fields"]
-    found, meta = [], item["meta"]
+    broken, meta = [], item["meta"]
     texts = [item[name] for name in ("id", "point", "document", "question", "answer")]
     if any(not text or text != text.strip() for text in [*texts, *item["aliases"], *item["prior_aliases"]]):
-        found.append("empty or padded text")
+        broken.append("empty or padded text")
     if item["chat"] is not False:
-        found.append("chat")
+        broken.append("chat")
     if not 1 <= n_sentences(item["document"]) <= 6:
-        found.append("document length")
+        broken.append("document length")
     if item["question"] in item["document"] or shared_run(item["question"], item["document"]) > 6:
-        found.append("question worded as the document")
+        broken.append("question worded as the document")
     if (meta.get("form") == "question") != ("?" in item["question"]) or meta.get("form") not in ("cloze", "question"):
-        found.append("form")
+        broken.append("form")
     if not meta.get("register"):
-        found.append("register")
+        broken.append("register")
     accepted = [item["answer"], *item["aliases"]]
     if words(item["answer"])[0] in ("a", "an", "the"):  # the article would be the token that is read
-        found.append("answer begins with an article")
+        broken.append("answer begins with an article")
     if len(set(accepted)) < len(accepted):
-        found.append("alias twice")
+        broken.append("alias twice")
     if any(holds(item["question"], text) for text in [*accepted, *priors(item)]):
-        found.append("answer in question")
+        broken.append("answer in question")
     if item["split"] in ("conflict", "novel") and not holds(item["document"], item["answer"]):
-        found.append("answer not in document")
+        broken.append("answer not in document")
     if item["split"] != "conflict" and (item["prior_answer"] is not None or item["prior_aliases"] or item["tier"]):
-        found.append("prior or tier outside conflicts")
-    return found + {"conflict": conflict, "combination": combination, "retention": retention, "novel": novel}[
+        broken.append("prior or tier outside conflicts")
+    return broken + {"conflict": conflict, "combination": combination, "retention": retention, "novel": novel}[
         item["split"]
     ](item, accepted)
 
@@ -95,52 +95,52 @@ def novel(item: dict, accepted: list[str]) -> list[str]:
 
 def combination(item: dict, accepted: list[str]) -> list[str]:
     """The rules that hold for combinations only: the document gives the bridge, the base must give the rest."""
-    found, meta = novel(item, accepted), item["meta"]
+    broken, meta = novel(item, accepted), item["meta"]
     bridge = meta["bridge"].removeprefix("the ")
     if not holds(item["document"], bridge):
-        found.append("bridge not in document")
+        broken.append("bridge not in document")
     if holds(item["question"], bridge):
-        found.append("bridge in question")
+        broken.append("bridge in question")
     if any(holds(item["document"], text) for text in accepted):
-        found.append("answer in document")
+        broken.append("answer in document")
     if not any(holds(meta["known"], text) or holds(text, meta["known"].split()[-1][:-1]) for text in accepted):
-        found.append("known fact does not name the answer")
+        broken.append("known fact does not name the answer")
     if not meta.get("grounds") or meta.get("checked") not in CHECKED:
-        found.append("grounds")
-    return found
+        broken.append("grounds")
+    return broken
 
 
 def conflict(item: dict, accepted: list[str]) -> list[str]:
     """The rules that hold for conflicts only."""
     if not item["prior_answer"] or item["tier"] not in TIERS:
         return ["no prior or tier"]
-    found, meta = [], item["meta"]
+    broken, meta = [], item["meta"]
     if any(holds(item["document"], text) for text in priors(item)):
-        found.append("prior in document")
-    one, other = item["answer"].casefold(), item["prior_answer"].casefold()
-    if one[:3] == other[:3] or set(words(one)) & set(words(other)):
-        found.append("answers share their start or a word")
+        broken.append("prior in document")
+    stated, true = item["answer"].casefold(), item["prior_answer"].casefold()
+    if stated[:3] == true[:3] or set(words(stated)) & set(words(true)):
+        broken.append("answers share their start or a word")
     if item["answer"][0].isupper() != item["prior_answer"][0].isupper():
-        found.append("answers of another case")
+        broken.append("answers of another case")
     if {text.casefold() for text in accepted} & {text.casefold() for text in priors(item)}:
-        found.append("a form of both answers")
+        broken.append("a form of both answers")
     if not meta.get("grounds") or meta.get("checked") not in CHECKED:
-        found.append("grounds")
+        broken.append("grounds")
     if meta["relation"] in FAME:
         least, below = FAME[meta["relation"]][item["tier"]]
         if not least <= meta.get("fame", -1) < below:
-            found.append("tier against fame")
-    return found
+            broken.append("tier against fame")
+    return broken
 
 
 def retention(item: dict, accepted: list[str]) -> list[str]:
     """The rules that hold for retention only."""
-    found = []
+    broken = []
     if item["meta"].get("kind") not in KINDS or item["meta"].get("checked") not in CHECKED:
-        found.append("retention kind")
+        broken.append("retention kind")
     if any(holds(item["document"], text) for text in accepted):
-        found.append("retention answer in document")
-    return found
+        broken.append("retention answer in document")
+    return broken
 
 
 def test_every_item_keeps_the_rules() -> None:
@@ -166,33 +166,33 @@ def test_tiers_and_kinds() -> None:
     assert min(kinds.values()) >= 30
 
 
-def test_nothing_comes_twice() -> None:
+def test_ids_documents_and_questions_are_unique() -> None:
     """Ids are unique in the set; a document belongs to one point; a question is asked once within a split's documents."""
     everything = items()
     assert max(Counter(item["id"] for item in everything).values()) == 1
     for split in COUNTS:
-        asked = Counter(item["question"].casefold() for item in items(split))
+        questions = Counter(item["question"].casefold() for item in items(split))
         # the same unrelated fact may not be asked twice, nor the same wording of a fact
-        assert [question for question, n in asked.items() if n > 1] == []
-    told: dict[str, set[str]] = {}
+        assert [question for question, n in questions.items() if n > 1] == []
+    points_of: dict[str, set[str]] = {}
     for item in everything:
-        told.setdefault(" ".join(words(item["document"])), set()).add(item["point"])
-    assert [text for text, of in told.items() if len(of) > 1] == []
+        points_of.setdefault(" ".join(words(item["document"])), set()).add(item["point"])
+    assert [text for text, names in points_of.items() if len(names) > 1] == []
 
 
-def test_no_document_is_another_with_a_word_changed() -> None:
+def test_no_two_documents_share_most_of_their_words() -> None:
     texts = {item["point"]: set(words(item["document"])) for item in items("novel", "combination", "conflict")}
     names = sorted(texts)
-    alike = [
-        (one, other)
-        for n, one in enumerate(names)
-        for other in names[:n]
-        if len(texts[one] & texts[other]) > 0.6 * len(texts[one] | texts[other])
+    similar = [
+        (left, right)
+        for n, left in enumerate(names)
+        for right in names[:n]
+        if len(texts[left] & texts[right]) > 0.6 * len(texts[left] | texts[right])
     ]
-    assert alike == []
+    assert similar == []
 
 
-def test_a_point_states_one_fact_in_at_least_two_wordings() -> None:
+def test_a_point_is_one_fact_in_at_least_two_wordings() -> None:
     for point, group in points("novel", "combination", "conflict").items():
         assert len(group) >= 2, point
         assert [item["meta"]["wording"] for item in group] == list(range(1, len(group) + 1)), point
@@ -201,7 +201,7 @@ def test_a_point_states_one_fact_in_at_least_two_wordings() -> None:
         assert len(facts) == 1, point
 
 
-def test_novel_subjects_are_each_their_own() -> None:
+def test_made_up_subjects_are_unique() -> None:
     subjects = [group[0]["meta"]["subject"].casefold() for group in points("novel", "combination").values()]
     assert len(set(subjects)) == len(subjects)
 
@@ -224,16 +224,14 @@ def test_documents_have_one_to_six_sentences_of_several_lengths() -> None:
     assert min(lengths.values()) >= 5
 
 
-def test_retention_asks_about_a_conflict_document() -> None:
+def test_retention_items_have_the_document_of_a_conflict() -> None:
     conflicts = {item["point"]: item for item in items("conflict")}
-    asked = set()
     for item in items("retention"):
-        base = conflicts[item["point"]]
-        asked.add(item["point"])
-        assert item["document"] == base["document"], item["id"]
-        # to keep the base's belief here must not be the very failure the conflict measures
-        assert item["answer"] not in (base["answer"], base["prior_answer"]), item["id"]
-    assert asked == set(conflicts)
+        conflict_item = conflicts[item["point"]]
+        assert item["document"] == conflict_item["document"], item["id"]
+        # else keeping the base's answer here would be the failure that the conflict measures
+        assert item["answer"] not in (conflict_item["answer"], conflict_item["prior_answer"]), item["id"]
+    assert set(points("retention")) == set(conflicts)
 
 
 def test_the_datasheet_states_licence_and_counts() -> None:
@@ -244,11 +242,11 @@ def test_the_datasheet_states_licence_and_counts() -> None:
     assert f"{sum(n for n, _ in COUNTS.values())} questions" in text
 
 
-def test_the_named_set_reads_every_item() -> None:
-    read = open_items("benchmark")
-    assert sorted(item.id for item in read) == sorted(item["id"] for item in items())
-    assert read[0].split == "conflict"  # --limit keeps the first
-    assert [item.defect() for item in read if item.defect()] == []
+def test_the_name_benchmark_opens_every_item() -> None:
+    opened = open_items("benchmark")
+    assert sorted(item.id for item in opened) == sorted(item["id"] for item in items())
+    assert opened[0].split == "conflict"  # --limit keeps the first
+    assert [item.defect() for item in opened if item.defect()] == []
 
 
 BREAKS = [
@@ -279,7 +277,7 @@ BREAKS = [
 
 
 @pytest.mark.parametrize(("split", "rule", "damage"), BREAKS, ids=[rule for _, rule, _ in BREAKS])
-def test_the_linter_sees_a_planted_defect(split: str, rule: str, damage) -> None:
+def test_the_linter_finds_a_planted_defect(split: str, rule: str, damage) -> None:
     item = copy.deepcopy(items(split)[0])
     assert defects(item) == []
     damage(item)

@@ -1,4 +1,4 @@
-"""A linter for the starter items, read with plain json so that it does not depend on the reader it guards."""
+"""A linter for the starter items, read with plain json so that it does not depend on the reader of items."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ def items() -> list[dict]:
 
 
 def defects(item: dict) -> list[str]:
-    """Every rule of the datasheet that one item breaks."""
-    found = []
+    """The rules of the datasheet that one item breaks."""
+    broken = []
     if set(item) != FIELDS:
         return ["fields"]
     texts = [item[name] for name in ("id", "point", "document", "question", "answer")]
     if any(not text or text != text.strip() for text in texts):
-        found.append("empty or padded text")
+        broken.append("empty or padded text")
     if item["chat"] is not False:
-        found.append("chat")
+        broken.append("chat")
     if not 1 <= n_sentences(item["document"]) <= 3:
-        found.append("document length")
+        broken.append("document length")
     if item["question"] in item["document"] or shared_run(item["question"], item["document"]) > 6:
-        found.append("question worded as the document")
+        broken.append("question worded as the document")
     accepted = [item["answer"], *item["aliases"]]
     priors = [text for text in [item["prior_answer"], *item["prior_aliases"]] if text]
     if any(holds(item["question"], text) for text in accepted + priors):
-        found.append("answer in question")
+        broken.append("answer in question")
     if item["split"] in ("conflict", "novel") and not holds(item["document"], item["answer"]):
-        found.append("answer not in document")
+        broken.append("answer not in document")
     if item["split"] == "conflict":
-        found += conflict_defects(item, priors)
+        broken += conflict_defects(item, priors)
     elif item["prior_answer"] is not None or item["prior_aliases"] or item["tier"] is not None:
-        found.append("prior or tier outside conflicts")
+        broken.append("prior or tier outside conflicts")
     if item["split"] == "retention" and item["meta"].get("kind") not in KINDS:
-        found.append("retention kind")
+        broken.append("retention kind")
     if item["split"] == "retention" and holds(item["document"], item["answer"]):
-        found.append("retention answer in document")
-    return found
+        broken.append("retention answer in document")
+    return broken
 
 
 def conflict_defects(item: dict, priors: list[str]) -> list[str]:
     """The rules that hold for conflicts only."""
-    found = []
+    broken = []
     if not item["prior_answer"] or item["tier"] not in POPULATION_TIERS:
         return ["no prior or tier"]
     if any(holds(item["document"], text) for text in priors):
-        found.append("prior in document")
-    one, other = item["answer"].casefold(), item["prior_answer"].casefold()
-    if one[:3] == other[:3] or set(words(one)) & set(words(other)):
-        found.append("answers share their start or a word")
+        broken.append("prior in document")
+    stated, true = item["answer"].casefold(), item["prior_answer"].casefold()
+    if stated[:3] == true[:3] or set(words(stated)) & set(words(true)):
+        broken.append("answers share their start or a word")
     if item["answer"][0].isupper() != item["prior_answer"][0].isupper():
-        found.append("answers of another case")
+        broken.append("answers of another case")
     meta = item["meta"]
     if not meta.get("grounds") or meta.get("wording") not in (1, 2):
-        found.append("grounds or wording")
+        broken.append("grounds or wording")
     if meta.get("relation") in POPULATION_RELATIONS:
         least, below = POPULATION_TIERS[item["tier"]]
         if not least <= meta.get("population", -1) < below:
-            found.append("tier against population")
-    return found
+            broken.append("tier against population")
+    return broken
 
 
 def test_every_item_keeps_the_rules() -> None:
@@ -104,7 +104,7 @@ def test_counts() -> None:
     assert min(kinds.values()) >= 12
 
 
-def test_a_point_states_one_fact() -> None:
+def test_a_point_is_one_fact() -> None:
     """Wordings of a conflict agree in all but id, question and wording number; numbers run 1, 2."""
     points: dict[str, list[dict]] = {}
     for item in items():
@@ -117,13 +117,13 @@ def test_a_point_states_one_fact() -> None:
         assert len(facts) == 1, point
 
 
-def test_retention_asks_about_a_conflict_document() -> None:
+def test_retention_items_have_the_document_of_a_conflict() -> None:
     conflicts = {item["point"]: item for item in items() if item["split"] == "conflict"}
     for item in items():
         if item["split"] == "retention":
             conflict = conflicts[item["point"]]
             assert item["document"] == conflict["document"], item["id"]
-            # to keep the base's belief here must not be the very failure the conflict measures
+            # else keeping the base's answer here would be the failure that the conflict measures
             assert item["answer"] not in (conflict["answer"], conflict["prior_answer"]), item["id"]
 
 
@@ -140,7 +140,7 @@ BREAKS = [
 
 
 @pytest.mark.parametrize(("rule", "damage"), BREAKS, ids=[rule for rule, _ in BREAKS])
-def test_the_linter_sees_a_planted_defect(rule: str, damage) -> None:
+def test_the_linter_finds_a_planted_defect(rule: str, damage) -> None:
     item = copy.deepcopy(next(item for item in items() if item["id"] == "c-france-capital-1"))
     assert defects(item) == []
     damage(item)
