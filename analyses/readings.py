@@ -1,10 +1,10 @@
-"""The readings of one run as tables, and the few selections that every analysis makes."""
+"""The readings of one run as tables, and the selections of rows that every analysis makes."""
 
 from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,9 @@ import pyarrow as pa
 from override_gap.margins.conditions import variant
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import DamagedError, read_checked
-from override_gap.probes.store.schema import REQUIRED, checked, manifest_error
+from override_gap.probes.store.manifest import manifest_error
+from override_gap.probes.store.schema import LAYERS, READINGS
+from override_gap.probes.store.table_checks import checked
 
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
@@ -28,96 +30,56 @@ TIERS = ("light", "medium", "deep")
 MEASURES = ("margin", "top1", "answer", "answer_substring")
 POPULATIONS = ("all", "known")
 
-OPTIONAL = [
-    "tier",
-    "prior_logprob_per_token",
-    "success_answer",
-    "success_answer_substring",
-    "answer_text",
-    "base_top_token",
-    "base_top_prob",
-    "gain_mean",
-    "adapter_norm",
-    "n_question_tokens",
-    "frequency",
-    "wording",
-    "top_token",
-    "top_prob",
-    "question",
-    "document",
-    "answer",
-    "prior_answer",
-    "doc_logprob",
-    "critical_gain",
-    "critical_gain_predicted",
-]
-LAYER_COLUMNS = [
-    "item",
-    "point",
-    "split",
-    "condition",
-    "layer",
-    "norm",
-    "gain",
-    "attribution",
-    "lens",
-    "direct",
-    "alone",
-    "removed",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class RunFrame:
-    """One run: its manifest, one row per item x condition, one row per item x condition x layer.
+    """One run: its manifest, its readings (one row per item and condition) and its layers (one row per layer of those).
 
-    `drawn` holds answers drawn at a temperature, one row per item x condition x temperature x draw; empty without them.
+    `drawn` holds sampled answers, one row per item, condition, temperature and draw; empty without them. docs/columns.md
+    states every column; optional ones that the run does not have are filled with None.
     """
 
     manifest: dict[str, Any]
     readings: Table
-    layers: Table = field(default_factory=lambda: pd.DataFrame(columns=LAYER_COLUMNS))
+    layers: Table = field(default_factory=lambda: pd.DataFrame(columns=LAYERS.names))
     drawn: Table = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
-        absent = [name for name in REQUIRED if name not in self.readings.columns]
+        absent = [name for name in READINGS.required if name not in self.readings.columns]
         if absent:
             raise ValueError(f"readings lack the columns {', '.join(absent)}; a run of this toolkit writes them")
-        for table, names in ((self.readings, OPTIONAL), (self.layers, LAYER_COLUMNS)):
-            gaps = [name for name in names if name not in table.columns]
-            if gaps:
-                filled = table.assign(**dict.fromkeys(gaps, None))
-                object.__setattr__(self, "readings" if table is self.readings else "layers", filled)
-        _once(self.readings, "readings", ["item", "condition"])
-        _once(self.layers, "rows in layers", ["item", "condition", "layer"])
+        object.__setattr__(self, "readings", _with_columns(self.readings, READINGS.optional))
+        object.__setattr__(self, "layers", _with_columns(self.layers, LAYERS.names))
+        _refuse_duplicates(self.readings, "readings", ["item", "condition"])
+        _refuse_duplicates(self.layers, "rows in layers", ["item", "condition", "layer"])
 
     @cached_property
     def measured(self) -> Table:
-        """Rows that enter statistics, status ok, in an order that does not hang on how they were stored."""
+        """Rows that enter statistics, those of status ok, in an order that does not depend on how they were stored."""
         return self.readings[self.readings["status"] == "ok"].sort_values(["item", "condition"], kind="stable")
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], Table]:
-        """Measured rows of each split and condition, sorted by item; every analysis reads these, so they are kept."""
-        return {(str(split), str(name)): part for (split, name), part in self.measured.groupby(["split", "condition"])}
+        """Measured rows of each split and condition, sorted by item; cached, because every analysis reads them."""
+        return {(str(split), str(name)): rows for (split, name), rows in self.measured.groupby(["split", "condition"])}
 
     @cached_property
     def conditions(self) -> list[str]:
-        """The base's and the policies' names in the run's own order; variants are apart, since no policy is among them."""
-        return [name for name in self._named if not variant(name)]
+        """Names of the base and the policies in the run's order; `variants` holds the others."""
+        return [name for name in self._all_conditions if not variant(name)]
 
     @cached_property
     def variants(self) -> list[str]:
-        """Conditions whose adapter or prompt is made of something else than the item's document as it stands."""
-        return [name for name in self._named if variant(name)]
+        """Names of the conditions whose adapter or prompt is not made from the item's document as it stands."""
+        return [name for name in self._all_conditions if variant(name)]
 
     @cached_property
-    def _named(self) -> list[str]:
-        listed = [str(name) for name in self.manifest.get("conditions") or []]
-        return list(dict.fromkeys([*listed, *self.readings["condition"].astype(str)]))
+    def _all_conditions(self) -> list[str]:
+        planned = [str(name) for name in self.manifest.get("conditions") or []]
+        return list(dict.fromkeys([*planned, *self.readings["condition"].astype(str)]))
 
     def select(self, split: str, condition: str | None = None, population: str = "all") -> Table:
-        """Measured rows of a split, a condition (None: every one) and a population ("all" or "known"), by item."""
+        """Measured rows of a split, a condition (None: all) and a population ("all" or "known"), sorted by item."""
         if condition is None:
             rows = self.measured[self.measured["split"] == split]
         else:
@@ -128,84 +90,92 @@ class RunFrame:
 
 
 def load(path: str | Path) -> RunFrame:
-    """Read a run folder; a folder that is none is a ValueError that says what is missing."""
+    """Read a run folder. Raises ValueError where a file is missing or damaged, or holds what no audit writes."""
     folder = Path(path)
     manifest_file = folder / "manifest.json"
     if not manifest_file.is_file():
         raise ValueError(f"{folder}: no manifest.json, so this is not a run folder; give the --out of an audit")
     try:
         manifest = read_json(manifest_file)
-    except ValueError as error:
-        raise ValueError(f"{error}; the run has to be made again") from error
+    except ValueError as fault:
+        raise ValueError(f"{fault}; the run has to be made again") from fault
     if not isinstance(manifest, dict):
-        raise ValueError(f"{manifest_file}: a JSON object was expected, this is a {type(manifest).__name__}")
-    wrong = manifest_error(manifest)
-    if wrong is not None:
-        raise ValueError(f"{manifest_file}: {wrong}; the run has to be made again")
+        raise ValueError(f"{manifest_file}: needs a JSON object, got a {type(manifest).__name__}")
+    error = manifest_error(manifest)
+    if error is not None:
+        raise ValueError(f"{manifest_file}: {error}; the run has to be made again")
     shard = manifest.get("shard")
     if shard is not None:
         raise ValueError(
-            f"{folder}: shard {shard['number']} of {shard['of']} of a run; join them with `override-gap merge` first"
+            f"{folder}: shard {shard['number']} of {shard['of']} of a run; merge all shards with `override-gap merge` first"
         )
     readings = table(folder / "readings")
     if readings is None and any((folder / "readings").glob("*.parquet")):
         raise ValueError(f"{folder / 'readings'}: its files hold no rows; the run has to be made again")
     if readings is None:
         raise ValueError(
-            f"{folder}: no readings/*.parquet, so nothing was measured yet; finish the audit with --resume"
+            f"{folder}: no readings/*.parquet, so nothing was measured yet; give the audit's own command again"
         )
     layers, drawn = table(folder / "layers"), table(folder / "drawn")
     try:
         return RunFrame(
             manifest,
             readings,
-            pd.DataFrame(columns=LAYER_COLUMNS) if layers is None else layers,
+            pd.DataFrame(columns=LAYERS.names) if layers is None else layers,
             pd.DataFrame() if drawn is None else drawn,
         )
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}; the run has to be made again") from error
+    except ValueError as fault:
+        raise ValueError(f"{folder}: {fault}; the run has to be made again") from fault
 
 
 def table(folder: Path) -> Table | None:
     """All Parquet files of a folder as one table, in the order of their names; None where there are no rows."""
     try:
-        # A part in which a column is all null does not decide that column's type, nor does a note of who wrote it.
-        parts = list(_parts(folder))
-        joined = pa.concat_tables(parts, promote_options="permissive") if parts else None
-        # No part is held any longer, so that each column's memory is given back once pandas has its own.
-        parts.clear()
+        # A file in which a column is all null does not decide that column's type, nor do pandas' own metadata.
+        files = list(_file_tables(folder))
+        joined = pa.concat_tables(files, promote_options="permissive") if files else None
+        # Without references to the files' tables, each column's memory is freed once pandas has copied it.
+        files.clear()
         return None if joined is None else joined.to_pandas(ignore_metadata=True, self_destruct=True, split_blocks=True)
-    except pa.ArrowException as error:
-        why = " ".join(str(error).split())[:300]
-        raise ValueError(f"{folder}: its tables are not of one audit: {why}; the run has to be made again") from error
+    except pa.ArrowException as fault:
+        reason = " ".join(str(fault).split())[:300]
+        raise ValueError(
+            f"{folder}: its tables are not of one audit: {reason}; the run has to be made again"
+        ) from fault
 
 
-def _parts(folder: Path) -> Iterator[pa.Table]:
+def _file_tables(folder: Path) -> Iterator[pa.Table]:
     for file in sorted(folder.glob("*.parquet")):
         try:
-            held, _ = read_checked(file)
-        except DamagedError as error:
+            content, _ = read_checked(file)
+        except DamagedError as fault:
             raise ValueError(
-                f"{error}; `override-gap doctor {folder.parent} --repair` moves it aside, and the audit's own command "
+                f"{fault}; `override-gap doctor {folder.parent} --repair` moves it aside, and the audit's own command "
                 "measures it again"
-            ) from error
-        if len(held):
-            yield checked(file, held)
+            ) from fault
+        if len(content):
+            yield checked(file, content)
 
 
-def _once(table: Table, what: str, names: list[str]) -> None:
-    """Raise ValueError where two rows have the same names."""
-    twice = table.duplicated(names)
-    if twice.any():
-        item, condition, *layer = (table[twice].iloc[0][name] for name in names)
+def _with_columns(table: Table, names: Sequence[str]) -> Table:
+    """The table with the columns of these names that it lacks, filled with None."""
+    absent = [name for name in names if name not in table.columns]
+    return table.assign(**dict.fromkeys(absent, None)) if absent else table
+
+
+def _refuse_duplicates(table: Table, rows: str, names: list[str]) -> None:
+    """Raise ValueError where two rows agree in all of these columns."""
+    repeated = table.duplicated(names)
+    if repeated.any():
+        item, condition, *layer = (table[repeated].iloc[0][name] for name in names)
         at = f" at layer {layer[0]}" if layer else ""
         raise ValueError(
-            f"item {reprlib.repr(item)} has two {what} under {reprlib.repr(condition)}{at}; one is expected"
+            f"item {reprlib.repr(item)} has two {rows} under {reprlib.repr(condition)}{at}; one is expected"
         )
 
 
 def truth(column: Table) -> np.ndarray:
-    """A nullable boolean column as floats: 1, 0, NaN where nothing was measured."""
+    """A nullable boolean column as float64: 1, 0, and NaN for null."""
     return values(column)
 
 
@@ -216,9 +186,9 @@ def values(column: Table) -> np.ndarray:
 
 
 def gain_of(condition: str) -> float | None:
-    """Position on the dose axis: base 0, as-delivered 1, ``uniform-<gain>`` its gain; None for other conditions.
+    """The gain of a condition that applies one gain everywhere: base 0, as-delivered 1, ``uniform-<gain>`` its gain.
 
-    A dose is finite and not below 0; a name that says otherwise has none.
+    None for other conditions, and for gains that are not finite or below 0.
     """
     if condition == BASE:
         return 0.0

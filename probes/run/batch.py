@@ -142,7 +142,7 @@ class _Batch:
         for n, reason in acting._unreadable(condition).items():
             table[n] = rows.failed(self.items[n], condition.name, reason)
         if "critical" in self.bench.probes and condition.name == "as-delivered":
-            rows.critical(table, self._critical())
+            rows.add_critical_gains(table, self._critical())
         deep = "layers" in self.bench.probes and condition.variant is None
         if not deep or state.residual is None or subject.norm is None:
             return _Read(table, acting._asked(table, condition, gains, answered))

@@ -1,4 +1,4 @@
-"""Rows: what was measured, as the columns of the run folder's tables."""
+"""Rows of the tables of a run folder, made from the tensors of a batch; probes/store/schema.py states their columns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from override_gap.probes.subject.model import Subject
 
 
 def identity(item: Item, condition: str) -> dict[str, Any]:
-    """The columns that an item has before anything is measured."""
+    """The columns that the item and the condition determine, without measuring."""
     frequency = item.meta.get("frequency")
     wording = item.meta.get("wording")
     return {
@@ -41,21 +41,21 @@ def identity(item: Item, condition: str) -> dict[str, Any]:
 
 
 def failed(item: Item, condition: str, reason: str) -> dict[str, Any]:
-    """The row of an item that could not be measured: its reason and no numbers."""
+    """The row of an item that could not be measured: the reason, and no numbers."""
     return {**identity(item, condition), "status": "error", "error": reason}
 
 
 def readings(
     subject: Subject,
     items: Sequence[Item],
-    places: Sequence[Divergence],
+    divergences: Sequence[Divergence],
     prior: Prior,
     state: Adapted,
     condition: str,
     gains: Float[Tensor, "batch layer"] | None,
     norms: Sequence[float | None],
 ) -> list[dict[str, Any]]:
-    """One row an item for one condition; an item whose logits are not finite becomes an error row."""
+    """One row per item under one condition; an item whose logits are not finite becomes an error row."""
     m = state.margins
     columns = {
         "prior_logprob": prior.strength,
@@ -70,30 +70,30 @@ def readings(
         "doc_logprob": state.doc_logprob,
     }
     lists = {name: tensor.detach().cpu().double().tolist() for name, tensor in columns.items()}
-    top, doc, kept = state.top.tolist(), prior.doc.tolist(), prior.top_at_divergence.tolist()
-    base = prior.top.tolist()
-    words = {token: subject.tokenizer.decode([token]) for token in {*base, *top}}
+    top, doc, base_arg_max = state.top.tolist(), prior.doc.tolist(), prior.top_at_divergence.tolist()
+    base_top = prior.top.tolist()
+    texts = {token: subject.tokenizer.decode([token]) for token in {*base_top, *top}}
     rows = []
-    for n, (item, place) in enumerate(zip(items, places, strict=True)):
+    for n, (item, divergence) in enumerate(zip(items, divergences, strict=True)):
         numbers = {name: values[n] for name, values in lists.items()}
         if not all(map(math.isfinite, numbers.values())):
             rows.append(failed(item, condition, "the model's logits are not finite"))
             continue
         retention = item.split == "retention"
-        wins = numbers["net_margin"] > 0
+        document_wins = numbers["net_margin"] > 0
         known = float(prior.known[n])
         rows.append(
             {
                 **identity(item, condition),
                 **numbers,
                 "known": None if math.isnan(known) else bool(known),
-                "success_margin": not wins if retention else wins,
-                "success_top1": top[n] == (kept[n] if retention else doc[n]),
-                "base_top_token": words[base[n]],
-                "top_token": words[top[n]],
+                "success_margin": not document_wins if retention else document_wins,
+                "success_top1": top[n] == (base_arg_max[n] if retention else doc[n]),
+                "base_top_token": texts[base_top[n]],
+                "top_token": texts[top[n]],
                 "gain_mean": None if gains is None else float(gains[n].mean()),
                 "adapter_norm": norms[n],
-                "n_question_tokens": place.n_question_tokens,
+                "n_question_tokens": divergence.n_question_tokens,
                 "status": "ok",
                 "error": None,
             }
@@ -101,9 +101,9 @@ def readings(
     return rows
 
 
-def critical(rows: Sequence[dict[str, Any]], measured: Sequence[float | None]) -> None:
-    """Add the critical gains to the as-delivered rows of the items they were measured for."""
-    for row, gain in zip(rows, measured, strict=True):
+def add_critical_gains(rows: Sequence[dict[str, Any]], gains: Sequence[float | None]) -> None:
+    """Add measured and predicted critical gains to as-delivered rows; None where an item has none."""
+    for row, gain in zip(rows, gains, strict=True):
         if row["status"] == "ok" and gain is not None:
             row["critical_gain"] = gain
             row["critical_gain_predicted"] = predicted_critical_gain(row["prior_margin"], row["adapter_margin"])
@@ -115,26 +115,29 @@ def layers(
     profile: LayerProfile,
     norms: Float[Tensor, "batch layer"],
     gains: Float[Tensor, "batch layer"],
-    extra: Mapping[str, Float[Tensor, "batch layer"]],
+    further: Mapping[str, Float[Tensor, "batch layer"]],
 ) -> list[dict[str, Any]]:
-    """One row an item and layer; layer -1 holds the embedding and the constant terms of the attribution."""
+    """One row per item and layer; layer -1 holds the embedding and the constant terms of the attribution.
+
+    `further`: other columns, by name.
+    """
     rows = []
     shares, lens = profile.attribution.cpu().double().tolist(), profile.lens.cpu().double().tolist()
-    sizes, loud = norms.double().tolist(), gains.double().tolist()
-    added = {name: tensor.detach().cpu().double().tolist() for name, tensor in extra.items()}
+    layer_norms, layer_gains = norms.double().tolist(), gains.double().tolist()
+    others = {name: tensor.detach().cpu().double().tolist() for name, tensor in further.items()}
     for n, item in enumerate(items):
-        where = {"item": item.id, "point": item.point, "split": item.split, "condition": condition}
-        rows.append({**where, "layer": -1, "attribution": _finite(shares[n][0])})
+        identity_columns = {"item": item.id, "point": item.point, "split": item.split, "condition": condition}
+        rows.append({**identity_columns, "layer": -1, "attribution": _finite(shares[n][0])})
         for layer in range(len(lens[n])):
             rows.append(
                 {
-                    **where,
+                    **identity_columns,
                     "layer": layer,
-                    "norm": sizes[n][layer],
-                    "gain": loud[n][layer],
+                    "norm": layer_norms[n][layer],
+                    "gain": layer_gains[n][layer],
                     "attribution": _finite(shares[n][layer + 1]),
                     "lens": _finite(lens[n][layer]),
-                    **{name: _finite(values[n][layer]) for name, values in added.items()},
+                    **{name: _finite(values[n][layer]) for name, values in others.items()},
                 }
             )
     return rows

@@ -1,4 +1,4 @@
-"""Shards: one run dealt out to several machines that know nothing of one another, and joined again."""
+"""Shards: one run divided among machines that do not communicate, and merged afterwards."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Any
 
 from override_gap.probes.run.engine import Unit
 from override_gap.probes.store.checksum import DamagedError
-from override_gap.probes.store.folder import TABLES, RunError, Store, refuse_symlinks
+from override_gap.probes.store.folder import RunError, Store, refuse_symlinks
+from override_gap.probes.store.schema import TABLES
 
 NEEDED = ("identity", "units", "adapters", "parity", "started")
-"""Of a shard's manifest, what the merged one is made of."""
+"""Keys of a shard's manifest that the merged manifest is made from."""
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The number-th of so many parts of a run, counted from 1; each part has a run folder of its own."""
+    """Part `number` of `of` parts of a run, counted from 1; each part has a run folder of its own."""
 
     number: int
     of: int
@@ -28,8 +29,8 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Shard:
         """`3/16` as a shard. Raises ValueError."""
-        found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
-        number, of = (int(part) for part in found.groups()) if found else (0, 0)
+        match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+        number, of = map(int, match.groups()) if match else (0, 0)
         if not 1 <= number <= of:
             raise ValueError(f"--shard needs NUMBER/OF with NUMBER from 1 to OF, as in 3/16; got {text!r}")
         return cls(number, of)
@@ -38,45 +39,45 @@ class Shard:
         return f"{self.number}/{self.of}"
 
     def share(self, units: Sequence[Unit]) -> list[Unit]:
-        """This shard's units, dealt out like cards: units are random samples of like size, and so are shards."""
+        """This shard's units, every `of`-th: units are random samples of like size, and so are shards."""
         return list(units[self.number - 1 :: self.of])
 
 
 def merge(folders: Sequence[Path], out: Path) -> Path:
-    """Join all shards of one run into a run folder whose readings are those of the undivided run, byte for byte.
+    """Merge all shards of one run into a run folder whose readings are those of the undivided run, byte for byte.
 
-    The folder appears when it is whole. Raises RunError where shards are of different runs, given twice, missing,
-    unfinished or damaged, or where `out` is taken or within a run.
+    The folder appears once it is complete. Raises RunError where shards are of different runs, given twice, missing,
+    unfinished or damaged, or where `out` is not empty or within a run.
     """
-    places = [folder.resolve() for folder in folders]
-    twice = next((folder for folder, place in zip(folders, places, strict=True) if places.count(place) > 1), None)
-    if twice is not None:
-        raise RunError(f"{twice} is given twice; give each shard once")
+    paths = [folder.resolve() for folder in folders]
+    repeated = next((folder for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1), None)
+    if repeated is not None:
+        raise RunError(f"{repeated} is given twice; give each shard once")
     manifests = {folder: Store(folder).manifest() for folder in folders}
-    _check(manifests)
+    _require_all_shards(manifests)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is not an empty folder; give --out a new one")
-    inside = next((above for above in out.resolve().parents if (above / "manifest.json").exists()), None)
-    if inside is not None:
-        raise RunError(f"{out} is within the run folder {inside}; give --out a place of its own")
+    outer = next((parent for parent in out.resolve().parents if (parent / "manifest.json").exists()), None)
+    if outer is not None:
+        raise RunError(f"{out} is within the run folder {outer}; give --out a folder outside it")
     for folder in folders:
-        _sound(folder)
+        _require_sound(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
-    growing = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".merging", dir=out.parent))
+    merging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".merging", dir=out.parent))
     try:
-        growing.chmod(0o755)
-        _gather(folders, growing, next(iter(manifests.values()))["units"])
-        Store(growing).write_json("manifest.json", _joined(list(manifests.values())))
+        merging.chmod(0o755)
+        _copy_tables(folders, merging, next(iter(manifests.values()))["units"])
+        Store(merging).write_json("manifest.json", _merged_manifest(list(manifests.values())))
         if out.exists():
             out.rmdir()
-        growing.rename(out)
+        merging.rename(out)
     finally:
-        shutil.rmtree(growing, ignore_errors=True)
+        shutil.rmtree(merging, ignore_errors=True)
     return out
 
 
-def _sound(folder: Path) -> None:
-    """Raises RunError where a shard holds a link or a table that is damaged."""
+def _require_sound(folder: Path) -> None:
+    """Raise RunError where a shard holds a symbolic link or a damaged table."""
     store = Store(folder)
     refuse_symlinks(folder)
     keys = store.keys()
@@ -89,43 +90,44 @@ def _sound(folder: Path) -> None:
             ) from fault
 
 
-def _gather(folders: Sequence[Path], growing: Path, units: int) -> None:
-    """Copy every shard's tables into one folder. Raises RunError unless each unit is there once."""
+def _copy_tables(folders: Sequence[Path], merging: Path, units: int) -> None:
+    """Copy every shard's tables into one folder. Raises RunError unless each unit is there exactly once."""
     for name in ("readings", "layers"):
-        (growing / name).mkdir(parents=True)
+        (merging / name).mkdir(parents=True)
     for folder in folders:
         for file in sorted(file for name in TABLES for file in folder.glob(f"{name}/*.parquet")):
-            target = growing / file.relative_to(folder)
+            target = merging / file.relative_to(folder)
             if target.exists():
                 raise RunError(
                     f"{file}: this unit is in another shard too; measure the shards again with one --shard each"
                 )
             target.parent.mkdir(exist_ok=True)
             shutil.copy2(file, target)
-    _count(growing, units)
+    _require_units(merging, units)
 
 
-def _check(manifests: dict[Path, dict[str, Any]]) -> None:
-    """Raises RunError unless these are the manifests of all shards of one run, each once and finished."""
-    first, leader = next(iter(manifests.items()))
+def _require_all_shards(manifests: dict[Path, dict[str, Any]]) -> None:
+    """Raise RunError unless these are the manifests of all shards of one run, each once and finished."""
+    first_folder, first = next(iter(manifests.items()))
     seen: dict[int, Path] = {}
     for folder, manifest in manifests.items():
         shard = manifest.get("shard")
         if shard is None:
-            raise RunError(f"{folder} is a whole run, no shard of one; merge takes what `audit --shard` wrote")
-        lacks = [name for name in NEEDED if name not in manifest]
-        if lacks:
+            raise RunError(f"{folder} is a whole run, not a shard; merge takes run folders that `audit --shard` wrote")
+        missing_keys = [name for name in NEEDED if name not in manifest]
+        if missing_keys:
             raise RunError(
-                f"{folder}: its manifest lacks {', '.join(lacks)}; measure this shard again into a new folder"
+                f"{folder}: its manifest lacks {', '.join(missing_keys)}; measure this shard again into a new folder"
             )
-        if manifest["identity"] != leader["identity"]:
+        if manifest["identity"] != first["identity"]:
             raise RunError(
-                f"{folder} is of another audit than {first} (other settings, model, adapters, items or code); "
+                f"{folder} is of another audit than {first_folder} (other settings, model, adapters, items or code); "
                 "shards of one run differ in nothing but --shard"
             )
-        if shard["of"] != leader["shard"]["of"]:
+        if shard["of"] != first["shard"]["of"]:
             raise RunError(
-                f"{folder} is one of {shard['of']} shards, {first} one of {leader['shard']['of']}; need one number"
+                f"{folder} is one of {shard['of']} shards, {first_folder} one of {first['shard']['of']}; give the shards of "
+                "one division"
             )
         if shard["number"] in seen:
             raise RunError(
@@ -134,23 +136,24 @@ def _check(manifests: dict[Path, dict[str, Any]]) -> None:
         if not manifest.get("complete"):
             raise RunError(f"{folder} is not finished; give the command of shard {shard['number']} again, then merge")
         seen[shard["number"]] = folder
-    missing = [n for n in range(1, leader["shard"]["of"] + 1) if n not in seen]
+    missing = [n for n in range(1, first["shard"]["of"] + 1) if n not in seen]
     if missing:
-        named = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
-        raise RunError(f"shard {named} of {leader['shard']['of']} is missing; give the folders of all shards")
+        numbers = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
+        raise RunError(f"shard {numbers} of {first['shard']['of']} is missing; give the folders of all shards")
 
 
-def _count(folder: Path, units: int) -> None:
+def _require_units(folder: Path, units: int) -> None:
+    """Raise RunError unless a folder holds readings and layers of so many units."""
     for name in ("readings", "layers"):
-        found = sum(1 for _ in (folder / name).glob("*.parquet"))
-        if found != units:
+        count = sum(1 for _ in (folder / name).glob("*.parquet"))
+        if count != units:
             raise RunError(
-                f"the shards hold {name} of {found} units, the run has {units}; audit the shards again to fill gaps"
+                f"the shards hold {name} of {count} units, the run has {units}; give each shard's own command again, then merge"
             )
 
 
-def _joined(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The manifest of the whole: the first one's, with the seconds of all, the largest gaps and the outermost times."""
+def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The merged manifest: the first shard's, with summed timings, the largest parity gaps, and first start to last finish."""
     first = {key: value for key, value in manifests[0].items() if key != "shard"}
     gaps = [m["parity"].get("attribution_max_abs") for m in manifests]
     parity = {

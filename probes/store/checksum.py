@@ -1,4 +1,4 @@
-"""Checksum: what a table holds as one number, kept in the table's own file, so that damage is seen when it is read."""
+"""Checksums of tables and JSON files, stored in the files themselves, so that damage is seen when they are read."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-NAME = b"override_gap"
+NOTE = b"override_gap"
+"""Key of a table's schema metadata under which a JSON object with the checksum is stored."""
 
 
 class DamagedError(ValueError):
-    """A file that is not what was written; the message names it and says what is wrong."""
+    """A file whose content is not what was written; the message names it and says what is wrong."""
 
 
 def table_hash(table: pa.Table) -> str:
-    """SHA-256 over columns, types, nulls and values; the same for a table in memory and for one read back."""
+    """SHA-256 over a table's columns, types, nulls and values; the same in memory and after writing and reading."""
     digest = hashlib.sha256()
     for field in table.schema:
         column = table.column(field.name).combine_chunks()
         nulls = pc.is_null(column)  # type: ignore[attr-defined]
-        # Parquet renames what a list holds, so that the type's words are not those that were written
+        # Parquet renames the values of a list, so that the type's name is not the one that was written
         kind = "list" if pa.types.is_nested(field.type) else str(field.type)
         digest.update(f"\0{field.name}\0{kind}\0{len(column)}\0".encode())
         digest.update(nulls.to_numpy(zero_copy_only=False).tobytes())
@@ -41,42 +42,43 @@ def table_hash(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def with_table_checksum(table: pa.Table, **said: Any) -> tuple[pa.Table, str]:
-    """The table with its checksum, and what else is said of it, in its schema's metadata; and the checksum."""
+def with_table_checksum(table: pa.Table, **facts: Any) -> tuple[pa.Table, str]:
+    """The table with its checksum and other facts as a note in its schema's metadata; and the checksum alone."""
     checksum = table_hash(table)
-    note = json.dumps({"sha256": checksum, **said}, sort_keys=True).encode()
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), NAME: note}), checksum
+    note = json.dumps({"sha256": checksum, **facts}, sort_keys=True).encode()
+    return table.replace_schema_metadata({**(table.schema.metadata or {}), NOTE: note}), checksum
 
 
 def read_checked(file: Path) -> tuple[pa.Table, Mapping[str, Any] | None]:
-    """A table and what its seal says; None for one without. Raises DamagedError where the two disagree."""
+    """A table and its note, None for a table without one. Raises DamagedError where the checksum differs."""
     try:
         table = pq.read_table(file)
-        note = (table.schema.metadata or {}).get(NAME)
-        said = None if note is None else json.loads(note)
+        stored = (table.schema.metadata or {}).get(NOTE)
+        note = None if stored is None else json.loads(stored)
     except FileNotFoundError as fault:
         raise DamagedError(f"{file}: missing") from fault
     except Exception as fault:  # a damaged file makes Arrow raise errors of many kinds
         raise DamagedError(f"{file}: not readable as Parquet ({' '.join(str(fault).split())[:120]})") from fault
-    if said is not None and (not isinstance(said, dict) or said.get("sha256") != _hash(table, file)):
+    if note is not None and (not isinstance(note, dict) or note.get("sha256") != _checked_hash(table, file)):
         raise DamagedError(f"{file}: its content is not what was written (the checksum differs)")
-    return (table if said is None else table.replace_schema_metadata(None)), said
+    return (table if note is None else table.replace_schema_metadata(None)), note
 
 
-def _hash(table: pa.Table, file: Path) -> str:
+def _checked_hash(table: pa.Table, file: Path) -> str:
+    """`table_hash` of a table read from a file. Raises DamagedError where its values cannot be read."""
     try:
         return table_hash(table)
-    except Exception as fault:  # texts that are no UTF-8, say
+    except Exception as fault:  # texts that are not UTF-8, for example
         raise DamagedError(f"{file}: its content is not what was written ({fault})") from fault
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A JSON object with the SHA-256 of all else that it holds, as `checksum`."""
+    """A JSON object with the SHA-256 of all its other keys as `checksum`."""
     return {**content, "checksum": _json_hash(content)}
 
 
 def checksum_matches(content: Mapping[str, Any]) -> bool:
-    """Whether a signed object holds what was signed; one without a checksum is not asked."""
+    """Whether a JSON object's checksum agrees with its content; True for an object without one."""
     return "checksum" not in content or content["checksum"] == _json_hash(content)
 
 

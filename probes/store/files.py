@@ -1,4 +1,4 @@
-"""Disk: files written whole or not at all, leftovers taken away, and whether a folder will hold what is to come."""
+"""Writing files whole or not at all, what killed processes left behind, and whether a disk has room for a run."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-# bytes on disk, about twice what audits wrote (benchmarks/scale.py measures them: 96 a reading, 22 a row of layers)
+from override_gap.probes.store.schema import TABLES
+
+# bytes per row on disk, about twice what audits wrote (benchmarks/scale.py measures them: 96 per reading, 22 per row of layers)
 READING_BYTES, LAYER_BYTES, DRAWN_BYTES, SPARE_BYTES = 200, 40, 200, 8 * 2**20
 
 
 class DiskError(ValueError):
-    """A folder that cannot be written or does not have the room; the message says what to do."""
+    """A folder that cannot be written or has too little room; the message says what to do."""
 
 
 def write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the target, flush to disk, rename, flush the folder: a torn file is never taken for a reading.
+    """Write beside the target, flush to disk, rename, flush the folder, so that a half-written file is never read.
 
     Without the last step a power cut may undo the rename although the file's own bytes are safe.
     """
@@ -44,30 +46,26 @@ def sync_folder(folder: Path) -> None:
 
 def leftovers(folder: Path) -> list[Path]:
     """Temporary files that a killed process left in a run folder."""
-    return sorted(file for part in (folder, *_parts(folder)) for file in part.glob(".*.tmp") if file.is_file())
-
-
-def _parts(folder: Path) -> list[Path]:
-    return [folder / name for name in ("readings", "layers", "drawn") if (folder / name).is_dir()]
+    return sorted(file for name in ("", *TABLES) for file in (folder / name).glob(".*.tmp") if file.is_file())
 
 
 def require_writable(folder: Path, needed: int = 0) -> None:
-    """Raise DiskError unless a file can be written, flushed and removed in a folder (or where it will be made).
+    """Raise DiskError unless a file can be written, flushed and removed in a folder, or where it will be created.
 
     `needed`: bytes that have to be free, SPARE_BYTES on top.
     """
-    place = folder
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    if not place.is_dir():
-        raise DiskError(f"{place} is a file; --out needs a folder")
-    probe = place / f".override-gap-{os.getpid()}.tmp"
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise DiskError(f"{existing} is a file; --out needs a folder")
+    probe = existing / f".override-gap-{os.getpid()}.tmp"
     try:
         with probe.open("wb") as file:
             file.write(b"\0" * 4096)
             file.flush()
             os.fsync(file.fileno())
-        free = shutil.disk_usage(place).free
+        free = shutil.disk_usage(existing).free
     except OSError as fault:
         raise DiskError(
             f"{folder}: cannot be written: {fault.strerror or fault}; make room or give --out another folder"
@@ -83,8 +81,10 @@ def require_writable(folder: Path, needed: int = 0) -> None:
 
 
 def expected_bytes(items: int, conditions: int, layers: int, drawn: int = 0) -> int:
-    """About how much the readings of a run take. `layers`: rows of layers an item and condition, 0 without them;
-    `drawn`: drawn answers in all."""
+    """About how many bytes the tables of a run take on disk.
+
+    `layers`: rows of layers per item and condition, 0 without them; `drawn`: drawn answers in all.
+    """
     rows = items * conditions
     return rows * (READING_BYTES + layers * LAYER_BYTES) + drawn * DRAWN_BYTES
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from override_gap.probes.store.checksum import (
@@ -23,14 +22,14 @@ from override_gap.probes.store.checksum import (
 )
 from override_gap.probes.store.files import DiskError, leftovers, require_writable, write_whole
 from override_gap.probes.store.lock import LOCK, OWNER, locked
+from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.run_store import Rows
-from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, manifest_error
+from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, TABLES, RunTable
 
-TABLES = ("readings", "layers", "drawn")
 DAMAGED = "damaged"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# what a run that was killed before its manifest may have left
-OWN = {*TABLES, "figures", "summary.json", "report.html", DAMAGED, LOCK, OWNER}
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# what a run that was killed before it wrote its manifest may have left
+RUN_FILES = {*TABLES, "figures", "summary.json", "report.html", DAMAGED, LOCK, OWNER}
 
 
 class RunError(ValueError):
@@ -39,10 +38,10 @@ class RunError(ValueError):
 
 @dataclass(frozen=True)
 class Store:
-    """One run folder. A unit is done when its readings are there; its layers are written before them.
+    """One run folder. A unit is measured once its readings are there; its other tables are written before them.
 
-    Every table carries its checksum. The readings also say what their unit's other tables are, and how many of its rows
-    failed by a fault that another try may not meet: such a unit is not done.
+    Every table holds its checksum. The readings also hold the checksums of their unit's other tables, and how many of its
+    rows failed for reasons that may be transient: a unit with such rows is measured again.
     """
 
     path: Path
@@ -51,15 +50,15 @@ class Store:
         return str(self.path)
 
     def require_room(self, needed: int = 0) -> None:
-        """Raise DiskError unless the folder can be written and, if asked, so many bytes are free."""
+        """Raise DiskError unless the folder can be written and has `needed` bytes free."""
         require_writable(self.path, needed)
 
     @contextmanager
     def locked(self) -> Iterator[str | None]:
-        """Make the folder, hold it against other processes, and take away what a killed one left half written.
+        """Create the folder, lock it against other processes, and remove what a killed one left half written.
 
-        Yields a sentence about a holder that died, or None. Raises RunError for a folder of something else or with a symbolic
-        link in it, DiskError for one that cannot be written, LockError for one in use.
+        Yields a sentence about a lock's holder that died, or None. Raises RunError for a folder that holds something else or
+        a symbolic link, DiskError for one that cannot be written, LockError for one in use.
         """
         self._refuse_foreign()
         refuse_symlinks(self.path)
@@ -68,13 +67,13 @@ class Store:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise DiskError(f"{self.path}: cannot be written: {fault.strerror or fault}") from fault
-        with locked(self.path) as gone:
+        with locked(self.path) as dead_holder:
             for file in leftovers(self.path):
                 file.unlink(missing_ok=True)
-            yield gone
+            yield dead_holder
 
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
-        """Create the folder, or take up the run that is in it; returns the manifest as it was, or the new one.
+        """Create the run, or resume the one that is in the folder; returns the manifest as it was, or the new one.
 
         Raises RunError where the folder holds something else.
         """
@@ -98,8 +97,8 @@ class Store:
         if self.path.exists() and not self.path.is_dir():
             raise RunError(f"{self.path} is a file; --out needs a folder")
         if self.path.exists() and not (self.path / "manifest.json").exists():
-            strange = [f for f in self.path.iterdir() if f.name not in OWN and not f.name.endswith(".tmp")]
-            if strange:
+            foreign = [f for f in self.path.iterdir() if f.name not in RUN_FILES and not f.name.endswith(".tmp")]
+            if foreign:
                 raise RunError(f"{self.path} is not empty and holds no run; give --out a new folder")
 
     def manifest(self) -> dict[str, Any]:
@@ -107,73 +106,75 @@ class Store:
         file = self.path / "manifest.json"
         advice = "; `override-gap doctor` says what can be kept"
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            whole = isinstance(found, dict) and checksum_matches(found)
+            manifest = json.loads(file.read_text(encoding="utf-8"))
+            intact = isinstance(manifest, dict) and checksum_matches(manifest)
         except OSError as fault:
             raise RunError(f"{file}: cannot be read: {fault.strerror or fault}{advice}") from fault
         except (ValueError, RecursionError) as fault:
             raise RunError(f"{file}: cannot be read: {fault}{advice}") from fault
-        if not whole:
+        if not intact:
             raise RunError(f"{file}: its content is not what was written (the checksum differs){advice}")
-        wrong = manifest_error(found)
-        if wrong is not None:
-            raise RunError(f"{file}: {wrong}{advice}")
-        return found
+        error = manifest_error(manifest)
+        if error is not None:
+            raise RunError(f"{file}: {error}{advice}")
+        return manifest
 
     def keys(self) -> list[str]:
-        """The units that have readings here, sound or not."""
+        """The units that have readings here, damaged or not."""
         return sorted(file.stem for file in (self.path / "readings").glob("*.parquet"))
 
     def exists(self) -> bool:
         """Whether a run is here."""
         return (self.path / "manifest.json").is_file()
 
-    def done(self, key: str) -> bool:
-        """Whether a unit's tables are here; with those of `pending`, whether they need not be measured again."""
+    def _has_unit(self, key: str) -> bool:
+        """Whether a unit's readings and layers are here; they are not read."""
         return all((self.path / name / f"{key}.parquet").is_file() for name in ("readings", "layers"))
 
     def faults(self, key: str) -> int:
-        """How many rows of a unit failed by a fault that another try may not meet. Raises DamagedError.
+        """How many rows of a unit failed for reasons that may be transient.
 
-        All of the unit's tables are read and compared with their checksums.
+        All of the unit's tables are read and compared with their checksums; raises DamagedError where they differ.
         """
-        readings, said = read_checked(self._file("readings", key))
+        readings, note = read_checked(self._file("readings", key))
         lacks = [name for name in ("item", "condition", "status") if name not in readings.column_names]
         if lacks:
-            raise DamagedError(f"{self._file('readings', key)}: no column {', '.join(lacks)}, so these are no readings")
-        for name in TABLES[1:]:
+            raise DamagedError(
+                f"{self._file('readings', key)}: no column {', '.join(lacks)}, so it does not hold readings"
+            )
+        for name in (LAYERS.name, DRAWN.name):
             file = self._file(name, key)
-            wanted = None if said is None else (said.get("tables") or {}).get(name)
-            if file.is_file() or wanted or (said is None and name == "layers"):
-                _, own = read_checked(file)
-                if said is not None and (own or {}).get("sha256") != wanted:
+            expected = None if note is None else (note.get("tables") or {}).get(name)
+            if file.is_file() or expected or (note is None and name == LAYERS.name):
+                _, other = read_checked(file)
+                if note is not None and (other or {}).get("sha256") != expected:
                     raise DamagedError(f"{file}: it does not belong to the readings of its unit")
-        return 0 if said is None else int(said.get("faults") or 0)
+        return 0 if note is None else int(note.get("faults") or 0)
 
     def pending(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
         """Which of these units are to be measured, and what was wrong with tables that were set aside for it.
 
         Raises RunError where the folder holds readings of other units.
         """
-        strange = sorted(set(self.keys()) - set(keys))
-        if strange:
-            raise RunError(f"{self.path} holds readings of another audit ({strange[0]}); give --out a new folder")
-        todo, wrong = [], []
+        foreign = sorted(set(self.keys()) - set(keys))
+        if foreign:
+            raise RunError(f"{self.path} holds readings of another audit ({foreign[0]}); give --out a new folder")
+        todo, damage = [], []
         for key in keys:
-            if not self.done(key):
+            if not self._has_unit(key):
                 todo.append(key)
                 continue
             try:
                 if self.faults(key):
                     todo.append(key)
             except DamagedError as fault:
-                wrong.append(str(fault))
+                damage.append(str(fault))
                 self.set_aside(key)
                 todo.append(key)
-        return todo, wrong
+        return todo, damage
 
     def set_aside(self, key: str) -> list[Path]:
-        """Move a unit's tables to RUN/damaged, so that it is measured again; returns where they went."""
+        """Move a unit's tables to RUN/damaged, so that it is measured again; returns their new paths."""
         moved = []
         for name in TABLES:
             file = self._file(name, key)
@@ -185,22 +186,23 @@ class Store:
         return moved
 
     def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
-        """Write a unit's tables, the readings last; that of the drawn answers only where there are any.
+        """Write a unit's tables, the readings last; drawn answers only where there are any.
 
-        Raises DiskError where the disk does not take them; nothing half written is left.
+        `faults`: rows that failed for reasons that may be transient. Raises DiskError where the disk does not take the tables,
+        ValueError for a column that the schema does not state; nothing half written is left.
         """
         try:
-            # readings that are there are of a try that failed; without them the unit is not done, whatever happens now
+            # readings that are there are of an attempt that failed; without them the unit is pending, whatever happens now
             self._file("readings", key).unlink(missing_ok=True)
-            others = {"layers": self._write_table("layers", key, layers, LAYERS)}
+            checksums = {"layers": self._write_table(LAYERS, key, layers)}
             if drawn:
                 (self.path / "drawn").mkdir(exist_ok=True)
-                others["drawn"] = self._write_table("drawn", key, drawn, DRAWN)
+                checksums["drawn"] = self._write_table(DRAWN, key, drawn)
             else:
                 self._file("drawn", key).unlink(missing_ok=True)
-            self._write_table("readings", key, readings, READINGS, tables=others, faults=faults)
+            self._write_table(READINGS, key, readings, tables=checksums, faults=faults)
         except OSError as fault:
-            raise _full(self.path, fault) from fault
+            raise _disk_error(self.path, fault) from fault
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all; the manifest with its checksum."""
@@ -210,7 +212,7 @@ class Store:
         try:
             write_whole(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
         except OSError as fault:
-            raise _full(self.path / name, fault) from fault
+            raise _disk_error(self.path / name, fault) from fault
 
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
@@ -220,28 +222,27 @@ class Store:
     def _file(self, folder: str, key: str) -> Path:
         return self.path / folder / f"{key}.parquet"
 
-    def _write_table(self, folder: str, key: str, rows: Rows, schema: pa.Schema, **said: Any) -> str:
-        table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-        table, checksum = with_table_checksum(table, unit=key, **said)
-        write_whole(self._file(folder, key), lambda file: pq.write_table(table, file))
+    def _write_table(self, table: RunTable, key: str, rows: Rows, **note: Any) -> str:
+        content, checksum = with_table_checksum(table.from_rows(rows), unit=key, **note)
+        write_whole(self._file(table.name, key), lambda file: pq.write_table(content, file))
         return checksum
 
 
 def symlinks(run: Path) -> Iterator[Path]:
     """The symbolic links in a run folder; none is followed."""
     for folder, folders, files in os.walk(run):
-        yield from (place for name in (*folders, *files) if (place := Path(folder) / name).is_symlink())
+        yield from (path for name in (*folders, *files) if (path := Path(folder) / name).is_symlink())
 
 
 def refuse_symlinks(run: Path) -> None:
-    """Raise RunError where a run folder holds a symbolic link: what is written through one lands elsewhere."""
+    """Raise RunError where a run folder holds a symbolic link: what is written through one ends up elsewhere."""
     for link in symlinks(run):
-        raise RunError(f"{link} is a symbolic link; a run folder is written to and holds none, remove it")
+        raise RunError(f"{link} is a symbolic link; files would be written outside the run folder, remove it")
 
 
-def _full(path: Path, fault: OSError) -> DiskError:
-    help_it = "make room" if fault.errno in NO_ROOM else "see to it that it can be written"
+def _disk_error(path: Path, fault: OSError) -> DiskError:
+    remedy = "make room" if fault.errno in DISK_FULL else "make it writable"
     return DiskError(
-        f"{path}: cannot be written: {fault.strerror or fault}; what was measured is kept: {help_it}, then give the same "
+        f"{path}: cannot be written: {fault.strerror or fault}; what was measured is kept: {remedy}, then give the same "
         "command again"
     )

@@ -1,4 +1,4 @@
-"""Lock: one process at a time writes a run folder; who it is, and what became of one that is gone."""
+"""The lock of a run folder: one process at a time writes it, and a lock whose holder died is taken over."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ BEAT_S, SILENT_S = 15.0, 120.0
 
 
 class LockError(ValueError):
-    """A run folder that another process writes; the message names it and says what to do."""
+    """A run folder that another process is writing; the message names that process and says what to do."""
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[str | None]:
-    """Hold a run folder; yields a sentence about the process that held it and died, or None. Raises LockError.
+    """Lock a run folder; yields a sentence about a holder that died without releasing it, or None. Raises LockError.
 
     On one machine the kernel's lock decides: it ends with its process, however that ends. Machines that share a disk may not
-    share the lock, so the owner also touches its file every BEAT_S; one of another machine that was silent for SILENT_S,
-    by the disk's own clock, is gone.
+    share the lock, so the holder also touches owner.json every BEAT_S; a holder on another machine that has not done so for
+    SILENT_S, by the disk's own clock, counts as dead.
     """
     lock, kernel = FileLock(folder / LOCK, timeout=0), True
     try:
         lock.acquire()
-    except Timeout as taken:
-        raise LockError(f"{folder} is in use: {_who(_owner(folder))}; {_WAIT}") from taken
+    except Timeout as fault:
+        raise LockError(f"{folder} is in use: {_describe(_read_owner(folder))}; {_WAIT}") from fault
     except NotImplementedError:
-        kernel = False  # a disk without locks: the owner's file decides
+        kernel = False  # a disk without locks: owner.json decides
     except OSError as fault:
         raise DiskError(f"{folder}: cannot be written: {fault.strerror or fault}") from fault
     try:
-        before = _owner(folder)
-        if before is not None and _lives(folder, before, kernel=kernel):
+        before = _read_owner(folder)
+        if before is not None and _is_alive(folder, before, kernel=kernel):
             raise LockError(
-                f"{folder} is in use: {_who(before)}; {_WAIT}, or if that machine is gone, remove {folder / OWNER} "
+                f"{folder} is in use: {_describe(before)}; {_WAIT}, or if that machine is gone, remove {folder / OWNER} "
                 f"(after {SILENT_S:.0f} s of silence it is taken over)"
             )
-        mine = {
+        holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_whole(folder / OWNER, lambda file: file.write_text(json.dumps(mine) + "\n", encoding="utf-8"))
-        with _beating(folder / OWNER):
-            yield None if before is None else f"{_who(before)} ended without finishing; its lock is taken over"
+        write_whole(folder / OWNER, lambda file: file.write_text(json.dumps(holder) + "\n", encoding="utf-8"))
+        with _touching(folder / OWNER):
+            yield None if before is None else f"{_describe(before)} ended without finishing; its lock is taken over"
         (folder / OWNER).unlink(missing_ok=True)
     except LockError:
         raise
@@ -71,41 +71,43 @@ _WAIT = "wait for it, stop it, or give --out another folder"
 
 
 def owner(folder: Path) -> str | None:
-    """Who holds a run folder or held it when it died, in words; None where nobody does."""
-    found = _owner(folder)
-    return None if found is None else _who(found)
+    """The process that holds a run folder, or died while it did, in words; None where there is none."""
+    holder = _read_owner(folder)
+    return None if holder is None else _describe(holder)
 
 
-def _owner(folder: Path) -> dict[str, Any] | None:
+def _read_owner(folder: Path) -> dict[str, Any] | None:
+    """What owner.json says; None without the file, empty where it cannot be read."""
     try:
-        found = json.loads((folder / OWNER).read_text(encoding="utf-8"))
+        holder = json.loads((folder / OWNER).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return holder if isinstance(holder, dict) else {}
 
 
-def _who(found: Mapping[str, Any] | None) -> str:
-    if not found:
-        return "a process that left no name"
-    return f"process {found.get('pid')} on {found.get('host')}, since {found.get('since')}"
+def _describe(holder: Mapping[str, Any] | None) -> str:
+    if not holder:
+        return "an unknown process"
+    return f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
 
 
-def _lives(folder: Path, found: Mapping[str, Any], *, kernel: bool) -> bool:
-    """Whether the owner that a folder names still works, given that its kernel lock was free or there is none."""
-    if found.get("host") == socket.gethostname():
-        return not kernel and found.get("pid") != os.getpid() and _runs(found.get("pid"))
-    # the disk's clock, not this machine's: the two may differ by more than a beat
+def _is_alive(folder: Path, holder: Mapping[str, Any], *, kernel: bool) -> bool:
+    """Whether the holder that owner.json names is still at work; `kernel`: the disk has locks, and this one was free."""
+    if holder.get("host") == socket.gethostname():
+        return not kernel and holder.get("pid") != os.getpid() and _runs(holder.get("pid"))
+    # the disk's clock, not this machine's: the two may differ by more than BEAT_S
     now = folder / f".clock.{os.getpid()}.tmp"
     try:
         now.touch()
-        return bool(found) and now.stat().st_mtime - (folder / OWNER).stat().st_mtime < SILENT_S
+        return bool(holder) and now.stat().st_mtime - (folder / OWNER).stat().st_mtime < SILENT_S
     finally:
         now.unlink(missing_ok=True)
 
 
 def _runs(pid: Any) -> bool:
+    """Whether a process with this number runs on this machine."""
     if not isinstance(pid, int) or not 0 < pid < 2**31:
         return False  # no process has such a number
     try:
@@ -118,18 +120,18 @@ def _runs(pid: Any) -> bool:
 
 
 @contextmanager
-def _beating(file: Path) -> Iterator[None]:
+def _touching(file: Path) -> Iterator[None]:
     """Touch a file every BEAT_S for as long as the block runs."""
     stop = threading.Event()
 
-    def beat() -> None:
+    def touch() -> None:
         while not stop.wait(BEAT_S):
             try:
                 os.utime(file)
             except FileNotFoundError:
-                return  # removed by hand: whoever did so has taken over
+                return  # removed by hand, by whoever takes over
 
-    thread = threading.Thread(target=beat, name="override-gap lock", daemon=True)
+    thread = threading.Thread(target=touch, name="override-gap lock", daemon=True)
     thread.start()
     try:
         yield

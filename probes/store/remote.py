@@ -1,4 +1,4 @@
-"""Run folders elsewhere: s3://, gs:// and whatever else fsspec opens, with the tables that a folder here would hold."""
+"""Runs at a URL: s3://, gs:// and whatever else fsspec opens, holding the files that a run folder here would hold."""
 
 from __future__ import annotations
 
@@ -14,68 +14,73 @@ from typing import Any
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.run_store import Rows, RunStore
 
-TABLES = ("layers", "readings")
-WHOLE_OR_NOT_AT_ALL = {"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"}
-"""Protocols under which an object that is being written cannot be seen."""
+ALWAYS_WRITTEN = ("layers", "readings")
+"""Tables that every unit has."""
+ATOMIC = {"s3", "s3a", "gs", "gcs", "abfs", "az", "memory"}
+"""Protocols under which an object appears only once it is written whole."""
 
 
 def store_at(place: Path | str) -> RunStore:
-    """The run folder at a path, or at a URL. Raises RunError for a URL that nothing here can open."""
+    """The store of a run at a path or URL. Raises RunError for a URL without a path."""
     if isinstance(place, Path) or "://" not in place:
         return Store(Path(place))
     if not place.split("://", 1)[1].strip("/"):
-        raise RunError(f"{place}: names no place; --out needs a URL such as s3://bucket/run")
+        raise RunError(f"{place}: no bucket or path; --out needs a URL such as s3://bucket/run")
     if place.startswith("file://"):
         return Store(Path(place.removeprefix("file://")))
     return Remote(place.rstrip("/"))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Remote:
-    """A run folder at a URL. What a `Store` writes in a folder here is put there, the readings last."""
+    """A run at a URL. A `Store` writes its files in a temporary folder, from where they are uploaded, the readings last.
+
+    Not frozen, because it keeps its connection and the list of units that it found when it first looked.
+    """
 
     url: str
 
     @cached_property
-    def _place(self) -> tuple[Any, str]:
+    def _connection(self) -> tuple[Any, str]:
+        """The file system and the path in it."""
         return filesystem(self.url)
 
     @cached_property
-    def _found(self) -> frozenset[str]:
-        """The units that were there when first asked: one listing, not two requests a unit."""
-        files, root = self._place
-        held = [{Path(name).stem for name in _listed(files, f"{root}/{table}")} for table in TABLES]
-        return frozenset(held[0] & held[1])
+    def _units(self) -> frozenset[str]:
+        """The units that were there at the first look: one listing per table, not two requests per unit."""
+        files, root = self._connection
+        layers, readings = ({Path(name).stem for name in _listed(files, f"{root}/{t}")} for t in ALWAYS_WRITTEN)
+        return frozenset(layers & readings)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The URL alone: a worker opens its own connection."""
+        """The URL alone: each worker opens its own connection."""
         return {"url": self.url}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        object.__setattr__(self, "url", state["url"])
+        self.url = state["url"]
 
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
-        """Take up the run at the URL or begin one; see `Store.open`."""
-        files, root = self._place
+        """Create the run at the URL, or resume the one that is there; see `Store.open`."""
+        files, root = self._connection
         with tempfile.TemporaryDirectory() as scratch:
             staged = Path(scratch) / "run"
             try:
-                begun = files.exists(f"{root}/manifest.json")
-                if not begun and _listed(files, root):
-                    raise RunError(f"{redacted(self.url)} is not empty and holds no run; give --out a new place")
-                if begun:
+                resumed = files.exists(f"{root}/manifest.json")
+                if not resumed and _listed(files, root):
+                    raise RunError(f"{redacted(self.url)} is not empty and holds no run; give --out a new URL")
+                if resumed:
                     staged.mkdir()
                     files.get_file(f"{root}/manifest.json", str(staged / "manifest.json"))
                 before = Store(staged).open(manifest, identity)
-                if not begun:
-                    self._put(staged, ["manifest.json"])
+                if not resumed:
+                    self._upload(staged, ["manifest.json"])
             except OSError as fault:
                 raise RunError(f"{redacted(self.url)}: cannot be written: {_line(fault)}") from fault
         return before
 
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands. Raises RunError where it is missing or damaged."""
-        files, root = self._place
+        files, root = self._connection
         with tempfile.TemporaryDirectory() as scratch:
             try:
                 files.get_file(f"{root}/manifest.json", f"{scratch}/manifest.json")
@@ -85,52 +90,48 @@ class Remote:
 
     def exists(self) -> bool:
         """Whether a run is there."""
-        files, root = self._place
+        files, root = self._connection
         return bool(files.exists(f"{root}/manifest.json"))
 
     def __str__(self) -> str:
         return redacted(self.url)
 
     def require_room(self, needed: int = 0) -> None:
-        """A place elsewhere is found unwritable when it is opened; how much room it has is not asked."""
+        """No check: an object store that cannot be written fails in `open`, and it does not tell how much room it has."""
 
     @contextmanager
     def locked(self) -> Iterator[str | None]:
-        """No lock: object stores offer none that outlives a process safely. Give each run a URL of its own."""
+        """No lock: object stores offer none that ends safely with its process. Give each run a URL of its own."""
         yield None
 
     def keys(self) -> list[str]:
-        """The units that were there when this store was first asked."""
-        return sorted(self._found)
+        """The units that were there at this object's first look."""
+        return sorted(self._units)
 
     def pending(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Which of these units are to be measured; tables that are there are compared with their checksums when read."""
-        return [key for key in keys if not self.done(key)], []
-
-    def done(self, key: str) -> bool:
-        """Whether both of a unit's tables were there when this store was first asked."""
-        return key in self._found
+        """Which of these units are to be measured: those not there at the first look. Checksums are compared on reading."""
+        return [key for key in keys if key not in self._units], []
 
     def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
-        """Write a unit's tables here, then put them at the URL, the readings last."""
+        """Write a unit's tables to a temporary folder, then upload them, the readings last."""
         with tempfile.TemporaryDirectory() as scratch:
             staged = Path(scratch)
-            for table in TABLES:
+            for table in ALWAYS_WRITTEN:
                 (staged / table).mkdir()
             Store(staged).write_unit(key, readings, layers, drawn, faults)
             written = [str(file.relative_to(staged)) for file in sorted(staged.rglob("*")) if file.is_file()]
-            self._put(staged, sorted(written, key=lambda name: name.startswith("readings/")))
+            self._upload(staged, sorted(written, key=lambda name: name.startswith("readings/")))
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
         with tempfile.TemporaryDirectory() as scratch:
             Store(Path(scratch)).write_json(name, content)
-            self._put(Path(scratch), [name])
+            self._upload(Path(scratch), [name])
 
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
-        """A copy of the run on this machine; files that were changed or added are put back at the end."""
-        files, root = self._place
+        """A copy of the run on this machine; files that were changed or added are uploaded at the end."""
+        files, root = self._connection
         with tempfile.TemporaryDirectory() as copied:
             folder = Path(copied) / root.rsplit("/", 1)[-1]
             self.manifest()
@@ -141,14 +142,14 @@ class Remote:
             before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
             yield folder
             changed = [f for f in sorted(folder.rglob("*")) if f.is_file() and before.get(f) != f.stat().st_mtime_ns]
-            self._put(folder, [str(file.relative_to(folder)) for file in changed])
+            self._upload(folder, [str(file.relative_to(folder)) for file in changed])
 
-    def _put(self, folder: Path, names: list[str]) -> None:
-        files, root = self._place
+    def _upload(self, folder: Path, names: list[str]) -> None:
+        files, root = self._connection
         for name in names:
             target = f"{root}/{name}"
             files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            if self.url.split("://")[0] in WHOLE_OR_NOT_AT_ALL:
+            if self.url.split("://")[0] in ATOMIC:
                 files.put_file(str(folder / name), target)
             else:
                 files.put_file(str(folder / name), f"{target}.tmp")
@@ -156,12 +157,12 @@ class Remote:
 
 
 def local_copy(place: Path | str) -> AbstractContextManager[Path]:
-    """A run as a folder of this machine: itself, or a copy whose report and figures go back to the URL at the end."""
+    """A run as a folder of this machine: itself, or a copy whose report and figures are uploaded to the URL at the end."""
     return store_at(place).local_copy()
 
 
 def filesystem(url: str) -> tuple[Any, str]:
-    """An fsspec file system and the path in it: fsspec's own for this protocol, else Arrow's. Raises RunError.
+    """The file system of a URL and the path in it: fsspec's own for this protocol, else Arrow's. Raises RunError.
 
     Arrow reads its endpoint from the URL's query (`?endpoint_override=`) or from AWS_ENDPOINT_URL.
     """
@@ -174,15 +175,15 @@ def filesystem(url: str) -> tuple[Any, str]:
             from fsspec.implementations.arrow import ArrowFSWrapper
             from pyarrow.fs import FileSystem
 
-            inner, path = FileSystem.from_uri(url)
-            files = ArrowFSWrapper(inner)
+            arrow_files, path = FileSystem.from_uri(url)
+            files = ArrowFSWrapper(arrow_files)
     except (ValueError, ImportError, OSError) as fault:
         raise RunError(f"{redacted(url)}: cannot be opened as a run folder: {_line(fault)}") from fault
     return files, path.rstrip("/")
 
 
 def redacted(url: str) -> str:
-    """A URL without the key, secret and query that it may hold."""
+    """A URL without the key, secret and query that it may contain."""
     return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
 
 

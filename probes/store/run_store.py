@@ -1,4 +1,4 @@
-"""What a run writes to and resumes from: a folder on this machine or at a URL, with the same methods."""
+"""RunStore: what a run is written to and resumed from, with the same methods for a folder here and for one at a URL."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RunStore(Protocol):
     """One run's tables and manifest; `Store` keeps them in a folder, `Remote` at a URL."""
 
     def __str__(self) -> str:
-        """The folder or URL for messages, without secrets."""
+        """The folder or URL as messages name it, without secrets."""
         ...
 
     def exists(self) -> bool:
@@ -24,17 +24,17 @@ class RunStore(Protocol):
         ...
 
     def require_room(self, needed: int = 0) -> None:
-        """Raise DiskError where the place cannot be written or has fewer than `needed` bytes free."""
+        """Raise DiskError where it cannot be written or has fewer than `needed` bytes free."""
         ...
 
     def locked(self) -> AbstractContextManager[str | None]:
-        """Keep other processes out; yields a sentence about a holder that died, or None."""
+        """Lock the run against other processes; yields a sentence about a lock's holder that died, or None."""
         ...
 
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
-        """Begin a run or take up the one that is there; returns the manifest as it was, or the new one.
+        """Create a run, or resume the one that is there; returns the manifest as it was, or the new one.
 
-        Raises RunError where the place holds something else.
+        Raises RunError where something else is there.
         """
         ...
 
@@ -44,10 +44,6 @@ class RunStore(Protocol):
 
     def keys(self) -> list[str]:
         """The units that have readings there."""
-        ...
-
-    def done(self, key: str) -> bool:
-        """Whether a unit's tables are there."""
         ...
 
     def pending(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -1,251 +1,179 @@
-"""Tables: whether what a run folder's files hold can be meant, column by column, before anything is averaged over it."""
+"""The columns of a run folder's tables: name, type, what every file must hold, and meaning with unit, each stated once.
+
+Readers, writers, checks, the report's item explorer and docs/columns.md all derive from these tables.
+"""
 
 from __future__ import annotations
 
-import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-READINGS = pa.schema(
-    [
-        *[pa.field(n, pa.string()) for n in ("item", "point", "split", "tier", "condition")],
-        pa.field("known", pa.bool_()),
-        *[
-            pa.field(n, pa.float64())
-            for n in (
-                "prior_logprob",
-                "prior_logprob_per_token",
-                "prior_margin",
-                "push",
-                "pull",
-                "adapter_margin",
-                "net_margin",
-            )
-        ],
-        *[
-            pa.field(n, pa.bool_())
-            for n in ("success_margin", "success_top1", "success_answer", "success_answer_substring")
-        ],
-        *[pa.field(n, pa.string()) for n in ("answer_text", "base_top_token")],
-        *[pa.field(n, pa.float64()) for n in ("base_top_prob", "gain_mean", "adapter_norm")],
-        pa.field("n_question_tokens", pa.int64()),
-        *[pa.field(n, pa.string()) for n in ("status", "error")],
-        pa.field("frequency", pa.float64()),
-        *[pa.field(n, pa.string()) for n in ("wording", "top_token")],
-        *[pa.field(n, pa.float64()) for n in ("top_prob", "doc_logprob")],
-        *[pa.field(n, pa.string()) for n in ("question", "document", "answer", "prior_answer")],
-        *[pa.field(n, pa.float64()) for n in ("critical_gain", "critical_gain_predicted")],
-        *[pa.field(n, pa.list_(pa.string())) for n in ("aliases", "prior_aliases")],
-    ]
-)
-
-
-LAYERS = pa.schema(
-    [
-        *[pa.field(n, pa.string()) for n in ("item", "point", "split", "condition")],
-        pa.field("layer", pa.int64()),
-        *[pa.field(n, pa.float64()) for n in ("norm", "gain", "attribution", "lens", "direct", "alone", "removed")],
-    ]
-)
-
-
-DRAWN = pa.schema(
-    [
-        *[pa.field(n, pa.string()) for n in ("item", "point", "split", "tier", "condition")],
-        pa.field("known", pa.bool_()),
-        pa.field("temperature", pa.float64()),
-        pa.field("draw", pa.int64()),
-        pa.field("answer_text", pa.string()),
-        *[pa.field(n, pa.bool_()) for n in ("success_answer", "success_answer_substring")],
-    ]
-)
-
-Column = Any
-"""An Arrow column; the stubs of Arrow's kernels know none of them."""
-
-MOST = 3.4028234663852886e38
-"""The largest float32: what is measured in float32 is no larger, and its square still is a float64."""
-
-REQUIRED = [
-    "item",
-    "point",
-    "split",
-    "condition",
-    "known",
-    "prior_logprob",
-    "prior_margin",
-    "push",
-    "pull",
-    "adapter_margin",
-    "net_margin",
-    "success_margin",
-    "success_top1",
-    "status",
-    "error",
-]
+TEXT, TRUTH, FLOAT, INTEGER, TEXTS = pa.string(), pa.bool_(), pa.float64(), pa.int64(), pa.list_(pa.string())
 
 
 @dataclass(frozen=True)
-class Form:
-    """What one kind of table has to be.
+class Column:
+    """One column.
 
-    Each file has the columns `required`; those of `schema` that are there have its kinds; `filled` hold no nulls,
-    `whole` only whole numbers; numbers are finite and within float32 except in `unbounded`.
+    `presence`: optional (a file may lack it), required (every file has it) or filled (required, and no value is null).
+    `shown`: where the report's item explorer shows it, once per item, condition or layer.
+    `range`, of numbers: bounded (finite and within float32), whole (bounded, and whole numbers) or unbounded.
     """
 
-    schema: pa.Schema
-    required: tuple[str, ...]
-    filled: tuple[str, ...]
-    whole: tuple[str, ...] = ()
-    unbounded: tuple[str, ...] = ()
+    name: str
+    type: pa.DataType
+    presence: Literal["optional", "required", "filled"]
+    shown: Literal["", "item", "condition", "layer"]
+    meaning: str
+    range: Literal["bounded", "whole", "unbounded"] = "bounded"
 
 
-READING = Form(
-    READINGS,
-    required=tuple(REQUIRED),
-    filled=("item", "point", "split", "condition", "status"),
-    # No gain of the grid rescues the item, or the adapter pushes the wrong way: infinity, and a quotient of two float32
-    # is no float32. A gain and a norm are written as they come: a sum of squares can overflow. Frequencies are the user's.
-    unbounded=("critical_gain", "critical_gain_predicted", "gain_mean", "adapter_norm", "frequency"),
-)
-LAYER = Form(
-    LAYERS,
-    required=("item", "condition", "layer"),
-    filled=("item", "condition", "layer"),
-    whole=("layer",),
-    unbounded=("norm", "gain"),
-)
-DRAW = Form(
-    DRAWN,
-    required=("item", "point", "split", "condition", "temperature", "success_answer"),
-    filled=("item", "point", "split", "condition", "temperature"),
-    unbounded=("temperature",),
-)
-FORMS = {"readings": READING, "layers": LAYER, "drawn": DRAW}
+@dataclass(frozen=True)
+class RunTable:
+    """One table of a run folder: the folder that its files are in, what a row is, and its columns in stored order."""
+
+    name: str
+    row: str
+    columns: tuple[Column, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns, in stored order."""
+        return [column.name for column in self.columns]
+
+    @property
+    def required(self) -> list[str]:
+        """Names of the columns that every file has."""
+        return [column.name for column in self.columns if column.presence != "optional"]
+
+    @property
+    def optional(self) -> list[str]:
+        """Names of the columns that a file may lack."""
+        return [column.name for column in self.columns if column.presence == "optional"]
+
+    @property
+    def arrow(self) -> pa.Schema:
+        """The Arrow schema that is written to disk."""
+        return pa.schema([pa.field(column.name, column.type) for column in self.columns])
+
+    def from_rows(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """Rows as an Arrow table, a missing value as null. Raises ValueError for a column that is not stated here."""
+        unstated = set().union(*rows).difference(self.names)
+        if unstated:
+            raise ValueError(f"{self.name} has no column {', '.join(sorted(unstated))}; state it in {__name__}")
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow)
 
 
-def checked(file: Path, table: pa.Table) -> pa.Table:
-    """A file's table, its texts as plain text; ValueError with the file's name where no audit can have written it.
+# fmt: off
+READINGS = RunTable("readings", "item and condition", (
+    Column("item", TEXT, "filled", "item", "id of the item"),
+    Column("point", TEXT, "filled", "item", "knowledge point; questions of one point are not independent"),
+    Column("split", TEXT, "filled", "item", "novel, combination, conflict or retention"),
+    Column("tier", TEXT, "optional", "item", "light, medium or deep: how well known the old answer is taken to be"),
+    Column("condition", TEXT, "filled", "", "base, as-delivered, or the name of another condition"),
+    Column("known", TRUTH, "required", "item",
+           "f's first answer token is y_pre's (conflicts) or the right answer's (retention); null for other splits"),
+    Column("prior_logprob", FLOAT, "required", "item", "prior strength: log P_f(y_pre) over all its tokens, nats"),
+    Column("prior_logprob_per_token", FLOAT, "optional", "", "prior_logprob / number of tokens of y_pre, nats"),
+    Column("prior_margin", FLOAT, "required", "item", "f(y_pre) - f(y_doc), nats"),
+    Column("push", FLOAT, "required", "condition", "g(y_doc) - f(y_doc), nats"),
+    Column("pull", FLOAT, "required", "condition", "g(y_pre) - f(y_pre), nats"),
+    Column("adapter_margin", FLOAT, "required", "condition", "push - pull, nats"),
+    Column("net_margin", FLOAT, "required", "condition", "g(y_doc) - g(y_pre) = adapter_margin - prior_margin, nats"),
+    Column("success_margin", TRUTH, "required", "condition", "net_margin > 0; retention: net_margin <= 0"),
+    Column("success_top1", TRUTH, "required", "condition", "y_doc's token is g's arg max; retention: f's arg max is g's"),
+    Column("success_answer", TRUTH, "optional", "condition",
+           "answer_text gives `answer` by the rules of [answers.md](answers.md); null where no answer was generated"),
+    Column("success_answer_substring", TRUTH, "optional", "", "answer_text contains `answer` anywhere, in any case"),
+    Column("answer_text", TEXT, "optional", "condition", "g's greedy answer; null where none was generated"),
+    Column("base_top_token", TEXT, "optional", "", "f's most probable first token of an answer"),
+    Column("base_top_prob", FLOAT, "optional", "", "probability of base_top_token under f"),
+    Column("gain_mean", FLOAT, "optional", "",
+           "mean over layers of the condition's gain; null where it has no gains", "unbounded"),
+    Column("adapter_norm", FLOAT, "optional", "",
+           "Frobenius norm of the item's update at gain 1, weight units; null where no update acts", "unbounded"),
+    Column("n_question_tokens", INTEGER, "optional", "", "number of tokens of the question"),
+    Column("status", TEXT, "filled", "condition", "ok, or error: the row holds no numbers"),
+    Column("error", TEXT, "required", "condition", "why the item could not be measured; null where status is ok"),
+    Column("frequency", FLOAT, "optional", "item",
+           "meta.frequency of the item file: how often the fact was in training, in the file's own unit", "unbounded"),
+    Column("wording", TEXT, "optional", "item", "meta.wording of the item file: name of the question's wording"),
+    Column("top_token", TEXT, "optional", "condition", "g's arg max where the answers first differ"),
+    Column("top_prob", FLOAT, "optional", "condition", "probability of top_token under g"),
+    Column("doc_logprob", FLOAT, "optional", "", "log P_g of y_doc's token where the answers first differ, nats"),
+    Column("question", TEXT, "optional", "item", "the item's question"),
+    Column("document", TEXT, "optional", "item", "the item's document"),
+    Column("answer", TEXT, "optional", "item", "the document's answer; retention: the right answer"),
+    Column("prior_answer", TEXT, "optional", "item", "the old answer; null where the item names none"),
+    Column("critical_gain", FLOAT, "optional", "item",
+           "smallest gain at which y_doc's token is g's arg max, infinite where no gain within range does it; "
+           "as-delivered rows of conflicts", "unbounded"),
+    Column("critical_gain_predicted", FLOAT, "optional", "",
+           "prior_margin / adapter_margin, infinite where adapter_margin <= 0; the same rows", "unbounded"),
+    Column("aliases", TEXTS, "optional", "", "other accepted forms of `answer`"),
+    Column("prior_aliases", TEXTS, "optional", "", "other accepted forms of `prior_answer`"),
+))
+LAYERS = RunTable("layers", "item, condition and layer", (
+    Column("item", TEXT, "filled", "", "id of the item"),
+    Column("point", TEXT, "optional", "", "knowledge point"),
+    Column("split", TEXT, "optional", "", "novel, combination, conflict or retention"),
+    Column("condition", TEXT, "filled", "", "as in readings"),
+    Column("layer", INTEGER, "filled", "",
+           "number of the layer, from 0; -1: the embedding and the constant terms of the attribution", "whole"),
+    Column("norm", FLOAT, "optional", "layer",
+           "root of the summed squared Frobenius norms of the layer's updates at gain 1, weight units", "unbounded"),
+    Column("gain", FLOAT, "optional", "", "the condition's gain at this layer", "unbounded"),
+    Column("attribution", FLOAT, "optional", "layer", "the layer's share of the margin of y_pre over y_doc, nats"),
+    Column("lens", FLOAT, "optional", "", "that margin, were the final norm applied after this layer, nats"),
+    Column("direct", FLOAT, "optional", "layer", "what the layer's updates themselves write into adapter_margin, nats"),
+    Column("alone", FLOAT, "optional", "", "adapter_margin with this layer's updates alone, nats; as-delivered rows"),
+    Column("removed", FLOAT, "optional", "", "adapter_margin without this layer's updates, nats; as-delivered rows"),
+))
+DRAWN = RunTable("drawn", "item, condition, temperature and draw", (
+    Column("item", TEXT, "filled", "", "id of the item"),
+    Column("point", TEXT, "filled", "", "knowledge point"),
+    Column("split", TEXT, "filled", "", "novel, combination, conflict or retention"),
+    Column("tier", TEXT, "optional", "", "as in readings"),
+    Column("condition", TEXT, "filled", "", "as in readings"),
+    Column("known", TRUTH, "optional", "", "as in readings"),
+    Column("temperature", FLOAT, "filled", "", "sampling temperature", "unbounded"),
+    Column("draw", INTEGER, "optional", "", "number of the draw, from 0"),
+    Column("answer_text", TEXT, "optional", "", "the sampled answer"),
+    Column("success_answer", TRUTH, "required", "", "answer_text gives the item's `answer`, as in readings"),
+    Column("success_answer_substring", TRUTH, "optional", "", "answer_text contains it anywhere, in any case"),
+))
+# fmt: on
 
-    What it has to be is known by the folder that it lies in.
-    """
-    form = FORMS[file.parent.name]
-    try:
-        absent = [name for name in form.required if name not in table.column_names]
-        if absent:
-            raise ValueError(f"lacks the columns {', '.join(absent)}, which every file of {file.parent.name} needs")
-        for place, name in enumerate(table.column_names):
-            column = table.column(name)
-            known = name in form.schema.names
-            # another's column may have a name of any length, with line breaks in it
-            _decoded(name if known else reprlib.repr(name), lambda column=column: column.validate(full=True))
-            if known:
-                plain = _of_its_kind(form, name, column)
-                if plain is not column:
-                    table = table.set_column(place, name, plain)
-        for name in table.column_names:
-            if name in form.schema.names:
-                _meant(form, name, table)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}; the run has to be made again") from error
-    return table
+TABLES = {table.name: table for table in (READINGS, LAYERS, DRAWN)}
+"""Every table by the folder that its files are in; a unit's readings are read first and written last."""
 
-
-def kind(type_: pa.DataType) -> str:
-    """What a column holds, in words, whatever its width or encoding."""
-    types = pa.types
-    if types.is_integer(type_) or types.is_floating(type_) or types.is_decimal(type_):
-        return "numbers"
-    if types.is_boolean(type_):
-        return "true or false"
-    if any(is_(type_) for is_ in (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary)):
-        return "text"
-    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
-        return f"lists of {kind(type_.value_type)}"
-    return str(type_)
-
-
-def _of_its_kind(form: Form, name: str, column: Column) -> Column:
-    """The column without its encoding. A column of nulls is of every kind."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    needed, came = kind(form.schema.field(name).type), kind(column.type)
-    if needed.startswith("lists") and came == "lists of null":  # every list is empty
-        return column.cast(form.schema.field(name).type)
-    if column.null_count < len(column) and came != needed:
-        raise ValueError(f"column {name} needs {needed}, got {came[:100]}")
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return _decoded(name, lambda: column.cast(pa.string()))
-    return column
-
-
-def _decoded(name: str, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"column {name} needs text in UTF-8, got bytes that are none ({str(error)[:100]})") from error
-
-
-def _meant(form: Form, name: str, table: pa.Table) -> None:
-    """Raise ValueError where a column of the right kind holds what cannot be."""
-    column = table.column(name)
-    if name in form.filled and column.null_count:
-        count = f"{column.null_count:,} of {len(column):,} rows"
-        raise ValueError(f"column {name} needs a value in every row, {count} hold none")
-    if kind(column.type) != "numbers" or pa.types.is_integer(column.type):
-        return
-    numbers = column.cast(pa.float64())
-    if name in form.whole:
-        _refuse(name, "whole numbers", numbers, _kernel("not_equal", numbers, _kernel("floor", numbers)), table)
-    if name not in form.unbounded:
-        # the extremes leave NaN aside, and are found without a second column
-        least, most = _kernel("min_max", numbers).as_py().values()
-        if least is not None and (least < -MOST or most > MOST):
-            beyond = _kernel("greater", _kernel("abs", numbers), pa.scalar(MOST))
-            _refuse(name, f"finite numbers, at most {MOST:.2g} in size", numbers, beyond, table)
-
-
-def _refuse(name: str, needed: str, numbers: Column, wrong: Column, table: pa.Table) -> None:
-    """Raise ValueError for the first row that is wrong, if one is."""
-    at = wrong.index(True).as_py()
-    if at >= 0:
-        item = reprlib.repr(table.column("item")[at].as_py())
-        raise ValueError(f"column {name} needs {needed}, got {numbers[at].as_py():g} for item {item}")
+REQUIRED = READINGS.required
 
 
-def _kernel(name: str, *columns: Any) -> Any:
-    return pc.call_function(name, list(columns))
+PAGE = """# Columns of a run's tables
+
+`python -m override_gap.probes.store.schema > docs/columns.md` writes this page from `probes/store/schema.py`, where each
+column is stated once. Each table is one Parquet file per unit of the run; `pandas.read_parquet("RUN/readings")` reads them
+all. f is the base model, g the adapted one, y_pre the old answer, y_doc the document's answer: [definitions](definitions.md).
+Where there may be no column, runs of earlier versions lack it.
+"""
 
 
-MOST_UNITS = 10**9
-"""Units and shards that a manifest can promise: far more than files fit in a folder."""
+def markdown() -> str:
+    """The page docs/columns.md: every column with its type, whether it may be null or absent, and its meaning."""
+    null = {"optional": "possible, or no column", "required": "possible", "filled": "never"}
+    lines = PAGE.splitlines()
+    for table in TABLES.values():
+        lines += ["", f"## {table.name}", "", f"One row per {table.row}, in `RUN/{table.name}/*.parquet`.", ""]
+        lines += ["| column | type | null | meaning |", "|---|---|---|---|"]
+        for column in table.columns:
+            kind = "list of strings" if column.type == TEXTS else str(column.type)
+            lines.append(f"| `{column.name}` | {kind} | {null[column.presence]} | {column.meaning} |")
+    return "\n".join(lines)
 
 
-def manifest_error(found: Mapping[str, Any]) -> str | None:
-    """What no audit writes into a manifest, in words, or None. What is not there is not asked."""
-    units, shard, conditions, seed = (found.get(name) for name in ("units", "shard", "conditions", "seed"))
-    if units is not None and not _whole(units, 0, MOST_UNITS):
-        span = f"0 to {MOST_UNITS}" if _whole(units, 0, units) else "0"
-        return f"units needs a whole number from {span}, got {reprlib.repr(units)}"
-    if shard is not None and not (
-        isinstance(shard, dict)
-        and _whole(shard.get("of"), 1, MOST_UNITS)
-        and _whole(shard.get("number"), 1, shard["of"])
-    ):
-        return f"shard needs the whole numbers number and of, number from 1 to of, got {reprlib.repr(shard)}"
-    if conditions is not None and not (
-        isinstance(conditions, list) and all(isinstance(name, str) for name in conditions)
-    ):
-        return f"conditions needs a list of names, got {reprlib.repr(conditions)}"
-    if seed is not None and not _whole(seed, 0, seed):
-        return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
-    return None
-
-
-def _whole(value: Any, least: int, most: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+if __name__ == "__main__":
+    print(markdown())

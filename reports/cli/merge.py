@@ -1,4 +1,4 @@
-"""`override-gap merge`: the shards of one run as one run folder."""
+"""`override-gap merge`: the shards of one run merged into one run folder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ EPILOG = """examples:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Join shards; prints the folder that holds them all."""
-    made = parser("merge", EPILOG)
-    made.add_argument(
-        "shards", nargs="+", type=run_folder, metavar="RUN", help="what `audit --shard` wrote, every shard once"
+    """Merge shards; prints the merged run folder."""
+    command = parser("merge", EPILOG)
+    command.add_argument(
+        "shards",
+        nargs="+",
+        type=run_folder,
+        metavar="RUN",
+        help="run folders that `audit --shard` wrote, each shard once",
     )
-    made.add_argument("--out", type=run_folder, required=True, metavar="RUN", help="a new run folder")
-    args = made.parse_args(argv)
+    command.add_argument("--out", type=run_folder, required=True, metavar="RUN", help="a new run folder")
+    args = command.parse_args(argv)
     from override_gap.probes.run.shards import merge
 
     print(f"run: {merge(args.shards, args.out)}")

@@ -186,7 +186,7 @@ def test_a_missing_manifest_is_told_what_helps(folder: Path, capsys) -> None:
     for words in ([], ["--repair"]):
         assert main(["doctor", str(folder), *words]) == WRONG
         assert capsys.readouterr().out.splitlines()[0] == (
-            "missing: manifest.json: there is none; give the audit's own command again: it is written anew and sound "
+            "missing: manifest.json: there is none; give the audit's own command again: it is written again and sound "
             "readings are kept"
         )
     pd.testing.assert_frame_equal(audit(folder), wanted)
@@ -317,7 +317,7 @@ def test_a_place_that_cannot_be_written_is_told_before_the_first_forward_pass(tm
 
 def test_a_file_that_is_a_folder_is_named_and_is_no_want_of_room(tmp_path: Path) -> None:
     (tmp_path / "run" / "profile.json").mkdir(parents=True)
-    with pytest.raises(DiskError, match=r"run/profile\.json: cannot be written: .* see to it that it can be written"):
+    with pytest.raises(DiskError, match=r"run/profile\.json: cannot be written: .* make it writable"):
         Store(tmp_path / "run").write_json("profile.json", {})
 
 

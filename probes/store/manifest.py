@@ -1,0 +1,35 @@
+"""Checks that a run's manifest holds plausible values."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+MOST_UNITS = 10**9
+"""Units and shards that a manifest can promise: far more than files fit in a folder."""
+
+
+def manifest_error(manifest: Mapping[str, Any]) -> str | None:
+    """The first value that no audit writes into a manifest, in words, or None. Keys that are missing are not checked."""
+    units, shard, conditions, seed = (manifest.get(name) for name in ("units", "shard", "conditions", "seed"))
+    if units is not None and not _whole(units, 0, MOST_UNITS):
+        span = f"0 to {MOST_UNITS}" if _whole(units, 0, units) else "0"
+        return f"units needs a whole number from {span}, got {reprlib.repr(units)}"
+    if shard is not None and not (
+        isinstance(shard, dict)
+        and _whole(shard.get("of"), 1, MOST_UNITS)
+        and _whole(shard.get("number"), 1, shard["of"])
+    ):
+        return f"shard needs the whole numbers number and of, number from 1 to of, got {reprlib.repr(shard)}"
+    if conditions is not None and not (
+        isinstance(conditions, list) and all(isinstance(name, str) for name in conditions)
+    ):
+        return f"conditions needs a list of names, got {reprlib.repr(conditions)}"
+    if seed is not None and not _whole(seed, 0, seed):
+        return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
+    return None
+
+
+def _whole(value: Any, least: int, most: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
