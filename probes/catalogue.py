@@ -14,19 +14,20 @@ SUBJECTS = {
 }
 
 ADAPTERS = {
-    "hypernetwork": "the subject's own hypernetwork, where it ships one (organism), or hypernetwork:folder=FOLDER",
+    "hypernetwork": "the hypernetwork that ships with the subject (organism, smollm2), or one that you trained: "
+    "hypernetwork:folder=FOLDER",
     "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
-    "rank-one": "a closed-form edit of rank one at one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
+    "rank-one": "a closed-form rank-one edit of one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
-    "FOLDER": "a folder that PEFT saved, or a folder of them named by document key, item id or point",
-    "compact:FILE": "many documents' adapters in one safetensors file, from `override-gap adapters export --form compact`",
+    "FOLDER": "a folder saved by PEFT, or a folder of them named by document key, item id or knowledge point",
+    "compact:FILE": "the adapters of many documents in one safetensors file, from `override-gap adapters export --form compact`",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
-    "doc-to-lora:FILE": "what export_doc_to_lora.py wrote; B rank-first, scale lora_alpha, head bias as shared part",
+    "doc-to-lora:FILE": "a file from export_doc_to_lora.py; B rank-first, scale lora_alpha, head bias as shared part",
     "doc-to-lora:CHECKPOINT.pt": "the method's own checkpoint, where ctx_to_lora is installed; needs --allow-pickle",
     "generative-adapter:FILE": "lora_a and lora_b stacked over layers, scale lora_alpha / r",
     "shine:FILE": "A, B and bias C stacked over layers, scale folded in",
-    "callable:MODULE:FUNCTION": "a function from text to factors: path -> (A, B, scale)",
-    "MODULE:OBJECT": "a source of your own, or a callable subject -> source (docs/your-method.md)",
+    "callable:MODULE:FUNCTION": "a function of your own from text to factors: module path -> (A, B, scale)",
+    "MODULE:OBJECT": "a source of your own, or a function subject -> source (docs/your-method.md)",
 }
 
 ITEMS = {

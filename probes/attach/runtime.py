@@ -13,6 +13,7 @@ from torch import Tensor
 from override_gap.margins.adapter import Adapter, AnyAdapter
 from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.probes.attach.stack import Stack, stack
+from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.forward import Batch, CachedPrefix, forward
@@ -123,7 +124,11 @@ def final_states(
 def inside(subject: Subject, adapter: Prefix | RuntimeAdapter, question: Int[Tensor, " pos"]) -> Iterator[None]:
     """The method's own block; what its code raises is an AdapterError with the adapter's name."""
     assert not isinstance(adapter, Prefix)
-    with as_adapter_error(f"adapter {adapter.name}: it failed while acting"), adapter.acting(subject, question):
+    with (
+        as_adapter_error(f"adapter {adapter.name}: it failed while acting"),
+        current_folder_last(),
+        adapter.acting(subject, question),
+    ):
         yield
 
 

@@ -16,7 +16,7 @@ from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, batched, final_states
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.prior import locate
-from override_gap.probes.sources.custom import delivered
+from override_gap.probes.sources.custom import encode_checked
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.tokens import pad
@@ -69,7 +69,7 @@ def check_adapters(subject: Subject, source: AdapterSource, items: Sequence[Item
     checks = [_base(subject, said)]
     told = [document for item in chosen for document in documents_of([item])]
     try:
-        adapters = delivered(source, told)
+        adapters = encode_checked(source, told)
         batched(subject, adapters, [1] * len(adapters))
         base = _logits(subject, chosen, adapters, None)
         present = _logits(subject, chosen, adapters, 1.0)

@@ -1,100 +1,18 @@
-"""Where adapters come from, opened by the words a user types."""
+"""Where adapters come from: one file per form, and `open_source`, which opens the source that --adapters names.
 
-from __future__ import annotations
+Imported at first use, so that importing this package loads no library.
+"""
 
-import difflib
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from override_gap.margins.adapter import AdapterSource
-from override_gap.probes.catalogue import ADAPTERS, installed_sources
-from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.files import PICKLES
-from override_gap.probes.subject.model import Subject
+if TYPE_CHECKING:
+    from override_gap.probes.sources.open import open_source
 
-
-def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> AdapterSource:
-    """The source named by `spec`: `name`, `name:setting=value,...`, or a folder. Raises AdapterError.
-
-    `allow_pickle`: a checkpoint that is a pickle may be opened, with a stated list of classes.
-    """
-    name, colon, rest = spec.partition(":")
-    form = next((form for form in ADAPTERS if form.startswith(f"{name}:")), None)
-    if colon and form and not rest.strip():
-        raise AdapterError(f"--adapters {spec} names nothing after the colon; write {form}")
-    if name == "fitted":
-        from override_gap.probes.sources.fitted import FittedAdapters
-
-        return FittedAdapters(subject, **_settings(spec, rest, FittedAdapters))
-    if name == "rank-one":
-        from override_gap.probes.sources.rank_one import RankOne
-
-        return RankOne(subject, **_settings(spec, rest, RankOne))
-    if name == "hypernetwork":
-        from override_gap.probes.sources.hypernetwork import open_hypernetwork
-
-        words: dict[str, str] = {}
-        for pair in filter(None, rest.split(",")):
-            key, _, value = pair.partition("=")
-            if key not in ("fault", "seed", "folder") or (key == "seed" and not value.isdecimal()):
-                raise AdapterError(f"--adapters {spec}: need fault=NAME, seed=NUMBER or folder=FOLDER, got {pair!r}")
-            words[key] = value
-        return open_hypernetwork(subject, words.get("fault", ""), int(words.get("seed", "0")), words.get("folder", ""))
-    if name == "compact":
-        from override_gap.probes.sources.compact import read_compact
-
-        return read_compact(Path(rest))
-    if name == "dense":
-        from override_gap.probes.sources.dense import DenseFile
-
-        return DenseFile(subject, Path(rest))
-    if name == "callable":
-        from override_gap.probes.sources.custom import open_function
-
-        return open_function(rest)
-    if name == "doc-to-lora" and Path(rest).suffix in PICKLES:
-        from override_gap.probes.sources.doc_to_lora import open_doc_to_lora
-
-        return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
-    if name in ("doc-to-lora", "generative-adapter", "shine"):
-        from override_gap.probes.sources.stacked import StackedFile
-
-        return StackedFile(subject, Path(rest), name)
-    path = Path(spec)
-    if path.is_dir():
-        from override_gap.probes.sources.peft_folder import PeftFolder
-
-        return PeftFolder(subject, path)
-    from override_gap.probes.sources.custom import open_custom
-
-    offered = installed_sources()
-    if spec in offered:
-        return open_custom(offered[spec], subject)
-    if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
-        return open_custom(spec, subject)
-    near = difflib.get_close_matches(name, [*ADAPTERS, *offered], n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise AdapterError(f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)")
+__all__ = ["open_source"]
 
 
-def _settings(spec: str, rest: str, source: type) -> dict[str, Any]:
-    kinds = {k: v for k, v in source.__dataclass_fields__.items() if k != "subject"}
-    settings: dict[str, Any] = {}
-    for pair in filter(None, rest.split(",")):
-        key, _, value = pair.partition("=")
-        if key not in kinds:
-            near = difflib.get_close_matches(key, kinds, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise AdapterError(f"--adapters {spec}: unknown setting {key!r}{hint} (known: {', '.join(kinds)})")
-        default = kinds[key].default
-        try:
-            settings[key] = tuple(value.split("+")) if isinstance(default, tuple) else type(default)(value)
-        except ValueError as fault:
-            raise AdapterError(f"--adapters {spec}: {key} needs a {type(default).__name__}, got {value!r}") from fault
-        if (
-            not isinstance(default, tuple | str)
-            and key not in ("seed", "layer")
-            and not 0 < settings[key] < float("inf")
-        ):
-            raise AdapterError(f"--adapters {spec}: {key} must be above 0, got {value}")
-    return settings
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(f"{__name__}.open"), name)

@@ -1,14 +1,17 @@
-"""Foreign sources: adapters from code outside this package, by `module:object` or by an entry point."""
+"""A user's own source: an object or function named `module:object`, imported from an installed package or the current folder."""
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from torch import Tensor
@@ -17,6 +20,7 @@ from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter, tra
 from override_gap.margins.items.item import Document
 from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.margins.updates import LowRank, Update
+from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
 from override_gap.probes.subject.model import Subject
 
@@ -26,43 +30,45 @@ def open_custom(spec: str, subject: Subject) -> AdapterSource:
 
     Raises AdapterError where the module or object is missing, or where the source lacks what every source has.
     """
-    found = load_object(spec)
-    made = found if isinstance(found, AdapterSource) and not isinstance(found, type) else _called(spec, found, subject)
-    missing = [name for name in ("name", "settings", "encode") if not hasattr(made, name)]
+    thing = load_object(spec)
+    is_source = isinstance(thing, AdapterSource) and not isinstance(thing, type)
+    source = thing if is_source else _call(spec, thing, subject)
+    missing = [name for name in ("name", "settings", "encode") if not hasattr(source, name)]
     if missing:
         raise AdapterError(
             f"--adapters {spec}: a source needs name, settings and encode(documents); "
-            f"{type(made).__name__} has no {', '.join(missing)}"
+            f"{type(source).__name__} has no {', '.join(missing)}"
         )
-    traits_of(made)
-    return made
+    traits_of(source)
+    return source
 
 
-def delivered(source: AdapterSource, documents: Sequence[Document]) -> list[AnyAdapter]:
-    """What the source makes of each document: an Adapter, or a Prefix or Opaque where it is not static.
+def encode_checked(source: AdapterSource, documents: Sequence[Document]) -> list[AnyAdapter]:
+    """The source's adapters, one per document: Adapters, or Prefixes and RuntimeAdapters from a source that is not static.
 
-    Raises AdapterError where it returns anything else, or not one for each.
+    Raises AdapterError where `encode` fails or returns anything else.
     """
     static = traits_of(source).static
     kinds = (Adapter,) if static else (Prefix, RuntimeAdapter)
-    with as_adapter_error(f"source {source.name}: encode failed"):
-        made = source.encode(documents)
-    if not isinstance(made, Sequence) or len(made) != len(documents) or not all(isinstance(a, kinds) for a in made):
-        came = f"{len(made)} of them" if isinstance(made, Sequence) else type(made).__name__
-        odd = [type(a).__name__ for a in made if not isinstance(a, kinds)] if isinstance(made, Sequence) else []
+    with as_adapter_error(f"source {source.name}: encode failed"), current_folder_last():
+        adapters = source.encode(documents)
+    is_list = isinstance(adapters, Sequence)
+    wrong = [type(adapter).__name__ for adapter in adapters if not isinstance(adapter, kinds)] if is_list else []
+    if not is_list or len(adapters) != len(documents) or wrong:
+        came = f"{len(adapters)} of them" if is_list else type(adapters).__name__
         raise AdapterError(
             f"source {source.name}: encode needs to return {len(documents)} adapters in order ("
             f"{' or '.join(kind.__name__ for kind in kinds)}, since static is {static}), got {came}"
-            + (f", {odd[0]} among them" if odd else "")
+            + (f", {wrong[0]} among them" if wrong else "")
         )
-    return list(made)
+    return list(adapters)
 
 
-def encoded(source: AdapterSource, documents: Sequence[Document]) -> list[Adapter]:
-    """The source's adapters as updates of the weights. Raises AdapterError also where it makes none."""
+def encode_updates(source: AdapterSource, documents: Sequence[Document]) -> list[Adapter]:
+    """The source's adapters as weight updates, one per document. Raises AdapterError also where the source is not static."""
     if not traits_of(source).static:
-        raise AdapterError(f"source {source.name} hands over no adapter that can be scaled or written: {NO_AMPLITUDE}")
-    return [made for made in delivered(source, documents) if isinstance(made, Adapter)]
+        raise AdapterError(f"source {source.name} has no adapters that can be scaled or written: {NO_AMPLITUDE}")
+    return [adapter for adapter in encode_checked(source, documents) if isinstance(adapter, Adapter)]
 
 
 def source_hash(thing: Any) -> str | None:
@@ -70,8 +76,8 @@ def source_hash(thing: Any) -> str | None:
 
     None for what has no file of its own: built in, typed at a prompt, or of this package, whose code is hashed anyway.
     """
-    where = thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
-    name = str(getattr(where, "__module__", None) or "")
+    owner = thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
+    name = str(getattr(owner, "__module__", None) or "")
     top = name.partition(".")[0]
     module, package = sys.modules.get(name), sys.modules.get(top)
     file = getattr(module, "__file__", None)
@@ -80,51 +86,83 @@ def source_hash(thing: Any) -> str | None:
     folders = list(getattr(package, "__path__", []))
     files = sorted(Path(folders[0]).rglob("*.py")) if folders else [Path(file)]
     digest = hashlib.sha256()
-    for one in files:
-        digest.update(f"{one.name}\0".encode() + hashlib.sha256(one.read_bytes()).digest())
+    for code in files:
+        digest.update(f"{code.name}\0".encode() + hashlib.sha256(code.read_bytes()).digest())
     return digest.hexdigest()
 
 
 def load_object(spec: str) -> Any:
-    """The object that `module:object` names. Raises AdapterError."""
+    """The object that `module:object` names. Raises AdapterError.
+
+    An installed module goes before one of the current folder. What a module of the current folder imports is found there too.
+    """
     module, _, name = spec.partition(":")
     if not module or not name:
         raise AdapterError(f"{spec!r}: need MODULE:OBJECT")
-    with as_adapter_error(f"{spec}: module {module!r} cannot be imported"):
-        found = importlib.import_module(module)
+    with as_adapter_error(f"{spec}: module {module!r} cannot be imported"), current_folder_last():
+        importlib.invalidate_caches()
+        try:
+            thing: Any = importlib.import_module(module)
+        except ModuleNotFoundError as fault:
+            if fault.name is not None and f"{module}.".startswith(f"{fault.name}."):
+                raise AdapterError(_not_found(spec, module)) from fault
+            raise
+    code = thing
     for part in name.split("."):
-        if not hasattr(found, part):
-            raise AdapterError(f"{spec}: {module} has no {name!r}")
-        found = getattr(found, part)
-    return found
+        if not hasattr(thing, part):
+            raise AdapterError(_has_no(spec, code, name))
+        thing = getattr(thing, part)
+    return thing
 
 
-def _called(spec: str, maker: Any, subject: Subject) -> Any:
+def _not_found(spec: str, module: str) -> str:
+    """The message for a module that is neither installed nor in the current folder."""
+    names = [file.stem for file in sorted(Path().glob("*.py"))]
+    near = difflib.get_close_matches(module.removesuffix(".py"), names, n=1, cutoff=0.75)
+    do = f"did you mean {near[0]}:{spec.partition(':')[2]}?" if near else "run this in the folder that holds it"
+    return (
+        f"{spec}: module {module!r} cannot be imported: neither an installed module nor a file {module}.py or folder "
+        f"{module} in the current folder, {os.getcwd()}; {do}"
+    )
+
+
+def _has_no(spec: str, module: ModuleType, name: str) -> str:
+    """The message for a module without the object, which may be another module than the user meant."""
+    near = difflib.get_close_matches(name, [word for word in vars(module) if not word.startswith("_")], n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    file, own = getattr(module, "__file__", None), Path(f"{module.__name__}.py").resolve()
+    if own.is_file() and (file is None or Path(file).resolve() != own):
+        hint = (
+            f"; {module.__name__} is the installed module {file or 'built into Python'}, which goes before {own.name} "
+            "in the current folder: rename your file"
+        )
+    return f"{spec}: {module.__name__} has no {name!r}{hint}"
+
+
+def _call(spec: str, maker: Any, subject: Subject) -> Any:
+    """What a function subject -> source returns. Raises AdapterError for what cannot be called, and where it fails."""
     if not callable(maker):
         raise AdapterError(
-            f"--adapters {spec}: need a source or a callable subject -> source, got {type(maker).__name__}"
+            f"--adapters {spec}: need a source or a function subject -> source, got {type(maker).__name__}"
         )
-    with as_adapter_error(f"--adapters {spec}: it failed when called with the subject"):
+    with as_adapter_error(f"--adapters {spec}: it failed when called with the subject"), current_folder_last():
         return maker(subject)
 
 
-Factors = Mapping[str, Any]
-
-
 @dataclass(frozen=True, eq=False)
-class Function:
-    """Adapters from `call(text)`: path -> (A [rank, d_in], B [d_out, rank], scale). The scale is never left out.
+class FunctionSource:
+    """Adapters from `call(text)`: module path -> (A [rank, d_in], B [d_out, rank], scale). The scale is never left out.
 
-    The code of the function's module (its whole package, where it is in one) is part of the run's identity. What it reads
-    is not: weights in a file are known by a hash only from a source that says so in its `settings`.
+    The code of the function's module (of its whole package, where it is in one) is part of the run's identity. Files that it
+    reads are not: a change of weights in a file is noticed only where a source hashes it into its `settings`.
     """
 
     spec: str
-    call: Callable[[str], Factors]
+    call: Callable[[str], Mapping[str, Any]]
 
     @property
     def name(self) -> str:
-        """As reports print it."""
+        """The function's name, as reports print it."""
         return self.spec.rpartition(":")[2]
 
     @property
@@ -133,32 +171,35 @@ class Function:
         return {"function": self.spec, "code": source_hash(self.call)}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """One adapter a document. Raises AdapterError for what is not factors with a scale."""
+        """One adapter per document. Raises AdapterError for what is not factors with a scale."""
         return [Adapter(f"{self.name}:{document.key}", self._updates(document)) for document in documents]
 
     def _updates(self, document: Document) -> dict[str, Update]:
-        with as_adapter_error(f"callable:{self.spec}: it failed on document {document.text[:40]!r}"):
+        with (
+            as_adapter_error(f"callable:{self.spec}: it failed on document {document.text[:40]!r}"),
+            current_folder_last(),
+        ):
             factors = self.call(document.text)
         if not isinstance(factors, Mapping) or not all(isinstance(path, str) for path in factors):
             raise AdapterError(
                 f"callable:{self.spec}: need a mapping from module path to (A, B, scale), got {type(factors).__name__}"
             )
-        return {path: self._update(path, own) for path, own in factors.items()}
+        return {path: self._update(path, triple) for path, triple in factors.items()}
 
-    def _update(self, path: str, factors: Any) -> Update:
-        if not (isinstance(factors, tuple) and len(factors) == 3 and all(isinstance(f, Tensor) for f in factors[:2])):
+    def _update(self, path: str, triple: Any) -> Update:
+        if not (isinstance(triple, tuple) and len(triple) == 3 and all(isinstance(f, Tensor) for f in triple[:2])):
             raise AdapterError(f"callable:{self.spec}: {path}: need (A [rank, d_in], B [d_out, rank], scale)")
-        A, B, scale = factors
+        A, B, scale = triple
         try:
             return LowRank(A, B, float(scale))
         except (TypeError, ValueError) as fault:
             raise AdapterError(f"callable:{self.spec}: {path}: {fault}") from fault
 
 
-def open_function(spec: str) -> Function:
-    """The function that `module:function` names. Raises AdapterError."""
-    found = load_object(spec)
-    if not callable(found):
-        raise AdapterError(f"callable:{spec}: need a function from text to factors, got {type(found).__name__}")
-    call: Any = found
-    return Function(spec, call)
+def open_function(spec: str) -> FunctionSource:
+    """The source that calls the function at `module:function` on each text. Raises AdapterError."""
+    thing = load_object(spec)
+    if not callable(thing):
+        raise AdapterError(f"callable:{spec}: need a function from text to factors, got {type(thing).__name__}")
+    function: Any = thing
+    return FunctionSource(spec, function)

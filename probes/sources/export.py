@@ -12,7 +12,7 @@ from override_gap.margins.items.item import Document
 from override_gap.probes.attach.stack import check
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.compact import write_compact
-from override_gap.probes.sources.custom import encoded
+from override_gap.probes.sources.custom import encode_updates
 from override_gap.probes.sources.peft_folder import INDEX
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import Subject
@@ -35,7 +35,7 @@ def export(subject: Subject, source: AdapterSource, documents: Sequence[Document
         )
     if not documents:
         raise AdapterError("there are no documents, so there are no adapters to export")
-    adapters = encoded(source, documents)
+    adapters = encode_updates(source, documents)
     for adapter in adapters:
         check(subject, [adapter])
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Sources from outside: the example of docs/your-method.md as written, entry points, and what is refused."""
+"""A user's own source: the example of docs/your-method.md as written, entry points, and what is refused."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from override_gap.probes import catalogue
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources import custom as foreign
 from override_gap.probes.sources import open_source
+from override_gap.probes.sources.custom import encode_checked
 from tests.conftest import tiny
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "your-method.md").read_text()
@@ -26,11 +26,11 @@ IDS = torch.tensor([[3, 4, 5, 6]])
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The guide's example in a file that Python can import."""
+    """The guide's example in a file of the current folder."""
     code = re.search(r"```python\n(.*?)```", GUIDE, re.S)
     assert code is not None
     (tmp_path / "my_method.py").write_text(code[1] + "\nnumber = 3\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delitem(sys.modules, "my_method", raising=False)
     return tmp_path / "my_method.py"
 
@@ -60,8 +60,15 @@ def test_an_entry_point_is_a_name(module: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("no_such_module_here:x", "cannot be imported"),
-        ("my_method:nothing", "has no 'nothing'"),
+        (
+            "no_such_module_here:x",
+            r"neither an installed module nor a file no_such_module_here\.py .*; run this in the",
+        ),
+        ("my_methd:source", r"did you mean my_method:source\?"),
+        ("my_method.py:source", r"did you mean my_method:source\?"),
+        ("my_method", "write --adapters my_method:OBJECT"),
+        ("my_method:nothing", "my_method has no 'nothing'"),
+        ("my_method:sorce", r"did you mean 'source'\?"),
         ("my_method:number", "got int"),
         ("my_method:MyMethod.__name__", "got str"),
     ],
@@ -75,7 +82,7 @@ def test_a_source_that_is_not_static_must_not_hand_over_updates(module: Path) ->
     module.write_text(module.read_text() + "\nMyMethod.static = False\n")
     source = open_source("my_method:source", tiny("llama"))
     with pytest.raises(AdapterError, match=r"Prefix or RuntimeAdapter, since static is False.*Adapter among them"):
-        foreign.delivered(source, [Document("alpha beta")])
+        encode_checked(source, [Document("alpha beta")])
 
 
 @pytest.mark.parametrize(("name", "value"), [("scope", "universe"), ("template", "no place"), ("native_logits", 3)])

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.custom import encoded
+from override_gap.probes.sources.custom import encode_updates
 from tests.conftest import tiny
 
 PATH = "model.layers.1.mlp.down_proj"
@@ -60,7 +60,7 @@ def test_a_source_that_returns_no_adapters(made) -> None:
             return made
 
     with pytest.raises(AdapterError, match="encode needs to return 2 adapters"):
-        encoded(Odd(), [Document("a"), Document("b")])
+        encode_updates(Odd(), [Document("a"), Document("b")])
 
 
 @pytest.mark.parametrize(

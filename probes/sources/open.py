@@ -1,0 +1,110 @@
+"""Open the source of adapters that a user names."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from override_gap.margins.adapter import AdapterSource
+from override_gap.probes.catalogue import ADAPTERS, installed_sources
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.files import PICKLES
+from override_gap.probes.subject.model import Subject
+
+
+def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> AdapterSource:
+    """The source that `spec` names: `NAME`, `NAME:SETTING=VALUE,...`, `FORM:FILE`, a folder or `MODULE:OBJECT`.
+
+    `allow_pickle`: a checkpoint that is a pickle may be opened, restricted to a stated list of classes. Raises AdapterError.
+    """
+    name, colon, rest = spec.partition(":")
+    form = next((form for form in ADAPTERS if form.startswith(f"{name}:")), None)
+    if colon and form and not rest.strip():
+        raise AdapterError(f"--adapters {spec} names nothing after the colon; write {form}")
+    if name == "fitted":
+        from override_gap.probes.sources.fitted import FittedAdapters
+
+        return FittedAdapters(subject, **_settings(spec, rest, FittedAdapters))
+    if name == "rank-one":
+        from override_gap.probes.sources.rank_one import RankOne
+
+        return RankOne(subject, **_settings(spec, rest, RankOne))
+    if name == "hypernetwork":
+        from override_gap.probes.sources.hypernetwork import open_hypernetwork
+
+        settings: dict[str, str] = {}
+        for pair in filter(None, rest.split(",")):
+            key, _, value = pair.partition("=")
+            if key not in ("fault", "seed", "folder") or (key == "seed" and not value.isdecimal()):
+                raise AdapterError(f"--adapters {spec}: need fault=NAME, seed=NUMBER or folder=FOLDER, got {pair!r}")
+            settings[key] = value
+        return open_hypernetwork(
+            subject, settings.get("fault", ""), int(settings.get("seed", "0")), settings.get("folder", "")
+        )
+    if name == "compact":
+        from override_gap.probes.sources.compact import read_compact
+
+        return read_compact(Path(rest))
+    if name == "dense":
+        from override_gap.probes.sources.dense import DenseFile
+
+        return DenseFile(subject, Path(rest))
+    if name == "callable":
+        from override_gap.probes.sources.custom import open_function
+
+        return open_function(rest)
+    if name == "doc-to-lora" and Path(rest).suffix in PICKLES:
+        from override_gap.probes.sources.doc_to_lora import open_doc_to_lora
+
+        return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
+    if name in ("doc-to-lora", "generative-adapter", "shine"):
+        from override_gap.probes.sources.stacked import StackedFile
+
+        return StackedFile(subject, Path(rest), name)
+    path = Path(spec)
+    if path.is_dir():
+        from override_gap.probes.sources.peft_folder import PeftFolder
+
+        return PeftFolder(subject, path)
+    from override_gap.probes.sources.custom import open_custom
+
+    offered = installed_sources()
+    if spec in offered:
+        return open_custom(offered[spec], subject)
+    if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
+        return open_custom(spec, subject)
+    raise AdapterError(_unknown(spec, [*ADAPTERS, *offered]))
+
+
+def _unknown(spec: str, names: list[str]) -> str:
+    """The message for words that name no source, with the nearest that do."""
+    words, _, thing = spec.partition(":")
+    file = Path(f"{words.removesuffix('.py')}.py")
+    if file.is_file():
+        where = f" in the folder {file.parent}" if file.parent != Path() else ""
+        return f"--adapters {spec}: for an object of {file}, write --adapters {file.stem}:{thing or 'OBJECT'}{where}"
+    near = difflib.get_close_matches(words, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)"
+
+
+def _settings(spec: str, words: str, source: type) -> dict[str, Any]:
+    """`SETTING=VALUE,...` as the fields of a source's dataclass, each of its default's type. Raises AdapterError."""
+    known = {name: field for name, field in source.__dataclass_fields__.items() if name != "subject"}
+    settings: dict[str, Any] = {}
+    for pair in filter(None, words.split(",")):
+        key, _, value = pair.partition("=")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise AdapterError(f"--adapters {spec}: unknown setting {key!r}{hint} (known: {', '.join(known)})")
+        default = known[key].default
+        try:
+            settings[key] = tuple(value.split("+")) if isinstance(default, tuple) else type(default)(value)
+        except ValueError as fault:
+            raise AdapterError(f"--adapters {spec}: {key} needs a {type(default).__name__}, got {value!r}") from fault
+        positive = not isinstance(default, tuple | str) and key not in ("seed", "layer")
+        if positive and not 0 < settings[key] < float("inf"):
+            raise AdapterError(f"--adapters {spec}: {key} must be above 0, got {value}")
+    return settings
