@@ -111,6 +111,8 @@ class SourceTraits:
     as the subject does; a handshake compares them with what is measured here.
     """
 
+    __no_type_check__ = True  # read from a user's object: `traits_of` checks them, with messages of its own
+
     base_fingerprint: str | None = None
     template: str = "{document}"
     static: bool = True

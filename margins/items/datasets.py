@@ -9,6 +9,8 @@ from typing import Any
 from override_gap.margins.items.item import Item, content_key
 
 Converter = Callable[[dict[str, Any]], list[Item]]
+Unchecked = Any
+"""A value as the record holds it; `margins.items.files` checks that an item's texts are texts."""
 
 
 def counterfact_easyedit(record: dict[str, Any]) -> list[Item]:
@@ -156,17 +158,26 @@ def recognise(record: dict[str, Any]) -> Converter | None:
     return next((convert for needed, convert in FORMS if needed <= record.keys()), None)
 
 
-def _edit(name: str, prompt: str, answer: str, true: str, others: tuple[str, ...], meta: dict[str, Any]) -> Item:
+def _edit(
+    name: str,
+    prompt: Unchecked,
+    answer: Unchecked,
+    true: Unchecked,
+    others: tuple[Unchecked, ...],
+    meta: dict[str, Any],
+) -> Item:
     """A conflict whose document is the prompt completed by its new answer."""
     return Item(name, name, "conflict", f"{prompt} {answer}.", prompt, answer, true, prior_aliases=others, meta=meta)
 
 
-def _reworded(item: Item, name: str, question: str) -> Item:
+def _reworded(item: Item, name: str, question: Unchecked) -> Item:
     """The same item with its question in other words."""
     return Item(**{**vars(item), "id": f"{item.point}-{name}", "question": question})
 
 
-def _same_document(item: Item, name: str, split: str, question: str, answer: str, aliases: tuple[str, ...]) -> Item:
+def _same_document(
+    item: Item, name: str, split: str, question: Unchecked, answer: Unchecked, aliases: tuple[Unchecked, ...]
+) -> Item:
     """Another question about the document of an item."""
     aliases = tuple(dict.fromkeys(text for text in aliases if text != answer))
     return Item(
@@ -174,7 +185,7 @@ def _same_document(item: Item, name: str, split: str, question: str, answer: str
     )
 
 
-def _first(answers: Any) -> tuple[Any, tuple[str, ...]]:
+def _first(answers: Unchecked) -> tuple[Unchecked, tuple[Unchecked, ...]]:
     """The first of several accepted answers, and the others; of a single text there are no others."""
     while isinstance(answers, list) and isinstance(answers[0], list):  # KnowEdit wraps some lists once more
         answers = [text for group in answers for text in group]
