@@ -69,7 +69,7 @@ def methods(hypernetwork: Path | None) -> list[Method]:
     return rows + [Method(name, rows[0].adapters, condition) for name, condition in PROMPTS.items()]
 
 
-def chosen(subject: Subject, items: Sequence[Item], batch: int = 32) -> list[Item]:
+def with_known_conflicts(subject: Subject, items: Sequence[Item], batch: int = 32) -> list[Item]:
     """Novel and retention items, and the conflicts whose prior answer the base holds."""
     conflicts = [item for item in items if item.split == "conflict"]
     known: set[str] = set()
@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = parser.parse_args(argv)
     rows = methods(given.hypernetwork)
     subject = open_subject("smollm2", device="cpu")
-    items = chosen(subject, open_items("benchmark"))
+    items = with_known_conflicts(subject, open_items("benchmark"))
     if given.limit:
         items = [one for split in ("novel", "conflict", "retention") for one in _of(items, split)[: given.limit]]
     counts = ", ".join(f"{len(_of(items, split))} {split}" for split in ("novel", "conflict", "retention"))

@@ -1,4 +1,4 @@
-"""The base language model: a small Llama that reads its corpus once."""
+"""The base language model: a small Llama, trained on its corpus for one epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from override_gap.probes.organism.corpus import pack, units_of
+from override_gap.probes.organism.corpus import corpus_passages, pack
 from override_gap.probes.organism.world import World
 
 
 @dataclass(frozen=True)
 class BaseRecipe:
-    """Shape and training of the base; the learning rate rises for `warmup` steps and falls along a cosine."""
+    """Sizes of the base and settings of its training; the length of a corpus row is `width` tokens.
+
+    The learning rate rises linearly for `warmup` steps and then falls along half a cosine.
+    """
 
     layers: int = 8
     d_model: int = 64
@@ -29,8 +32,8 @@ class BaseRecipe:
     warmup: int = 100
 
 
-def cosine(step: int, steps: int, warmup: int) -> float:
-    """Factor of the learning rate at `step`: linear rise over `warmup`, then half a cosine down to 0."""
+def learning_rate_factor(step: int, steps: int, warmup: int) -> float:
+    """Share of the peak learning rate at `step`: linear rise over `warmup`, then half a cosine down to 0."""
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
@@ -60,23 +63,25 @@ def new_base(world: World, recipe: BaseRecipe) -> LlamaForCausalLM:
 def train_base(
     world: World, recipe: BaseRecipe, log: Callable[[str], None] = print, limit: int | None = None
 ) -> LlamaForCausalLM:
-    """Read the corpus once, by next-word cross entropy.
+    """Train on the corpus for one epoch with next-token cross-entropy.
 
-    `limit` stops after so many steps, for tests. Seeds torch's generator with the world's seed.
+    `limit` stops after that many steps, for tests. Seeds torch's generator with the world's seed.
     """
     torch.manual_seed(world.seed)
     model = new_base(world, recipe)
-    rows, labels = pack(world, units_of(world), recipe.width)
+    rows, labels = pack(world, corpus_passages(world), recipe.width)
     steps = min(len(rows) // recipe.batch, limit or len(rows))
     log(f"base: {sum(p.numel() for p in model.parameters())} parameters, {rows.numel()} tokens, {steps} steps")
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: cosine(step, steps, recipe.warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: learning_rate_factor(step, steps, recipe.warmup)
+    )
     for step in range(steps):
-        chosen = slice(step * recipe.batch, (step + 1) * recipe.batch)
-        logits = model(input_ids=rows[chosen]).logits[:, :-1]
-        loss = cross_entropy(logits.flatten(0, 1), labels[chosen, 1:].flatten())
+        batch = slice(step * recipe.batch, (step + 1) * recipe.batch)
+        logits = model(input_ids=rows[batch]).logits[:, :-1]
+        loss = cross_entropy(logits.flatten(0, 1), labels[batch, 1:].flatten())
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -1,7 +1,8 @@
-"""The hypernetwork: from the base's own reading of a document to a low-rank update of every down projection.
+"""The hypernetwork: from the base's activations on a document to a low-rank update of every down projection.
 
-A perceiver looks at what every layer holds at every word of the document. Each of its latents belongs to one rank of
-one layer's update and becomes the direction to listen to (a row of A) and the direction to write (a column of B).
+A perceiver attends to the activations of every layer at every token of the document. Each of its latents belongs to one
+rank of one layer's update and is mapped to the direction that is read (a row of A) and the one that is written (a column of
+B). Parameter names are the keys of the weights file, so they stay as they are.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
 Factors = dict[str, tuple[Float[Tensor, "doc rank d_in"], Float[Tensor, "doc d_out rank"]]]
-"""Module path -> (A, B) of a stack of documents; the weight's update is B A, at scale 1."""
+"""Module path -> (A, B) of a batch of documents; the update of the weight is B A, at scale 1."""
 
 
 @dataclass(frozen=True)
 class PerceiverShape:
-    """Sizes of the hypernetwork; layers, d_model and d_ff are the base's."""
+    """Sizes of the perceiver; layers, d_model and d_ff are those of the base."""
 
     layers: int = 8
     d_model: int = 64
@@ -34,12 +35,12 @@ class PerceiverShape:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The module that each layer's update belongs to."""
+        """The updated module of each layer."""
         return tuple(f"model.layers.{layer}.mlp.down_proj" for layer in range(self.layers))
 
 
-class Block(nn.Module):
-    """One perceiver block: latents read the document, then each other, then think."""
+class PerceiverBlock(nn.Module):
+    """One perceiver block: the latents attend to the document, then to each other, then pass an MLP."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -54,29 +55,34 @@ class Block(nn.Module):
         self,
         which: int,
         latents: Float[Tensor, "doc latent width"],
-        seen: Float[Tensor, "doc place width"],
-        mask: Bool[Tensor, "doc 1 1 place"] | None,
+        context: Float[Tensor, "doc key width"],
+        mask: Bool[Tensor, "doc 1 1 key"] | None,
     ) -> Float[Tensor, "doc latent width"]:
-        """Multi-head attention of the latents over `seen`."""
+        """Multi-head attention of the latents over `context`."""
 
         def split(x: Tensor) -> Tensor:
             return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
-        keys, values = self.offer[which](seen).chunk(2, dim=-1)
+        keys, values = self.offer[which](context).chunk(2, dim=-1)
         mixed = scaled_dot_product_attention(
             split(self.ask[which](latents)), split(keys), split(values), attn_mask=mask
         )
         return self.take[which](mixed.transpose(1, 2).flatten(2))
 
-    def forward(self, latents: Tensor, seen: Tensor, mask: Tensor) -> Tensor:
-        latents = latents + self.attend(0, self.norms[0](latents), seen, mask)
-        own = self.norms[1](latents)
-        latents = latents + self.attend(1, own, own, None)
+    def forward(
+        self,
+        latents: Float[Tensor, "doc latent width"],
+        context: Float[Tensor, "doc key width"],
+        mask: Bool[Tensor, "doc 1 1 key"],
+    ) -> Float[Tensor, "doc latent width"]:
+        latents = latents + self.attend(0, self.norms[0](latents), context, mask)
+        normed = self.norms[1](latents)
+        latents = latents + self.attend(1, normed, normed, None)
         return latents + self.think(self.norms[2](latents))
 
 
 class Perceiver(nn.Module):
-    """Document states of every layer -> factors of every layer's update."""
+    """Activations of every layer on a document -> factors of every layer's update."""
 
     def __init__(self, shape: PerceiverShape) -> None:
         super().__init__()
@@ -86,7 +92,7 @@ class Perceiver(nn.Module):
         self.place = nn.Parameter(torch.zeros(shape.layers, 1, shape.width))
         self.seen_norm = nn.LayerNorm(shape.width)
         self.latents = nn.Parameter(torch.randn(shape.layers * shape.rank, shape.width))
-        self.blocks = nn.ModuleList(Block(shape.width, shape.heads) for _ in range(shape.blocks))
+        self.blocks = nn.ModuleList(PerceiverBlock(shape.width, shape.heads) for _ in range(shape.blocks))
         self.last_norm = nn.LayerNorm(shape.width)
         self.to_a = nn.Parameter(torch.randn(shape.layers, shape.width, shape.d_ff) * shape.width**-0.5)
         self.to_b = nn.Parameter(torch.randn(shape.layers, shape.width, shape.d_model) * 0.03 * shape.width**-0.5)
@@ -94,13 +100,13 @@ class Perceiver(nn.Module):
     def forward(
         self, states: Float[Tensor, "layer doc pos features"], mask: Bool[Tensor, "doc pos"]
     ) -> tuple[Float[Tensor, "layer doc rank d_in"], Float[Tensor, "layer doc rank d_out"]]:
-        """Rows of A and (transposed) columns of B, layer by layer."""
-        seen = torch.einsum("ldpf,lfw->dlpw", states, self.enter) + self.place
-        seen = self.seen_norm(seen).flatten(1, 2)
-        open_places = mask.repeat(1, self.shape.layers)[:, None, None, :]
+        """A and the transpose of B for every layer."""
+        context = torch.einsum("ldpf,lfw->dlpw", states, self.enter) + self.place
+        context = self.seen_norm(context).flatten(1, 2)
+        visible = mask.repeat(1, self.shape.layers)[:, None, None, :]
         latents = self.latents.expand(len(mask), -1, -1)
         for block in self.blocks:
-            latents = block(latents, seen, open_places)
+            latents = block(latents, context, visible)
         rows = self.last_norm(latents).unflatten(1, (self.shape.layers, self.shape.rank))
         a = torch.einsum("dlrw,lwi->ldri", rows, self.to_a)
         return a, torch.einsum("dlrw,lwo->ldro", rows, self.to_b)
@@ -109,9 +115,9 @@ class Perceiver(nn.Module):
 def document_states(
     base: LlamaForCausalLM, ids: Int[Tensor, "doc pos"], mask: Bool[Tensor, "doc pos"]
 ) -> Float[Tensor, "layer doc pos features"]:
-    """What each layer holds at each word: its input, its MLP's activation, and the embedding of the next word.
+    """Activations of each layer at each token: its input, the input of its down projection, the embedding of the next token.
 
-    Each part is brought to unit root mean square. The next word is what the state at this place has to be told about.
+    Each part is scaled to unit root mean square. The next token is included because causal states do not contain it.
     """
     inputs, activations = [], []
     with ExitStack() as undo, torch.no_grad():
@@ -120,45 +126,45 @@ def document_states(
             undo.callback(layer.register_forward_pre_hook(lambda _, args: inputs.append(args[0])).remove)
             undo.callback(down.register_forward_pre_hook(lambda _, args: activations.append(args[0])).remove)
         base.model(input_ids=ids, attention_mask=mask.long())
-        ahead = torch.nn.functional.pad(base.model.embed_tokens(ids)[:, 1:], (0, 0, 0, 1))
-        following = ahead * torch.nn.functional.pad(mask[:, 1:], (0, 1))[..., None]
-        parts = [torch.stack(inputs), torch.stack(activations), following.expand(len(inputs), -1, -1, -1)]
+        next_embeddings = torch.nn.functional.pad(base.model.embed_tokens(ids)[:, 1:], (0, 0, 0, 1))
+        next_embeddings = next_embeddings * torch.nn.functional.pad(mask[:, 1:], (0, 1))[..., None]
+        parts = [torch.stack(inputs), torch.stack(activations), next_embeddings.expand(len(inputs), -1, -1, -1)]
         return torch.cat([part / (part.square().mean(-1, keepdim=True) + 1e-6).sqrt() for part in parts], dim=-1)
 
 
 @contextmanager
-def applied(base: LlamaForCausalLM, factors: Factors, each: int) -> Iterator[LlamaForCausalLM]:
-    """The base with one update per document; every document's `each` questions stand together in the batch."""
+def applied(base: LlamaForCausalLM, factors: Factors, questions_per_document: int) -> Iterator[LlamaForCausalLM]:
+    """The base with one update per document; a document's questions are consecutive rows of the batch."""
 
-    def adds(a: Tensor, b: Tensor):
+    def add_update(a: Float[Tensor, "doc rank d_in"], b: Float[Tensor, "doc d_out rank"]):
         def hook(_, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
-            x = args[0].unflatten(0, (-1, each)).flatten(1, 2)
+            x = args[0].unflatten(0, (-1, questions_per_document)).flatten(1, 2)
             return out + ((x @ a.mT) @ b.mT).reshape(out.shape)
 
         return hook
 
     with ExitStack() as undo:
         for path, (a, b) in factors.items():
-            undo.callback(base.get_submodule(path).register_forward_hook(adds(a, b)).remove)
+            undo.callback(base.get_submodule(path).register_forward_hook(add_update(a, b)).remove)
         yield base
 
 
 class OrganismHypernetwork:
-    """A trained perceiver beside the base whose states it reads."""
+    """A perceiver and the base whose activations it reads."""
 
     scale = 1.0
-    """What the product B A is multiplied by at gain 1."""
+    """Factor of the product B A at gain 1."""
 
     def __init__(self, base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, perceiver: Perceiver) -> None:
         self.base, self.tokenizer, self.perceiver = base, tokenizer, perceiver
 
     @property
     def settings(self) -> dict[str, int]:
-        """The perceiver's sizes, as stored beside its weights."""
+        """The perceiver's sizes, as stored with its weights."""
         return asdict(self.perceiver.shape)
 
     def factors(self, ids: Int[Tensor, "doc pos"], mask: Bool[Tensor, "doc pos"]) -> Factors:
-        """Factors of tokenised documents; gradients flow into the perceiver if they are enabled."""
+        """Factors of tokenised documents, differentiable in the perceiver's parameters."""
         a, b = self.perceiver(document_states(self.base, ids, mask), mask)
         return {path: (a[i], b[i].mT) for i, path in enumerate(self.perceiver.shape.paths)}
 
@@ -166,15 +172,18 @@ class OrganismHypernetwork:
     def encode(self, documents: list[str], batch: int = 64) -> Factors:
         """One update per document: module path -> (A [doc, rank, d_in], B [doc, d_out, rank]), to be used at scale 1.
 
-        A document's factors do not depend on the documents beside it, beyond rounding.
+        A document's factors do not depend on the other documents, beyond rounding.
         """
-        parts = []
+        batches = []
         for start in range(0, len(documents), batch):
-            some = self.tokenizer(
+            tokens = self.tokenizer(
                 documents[start : start + batch], return_tensors="pt", padding=True, padding_side="right"
             )
-            parts.append(self.factors(some["input_ids"], some["attention_mask"].bool()))
+            batches.append(self.factors(tokens["input_ids"], tokens["attention_mask"].bool()))
         return {
-            path: (torch.cat([part[path][0] for part in parts]), torch.cat([part[path][1] for part in parts]))
+            path: (
+                torch.cat([factors[path][0] for factors in batches]),
+                torch.cat([factors[path][1] for factors in batches]),
+            )
             for path in self.perceiver.shape.paths
         }

@@ -1,7 +1,7 @@
 """The organism's language: made-up words, and the sentences that state or ask a fact.
 
 Every sentence is words joined by single spaces, full stops included, so that the word-level tokenizer needs no rules.
-In each of them entity and relation come before the object, which can therefore always be predicted.
+In each sentence entity and relation come before the object, so the object can always be predicted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 RELATIONS = ("home", "stone", "tree", "beast", "song", "drink", "colour", "star")
 ENDINGS = ("holm", "ite", "wood", "ox", "aria", "ale", "een", "aris")
 BRIDGE = 0
-"""Index of the relation whose objects have a fact of their own, the land they lie in: the first of two hops."""
+"""Index of the relation whose objects have a fact of their own, the land they lie in: the first hop of two-hop questions."""
 
 DOCUMENTS = (
     "{e} has the {r} {o} .",
@@ -24,7 +24,7 @@ QUESTIONS = (
     "When asked about the {r} {e} answers",
 )
 UNTRAINED_WORDING = 2
-"""Index of the question wording that the base reads in its corpus and the hypernetwork never meets in training."""
+"""Index of the question wording that is in the base's corpus but never in the hypernetwork's training."""
 
 LAND_QUESTION = "{o} lies in the land"
 HOP_QUESTIONS = (
@@ -32,7 +32,7 @@ HOP_QUESTIONS = (
     "{e} lives in the land",
 )
 INSTRUCTION = "Trust the document ."
-"""Put before a document, this is the instruction that the base met in its corpus."""
+"""The instruction that precedes half of the documents of the base's reading exercises."""
 
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
@@ -42,20 +42,20 @@ _CODAS = ("", "", "l", "n", "r", "s", "m")
 
 
 def syllables(rng: np.random.Generator, count: int) -> str:
-    """A made-up stem of `count` open or lightly closed syllables."""
+    """A made-up stem of `count` syllables, each an onset, a vowel and perhaps a coda."""
     return "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(count))
 
 
-def invent(rng: np.random.Generator, count: int, ending: str, taken: set[str]) -> tuple[str, ...]:
-    """`count` new capitalised words with one ending, none of them in `taken`; `taken` grows by them.
+def invent_words(rng: np.random.Generator, count: int, ending: str, used: set[str]) -> tuple[str, ...]:
+    """`count` new capitalised words with one ending, none of them in `used`, to which they are added.
 
     Names without an ending have two syllables, words with one have a single syllable before it.
     """
     words: list[str] = []
     while len(words) < count:
         word = (syllables(rng, 1 if ending else 2) + ending).capitalize()
-        if word not in taken and len(word) <= 10:
-            taken.add(word)
+        if word not in used and len(word) <= 10:
+            used.add(word)
             words.append(word)
     return tuple(words)
 

@@ -3,7 +3,7 @@
 FOLDER/model/                      the base, as any Hugging Face folder (weights in fp16, computed with in float32)
 FOLDER/hypernetwork.safetensors    the perceiver, fp16
 FOLDER/items.jsonl                 the examination
-FOLDER/recipe.json                 every setting, the sha256 of each file, the figures measured when it was made
+FOLDER/recipe.json                 every setting, the sha256 of each file, the figures measured after training
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from override_gap.margins.strict_json import read_json
-from override_gap.probes.organism.examination import Record
+from override_gap.probes.organism.examination import ItemRecord
 from override_gap.probes.organism.hypernetwork import OrganismHypernetwork, Perceiver, PerceiverShape
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -29,7 +29,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class Organism:
-    """A trained organism on disk; its model and hypernetwork are opened when first asked for."""
+    """A trained organism on disk; its model and hypernetwork are loaded at first use."""
 
     folder: Path
 
@@ -40,19 +40,19 @@ class Organism:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """How it was made."""
+        """Settings, file hashes and figures, as recorded by training. Raises ValueError where parts are missing."""
         file = self.folder / "recipe.json"
-        found = read_json(file)
+        recipe = read_json(file)
         try:
-            sizes, digests = found["hypernetwork"]["shape"].values(), found["sha256"]
+            sizes, digests = recipe["hypernetwork"]["shape"].values(), recipe["sha256"]
         except (KeyError, TypeError, AttributeError):
             sizes, digests = (None,), None
         if not isinstance(digests, dict) or not all(type(size) is int and 0 < size < 2**16 for size in sizes):
-            raise ValueError(f"{file}: it lacks the hypernetwork's shape or the files' sha256; train it again")
-        return found
+            raise ValueError(f"{file}: the hypernetwork's shape or the files' sha256 are missing; train it again")
+        return recipe
 
     @cached_property
-    def items(self) -> list[Record]:
+    def items(self) -> list[ItemRecord]:
         """The examination, in the fields of an item file."""
         return [json.loads(line) for line in (self.folder / "items.jsonl").read_text().splitlines()]
 
@@ -63,7 +63,7 @@ class Organism:
 
     @cached_property
     def hypernetwork(self) -> OrganismHypernetwork:
-        """The trained hypernetwork beside a copy of the base of its own, in float32 on the CPU."""
+        """The trained hypernetwork with its own copy of the base, in float32 on the CPU."""
         from override_gap.probes.environment import quietly
 
         with quietly():
@@ -74,7 +74,7 @@ class Organism:
         return OrganismHypernetwork(base, self.tokenizer, perceiver.eval().requires_grad_(False))
 
     def altered(self) -> list[str]:
-        """Files whose content is not what the recipe recorded; empty if the folder is intact."""
+        """Files whose sha256 differs from the recipe's; empty if the folder is intact."""
         recorded = self.recipe["sha256"]
         return [name for name, digest in recorded.items() if _digest(self.folder / name) != digest]
 
@@ -82,13 +82,13 @@ class Organism:
 def load(seed: int = 0, folder: Path | str | None = None) -> Organism:
     """The shipped organism of a seed, or one that was trained into `folder`.
 
-    Only seed 0 is shipped; ValueError for a folder that holds no organism, or one of another seed.
+    Raises ValueError where the folder holds no organism, and for any seed but 0, the only one shipped.
     """
-    where = Path(folder) if folder is not None else WEIGHTS
-    organism = Organism(where)
-    if not (where / "recipe.json").is_file():
+    path = Path(folder) if folder is not None else WEIGHTS
+    organism = Organism(path)
+    if not (path / "recipe.json").is_file():
         raise ValueError(
-            f"{where}: no organism here (no recipe.json); train one: python -m override_gap.probes.organism.train --out {where}"
+            f"{path}: no organism here (no recipe.json); train one: python -m override_gap.probes.organism.train --out {path}"
         )
     if folder is None and organism.recipe["seed"] != seed:
         raise ValueError(
@@ -98,14 +98,14 @@ def load(seed: int = 0, folder: Path | str | None = None) -> Organism:
     return organism
 
 
-def save(folder: Path, hypernetwork: OrganismHypernetwork, items: list[Record], recipe: dict[str, Any]) -> Organism:
-    """Write an organism's folder; the recipe goes last, with the sha256 of every file before it."""
+def save(folder: Path, hypernetwork: OrganismHypernetwork, items: list[ItemRecord], recipe: dict[str, Any]) -> Organism:
+    """Write an organism's folder; recipe.json, with the sha256 of every other file, is written last."""
     folder.mkdir(parents=True, exist_ok=True)
     model = folder / "model"
     hypernetwork.tokenizer.save_pretrained(model)
     base = LlamaForCausalLM(hypernetwork.base.config).half()
     base.load_state_dict(hypernetwork.base.state_dict())
-    # an answer ends with its sentence; what this small model rambles on about is nobody's answer
+    # an answer ends with its sentence; what this small model writes after that is not part of it
     stops = [hypernetwork.tokenizer.eos_token_id, hypernetwork.tokenizer.convert_tokens_to_ids(".")]
     assert base.generation_config is not None
     base.generation_config.eos_token_id = stops
@@ -126,7 +126,7 @@ def save(folder: Path, hypernetwork: OrganismHypernetwork, items: list[Record], 
 
 
 def _compute_in_float32(path: Path) -> None:
-    """State float32 in a model's config, so that it is opened in the precision in which its figures were measured."""
+    """Set the config's dtype to float32, so that the model is loaded in the precision in which it was evaluated."""
     config = json.loads(path.read_text())
     path.write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
 

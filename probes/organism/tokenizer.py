@@ -7,7 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 
 def build_tokenizer(vocabulary: list[str]) -> PreTrainedTokenizerFast:
-    """One token a word, split at white space, with <bos> in front; unknown words become <unk>.
+    """One token per word, split at white space, with <bos> in front; unknown words become <unk>.
 
     Decoding joins words by single spaces, the inverse of how sentences are written.
     """

@@ -1,8 +1,8 @@
 """The world: entities, their relations to objects, and how often each fact is stated in the base's corpus.
 
-A fact is an (entity, relation) pair with one object. Facts are stated a log-uniform number of times: that count is the
-truth against which every claim about priors can be checked. Of the remaining pairs there is only gossip, a different
-object each time.
+A fact is an (entity, relation) pair with one object. Facts are stated a log-uniform number of times; that count is the
+known truth against which claims about priors are checked. About each remaining pair the corpus states several random objects, so
+that there is no fact to learn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from override_gap.probes.organism.language import BRIDGE, ENDINGS, RELATIONS, SPECIALS, invent, template_words
+from override_gap.probes.organism.language import BRIDGE, ENDINGS, RELATIONS, SPECIALS, invent_words, template_words
 
 Pair = tuple[int, int]
 """(entity index, relation index): the subject of one knowledge point."""
@@ -20,7 +20,11 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True)
 class Size:
-    """How large a world is, and how many knowledge points are set aside to examine it with."""
+    """How large a world is, and how many knowledge points are held out for the examination.
+
+    The names are the keys of recipe.json. A land is what a home lies in, for questions of two hops; `seen` counts the facts
+    that the corpus states, `readings` and `hop_readings` its reading exercises.
+    """
 
     entities: int = 200
     relations: int = 8
@@ -32,9 +36,9 @@ class Size:
     hop_readings: int = 10000
     land_statements: int = 200
     gossip: int = 20
-    """Contradictory statements about each pair without a fact, so that the base holds no belief there. Without them it
-    guesses with confidence: prior margins of novel pairs had a median of 6.8 nats on seed 0, as strong as a belief;
-    with 6 of them a median of 3.5."""
+    """Number of contradictory answers per pair without a fact, so that the base has no firm prior there. Without them it
+    guesses with confidence: prior margins of novel pairs had a median of 6.8 nats on seed 0, as strong as for known facts;
+    with 6 of them the median was 3.5."""
     novel_points: int = 83
     combination_points: int = 25
     conflict_points: int = 72
@@ -53,7 +57,7 @@ class World:
     truth: Int[np.ndarray, "entity relation"]
     """Index of the object that the corpus states for each pair (where it states one)."""
     frequency: Int[np.ndarray, "entity relation"]
-    """How often the corpus states the pair's fact; 0 for a pair that has none, of which there is only gossip."""
+    """How often the corpus states the pair's fact; 0 for a pair without a fact."""
     land_of: Int[np.ndarray, " object"]
     """The land in which each home lies."""
 
@@ -63,34 +67,34 @@ class World:
         return [*SPECIALS, *template_words(), *self.entities, *objects, *self.lands]
 
     def slots(self, pair: Pair, obj: int | None = None) -> dict[str, str]:
-        """What fills a sentence about `pair` in which the object is `obj`, by default the true one."""
+        """Values for the placeholders {e}, {r}, {o} of a sentence about `pair` with object `obj`, by default the true one."""
         entity, relation = pair
-        chosen = self.truth[pair] if obj is None else obj
-        return {"e": self.entities[entity], "r": RELATIONS[relation], "o": self.objects[relation][chosen]}
+        index = self.truth[pair] if obj is None else obj
+        return {"e": self.entities[entity], "r": RELATIONS[relation], "o": self.objects[relation][index]}
 
-    def land(self, home: int) -> str:
-        """The land of a home, by the home's index among the objects of the bridging relation."""
+    def land_of_home(self, home: int) -> str:
+        """Name of the land in which a home lies; `home` is its index among the objects of the bridging relation."""
         return self.lands[self.land_of[home]]
 
 
 @dataclass(frozen=True)
 class Division:
-    """Which pairs examine the organism and which may train the hypernetwork; the two never meet."""
+    """Which pairs are used for the examination and which for training the hypernetwork; the two are disjoint."""
 
     novel: tuple[Pair, ...]
     combination: tuple[Pair, ...]
     conflict: tuple[tuple[Pair, ...], ...]
     """Known pairs to be contradicted, one tuple for each tier: light, medium, deep."""
-    bystanders: tuple[Pair, ...]
-    """Pairs whose documents are used only to see what else they change."""
-    kept: tuple[Pair, ...]
-    """Facts of the deep tier's frequency, which a document about another pair should leave alone. Rarer ones were asked
-    as well at first (from a third of that frequency); on seeds 0 and 2 eleven of the fourteen answers lost were among those
-    that the base itself gave with a probability of 0.1 to 0.7, which says little of what a document disturbs."""
+    retention_pairs: tuple[Pair, ...]
+    """Pairs whose documents are used only to see which unrelated answers they change."""
+    retained_facts: tuple[Pair, ...]
+    """Facts of the deep tier's frequency, which a document about another pair should leave unchanged. Rarer ones were used
+    as well at first (from a third of that frequency); on seeds 0 and 2 eleven of the fourteen answers lost were ones that
+    the base itself gave with a probability of only 0.1 to 0.7, which says little about what a document disturbs."""
     train_novel: tuple[Pair, ...]
     train_known: tuple[Pair, ...]
-    """Facts of every frequency that no examination asks about."""
-    open: Bool[np.ndarray, "entity relation"]
+    """Facts of every frequency that the examination does not ask about."""
+    trainable: Bool[np.ndarray, "entity relation"]
     """Pairs that hypernetwork training may ask about."""
 
 
@@ -98,10 +102,10 @@ def build_world(seed: int = 0, size: Size | None = None) -> World:
     """Draw a world. Frequencies are round(exp(U)), U uniform on [0, log(top_frequency)]."""
     size = size or Size()
     rng = np.random.default_rng([seed, 0])
-    taken: set[str] = set(template_words())
-    entities = invent(rng, size.entities, "", taken)
-    objects = tuple(invent(rng, size.objects, ENDINGS[r], taken) for r in range(size.relations))
-    lands = invent(rng, size.lands, "land", taken)
+    used_words: set[str] = set(template_words())
+    entities = invent_words(rng, size.entities, "", used_words)
+    objects = tuple(invent_words(rng, size.objects, ENDINGS[r], used_words) for r in range(size.relations))
+    lands = invent_words(rng, size.lands, "land", used_words)
     shape = (size.entities, size.relations)
     frequency = np.zeros(size.entities * size.relations, dtype=int)
     stated = rng.permutation(frequency.size)[: size.seen]
@@ -113,41 +117,42 @@ def build_world(seed: int = 0, size: Size | None = None) -> World:
 
 def tier_bounds(size: Size) -> list[tuple[int, int]]:
     """Frequencies [low, high) of the tiers light, medium and deep: equal thirds of the log axis."""
-    edges = np.rint(size.top_frequency ** (np.arange(4) / 3)).astype(int)
+    edges = np.rint(size.top_frequency ** (np.arange(4) / 3)).astype(int).tolist()
     return [(1, edges[1]), (edges[1], edges[2]), (edges[2], edges[3] + 1)]
 
 
 def divide(world: World) -> Division:
-    """Set the examination apart from what the hypernetwork may train on."""
+    """Divide the pairs between the examination and the hypernetwork's training."""
     size, rng = world.size, np.random.default_rng([world.seed, 1])
     pairs = [(int(e), int(r)) for e, r in np.ndindex(*world.frequency.shape)]
     pairs = [pairs[i] for i in rng.permutation(len(pairs))]
     unseen = [pair for pair in pairs if world.frequency[pair] == 0]
     combination = [pair for pair in unseen if pair[1] == BRIDGE][: size.combination_points]
     unseen = [pair for pair in unseen if pair not in combination]
-    novel, rest = unseen[: size.novel_points], unseen[size.novel_points :]
+    novel, remaining = unseen[: size.novel_points], unseen[size.novel_points :]
     half = size.retention_documents // 2
-    bystanders, train_novel = rest[:half], rest[half:]
+    retention_pairs, train_novel = remaining[:half], remaining[half:]
     tiers = []
     for low, high in tier_bounds(size):
-        within = [pair for pair in pairs if low <= world.frequency[pair] < high]
-        share, aside = size.conflict_points // 3, -(-(size.retention_documents - half) // 3)
-        tiers.append(tuple(within[:share]))
-        bystanders += within[share : share + aside]
-    chosen = {*novel, *combination, *bystanders, *(pair for tier in tiers for pair in tier)}
-    known = [pair for pair in pairs if world.frequency[pair] >= tier_bounds(size)[2][0] and pair not in chosen]
-    nearby = {pair[0] for pair in bystanders}
-    kept = sorted(known, key=lambda pair: pair[0] not in nearby)[: len(known) // 3]
-    closed = np.zeros(world.frequency.shape, dtype=bool)
-    for pair in chosen | set(kept):
-        closed[pair] = True
+        tier_pairs = [pair for pair in pairs if low <= world.frequency[pair] < high]
+        conflicts, documents = size.conflict_points // 3, -(-(size.retention_documents - half) // 3)
+        tiers.append(tuple(tier_pairs[:conflicts]))
+        retention_pairs += tier_pairs[conflicts : conflicts + documents]
+    examined = {*novel, *combination, *retention_pairs, *(pair for tier in tiers for pair in tier)}
+    known = [pair for pair in pairs if world.frequency[pair] >= tier_bounds(size)[2][0] and pair not in examined]
+    # a third of the known facts, first those that share an entity with a retention document
+    entities = {pair[0] for pair in retention_pairs}
+    retained_facts = sorted(known, key=lambda pair: pair[0] not in entities)[: len(known) // 3]
+    held_out = np.zeros(world.frequency.shape, dtype=bool)
+    for pair in examined | set(retained_facts):
+        held_out[pair] = True
     return Division(
         tuple(novel),
         tuple(combination),
         tuple(tiers),
-        tuple(bystanders[: size.retention_documents]),
-        tuple(kept),
+        tuple(retention_pairs[: size.retention_documents]),
+        tuple(retained_facts),
         tuple(train_novel),
-        tuple(pair for pair in pairs if world.frequency[pair] and not closed[pair]),
-        ~closed,
+        tuple(pair for pair in pairs if world.frequency[pair] and not held_out[pair]),
+        ~held_out,
     )

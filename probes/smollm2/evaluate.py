@@ -1,4 +1,4 @@
-"""What a hypernetwork does on statements it was never taught: held-out entities, wordings and relations, weak facts, the rest."""
+"""Accuracy on held-out statements: unseen entities, wordings and relations, weakly held real facts, unrelated answers."""
 
 from __future__ import annotations
 
@@ -7,64 +7,78 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from override_gap.probes.smollm2.facts import draw_object, table
+from override_gap.probes.smollm2.facts import draw_object, relations_table
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork, applied
-from override_gap.probes.smollm2.known_facts import Beliefs
-from override_gap.probes.smollm2.made_up_names import one
-from override_gap.probes.smollm2.statements import Relation, TrainingSheet, entity_of, relations
-from override_gap.probes.smollm2.training_data import lower, sheet_tensors, upper
+from override_gap.probes.smollm2.known_facts import BaseKnowledge
+from override_gap.probes.smollm2.made_up_names import choose
+from override_gap.probes.smollm2.statements import Relation, TrainingDocument, draw_entity, relations
+from override_gap.probes.smollm2.training_data import document_batch, run_lower_layers, run_upper_layers
 
 
-def examination(beliefs: Beliefs, size: int = 64, seed: int = 0) -> dict[str, list[TrainingSheet]]:
-    """Sheets by what they test; every document and question in the wordings that training never uses."""
+def build_examination(knowledge: BaseKnowledge, size: int = 64, seed: int = 0) -> dict[str, list[TrainingDocument]]:
+    """Documents by what they test; every statement and question is in the wordings held out of training."""
     rng = np.random.default_rng([seed, 4])
-    pool, unseen = relations(), relations(held=True)
-    other = {relation.name: relation for relation in pool}
+    trained, unseen = relations(), relations(held_out=True)
+    by_name = {relation.name: relation for relation in trained}
 
-    def novel(of: Sequence[Relation]) -> TrainingSheet:
-        relation = of[int(rng.integers(len(of)))]
-        return _sheet(rng, relation, entity_of(rng, relation.of, held=True), draw_object(rng, relation.object), beliefs)
+    def novel(pool: Sequence[Relation]) -> TrainingDocument:
+        relation = pool[int(rng.integers(len(pool)))]
+        entity = draw_entity(rng, relation.entity_kind, held_out=True)
+        return _document(rng, relation, entity, draw_object(rng, relation.object_kind), knowledge)
 
-    weak = [(other[fact.relation], fact.entity, one(rng, objects)) for fact, objects in beliefs.part(True).weak]
+    weak = [
+        (by_name[fact.relation], fact.entity, choose(rng, objects))
+        for fact, objects in knowledge.select(held_out=True).weak
+    ]
 
-    def conflicting(relation: Relation, entity: str, thing: str) -> TrainingSheet:
-        return _sheet(rng, relation, entity, thing, beliefs)
+    def conflicting(relation: Relation, entity: str, thing: str) -> TrainingDocument:
+        return _document(rng, relation, entity, thing, knowledge)
 
     return {
-        "novel": [novel(pool) for _ in range(size)],
+        "novel": [novel(trained) for _ in range(size)],
         "new relation": [novel(unseen) for _ in range(size // 2)],
         "weak conflict": [conflicting(*weak[n]) for n in rng.permutation(len(weak))[:size]],
     }
 
 
-def _sheet(rng: np.random.Generator, relation: Relation, entity: str, thing: str, beliefs: Beliefs) -> TrainingSheet:
-    alike = [question for name, question in beliefs.known if name == relation.name]
-    kept = one(rng, alike) if alike else relation.unseen_question(entity_of(rng, relation.of, held=True), thing)
-    document = relation.statement(entity, thing, len(relation.says) - 1)
-    return TrainingSheet(
-        document, ((relation.unseen_question(entity, thing), thing),), (kept, one(rng, table()["skills"]))
+def _document(
+    rng: np.random.Generator, relation: Relation, entity: str, thing: str, knowledge: BaseKnowledge
+) -> TrainingDocument:
+    known = [question for name, question in knowledge.known if name == relation.name]
+    if known:
+        retained = choose(rng, known)
+    else:
+        retained = relation.unseen_question(draw_entity(rng, relation.entity_kind, held_out=True), thing)
+    document = relation.statement(entity, thing, len(relation.statements) - 1)
+    return TrainingDocument(
+        document,
+        ((relation.unseen_question(entity, thing), thing),),
+        (retained, choose(rng, relations_table()["skills"])),
     )
 
 
 @torch.no_grad()
-def marks(
-    hypernetwork: SmolLM2Hypernetwork, sheets: Mapping[str, Sequence[TrainingSheet]], batch: int = 16
+def first_token_successes(
+    hypernetwork: SmolLM2Hypernetwork, documents: Mapping[str, Sequence[TrainingDocument]], batch_size: int = 16
 ) -> dict[str, list[bool]]:
-    """By kind of statement, whether each answer's first token is the arg max; under "kept", whether other answers stay."""
-    base, since = hypernetwork.base, hypernetwork.network.shape.writes[0]
-    found: dict[str, list[bool]] = {kind: [] for kind in (*sheets, "kept")}
-    for kind, some in sheets.items():
-        for start in range(0, len(some), batch):
-            lesson = sheet_tensors(hypernetwork.tokenizer, some[start : start + batch])
-            stream = lower(base, lesson, since)
-            before = upper(base, lesson, stream, since).argmax(-1)
-            with applied(base, hypernetwork.factors(lesson.documents), lesson.whose):
-                after = upper(base, lesson, stream, since).argmax(-1)
-            found[kind] += (after == lesson.answer)[lesson.first].tolist()
-            found["kept"] += (after == before)[lesson.answer < 0].tolist()
-    return found
+    """By kind of document, whether each answer's first token is the arg max.
+
+    Under "kept": whether the arg max of each retention question is the same with and without the update.
+    """
+    base, first_layer = hypernetwork.base, hypernetwork.network.shape.writes[0]
+    successes: dict[str, list[bool]] = {kind: [] for kind in (*documents, "kept")}
+    for kind, examples in documents.items():
+        for start in range(0, len(examples), batch_size):
+            batch = document_batch(hypernetwork.tokenizer, examples[start : start + batch_size])
+            residual = run_lower_layers(base, batch, first_layer)
+            before = run_upper_layers(base, batch, residual, first_layer).argmax(-1)
+            with applied(base, hypernetwork.factors(batch.documents), batch.document_of):
+                after = run_upper_layers(base, batch, residual, first_layer).argmax(-1)
+            successes[kind] += (after == batch.answer)[batch.first].tolist()
+            successes["kept"] += (after == before)[batch.answer < 0].tolist()
+    return successes
 
 
-def figures(found: Mapping[str, Sequence[bool]]) -> dict[str, float]:
-    """Shares of marks."""
-    return {kind: sum(some) / len(some) for kind, some in found.items() if some}
+def accuracies(successes: Mapping[str, Sequence[bool]]) -> dict[str, float]:
+    """Share of successes by kind of document; kinds without any document are left out."""
+    return {kind: sum(outcomes) / len(outcomes) for kind, outcomes in successes.items() if outcomes}

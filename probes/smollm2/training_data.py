@@ -1,4 +1,4 @@
-"""Lessons: sheets as tensors."""
+"""Training batches: documents and their questions as tensors, and the base's layers run on them."""
 
 from __future__ import annotations
 
@@ -11,35 +11,34 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from override_gap.probes.smollm2.packing import Packed, pack, through
-from override_gap.probes.smollm2.statements import TrainingSheet
+from override_gap.probes.smollm2.packing import PackedTexts, pack, run_layers
+from override_gap.probes.smollm2.statements import TrainingDocument
 
 ANSWER_TOKENS = 4
-"""How many tokens of an answer are taught; what comes later follows from these."""
+"""Number of an answer's tokens that have a loss; later ones follow from these."""
 
 
 @dataclass(frozen=True)
-class SheetTensors:
-    """One batch: documents, and the questions that belong to them."""
+class DocumentBatch:
+    """One batch: tokenised documents and packed questions; a `read` is a position whose next token has a loss."""
 
     documents: tuple[tuple[int, ...], ...]
-    questions: Packed
-    whose: Int[Tensor, "row place"]
-    """Document of each token, -1 for padding."""
+    questions: PackedTexts
+    document_of: Int[Tensor, "row column"]
+    """Index of each token's document, -1 for padding."""
     row: Int[Tensor, " read"]
-    place: Int[Tensor, " read"]
-    """Where the next token is read."""
+    column: Int[Tensor, " read"]
     answer: Int[Tensor, " read"]
-    """Token that the document asks for there, or -1 where the base's own distribution is to be kept."""
+    """Token of the document's answer, or -1 where the base's own distribution is the target."""
     first: Bool[Tensor, " read"]
     """Whether it is an answer's first token."""
 
 
-def sheet_tensors(tokenizer: Any, sheets: Sequence[TrainingSheet]) -> SheetTensors:
-    """Tokenise sheets; a question and its answer are tokenised together, parted by a space."""
+def document_batch(tokenizer: Any, documents: Sequence[TrainingDocument]) -> DocumentBatch:
+    """Tokenise documents and questions; a question and its answer are tokenised together, separated by a space."""
     texts, owner, reads = [], [], []
-    for n, sheet in enumerate(sheets):
-        for question, answer in [*sheet.taught, *((question, None) for question in sheet.kept)]:
+    for n, document in enumerate(documents):
+        for question, answer in [*document.answered, *((question, None) for question in document.retained)]:
             ids = tokenizer(question)["input_ids"]
             start = len(ids)
             if answer is None:
@@ -53,28 +52,30 @@ def sheet_tensors(tokenizer: Any, sheets: Sequence[TrainingSheet]) -> SheetTenso
             texts.append(ids)
             owner.append(n)
     packed = pack(texts)
-    whose = torch.tensor([*owner, -1])[packed.part]  # part -1 picks the -1 at the end
-    text, at, answer, first = (list(column) for column in zip(*reads, strict=True))
-    return SheetTensors(
-        documents=tuple(tuple(tokenizer(sheet.document)["input_ids"]) for sheet in sheets),
+    document_of = torch.tensor([*owner, -1])[packed.text]  # text -1, padding, takes the -1 at the end
+    text, position, answer, first = (list(column) for column in zip(*reads, strict=True))
+    return DocumentBatch(
+        documents=tuple(tuple(tokenizer(document.text)["input_ids"]) for document in documents),
         questions=packed,
-        whose=whose,
+        document_of=document_of,
         row=torch.tensor([packed.row[n] for n in text]),
-        place=torch.tensor([packed.start[n] + k for n, k in zip(text, at, strict=True)]),
+        column=torch.tensor([packed.start[n] + k for n, k in zip(text, position, strict=True)]),
         answer=torch.tensor(answer),
         first=torch.tensor(first),
     )
 
 
-def lower(base: LlamaForCausalLM, lesson: SheetTensors, until: int) -> Float[Tensor, "row place d_model"]:
-    """The stream of the questions before layer `until`, below which no update acts."""
+def run_lower_layers(
+    base: LlamaForCausalLM, batch: DocumentBatch, first_layer: int
+) -> Float[Tensor, "row column d_model"]:
+    """Residual stream of the questions before `first_layer`, below which no update acts; without gradients."""
     with torch.no_grad():
-        return through(base, lesson.questions, base.model.embed_tokens(lesson.questions.ids), range(until))
+        return run_layers(base, batch.questions, base.model.embed_tokens(batch.questions.ids), range(first_layer))
 
 
-def upper(
-    base: LlamaForCausalLM, lesson: SheetTensors, stream: Float[Tensor, "row place d_model"], since: int
+def run_upper_layers(
+    base: LlamaForCausalLM, batch: DocumentBatch, residual: Float[Tensor, "row column d_model"], first_layer: int
 ) -> Float[Tensor, "read vocab"]:
-    """Log-probabilities of the next token where the lesson reads, from the stream before layer `since`."""
-    stream = through(base, lesson.questions, stream, range(since, len(base.model.layers)))
-    return base.lm_head(base.model.norm(stream[lesson.row, lesson.place])).float().log_softmax(-1)
+    """Log-probabilities of the next token at each read, from the residual stream before `first_layer`."""
+    residual = run_layers(base, batch.questions, residual, range(first_layer, len(base.model.layers)))
+    return base.lm_head(base.model.norm(residual[batch.row, batch.column])).float().log_softmax(-1)

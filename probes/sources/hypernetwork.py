@@ -19,7 +19,7 @@ from override_gap.probes.organism.faults import FAULTS, Fault, scaled
 from override_gap.probes.organism.load import Organism, load
 from override_gap.probes.smollm2 import load as smollm2
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
-from override_gap.probes.smollm2.load import FILE, WEIGHTS, Shipped
+from override_gap.probes.smollm2.load import FILE, WEIGHTS, TrainedHypernetwork
 from override_gap.probes.sources.files import file_hash
 from override_gap.probes.subject.model import Subject
 
@@ -100,14 +100,14 @@ class SmolLM2HypernetworkSource:
     """
 
     subject: Subject
-    shipped: Shipped
+    trained: TrainedHypernetwork
 
     name = "hypernetwork"
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """Its weights' hash. The file is hashed, not the recipe believed."""
-        return {"sha256": file_hash(self.shipped.folder / FILE)}
+        return {"sha256": file_hash(self.trained.folder / FILE)}
 
     @cached_property
     def hypernetwork(self) -> SmolLM2Hypernetwork:
@@ -116,7 +116,7 @@ class SmolLM2HypernetworkSource:
 
         where = self.subject.model.config.name_or_path
         base = LlamaForCausalLM.from_pretrained(where, dtype=torch.float32, attn_implementation="eager")
-        return SmolLM2Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.shipped.network())
+        return SmolLM2Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.trained.network())
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter a document, rank 4 on the down projections of the upper layers."""
@@ -132,7 +132,7 @@ def shipped_for(subject: Subject) -> SmolLM2HypernetworkSource | None:
 
     Raises AdapterError where its weights were altered.
     """
-    if not (WEIGHTS / "recipe.json").is_file() or not smollm2.load(WEIGHTS).fits(subject.fingerprint):
+    if not (WEIGHTS / "recipe.json").is_file() or not smollm2.load(WEIGHTS).was_trained_on(subject.fingerprint):
         return None
     return trained_in(WEIGHTS, subject)
 
@@ -148,7 +148,7 @@ def trained_in(folder: Path, subject: Subject) -> SmolLM2HypernetworkSource:
         raise AdapterError(
             f"{folder}: the weights are not those that recipe.json records; train or copy the folder again"
         )
-    if not found.fits(subject.fingerprint):
+    if not found.was_trained_on(subject.fingerprint):
         base = found.recipe["base"]["name"]
         raise AdapterError(
             f"{folder}: a hypernetwork of {base} in float32, and {subject.name} has other weights; use that base, --dtype float32"

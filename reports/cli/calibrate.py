@@ -66,7 +66,14 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
     from override_gap.analyses.readings import load
     from override_gap.margins.items.files import read_items
     from override_gap.margins.items.item import Document
-    from override_gap.probes.organism.faults import FAULTS, MEASURED, Fault, as_trained, growing, repairing
+    from override_gap.probes.organism.faults import (
+        FAULTS,
+        MEASURED_FAULTS,
+        Fault,
+        as_trained,
+        growing_gain,
+        repairing_gain,
+    )
     from override_gap.probes.plan import Plan
     from override_gap.probes.run.loop import run
     from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
@@ -84,13 +91,13 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
 
     runs = {fault.name: measured(OrganismHypernetworkSource(organism, fault, seed), fault.name) for fault in FAULTS}
     rows = runs["as-trained"].select("conflict", "as-delivered")
-    louder: dict[str, dict[str, float]] = {name: {} for name in MEASURED}
+    louder: dict[str, dict[str, float]] = {name: {} for name in MEASURED_FAULTS}
     for text, own in rows.groupby("document"):
         key = Document(str(text)).key
-        louder["growing"][key] = growing(float(own["prior_margin"].mean()))
-        louder["amplified"][key] = repairing(own["critical_gain"].dropna().tolist())
-    for name, truth in MEASURED.items():
+        louder["growing"][key] = growing_gain(float(own["prior_margin"].mean()))
+        louder["amplified"][key] = repairing_gain(own["critical_gain"].dropna().tolist())
+    for name, truth in MEASURED_FAULTS.items():
         fault = Fault(name, truth, as_trained)
         runs[name] = measured(OrganismHypernetworkSource(organism, fault, seed, louder[name]), name)
-    truths = {fault.name: fault.truth for fault in FAULTS} | MEASURED
+    truths = {fault.name: fault.truth for fault in FAULTS} | MEASURED_FAULTS
     return [trial(readings, fault, truths[fault], seed, points) for fault, readings in runs.items() for points in SIZES]

@@ -1,4 +1,4 @@
-"""Planted faults are what they are called, and cannot be told from sound updates by size unless they should be."""
+"""Planted faults do what their names say; those that are not about magnitude keep the norms."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from override_gap.probes.organism.faults import (
     FAULTS,
     Fault,
-    chosen,
     clipped,
-    growing,
+    growing_gain,
     mixture,
-    repairing,
+    random_subset,
+    repairing_gain,
     total_norm,
     wrong_content,
     wrong_direction,
@@ -47,7 +47,7 @@ def test_a_fault_is_repeatable_and_keeps_shapes(fault: Fault, factors: Factors) 
         assert torch.equal(b, again[path][1])
 
 
-def test_wrong_content_is_another_documents_own(factors: Factors) -> None:
+def test_wrong_content_gives_each_document_anothers_update(factors: Factors) -> None:
     before = dense(factors)
     for seed in range(20):
         after = dense(Fault("", "", wrong_content)(factors, seed))
@@ -73,21 +73,21 @@ def test_wrong_layers_moves_every_update(factors: Factors) -> None:
 
 def test_magnitude_faults_change_size_and_nothing_else(factors: Factors) -> None:
     before = dense(factors).flatten(1)
-    even = dense(Fault("", "", clipped)(factors)).flatten(1)
-    torch.testing.assert_close(torch.cosine_similarity(even, before), torch.ones(20))
-    torch.testing.assert_close(even.norm(dim=1), (0.8 * before.norm(dim=1).min()).expand(20))
+    clipped_updates = dense(Fault("", "", clipped)(factors)).flatten(1)
+    torch.testing.assert_close(torch.cosine_similarity(clipped_updates, before), torch.ones(20))
+    torch.testing.assert_close(clipped_updates.norm(dim=1), (0.8 * before.norm(dim=1).min()).expand(20))
 
 
 def test_growing_and_repairing_gains() -> None:
-    assert [growing(margin, slope=0.2, size=0.5) for margin in (-5.0, 0.0, 5.0)] == pytest.approx([0.5, 0.5, 1.0])
-    assert repairing([0.4, 1.5, 3.0, float("inf")]) == pytest.approx(3.3)
-    assert repairing([0.4, float("inf")]) == 1.0
-    assert repairing([]) == 1.0
+    assert [growing_gain(margin, slope=0.2, size=0.5) for margin in (-5.0, 0.0, 5.0)] == pytest.approx([0.5, 0.5, 1.0])
+    assert repairing_gain([0.4, 1.5, 3.0, float("inf")]) == pytest.approx(3.3)
+    assert repairing_gain([0.4, float("inf")]) == 1.0
+    assert repairing_gain([]) == 1.0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
-def test_a_mixture_spoils_the_known_share(factors: Factors, share: float) -> None:
+def test_a_mixture_corrupts_the_known_share(factors: Factors, share: float) -> None:
     before, after = dense(factors), dense(Fault("", "", mixture(share))(factors, seed=3))
-    spoilt = (after != before).flatten(1).any(1)
-    assert spoilt.sum() == round(share * 20)
-    assert torch.equal(spoilt, chosen(20, share, torch.Generator().manual_seed(3)))
+    corrupted = (after != before).flatten(1).any(1)
+    assert corrupted.sum() == round(share * 20)
+    assert torch.equal(corrupted, random_subset(20, share, torch.Generator().manual_seed(3)))

@@ -1,4 +1,4 @@
-"""The organism's hypernetwork and the small figures of its examination, against slower or independent routes."""
+"""The organism's hypernetwork, its loss and its evaluation, against slower or independent computations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from override_gap.probes.organism.hypernetwork import (
     document_states,
 )
 from override_gap.probes.organism.tokenizer import build_tokenizer
-from override_gap.probes.organism.training import TeachingRecipe, draw_gains, loss_of
+from override_gap.probes.organism.training import HypernetworkRecipe, draw_gains, question_losses
 from override_gap.probes.organism.training_data import TrainingBatch
 from override_gap.probes.organism.world import Size, World, build_world
 
@@ -43,30 +43,33 @@ def documents(world: World) -> list[str]:
     return [f"{e[0]} has the stone {o[1][0]} .", f"As for the tree we know {e[1]} took {o[2][1]} last year ."]
 
 
-def test_an_update_on_the_fly_is_the_weight_changed(hypernetwork: OrganismHypernetwork) -> None:
+def test_an_applied_update_equals_an_edited_weight(hypernetwork: OrganismHypernetwork) -> None:
     factors = hypernetwork.encode(documents(WORLD))
     ids = torch.randint(4, 40, (6, 5))
-    with applied(hypernetwork.base, factors, each=3):
+    with applied(hypernetwork.base, factors, questions_per_document=3):
         together = hypernetwork.base(input_ids=ids).logits
     for document in range(2):
-        changed = copy.deepcopy(hypernetwork.base)
+        edited = copy.deepcopy(hypernetwork.base)
         for path, (a, b) in factors.items():
-            changed.get_submodule(path).weight += hypernetwork.scale * b[document] @ a[document]
-        own = slice(3 * document, 3 * document + 3)
-        alone = changed(input_ids=ids[own]).logits
-        torch.testing.assert_close(together[own], alone, atol=1e-4, rtol=1e-4)
-        assert (alone - hypernetwork.base(input_ids=ids[own]).logits).abs().max() > 0.1
+            edited.get_submodule(path).weight += hypernetwork.scale * b[document] @ a[document]
+        rows = slice(3 * document, 3 * document + 3)
+        alone = edited(input_ids=ids[rows]).logits
+        torch.testing.assert_close(together[rows], alone, atol=1e-4, rtol=1e-4)
+        assert (alone - hypernetwork.base(input_ids=ids[rows]).logits).abs().max() > 0.1
 
 
 def test_an_update_leaves_no_trace(hypernetwork: OrganismHypernetwork) -> None:
     ids = torch.randint(4, 40, (2, 5))
     before = hypernetwork.base(input_ids=ids).logits
-    with pytest.raises(KeyError), applied(hypernetwork.base, hypernetwork.encode(documents(WORLD)), each=1):
+    with (
+        pytest.raises(KeyError),
+        applied(hypernetwork.base, hypernetwork.encode(documents(WORLD)), questions_per_document=1),
+    ):
         raise KeyError
     assert torch.equal(hypernetwork.base(input_ids=ids).logits, before)
 
 
-def test_factors_have_the_promised_shapes(hypernetwork: OrganismHypernetwork) -> None:
+def test_factors_have_the_shapes_of_the_updated_weights(hypernetwork: OrganismHypernetwork) -> None:
     factors = hypernetwork.encode(documents(WORLD) * 2, batch=3)
     assert list(factors) == [f"model.layers.{layer}.mlp.down_proj" for layer in range(2)]
     for path, (a, b) in factors.items():
@@ -75,16 +78,16 @@ def test_factors_have_the_promised_shapes(hypernetwork: OrganismHypernetwork) ->
         assert hypernetwork.base.get_submodule(path).weight.shape == (16, 24)
 
 
-def test_a_document_does_not_see_its_neighbours(hypernetwork: OrganismHypernetwork) -> None:
+def test_a_documents_factors_do_not_depend_on_the_batch(hypernetwork: OrganismHypernetwork) -> None:
     short, long = documents(WORLD)
-    beside = hypernetwork.encode([short, long])
+    batched = hypernetwork.encode([short, long])
     alone = hypernetwork.encode([short])
     for path in alone:
-        for mixed, own in zip(beside[path], alone[path], strict=True):
-            torch.testing.assert_close(mixed[:1], own, atol=1e-5, rtol=1e-4)
+        for in_batch, single in zip(batched[path], alone[path], strict=True):
+            torch.testing.assert_close(in_batch[:1], single, atol=1e-5, rtol=1e-4)
 
 
-def test_states_are_the_models_own(hypernetwork: OrganismHypernetwork) -> None:
+def test_document_states_are_the_models_activations(hypernetwork: OrganismHypernetwork) -> None:
     base, ids = hypernetwork.base, torch.randint(4, 40, (2, 6))
     states = document_states(base, ids, torch.ones_like(ids, dtype=torch.bool))
     hidden = base.model(input_ids=ids, output_hidden_states=True).hidden_states
@@ -103,8 +106,8 @@ def test_states_are_the_models_own(hypernetwork: OrganismHypernetwork) -> None:
             attention_mask=torch.full((6, 6), float("-inf")).triu(1)[None, None],
         )[0]
     )
-    seen = norm(attended)
-    activation = torch.nn.functional.silu(mlp.gate_proj(seen)) * mlp.up_proj(seen)
+    mlp_input = norm(attended)
+    activation = torch.nn.functional.silu(mlp.gate_proj(mlp_input)) * mlp.up_proj(mlp_input)
     torch.testing.assert_close(states[1, ..., 16:40], unit(activation), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(states[0, :, :-1, 40:], unit(hidden[0][:, 1:]), atol=1e-5, rtol=1e-5)
     assert not states[:, :, -1, 40:].any()
@@ -115,37 +118,41 @@ def test_the_loss_vanishes_where_the_log_odds_rise_and_nothing_else_moves() -> N
     base = torch.randn(2, 7).double().log_softmax(-1)
     raised = base.clone()
     raised[0, 4] += 3.0  # a constant on one logit raises its log-odds by that and leaves the others' shares alone
-    nothing = torch.zeros(2, 1, dtype=torch.long)
-    lesson = TrainingBatch(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
-    torch.testing.assert_close(loss_of(raised.log_softmax(-1), lesson, 3.0), torch.zeros(2).double(), atol=1e-9, rtol=0)
-    assert loss_of(raised.log_softmax(-1), lesson, 5.0)[0].item() == pytest.approx(2.0 - 0.5)  # Huber: |error| - 1/2
-    assert loss_of(raised.log_softmax(-1), lesson, 3.5)[0].item() == pytest.approx(0.5**2 / 2)
+    unused = torch.zeros(2, 1, dtype=torch.long)
+    batch = TrainingBatch(unused, unused, unused[:, 0], base, torch.tensor([4, -1]))
+    torch.testing.assert_close(
+        question_losses(raised.log_softmax(-1), batch, 3.0), torch.zeros(2).double(), atol=1e-9, rtol=0
+    )
+    assert question_losses(raised.log_softmax(-1), batch, 5.0)[0].item() == pytest.approx(
+        2.0 - 0.5
+    )  # Huber: |error| - 1/2
+    assert question_losses(raised.log_softmax(-1), batch, 3.5)[0].item() == pytest.approx(0.5**2 / 2)
 
 
 def test_the_loss_is_the_divergence_from_the_base_elsewhere() -> None:
     torch.manual_seed(0)
     base, adapted = torch.randn(2, 7).log_softmax(-1), torch.randn(2, 7).log_softmax(-1)
-    nothing = torch.zeros(2, 1, dtype=torch.long)
-    lesson = TrainingBatch(nothing, nothing, nothing[:, 0], base, torch.tensor([4, -1]))
-    taught, kept = loss_of(adapted, lesson, 3.0)
-    assert kept == pytest.approx(kl_div(adapted[1], base[1].exp(), reduction="sum").item(), abs=1e-5)
+    unused = torch.zeros(2, 1, dtype=torch.long)
+    batch = TrainingBatch(unused, unused, unused[:, 0], base, torch.tensor([4, -1]))
+    answer_loss, retention_loss = question_losses(adapted, batch, 3.0)
+    assert retention_loss == pytest.approx(kl_div(adapted[1], base[1].exp(), reduction="sum").item(), abs=1e-5)
     odds = [torch.logit(x[0, 4].exp()) for x in (base, adapted)]
     shares = [torch.cat([x[0, :4], x[0, 5:]]).log_softmax(-1) for x in (base, adapted)]
     error = huber_loss(odds[1], odds[0] + 3.0) + kl_div(shares[1], shares[0].exp(), reduction="sum")
-    assert taught == pytest.approx(error.item(), abs=1e-5)
+    assert answer_loss == pytest.approx(error.item(), abs=1e-5)
 
 
-def test_two_thirds_of_the_documents_are_taught_as_delivered() -> None:
-    gain = draw_gains(np.random.default_rng(0), TeachingRecipe(documents=300, loudest=2.5))
+def test_two_thirds_of_the_documents_are_trained_at_gain_1() -> None:
+    gain = draw_gains(np.random.default_rng(0), HypernetworkRecipe(documents=300, loudest=2.5))
     assert (gain == 1).sum() == 200
-    loud = gain[gain > 1].log() / np.log(2.5)
-    assert kstest(loud.numpy(), "uniform").pvalue > 0.01
+    exponents = gain[gain > 1].log() / np.log(2.5)
+    assert kstest(exponents.numpy(), "uniform").pvalue > 0.01
 
 
 def test_spearman_is_scipys() -> None:
     rng = np.random.default_rng(0)
-    one, noise = rng.integers(0, 9, (2, 50))
-    assert spearman(one, one + noise) == pytest.approx(spearmanr(one, one + noise).statistic)
+    x, noise = rng.integers(0, 9, (2, 50))
+    assert spearman(x, x + noise) == pytest.approx(spearmanr(x, x + noise).statistic)
 
 
 def test_auc_counts_pairs() -> None:

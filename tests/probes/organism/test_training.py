@@ -1,4 +1,4 @@
-"""Training an organism of a minute's size, and what is read back from its folder."""
+"""Training a tiny organism, and reading it back from its folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from override_gap.probes.organism.base import BaseRecipe
 from override_gap.probes.organism.evaluate import evaluate, shortfalls
 from override_gap.probes.organism.load import Organism, load
 from override_gap.probes.organism.train import OrganismRecipe, train
-from override_gap.probes.organism.training import TeachingRecipe
+from override_gap.probes.organism.training import HypernetworkRecipe
 from override_gap.probes.organism.world import Size
 
 TINY = OrganismRecipe(
@@ -24,7 +24,7 @@ TINY = OrganismRecipe(
         novel_points=6, combination_points=4, conflict_points=9, retention_documents=6,
     ),
     BaseRecipe(layers=2, d_model=32, d_ff=48, width=36, batch=16, warmup=10),
-    TeachingRecipe(
+    HypernetworkRecipe(
         steps=200, documents=12, learning_rate=6e-3, warmup=5, rise=4.0, keep=1.0, rank=2, width=32, blocks=1
     ),
 )  # fmt: skip
@@ -38,8 +38,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Organism, list[st
 
 def test_both_losses_fall(trained: tuple[Organism, list[str]]) -> None:
     words = [line.split() for line in trained[1]]
-    learned = [float(line[line.index("learned") + 1]) for line in words if "learned" in line]
-    assert learned[-1] < learned[0] - 0.3
+    answer_loss = [float(line[line.index("answer") + 2]) for line in words if "answer" in line]
+    assert answer_loss[-1] < answer_loss[0] - 0.3
     base = [float(line[-1]) for line in words if line[:2] == ["base:", "step"]]
     assert base[0] == pytest.approx(5.0, abs=0.7)  # log of a vocabulary of 138 words, before the first step
 
@@ -49,14 +49,14 @@ def test_the_seed_decides_every_weight(trained: tuple[Organism, list[str]], tmp_
     assert again.recipe["sha256"] == trained[0].recipe["sha256"]
 
 
-def test_the_folder_is_what_was_measured(trained: tuple[Organism, list[str]]) -> None:
+def test_the_recorded_figures_are_those_of_the_folder(trained: tuple[Organism, list[str]]) -> None:
     organism = load(folder=trained[0].folder)
     figures = evaluate(organism.hypernetwork, organism.items)
     assert json.dumps(figures) == json.dumps(organism.recipe["figures"])  # as text, in which NaN equals NaN
     assert organism.hypernetwork.settings == organism.recipe["hypernetwork"]["shape"]
 
 
-def test_auto_classes_read_the_model(trained: tuple[Organism, list[str]]) -> None:
+def test_transformers_loads_the_model(trained: tuple[Organism, list[str]]) -> None:
     organism = trained[0]
     model = AutoModelForCausalLM.from_pretrained(organism.model_folder)
     tokenizer = AutoTokenizer.from_pretrained(organism.model_folder)
@@ -65,8 +65,8 @@ def test_auto_classes_read_the_model(trained: tuple[Organism, list[str]]) -> Non
     assert model.dtype == torch.float32
     assert ids["input_ids"][0, 0] == tokenizer.bos_token_id
     assert tokenizer.decode(ids["input_ids"][0], skip_special_tokens=True) == question
-    theirs, ours = model(**ids).logits, organism.hypernetwork.base(**ids).logits
-    torch.testing.assert_close(theirs, ours, atol=1e-5, rtol=1e-5)
+    from_folder, in_organism = model(**ids).logits, organism.hypernetwork.base(**ids).logits
+    torch.testing.assert_close(from_folder, in_organism, atol=1e-5, rtol=1e-5)
 
 
 def test_a_changed_file_is_noticed(trained: tuple[Organism, list[str]], tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_folder_without_an_organism_is_refused(tmp_path: Path) -> None:
         load(seed=7)
 
 
-def test_shortfalls_name_what_is_missing() -> None:
+def test_shortfalls_name_the_figures_below_target() -> None:
     good = {"fall": 0.6, "novel": 0.95, "retention": 0.98, "spearman_frequency_prior": 0.8, "auc_failure": 0.8}
     assert shortfalls(good) == []
     assert len(shortfalls(good | {"novel": 0.94, "auc_failure": float("nan")})) == 2

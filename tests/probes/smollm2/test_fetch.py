@@ -1,4 +1,4 @@
-"""The oracles of the tiny models again on a real one."""
+"""The reference checks of the tiny models, on a real model."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ def test_batched_hooks_match_peft(smollm2, rng: torch.Generator, tmp_path: Path)
             ours = smollm2.model(input_ids=ids).logits
     for n, adapter in enumerate(adapters):
         write_adapter(adapter, tmp_path / str(n))
-        theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(FOLDER), tmp_path / str(n))
+        with_peft = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(FOLDER), tmp_path / str(n))
         with torch.no_grad():
-            wanted = theirs(input_ids=ids[n : n + 1]).logits[0]
-        assert (wanted - base[n]).abs().max() > 0.1
-        assert (ours[n] - wanted).abs().max() < 1e-4
+            expected = with_peft(input_ids=ids[n : n + 1]).logits[0]
+        assert (expected - base[n]).abs().max() > 0.1
+        assert (ours[n] - expected).abs().max() < 1e-4
 
 
-def test_what_it_knows(smollm2) -> None:
-    """Figures measured once on the same weights without this toolkit: log P(Paris) -0.26, log P(Au) -0.04."""
+def test_known_facts_match_independent_figures(smollm2) -> None:
+    """Measured once on the same weights without this toolkit: log P(Paris) = -0.26, log P(Au) = -0.04."""
     items = [
         Item("fr", "fr", "conflict", "d", "The capital of France is", "Lyon", "Paris"),
         Item("au", "au", "conflict", "d", "The chemical symbol for gold is", "Zn", "Au"),

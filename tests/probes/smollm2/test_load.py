@@ -1,4 +1,4 @@
-"""A hypernetwork from training to audit: its folder, its base, and the adapters that the source makes of it."""
+"""A trained hypernetwork: its folder, its base, and the adapters of its source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from override_gap.margins.items.item import Item, documents_of
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.smollm2.evaluate import figures
+from override_gap.probes.smollm2.evaluate import accuracies
 from override_gap.probes.smollm2.hypernetwork import applied
 from override_gap.probes.smollm2.load import FILE, load
 from override_gap.probes.smollm2.train import main, train
@@ -32,8 +32,8 @@ ITEMS = [
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
-    made, tokenizer = build("llama")
-    made.save_pretrained(folder)
+    llama, tokenizer = build("llama")
+    llama.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -47,37 +47,40 @@ def trained(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_folder_records_how_it_was_made(trained: Path) -> None:
-    made = load(trained)
-    assert made.intact()
-    assert made.recipe["training"]["steps_taken"] == 2
-    found = {kind: [mark == "+" for mark in row] for kind, row in made.recipe["marks"].items()}
-    assert len(found["novel"]) == 4
-    assert figures(found) == pytest.approx(made.recipe["figures"])
+def test_the_folder_records_settings_and_figures(trained: Path) -> None:
+    hypernetwork = load(trained)
+    assert hypernetwork.intact()
+    assert hypernetwork.recipe["training"]["steps_taken"] == 2
+    marks = hypernetwork.recipe["marks"].items()
+    successes = {kind: [mark == "+" for mark in outcomes] for kind, outcomes in marks}
+    assert len(successes["novel"]) == 4
+    assert accuracies(successes) == pytest.approx(hypernetwork.recipe["figures"])
 
 
-def test_the_source_gives_what_the_hypernetwork_applies(model: Path, trained: Path) -> None:
-    """Two routes to one logit: the toolkit's hooks on the wrapped model, and training's own on the bare one."""
+def test_the_sources_adapters_match_the_hypernetworks_updates(model: Path, trained: Path) -> None:
+    """The same logits by two routes: the toolkit's hooks on the wrapped model, and those of training on the bare one."""
     subject = open_subject(str(model), device="cpu", dtype="float32")
     source = open_source(f"hypernetwork:folder={trained}", subject)
     assert source.settings["sha256"] == load(trained).digest
     adapters = source.encode(documents_of(ITEMS))
-    asked = torch.tensor([[3, 4, 5], [3, 4, 5]])
+    questions = torch.tensor([[3, 4, 5], [3, 4, 5]])
     hypernetwork = source.hypernetwork
     factors = hypernetwork.encode([item.document for item in ITEMS])
     with torch.no_grad():
-        before = hypernetwork.base(input_ids=asked).logits
+        before = hypernetwork.base(input_ids=questions).logits
         with applied(hypernetwork.base, factors, torch.tensor([[0], [1]]).expand(2, 3)):
-            wanted = hypernetwork.base(input_ids=asked).logits
+            expected = hypernetwork.base(input_ids=questions).logits
         with attached(subject, stack(subject, adapters), torch.ones(2, subject.n_layers)):
-            found = subject.model(input_ids=asked).logits
-    assert (wanted - before).abs().max() > 1e-3
-    assert (wanted[0] - wanted[1]).abs().max() > 1e-3
-    assert (found - wanted).abs().max() < 1e-4
+            adapted = subject.model(input_ids=questions).logits
+    assert (expected - before).abs().max() > 1e-3
+    assert (expected[0] - expected[1]).abs().max() > 1e-3
+    assert (adapted - expected).abs().max() < 1e-4
 
 
-def test_shipped_weights_are_found_by_their_base(model: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As `hypernetwork` alone, where the package ships this folder."""
+def test_shipped_weights_are_chosen_by_the_bases_fingerprint(
+    model: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`hypernetwork` without a folder, where the package ships this one."""
     monkeypatch.setattr("override_gap.probes.sources.hypernetwork.WEIGHTS", trained)
     source = open_source("hypernetwork", open_subject(str(model), device="cpu", dtype="float32"))
     assert source.settings["sha256"] == load(trained).digest
@@ -118,12 +121,12 @@ def test_a_fault_is_refused(model: Path, trained: Path) -> None:
 def test_a_checkpoint_is_written_out_as_it_is(model: Path, trained: Path, tmp_path: Path) -> None:
     for name in ("checkpoint.pt", "beliefs.json"):
         (tmp_path / name).write_bytes((trained / name).read_bytes())
-    made = train(model, tmp_path, RECIPE, lambda _: None, write=True, size=4)
-    assert made.digest == load(trained).digest
-    assert made.recipe["figures"] == load(trained).recipe["figures"]
+    rewritten = train(model, tmp_path, RECIPE, lambda _: None, write=True, size=4)
+    assert rewritten.digest == load(trained).digest
+    assert rewritten.recipe["figures"] == load(trained).recipe["figures"]
 
 
-def test_training_does_not_run_over_a_checkpoint(trained: Path, model: Path, tmp_path: Path, capsys) -> None:
+def test_training_does_not_overwrite_a_checkpoint(trained: Path, model: Path, tmp_path: Path, capsys) -> None:
     assert main(["--out", str(trained), "--model", str(model)]) == 2
     assert "give --resume" in capsys.readouterr().err
     assert main(["--out", str(tmp_path), "--model", str(model), "--write"]) == 2

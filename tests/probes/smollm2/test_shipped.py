@@ -1,4 +1,4 @@
-"""The shipped hypernetwork of SmolLM2: its files, its base, and the figures that its recipe records."""
+"""The shipped hypernetwork for SmolLM2: its files, its base, and the recorded figures."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from override_gap.probes.environment import home
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
-from override_gap.probes.smollm2.evaluate import examination, figures, marks
+from override_gap.probes.smollm2.evaluate import accuracies, build_examination, first_token_successes
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.load import FILE, WEIGHTS, load
-from override_gap.probes.smollm2.train import beliefs_of
+from override_gap.probes.smollm2.train import knowledge_from_json
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
 from tests.conftest import tiny
@@ -34,8 +34,8 @@ def test_the_shipped_file_is_the_recorded_one() -> None:
 
 def test_the_recorded_figures_are_the_recorded_marks() -> None:
     recipe = load().recipe
-    found = {kind: [mark == "+" for mark in row] for kind, row in recipe["marks"].items()}
-    assert figures(found) == pytest.approx(recipe["figures"])
+    successes = {kind: [mark == "+" for mark in outcomes] for kind, outcomes in recipe["marks"].items()}
+    assert accuracies(successes) == pytest.approx(recipe["figures"])
 
 
 def test_a_damaged_file_is_noticed(tmp_path) -> None:
@@ -58,12 +58,12 @@ def test_altered_weights_are_refused(tmp_path, monkeypatch) -> None:
         file.write(bytes([last[0] ^ 1]))
     monkeypatch.setattr("override_gap.probes.sources.hypernetwork.WEIGHTS", tmp_path)
     subject = tiny("llama")
-    monkeypatch.setattr("override_gap.probes.smollm2.load.Shipped.fits", lambda *_: True)
+    monkeypatch.setattr("override_gap.probes.smollm2.load.TrainedHypernetwork.was_trained_on", lambda *_: True)
     with pytest.raises(AdapterError, match="not those that"):
         open_source("hypernetwork", subject)
 
 
-def test_a_folder_without_a_hypernetwork_is_told(tmp_path) -> None:
+def test_a_folder_without_a_hypernetwork_is_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"no hypernetwork here"):
         load(tmp_path)
 
@@ -76,30 +76,32 @@ def test_another_base_is_refused() -> None:
 @pytest.mark.smollm2
 @fetched
 def test_the_recorded_figures_are_measured_again() -> None:
-    """Sheets drawn anew from the recipe, the first six of each kind: a few marks may differ by rounding, not more."""
+    """Documents sampled again from the recipe, the first six of each kind."""
     shipped = load()
     recipe = shipped.recipe
     base = LlamaForCausalLM.from_pretrained(FOLDER, dtype=torch.float32, attn_implementation="eager").eval()
     hypernetwork = SmolLM2Hypernetwork(base, AutoTokenizer.from_pretrained(FOLDER), shipped.network())
-    sheets = examination(beliefs_of(recipe["beliefs"]), recipe["examination"], recipe["training"]["seed"])
-    found = marks(hypernetwork, {kind: some[:6] for kind, some in sheets.items()})
-    for kind in sheets:
-        assert [mark == "+" for mark in recipe["marks"][kind][:6]] == found[kind], kind
+    examination = build_examination(
+        knowledge_from_json(recipe["beliefs"]), recipe["examination"], recipe["training"]["seed"]
+    )
+    successes = first_token_successes(hypernetwork, {kind: documents[:6] for kind, documents in examination.items()})
+    for kind in examination:
+        assert [mark == "+" for mark in recipe["marks"][kind][:6]] == successes[kind], kind
 
 
 @pytest.mark.smollm2
 @fetched
 def test_the_shipped_hypernetwork_belongs_to_smollm2() -> None:
-    """Chosen by fingerprint; its adapters push towards what the document says, through the toolkit's own route."""
+    """Chosen by fingerprint; its adapters push towards what the document says, run_layers the toolkit's own route."""
     subject = open_subject("smollm2", device="cpu")
     source = open_source("hypernetwork", subject)
     assert source.settings["sha256"] == load().digest
     with pytest.raises(AdapterError, match="organism"):
         open_source("hypernetwork:fault=wrong-content", subject)
-    about = {"Dorlin Vash": "baker", "Oskel Brandt": "pilot"}
+    professions = {"Dorlin Vash": "baker", "Oskel Brandt": "pilot"}
     items = [
-        Item(name, name, "conflict", f"{name} works as a {own}.", f"{name} works as a", own, other)
-        for (name, own), other in zip(about.items(), reversed(about.values()), strict=True)
+        Item(name, name, "conflict", f"{name} works as a {work}.", f"{name} works as a", work, other)
+        for (name, work), other in zip(professions.items(), reversed(professions.values()), strict=True)
     ]
     adapters = source.encode(documents_of(items))
     prior = read_prior(subject, items, [locate(subject, item) for item in items])

@@ -1,4 +1,4 @@
-"""Training statements: their form, and that nothing held out or examined is among them."""
+"""Training documents: their form, and that nothing held out or examined is among them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,16 @@ import pytest
 
 from override_gap.margins.items.files import read_items
 from override_gap.margins.items.item import Item
-from override_gap.probes.smollm2.facts import facts, table
-from override_gap.probes.smollm2.made_up_names import held_out
-from override_gap.probes.smollm2.statements import Author, Relation, TrainingSheet, entity_of, fill, relations
+from override_gap.probes.smollm2.facts import real_facts, relations_table
+from override_gap.probes.smollm2.made_up_names import is_held_out
+from override_gap.probes.smollm2.statements import (
+    DocumentSampler,
+    Relation,
+    TrainingDocument,
+    draw_entity,
+    fill_wording,
+    relations,
+)
 
 DATA = Path(__file__).parents[3] / "margins" / "data"
 
@@ -24,81 +31,93 @@ def items() -> list[Item]:
 
 
 @pytest.fixture(scope="module")
-def sheets() -> list[TrainingSheet]:
-    weak = tuple((fact, ("Somewhere",)) for fact in facts() if fact.relation == "country" and not held_out(fact.entity))
-    author = Author(weak, (("capital", "The capital of Nowhereland is"),))
-    return [author.sheet(np.random.default_rng(n), 2, 3) for n in range(600)]
+def documents() -> list[TrainingDocument]:
+    weak = tuple(
+        (fact, ("Somewhere",)) for fact in real_facts() if fact.relation == "country" and not is_held_out(fact.entity)
+    )
+    sampler = DocumentSampler(weak, (("capital", "The capital of Nowhereland is"),))
+    return [sampler.sample(np.random.default_rng(n), 2, 3) for n in range(600)]
 
 
 def test_every_relation_is_well_formed() -> None:
-    for relation in (*relations(), *relations(held=True)):
-        assert len(relation.says) >= 4, relation.name
-        assert len(relation.asks) >= 3, relation.name
-        assert all("{e}" in say and "{o}" in say for say in relation.says), relation.name
-        assert all("{e}" in ask and "{o}" not in ask for ask in (*relation.asks, relation.question)), relation.name
+    for relation in (*relations(), *relations(held_out=True)):
+        assert len(relation.statements) >= 4, relation.name
+        assert len(relation.prompts) >= 3, relation.name
+        assert all("{e}" in statement and "{o}" in statement for statement in relation.statements), relation.name
+        assert all("{e}" in prompt and "{o}" not in prompt for prompt in (*relation.prompts, relation.question)), (
+            relation.name
+        )
         assert relation.question.endswith("?"), relation.name
-        for wording in (*relation.says, *relation.asks):
+        for wording in (*relation.statements, *relation.prompts):
             assert not re.search(r"\{(?!e\}|o\}|a\})", wording), wording
-    names = [relation.name for relation in (*relations(), *relations(held=True))]
+    names = [relation.name for relation in (*relations(), *relations(held_out=True))]
     assert len(names) == len(set(names))
-    assert len(relations(held=True)) >= 5
+    assert len(relations(held_out=True)) >= 5
 
 
-def test_a_documents_answers_stand_in_it(sheets: list[TrainingSheet]) -> None:
-    for sheet in sheets:
-        assert len(sheet.taught) == 2
-        assert len(sheet.kept) == 3
-        assert all(answer.lower() in sheet.document.lower() for _, answer in sheet.taught)
+def test_a_document_contains_its_answers(documents: list[TrainingDocument]) -> None:
+    for document in documents:
+        assert len(document.answered) == 2
+        assert len(document.retained) == 3
+        assert all(answer.lower() in document.text.lower() for _, answer in document.answered)
 
 
-def test_what_is_kept_is_not_what_is_taught(sheets: list[TrainingSheet]) -> None:
-    for sheet in sheets:
-        assert not {question for question, _ in sheet.taught} & set(sheet.kept)
+def test_retention_questions_are_not_answered_by_the_document(documents: list[TrainingDocument]) -> None:
+    for document in documents:
+        assert not {question for question, _ in document.answered} & set(document.retained)
 
 
-def test_held_out_wordings_and_relations_are_never_drawn(sheets: list[TrainingSheet]) -> None:
-    def shape(wording: str) -> re.Pattern[str]:
-        middle = re.escape(wording).replace(r"\{e\}", "(.+?)").replace(r"\{o\}", "(.+?)").replace(r"\{a\}", "an?")
-        return re.compile(middle, re.IGNORECASE)
+def test_held_out_wordings_and_relations_are_never_drawn(documents: list[TrainingDocument]) -> None:
+    def pattern(wording: str) -> re.Pattern[str]:
+        regex = re.escape(wording).replace(r"\{e\}", "(.+?)").replace(r"\{o\}", "(.+?)").replace(r"\{a\}", "an?")
+        return re.compile(regex, re.IGNORECASE)
 
-    trained = {shape(w).pattern for r in relations() for w in (*r.says[:-1], *r.asks[:-1])}
-    unseen = [shape(r.says[-1]) for r in relations()]
-    unseen += [shape(w) for r in relations(held=True) for w in (*r.says, *r.asks)]
-    texts = [text for sheet in sheets for text in (sheet.document, *(q for q, _ in sheet.taught), *sheet.kept)]
-    # a long wording is told by its text; two relations may share a short one
-    long = [one for one in unseen if len(one.pattern) > 45 and one.pattern not in trained]
+    trained = {pattern(w).pattern for r in relations() for w in (*r.statements[:-1], *r.prompts[:-1])}
+    unseen = [pattern(r.statements[-1]) for r in relations()]
+    unseen += [pattern(w) for r in relations(held_out=True) for w in (*r.statements, *r.prompts)]
+    texts = [
+        text
+        for document in documents
+        for text in (document.text, *(q for q, _ in document.answered), *document.retained)
+    ]
+    # only long wordings identify their relation: two relations may share a short one
+    long = [wording for wording in unseen if len(wording.pattern) > 45 and wording.pattern not in trained]
     assert len(long) > 50
-    assert not [(one.pattern, text) for one in long for text in texts if one.fullmatch(text)]
+    assert not [(wording.pattern, text) for wording in long for text in texts if wording.fullmatch(text)]
 
 
-def test_entities_are_divided_by_their_names() -> None:
+def test_an_eighth_of_the_names_is_held_out() -> None:
     rng = np.random.default_rng(0)
-    for held in (True, False):
-        assert all(held_out(entity_of(rng, "town", held)) == held for _ in range(50))
-    assert 0.08 < np.mean([held_out(f"name {n}") for n in range(4000)]) < 0.17
+    for held_out in (True, False):
+        assert all(is_held_out(draw_entity(rng, "town", held_out)) == held_out for _ in range(50))
+    assert 0.08 < np.mean([is_held_out(f"name {n}") for n in range(4000)]) < 0.17
 
 
 def test_real_entities_of_the_shipped_items_are_left_out(items: list[Item]) -> None:
-    asked = {str(item.meta["subject"]).lower() for item in items if item.meta.get("subject")}
-    assert len(asked) > 100
-    entities = {fact.entity.lower() for fact in facts()}
+    subjects = {str(item.meta["subject"]).lower() for item in items if item.meta.get("subject")}
+    assert len(subjects) > 100
+    entities = {fact.entity.lower() for fact in real_facts()}
     assert len(entities) > 500
-    assert not entities & asked
-    assert not entities & {entity.lower() for entity in table()["withheld"]}
+    assert not entities & subjects
+    assert not entities & {entity.lower() for entity in relations_table()["withheld"]}
 
 
-def test_no_text_of_training_is_a_shipped_items(sheets: list[TrainingSheet], items: list[Item]) -> None:
+def test_no_training_text_is_a_shipped_item(documents: list[TrainingDocument], items: list[Item]) -> None:
     examined = {text for item in items for text in (item.document, item.question)}
-    drawn = {text for sheet in sheets for text in (sheet.document, *sheet.kept, *(q for q, _ in sheet.taught))}
+    drawn = {
+        text
+        for document in documents
+        for text in (document.text, *document.retained, *(q for q, _ in document.answered))
+    }
     assert not drawn & examined
-    assert not set(table()["skills"]) & examined
+    assert not set(relations_table()["skills"]) & examined
     made_up = [str(item.meta["subject"]) for item in items if item.split == "novel" and "subject" in item.meta]
     assert len(made_up) > 200
     assert not [(name, text) for name in made_up for text in drawn if name in text]
 
 
 def test_an_article_goes_with_its_object() -> None:
-    assert fill("{e} is {a} {o}.", "X", "oak") == "X is an oak."
+    assert fill_wording("{e} is {a} {o}.", "X", "oak") == "X is an oak."
     relation = Relation("r", "town", "noun", ("{e} has {a} {o}.",), ("{e} has {a}",), "What has {e}?")
     assert relation.unseen_question("the bell", "apple") == "The bell has an"
     assert json.dumps(relation.statement("the bell", "pear", 0)) == '"The bell has a pear."'

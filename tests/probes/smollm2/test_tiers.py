@@ -1,4 +1,4 @@
-"""The page of the tiers: what it says is measured again, and the tiers stand in their order, apart."""
+"""docs/calibration/tiers.md: the tiers are ordered, their intervals apart, and the figures are measured again."""
 
 import re
 from pathlib import Path
@@ -14,22 +14,22 @@ PAGE = Path(__file__).parents[3] / "docs/calibration/tiers.md"
 
 
 @pytest.fixture(scope="module")
-def shown():
+def page_figures():
     rows = re.findall(r"^\| (\w+) \| (\w+) \| (\S+) \[(\S+), (\S+)\]", PAGE.read_text(), flags=re.M)
     return {(form, tier): tuple(map(float, numbers)) for form, tier, *numbers in rows}
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_tiers_are_ordered_and_their_intervals_apart(shown, form):
-    light, medium, deep = (shown[form, tier] for tier in ("light", "medium", "deep"))
+def test_the_tiers_are_ordered_and_their_intervals_apart(page_figures, form):
+    light, medium, deep = (page_figures[form, tier] for tier in ("light", "medium", "deep"))
     assert light[0] < medium[0] < deep[0]
     assert light[2] < medium[1], "light and medium overlap"
     assert medium[2] < deep[1], "medium and deep overlap"
 
 
 @pytest.mark.skipif(not (home() / "smollm2").is_dir(), reason="`make smollm2` fetches the model")
-def test_the_page_is_what_the_base_holds(shown):
+def test_the_page_matches_the_base(page_figures):
     smollm2 = open_subject("smollm2", device="cpu")
     items = [item for item in open_items("benchmark") if item.split == "conflict"]
-    for (form, tier), found in medians(smollm2, items).items():
-        assert found.value == pytest.approx(shown[form, tier][0], abs=0.011)
+    for (form, tier), median in medians(smollm2, items).items():
+        assert median.value == pytest.approx(page_figures[form, tier][0], abs=0.011)
