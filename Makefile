@@ -1,20 +1,20 @@
-# Two commands for a new machine: `make audit` and `make test`, which is `make lint types unit`. PYTHON names the interpreter to build the environment from.
+# Two commands for a new machine: `make audit`, and `make test`, which is `make lint types unit`. PYTHON is the interpreter from which the environment is built.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN ?= runs/audit
 
 TOOLS := .venv-tools
-# HASHES=1 installs every pin but torch's by the sha256 of its files; torch differs by the machine's kind
+# HASHES=1 checks every pinned package but torch against the sha256 of its files; torch's file depends on the machine
 HASHED := $(if $(HASHES),$(BIN)/pip install --quiet --require-hashes --no-deps --requirement .ci/hashes.txt,:)
-# a stage of the tests, which says how long it took
+# $(call stage,NAME,COMMAND) runs a command and prints how long it took
 stage = @started=$$(date +%s); $(2) && echo "$(1): $$(($$(date +%s) - started)) s"
 
-.PHONY: audit audit-smollm2 test bench lint types unit smollm2 environment audit-deps sbom hashes wheel clean
+.PHONY: audit audit-smollm2 test bench lint types unit smollm2 environment audit-deps sbom hashes wheel tree clean
 
 environment: $(VENV)/ready
 
-# torch first, by its exact pin: an open range takes gigabytes of GPU libraries that a CPU has no use for
+# torch first, at its exact version: an open range would install gigabytes of GPU libraries that a CPU cannot use
 $(VENV)/ready: constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@$(HASHED)
@@ -22,7 +22,7 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
-# a type checker follows no import hook, so it is given override_gap as links to the folders
+# a type checker does not follow the editable install's import hook, so override_gap is laid out as links to the folders
 .types/override_gap: override_gap/__init__.py
 	mkdir -p $@
 	for folder in margins probes analyses reports; do ln -sfn ../../$$folder $@/$$folder; done
@@ -49,7 +49,7 @@ types: environment .types/override_gap
 unit: environment smollm2
 	$(call stage,tests,OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2)
 
-# tools that look at the environment live beside it, not in it
+# tools that inspect the environment are kept in one of their own
 $(TOOLS)/ready: .ci/tools.txt
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --requirement .ci/tools.txt
@@ -63,19 +63,23 @@ sbom: environment $(TOOLS)/ready
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json $(BIN)/python
 	@echo dist/sbom.json
 
-# the files' hashes of every pin, for all platforms; run it after constraints.txt has changed
+# the hashes of every pinned package's files, for all platforms; run it after constraints.txt has changed
 hashes: $(TOOLS)/ready
 	grep -Ev '^(torch|atheris)==' constraints.txt | $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-deps \
 	  --generate-hashes --no-annotate --no-header --output-file .ci/hashes.txt -
 
-# the same commit gives the same file: built twice, compared by sha256
+# builds the commit twice and compares: the same commit gives the same file
 wheel: environment
 	$(BIN)/python .ci/wheel.py dist
 
-# ratios against bare forward passes and other tools; writes benchmarks/results and docs/performance.md
+# cost against bare forward passes and other tools; writes benchmarks/results and docs/performance.md
 bench: environment smollm2
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks.bench
+
+# docs/tree.md, from the first sentence of every file's docstring
+tree:
+	$(PYTHON) .ci/tree.py
 
 clean:
 	rm -rf $(VENV) $(TOOLS) runs build dist *.egg-info
