@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them, and other people's text made safe to show."""
+"""Numbers as text for a reader, and untrusted text made safe to show."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from markupsafe import Markup, escape
 from override_gap.margins.text import plural
 
 ABSENT = "\u2013"
+SPLIT_LABELS = {"retention": "unrelated answers kept"}
+"""What a reader sees for a split whose name does not say what success on it is; the others are shown by name."""
 
 
-def said(text: object) -> Markup:
-    """Someone else's text, escaped, its controls written out and its direction kept to itself."""
+def untrusted(text: object) -> Markup:
+    """Untrusted text as markup: escaped, control characters written out, its writing direction isolated."""
     if text is None or (isinstance(text, float) and math.isnan(text)):
         return Markup(ABSENT)
     return Markup("<bdi>{}</bdi>").format(escape_control_characters(text))
 
 
-def embedded(data: Any) -> Markup:
+def script_json(data: Any) -> Markup:
     """JSON for a script element: no character in it can end the element or break a line of script."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
@@ -30,7 +32,7 @@ def embedded(data: Any) -> Markup:
     return Markup(text)
 
 
-def short(value: float | None, digits: int = 3) -> str:
+def rounded(value: float | None, digits: int = 3) -> str:
     """A number to three significant digits, without exponent where it reads better."""
     if value is None or not math.isfinite(value):
         return ABSENT
@@ -40,8 +42,8 @@ def short(value: float | None, digits: int = 3) -> str:
     return (f"{value:,.0f}" if abs(value) < 1e9 else text) if "e+" in text else text.replace("-", "\u2212", 1)
 
 
-def share(value: float | None) -> str:
-    """A share as whole per cent, with a digit more near 0 and 1."""
+def per_cent(value: float | None) -> str:
+    """A share as whole per cent without its sign, with a digit more near 0 and 1."""
     if value is None:
         return ABSENT
     digits = 0 if 0.03 <= abs(value) <= 0.97 or value in (0, 1, -1) else 1
@@ -50,44 +52,49 @@ def share(value: float | None) -> str:
 
 def p_value(p: float | None) -> str:
     """'p = 0.03' or 'p < 0.0001', not to be broken over lines."""
-    text = chance(p)
+    text = p_cell(p)
     return f"p\u00a0{text}" if text.startswith("<") else f"p\u00a0=\u00a0{text}"
 
 
-def chance(p: float | None) -> str:
-    """A p-value."""
+def p_cell(p: float | None) -> str:
+    """A p-value for a column that is named p."""
     if p is None:
         return ABSENT
     return "<\u00a00.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
-def estimate(found: Mapping | None, kind: str = "number") -> Markup:
+def estimate(result: Mapping | None, kind: str = "number") -> Markup:
     """Value and interval: kind is "share" (per cent), "points" (percentage points) or "number"."""
-    if not found or found.get("value") is None:
+    if not result or result.get("value") is None:
         return Markup(ABSENT)
-    show = share if kind in ("share", "points") else short
+    number = per_cent if kind in ("share", "points") else rounded
     unit = {"share": "%", "points": " pp"}.get(kind, "")
-    text = escape(show(found["value"]) + unit)
-    if found.get("low") is not None and found.get("high") is not None:
-        ends = f"[{show(found['low'])}, {show(found['high'])}]"
-        text += Markup(' <span class="ci">{}</span>').format(ends)
+    text = escape(number(result["value"]) + unit)
+    if result.get("low") is not None and result.get("high") is not None:
+        interval = f"[{number(result['low'])}, {number(result['high'])}]"
+        text += Markup(' <span class="ci">{}</span>').format(interval)
     return text
 
 
-def counted(found: Mapping | None) -> str:
-    """'n = 194 in 72 clusters', as on the figures."""
-    if not found or found.get("n") is None:
+def sample_size(result: Mapping | None) -> str:
+    """'n = 194 in 72 knowledge points'; empty where there is no n."""
+    if not result or result.get("n") is None:
         return ""
-    points = found.get("points")
-    return f"n = {found['n']:,}" + (f" in {plural(points, 'cluster')}" if points else "")
+    points = result.get("points")
+    return f"n = {result['n']:,}" + (f" in {plural(points, 'knowledge point')}" if points else "")
+
+
+def split_label(split: str) -> str:
+    """A split as a reader sees it."""
+    return SPLIT_LABELS.get(split, split)
 
 
 # Controls, bidirectional marks, lone surrogates and the byte-order mark: each would change more than its own text.
-_UNSEEN = re.compile(
+_INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
 )
 
 
 def escape_control_characters(text: object) -> str:
-    """Text with every invisible control written out, as [U+202E]; newline and tab stay."""
-    return _UNSEEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", str(text).replace("\r\n", "\n"))
+    """Text with every invisible control character written out, as [U+202E]; newline and tab stay."""
+    return _INVISIBLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", str(text).replace("\r\n", "\n"))

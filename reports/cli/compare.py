@@ -38,29 +38,11 @@ def main(argv: Sequence[str]) -> int:
     writable(args.out)
     for folder in args.runs:
         require_run(folder)
-    from override_gap.analyses.compare.methods import side_by_side
-    from override_gap.analyses.readings import load
-    from override_gap.reports.page import write_comparison
+    from override_gap.reports.comparison import compare
 
-    loaded = [load(folder) for folder in args.runs]
-    names = method_names(args.runs, [str((run.manifest.get("adapters") or {}).get("name")) for run in loaded])
-    comparison = side_by_side(dict(zip(names, loaded, strict=True)), args.condition).as_json()
-    folders = [folder.resolve() for folder in args.runs]
-    repeated = [str(folder) for n, folder in enumerate(args.runs) if folders[n] in folders[:n]]
-    if repeated:
-        note = f"{', '.join(repeated)} is given twice: a run does not differ from itself"
-        comparison["notes"] = [*comparison["notes"], note]
-    page = write_comparison(comparison, args.out)
-    print(json.dumps(comparison, ensure_ascii=False) if args.json else f"{table(comparison)}\npage: {page}")
+    comparison = compare(*args.runs, condition=args.condition, out=args.out).as_json()
+    print(json.dumps(comparison, ensure_ascii=False) if args.json else f"{table(comparison)}\npage: {args.out}")
     return DONE
-
-
-def method_names(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:
-    """A distinct name per run: its adapters, else its folder's name, else its path, else path and number."""
-    for names in (list(adapters), [folder.resolve().name for folder in folders], [str(f) for f in folders]):
-        if len(set(names)) == len(names):
-            return names
-    return [f"{folder} ({number})" for number, folder in enumerate(folders, 1)]
 
 
 def table(comparison: Mapping[str, Any]) -> str:

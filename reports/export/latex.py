@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from override_gap.reports.export.plain import Plain, heading, hypotheses, paragraphs, plain_tables
+from override_gap.reports.export.plain import PlainTable, heading, hypotheses, paragraphs, plain_tables
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -27,25 +27,25 @@ _SPECIAL = {
 
 
 def escaped(text: str) -> str:
-    """Someone else's text as LaTeX that sets it as it stands: no command, no ligature, no optional argument."""
+    """Untrusted text as LaTeX that prints it unchanged: no command, no ligature, no optional argument."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
 def latex(summary: Mapping) -> str:
-    """The report: verdict and every table, to be input into a document."""
-    parts = [
+    """The report: verdict and every table, as a file for \\input."""
+    blocks = [
         "% Needs \\usepackage{booktabs,longtable,array,textcomp}; compile with lualatex or xelatex.",
         f"\\section*{{Override-gap audit: {escaped(heading(summary))}}}",
         *map(escaped, paragraphs(summary)),
-        *(grid(table) for table in (hypotheses(summary), *plain_tables(summary)) if table.rows),
+        *(latex_table(table) for table in (hypotheses(summary), *plain_tables(summary)) if table.rows),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
-def grid(table: Plain) -> str:
-    """One table, broken over pages where it is long; columns share the width of the text."""
+def latex_table(table: PlainTable) -> str:
+    """One table, which may break over pages; its columns are equally wide."""
     count = len(table.head)
-    # The first column holds names; \tabcolsep stands on both sides of each.
+    # \tabcolsep is added on both sides of each column.
     width = f"\\dimexpr\\linewidth/{count}-2\\tabcolsep\\relax"
     column = f">{{\\raggedright\\arraybackslash}}p{{{width}}}"
     note = f" {escaped(table.note)}" if table.note else ""

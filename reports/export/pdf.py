@@ -1,4 +1,4 @@
-"""The page as PDF, printed by a headless Chromium where this machine has one."""
+"""The page as PDF, printed by headless Chromium if this machine has it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 def browser() -> str:
     """Path of the first browser found. Raises RuntimeError where there is none."""
     for name in BROWSERS:
-        found = shutil.which(name)
-        if found:
-            return found
+        program = shutil.which(name)
+        if program:
+            return program
     raise RuntimeError(
         f"--format pdf needs a headless Chromium, and none of {', '.join(BROWSERS)} is on the PATH; "
         "install one, or print report.html to PDF from any browser"
@@ -23,22 +23,22 @@ def browser() -> str:
 
 
 def write_pdf(page: Path, out: Path, program: str, limit_s: float = 120) -> Path:
-    """Print a page. Raises RuntimeError where the browser leaves no PDF."""
+    """Print a page to `out`. Raises RuntimeError where the browser writes no PDF within `limit_s` seconds."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile:
-        made = Path(profile) / "page.pdf"
+        printed = Path(profile) / "page.pdf"
         command = [
             program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-            f"--user-data-dir={profile}", "--no-pdf-header-footer", f"--print-to-pdf={made}", page.resolve().as_uri(),
+            f"--user-data-dir={profile}", "--no-pdf-header-footer", f"--print-to-pdf={printed}", page.resolve().as_uri(),
         ]  # fmt: skip
         try:
-            done = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
+            process = subprocess.run(command, capture_output=True, timeout=limit_s, check=False)
         except subprocess.TimeoutExpired as fault:
             raise RuntimeError(
-                f"{program} made no PDF of {page} within {limit_s:g} s; print the page by hand"
+                f"{program} made no PDF of {page} within {limit_s:g} s; print the page from a browser instead"
             ) from fault
-        if not made.is_file() or not made.read_bytes().startswith(b"%PDF"):
-            said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
-            raise RuntimeError(f"{program} made no PDF of {page} (exit code {done.returncode}): {said}")
-        shutil.copyfile(made, out)
+        if not printed.is_file() or not printed.read_bytes().startswith(b"%PDF"):
+            message = process.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+            raise RuntimeError(f"{program} made no PDF of {page} (exit code {process.returncode}): {message}")
+        shutil.copyfile(printed, out)
     return out

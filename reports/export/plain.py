@@ -9,15 +9,13 @@ from markupsafe import Markup
 
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
-from override_gap.reports.page.answer_tables import spoken
-from override_gap.reports.page.published import published
 from override_gap.reports.page.tables import tables
 from override_gap.reports.text import escape_control_characters
 
 
 @dataclass(frozen=True)
-class Plain:
-    """A table of text; nothing in it is escaped for any language yet."""
+class PlainTable:
+    """A table of text, not yet escaped for any markup language."""
 
     title: str
     note: str
@@ -25,71 +23,69 @@ class Plain:
     rows: tuple[tuple[str, ...], ...]
 
 
-def text(cell: Markup | str) -> str:
+def plain_text(cell: Markup | str) -> str:
     """What a reader of the page sees in a cell, on one line."""
-    seen = (
+    text = (
         Markup(cell.replace("<br>", " ")).striptags() if isinstance(cell, Markup) else escape_control_characters(cell)
     )
-    return " ".join(str(seen).split())
+    return " ".join(str(text).split())
 
 
-def plain_tables(summary: Mapping) -> list[Plain]:
+def plain_tables(summary: Mapping) -> list[PlainTable]:
     """Every table of the page that this summary can fill."""
     return [
-        Plain(
-            text(table.title),
-            text(table.note),
-            tuple(text(cell) for cell in table.head),
-            tuple(tuple(text(cell) for cell in row) for row in table.rows),
+        PlainTable(
+            plain_text(table.title),
+            plain_text(table.note),
+            tuple(plain_text(cell) for cell in table.head),
+            tuple(tuple(plain_text(cell) for cell in row) for row in table.rows),
         )
-        for table in [*published(summary), *tables(summary), *spoken(summary)]
+        for table in tables(summary)
     ]
 
 
 def heading(summary: Mapping) -> str:
     """'SUBJECT with ADAPTERS'."""
     subject, adapters = (summary.get(key) or {} for key in ("subject", "adapters"))
-    return text(f"{subject.get('name') or 'a model'} with {adapters.get('name') or 'an adapter'}")
+    return plain_text(f"{subject.get('name') or 'a model'} with {adapters.get('name') or 'an adapter'}")
 
 
 def paragraphs(summary: Mapping) -> list[str]:
-    """Verdict, what was asked and what could not be measured, a sentence or two each."""
+    """Verdict, items and what could not be measured, a sentence or two each."""
     items, verdict, errors = (summary.get(key) or {} for key in ("items", "verdict", "errors"))
-    found = []
+    texts = []
     if summary.get("complete") is False:
-        found.append("This run is not complete: what follows describes only what was measured before it stopped.")
+        texts.append("This run is not complete: what follows describes only what was measured before it stopped.")
     if verdict.get("label"):
-        found.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")
+        texts.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")
     if items.get("n") is not None:
-        found.append(
+        texts.append(
             f"Items: {items.get('name') or 'unnamed'}, {plural(items['n'], 'question')} in "
             f"{plural(items.get('points') or 0, 'knowledge point')}; "
             f"{errors.get('count') or 0} could not be measured under at least one condition."
         )
     if summary.get("refused"):
-        found.append(f"{refusal_message(summary['refused'])}.".replace("not measured", "Not measured"))
-    found.append(
-        "Brackets hold 95% intervals clustered by knowledge point. Success by top1: the first differing token of the "
-        "wanted answer is the model's most likely token."
+        texts.append(f"{refusal_message(summary['refused'])}.".replace("not measured", "Not measured"))
+    texts.append(
+        "Brackets hold 95% intervals clustered by knowledge point. Success by top1: at the first token where the two "
+        "answers differ, the document's is the model's most likely token (for unrelated answers, the base model's own)."
     )
-    return [text(own) for own in found]
+    return [plain_text(text) for text in texts]
 
 
-def hypotheses(summary: Mapping) -> Plain:
+def hypotheses(summary: Mapping) -> PlainTable:
     """Claims with their status."""
-    rows = summary.get("hypotheses") or []
-    head = ("id", "claim", "status", "p, Holm")
-    return Plain(
+    return PlainTable(
         "Hypotheses",
         "",
-        head,
+        ("id", "claim", "status", "p, Holm"),
         tuple(
             (
-                text(row["id"]),
-                text(row["claim"]),
+                plain_text(row["id"]),
+                plain_text(row["claim"]),
                 row["status"],
                 "" if row.get("p_holm") is None else f"{row['p_holm']:.3g}",
             )
-            for row in rows
+            for row in summary.get("hypotheses") or []
         ),
     )

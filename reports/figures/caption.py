@@ -1,4 +1,4 @@
-"""What is said beneath a figure."""
+"""The caption beneath a figure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MEAN = "95% Student intervals from the variance clustered by knowledge point"
 
 @dataclass(frozen=True)
 class Caption:
-    """One figure in words: a reader should be able to disagree with the figure from this alone."""
+    """A caption in parts. From it alone a reader should be able to disagree with the figure."""
 
     title: str
     """The question that the figure answers."""
@@ -24,15 +24,16 @@ class Caption:
     interval: str
     """Which interval is drawn, or that none is."""
     refutes: str
-    """What would speak against the claim that the figure is used for."""
+    """What would refute the claim that the figure is used for."""
 
     def text(self) -> str:
         """The caption as one paragraph, for a figure that stands alone."""
-        return f"{self.title} {self.shows} {self.computed} {self.n} {self.interval} Against it: {self.refutes}"
+        parts = (self.title, self.shows, self.computed, self.n, self.interval)
+        return f"{' '.join(parts)} What would refute this: {self.refutes}"
 
 
-def counted(estimate: Mapping | None, what: str = "questions") -> str:
-    """'n = 194 questions in 72 knowledge points', from an estimate or anything with its two counts."""
+def size_sentence(estimate: Mapping | None, what: str = "questions") -> str:
+    """'n = 194 questions in 72 knowledge points.', from an estimate or anything with its two counts."""
     if not estimate or estimate.get("n") is None:
         return "n is stated on each panel."
     points = estimate.get("points")

@@ -1,4 +1,4 @@
-"""How every figure is opened, styled and saved."""
+"""The house style: how every figure is opened, coloured and saved."""
 
 from __future__ import annotations
 
@@ -9,28 +9,27 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, TypeGuard
 
 import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from override_gap.analyses.readings import RunFrame, load
 from override_gap.margins.text import plural
 
-if TYPE_CHECKING:
-    from override_gap.analyses.readings import RunFrame
-
-#: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark.
+#: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark mode.
 INK, GRID, PAPER = "#1c2330", "#d8dde6", "#fefefe"
 
 #: seaborn's "colorblind" palette (Wong 2011, doi:10.1038/nmeth.1618, adapted), by what each colour stands for here.
-#: Its yellow and pink are too faint for a thin line, its purple too near its blue for a red-blind eye; the wine of
-#: Tol's muted scheme (2021, SRON/EPS/TN/09-002) stands in there.
+#: Its yellow and pink are too faint for a thin line, and its purple is too near its blue for a red-blind eye, where the
+#: wine of Tol's muted scheme (2021, SRON/EPS/TN/09-002) replaces it.
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN, _, _GREY, _, _SKY = sns.color_palette("colorblind").as_hex()
 _WINE = "#882255"
 YES, NO, NEUTRAL = _BLUE, _RED, _GREY
@@ -60,102 +59,102 @@ RC: Any = {
 }  # fmt: skip
 
 FORMS = ("svg", "png", "pdf")
-"""Each figure is written in these, with the same bytes for the same figure: no date, no version."""
+"""Each figure is written in these formats; the same figure gives the same bytes, since no date or version is stored."""
 CLOUD = 4000
-"""A scatter of more points than this is one picture inside its SVG and PDF: a hundred thousand shapes make a page of 60 MB."""
+"""A scatter of more points than this is a bitmap inside its SVG and PDF: a hundred thousand shapes make a page of 60 MB."""
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": "override-gap"},
     "png": {"Software": None},
     "pdf": {"CreationDate": None, "Creator": "override-gap", "Producer": None},
 }
-_OF_THE_SESSION = ("backend", "backend_fallback", "interactive", "toolbar", "figure.dpi")
+_NOT_STYLE = ("backend", "backend_fallback", "interactive", "toolbar", "figure.dpi")
 
 
 def settings(rc: Mapping[str, Any] | None = None) -> Any:
-    """The house style, over it what the user's matplotlibrc or session changed, over that the ``rc`` of the call."""
-    own = {
+    """The house style, overridden by what the user's matplotlibrc or session changed, overridden by ``rc``."""
+    changed = {
         key: matplotlib.rcParams[key]
         for key in matplotlib.rcParams
-        if key not in _OF_THE_SESSION and matplotlib.rcParams[key] != matplotlib.rcParamsDefault[key]
+        if key not in _NOT_STYLE and matplotlib.rcParams[key] != matplotlib.rcParamsDefault[key]
     }
-    return RC | own | dict(rc or {})
+    return RC | changed | dict(rc or {})
 
 
 class FigureUnavailable(ValueError):
-    """What a figure needs is not in this run; the message says what, and why where the summary says why."""
+    """The run does not hold what the figure needs; the message says what is missing, and why where the summary says so."""
 
 
-def opened(run: RunFrame | str | Path, summary: Mapping | None) -> tuple[RunFrame, Mapping]:
-    """The run and its summary, read or computed where only a folder, or no summary, was given."""
-    found: Any = run
+def run_and_summary(run: RunFrame | str | Path, summary: Mapping | None) -> tuple[RunFrame, Mapping]:
+    """The run, read where `run` is a folder, and its summary: as given, else as stored in the folder, else computed."""
     if isinstance(run, (str, Path)):
-        from override_gap.analyses.readings import load
-
-        found, stored = load(run), Path(run) / "summary.json"
+        stored = Path(run) / "summary.json"
+        run = load(Path(run))
         if summary is None and stored.is_file():
             summary = json.loads(stored.read_text(encoding="utf-8"))
     if summary is None:
         from override_gap.analyses.summary import summarise
 
-        summary = summarise(found)
-    return found, summary
+        summary = summarise(run)
+    return run, summary
 
 
-def figure(draw: Callable[[Any, Mapping], Figure]) -> Callable[..., Figure]:
-    """Let a drawing function take a run or a run folder, an optional summary, and rc settings over the house style."""
+def figure(draw: Callable[[RunFrame, Mapping], Figure]) -> Callable[..., Figure]:
+    """Decorator: the drawing function takes a run or a run folder, an optional summary, and rc settings."""
 
     @functools.wraps(draw)
-    def open_and_draw(run, summary: Mapping | None = None, *, rc: Mapping[str, Any] | None = None) -> Figure:
-        run, summary = opened(run, summary)
+    def open_and_draw(
+        run: RunFrame | str | Path, summary: Mapping | None = None, *, rc: Mapping[str, Any] | None = None
+    ) -> Figure:
+        frame, results = run_and_summary(run, summary)
         with matplotlib.rc_context(settings(rc)):
-            return draw(run, summary)
+            return draw(frame, results)
 
     return open_and_draw
 
 
 def canvas(width: float, height: float) -> Figure:
     """An empty figure in inches, free of pyplot's global state."""
-    made = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made
+    fig = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(fig)
+    return fig
 
 
-def save(made: Figure, stem: Path) -> tuple[Path, ...]:
+def save(fig: Figure, stem: Path) -> tuple[Path, ...]:
     """Write `stem` as SVG, PNG and PDF, in this order; the same figure gives the same bytes."""
     written = []
     with matplotlib.rc_context(settings()):
-        # The layout is in shares of the figure: solved once, and with no engine left no file draws twice.
-        made.draw_without_rendering()
-        made.set_layout_engine(None)
+        # The layout does not depend on the format: it is solved once, not again for each file.
+        fig.draw_without_rendering()
+        fig.set_layout_engine(None)
         for form in FORMS:
             written.append(stem.with_suffix(f".{form}"))
-            made.savefig(written[-1], metadata=_METADATA[form])
+            fig.savefig(written[-1], metadata=_METADATA[form])
     return tuple(written)
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Inside the block Python looks for no garbage: fitting a font to a PDF makes half a million objects and lets them go."""
-    was = gc.isenabled()
+def without_garbage_collection() -> Iterator[None]:
+    """Turn Python's garbage collector off in the block: embedding a font in a PDF makes half a million short-lived objects."""
+    enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if enabled:
             gc.enable()
 
 
 def section(summary: Mapping, name: str) -> Mapping:
-    """A section of the summary, or Absent with the summary's own reason."""
-    found = summary.get(name)
-    if not found:
+    """A section of the summary. Raises FigureUnavailable, with the summary's reason, where it is empty."""
+    results = summary.get(name)
+    if not results:
         reason = (summary.get("notes") or {}).get(name)
         raise FigureUnavailable(reason or f"this run's summary has no section '{name}'")
-    return found
+    return results
 
 
 def known_value(estimate: Any, key: str = "value") -> TypeGuard[Mapping]:
-    """Whether an estimate was given and has a finite value."""
+    """Whether there is an estimate and its value is finite."""
     return bool(estimate) and estimate.get(key) is not None and bool(np.isfinite(estimate[key]))
 
 
@@ -167,18 +166,18 @@ def whiskers(estimate: Mapping) -> list[list[float]]:
     return [[max(0.0, value - low)], [max(0.0, high - value)]]
 
 
-def numbers(column: Any) -> Any:
-    """A column as floats, whatever nullable type it was stored in."""
+def as_floats(column: Any) -> Any:
+    """A column of any nullable type as floats; what is no number becomes NaN."""
     return pd.Series(pd.to_numeric(column, errors="coerce"), index=column.index).astype(float)
 
 
-def true(column: Any) -> Any:
-    """A nullable boolean column as booleans; null counts as not shown to be true."""
+def is_true(column: Any) -> Any:
+    """A nullable boolean column as booleans; null counts as false."""
     return column.astype("boolean").fillna(False).astype(bool)
 
 
-def measured(readings: Any, split: str | None = None, condition: str | None = None) -> Any:
-    """The rows that were measured, of one split and condition where named."""
+def measured_rows(readings: Any, split: str | None = None, condition: str | None = None) -> Any:
+    """Rows with status ok, of one split and one condition where they are named."""
     keep = readings["status"] == "ok"
     if split is not None:
         keep &= readings["split"] == split
@@ -187,42 +186,51 @@ def measured(readings: Any, split: str | None = None, condition: str | None = No
     return readings[keep]
 
 
-def plain(text: object, limit: int = 40) -> str:
-    """A user's name as a label: control and bidirectional marks gone, length bounded."""
-    shown = re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "", str(text))
-    return shown if len(shown) <= limit else shown[: limit - 1] + "\u2026"
+def plain_label(text: object, limit: int = 40) -> str:
+    """Untrusted text as a label: control and bidirectional characters removed, at most `limit` characters."""
+    label = re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", "", str(text))
+    return label if len(label) <= limit else label[: limit - 1] + "\u2026"
 
 
 def colour(condition: str) -> str:
-    """A condition's colour: its family's, so that uniform gains share one."""
+    """The colour of a condition's family; all uniform gains share one."""
     return FAMILIES.get(condition) or FAMILIES.get(condition.split("-")[0], INK)
 
 
-def percent(axis) -> None:
-    """Tick labels of a share as per cent."""
+def percent_ticks(axis: Axis) -> None:
+    """Show the tick labels of a share in per cent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
 
 
-def count(axes: Axes, n: int, points: int | None = None) -> None:
-    """State n, and the number of knowledge points as clusters, above a panel's right end; long numbers in two lines."""
-    clusters = f"in {plural(points, 'cluster')}" if points else ""
-    text = (f"n = {n:,}" + ("\n" if n >= 10_000 else " ") + clusters).strip()
+def size_text(n: int, points: int | None = None) -> str:
+    """'n = 194', and on a second line 'in 72 knowledge points' where their number is known."""
+    return f"n = {n:,}" + (f"\nin {plural(points, 'knowledge point')}" if points else "")
+
+
+def write_size(axes: Axes, text: str) -> None:
+    """Write a panel's sample size above its right end."""
     axes.set_title(text, loc="right", fontsize=7, fontweight="normal")
 
 
-def footnote(made: Figure, text: str) -> None:
-    """Name the intervals beneath a figure, small, at its left end."""
-    made.supxlabel(text, fontsize=7, x=0.01, ha="left")
+def write_panel_title(axes: Axes, title: str, size: str) -> None:
+    """A narrow panel's title, with its sample size in small letters beneath."""
+    axes.set_title(title, pad=6 + 9 * len(size.splitlines()))
+    axes.annotate(size, (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7)
 
 
-def stated(note: str | None) -> str:
-    """A note of the summary as a sentence that follows another; nothing where there is none."""
+def footnote(fig: Figure, text: str) -> None:
+    """Say what the intervals are, in small letters beneath a figure."""
+    fig.supxlabel(text, fontsize=7, x=0.01, ha="left")
+
+
+def note_sentence(note: str | None) -> str:
+    """A note of the summary as a sentence to append, with a space before it; empty where there is no note."""
     return f" {note[0].upper()}{note[1:].rstrip('.')}." if note else ""
 
 
-def span(values: Iterable[float], pad: float = 0.06) -> tuple[float, float]:
-    """Limits around finite values with a margin."""
+def padded_limits(values: Iterable[float | None], pad: float = 0.06) -> tuple[float, float]:
+    """Axis limits around the finite values; `pad` is the space at each end, as a share of their range."""
     finite = [value for value in values if value is not None and np.isfinite(value)]
     low, high = min(finite), max(finite)
-    room = (high - low or 1.0) * pad
-    return low - room, high + room
+    space = (high - low or 1.0) * pad
+    return low - space, high + space

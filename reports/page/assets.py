@@ -1,4 +1,4 @@
-"""What the page runs: Vega-Lite as one script, the item explorer as another, and the hashes its policy lets through."""
+"""Scripts and style sheets of the page, and the Content-Security-Policy that allows these alone, by their hashes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import vl_convert
 from markupsafe import Markup
 
-from override_gap.reports.text import embedded
+from override_gap.reports.text import script_json
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
 PARTS = ("parts", "data", "plots", "table", "detail")
@@ -20,29 +20,29 @@ PARTS = ("parts", "data", "plots", "table", "detail")
 
 @functools.cache
 def vega() -> Markup:
-    """Vega, Vega-Lite and vega-embed (which brings the expression interpreter) as one script; made without a network."""
-    return _whole(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    """Vega, Vega-Lite and vega-embed (which brings the expression interpreter) as one script; needs no network."""
+    return _as_markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
 
 
 def explorer_script() -> Markup:
-    """The explorer's files as one script that leaves no name behind."""
+    """The explorer's files as one script that defines no global name."""
     files = [TEMPLATES / f"explorer-{part}.js" for part in PARTS] + [TEMPLATES / "explorer.js"]
     body = "\n".join(file.read_text(encoding="utf-8") for file in files)
-    return _whole(f'\n"use strict";\n(() => {{\n{body}}})();\n')
+    return _as_markup(f'\n"use strict";\n(() => {{\n{body}}})();\n')
 
 
 def plot_specs() -> Markup:
-    """The Vega-Lite specifications of the explorer's plots, for a data element."""
-    return embedded(json.loads((TEMPLATES / "plots.json").read_text(encoding="utf-8")))
+    """The Vega-Lite specifications of the explorer's plots, as JSON for a script element."""
+    return script_json(json.loads((TEMPLATES / "plots.json").read_text(encoding="utf-8")))
 
 
 def style(*names: str) -> Markup:
-    """Style sheets as the one that a page holds."""
+    """These style sheets joined into one."""
     return Markup("".join((TEMPLATES / f"{name}.css").read_text(encoding="utf-8") for name in names))
 
 
 def policy(scripts: tuple[str, ...], sheet: str) -> str:
-    """Content-Security-Policy that loads nothing and runs these scripts alone.
+    """A Content-Security-Policy that loads nothing and runs these scripts alone.
 
     Style attributes have to be allowed: the figures' SVG carries its colours in them.
     """
@@ -62,9 +62,11 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _whole(script: str) -> Markup:
-    """The script as markup. Raises RuntimeError where it holds what would end its element."""
+def _as_markup(script: str) -> Markup:
+    """The script as markup. Raises RuntimeError where its text would end the script element early."""
     for ending in ("</script", "<!--"):
         if ending in script.lower():
-            raise RuntimeError(f"a script of the page holds {ending}, which would end its element; write it apart")
+            raise RuntimeError(
+                f"a script of the page contains {ending}, which would end its script element; split that string"
+            )
     return Markup(script)

@@ -2,186 +2,191 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from markupsafe import Markup
 
 from override_gap.reports import figures
-from override_gap.reports.figures.sheets import methods as drawings
+from override_gap.reports.figures.sheets import methods as sheets
 from override_gap.reports.page.assets import policy, style
-from override_gap.reports.page.document import Shown, environment, inlined
-from override_gap.reports.page.tables import MEASURES, Table
-from override_gap.reports.text import chance, estimate, said, share, short
+from override_gap.reports.page.document import PageFigure, page_figure, template_environment, write_whole
+from override_gap.reports.page.table import MEASURES, Table
+from override_gap.reports.text import estimate, p_cell, per_cent, rounded, split_label, untrusted
 
 LISTED = 40
 """Items listed by name per method; the JSON holds all of them."""
 
 
-def write_comparison(found: Mapping, out: Path) -> Path:
+def write_comparison(comparison: Mapping, out: Path) -> Path:
     """Write the page of ``analyses.compare.methods.side_by_side(...).as_json()``; the same comparison gives the same bytes."""
-    out, sheet = Path(out), style("page")
-    text = (
-        environment()
+    sheet = style("page")
+    html = (
+        template_environment()
         .get_template("compare.html")
         .render(
-            found=found,
-            names=[own["name"] for own in found["methods"]],
-            figures=drawn(found),
-            tables=tables(found),
+            comparison=comparison,
+            names=_names(comparison),
+            figures=comparison_figures(comparison),
+            tables=comparison_tables(comparison),
             style=sheet,
             policy=Markup(policy((), sheet)),
         )
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(out)
-    return out
+    return write_whole(Path(out), html)
 
 
-def drawn(found: Mapping) -> list[Shown]:
-    """Both figures, inlined; one that has nothing to show keeps its place and its reason."""
-    shown = []
-    for name, draw, caption in (
-        ("methods", drawings.by_method, drawings.by_method_caption),
-        ("differences", drawings.differences, drawings.differences_caption),
+def _names(comparison: Mapping) -> list[str]:
+    return [method["name"] for method in comparison["methods"]]
+
+
+def comparison_figures(comparison: Mapping) -> list[PageFigure]:
+    """Both figures, inlined; one that has nothing to show is listed with its reason."""
+    entries = []
+    for name, draw, caption_of in (
+        ("methods", sheets.by_method, sheets.by_method_caption),
+        ("differences", sheets.differences, sheets.differences_caption),
     ):
-        words = caption(found)
+        caption = caption_of(comparison)
         try:
-            made = draw(found)
-        except figures.FigureUnavailable as why:
-            shown.append(Shown(name, words.title, None, None, (), str(why)))
+            drawing = draw(comparison)
+        except figures.FigureUnavailable as fault:
+            entries.append(PageFigure(name, caption.title, None, None, (), str(fault)))
             continue
         with tempfile.TemporaryDirectory() as folder:
-            svg, *_ = figures.save(made, Path(folder) / name)
-            shown.append(Shown(name, words.title, inlined(svg.read_text("utf-8"), name, words.title), words, ()))
-    return shown
+            entries.append(page_figure(name, drawing, caption, Path(folder)))
+    return entries
 
 
-def tables(found: Mapping) -> list[Table]:
+def comparison_tables(comparison: Mapping) -> list[Table]:
     """Every table that this comparison can fill."""
-    made = [*_outcomes(found), *_pairs(found), *_order(found), *_only(found)]
-    return [table for table in made if table.rows]
+    in_order = (
+        *_success_tables(comparison),
+        *_difference_tables(comparison),
+        _order_table(comparison),
+        *_only_tables(comparison),
+    )
+    return [table for table in in_order if table.rows]
 
 
-def place(row: Mapping) -> str:
+def row_label(row: Mapping) -> str:
     """'conflict, deep, known' for a row's split, tier and population."""
-    return ", ".join(part for part in (row["split"], row["tier"], _known(row)) if part)
+    words = (split_label(row["split"]), row["tier"], "known" if row["population"] == "known" else None)
+    return ", ".join(word for word in words if word)
 
 
-def _known(row: Mapping) -> str:
-    return "known" if row["population"] == "known" else ""
-
-
-def _outcomes(found: Mapping) -> Iterable[Table]:
-    names = [own["name"] for own in found["methods"]]
-    for measure in found["measures"]:
-        rows = [row for row in found["outcomes"] if row["measure"] == measure]
-        lines = {place(row): {own["method"]: own for own in rows if place(own) == place(row)} for row in rows}
+def _success_tables(comparison: Mapping) -> Iterator[Table]:
+    names = _names(comparison)
+    for measure in comparison["measures"]:
+        by_label: dict[str, dict[str, Mapping]] = {}
+        for row in comparison["outcomes"]:
+            if row["measure"] == measure:
+                by_label.setdefault(row_label(row), {})[row["method"]] = row
         yield Table(
             f"Success by {MEASURES[measure]}",
             "Per cent with 95% interval, every method on the same items.",
-            ("items", *(said(name) for name in names), "n", "clusters"),
+            ("items", *(untrusted(name) for name in names), "n", "knowledge points"),
             tuple(
                 (
                     label,
-                    *(estimate(cells[name], "share") for name in names),
-                    short(cells[names[0]]["n"]),
-                    short(cells[names[0]]["points"]),
+                    *(estimate(row[name], "share") for name in names),
+                    rounded(row[names[0]]["n"]),
+                    rounded(row[names[0]]["points"]),
                 )
-                for label, cells in lines.items()
+                for label, row in by_label.items()
             ),
-            open=measure == found["measures"][0] or measure == "top1",
+            open=measure == comparison["measures"][0] or measure == "top1",
         )
 
 
-def _pairs(found: Mapping) -> Iterable[Table]:
-    for measure in found["measures"]:
+def _difference_tables(comparison: Mapping) -> Iterator[Table]:
+    for measure in comparison["measures"]:
         yield Table(
             f"Paired differences by {MEASURES[measure]}",
-            "First minus second on the same items, in percentage points; gained and lost count the items that only one "
-            "of the two gets. p is two-sided and clustered by knowledge point; Holm's adjustment runs over all pairs of "
-            "methods on the same items.",
+            "First minus second on the same items, in percentage points; gained and lost count the items on which only "
+            "one of the two succeeds. p is two-sided and clustered by knowledge point; Holm's adjustment runs over all "
+            "pairs of methods on the same items.",
             ("items", "first", "second", "difference", "gained", "lost", "p", "p, Holm"),
             tuple(
                 (
-                    place(row),
-                    said(row["first"]),
-                    said(row["second"]),
+                    row_label(row),
+                    untrusted(row["first"]),
+                    untrusted(row["second"]),
                     estimate(row["difference"], "points"),
-                    short(row["gained"]),
-                    short(row["lost"]),
-                    chance(row["p"]),
-                    chance(row["p_holm"]),
+                    rounded(row["gained"]),
+                    rounded(row["lost"]),
+                    p_cell(row["p"]),
+                    p_cell(row["p_holm"]),
                 )
-                for row in found["pairs"]
+                for row in comparison["pairs"]
                 if row["measure"] == measure
             ),
             open=measure == "top1",
         )
 
 
-def _order(found: Mapping) -> Iterable[Table]:
-    yield Table(
-        "How firm is the order of the methods?",
-        "Best first. Knowledge points are drawn anew 1,000 times: how often each method is best (ties divided), the 95% "
-        "range of its rank, and how often no two methods that differ change sides or become equal.",
+def _order_table(comparison: Mapping) -> Table:
+    return Table(
+        "How stable is the order of the methods?",
+        "Best first. Knowledge points are resampled 1,000 times: how often each method is best (a tie is divided), the "
+        "95% range of its rank, and how often the order holds, that is, no two methods that differ change places or tie.",
         ("items", "measure", "method", "rank", "range", "best", "order holds"),
         tuple(
             (
-                place(row),
+                row_label(row),
                 row["measure"],
-                said(own["method"]),
-                short(own["rank"]),
-                f"{short(own['rank_low'])} to {short(own['rank_high'])}"
-                if own["rank_low"] is not None
-                else short(None),
-                _percent(own["first"]),
-                _percent(row["holds"]) if number == 0 else "",
+                untrusted(method["method"]),
+                rounded(method["rank"]),
+                _rank_range(method),
+                _percent(method["first"]),
+                "" if n else "tied" if row["holds"] is None else _percent(row["holds"]),
             )
-            for row in found["order"]
-            for number, own in enumerate(row["methods"])
+            for row in comparison["order"]
+            for n, method in enumerate(row["methods"])
         ),
         open=True,
     )
+
+
+def _rank_range(method: Mapping) -> str:
+    if method["rank_low"] is None:
+        return rounded(None)
+    return f"{rounded(method['rank_low'])} to {rounded(method['rank_high'])}"
 
 
 def _percent(value: float | None) -> str:
-    return share(value) + ("" if value is None else "%")
+    return per_cent(value) + ("" if value is None else "%")
 
 
-def _only(found: Mapping) -> Iterable[Table]:
+def _only_tables(comparison: Mapping) -> Iterator[Table]:
     yield Table(
-        "What one method alone gets",
-        "Items that this method gets and no other of them does, beside those that all and that none get.",
-        ("items", "measure", "method", "it alone", "all", "none", "n"),
+        "Items that only one method gets right",
+        "Items that this method gets right and no other of them does, beside those that all and that none get right.",
+        ("items", "measure", "method", "only this method right", "all", "none", "n"),
         tuple(
             (
-                place(row),
+                row_label(row),
                 row["measure"],
-                said(row["method"]),
-                *(short(row[key]) for key in ("count", "all", "none", "n")),
+                untrusted(row["method"]),
+                *(rounded(row[key]) for key in ("count", "all", "none", "n")),
             )
-            for row in found["only"]
+            for row in comparison["only"]
         ),
         open=True,
     )
-    measure = "top1" if "top1" in found["measures"] else found["measures"][0]
-    for row in found["only"]:
+    measure = "top1" if "top1" in comparison["measures"] else comparison["measures"][0]
+    for row in comparison["only"]:
         if row["measure"] != measure or not row["count"]:
             continue
-        left = row["count"] - LISTED
-        note = f"The first {LISTED} of {row['count']}; --json gives all." if left > 0 else ""
+        note = f"The first {LISTED} of {row['count']}; --json gives all." if row["count"] > LISTED else ""
         yield Table(
-            f"Only {row['method']} gets these: {place(row)}, {measure}",
+            f"Only {row['method']} gets these right: {row_label(row)}, {measure}",
             note,
-            ("item", "point", "question", "the document's answer", "the prior answer"),
+            ("item", "knowledge point", "question", "document's answer", "old answer"),
             tuple(
-                tuple(said(_cut(own[key])) for key in ("item", "point", "question", "answer", "prior_answer"))
-                for own in row["items"][:LISTED]
+                tuple(untrusted(_cut(item[key])) for key in ("item", "point", "question", "answer", "prior_answer"))
+                for item in row["items"][:LISTED]
             ),
         )
 

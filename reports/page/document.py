@@ -1,47 +1,73 @@
-"""The page itself: figures drawn, sections gathered, one HTML file written."""
+"""The page of a run: figures drawn, sections filled in, one HTML file written."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
+from override_gap.analyses.readings import RunFrame
 from override_gap.margins.runtime import refusal_message
 from override_gap.reports import figures
-from override_gap.reports.figures.style import GRID, INK, PAPER, YES, uncollected
-from override_gap.reports.page.answer_tables import spoken
+from override_gap.reports.figures.caption import Caption
+from override_gap.reports.figures.style import GRID, INK, PAPER, YES, without_garbage_collection
 from override_gap.reports.page.assets import TEMPLATES, explorer_script, plot_specs, policy, style, vega
 from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import headline_numbers
-from override_gap.reports.page.published import published
 from override_gap.reports.page.tables import tables
-from override_gap.reports.text import embedded, escape_control_characters, estimate, p_value, said, short
+from override_gap.reports.text import (
+    escape_control_characters,
+    estimate,
+    p_value,
+    rounded,
+    sample_size,
+    script_json,
+    untrusted,
+)
+
+QUANTITIES = {
+    "auc": ("Area under the curve", "number"),
+    "slope ratio": ("Adapter slope / prior slope", "number"),
+    "balanced accuracy": (None, "share"),
+    "rescued": ("Failures fixed by scaling the adapter up", "share"),
+    "override at matched retention": (
+        "Conflicts overridden, minus uniform scaling that keeps as many unrelated answers",
+        "points",
+    ),
+}
+"""Label and kind of a hypothesis's quantity, by the beginning of its name in summary.json; without a label, its name."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One figure on the page: its drawing and words, or the reason that it is left out."""
+class PageFigure:
+    """One figure on the page: its drawing and caption, or the reason that it is left out."""
 
     name: str
     title: str
     svg: Markup | None
-    caption: figures.Caption | None
+    caption: Caption | None
     hypotheses: tuple[str, ...]
     reason: str | None = None
 
 
-def write(run_dir: Path, run, summary: Mapping, out: Path | None = None) -> Path:
+def write_page(run_dir: Path, run: RunFrame, summary: Mapping, out: Path | None = None) -> Path:
     """Write figures/ and report.html (or `out`) for a run; the same run and summary give the same bytes."""
     run_dir = Path(run_dir)
     target = Path(out) if out is not None else run_dir / "report.html"
-    with uncollected():
+    with without_garbage_collection():
         html = render(run, summary, run_dir / "figures")
+    return write_whole(target, html)
+
+
+def write_whole(target: Path, html: str) -> Path:
+    """Write a file whole or not at all: under another name first, then renamed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     partial.write_text(html, encoding="utf-8", newline="\n")
@@ -49,19 +75,19 @@ def write(run_dir: Path, run, summary: Mapping, out: Path | None = None) -> Path
     return target
 
 
-def render(run, summary: Mapping, folder: Path) -> str:
+def render(run: RunFrame, summary: Mapping, folder: Path) -> str:
     """The page as text; figures are written to `folder` on the way."""
     scripts, sheet = (vega(), explorer_script()), style("page", "explorer")
     return (
-        environment()
+        template_environment()
         .get_template("page.html")
         .render(
             manifest=run.manifest,
             summary=summary,
-            facts=headline_numbers(summary),
-            figures=drawn(run, summary, folder),
-            tables=[*published(summary), *tables(summary), *spoken(summary)],
-            items=embedded(explorer(run, summary)),
+            numbers=headline_numbers(summary),
+            figures=page_figures(run, summary, folder),
+            tables=tables(summary),
+            items=script_json(explorer(run, summary)),
             specs=plot_specs(),
             style=sheet,
             scripts=scripts,
@@ -70,9 +96,9 @@ def render(run, summary: Mapping, folder: Path) -> str:
     )
 
 
-def environment() -> Environment:
-    """Templates with everything escaped that is not markup already, and a name that is missing an error."""
-    made = Environment(
+def template_environment() -> Environment:
+    """Templates in which everything that is not markup is escaped, and a missing name is an error."""
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -80,34 +106,55 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: escape_control_characters(value) if type(value) is str else value,
     )
-    for act in (said, estimate, short, p_value, pretty, sentence, refusal_message):
-        made.filters[act.__name__] = act
-    return made
+    for function in (
+        untrusted,
+        estimate,
+        rounded,
+        sample_size,
+        p_value,
+        indented_json,
+        capitalised,
+        refusal_message,
+        quantity_label,
+        quantity_kind,
+    ):
+        environment.filters[function.__name__] = function
+    return environment
 
 
-def drawn(run, summary: Mapping, folder: Path) -> list[Shown]:
-    """Every figure in the order of the argument, saved as SVG, PNG and PDF; an absent one keeps its place and its reason."""
+def page_figures(run: RunFrame, summary: Mapping, folder: Path) -> list[PageFigure]:
+    """Every figure in the order of the argument, saved in `folder` as SVG, PNG and PDF.
+
+    One that the run cannot fill is listed with its reason, and its files of an earlier run are removed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    shown = []
-    for sheet in figures.FIGURES:
+    entries = []
+    for spec in figures.FIGURES:
         try:
-            made, words = sheet.draw(run, summary), sheet.caption(summary)
-        except figures.FigureUnavailable as why:
+            drawing, caption = spec.draw(run, summary), spec.caption(summary)
+        except figures.FigureUnavailable as fault:
             for form in figures.FORMS:
-                (folder / f"{sheet.name}.{form}").unlink(missing_ok=True)
-            title = sheet.name.replace("_", " ").capitalize()
-            shown.append(Shown(sheet.name, title, None, None, sheet.hypotheses, str(why)))
+                (folder / f"{spec.name}.{form}").unlink(missing_ok=True)
+            title = spec.name.replace("_", " ").capitalize()
+            entries.append(PageFigure(spec.name, title, None, None, spec.hypotheses, str(fault)))
             continue
-        svg, *_ = figures.save(made, folder / sheet.name)
-        inline = inlined(svg.read_text(encoding="utf-8"), sheet.name, words.title)
-        shown.append(Shown(sheet.name, words.title, inline, words, sheet.hypotheses))
-    return shown
+        entries.append(page_figure(spec.name, drawing, caption, folder, spec.hypotheses))
+    return entries
 
 
-def inlined(svg: str, name: str, label: str) -> Markup:
-    """An SVG file's element for the page: ids made its own, neutral colours and blue taken from the page."""
+def page_figure(
+    name: str, drawing: Figure, caption: Caption, folder: Path, hypotheses: Iterable[str] = ()
+) -> PageFigure:
+    """A drawn figure, saved in `folder` and inlined."""
+    svg, *_ = figures.save(drawing, folder / name)
+    inline = inline_svg(svg.read_text(encoding="utf-8"), name, caption.title)
+    return PageFigure(name, caption.title, inline, caption, tuple(hypotheses))
+
+
+def inline_svg(svg: str, name: str, label: str) -> Markup:
+    """An SVG file's element for the page: ids prefixed by its name, neutral colours and blue taken from the page."""
     svg = svg[svg.index("<svg") :]
-    # Matplotlib's style element would hold for the whole page; page.css gives its rule to the figures alone.
+    # Matplotlib's style element would apply to the whole page; page.css gives its rule to the figures alone.
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.S)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
@@ -122,11 +169,22 @@ def inlined(svg: str, name: str, label: str) -> Markup:
     return opening + Markup(svg[len(head) :])
 
 
-def sentence(text: str) -> str:
-    """The text with a capital at its start, the rest as it stands."""
+def capitalised(text: str) -> str:
+    """The text with a capital at its start, the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
-def pretty(data: object) -> str:
+def quantity_label(name: str | None) -> str:
+    """A hypothesis's quantity as a reader sees it."""
+    label = next((label for start, (label, _) in QUANTITIES.items() if (name or "").startswith(start)), None)
+    return label or capitalised(name or "estimate")
+
+
+def quantity_kind(name: str | None) -> str:
+    """How a hypothesis's quantity is shown: "share", "points" or "number", as `estimate` takes it."""
+    return next((kind for start, (_, kind) in QUANTITIES.items() if (name or "").startswith(start)), "number")
+
+
+def indented_json(data: object) -> str:
     """Settings as indented JSON."""
     return json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True, default=str)

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from override_gap.analyses.readings import RunFrame
 from override_gap.probes.store.schema import LAYERS, READINGS, RunTable
 from override_gap.probes.store.table_checks import kind
-from override_gap.reports.figures.style import numbers
-from override_gap.reports.text import embedded, escape_control_characters
+from override_gap.reports.figures.style import as_floats
+from override_gap.reports.text import escape_control_characters, script_json
 
 ITEMS, CONDITIONS, BYTES = 1_000, 24, 5_000_000
 """Largest number of items, of conditions, and of bytes of JSON, so that the page stays below 8 MB."""
 
 LIMITS = (1_000_000, 20_000, 5_000, 2_000, 600, 200, 60)
-"""Lengths at which texts are cut: all at the first, in characters, with which they fit."""
+"""Texts are cut at the largest of these lengths, in characters, with which all of them fit."""
 
 KINDS = {"text": str, "true or false": bool, "numbers": float}
 QUANTITIES = {"attribution": "moved"}
@@ -30,7 +31,7 @@ def shown_columns(table: RunTable, where: str) -> dict[str, type]:
     return {column.name: KINDS[kind(column.type)] for column in table.columns if column.shown == where}
 
 
-def explorer(run, summary: Mapping, most: int = ITEMS) -> dict[str, Any]:
+def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, Any]:
     """Columns for the page's script, of at most `most` items.
 
     `texts` holds each text once; in a column named in `textual` a value is an index into it. `items` has one list per
@@ -58,7 +59,7 @@ def explorer(run, summary: Mapping, most: int = ITEMS) -> dict[str, Any]:
         "readings": _reading_columns(readings, items, shown, pool),
         "layers": _layer_columns(run.layers, items),
     }
-    room_bytes = BYTES - len(embedded(data).encode())
+    room_bytes = BYTES - len(script_json(data).encode())
     texts = _fitting_texts(list(pool), room_bytes)
     if texts is None:
         return explorer(run, summary, most // 2)
@@ -73,7 +74,7 @@ def _item_columns(readings: Any, items: list[str], pool: dict[str, int]) -> dict
         delivered = readings[readings["condition"] == "as-delivered"].drop_duplicates("item").set_index("item")
         first["critical_gain"] = delivered["critical_gain"].reindex(items)
     return {
-        name: _plain(first[name], type_, pool)
+        name: _json_values(first[name], type_, pool)
         for name, type_ in shown_columns(READINGS, "item").items()
         if name in first
     }
@@ -87,7 +88,7 @@ def _reading_columns(
     for condition in conditions:
         rows = readings[readings["condition"] == condition].drop_duplicates("item").set_index("item").reindex(items)
         for name, type_ in types.items():
-            columns[name].append(_plain(rows[name], type_, pool))
+            columns[name].append(_json_values(rows[name], type_, pool))
     return columns
 
 
@@ -99,8 +100,8 @@ def _layer_columns(layers: Any, items: list[str]) -> dict[str, Any]:
     delivered = (
         layers[layers["condition"] == "as-delivered"].drop_duplicates(["item", "layer"]).set_index(["item", "layer"])
     )
-    before = numbers(base["attribution"].reindex(delivered.index))
-    delivered = delivered.assign(moved=before - numbers(delivered["attribution"]))
+    before = as_floats(base["attribution"].reindex(delivered.index))
+    delivered = delivered.assign(moved=before - as_floats(delivered["attribution"]))
     depths = sorted({int(layer) for layer in delivered.index.get_level_values("layer")})
     columns: dict[str, Any] = {"layer": depths}
     for name in (QUANTITIES.get(name, name) for name in shown_columns(LAYERS, "layer")):
@@ -108,19 +109,19 @@ def _layer_columns(layers: Any, items: list[str]) -> dict[str, Any]:
             continue
         wide = delivered[name].astype(float).unstack("layer").reindex(index=items, columns=depths)
         columns[name] = [
-            _plain(row, float, {}) if np.isfinite(row).any() else None for row in wide.to_numpy(dtype=float)
+            _json_values(row, float, {}) if np.isfinite(row).any() else None for row in wide.to_numpy(dtype=float)
         ]
     return columns
 
 
-def _fitting_texts(texts: list[str], room: int) -> list[str] | None:
-    """The texts with control characters escaped, cut at one length where they exceed `room` bytes; None if none fits."""
+def _fitting_texts(texts: list[str], size: int) -> list[str] | None:
+    """The texts with control characters escaped, cut at one length where they exceed `size` bytes; None if none fits."""
     lengths = np.array([len(text) for text in texts])
     for limit in LIMITS:
-        if np.minimum(lengths, limit).sum() > room:
+        if np.minimum(lengths, limit).sum() > size:
             continue
         shown = [escape_control_characters(_cut(text, limit)) for text in texts]
-        if len(embedded(shown).encode()) <= room:
+        if len(script_json(shown).encode()) <= size:
             return shown
     return None
 
@@ -131,7 +132,7 @@ def _cut(text: str, limit: int) -> str:
     return f"{text[:limit]} \u2026 [the first {limit:,} of {len(text):,} characters; the rest is in readings/*.parquet]"
 
 
-def _plain(column: Any, type_: type, pool: dict[str, int]) -> list:
+def _json_values(column: Any, type_: type, pool: dict[str, int]) -> list:
     """A column as JSON values: text as its index in the pool, truth as 0 or 1, numbers to four digits."""
     convert: Callable[[Any], Any]
     if type_ is str:
@@ -139,11 +140,11 @@ def _plain(column: Any, type_: type, pool: dict[str, int]) -> list:
     elif type_ is bool:
         convert = int
     else:
-        convert = _number
+        convert = _json_number
     values = column.astype(object).tolist() if hasattr(column, "astype") else list(column)
     return [None if value is None or value is pd.NA or value != value else convert(value) for value in values]
 
 
-def _number(value: Any) -> float | str:
+def _json_number(value: Any) -> float | str:
     number = float(value)
     return float(f"{number:.4g}") if math.isfinite(number) else ("inf" if number > 0 else "-inf")

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from override_gap.reports.text import counted, estimate, short
+from override_gap.reports.text import estimate, rounded, sample_size
 
 
 @dataclass(frozen=True)
@@ -23,68 +23,53 @@ class HeadlineNumber:
     below: str
 
 
-def at(summary: Mapping, key: str) -> Any:
-    """What a dotted path names, list places included; None where the path ends early."""
-    found: Any = summary
-    for step in key.split("."):
-        if isinstance(found, list):
-            found = found[int(step)] if step.isdigit() and int(step) < len(found) else None
-        elif isinstance(found, Mapping):
-            found = found.get(step)
+def value_at(summary: Mapping, path: str) -> Any:
+    """The value at a dotted path, whose steps may be positions in lists; None where the path does not exist."""
+    value: Any = summary
+    for step in path.split("."):
+        if isinstance(value, list):
+            value = value[int(step)] if step.isdigit() and int(step) < len(value) else None
+        elif isinstance(value, Mapping):
+            value = value.get(step)
         else:
             return None
-    return found
+    return value
 
 
-def place(summary: Mapping, section: str, **wanted: Any) -> str | None:
-    """Path of the first row of a section that has these values."""
-    for number, row in enumerate(at(summary, section) or []):
-        if all(row.get(name) == value for name, value in wanted.items()):
-            return f"{section}.{number}"
+def row_path(summary: Mapping, section: str, **values: Any) -> str | None:
+    """Path of the first row of a section that has these values; None where there is none."""
+    for n, row in enumerate(value_at(summary, section) or []):
+        if all(row.get(name) == value for name, value in values.items()):
+            return f"{section}.{n}"
     return None
 
 
 def headline_numbers(summary: Mapping) -> list[HeadlineNumber]:
     """Those of the first screen that this run has, in the order of the argument."""
-    delivered = {"condition": "as-delivered", "measure": "top1", "tier": None}
-    gradient = summary.get("prior_gradient") or {}
-    wanted = (
-        (
-            "Conflicts overridden, as delivered",
-            place(summary, "outcomes", split="conflict", population="all", **delivered),
-            "share",
-        ),
-        (
-            "of those that the base knows",
-            place(summary, "outcomes", split="conflict", population="known", **delivered),
-            "share",
-        ),
-        (
-            "Weakest minus strongest quarter of priors"
-            + (f" ({gradient['measure']})" if gradient.get("measure") else ""),
-            "prior_gradient.gap",
-            "points",
-        ),
-        ("Failures rescued by amplitude", "verdict.rescued", "share"),
-        ("Novel facts recalled", place(summary, "outcomes", split="novel", population="all", **delivered), "share"),
-        (
-            "Unrelated answers kept",
-            place(summary, "outcomes", split="retention", population="all", **delivered),
-            "share",
-        ),
+
+    def delivered(split: str, population: str = "all") -> str | None:
+        columns = {"condition": "as-delivered", "measure": "top1", "tier": None}
+        return row_path(summary, "outcomes", split=split, population=population, **columns)
+
+    measure = (summary.get("prior_gradient") or {}).get("measure")
+    by_measure = f" (by {measure})" if measure not in (None, "top1") else ""
+    estimates = (
+        ("Conflicts overridden, as delivered", delivered("conflict"), "share"),
+        ("Overridden, where the model knew the old answer", delivered("conflict", "known"), "share"),
+        (f"Success on weakly held minus firmly held facts{by_measure}", "prior_gradient.gap", "points"),
+        ("Failures fixed by scaling the adapter up", "verdict.rescued", "share"),
+        ("Novel facts recalled", delivered("novel"), "share"),
+        ("Unrelated answers kept", delivered("retention"), "share"),
     )
-    found = []
-    for label, key, kind in wanted:
-        own = at(summary, key) if key else None
-        if key and own and own.get("value") is not None:
-            found.append(HeadlineNumber(label, key, key, estimate(own, kind), own["value"], counted(own)))
+    numbers = []
+    for label, path, kind in estimates:
+        row = value_at(summary, path) if path else None
+        if path and row and row.get("value") is not None:
+            numbers.append(HeadlineNumber(label, path, path, estimate(row, kind), row["value"], sample_size(row)))
     items = summary.get("items") or {}
     if items.get("measured") is not None:
-        left = items.get("excluded") or 0
-        below = f"of {items['n']:,}; " + (f"{left:,} could not be measured" if left else "every one was measured")
-        found.append(
-            HeadlineNumber(
-                "Items measured", "items.measured", "items", Markup(short(items["measured"])), items["measured"], below
-            )
-        )
-    return found
+        excluded = items.get("excluded") or 0
+        below = f"of {items['n']:,}; " + (f"{excluded:,} could not be measured" if excluded else "all were measured")
+        text = Markup(rounded(items["measured"]))
+        numbers.append(HeadlineNumber("Items measured", "items.measured", "items", text, items["measured"], below))
+    return numbers

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from override_gap.reports.page.tables import Table
-from override_gap.reports.text import counted, estimate, said
+from override_gap.reports.page.table import Table
+from override_gap.reports.text import ABSENT, estimate, sample_size, split_label, untrusted
 
 NOTE = (
-    "Within: the published share lies in the 95% interval measured here. The published items may be others than these, "
-    "so this compares; it does not test a replication."
+    "Within: the published share lies in the 95% interval measured here. The published items may differ from these, "
+    "so this is a comparison, not a test of replication."
 )
-HOLDS = {True: "yes", False: "no", None: "\u2013"}
+WITHIN = {True: "yes", False: "no", None: ABSENT}
 
 
 def published(summary: Mapping) -> list[Table]:
-    """One table, or none where the plan has no references."""
+    """One table, or none where the plan names no published share."""
     rows = tuple(
         (
-            row["split"],
-            row["tier"] or (f"quartile {row['quartile']} of prior strength" if row["quartile"] else "all"),
-            said(row["condition"]),
+            split_label(row["split"]),
+            row["tier"] or (f"quarter {row['quartile']} of prior strength" if row["quartile"] else "all"),
+            untrusted(row["condition"]),
             row["measure"],
             f"{100 * row['published']:.1f}",
             estimate(row["measured"], "share"),
-            counted(row["measured"]) if row["measured"] else "not measured",
-            HOLDS[row["within"]],
-            said(row["source"]),
+            sample_size(row["measured"]) if row["measured"] else "not measured",
+            WITHIN[row["within"]],
+            untrusted(row["source"]),
         )
         for row in summary.get("references") or []
     )

@@ -1,7 +1,7 @@
-// What the page holds, and which items the reader's choices leave. An item is its place in the columns.
+// The page's data, and which items the reader's choices leave. An item is an index into the columns.
 const data = JSON.parse(document.getElementById("item-data").textContent);
 const textual = new Set(data.textual);
-const everyone = data.items.item.map((_, place) => place);
+const everyItem = data.items.item.map((_, index) => index);
 
 const MEASURES = [["success_top1", "top1"], ["success_margin", "margin"], ["success_answer", "answer"]];
 const state = {
@@ -13,12 +13,12 @@ const state = {
   current: null,
 };
 
-function about(item, name) {
+function itemValue(item, name) {
   const column = data.items[name];
   return column ? decoded(name, column[item]) : null;
 }
 
-function reading(item, name, condition = state.condition) {
+function readingValue(item, name, condition = state.condition) {
   const column = data.readings[name];
   return column ? decoded(name, column[condition][item]) : null;
 }
@@ -28,20 +28,20 @@ function decoded(name, value) {
 }
 
 function outcome(item) {
-  const status = reading(item, "status");
+  const status = readingValue(item, "status");
   if (status === null) return "no reading";
   if (status === "error") return "not measured";
-  const won = reading(item, state.measure);
+  const won = readingValue(item, state.measure);
   return won === null ? "outcome not measured" : won ? "success" : "failure";
 }
 
-function kinds(name) {
-  return [...new Set(everyone.map((item) => about(item, name)))].filter((value) => value);
+function distinct(name) {
+  return [...new Set(everyItem.map((item) => itemValue(item, name)))].filter((value) => value);
 }
 
 // Each text is searched once, however many readings share it.
 let lowered = null;
-function holding(words) {
+function textMatcher(words) {
   if (!words) return null;
   lowered = lowered || data.texts.map((text) => text.toLowerCase());
   const hit = lowered.map((text) => text.includes(words));
@@ -52,34 +52,34 @@ function holding(words) {
   return (item) => columns.some((column) => column[item] !== null && hit[column[item]]);
 }
 
-// Items that the controls leave; the brush is applied by `brushed`, because the plot shows what it fades.
+// Items that the controls leave. The brush is applied by `brushed`: the plot also shows, faded, what the brush leaves out.
 function chosen() {
-  const holds = holding(state.words);
-  return everyone.filter((item) =>
-    (!state.split || about(item, "split") === state.split) &&
-    (!state.tier || about(item, "tier") === state.tier) &&
+  const matches = textMatcher(state.words);
+  return everyItem.filter((item) =>
+    (!state.split || itemValue(item, "split") === state.split) &&
+    (!state.tier || itemValue(item, "tier") === state.tier) &&
     (!state.outcome || outcome(item) === state.outcome) &&
-    (!holds || holds(item)));
+    (!matches || matches(item)));
 }
 
 function margins(item) {
-  return { prior_margin: about(item, "prior_margin"), adapter_margin: reading(item, "adapter_margin") };
+  return { prior_margin: itemValue(item, "prior_margin"), adapter_margin: readingValue(item, "adapter_margin") };
 }
 
 function brushed(items) {
   if (!state.brush) return items;
   return items.filter((item) => {
-    const own = margins(item);
+    const both = margins(item);
     return Object.entries(state.brush).every(([name, [low, high]]) =>
-      typeof own[name] === "number" && own[name] >= low && own[name] <= high);
+      typeof both[name] === "number" && both[name] >= low && both[name] <= high);
   });
 }
 
 function ordered(items) {
   const get = COLUMNS.find((column) => column.key === state.sort).get;
   const rank = (value) => (value === "inf" ? Infinity : value === "-inf" ? -Infinity : value);
-  return items.map((item) => [rank(get(item)), item]).sort(([a, one], [b, other]) => {
-    if (a === null || b === null) return (a === null) - (b === null) || one - other;
-    return (a < b ? -1 : a > b ? 1 : 0) * (state.down ? -1 : 1) || one - other;
+  return items.map((item) => [rank(get(item)), item]).sort(([a, first], [b, second]) => {
+    if (a === null || b === null) return (a === null) - (b === null) || first - second;
+    return (a < b ? -1 : a > b ? 1 : 0) * (state.down ? -1 : 1) || first - second;
   }).map(([, item]) => item);
 }

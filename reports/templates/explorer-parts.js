@@ -1,17 +1,17 @@
-// Elements and words. Text from items and models enters the page only here, as text nodes.
+// Elements and texts. Untrusted text, from items and models, enters the page only here, as text nodes.
 function element(name, options = {}, ...children) {
-  const made = document.createElement(name);
+  const node = document.createElement(name);
   for (const [key, value] of Object.entries(options)) {
-    if (key === "on") for (const [event, act] of Object.entries(value)) made.addEventListener(event, act);
-    else if (value !== null) made.setAttribute(key, value);
+    if (key === "on") for (const [event, act] of Object.entries(value)) node.addEventListener(event, act);
+    else if (value !== null) node.setAttribute(key, value);
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
 }
 
 const NONE = "\u2013";
-const said = (text) => (text === null || text === "" ? NONE : element("bdi", {}, String(text)));
-const yes = (value) => (value === null ? NONE : value ? "\u2713 yes" : "\u2717 no");
+const untrusted = (text) => (text === null || text === "" ? NONE : element("bdi", {}, String(text)));
+const yesNo = (value) => (value === null ? NONE : value ? "\u2713 yes" : "\u2717 no");
 
 function number(value) {
   if (value === "inf" || value === "-inf") return value.replace("inf", "\u221e").replace("-", "\u2212");
@@ -20,14 +20,14 @@ function number(value) {
 
 const LONG = 400;
 function start(text, limit) {
-  // Half of a surrogate pair would show as a character that nobody wrote.
+  // Half of a surrogate pair would show as a replacement character.
   const half = /[\ud800-\udbff]/.test(text[limit - 1]);
   return text.slice(0, half ? limit - 1 : limit);
 }
 
-// A long text by its beginning, with a button that shows the rest and hides it again.
+// The beginning of a long text, with a button that shows the rest and hides it again.
 function clipped(text) {
-  if (text === null || text.length <= LONG) return said(text);
+  if (text === null || text.length <= LONG) return untrusted(text);
   const shown = element("bdi", {}, `${start(text, LONG)} \u2026`);
   const button = element("button", { type: "button", class: "more", "aria-expanded": "false" });
   const label = (open) => (open ? "Show less" : `Show all ${text.length.toLocaleString("en")} characters`);

@@ -1,5 +1,5 @@
-// Vega-Lite views: the plane of margins, and one item's layers. Expressions are interpreted, because the page's policy
-// forbids evaluation; colours are the page's own variables, so that light and dark need no second drawing.
+// Vega-Lite views: the plot of both margins, and one item's layers. Expressions are interpreted, because the page's policy
+// forbids evaluation; colours are the page's CSS variables, so that light and dark mode need no second drawing.
 const SPECS = JSON.parse(document.getElementById("plot-specs").textContent);
 const CONFIG = {
   background: "transparent", font: "system-ui, 'DejaVu Sans', sans-serif", aria: false, padding: { left: 4, right: 14, top: 6, bottom: 4 },
@@ -11,27 +11,27 @@ const CONFIG = {
   legend: { labelColor: "var(--ink)", labelFontSize: 12, symbolStrokeWidth: 1.6, columnPadding: 18, padding: 4 },
 };
 
-function embed(place, spec, datasets, tooltip = false) {
+function embed(container, spec, datasets, tooltip = false) {
   const options = { actions: false, ast: true, renderer: "svg", mode: "vega-lite", defaultStyle: false, config: CONFIG };
-  return vegaEmbed(place, { ...structuredClone(spec), datasets }, { ...options, tooltip }).then((made) => {
-    place.querySelector("svg").setAttribute("aria-hidden", "true"); // its container is the image, and has the label
-    return made;
+  return vegaEmbed(container, { ...structuredClone(spec), datasets }, { ...options, tooltip }).then((embedded) => {
+    container.querySelector("svg").setAttribute("aria-hidden", "true"); // its container is the image, and has the label
+    return embedded;
   });
 }
 
-// Vega follows its container only when the window changes.
-function follow(place) {
-  let width = place.clientWidth;
+// Vega adapts to its container only when the window changes size; this makes it adapt whenever the container does.
+function resizeWith(container) {
+  let width = container.clientWidth;
   new ResizeObserver(() => {
-    if (place.clientWidth && place.clientWidth !== width) {
-      width = place.clientWidth;
+    if (container.clientWidth && container.clientWidth !== width) {
+      width = container.clientWidth;
       window.dispatchEvent(new Event("resize"));
     }
-  }).observe(place);
+  }).observe(container);
 }
 
 const hint = element("div", { class: "hint", hidden: "" });
-function pointed(_, event, __, value) {
+function showHint(_, event, __, value) {
   hint.hidden = !value;
   if (!value) return;
   hint.textContent = value;
@@ -40,16 +40,16 @@ function pointed(_, event, __, value) {
 }
 
 function points(items) {
-  return items.map((item) => ({ place: item, ...margins(item) }))
-    .filter((own) => typeof own.prior_margin === "number" && typeof own.adapter_margin === "number")
-    .map((own) => ({
-      ...own, known: Boolean(about(own.place, "known")), outcome: outcome(own.place),
-      label: brief(`${about(own.place, "item")}: ${about(own.place, "question") ?? ""}`),
+  return items.map((item) => ({ item, ...margins(item) }))
+    .filter((row) => typeof row.prior_margin === "number" && typeof row.adapter_margin === "number")
+    .map((row) => ({
+      ...row, known: Boolean(itemValue(row.item, "known")), outcome: outcome(row.item),
+      label: brief(`${itemValue(row.item, "item")}: ${itemValue(row.item, "question") ?? ""}`),
     }));
 }
 
-// Where adapter margin equals prior margin, as far as both axes reach.
-function override(rows) {
+// The line on which adapter margin equals prior margin, within the range of both.
+function overrideLine(rows) {
   const ends = (name) => [Math.min(...rows.map((row) => row[name])), Math.max(...rows.map((row) => row[name]))];
   const [left, right] = ends("prior_margin"), [bottom, top] = ends("adapter_margin");
   const low = Math.max(left, bottom), high = Math.min(right, top);
@@ -59,10 +59,10 @@ function override(rows) {
 
 const NEAR = 14; // pixels
 class Scatter {
-  constructor(view, act) {
-    Object.assign(this, { view, act, rows: [], silent: false, down: [0, 0] });
+  constructor(view, actions) {
+    Object.assign(this, { view, actions, rows: [], silent: false, down: [0, 0] });
     view.addSignalListener("brush", (_, brush) => {
-      if (!this.silent) act.brush(Object.keys(brush).length === 2 ? sorted(brush) : null);
+      if (!this.silent) actions.brush(Object.keys(brush).length === 2 ? sorted(brush) : null);
     });
     view.addEventListener("pointerdown", (event) => { this.down = [event.clientX, event.clientY]; });
     view.addEventListener("click", (event) => this.click(event));
@@ -70,7 +70,7 @@ class Scatter {
 
   show(rows) {
     this.rows = rows;
-    this.view.data("items", rows).data("line", override(rows)).run();
+    this.view.data("items", rows).data("line", overrideLine(rows)).run();
   }
 
   mark(item) {
@@ -83,15 +83,15 @@ class Scatter {
     this.silent = false;
   }
 
-  // The brush's own mark lies over the points, so the point meant is the nearest, not what the browser hit.
+  // The brush's own mark covers the points, so a click opens the nearest point, not what the browser hit.
   click(event) {
     if (Math.hypot(event.clientX - this.down[0], event.clientY - this.down[1]) > 4) return;
     const box = this.view.container().querySelector("svg").getBoundingClientRect(), [left, top] = this.view.origin();
     const x = this.view.scale("x"), y = this.view.scale("y");
-    const far = (row) => Math.hypot(
+    const distance = (row) => Math.hypot(
       x(row.prior_margin) + left - (event.clientX - box.left), y(row.adapter_margin) + top - (event.clientY - box.top));
-    const near = this.rows.map((row) => [far(row), row.place]).sort(([a], [b]) => a - b)[0];
-    if (near && near[0] <= NEAR) this.act.open(near[1]);
+    const nearest = this.rows.map((row) => [distance(row), row.item]).sort(([a], [b]) => a - b)[0];
+    if (nearest && nearest[0] <= NEAR) this.actions.open(nearest[1]);
   }
 }
 
@@ -99,20 +99,20 @@ function sorted(brush) {
   return Object.fromEntries(Object.entries(brush).map(([name, ends]) => [name, [...ends].sort((a, b) => a - b)]));
 }
 
-// Each layer plot as its element and what draws it, once the element has a width.
+// Each layer plot as an element and a function that draws it, to be called once the element has a width.
 function profile(item) {
-  const own = Object.fromEntries(["norm", "moved", "direct"].map((name) => [name, data.layers[name]?.[item] ?? null]));
-  const rows = (data.layers.layer || []).map((layer, place) => ({
-    layer, norm: own.norm?.[place] ?? null, moved: own.moved?.[place] ?? null, direct: own.direct?.[place] ?? null,
+  const values = Object.fromEntries(["norm", "moved", "direct"].map((name) => [name, data.layers[name]?.[item] ?? null]));
+  const rows = (data.layers.layer || []).map((layer, index) => ({
+    layer, norm: values.norm?.[index] ?? null, moved: values.moved?.[index] ?? null, direct: values.direct?.[index] ?? null,
   }));
-  const drawing = (name, label, words) => {
-    const place = element("div", { class: "bars", role: "img", "aria-label": label });
-    const figure = element("div", { class: "profile" }, element("h4", {}, label), place, element("p", { class: "fine" }, words));
-    return [figure, () => embed(place, SPECS[name], { layers: rows })];
+  const plot = (name, label, explanation) => {
+    const container = element("div", { class: "bars", role: "img", "aria-label": label });
+    const figure = element("div", { class: "profile" }, element("h4", {}, label), container, element("p", { class: "fine" }, explanation));
+    return [figure, () => embed(container, SPECS[name], { layers: rows })];
   };
-  const drawn = [];
-  if (own.moved) drawn.push(["moved", "What each layer adds to the adapter margin",
+  const plots = [];
+  if (values.moved) plots.push(["moved", "What each layer adds to the adapter margin",
     "Bars: attribution, base minus adapted; up favours the document's answer. Dots: what the update at that layer itself writes."]);
-  if (own.norm) drawn.push(["norm", "Norm of each layer's update", "Frobenius norm of the layer's updates together, as delivered."]);
-  return drawn.map((words) => drawing(...words));
+  if (values.norm) plots.push(["norm", "Norm of each layer's update", "Frobenius norm of the layer's updates together, as delivered."]);
+  return plots.map((words) => plot(...words));
 }

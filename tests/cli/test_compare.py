@@ -10,8 +10,9 @@ import pytest
 
 from override_gap.analyses.compare.methods import side_by_side
 from override_gap.analyses.readings import RunFrame, load
-from override_gap.reports.cli.compare import method_names, table
+from override_gap.reports.cli.compare import table
 from override_gap.reports.cli.main import main
+from override_gap.reports.comparison import method_names
 from override_gap.reports.page import write_comparison
 from tests.reports.test_page import HOSTILE, Reader
 from tests.simulate import simulate_readings

@@ -25,7 +25,7 @@ def summary(run):
 def written(run, summary, tmp_path_factory):
     """The page of the made-up run: its folder, its path and its text."""
     folder = tmp_path_factory.mktemp("run")
-    path = page.write(folder, run, summary)
+    path = page.write_page(folder, run, summary)
     return SimpleNamespace(folder=folder, path=path, text=path.read_text(encoding="utf-8"))
 
 

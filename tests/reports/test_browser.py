@@ -67,7 +67,7 @@ def one_figure() -> Iterator:
 def small(run, summary, tmp_path_factory):
     """The page with one figure, which loads sooner."""
     with one_figure():
-        return page.write(tmp_path_factory.mktemp("small"), run, summary)
+        return page.write_page(tmp_path_factory.mktemp("small"), run, summary)
 
 
 @pytest.fixture
@@ -314,7 +314,7 @@ def test_it_prints_without_the_explorer(browser, written):
 def hostile(run, summary, tmp_path_factory):
     """The page with twenty hostile items; one figure, since these texts reach no figure."""
     with one_figure():
-        return page.write(tmp_path_factory.mktemp("hostile"), with_twenty(run, HOSTILE), summary)
+        return page.write_page(tmp_path_factory.mktemp("hostile"), with_twenty(run, HOSTILE), summary)
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["under the policy", "escaping alone"])
@@ -357,7 +357,7 @@ def test_a_run_without_margins_still_has_its_table(browser, run, summary, tmp_pa
     monkeypatch.setattr(figures, "FIGURES", ())
     bare = run.readings.assign(adapter_margin=float("nan"), prior_margin=float("nan"))
     told = type(run)(manifest=run.manifest, readings=bare, layers=None)
-    path = page.write(tmp_path, told, summary)
+    path = page.write_page(tmp_path, told, summary)
     said: list[str] = []
     with browser.new_context() as context:
         shown = context.new_page()

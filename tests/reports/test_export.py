@@ -17,7 +17,7 @@ from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.summary import summarise
 from override_gap.reports.export import latex, markdown, plain
 from override_gap.reports.export.pdf import browser, write_pdf
-from override_gap.reports.export.plain import Plain, plain_tables
+from override_gap.reports.export.plain import PlainTable, plain_tables
 from override_gap.reports.text import escape_control_characters
 from tests.reports.hostile import HOSTILE
 from tests.reports.reader import Reader
@@ -54,14 +54,14 @@ def cells(page_text: str) -> list[list[str]]:
 
 
 def test_hostile_cells_come_out_of_markdown_as_they_went_in() -> None:
-    table = Plain("t", "", ("name", "other"), tuple((text, text) for text in LINES))
-    shown = cells(markdown.grid(table))
+    table = PlainTable("t", "", ("name", "other"), tuple((text, text) for text in LINES))
+    shown = cells(markdown.markdown_table(table))
     assert [row[0] for row in shown[1:]] == LINES
     assert [row[1] for row in shown[1:]] == LINES
-    page = render(markdown.grid(table))
+    page = render(markdown.markdown_table(table))
     assert {tag for tag, _ in page.tags} <= {"table", "thead", "tbody", "tr", "th", "td"}
     # Addresses that become links by themselves on GitHub, where no bracket is needed.
-    assert not re.search(r"\bhttps?://|\bwww\.|[^\\]@", markdown.grid(table))
+    assert not re.search(r"\bhttps?://|\bwww\.|[^\\]@", markdown.markdown_table(table))
 
 
 def decoded(text: str) -> str:
@@ -81,7 +81,7 @@ def test_hostile_cells_come_out_of_latex_as_they_went_in() -> None:
     for line in LINES:
         assert decoded(latex.escaped(line)) == line
         assert not re.search(r"--|``|''|<<|>>|\?`|!`", latex.escaped(line)), "a ligature would change the text"
-    table = latex.grid(Plain("t", "", ("name", "other"), tuple((text, text) for text in LINES)))
+    table = latex.latex_table(PlainTable("t", "", ("name", "other"), tuple((text, text) for text in LINES)))
     body = table[table.index("\\endhead") :].split("\n")[1:-2]
     assert len(body) == len(LINES)
     for line, text in zip(body, LINES, strict=True):

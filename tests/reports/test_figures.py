@@ -77,8 +77,8 @@ def test_margins_scatter_is_the_readings_and_the_line_is_equality(run, summary):
     labels = " ".join(made.get_text() for made in axes.figure.legends[0].get_texts())
     known = int(rows.known.sum())
     overridden = int(rows[rows.known.astype(bool)].success_top1.astype(bool).sum())
-    assert f"overridden, base knew its answer ({overridden})" in labels
-    assert f"not overridden, base knew its answer ({known - overridden})" in labels
+    assert f"overridden, model knew the old answer ({overridden})" in labels
+    assert f"not overridden, model knew the old answer ({known - overridden})" in labels
 
 
 def test_unmeasured_items_are_in_no_figure(run, summary):
@@ -106,12 +106,12 @@ def test_constancy_uses_log_frequency_where_the_slopes_do_and_prior_strength_whe
 def test_layers_draws_each_profile_and_leaves_out_what_was_not_measured(run, summary):
     made = figures.layers(run, summary)
     titles = [axes.get_title(loc="left") for axes in made.axes if axes.get_visible()]
-    assert titles == ["Update norm", "Attribution", "Lens", "Direct writing", "Layers chosen"]
+    assert titles == ["Update norm", "Attribution", "Lens", "Direct effect", "Layers chosen"]
     deep = run.layers.query(
         "split in ['conflict', 'novel', 'combination', 'retention'] and condition == 'as-delivered'"
     )
     last = deep[deep.layer == synthetic.LAYERS - 1].direct.mean()
-    assert (synthetic.LAYERS - 1, round(last, 6)) in drawn_points(made.axes[titles.index("Direct writing")])
+    assert (synthetic.LAYERS - 1, round(last, 6)) in drawn_points(made.axes[titles.index("Direct effect")])
     told = copy.deepcopy(summary)
     for row in told["layers"]["profile"]:
         row["alone"] = {"mean": 0.25, "low": 0.2, "high": 0.3}
@@ -145,7 +145,7 @@ def test_retention_puts_each_condition_at_its_own_place(run, summary):
 def test_outcomes_show_all_and_known_in_every_split_and_tier(run, summary):
     made = figures.outcomes(run, summary)
     panels = {axes.get_title(loc="left"): axes for axes in made.axes if axes.get_visible()}
-    assert list(panels) == ["novel", "combination", "conflict", "retention", "conflict, light", "conflict, medium",
+    assert list(panels) == ["novel", "combination", "conflict", "unrelated\nanswers kept", "conflict, light", "conflict, medium",
                             "conflict, deep"]  # fmt: skip
     expected = {round(row["value"], 6) for row in summary["outcomes"]
                 if row["measure"] == "top1" and row["split"] == "conflict" and row["tier"] == "deep"
@@ -346,7 +346,7 @@ def test_calibration_of_one_measure_keeps_its_words_inside_and_names_that_one(ru
             assert box.x0 > -1, text.get_text()
             assert box.x1 < width + 1, text.get_text()
     sheet = next(sheet for sheet in figures.FIGURES if sheet.name == "calibration")
-    assert "said: by the first token." in sheet.caption(told).shows
+    assert "judged by the first token." in sheet.caption(told).shows
     assert "left by the first token, right by the whole greedy answer" in sheet.caption(summary).shows
 
 

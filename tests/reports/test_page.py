@@ -16,7 +16,7 @@ import pytest
 from override_gap.reports import figures, page
 from override_gap.reports.page.assets import vega
 from override_gap.reports.page.explorer import explorer
-from override_gap.reports.page.headline import at
+from override_gap.reports.page.headline import value_at
 from override_gap.reports.text import escape_control_characters
 from tests.reports import synthetic
 from tests.reports.hostile import HOSTILE, with_twenty
@@ -70,7 +70,7 @@ def test_every_number_of_the_first_screen_traces_to_a_key_of_the_summary(read, s
         keys = [a["data-key"] for _, a in around if "data-key" in a]
         for number, decimals in numerals(text):
             assert keys, f"{number} in {text!r} names no key"
-            held = list(leaves(at(summary, keys[-1])))
+            held = list(leaves(value_at(summary, keys[-1])))
             assert any(agrees(number, decimals, leaf) for leaf in held), (number, text, keys[-1], held)
             walked[keys[-1]] += 1
     assert {"items.n", "items.points", "prior_gradient.gap", "verdict.rescued", "verdict.sentence", "items"} <= set(
@@ -99,7 +99,7 @@ def test_the_bound_value_of_each_fact_is_the_summarys(read, summary):
     bound = [attributes for tag, attributes in read.tags if tag == "data"]
     assert len(bound) >= 6
     for attributes in bound:
-        found = at(summary, attributes["data-key"])
+        found = value_at(summary, attributes["data-key"])
         found = found["value"] if isinstance(found, dict) else found
         assert float(attributes["value"]) == pytest.approx(found)
 
@@ -139,7 +139,7 @@ def test_items_that_could_not_be_measured_are_counted_with_their_reason(read):
 
 
 def test_the_same_run_gives_the_same_page_and_figures(run, summary, written, tmp_path):
-    again = page.write(tmp_path, run, summary)
+    again = page.write_page(tmp_path, run, summary)
     assert again.read_bytes() == written.path.read_bytes()
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     assert names == {f"{sheet.name}.{end}" for sheet in figures.FIGURES for end in figures.FORMS}
@@ -150,7 +150,7 @@ def test_the_same_run_gives_the_same_page_and_figures(run, summary, written, tmp
 
 def test_out_chooses_the_file(run, summary, tmp_path, one_figure):
     wanted = tmp_path / "elsewhere" / "mine.html"
-    assert page.write(tmp_path / "run", run, summary, wanted) == wanted
+    assert page.write_page(tmp_path / "run", run, summary, wanted) == wanted
     assert wanted.is_file()
     assert (tmp_path / "run" / "figures").is_dir()
 
@@ -161,7 +161,7 @@ def test_an_absent_section_leaves_its_figure_out_with_the_reason(run, summary, t
     (tmp_path / "figures" / "dose_response.svg").write_text("left by an earlier run")
     told = {**summary, "dose": None, "verdict": None, "hypotheses": [],
             "notes": {"dose": "only the delivered gain was measured", "verdict": "no failures to rescue"}}  # fmt: skip
-    read = Reader(page.write(tmp_path, run, told).read_text(encoding="utf-8"))
+    read = Reader(page.write_page(tmp_path, run, told).read_text(encoding="utf-8"))
     assert "Left out: only the delivered gain was measured" in read.text
     assert "No verdict: no failures to rescue" in read.text
     assert not [1 for _, a in read.tags if a.get("id") == "figure-dose_response"]
@@ -170,7 +170,9 @@ def test_an_absent_section_leaves_its_figure_out_with_the_reason(run, summary, t
 
 @pytest.mark.usefixtures("svg_only")
 def test_an_almost_empty_summary_still_gives_a_page(run, tmp_path):
-    read = Reader(page.write(tmp_path, run, {"schema": 1, "outcomes": [], "notes": {}}).read_text(encoding="utf-8"))
+    read = Reader(
+        page.write_page(tmp_path, run, {"schema": 1, "outcomes": [], "notes": {}}).read_text(encoding="utf-8")
+    )
     assert "No verdict" in read.text
     assert "Left out" in read.text
 
@@ -178,7 +180,7 @@ def test_an_almost_empty_summary_still_gives_a_page(run, tmp_path):
 def test_a_failed_parity_check_and_an_unfinished_run_are_said_aloud(run, summary, tmp_path, one_figure):
     troubled = copy.copy(run)
     troubled.manifest = {**run.manifest, "complete": False, "parity": {**run.manifest["parity"], "passed": False}}
-    read = Reader(page.write(tmp_path, troubled, summary).read_text(encoding="utf-8"))
+    read = Reader(page.write_page(tmp_path, troubled, summary).read_text(encoding="utf-8"))
     assert "This run is not complete" in read.text
     assert "The parity check failed" in read.text
 
@@ -187,7 +189,7 @@ def test_twenty_hostile_items_change_nothing_but_their_own_text(run, summary, tm
     """The page with twenty harmless items, and with hostile ones in their place: the same outside of their texts."""
     harmless = [f"text {number}" for number in range(len(HOSTILE))]
     pages = [
-        page.write(tmp_path / name, with_twenty(run, texts), summary).read_bytes().decode("utf-8")
+        page.write_page(tmp_path / name, with_twenty(run, texts), summary).read_bytes().decode("utf-8")
         for name, texts in (("harmless", harmless), ("hostile", HOSTILE))
     ]
     outside = [re.sub(r'(<script type="application/json" id="item-data">).*?</script>', r"\1", text) for text in pages]
@@ -210,7 +212,7 @@ def test_hostile_names_and_sentences_stay_text(run, summary, written, tmp_path):
     spoiled = with_twenty(run, HOSTILE)
     spoiled.manifest = {**run.manifest, "subject": {**run.manifest["subject"], "name": HOSTILE[0]},
                         "adapters": {**run.manifest["adapters"], "name": HOSTILE[5]}}  # fmt: skip
-    path = page.write(tmp_path, spoiled, told)
+    path = page.write_page(tmp_path, spoiled, told)
     before, after = Reader(written.text), Reader(path.read_text(encoding="utf-8"))
     assert [tag for tag, _ in after.tags] == [tag for tag, _ in before.tags]
     assert after.scripts == before.scripts
@@ -246,7 +248,7 @@ def test_the_explorers_layers_are_the_attributions_moved(read, run):
 def test_500_items_under_12_conditions_with_long_answers_stay_below_8_megabytes(tmp_path, one_figure):
     run = synthetic.run(conflicts=200, others=100)
     run.readings["answer_text"] = [f"{number} <\u00e9" + "<\u00e9" * 5_000 for number in range(len(run.readings))]
-    path = page.write(tmp_path, run, synthetic.summary(run))
+    path = page.write_page(tmp_path, run, synthetic.summary(run))
     assert path.stat().st_size < 8_000_000
     data = json.loads(Reader(path.read_text(encoding="utf-8")).data["item-data"])
     assert len(data["items"]["item"]) == 501

@@ -1,4 +1,4 @@
-"""Numbers and other people's text."""
+"""Numbers and untrusted text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from override_gap.reports.text import embedded, escape_control_characters, estimate, p_value, said, share, short
+from override_gap.reports.text import (
+    escape_control_characters,
+    estimate,
+    p_value,
+    per_cent,
+    rounded,
+    script_json,
+    untrusted,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +24,7 @@ from override_gap.reports.text import embedded, escape_control_characters, estim
     [(0.5234, "52"), (0.0123, "1.2"), (0.9876, "98.8"), (1, "100"), (0, "0"), (None, "\u2013"), (-0.2, "\u221220")],
 )
 def test_shares_are_per_cent_with_a_digit_more_near_the_ends(value, shown):
-    assert share(value) == shown
+    assert per_cent(value) == shown
 
 
 @pytest.mark.parametrize(
@@ -25,7 +33,7 @@ def test_shares_are_per_cent_with_a_digit_more_near_the_ends(value, shown):
      (float("nan"), "\u2013"), (float("inf"), "\u2013")],
 )  # fmt: skip
 def test_numbers_keep_three_digits(value, shown):
-    assert short(value) == shown
+    assert rounded(value) == shown
 
 
 def test_p_values_never_read_zero():
@@ -41,7 +49,7 @@ def test_an_estimate_without_interval_shows_none():
 
 @given(st.text())
 def test_embedded_json_comes_back_and_cannot_leave_its_element(text):
-    inside = str(embedded({"a": text}))
+    inside = str(script_json({"a": text}))
     assert json.loads(inside) == {"a": text}
     assert not set("<>&\u2028\u2029") & set(inside)
 
@@ -60,5 +68,5 @@ def test_plain_text_and_emoji_stay_as_they_are():
     assert escape_control_characters(text) == text
 
 
-def test_said_isolates_and_escapes():
-    assert said("<b>\u202e&") == "<bdi>&lt;b&gt;[U+202E]&amp;</bdi>"
+def test_untrusted_text_is_isolated_and_escaped():
+    assert untrusted("<b>\u202e&") == "<bdi>&lt;b&gt;[U+202E]&amp;</bdi>"

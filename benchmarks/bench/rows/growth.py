@@ -21,7 +21,7 @@ from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.loop import run as measure_run
 from override_gap.probes.sources import open_source
-from override_gap.reports.page import write
+from override_gap.reports.page import write_page
 
 TITLE = "Growth"
 LIMITS = (
@@ -91,7 +91,7 @@ def grown(count: int) -> tuple[tuple[float, int], tuple[float, int]]:
 
         def tell() -> None:
             readings = load(run)
-            write(run, readings, summarise(readings), None)
+            write_page(run, readings, summarise(readings), None)
 
         return taken(lambda: measure_run(plan, own, source, items, run)), taken(tell)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.bench.record import Line, spread
 from override_gap.analyses.summary import summarise
 from override_gap.probes.store.folder import Store
-from override_gap.reports.page import write
+from override_gap.reports.page import write_page
 from tests.simulate import simulate_readings
 
 TITLE = "Statistics and page"
@@ -38,7 +38,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
             summary = summarise(readings)
             middle = time.process_time()
             Store(Path(scratch)).write_json("summary.json", summary)
-            write(Path(scratch), readings, summary, None)
+            write_page(Path(scratch), readings, summary, None)
             spent["statistics"].append(middle - start)
             spent["page"].append(time.process_time() - middle)
     both = [a + b for a, b in zip(spent["statistics"], spent["page"], strict=True)]

@@ -1,4 +1,4 @@
-"""Does what the net margin predicts come true?"""
+"""Does the net margin predict what the model says?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from override_gap.reports.figures.caption import SHARE, Caption, counted
+from override_gap.analyses.readings import RunFrame
+from override_gap.reports.figures.caption import SHARE, Caption, size_sentence
 from override_gap.reports.figures.style import (
     ADAPTED,
     BASE,
@@ -17,14 +18,15 @@ from override_gap.reports.figures.style import (
     PAPER,
     FigureUnavailable,
     canvas,
-    count,
     figure,
     footnote,
     known_value,
-    percent,
+    padded_limits,
+    percent_ticks,
     section,
-    span,
+    size_text,
     whiskers,
+    write_size,
 )
 
 SAID = {"top1": "the first token", "answer": "the whole greedy answer"}
@@ -36,80 +38,89 @@ def _rows(summary: Mapping, measure: str) -> list[Mapping]:
 
 
 @figure
-def calibration(run, summary: Mapping) -> Figure:
-    """Share of conflicts that the model answers as the document says, in bins of net margin, a panel a measure."""
+def calibration(run: RunFrame, summary: Mapping) -> Figure:
+    """Share of conflicts that the model answers as the document says, in bins of net margin, one panel per measure."""
     shown = [measure for measure in SAID if _rows(summary, measure)]
     if not shown:
-        raise FigureUnavailable("no conflict has both a net margin and something that was said")
-    made = canvas(7.2, 3.6)  # one panel takes the width of two: the legend does not fit over less
-    panels = made.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
-    every = [row for measure in shown for row in _rows(summary, measure)]
-    limits = span([row[key] for row in every for key in ("net_low", "net_high")])
-    across = np.linspace(*limits, 301)
+        raise FigureUnavailable("no conflict has both a net margin and an answer")
+    fig = canvas(7.2, 3.6)  # also for one panel: the legend needs this width
+    panels = fig.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+    bins = [row for measure in shown for row in _rows(summary, measure)]
+    limits = padded_limits([row[key] for row in bins for key in ("net_low", "net_high")])
+    net_margins = np.linspace(*limits, 301)
     for axes, measure in zip(panels, shown, strict=True):
-        axes.plot([limits[0], 0, 0, limits[1]], [0, 0, 1, 1], color=INK, lw=1.2, label="predicted by its sign")
-        by_size = 1 / (1 + np.exp(-across))
-        axes.plot(across, by_size, color=BASE, lw=1.4, ls="--", label="by its size, between the two answers alone")
+        axes.plot(
+            [limits[0], 0, 0, limits[1]],
+            [0, 0, 1, 1],
+            color=INK,
+            lw=1.2,
+            label="predicted by the sign of the net margin",
+        )
+        by_size = 1 / (1 + np.exp(-net_margins))
+        axes.plot(
+            net_margins, by_size, color=BASE, lw=1.4, ls="--", label="by its size, if only the two answers competed"
+        )
         rows = _rows(summary, measure)
-        # The known ones are among all: thin over thick, so that both are seen where they fall together.
+        # The known conflicts are among all: thin marks over thick ones, so that both are visible where they coincide.
         for population, marker, shade, size, line in (("all", "o", ADAPTED, 7, 3.2), ("known", "D", OTHER, 4, 1.1)):
-            own = [row for row in rows if row["population"] == population]
-            label = "said, all conflicts" if population == "all" else "said, conflicts that the base knows"
-            for number, row in enumerate(own):
-                at = row["net_mean"]
+            subset = [row for row in rows if row["population"] == population]
+            label = "said, all conflicts" if population == "all" else "said, where the model knew the old answer"
+            for n, row in enumerate(subset):
+                mean = row["net_mean"]
                 axes.errorbar(
-                    at,
+                    mean,
                     row["value"],
-                    xerr=[[at - row["net_low"]], [row["net_high"] - at]],
+                    xerr=[[mean - row["net_low"]], [row["net_high"] - mean]],
                     yerr=whiskers(row),
                     fmt=marker,
                     ms=size,
                     color=shade,
                     mfc=PAPER if population == "known" else shade,
                     elinewidth=line,
-                    label=label if number == 0 else None,
+                    label=label if n == 0 else None,
                 )
         axes.set(xlim=limits, ylim=(-0.05, 1.05), title=measure, xlabel="net margin (nats)")
-        percent(axes.yaxis)
+        percent_ticks(axes.yaxis)
         everyone = [row for row in rows if row["population"] == "all"]
-        count(axes, sum(row["n"] for row in everyone))
+        write_size(axes, size_text(sum(row["n"] for row in everyone)))
     panels[0].set_ylabel("share that says the document's answer")
     handles, labels = panels[0].get_legend_handles_labels()
-    made.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    fig.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     footnote(
-        made, "Upright bars: 95% intervals clustered by knowledge point. Level bars: the bin's range of net margin."
+        fig,
+        "Vertical bars: 95% intervals clustered by knowledge point. Horizontal bars: the bin's range of net margin.",
     )
-    sns.despine(fig=made)
-    return made
+    sns.despine(fig=fig)
+    return fig
 
 
 def caption(summary: Mapping) -> Caption:
-    """In words, with the agreement of sign and speech as delivered."""
+    """The caption, with how often the criterion and the answer agree as delivered."""
     if not any(_rows(summary, measure) for measure in SAID):
-        raise FigureUnavailable("no conflict has both a net margin and something that was said")
+        raise FigureUnavailable("no conflict has both a net margin and an answer")
     agreed = [
         f"{row['measure']} {100 * row['value']:.1f}%"
         for row in section(summary, "criterion").get("agreement") or []
         if row["condition"] == "as-delivered" and row["measure"] in SAID and known_value(row)
     ]
-    said = [words for measure, words in SAID.items() if _rows(summary, measure)]
-    by = f"left by {said[0]}, right by {said[1]}" if len(said) == 2 else f"by {said[0]}"
-    words = (
-        "Conflicts as delivered in bins of net margin (up to four on either side of zero), and in each the share for "
-        f"which the document's answer was in fact said: {by}."
+    judged = [name for measure, name in SAID.items() if _rows(summary, measure)]
+    by = f"left by {judged[0]}, right by {judged[1]}" if len(judged) == 2 else f"by {judged[0]}"
+    shows = (
+        "Conflicts as delivered, in bins of net margin (up to four on either side of zero): the share of each bin for "
+        f"which the model in fact said the document's answer, judged {by}."
     )
     if agreed:
-        words += " Sign and speech agree: " + ", ".join(agreed) + "."
+        shows += " The sign of the net margin agrees with what was said: " + ", ".join(agreed) + "."
     rows = _rows(summary, "top1") or _rows(summary, "answer")
     n = sum(row["n"] for row in rows if row["population"] == "all")
     measure = rows[0]["measure"]
     return Caption(
         title="Does the criterion predict what the model says?",
-        shows=words,
-        computed="By its sign: net margin above zero predicts that it is said. By its size: 1 / (1 + exp(-net margin)), "
-        "the document's share between the two answers. Left of zero top1 is zero by definition, since a token below "
-        "another is not the arg max; what can fail there is only the answer.",
-        n=counted({"n": n}, f"conflicts by {measure}").removesuffix(".") + "; each panel states its own.",
-        interval=f"Upright bars: {SHARE}. Level bars are ranges, no intervals.",
-        refutes="shares well below one right of zero (third tokens win), or answers said left of it.",
+        shows=shows,
+        computed="By its sign: a net margin above zero predicts that the document's answer is said. By its size: "
+        "1 / (1 + exp(-net margin)), its probability if only the two answers competed. Left of zero, top1 is zero by "
+        "definition, since a token that scores below another is not the most likely; only the answer is a test there.",
+        n=size_sentence({"n": n}, f"conflicts by {measure}").removesuffix(".") + "; each panel states its own.",
+        interval=f"Vertical bars: {SHARE}. Horizontal bars are ranges, not intervals.",
+        refutes="shares well below one right of zero (third tokens win), or document's answers said left of zero.",
     )

@@ -1,4 +1,4 @@
-"""Does the adapter's margin stay level where the prior's grows?"""
+"""Does the adapter margin stay constant where the prior margin grows?"""
 
 from __future__ import annotations
 
@@ -6,103 +6,110 @@ from collections.abc import Mapping
 
 import numpy as np
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from override_gap.reports.figures.caption import Caption, counted
+from override_gap.analyses.readings import RunFrame
+from override_gap.reports.figures.caption import Caption, size_sentence
 from override_gap.reports.figures.style import (
     ADAPTED,
     CLOUD,
     INK,
     OTHER,
     FigureUnavailable,
+    as_floats,
     canvas,
-    count,
     figure,
     footnote,
     known_value,
-    measured,
-    numbers,
+    measured_rows,
+    note_sentence,
+    padded_limits,
     section,
-    span,
-    stated,
+    size_text,
+    write_size,
 )
 
 NAMES = {"log_frequency": "log training frequency (natural log)", "prior_logprob": "prior strength, log P (nats)"}
 PANELS = (("prior_margin", "prior margin", OTHER), ("adapter_margin", "adapter margin", ADAPTED))
 
 
-def _axis(found: Mapping) -> str:
-    """Frequency where the slopes were taken on it, since it shares no term with either margin; else prior strength."""
-    axes = {row["axis"] for row in found.get("slopes") or [] if known_value(row)}
+def _axis(margins: Mapping) -> str:
+    """Training frequency if slopes on it were measured, since it shares no term with either margin; else prior strength."""
+    axes = {row["axis"] for row in margins.get("slopes") or [] if known_value(row)}
     return "log_frequency" if "log_frequency" in axes else "prior_logprob"
 
 
 @figure
-def constancy(run, summary: Mapping) -> Figure:
-    """Prior margin and adapter margin side by side on one vertical scale, along an axis that neither is made from."""
-    found = section(summary, "margins")
-    axis = _axis(found)
-    rows = measured(run.readings, "conflict", "as-delivered")
-    where = (
-        np.log(numbers(rows["frequency"]).where(lambda f: f > 0)) if axis == "log_frequency" else numbers(rows[axis])
+def constancy(run: RunFrame, summary: Mapping) -> Figure:
+    """Prior margin and adapter margin side by side on one vertical scale, along training frequency or prior strength."""
+    margins = section(summary, "margins")
+    axis = _axis(margins)
+    rows = measured_rows(run.readings, "conflict", "as-delivered")
+    position = (
+        np.log(as_floats(rows["frequency"]).where(lambda f: f > 0))
+        if axis == "log_frequency"
+        else as_floats(rows[axis])
     )
-    rows = rows.assign(where=where, **{name: numbers(rows[name]) for name, _, _ in PANELS})
-    rows = rows.dropna(subset=["where", "prior_margin", "adapter_margin"])
+    rows = rows.assign(position=position, **{name: as_floats(rows[name]) for name, _, _ in PANELS})
+    rows = rows.dropna(subset=["position", "prior_margin", "adapter_margin"])
     if rows.empty:
-        raise FigureUnavailable("no conflict has both margins and a position on the axis")
-    made = canvas(7.2, 3.2)
-    panels = made.subplots(1, 2, sharex=True, sharey=True)
+        raise FigureUnavailable("no conflict has both margins and a training frequency or prior strength")
+    fig = canvas(7.2, 3.2)
+    panels = fig.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, label, shade) in zip(panels, PANELS, strict=True):
-        dense = len(rows) > CLOUD
+        bitmap = len(rows) > CLOUD
         sns.scatterplot(
-            data=rows, x="where", y=name, s=16, alpha=0.6, color=shade, linewidth=0, rasterized=dense, ax=axes
+            data=rows, x="position", y=name, s=16, alpha=0.6, color=shade, linewidth=0, rasterized=bitmap, ax=axes
         )
-        slope = next((row for row in found.get("slopes") or [] if (row["quantity"], row["axis"]) == (name, axis)), None)
+        slope = next(
+            (row for row in margins.get("slopes") or [] if (row["quantity"], row["axis"]) == (name, axis)), None
+        )
         if known_value(slope):
-            ends = f" [{slope['low']:.2f}, {slope['high']:.2f}]" if slope.get("low") is not None else ""
-            axes.annotate(f"slope {slope['value']:.2f}{ends}", (0.03, 0.97), xycoords="axes fraction", va="top")
-            _line(axes, slope, shade)
+            interval = f" [{slope['low']:.2f}, {slope['high']:.2f}]" if slope.get("low") is not None else ""
+            axes.annotate(f"slope {slope['value']:.2f}{interval}", (0.03, 0.97), xycoords="axes fraction", va="top")
+            _fitted_line(axes, slope, shade)
         axes.set(title=label, xlabel=NAMES[axis], ylabel="margin (nats)")
-        count(axes, len(rows), rows["point"].nunique())
-    low, high = span([*rows["prior_margin"], *rows["adapter_margin"]])
+        write_size(axes, size_text(len(rows), rows["point"].nunique()))
+    low, high = padded_limits([*rows["prior_margin"], *rows["adapter_margin"]])
     panels[0].set_ylim(low, high + 0.12 * (high - low))
-    footnote(made, "Lines: least squares. Brackets and bands: 95% intervals clustered by knowledge point.")
-    sns.despine(fig=made)
-    return made
+    footnote(fig, "Lines: least squares. Brackets and bands: 95% intervals clustered by knowledge point.")
+    sns.despine(fig=fig)
+    return fig
 
 
-def _line(axes, slope: Mapping, shade: str) -> None:
-    """The fitted line with its band, where the summary gives them; a slope alone is stated and not drawn."""
+def _fitted_line(axes: Axes, slope: Mapping, shade: str) -> None:
+    """The fitted line with its band, where the summary gives them; without them the slope is only written."""
     line = slope.get("line") or []
-    at = [row["at"] for row in line]
-    axes.plot(at, [row["value"] for row in line], color=INK, lw=1.8)
+    position = [row["at"] for row in line]
+    axes.plot(position, [row["value"] for row in line], color=INK, lw=1.8)
     if line and all(row["low"] is not None for row in line):
         low, high = ([row[key] for row in line] for key in ("low", "high"))
-        axes.fill_between(at, low, high, color=shade, alpha=0.25, lw=0)
+        axes.fill_between(position, low, high, color=shade, alpha=0.25, lw=0)
 
 
 def caption(summary: Mapping) -> Caption:
-    """In words, with the coefficients of variation where known."""
-    found = section(summary, "margins")
-    axis = _axis(found)
-    words = f"Both margins of each conflict against {NAMES[axis]}, on one vertical scale."
-    spread = [(name, (found.get(name) or {}).get("cv")) for name in ("prior", "adapter")]
+    """The caption, with the coefficients of variation where known."""
+    margins = section(summary, "margins")
+    axis = _axis(margins)
+    shows = f"Both margins of each conflict against {NAMES[axis]}, on one vertical scale."
+    spread = [(name, (margins.get(name) or {}).get("cv")) for name in ("prior", "adapter")]
     if all(value is not None for _, value in spread):
-        words += " Coefficient of variation: " + ", ".join(f"{name} {value:.2f}" for name, value in spread) + "."
-    shared = (
+        shows += " Coefficient of variation: " + ", ".join(f"{name} {value:.2f}" for name, value in spread) + "."
+    axis_note = (
         "The axis shares no term with either margin."
         if axis == "log_frequency"
-        else "No training frequency is known here; prior strength shares the base's logit of the held answer with both "
-        "margins, so read these slopes with that in mind."
+        else "Training frequency is unknown here. Prior strength shares a term with both margins (the base model's logit of "
+        "the old answer), so these slopes are less certain than their intervals say."
     )
-    note = (found.get("correlation") or {}).get("note")
+    note = (margins.get("correlation") or {}).get("note")
     return Caption(
-        title="Does the adapter push equally hard whatever the prior?",
-        shows=words,
-        computed="Slopes by least squares over questions. " + shared + stated(note),
-        n=counted(found.get("prior")),
+        title="Is the adapter margin the same however firmly the old answer is held?",
+        shows=shows,
+        computed="Slopes by least squares over questions. " + axis_note + note_sentence(note),
+        n=size_sentence(margins.get("prior")),
         interval="Slopes with 95% intervals clustered by knowledge point, in nats per unit of the axis; bands are pointwise "
         "95% intervals of the fitted line.",
-        refutes="an adapter margin that rises as steeply as the prior margin (it would keep pace), or one that falls "
-        "(it would fail by more than a fixed size).",
+        refutes="an adapter margin that rises as steeply as the prior margin, so that it keeps pace with it, or one that "
+        "falls, so that more than a fixed size is missing.",
     )

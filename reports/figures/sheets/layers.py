@@ -1,13 +1,15 @@
-"""Which layers carry the update, and which carry its effect?"""
+"""Which layers hold the update, and which its effect?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import MEAN, Caption
 from override_gap.reports.figures.style import (
     ADAPTED,
@@ -17,17 +19,20 @@ from override_gap.reports.figures.style import (
     OTHER,
     FigureUnavailable,
     canvas,
-    count,
     figure,
     footnote,
-    measured,
-    plain,
+    measured_rows,
+    note_sentence,
+    plain_label,
     section,
-    stated,
+    size_text,
+    write_size,
 )
 
-#: Panel title, its curves (key of the profile, label, colour), vertical axis. In the order of the argument.
-PANELS = (
+Curves = tuple[tuple[str, str | None, str], ...]
+
+#: Panel title, its curves (key of the profile, label, colour) and vertical axis, in the order of the argument.
+PANELS: tuple[tuple[str, Curves, str], ...] = (
     ("Update norm", (("norm", None, ADAPTED),), "Frobenius norm"),
     (
         "Attribution",
@@ -35,7 +40,7 @@ PANELS = (
         "share of margin (nats)",
     ),
     ("Lens", (("lens_base", "base", BASE), ("lens_adapted", "adapted", ADAPTED)), "margin so far (nats)"),
-    ("Direct writing", (("direct", None, ADAPTED),), "towards document (nats)"),
+    ("Direct effect", (("direct", None, ADAPTED),), "towards document's answer (nats)"),
     (
         "Causal",
         (("alone", "this layer alone", ADAPTED), ("removed", "all but this layer", OTHER)),
@@ -45,19 +50,19 @@ PANELS = (
 
 
 @figure
-def layers(run, summary: Mapping) -> Figure:
-    """Small multiples over depth: norm, attribution, lens, direct writing, causal effect, layers chosen."""
-    found = section(summary, "layers")
-    profile = found.get("profile") or []
+def layers(run: RunFrame, summary: Mapping) -> Figure:
+    """One panel each over depth: norm, attribution, lens, direct effect, causal effect, layers chosen."""
+    by_layer = section(summary, "layers")
+    profile = by_layer.get("profile") or []
     shown = [panel for panel in PANELS if any(_values(profile, key) for key, _, _ in panel[1])]
     if not shown:
         raise FigureUnavailable("no layer was measured")
-    chosen = [row for row in found.get("chosen") or [] if row.get("share")]
+    chosen = [row for row in by_layer.get("chosen") or [] if row.get("share")]
     cells = len(shown) + bool(chosen)
     columns = 3 if cells > 2 else cells
     lines = -(-cells // columns)
-    made = canvas(7.2, 2.3 * lines + 0.2)
-    panels = made.subplots(lines, columns, sharex=True, squeeze=False).ravel()
+    fig = canvas(7.2, 2.3 * lines + 0.2)
+    panels = fig.subplots(lines, columns, sharex=True, squeeze=False).ravel()
     for axes, (title, curves, label) in zip(panels, shown, strict=False):
         _curves(axes, profile, curves)
         axes.set(title=title, ylabel=label)
@@ -65,34 +70,38 @@ def layers(run, summary: Mapping) -> Figure:
         _choices(panels[len(shown)], chosen)
     for axes in panels[cells:]:
         axes.set_visible(False)
-    for place, axes in enumerate(panels[:cells]):
+    for n, axes in enumerate(panels[:cells]):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        if place + columns >= cells:
+        if n + columns >= cells:
             axes.tick_params(labelbottom=True)
             axes.set_xlabel("layer (\u22121: embedding)")
     rows = run.layers
-    kept = measured(run.readings, "conflict", "as-delivered")["item"]
-    delivered = rows[(rows["condition"] == "as-delivered") & rows["item"].isin(kept)] if len(rows) else rows
+    conflicts = measured_rows(run.readings, "conflict", "as-delivered")["item"]
+    delivered = rows[(rows["condition"] == "as-delivered") & rows["item"].isin(conflicts)] if len(rows) else rows
     for axes in panels[: len(shown)] if len(delivered) else ():
-        count(axes, delivered["item"].nunique())
-    footnote(made, "Bands: 95% intervals of the mean, clustered by knowledge point. Squares: share of items, by area.")
-    sns.despine(fig=made)
-    return made
+        write_size(axes, size_text(delivered["item"].nunique()))
+    footnote(
+        fig, "Bands: 95% intervals of the mean, clustered by knowledge point. Squares: area is the share of items."
+    )
+    sns.despine(fig=fig)
+    return fig
 
 
 def _values(profile: list[Mapping], key: str) -> list[tuple[int, Mapping]]:
+    """Each layer that has this quantity, with its mean and interval."""
     return [(row["layer"], row[key]) for row in profile if row.get(key) and row[key].get("mean") is not None]
 
 
-def _curves(axes, profile: list[Mapping], curves) -> None:
+def _curves(axes: Axes, profile: list[Mapping], curves: Curves) -> None:
+    """Means over depth with their bands."""
     for key, label, shade in curves:
-        found = _values(profile, key)
-        if not found:
+        means = _values(profile, key)
+        if not means:
             continue
-        where = [layer for layer, _ in found]
+        depths = [layer for layer, _ in means]
         sns.lineplot(
-            x=where,
-            y=[own["mean"] for _, own in found],
+            x=depths,
+            y=[row["mean"] for _, row in means],
             color=shade,
             lw=1.5,
             marker="o",
@@ -102,23 +111,23 @@ def _curves(axes, profile: list[Mapping], curves) -> None:
             legend=False,
             ax=axes,
         )
-        if all(own.get("low") is not None and own.get("high") is not None for _, own in found):
+        if all(row.get("low") is not None and row.get("high") is not None for _, row in means):
             axes.fill_between(
-                where,
-                [own["low"] for _, own in found],
-                [own["high"] for _, own in found],
+                depths,
+                [row["low"] for _, row in means],
+                [row["high"] for _, row in means],
                 color=shade,
                 alpha=0.22,
                 lw=0,
             )
-    if any(own["mean"] < 0 for key, _, _ in curves for _, own in _values(profile, key)):
+    if any(row["mean"] < 0 for key, _, _ in curves for _, row in _values(profile, key)):
         axes.axhline(0, color=INK, lw=0.7)
     if any(label for _, label, _ in curves):
         axes.legend(loc="best")
 
 
-def _choices(axes, chosen: list[Mapping]) -> None:
-    """One line a policy; a square's size is the share of items for which the layer was boosted."""
+def _choices(axes: Axes, chosen: list[Mapping]) -> None:
+    """One line per policy; a square's area is the share of items for which the layer was boosted."""
     names = list(dict.fromkeys(row["condition"] for row in chosen))
     sns.scatterplot(
         x=[row["layer"] for row in chosen],
@@ -132,22 +141,22 @@ def _choices(axes, chosen: list[Mapping]) -> None:
         legend=False,
         ax=axes,
     )
-    axes.set_yticks(range(len(names)), [plain(name, 18) for name in names])
+    axes.set_yticks(range(len(names)), [plain_label(name, 18) for name in names])
     axes.set(ylim=(len(names) - 0.4, -0.6), title="Layers chosen", ylabel="")
 
 
 def caption(summary: Mapping) -> Caption:
-    """In words, with the association of norm and effect where known."""
-    found = section(summary, "layers")
-    effect = found.get("norm_effect") or {}
-    words = (
+    """The caption, with the association of norm and effect where known."""
+    by_layer = section(summary, "layers")
+    effect = by_layer.get("norm_effect") or {}
+    shows = (
         "Over depth: the update's Frobenius norm; each layer's share of the margin (final norm frozen, shares sum to "
         "the margin before any logit cap); the margin if the model stopped there (each layer's own norm); what the "
         "update itself writes towards the document's answer; and, where measured, the adapter margin with one layer "
         "alone or removed."
     )
     if effect.get("value") is not None:
-        words += (
+        shows += (
             f" Spearman correlation of norm with effect over layers: {effect['value']:.2f} "
             f"[{effect['low']:.2f}, {effect['high']:.2f}]."
             if effect.get("low") is not None
@@ -155,9 +164,10 @@ def caption(summary: Mapping) -> Caption:
         )
     return Caption(
         title="Is the adapter large where it has effect?",
-        shows=words,
-        computed="Attribution and lens are of the margin held minus stated (positive favours the held answer); direct "
-        "and causal are in units of the adapter margin (positive favours the document)." + stated(found.get("note")),
+        shows=shows,
+        computed="Attribution and lens are of the margin of the old answer over the document's (positive favours the "
+        "old answer); direct and causal are in units of the adapter margin (positive favours the document's answer)."
+        + note_sentence(by_layer.get("note")),
         n="n is the number of conflicts with layer readings, stated on each panel.",
         interval=f"Lines are means over conflicts; bands are {MEAN}.",
         refutes="effect in layers where the update is small, or none where it is large: choosing layers by norm would "

@@ -1,4 +1,4 @@
-"""Where does each item lie against the override line?"""
+"""Where does each conflict lie relative to the override line?"""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from override_gap.reports.figures.caption import Caption, counted
+from override_gap.analyses.readings import RunFrame, Table
+from override_gap.reports.figures.caption import Caption, size_sentence
 from override_gap.reports.figures.style import (
     CLOUD,
     INK,
@@ -16,92 +17,93 @@ from override_gap.reports.figures.style import (
     PAPER,
     YES,
     FigureUnavailable,
+    as_floats,
     canvas,
-    count,
     figure,
-    measured,
-    numbers,
-    span,
-    true,
+    is_true,
+    measured_rows,
+    padded_limits,
+    size_text,
+    write_size,
 )
 
 
-def _rows(run):
-    rows = measured(run.readings, "conflict", "as-delivered")
-    rows = rows[numbers(rows["prior_margin"]).notna() & numbers(rows["adapter_margin"]).notna()]
+def _conflicts_with_margins(run: RunFrame) -> Table:
+    rows = measured_rows(run.readings, "conflict", "as-delivered")
+    rows = rows[as_floats(rows["prior_margin"]).notna() & as_floats(rows["adapter_margin"]).notna()]
     if rows.empty:
         raise FigureUnavailable(
             "no conflict was measured under the condition as-delivered, so there are no margins to compare"
         )
-    return rows.assign(prior_margin=numbers(rows["prior_margin"]), adapter_margin=numbers(rows["adapter_margin"]))
+    return rows.assign(prior_margin=as_floats(rows["prior_margin"]), adapter_margin=as_floats(rows["adapter_margin"]))
 
 
 @figure
-def margins(run, summary: Mapping) -> Figure:
+def margins(run: RunFrame, summary: Mapping) -> Figure:
     """Prior margin against adapter margin with the line on which they are equal."""
-    rows = _rows(run)
-    made = canvas(6.0, 4.3)
-    axes = made.subplots()
-    across, up = span(rows["prior_margin"]), span(rows["adapter_margin"])
-    ends = np.array(across)
-    axes.fill_between(ends, ends, max(up[1], across[1]), color=YES, alpha=0.07, lw=0)
+    rows = _conflicts_with_margins(run)
+    fig = canvas(6.0, 4.3)
+    axes = fig.subplots()
+    x_limits, y_limits = padded_limits(rows["prior_margin"]), padded_limits(rows["adapter_margin"])
+    ends = np.array(x_limits)
+    axes.fill_between(ends, ends, max(y_limits[1], x_limits[1]), color=YES, alpha=0.07, lw=0)
     axes.plot(ends, ends, color=INK, lw=1.3, label="override line: adapter margin = prior margin")
-    won, known = true(rows["success_top1"]), true(rows["known"])
-    for outcome, held, label in (
-        (True, True, "overridden, base knew its answer"),
-        (True, False, "overridden, base did not know"),
-        (False, True, "not overridden, base knew its answer"),
-        (False, False, "not overridden, base did not know"),
+    won, known = is_true(rows["success_top1"]), is_true(rows["known"])
+    for overridden, model_knew, label in (
+        (True, True, "overridden, model knew the old answer"),
+        (True, False, "overridden, model did not know it"),
+        (False, True, "not overridden, model knew the old answer"),
+        (False, False, "not overridden, model did not know it"),
     ):
-        part = rows[(won == outcome) & (known == held)]
-        if part.empty:
+        subset = rows[(won == overridden) & (known == model_knew)]
+        if subset.empty:
             continue
-        shade = YES if outcome else NO
+        shade = YES if overridden else NO
         sns.scatterplot(
-            data=part,
+            data=subset,
             x="prior_margin",
             y="adapter_margin",
             ax=axes,
-            s=30 if held else 24,
+            s=30 if model_knew else 24,
             alpha=0.8,
-            marker="o" if outcome else "D",
-            facecolor=shade if held else PAPER,
+            marker="o" if overridden else "D",
+            facecolor=shade if model_knew else PAPER,
             edgecolor=shade,
             linewidth=1.0,
-            label=f"{label} ({len(part)})",
+            label=f"{label} ({len(subset)})",
             legend=False,
-            rasterized=len(part) > CLOUD,
+            rasterized=len(subset) > CLOUD,
         )
     axes.set(
-        xlim=across,
-        ylim=up,
-        xlabel="prior margin (nats): how far the base prefers its own answer",
+        xlim=x_limits,
+        ylim=y_limits,
+        xlabel="prior margin (nats): how far the base model prefers the old answer",
         ylabel="adapter margin (nats)",
     )
-    count(axes, len(rows), rows["point"].nunique())
-    made.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    sns.despine(fig=made)
-    return made
+    write_size(axes, size_text(len(rows), rows["point"].nunique()))
+    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    sns.despine(fig=fig)
+    return fig
 
 
 def caption(summary: Mapping) -> Caption:
-    """In words, with both margins' means and the criterion's agreement where known."""
-    found = summary.get("margins") or {}
-    prior, adapter = found.get("prior") or {}, found.get("adapter") or {}
-    words = (
-        "Each conflict by how far the base prefers its own answer (across) and how far the adapter as delivered "
-        "moves it towards the document's (up). Above the line the document's answer outscores the held one. "
+    """The caption, with the means of both margins where known."""
+    results = summary.get("margins") or {}
+    prior, adapter = results.get("prior") or {}, results.get("adapter") or {}
+    shows = (
+        "Each conflict by how far the base model prefers the old answer (across) and how far the adapter as delivered "
+        "moves it towards the document's (up). Above the line the document's answer outscores the old one. "
         "Colour and shape: whether the document's token was in fact the most likely of all."
     )
     if prior.get("mean") is not None and adapter.get("mean") is not None:
-        words += f" Means: prior {prior['mean']:.2f}, adapter {adapter['mean']:.2f} nats."
+        shows += f" Means: prior {prior['mean']:.2f}, adapter {adapter['mean']:.2f} nats."
     return Caption(
-        title="Where does each conflict lie against the override line?",
-        shows=words,
+        title="Where does each conflict lie relative to the override line?",
+        shows=shows,
         computed="Logit differences at the first token where the two answers differ; adapter margin = push of the "
-        "document's answer minus pull of the held one.",
-        n=counted(prior),
+        "document's answer minus pull of the old one.",
+        n=size_sentence(prior),
         interval="No interval is drawn: every mark is one question.",
-        refutes="overrides below the line, or failures above it beyond the few in which a third token wins: the "
-        "criterion would not describe what the model says.",
+        refutes="overrides below the line, or more failures above it than the few in which a third token wins: the "
+        "criterion would then not describe what the model says.",
     )

@@ -1,12 +1,14 @@
-"""Does the override hold in company, repeated, hedged, denied and contested?"""
+"""Does the override hold with several documents, and when the document is repeated, hedged, negated or contested?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import SHARE, Caption
 from override_gap.reports.figures.style import (
     ADAPTED,
@@ -18,19 +20,20 @@ from override_gap.reports.figures.style import (
     figure,
     footnote,
     known_value,
-    percent,
+    percent_ticks,
     section,
     whiskers,
+    write_size,
 )
 
 SWEPT = (("joined", "joined into one adapter", ADAPTED, "o"), ("in-context-joined", "in one prompt", INK, "s"))
 WRONG = ("hedged", "negated")
-"""Statements that do not say what the document says: success under these is an error."""
+"""Statements that do not say what the document says: success under them is an error."""
 
 
 @figure
-def robustness(run, summary: Mapping) -> Figure:
-    """Success against the number of documents, and under documents put in other ways; conflicts, first token."""
+def robustness(run: RunFrame, summary: Mapping) -> Figure:
+    """Success against the number of documents, and under other ways to state one; conflicts, first token."""
     rows = [
         row
         for row in section(summary, "robustness").get("variants") or []
@@ -40,36 +43,37 @@ def robustness(run, summary: Mapping) -> Figure:
         raise FigureUnavailable(
             "no conflict was measured under a variant; add joined, stated, hedged or contested to --probes"
         )
-    plain = {
+    single_document = {
         row["condition"]: row
         for row in summary["outcomes"]
         if (row["split"], row["tier"], row["measure"], row["population"]) == ("conflict", None, "top1", "all")
     }
     families = [family for family, *_ in SWEPT]
-    swept, others = ([row for row in rows if (row["family"] in families) is inside] for inside in (True, False))
-    shown = [panel for panel, part in ((_numbers, swept), (_ways, others)) if part]
-    made = canvas(3.7 * len(shown), 3.4)
-    for axes, panel in zip(made.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
-        panel(axes, swept if panel is _numbers else others, plain)
-    footnote(made, "Bars: 95% intervals clustered by knowledge point.")
-    sns.despine(fig=made)
-    return made
+    swept = [row for row in rows if row["family"] in families]
+    others = [row for row in rows if row["family"] not in families]
+    panels = [(draw, subset) for draw, subset in ((_by_number, swept), (_by_statement, others)) if subset]
+    fig = canvas(3.7 * len(panels), 3.4)
+    for axes, (draw, subset) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw(axes, subset, single_document)
+    footnote(fig, "Bars: 95% intervals clustered by knowledge point.")
+    sns.despine(fig=fig)
+    return fig
 
 
-def _numbers(axes, rows: list[Mapping], plain: Mapping[str, Mapping]) -> None:
-    """Per-fact success against how many documents act together; one document is the plain condition."""
+def _by_number(axes: Axes, rows: list[Mapping], single_document: Mapping[str, Mapping]) -> None:
+    """Success per fact against how many documents act together; one document is the plain condition."""
     for family, label, shade, marker in SWEPT:
-        own = sorted((row for row in rows if row["family"] == family), key=lambda row: row["documents"])
-        if not own:
+        subset = sorted((row for row in rows if row["family"] == family), key=lambda row: row["documents"])
+        if not subset:
             continue
-        alone = plain.get(own[0]["reference"])
-        points = [(row["documents"], row) for row in own]
-        if known_value(alone) and {row["n"] for row in own} == {alone["n"]}:
-            points.insert(0, (1, alone))
+        reference = single_document.get(subset[0]["reference"])
+        marks = [(row["documents"], row) for row in subset]
+        if known_value(reference) and {row["n"] for row in subset} == {reference["n"]}:
+            marks.insert(0, (1, reference))
         axes.errorbar(
-            [count for count, _ in points],
-            [row["value"] for _, row in points],
-            yerr=[[whiskers(row)[side][0] for _, row in points] for side in (0, 1)],
+            [count for count, _ in marks],
+            [row["value"] for _, row in marks],
+            yerr=[[whiskers(row)[side][0] for _, row in marks] for side in (0, 1)],
             fmt=f"{marker}-",
             ms=4.5,
             color=shade,
@@ -80,44 +84,44 @@ def _numbers(axes, rows: list[Mapping], plain: Mapping[str, Mapping]) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    axes.set(ylim=(-0.03, 1.03), xlabel="documents together", ylabel="conflicts overridden, each asked alone")
-    percent(axes.yaxis)
-    _counted(axes, rows)
+    axes.set(ylim=(-0.03, 1.03), xlabel="documents together", ylabel="conflicts overridden, asked one by one")
+    percent_ticks(axes.yaxis)
+    write_size(axes, _size_range(rows))
     axes.legend(loc="best", frameon=True)
 
 
-def _ways(axes, rows: list[Mapping], plain: Mapping[str, Mapping]) -> None:
-    """The plain document, then the same put in other ways; where overriding would be wrong the mark is red."""
-    own = [*([plain["as-delivered"]] if known_value(plain.get("as-delivered")) else []), *rows]
-    for place, row in enumerate(own):
-        shade = NO if row["condition"] in WRONG else OTHER if place else ADAPTED
-        axes.errorbar(row["value"], place, xerr=whiskers(row), fmt="o", ms=4.5, elinewidth=1.2, color=shade)
-    axes.set_yticks(range(len(own)), [row["condition"] for row in own])
-    axes.set(xlim=(-0.03, 1.03), ylim=(len(own) - 0.4, -0.6), xlabel="share that says the document's answer")
-    percent(axes.xaxis)
-    _counted(axes, own)
+def _by_statement(axes: Axes, rows: list[Mapping], single_document: Mapping[str, Mapping]) -> None:
+    """The plain document, then other ways to state it; red where overriding would be wrong."""
+    delivered = single_document.get("as-delivered")
+    lines = [delivered, *rows] if known_value(delivered) else rows
+    for y, row in enumerate(lines):
+        shade = NO if row["condition"] in WRONG else OTHER if y else ADAPTED
+        axes.errorbar(row["value"], y, xerr=whiskers(row), fmt="o", ms=4.5, elinewidth=1.2, color=shade)
+    axes.set_yticks(range(len(lines)), [row["condition"] for row in lines])
+    axes.set(xlim=(-0.03, 1.03), ylim=(len(lines) - 0.4, -0.6), xlabel="share that says the document's answer")
+    percent_ticks(axes.xaxis)
+    write_size(axes, _size_range(lines))
 
 
-def _counted(axes, rows: list[Mapping]) -> None:
-    """The range of n over a panel's rows."""
+def _size_range(rows: list[Mapping]) -> str:
+    """'n = 194', or the range of n over a panel's rows."""
     sizes = sorted({row["n"] for row in rows})
-    text = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    axes.set_title(f"n = {text}", loc="right", fontsize=7, fontweight="normal")
+    return f"n = {sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "")
 
 
 def caption(summary: Mapping) -> Caption:
-    """In words."""
+    """The caption."""
     section(summary, "robustness")
     return Caption(
-        title="Does the override hold in company, repeated, hedged and contested?",
-        shows="Left: each fact's success when the adapters of several documents are joined into one, or the documents stand "
-        "in one prompt. Right: the document stated several times, as a rumour, denied, and after a second turn that "
-        "contradicts it. Red: overriding would be wrong there.",
-        computed="First token (top1) on all conflicts. Joined adapters add up; the part that every document shares acts "
-        "once; one document alone stands there only where all numbers were measured on the same conflicts. The contested "
-        "turn is plain text in front of the question, with the adapter acting; contested-base is the base behind the "
-        "same words.",
-        n="n, above each panel, counts the conflicts that could be measured so; joining needs enough documents in a unit.",
+        title="Does the override hold with several documents, and when it is hedged or contested?",
+        shows="Left: each fact's success when the adapters of several documents are joined into one, or the documents share "
+        "a prompt. Right: the document stated several times, as a rumour (hedged), as false (negated), and contradicted "
+        "in a second turn (contested). Red: overriding would be wrong there.",
+        computed="First token (top1) on all conflicts. Joined adapters are summed; what all documents share is added once. "
+        "A single document is drawn only where all numbers of documents were measured on the same conflicts. The "
+        "contradiction is plain text before the question, with the adapter attached; contested-base is the base model "
+        "after the same words.",
+        n="n, above each panel, counts the conflicts that were measured in this way; joining needs enough documents.",
         interval=f"Bars: {SHARE}.",
         refutes="success that falls as documents are added, or that is as high for a rumour or a denial as for the plain "
         "statement: the adapter then carries words, not what they say.",

@@ -1,0 +1,113 @@
+"""Tables of success: by condition, by quarter of prior strength, and two conditions on the same items."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from markupsafe import Markup
+
+from override_gap.reports.page.table import MEASURES, Cell, Table
+from override_gap.reports.text import estimate, p_cell, rounded, sample_size, split_label, untrusted
+
+#: Split, tier and population of each column of the success tables.
+COLUMNS = (
+    ("novel", None, "all"),
+    ("combination", None, "all"),
+    ("conflict", None, "all"),
+    ("conflict", None, "known"),
+    ("conflict", "light", "all"),
+    ("conflict", "medium", "all"),
+    ("conflict", "deep", "all"),
+    ("retention", None, "all"),
+)
+SIZE = Markup('<br><span class="n">{}</span>')
+
+
+def success_tables(summary: Mapping) -> Iterator[Table]:
+    """One table per measure: a row per condition, a column per split, tier and population."""
+    outcomes = summary.get("outcomes") or []
+    conditions = list(dict.fromkeys(row["condition"] for row in outcomes))
+    for measure, name in MEASURES.items():
+        cells = {
+            (row["split"], row["tier"], row.get("population", "all"), row["condition"]): row
+            for row in outcomes
+            if row["measure"] == measure
+        }
+        head: list[Cell] = ["condition"]
+        lines: dict[str, list[Cell]] = {condition: [untrusted(condition)] for condition in conditions}
+        for column in COLUMNS:
+            if not any(key[:3] == column for key in cells):
+                continue
+            rows = {condition: cells.get((column[0], column[1], column[2], condition)) for condition in conditions}
+            sizes = {sample_size(row) for row in rows.values() if row}
+            # n is stated once, in the head, where it is the same in the whole column.
+            same = len(sizes) == 1
+            head.append(_label(*column) + SIZE.format(*sizes) if same else _label(*column))
+            for condition, row in rows.items():
+                size = SIZE.format(sample_size(row)) if row and not same else ""
+                lines[condition].append(estimate(row, "share") + size)
+        measured = {key[3] for key in cells}
+        body = tuple(tuple(line) for condition, line in lines.items() if condition in measured)
+        note = "Per cent with 95% interval. Known: conflicts whose old answer the base model gives as its first token."
+        yield Table(f"Success by {name}", note, tuple(head), body, open=measure == "top1")
+
+
+def _label(split: str, tier: str | None, population: str) -> Markup:
+    words = (split_label(split), tier, "known" if population == "known" else None)
+    return Markup(" ").join(word for word in words if word)
+
+
+def prior_gradient_tables(summary: Mapping) -> Iterator[Table]:
+    """Share overridden per quarter of prior strength: the main measure first, the others in a second table."""
+    gradient = summary.get("prior_gradient") or {}
+    rows = [gradient] if gradient.get("quartiles") else []
+    rows += [row for row in gradient.get("by_condition") or [] if not rows or _identity(row) != _identity(gradient)]
+    head = ("condition", "measure", "items", "weakest", "second", "third", "strongest", "gap", "p")
+    note = (
+        "Share overridden in quarters of prior strength, from the most weakly to the most firmly held; gap: weakest "
+        "minus strongest, in percentage points."
+    )
+    for title, main in (
+        ("Prior gradient by condition (top1, all conflicts)", True),
+        ("Prior gradient by condition, other measures and known items", False),
+    ):
+        lines = tuple(
+            (
+                untrusted(row["condition"]),
+                row["measure"],
+                row["population"],
+                *(estimate(quarter, "share") for quarter in row["quartiles"]),
+                estimate(row.get("gap"), "points"),
+                p_cell((row.get("gap") or {}).get("p")),
+            )
+            for row in rows
+            if len(row["quartiles"]) == 4 and (_identity(row)[1:] == ("top1", "all")) is main
+        )
+        yield Table(title, note, head, lines, open=main)
+
+
+def _identity(row: Mapping) -> tuple:
+    return row.get("condition"), row.get("measure"), row.get("population")
+
+
+def paired_condition_table(summary: Mapping) -> Table:
+    """Differences between two conditions of the run."""
+    return Table(
+        "Conditions compared on the same items",
+        "First minus second; gained and lost count the questions on which only one of the two succeeds.",
+        ("first", "second", "split", "measure", "difference", "gained", "lost", "p", "p, Holm"),
+        tuple(
+            (
+                untrusted(row["first"]),
+                untrusted(row["second"]),
+                split_label(row["split"]),
+                row["measure"],
+                estimate(row["difference"], "points"),
+                rounded(row.get("gained")),
+                rounded(row.get("lost")),
+                p_cell(row.get("p")),
+                p_cell(row.get("p_holm")),
+            )
+            for row in summary.get("comparisons") or []
+        ),
+    )
