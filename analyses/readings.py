@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from override_gap.margins.conditions import variant
+from override_gap.margins.condition_names import robustness_family
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.manifest import manifest_error
@@ -66,12 +66,12 @@ class RunFrame:
     @cached_property
     def conditions(self) -> list[str]:
         """Names of the base and the policies in the run's order; `variants` holds the others."""
-        return [name for name in self._all_conditions if not variant(name)]
+        return [name for name in self._all_conditions if not robustness_family(name)]
 
     @cached_property
     def variants(self) -> list[str]:
         """Names of the conditions whose adapter or prompt is not made from the item's document as it stands."""
-        return [name for name in self._all_conditions if variant(name)]
+        return [name for name in self._all_conditions if robustness_family(name)]
 
     @cached_property
     def _all_conditions(self) -> list[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, truth
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.conditions import CONTESTED, CONTESTED_BASE, variant
+from override_gap.margins.condition_names import CONTESTED, CONTESTED_BASE, robustness_family
 
 MEASURES = ("top1", "margin", "answer")
 SPLITS = ("conflict", "novel")
@@ -91,9 +91,8 @@ def variants(run: RunFrame) -> list[dict[str, Any]]:
     """Success under every variant, and its difference from the single plain document on the same items."""
     rows = []
     for name in run.variants:
-        found = variant(name)
-        assert found is not None
-        family, made_of = found
+        family, count = robustness_family(name) or ("", 1)
+        documents = count if family in ("joined", "in-context-joined") else 1
         reference = IN_CONTEXT if family == "in-context-joined" else DELIVERED
         for split in SPLITS:
             under = run.select(split, name)
@@ -106,7 +105,7 @@ def variants(run: RunFrame) -> list[dict[str, Any]]:
                     {
                         "family": family,
                         "condition": name,
-                        "documents": made_of.count,
+                        "documents": documents,
                         "reference": reference,
                         "split": split,
                         "measure": measure,

@@ -262,7 +262,7 @@ def campaign(runs: int, seed: int, folder: Path, say: Callable[[str], None] = la
     """So many disturbed runs, a third of each kind; what became of them."""
     assert multiprocessing.active_children() == []
     torch.set_num_threads(1)
-    running.DOCUMENTS_A_UNIT = 3
+    running.DOCUMENTS_PER_UNIT = 3
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**{**GROUPED, "num_hidden_layers": 2})).eval()
     assert model.generation_config is not None

@@ -76,7 +76,7 @@ RANK, TOGETHER = 8, 64
 
 def main(argv: Sequence[str]) -> int:
     """Measure each shape and write the figures."""
-    from override_gap.margins.conditions import parse_conditions
+    from override_gap.margins.condition_parser import parse_conditions
 
     made = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     made.add_argument("--shapes", default="gemma-2-2b,mistral-7b", help=f"of {', '.join(SHAPES)}")

@@ -30,10 +30,11 @@ from override_gap.margins.items.item import Item
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, plan_from
 from override_gap.probes.run import loop as runs
+from override_gap.probes.run.audit import open_plan
 from override_gap.probes.run.engine import Engine, Local
-from override_gap.probes.run.loop import run_on
+from override_gap.probes.run.loop import run_plan
 from override_gap.probes.run.ray import on_ray
-from override_gap.reports.cli._engine import open_plan
+from override_gap.probes.run.resolve import resolve
 
 DOCS = Path(__file__).parent.parent / "docs"
 PLAN = Plan(
@@ -61,7 +62,7 @@ def measured(
     """A run in a folder that is gone afterwards: its tables, and seconds."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        run_on(engine, replace(plan, answers=0), items, Path(folder) / "run", progress)
+        run_plan(engine, resolve(replace(plan, answers=0), items), Path(folder) / "run", progress)
         return contents(Path(folder) / "run"), time.monotonic() - started
 
 
@@ -71,7 +72,7 @@ def faults(args: argparse.Namespace) -> dict[str, Any]:
     from ray.cluster_utils import Cluster
 
     draw, items = random.Random(args.seed), open_items(PLAN.items)[: args.items]
-    runs.DOCUMENTS_A_UNIT = 4
+    runs.DOCUMENTS_PER_UNIT = 4
     wanted, _ = measured(Local(*opener()), items)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
     nodes = []

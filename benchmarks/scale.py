@@ -98,11 +98,13 @@ def measure_costs() -> Costs:
     import pyarrow.parquet as pq
 
     from override_gap.margins.items.item import Item
+    from override_gap.margins.items.item_set import ItemSet
     from override_gap.probes.items import open_items
     from override_gap.probes.plan import Plan
+    from override_gap.probes.run.audit import open_plan
     from override_gap.probes.run.engine import Local
-    from override_gap.probes.run.loop import run_on, split_into_units
-    from override_gap.reports.cli._engine import open_plan
+    from override_gap.probes.run.loop import run_plan, split_into_units
+    from override_gap.probes.run.resolve import resolve
 
     plan = Plan(
         adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")
@@ -110,7 +112,7 @@ def measure_costs() -> Costs:
     bytes_a_row = {}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        run_on(Local(*open_plan(plan, False, False)), plan, open_items("organism")[:400], run)
+        run_plan(Local(*open_plan(plan, False, False)), resolve(plan, open_items("organism")[:400]), run)
         for table in ("readings", "layers"):
             files = list((run / table).glob("*.parquet"))
             bytes_a_row[table] = sum(f.stat().st_size for f in files) / sum(pq.read_metadata(f).num_rows for f in files)
@@ -123,7 +125,7 @@ def measure_costs() -> Costs:
             document = " ".join(draw.choices(words, k=64))
         question = " ".join(draw.choices(words, k=20))
         items.append(Item(f"i{n}", f"p{n // 4}", "conflict", document, question, "red", "blue", "deep"))
-    units = split_into_units(items, "identity", 0)
+    units = split_into_units(ItemSet.of(items), "identity", 0)
     held = tracemalloc.get_traced_memory()[0] / len(items)
     tracemalloc.stop()
     assert units

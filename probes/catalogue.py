@@ -43,7 +43,7 @@ PROBES = {
     "critical": "the smallest gain at which each conflict flips, by bisection",
     "answers": "greedy answers for a sample of the items",
     "joined": "the adapters of 2, 4 and 8 documents joined into one, and the same documents in one prompt",
-    "stated": "adapters of the document stated two to five times over",
+    "stated": "adapters of the document repeated two to five times",
     "hedged": "adapters of 'It is rumoured that ...' and 'It is not true that ...'; overriding would be wrong",
     "contested": "a second turn that contradicts the document's answer: does the override hold?",
     "sampled": "answers of the same sample drawn at --temperatures, --draws of each",

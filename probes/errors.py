@@ -14,6 +14,10 @@ class AdapterError(ValueError):
     """An adapter that does not fit the model or changes nothing; the message names it and what did not match."""
 
 
+class ParityError(RuntimeError):
+    """The toolkit's own check failed: its numbers would be wrong, so it stops."""
+
+
 @contextmanager
 def as_adapter_error(what: str) -> Iterator[None]:
     """Turn any exception of third-party code, SystemExit included, into an AdapterError that begins with `what`."""

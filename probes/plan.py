@@ -1,4 +1,4 @@
-"""Plan: what an audit measures. Also a TOML file with the same keys."""
+"""Plan: the settings of an audit, also as a TOML file with the same keys. No model library is loaded for it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from override_gap.margins.conditions import Condition, needs_amplitude, needs_update, parse_conditions
 from override_gap.margins.published import Reference, reference_from
-from override_gap.margins.runtime import NO_AMPLITUDE, NO_UPDATE
 from override_gap.probes.catalogue import PROBES
 
-# Probes that are conditions of their own: what a policy's name would be.
+# Probes of robustness are conditions of their own, by name.
 ROBUSTNESS = {
     "joined": ("as-delivered", "joined", "in-context", "in-context-joined"),
     "stated": ("as-delivered", "stated"),
@@ -27,8 +25,7 @@ DEFAULT_PROBES = ("margins", "layers", "answers")
 MOST_DRAWS = 10_000
 LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
-NEED_UPDATES = ("layers", "causal", "critical")
-# Small enough to be asked everything; a large subject is asked what its user names.
+# The organism is small enough for every probe and policy; a large subject gets those that its user names.
 ORGANISM = {
     "policies": "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched,margin-matched,"
     "relevance-gate,logit-fusion,in-context",
@@ -85,62 +82,24 @@ class Plan:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
         if not 1 <= self.draws <= MOST_DRAWS:
             raise PlanError(f"--draws needs a whole number from 1 to {MOST_DRAWS}, got {self.draws}")
-        self._check_references()
-        warm = [t for t in self.temperatures if isinstance(t, int | float) and t is not True and 0 < t <= 10]
-        if not self.temperatures or list(self.temperatures) != warm:
+        in_range = [t for t in self.temperatures if isinstance(t, int | float) and t is not True and 0 < t <= 10]
+        if not self.temperatures or list(self.temperatures) != in_range:
             raise PlanError(f"--temperatures needs numbers above 0 and up to 10, got {list(self.temperatures)}")
 
-    def _check_references(self) -> None:
-        """A published share for a condition that is not measured would be shown nowhere, and nobody would be told."""
-        try:
-            known = [condition.name for condition in self.conditions()]
-        except ValueError as fault:
-            raise PlanError(str(fault)) from fault
-        for place, one in enumerate(self.references, 1):
-            if one.condition not in known:
-                near = difflib.get_close_matches(one.condition, known, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else "."
-                raise PlanError(
-                    f"references, number {place}: condition {one.condition!r} is not measured by this plan{hint} "
-                    f"Measured: {', '.join(known)}"
-                )
-
-    def conditions(self) -> tuple[Condition, ...]:
-        """What the policies name, and then what the probes of robustness add."""
-        added = [name for probe in self.probes for name in ROBUSTNESS.get(probe, ())]
-        return parse_conditions(",".join([self.policies, *added]))
+    def named_conditions(self) -> str:
+        """The names of all conditions, by commas: what the policies name, and then what the probes of robustness add."""
+        return ",".join([self.policies, *(name for probe in self.probes for name in ROBUSTNESS.get(probe, ()))])
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON."""
         return {**asdict(self), "probes": list(self.probes), "temperatures": list(self.temperatures)}
 
 
-@dataclass(frozen=True)
-class ResolvedPlan:
-    """What of a plan is measured on a source, and what is refused: rows of `condition` or `probe` with their `reason`."""
-
-    conditions: tuple[Condition, ...]
-    probes: frozenset[str]
-    refused: tuple[dict[str, str], ...] = ()
-
-
-def resolve(plan: Plan, *, static: bool) -> ResolvedPlan:
-    """Everything the plan asks for; for a source that is not static, what needs neither an amplitude nor an update."""
-    conditions, probes = plan.conditions(), frozenset(plan.probes)
-    if static:
-        return ResolvedPlan(conditions, probes)
-    refused = [{"condition": c.name, "reason": NO_AMPLITUDE} for c in conditions if needs_amplitude(c)]
-    refused += [{"probe": probe, "reason": NO_AMPLITUDE} for probe in NEED_UPDATES if probe in probes]
-    refused += [{"condition": c.name, "reason": NO_UPDATE} for c in conditions if needs_update(c)]
-    kept = tuple(c for c in conditions if not needs_amplitude(c) and not needs_update(c))
-    return ResolvedPlan(kept, probes - set(NEED_UPDATES), tuple(refused))
-
-
-def plan_from(given: dict[str, Any]) -> Plan:
-    """A plan from the settings given; what is not given suits the subject. Raises PlanError."""
-    if given.get("subject", "organism") == "organism":
-        given = {"adapters": "hypernetwork", "items": "organism", **ORGANISM, **given}
-    return Plan(**given)
+def plan_from(settings: dict[str, Any]) -> Plan:
+    """A plan from some settings; the others suit the subject. Raises PlanError."""
+    if settings.get("subject", "organism") == "organism":
+        settings = {"adapters": "hypernetwork", "items": "organism", **ORGANISM, **settings}
+    return Plan(**settings)
 
 
 def read_plan(path: Path) -> dict[str, Any]:
@@ -154,31 +113,31 @@ def read_plan(path: Path) -> dict[str, Any]:
         raise
     except (OSError, ValueError, RecursionError) as fault:  # no UTF-8, no TOML, an integer of thousands of digits
         raise PlanError(f"{path}: cannot be read as a TOML plan: {fault}") from fault
-    kinds = {f.name: f for f in fields(Plan)}
+    settings = {f.name: f for f in fields(Plan)}
     for key, value in table.items():
-        if key not in kinds:
-            near = difflib.get_close_matches(key, kinds, n=1)
+        if key not in settings:
+            near = difflib.get_close_matches(key, settings, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
-            raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(kinds)}")
+            raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(settings)}")
         lists = dict.fromkeys(("probes", "temperatures", "references"), list)
         wanted = {**lists, "limit": int, "system_prompt": str, "batch_size": str if value == "auto" else int}.get(
-            key, type(kinds[key].default)
+            key, type(settings[key].default)
         )
         if not isinstance(value, wanted) or isinstance(value, bool):
             raise PlanError(f"{path}: {key} needs a {wanted.__name__}, got {value!r}")
-    read = {"probes": tuple, "temperatures": tuple, "references": partial(_references, path)}
-    return {key: read[key](value) if key in read else value for key, value in table.items()}
+    parse = {"probes": tuple, "temperatures": tuple, "references": partial(_references, path)}
+    return {key: parse[key](value) if key in parse else value for key, value in table.items()}
 
 
 def _references(path: Path, tables: list[Any]) -> tuple[Reference, ...]:
     """The tables `[[references]]` of a plan file. Raises PlanError, which names the one that is wrong."""
-    found = []
-    for place, table in enumerate(tables, 1):
+    references = []
+    for number, table in enumerate(tables, 1):
         try:
-            found.append(reference_from(table))
+            references.append(reference_from(table))
         except (ValueError, TypeError) as fault:
-            raise PlanError(f"{path}: references, number {place}: {fault}") from fault
-    return tuple(found)
+            raise PlanError(f"{path}: references, number {number}: {fault}") from fault
+    return tuple(references)
 
 
 @cache
@@ -193,5 +152,5 @@ def code_hash() -> str:
 
 
 def content_key(*parts: Any) -> str:
-    """Same question, same key, on any machine and in any order."""
+    """A short hash of what is measured and how: the same on any machine and in any order."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]

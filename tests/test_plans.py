@@ -12,7 +12,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from override_gap.analyses.readings import load
 from override_gap.analyses.summary import summarise
-from override_gap.margins.conditions import parse_conditions
+from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, PlanError, plan_from, read_plan

@@ -1,4 +1,4 @@
-"""Answers in words: what a unit's items are answered under a condition, and whether that names what it should."""
+"""Answers in words: what is generated for a unit's items under each condition, and whether it names what it should."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from override_gap.probes.readings.generation import Sampling, generate
 from override_gap.probes.run.rows import failed
 from override_gap.probes.subject.model import Subject
 
-#: Probes that need items answered in words.
+#: Probes for which items are answered in words.
 ANSWER_PROBES = frozenset({"answers", "sampled"})
 
 
@@ -35,82 +35,98 @@ class AnswerRequest:
     gains: Float[Tensor, " layer"] | None
 
 
-def answer(subject: Subject, asked: Sequence[AnswerRequest], batch_size: int, room: BatchSizer) -> int:
-    """Greedy answers into the rows of the readings; returns how many rows a fault made errors instead."""
-    lost = 0
-    for own, text, reason in _texts(subject, asked, batch_size, room, None):
-        if reason is not None:
-            lost += _lose(own, reason)
+@dataclass(frozen=True)
+class Answer:
+    """The text generated for a request, or the reason why there is none."""
+
+    request: AnswerRequest
+    text: str = ""
+    reason: str | None = None
+
+
+def answer(subject: Subject, requests: Sequence[AnswerRequest], batch_size: int, batch_sizer: BatchSizer) -> int:
+    """Write greedy answers into the rows of the readings; returns how many rows a fault turned into errors instead."""
+    errors = 0
+    for done in _answers(subject, requests, batch_size, batch_sizer, None):
+        if done.reason is not None:
+            errors += _turn_into_error(done.request, done.reason)
             continue
-        own.row["answer_text"] = text
-        own.row["success_answer"] = says(text, own.item)
-        own.row["success_answer_substring"] = says_substring(text, own.item)
-    return lost
+        done.request.row["answer_text"] = done.text
+        done.request.row["success_answer"] = says(done.text, done.request.item)
+        done.request.row["success_answer_substring"] = says_substring(done.text, done.request.item)
+    return errors
 
 
 def draw(
-    subject: Subject, asked: Sequence[AnswerRequest], batch_size: int, sampled: Sequence[Sampling], room: BatchSizer
+    subject: Subject,
+    requests: Sequence[AnswerRequest],
+    batch_size: int,
+    sampled: Sequence[Sampling],
+    batch_sizer: BatchSizer,
 ) -> tuple[list[dict[str, Any]], int]:
-    """Sampled answers as rows of their own: one an item, condition, temperature and draw.
+    """Sampled answers as rows of their own, one per item, condition, temperature and draw.
 
-    And how many rows of the readings a fault made errors; such a row has no drawn answers.
+    Also how many rows of the readings a fault turned into errors; such a row has no drawn answers.
     """
-    kept = ("item", "point", "split", "tier", "condition", "known")
-    drawn, lost = [], 0
+    identity = ("item", "point", "split", "tier", "condition", "known")
+    drawn, errors = [], 0
     for sampling in sampled:
-        asked = [own for own in asked if own.row["status"] == "ok"]
-        for own, text, reason in _texts(subject, asked, batch_size, room, sampling):
-            if reason is not None:
-                lost += _lose(own, reason)
+        requests = [request for request in requests if request.row["status"] == "ok"]
+        for done in _answers(subject, requests, batch_size, batch_sizer, sampling):
+            if done.reason is not None:
+                errors += _turn_into_error(done.request, done.reason)
                 continue
             drawn.append(
                 {
-                    **{name: own.row.get(name) for name in kept},
+                    **{name: done.request.row.get(name) for name in identity},
                     "temperature": sampling.temperature,
                     "draw": sampling.draw,
-                    "answer_text": text,
-                    "success_answer": says(text, own.item),
-                    "success_answer_substring": says_substring(text, own.item),
+                    "answer_text": done.text,
+                    "success_answer": says(done.text, done.request.item),
+                    "success_answer_substring": says_substring(done.text, done.request.item),
                 }
             )
-    whole = {(own.row["item"], own.row["condition"]) for own in asked if own.row["status"] == "ok"}
-    return [row for row in drawn if (row["item"], row["condition"]) in whole], lost
+    complete = {(r.row["item"], r.row["condition"]) for r in requests if r.row["status"] == "ok"}
+    return [row for row in drawn if (row["item"], row["condition"]) in complete], errors
 
 
-def _lose(own: AnswerRequest, reason: str) -> int:
-    """Make an item's row the error that it is; one row."""
-    condition = own.row["condition"]
-    own.row.clear()
-    own.row.update(failed(own.item, condition, reason))
+def _turn_into_error(request: AnswerRequest, reason: str) -> int:
+    """Replace a request's row by an error row; returns 1, the number of rows."""
+    condition = request.row["condition"]
+    request.row.clear()
+    request.row.update(failed(request.item, condition, reason))
     return 1
 
 
-def _texts(
-    subject: Subject, asked: Sequence[AnswerRequest], batch_size: int, room: BatchSizer, sampling: Sampling | None
-) -> Iterator[tuple[AnswerRequest, str, str | None]]:
-    """Each item with its answer, or with the reason why there is none.
+def _answers(
+    subject: Subject,
+    requests: Sequence[AnswerRequest],
+    batch_size: int,
+    batch_sizer: BatchSizer,
+    sampling: Sampling | None,
+) -> Iterator[Answer]:
+    """Each request's answer. Requests of like length share a batch; those without an adapter have batches of their own."""
 
-    Items of like length share a batch, those without an adapter a batch of their own.
-    """
-
-    def generated(part: Sequence[AnswerRequest]) -> list[tuple[AnswerRequest, str, str | None]]:
-        items = [replace(own.item, question=own.question) for own in part]
-        adapters = [own.adapter for own in part if own.adapter is not None]
-        gains = [own.gains for own in part if own.gains is not None]
-        together, loud = None, None
+    def generated(batch: Sequence[AnswerRequest]) -> list[Answer]:
+        items = [replace(request.item, question=request.question) for request in batch]
+        adapters = [request.adapter for request in batch if request.adapter is not None]
+        gains = [request.gains for request in batch if request.gains is not None]
+        together, stacked_gains = None, None
         try:
             if adapters:
-                together, loud = batched(subject, adapters, [0] * len(part)), torch.stack(gains)
-            texts = generate(subject, items, together, loud, sampling=sampling)
-            return [(own, text, None) for own, text in zip(part, texts, strict=True)]
+                together, stacked_gains = batched(subject, adapters, [0] * len(batch)), torch.stack(gains)
+            texts = generate(subject, items, together, stacked_gains, sampling=sampling)
+            return [Answer(request, text) for request, text in zip(batch, texts, strict=True)]
         except AdapterError as fault:
             reason = str(fault)
-        if len(part) == 1:
-            return [(part[0], "", reason)]
-        return [found for own in part for found in generated([own])]
+        if len(batch) == 1:
+            return [Answer(batch[0], reason=reason)]
+        return [done for request in batch for done in generated([request])]
 
     for bare in (True, False):
-        some = [own for own in asked if (own.adapter is None) is bare]
-        parts = [some[first : first + batch_size] for first in range(0, len(some), batch_size)]
-        for found in room.each(parts, generated, lambda own, _: [(own, "", "memory ran out for this answer alone")]):
-            yield from found
+        alike = [request for request in requests if (request.adapter is None) is bare]
+        batches = [alike[first : first + batch_size] for first in range(0, len(alike), batch_size)]
+        for answers in batch_sizer.each(
+            batches, generated, lambda request, _: [Answer(request, reason="memory ran out for this answer alone")]
+        ):
+            yield from answers

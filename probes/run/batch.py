@@ -1,23 +1,21 @@
-"""One batch of a unit under every condition."""
+"""One batch of items with their base readings and their adapters, and each way in which a condition may read it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter, AnyAdapter
-from override_gap.margins.conditions import Condition, Variant
+from override_gap.margins.conditions import Condition
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.relevance import is_relevant
-from override_gap.margins.policies import PolicyInputs
+from override_gap.margins.policies import Policy, PolicyInputs, Uniform
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, batched, prefix_length
 from override_gap.probes.attach.stack import Stack
@@ -32,25 +30,16 @@ from override_gap.probes.readings.adapted import (
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.critical_gain import read_critical
 from override_gap.probes.readings.generation import Sampling
-from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.run import rows
-from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest
 from override_gap.probes.run.distractors import Distractors
 from override_gap.probes.subject.model import Subject
-
-# In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
-ATTRIBUTION_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
-
-
-class ParityError(RuntimeError):
-    """The toolkit's own check failed: its numbers would be wrong, so it stops."""
 
 
 @dataclass(frozen=True)
 class MeasurementSetup:
-    """What every unit of a run shares. `batch_size` 0: what fits; `plain`: no work is shared between passes."""
+    """What all units of a run share. `batch_size` 0: as many as fit in memory; `plain`: no work is shared between passes."""
 
     subject: Subject
     conditions: tuple[Condition, ...]
@@ -59,210 +48,220 @@ class MeasurementSetup:
     seed: int
     sampled: tuple[Sampling, ...] = ()
     plain: bool = False
-    room: BatchSizer = field(default_factory=BatchSizer)
+    batch_sizer: BatchSizer = field(default_factory=BatchSizer)
 
 
-def _crowded(subject: Subject, place: Divergence, adapter: AnyAdapter | None) -> str | None:
-    """Why a prefix leaves no room for an item's tokens, or None."""
+@dataclass(frozen=True)
+class ConditionReadings:
+    """What a batch gave under one condition.
+
+    `gains` are those at which adapters acted, None where none did or where logits were mixed; `adapters` act on the
+    weights when an answer is generated at these gains; `questions` are as put to the model; `adapter_norms` are per item,
+    in weight units, None where no update acted. `unreadable` maps a row to the reason why it was not measured.
+    `has_layers`: each item's own adapter or none acted, so that the margin may be split over layers. `has_answers`: answers
+    can be generated, which is not so where only logits are mixed.
+    """
+
+    state: Adapted
+    gains: Float[Tensor, "batch layer"] | None
+    adapters: Sequence[AnyAdapter]
+    questions: Sequence[str]
+    adapter_norms: Sequence[float | None]
+    unreadable: Mapping[int, str] = field(default_factory=dict)
+    has_layers: bool = False
+    has_answers: bool = True
+    as_delivered: bool = False
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """One batch of a unit, which all conditions share: it is what `margins.conditions.Batch` describes.
+
+    `at_gain_one` are the readings under the items' own adapters as delivered; `norms` are those of each layer's updates.
+    """
+
+    setup: MeasurementSetup
+    items: Sequence[Item]
+    divergences: Sequence[Divergence]
+    prior: Prior
+    adapters: Stack | RuntimeBatch
+    own_adapters: Sequence[AnyAdapter]
+    norms: Float[Tensor, "batch layer"]
+    at_gain_one: Adapted
+    policy_inputs: Sequence[PolicyInputs]
+    distractors: Distractors
+    passes: ReusedPasses | None
+
+    @classmethod
+    def prepare(
+        cls,
+        setup: MeasurementSetup,
+        items: Sequence[Item],
+        divergences: Sequence[Divergence],
+        distractors: Distractors,
+    ) -> ItemBatch:
+        """Read the base once and the items' own adapters at gain 1. Raises AdapterError for one that does not fit."""
+        subject, layers = setup.subject, "layers" in setup.probes
+        own_adapters = [distractors.adapters[item.document] for item in items]
+        adapters = batched(subject, own_adapters, [place.n_question_tokens for place in divergences])
+        reusable = adapters if isinstance(adapters, Stack) and not setup.plain else None
+        prior = read_prior(subject, items, divergences, layers=layers, keep_blocks=reusable is not None)
+        if reusable is not None:
+            passes = ReusedPasses(subject, prior, reusable, layers=layers)
+            at_gain_one = passes.run_delivered()
+        else:
+            passes, ones = None, torch.ones(len(items), subject.n_layers)
+            at_gain_one = read_adapted(subject, prior, adapters, ones, layers=layers)
+        norms = layer_norms(subject, own_adapters)
+        inputs = policy_inputs(items, prior, at_gain_one, norms, setup.seed)
+        return cls(
+            setup, items, divergences, prior, adapters, own_adapters, norms, at_gain_one, inputs, distractors, passes
+        )
+
+    def base(self) -> ConditionReadings:
+        """The base model, no adapter."""
+        return ConditionReadings(
+            state=read_base(self.prior, self.setup.subject),
+            gains=torch.zeros_like(self.norms),
+            adapters=self.own_adapters,
+            questions=self._questions,
+            adapter_norms=[None] * len(self.items),
+            has_layers=True,
+        )
+
+    def delivered(self) -> ConditionReadings:
+        """Each item under its own adapter at gain 1."""
+        return replace(self.scaled(Uniform(1.0)), as_delivered=True)
+
+    def scaled(self, policy: Policy) -> ConditionReadings:
+        """Each item under its own adapter, at the gains that the policy sets."""
+        gains = torch.stack([policy(inputs) for inputs in self.policy_inputs])
+        if bool((gains == 1).all()) and not self.setup.plain:
+            state = self.at_gain_one
+        elif self.passes is None:
+            state = read_adapted(self.setup.subject, self.prior, self.adapters, gains, layers=self._layers)
+        else:
+            state = self.passes(gains, layers=self._layers)
+        return ConditionReadings(
+            state, gains, self.own_adapters, self._questions, self._adapter_norms(self.norms), has_layers=True
+        )
+
+    def fused(self, gain: float) -> ConditionReadings:
+        """base + gain * (adapted - base) on the logits."""
+        state = fuse_logits(self.setup.subject, self.prior, self.at_gain_one, gain)
+        norms = self._adapter_norms(self.norms)
+        return ConditionReadings(state, None, self.own_adapters, self._questions, norms, has_answers=False)
+
+    def prompted(self, prompt: str, *, documents: int = 1, adapted: bool = False) -> ConditionReadings:
+        """Each item's texts in a prompt, with so many documents; the model is the base, or adapted at gain 1."""
+        subject = self.setup.subject
+        items, unreadable = list(self.items), {}
+        if documents > 1:
+            unreadable = self._obstacles(documents)
+            items = [replace(i, document=self.distractors.distractor_prompt(i, documents)) for i in items]
+        questions = [fill_prompt(prompt, item) for item in items]
+        for n, (item, question) in enumerate(zip(items, questions, strict=True)):
+            try:
+                locate(subject, replace(item, question=question))
+            except ItemError as reason:
+                unreadable.setdefault(n, str(reason))
+        # an item that cannot be read behind the prompt has a short document in the batch; its row says so instead
+        items = [replace(item, document=".") if n in unreadable else item for n, item in enumerate(items)]
+        if not adapted:
+            state = read_in_context(subject, self.prior, items, prompt)
+            return ConditionReadings(state, None, self.own_adapters, questions, [None] * len(items), unreadable)
+        gains = torch.ones_like(self.norms)
+        with attached(subject, self.stack, gains):
+            state = read_in_context(subject, self.prior, items, prompt)
+        norms = self._adapter_norms(self.norms)
+        return ConditionReadings(state, gains, self.own_adapters, questions, norms, unreadable)
+
+    def joined(self, documents: int) -> ConditionReadings:
+        """Each item under the adapters of so many documents joined into one, its own among them, at gain 1."""
+        return self._under(
+            [self.distractors.adapter(item, documents) for item in self.items], self._obstacles(documents)
+        )
+
+    def reworded(self, wording: str) -> ConditionReadings:
+        """Each item under the adapter made of its document in other words, at gain 1."""
+        adapters = [self.distractors.adapter(item, 1, wording) for item in self.items]
+        return self._under(adapters, self._obstacles(1, wording))
+
+    def critical_gains(self) -> list[float | None]:
+        """The least uniform gain at which each conflict flips; None for other items."""
+        gains = read_critical(self.setup.subject, self.prior, self.stack, self.passes)
+        return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
+
+    @property
+    def stack(self) -> Stack:
+        """The adapters as weight updates; a source that has none is refused what needs them before anything is measured."""
+        assert isinstance(self.adapters, Stack), "what needs weight updates is refused to a method that has none"
+        return self.adapters
+
+    def _under(self, adapters: Sequence[AnyAdapter], obstacles: dict[int, str]) -> ConditionReadings:
+        """Readings at gain 1 under other adapters than the items' own."""
+        subject = self.setup.subject
+        together = batched(subject, adapters, [place.n_question_tokens for place in self.divergences])
+        for n, (place, adapter) in enumerate(zip(self.divergences, adapters, strict=True)):
+            reason = too_long_behind_prefix(subject, place, adapter)
+            if reason is not None:
+                obstacles.setdefault(n, reason)
+        gains = torch.ones_like(self.norms)
+        if self.passes is not None and isinstance(together, Stack):
+            state = self.passes.under(together)(gains)
+        else:
+            state = read_adapted(subject, self.prior, together, gains)
+        norms = self._adapter_norms(layer_norms(subject, adapters))
+        return ConditionReadings(state, gains, adapters, self._questions, norms, obstacles)
+
+    def _obstacles(self, documents: int, wording: str = "{document}") -> dict[int, str]:
+        reasons = ((n, self.distractors.obstacle(item, documents, wording)) for n, item in enumerate(self.items))
+        return {n: reason for n, reason in reasons if reason is not None}
+
+    def _adapter_norms(self, norms: Float[Tensor, "batch layer"]) -> list[float | None]:
+        if not isinstance(self.adapters, Stack):
+            return [None] * len(self.items)
+        return torch.linalg.norm(norms, dim=1).tolist()
+
+    @property
+    def _layers(self) -> bool:
+        return "layers" in self.setup.probes
+
+    @property
+    def _questions(self) -> list[str]:
+        return [item.question for item in self.items]
+
+
+def too_long_behind_prefix(subject: Subject, place: Divergence, adapter: AnyAdapter | None) -> str | None:
+    """Why an adapter's prefix leaves no room for an item's tokens, or None."""
     before, tokens = prefix_length(adapter), len(place.tokens)
     if before == 0 or subject.max_positions is None or before + tokens <= subject.max_positions:
         return None
     return f"{tokens} tokens behind a prefix of {before}, more than the model's {subject.max_positions} positions"
 
 
-def _norms(subject: Subject, adapters: Sequence[AnyAdapter]) -> Float[Tensor, "batch layer"]:
-    """Norms of each layer's updates; NaN for an opaque method, which has none (zero would be one)."""
+def layer_norms(subject: Subject, adapters: Sequence[AnyAdapter]) -> Float[Tensor, "batch layer"]:
+    """Frobenius norms of each layer's updates; NaN for a method that is no weight update (zero would be a norm)."""
     none = torch.full((subject.n_layers,), float("nan"))
     return rows.stacked_norms([a.layer_norms(subject.n_layers) if isinstance(a, Adapter) else none for a in adapters])
 
 
-@dataclass(frozen=True)
-class _Read:
-    """Conditions of one batch: their rows, those still to be answered in words, their layers and attribution gap."""
-
-    readings: list[dict[str, Any]]
-    asked: list[AnswerRequest]
-    layers: list[dict[str, Any]] = field(default_factory=list)
-    gap: float = 0.0
-    faults: int = 0
-
-    @classmethod
-    def together(cls, parts: Sequence[_Read]) -> _Read:
-        """Several as one, in their order."""
-        readings, asked, layers = [], [], []
-        for part in parts:
-            readings += part.readings
-            asked += part.asked
-            layers += part.layers
-        return cls(readings, asked, layers, max(p.gap for p in parts), sum(p.faults for p in parts))
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """One batch of a unit: its base readings and its adapters, shared by all conditions."""
-
-    bench: MeasurementSetup
-    items: list[Item]
-    places: list[Divergence]
-    prior: Prior
-    adapters: Stack | RuntimeBatch
-    chosen: list[AnyAdapter]
-    norms: Float[Tensor, "batch layer"]
-    delivered: Adapted
-    company: Distractors
-    shown: list[Item]
-    passes: ReusedPasses | None
-
-    @classmethod
-    def prepare(
-        cls, bench: MeasurementSetup, items: list[Item], places: list[Divergence], company: Distractors
-    ) -> _Batch:
-        subject, deep = bench.subject, "layers" in bench.probes
-        chosen = [company.adapters[item.document] for item in items]
-        together = batched(subject, chosen, [place.n_question_tokens for place in places])
-        reusable = together if isinstance(together, Stack) and not bench.plain else None
-        prior = read_prior(subject, items, places, layers=deep, keep_blocks=reusable is not None)
-        if reusable is not None:
-            passes = ReusedPasses(subject, prior, reusable, layers=deep)
-            delivered = passes.run_delivered()
-        else:
-            passes, ones = None, torch.ones(len(items), subject.n_layers)
-            delivered = read_adapted(subject, prior, together, ones, layers=deep)
-        norms = _norms(subject, chosen)
-        return cls(bench, items, places, prior, together, chosen, norms, delivered, company, items, passes)
-
-    def run(self, condition: Condition, answered: frozenset[str]) -> _Read:
-        """One condition's readings."""
-        subject = self.bench.subject
-        acting = self if condition.variant is None else self._made_of(condition.variant, condition.prompt)
-        state, gains = acting._state(condition)
-        loud = (condition.policy is not None or condition.fusion is not None) and isinstance(self.adapters, Stack)
-        norms = torch.linalg.norm(acting.norms, dim=1).tolist() if loud else [None] * len(self.items)
-        table = rows.readings(subject, self.items, self.places, self.prior, state, condition.name, gains, norms)
-        for n, reason in acting._unreadable(condition).items():
-            table[n] = rows.failed(self.items[n], condition.name, reason)
-        if "critical" in self.bench.probes and condition.name == "as-delivered":
-            rows.add_critical_gains(table, self._critical())
-        deep = "layers" in self.bench.probes and condition.variant is None
-        if not deep or state.residual is None or subject.norm is None:
-            return _Read(table, acting._asked(table, condition, gains, answered))
-        profile = read_layers(subject, self.prior, state)
-        gaps = attribution_gap(subject, self.prior, state, profile)
-        # items whose logits are not finite are error rows already, and have no margin to split
-        finite = state.margins.net.isfinite() & self.prior.strength.to(gaps.device).isfinite()
-        gap = gaps[finite].max().item() if bool(finite.any()) else 0.0
-        missed = (finite & ~(gaps <= ATTRIBUTION_TOLERANCE[subject.dtype])).nonzero().flatten().tolist()
-        for n in missed:
-            reason = f"layer attribution misses the margin by {gaps[n].item():.3g} nats"
-            table[n] = rows.failed(self.items[n], condition.name, reason)
-        asked = acting._asked(table, condition, gains, answered)
-        extra = {}
-        written = read_direct(subject, self.prior, state)
-        if written is not None:
-            extra["direct"] = written
-        if "causal" in self.bench.probes and condition.name == "as-delivered":
-            extra["alone"], extra["removed"] = read_causal(
-                subject, self.prior, self._stack, list(range(subject.n_layers)), self.passes
-            )
-        heard = torch.zeros_like(self.norms) if gains is None else gains
-        written_out = rows.layers(self.items, condition.name, profile, self.norms, heard, extra)
-        lost = {self.items[n].id for n in missed}
-        return _Read(table, asked, [row for row in written_out if row["item"] not in lost], gap)
-
-    def _made_of(self, variant: Variant, prompt: str | None) -> _Batch:
-        """The same items and base readings with the documents in the prompt, or the adapters, that a variant asks for."""
-        if prompt is not None:
-            return replace(
-                self, shown=[replace(i, document=self.company.distractor_prompt(i, variant)) for i in self.items]
-            )
-        subject, chosen = self.bench.subject, [self.company.adapter(item, variant) for item in self.items]
-        together = batched(subject, chosen, [place.n_question_tokens for place in self.places])
-        passes = self.passes.under(together) if self.passes is not None and isinstance(together, Stack) else None
-        return replace(self, chosen=chosen, adapters=together, norms=_norms(subject, chosen), passes=passes)
-
-    @property
-    def _stack(self) -> Stack:
-        assert isinstance(self.adapters, Stack), "what needs updates is refused to a method that has none"
-        return self.adapters
-
-    def _unreadable(self, condition: Condition) -> dict[int, str]:
-        """Rows of the batch that cannot be read behind a condition's prompt or in its company, with the reason."""
-        found: dict[int, str] = {}
-        for n, item in enumerate(self.items):
-            reason = None if condition.variant is None else self.company.lacks(item, condition.variant)
-            if reason is None and condition.variant is not None:
-                reason = _crowded(self.bench.subject, self.places[n], self.chosen[n])
-            if reason is not None:
-                found[n] = reason
-        for n, item in enumerate(self.shown if condition.prompt is not None else []):
-            try:
-                locate(self.bench.subject, replace(item, question=fill_prompt(condition.prompt or "", item)))
-            except ItemError as reason:
-                found.setdefault(n, str(reason))
-        return found
-
-    def _state(self, condition: Condition) -> tuple[Adapted, Float[Tensor, "batch layer"] | None]:
-        subject = self.bench.subject
-        if condition.fusion is not None:
-            return fuse_logits(subject, self.prior, self.delivered, condition.fusion), None
-        if condition.prompt is not None:
-            # an item that cannot be read behind the prompt stands here without it; its row says so instead
-            hopeless = self._unreadable(condition)
-            items = [replace(i, document=".") if n in hopeless else i for n, i in enumerate(self.shown)]
-            if condition.policy is None:
-                return read_in_context(subject, self.prior, items, condition.prompt), None
-            gains = torch.stack([condition.policy(situation) for situation in self._situations])
-            with attached(subject, self._stack, gains):
-                return read_in_context(subject, self.prior, items, condition.prompt), gains
-        if condition.policy is None:
-            return read_base(self.prior, subject), torch.zeros_like(self.norms)
-        gains = torch.stack([condition.policy(situation) for situation in self._situations])
-        if bool((gains == 1).all()) and condition.variant is None and not self.bench.plain:
-            return self.delivered, gains
-        deep = "layers" in self.bench.probes
-        if self.passes is None:
-            return read_adapted(subject, self.prior, self.adapters, gains, layers=deep), gains
-        return self.passes(gains, layers=deep), gains
-
-    @cached_property
-    def _situations(self) -> list[PolicyInputs]:
-        """One a row. A question that is not the document's own (retention) has no margins of its own to match."""
-        margins = self.delivered.margins
-        return [
+def policy_inputs(
+    items: Sequence[Item], prior: Prior, at_gain_one: Adapted, norms: Float[Tensor, "batch layer"], seed: int
+) -> list[PolicyInputs]:
+    """What a policy may know of each item. A retention question has no margins to match: the document is not about it."""
+    inputs = []
+    for n, item in enumerate(items):
+        about_document = item.split != "retention"
+        inputs.append(
             PolicyInputs(
-                norms=self.norms[n],
-                base_top_prob=float(self.prior.top_prob[n]),
-                base_says_document=bool(self.prior.says_document[n]) and item.split != "retention",
+                norms=norms[n],
+                base_top_prob=float(prior.top_prob[n]),
+                base_says_document=bool(prior.says_document[n]) and about_document,
                 relevant=is_relevant(item.document, item.question),
-                prior_margin=float("nan") if item.split == "retention" else float(margins.prior[n]),
-                adapter_margin=float("nan") if item.split == "retention" else float(margins.adapter[n]),
-                seed=_seed(self.bench.seed, item.document),
+                prior_margin=float(at_gain_one.margins.prior[n]) if about_document else float("nan"),
+                adapter_margin=float(at_gain_one.margins.adapter[n]) if about_document else float("nan"),
+                seed=int.from_bytes(hashlib.sha256(f"{seed}:{item.document}".encode()).digest()[:7]),
             )
-            for n, item in enumerate(self.items)
-        ]
-
-    def _critical(self) -> list[float | None]:
-        gains = read_critical(self.bench.subject, self.prior, self._stack, self.passes)
-        return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
-
-    def _asked(
-        self,
-        table: list[dict[str, Any]],
-        condition: Condition,
-        gains: Float[Tensor, "batch layer"] | None,
-        answered: frozenset[str],
-    ) -> list[AnswerRequest]:
-        """The rows to answer in words: those picked and read, unless the condition acts on logits that no loop sees."""
-        if not self.bench.probes & ANSWER_PROBES or condition.fusion is not None:
-            return []
-        found = []
-        for n, item in enumerate(self.items):
-            if item.id in answered and table[n]["status"] == "ok":
-                question = item.question if condition.prompt is None else fill_prompt(condition.prompt, self.shown[n])
-                loud = gains[n] if gains is not None and bool(gains[n].any()) else None
-                found.append(AnswerRequest(table[n], item, question, None if loud is None else self.chosen[n], loud))
-        return found
-
-
-def _seed(seed: int, document: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}:{document}".encode()).digest()[:7])
+        )
+    return inputs

@@ -1,4 +1,4 @@
-"""Company: the documents of a unit, and which of them stand beside an item's own where a condition joins several."""
+"""Distractors: the unit's other documents that stand beside an item's own where a condition combines several."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from override_gap.margins.adapter import Adapter, AnyAdapter, join
-from override_gap.margins.conditions import Variant
+from override_gap.margins.conditions import reword
 from override_gap.margins.items.item import Item
 from override_gap.probes.run.encode import EncodedDocuments
 
 
 @dataclass(frozen=True)
 class Distractors:
-    """A unit's documents in its order, with the knowledge points of each; and adapters by text, retold ones included.
+    """A unit's documents in its order, with the knowledge points of each; and its adapters by text, reworded ones included.
 
-    `broken`: texts of which the source made none, with the reason.
+    `broken` holds the texts of which the source made no adapter, with the reason.
     """
 
     points: Mapping[str, frozenset[str]]
@@ -24,41 +24,41 @@ class Distractors:
     broken: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, items: Sequence[Item], made: EncodedDocuments) -> Distractors:
-        """The company of a unit's items."""
+    def of(cls, items: Sequence[Item], encoded: EncodedDocuments) -> Distractors:
+        """Those of a unit's items."""
         points: dict[str, set[str]] = {}
         for item in items:
             points.setdefault(item.document, set()).add(item.point)
-        return cls({text: frozenset(found) for text, found in points.items()}, made.adapters, made.broken)
+        return cls({text: frozenset(names) for text, names in points.items()}, encoded.adapters, encoded.broken)
 
-    def group(self, item: Item, variant: Variant) -> list[str]:
-        """The item's own document, then those that follow it in the unit and say nothing of its knowledge points."""
+    def documents(self, item: Item, count: int) -> list[str]:
+        """The item's own document, then those that follow it in the unit and share none of its knowledge points."""
         texts = list(self.points)
         at = texts.index(item.document)
-        around = [*texts[at + 1 :], *texts[:at]]
         others = [
-            text for text in around if text in self.adapters and not self.points[text] & self.points[item.document]
+            text
+            for text in [*texts[at + 1 :], *texts[:at]]
+            if text in self.adapters and not self.points[text] & self.points[item.document]
         ]
-        return [item.document, *others][: variant.count]
+        return [item.document, *others][:count]
 
-    def lacks(self, item: Item, variant: Variant) -> str | None:
-        """Why an item cannot be measured in this company, or None."""
-        texts = self.group(item, variant)
-        reasons = [self.broken[text] for text in map(variant.reworded, texts) if text in self.broken]
+    def obstacle(self, item: Item, count: int, wording: str = "{document}") -> str | None:
+        """Why an item cannot be measured with so many documents in this wording, or None."""
+        texts = self.documents(item, count)
+        reasons = [self.broken[text] for text in (reword(wording, t) for t in texts) if text in self.broken]
         if reasons:
             return reasons[0]
-        found = len(texts)
-        if found == variant.count:
+        if len(texts) == count:
             return None
-        return f"{variant.count} documents about different knowledge points are needed to join, its unit has {found}"
+        return f"{count} documents about different knowledge points are needed to join, its unit has {len(texts)}"
 
-    def adapter(self, item: Item, variant: Variant) -> AnyAdapter:
-        """The adapter that a variant makes of the item's document and its company."""
-        # an item that lacks one is an error row; its own adapter holds its place in the batch
-        parts = [self.adapters.get(variant.reworded(t), self.adapters[t]) for t in self.group(item, variant)]
-        # more than one is asked of updates of the weights alone (`needs_update`)
+    def adapter(self, item: Item, count: int, wording: str = "{document}") -> AnyAdapter:
+        """The adapter of so many documents in this wording, joined into one."""
+        # an item with an obstacle is an error row; its own adapter holds its place in the batch
+        parts = [self.adapters.get(reword(wording, text), self.adapters[text]) for text in self.documents(item, count)]
+        # several are joined only where they are weight updates (`Condition.needs_update`)
         return parts[0] if len(parts) == 1 else join([part for part in parts if isinstance(part, Adapter)])
 
-    def distractor_prompt(self, item: Item, variant: Variant) -> str:
-        """The documents as one text, in an order of content alone: the item's own stands anywhere among them."""
-        return "\n".join(sorted(self.group(item, variant), key=lambda text: hashlib.sha256(text.encode()).digest()))
+    def distractor_prompt(self, item: Item, count: int) -> str:
+        """So many documents as one text, in an order drawn by content: the item's own stands anywhere among them."""
+        return "\n".join(sorted(self.documents(item, count), key=lambda text: hashlib.sha256(text.encode()).digest()))

@@ -1,4 +1,4 @@
-"""Encode: a unit's documents as adapters, one that the source fails on apart from the others."""
+"""Encoding: a unit's documents as adapters, with those on which the source fails kept apart from the others."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from override_gap.margins.adapter import AdapterSource, AnyAdapter, traits_of
-from override_gap.margins.conditions import Condition
+from override_gap.margins.conditions import Condition, reword
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import out_of_memory, release_memory
-from override_gap.probes.sources.custom import encode_checked
+from override_gap.probes.sources.custom import delivered
 
 
 @dataclass(frozen=True)
 class EncodedDocuments:
-    """Adapters by the text they were made of, and for a text of which none could be made the reason."""
+    """Adapters by the text of which they were made, and the reason for each text of which none could be made."""
 
     adapters: Mapping[str, AnyAdapter] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
@@ -25,18 +25,18 @@ class EncodedDocuments:
 
 
 def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocuments:
-    """All documents at once; where the source raises, or memory runs out, each half for itself, down to the document.
+    """All documents at once; where the source raises or memory runs out, each half by itself, down to single documents.
 
-    A source whose adapters depend on the whole batch is not asked for a part of it: all of the batch is broken.
+    A source whose adapters depend on the whole batch is not asked for a part of it: then the whole batch is broken.
     """
     if not documents:
         return EncodedDocuments()
     try:
-        made = encode_checked(source, documents)
+        adapters = delivered(source, documents)
     except AdapterError as fault:
         reason = "memory ran out while its adapter was made" if out_of_memory(fault) else str(fault)
     else:
-        return EncodedDocuments({d.text: adapter for d, adapter in zip(documents, made, strict=True)})
+        return EncodedDocuments({d.text: adapter for d, adapter in zip(documents, adapters, strict=True)})
     release_memory()
     if len(documents) == 1 or traits_of(source).scope == "batch":
         return EncodedDocuments({}, {document.text: reason for document in documents})
@@ -47,23 +47,24 @@ def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocum
 def encode_reworded(
     source: AdapterSource, documents: Sequence[Document], conditions: Sequence[Condition]
 ) -> EncodedDocuments:
-    """Adapters of the documents in the wordings of the conditions' variants, by the text they are made of.
+    """Adapters of the documents in the conditions' wordings, by the text of which they are made.
 
-    A text told otherwise has no ids and no points: an adapter filed under these is of the document as it stands. Raises
-    AdapterError for a source with one adapter for every document, of which no variant can be made.
+    A reworded text has no ids and no points: an adapter filed under these is of the document as it stands. Raises
+    AdapterError for a source with one adapter for all documents, which has none for a wording.
     """
-    made = {
-        c.variant: c.name for c in conditions if c.variant is not None and c.policy is not None and c.prompt is None
-    }
-    if made and traits_of(source).scope == "nothing":
+    wordings: dict[str, str] = {}
+    for condition in conditions:
+        for wording in condition.wordings:
+            wordings.setdefault(wording, condition.name)
+    if wordings and traits_of(source).scope == "nothing":
         raise AdapterError(
-            f"source {source.name}: one adapter serves every document, so none can be made for {next(iter(made.values()))}; "
-            "leave joined, stated and hedged out of --probes and --policies"
+            f"source {source.name}: one adapter serves every document, so none can be made for "
+            f"{next(iter(wordings.values()))}; leave joined, stated and hedged out of --probes and --policies"
         )
-    told = {
+    reworded = {
         text: replace(document, text=text, ids=(), points=())
-        for variant in made
+        for wording in wordings
         for document in documents
-        if (text := variant.reworded(document.text)) != document.text
+        if (text := reword(wording, document.text)) != document.text
     }
-    return encode(source, tuple(told.values()))
+    return encode(source, tuple(reworded.values()))

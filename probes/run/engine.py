@@ -1,4 +1,4 @@
-"""Engine: who measures a run's units; and how one unit is measured, which is the same whoever does it."""
+"""Engines measure a run's units; one unit is measured the same by every engine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from override_gap.margins.adapter import Adapter, AdapterSource
+from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter
 from override_gap.margins.conditions import Condition
 from override_gap.margins.items.item import Document, Item
 from override_gap.margins.runtime import Prefix
@@ -22,7 +22,7 @@ from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.timing import timed
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Job:
-    """What every unit of a run is measured for. It holds no model, so that it can be sent to where the model is."""
+    """How every unit of a run is measured. It holds no model, so that it can be sent to where the model is."""
 
     conditions: tuple[Condition, ...]
     probes: frozenset[str]
@@ -47,20 +47,20 @@ class Job:
     system: str | None
     plain: bool = False
 
-    def bench(self, subject: Subject, room: BatchSizer) -> MeasurementSetup:
-        """The job on a subject, in the room that its machine was found to have."""
+    def setup(self, subject: Subject, batch_sizer: BatchSizer) -> MeasurementSetup:
+        """The job on a subject, with the batch size that its machine's memory was found to take."""
         subject = subject if self.system is None else replace(subject, system=self.system)
         return MeasurementSetup(
-            subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, room
+            subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, batch_sizer
         )
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A unit whose tables are written: its largest attribution gap, nats; what took how long; what its adapters touch.
+class FinishedUnit:
+    """A unit whose tables are written: its largest attribution gap, nats; its seconds; which maps its adapters change.
 
-    `faults`: rows that failed by a fault that another try may not meet. `most`: the largest batch that memory took, where
-    it ran out.
+    `faults` counts rows that failed for reasons that may be transient. `largest_batch` is what memory took, where it ran
+    out.
     """
 
     key: str
@@ -69,18 +69,18 @@ class Finished:
     measuring_s: float
     adapters: Mapping[str, Any]
     faults: int = 0
-    most: int | None = None
+    largest_batch: int | None = None
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Who measures: it has a subject and a source, here or elsewhere, as often as it likes."""
+    """Holds a subject and a source, in this process or in several others, and measures units with them."""
 
-    def ask(self, question: Callable[[Subject, AdapterSource], Answer]) -> Answer:
-        """What a function says of the subject and the source."""
+    def ask(self, question: Callable[[Subject, AdapterSource], T]) -> T:
+        """The result of a function of the subject and the source."""
         ...
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[FinishedUnit]:
         """Measure units and write them into the store, in any order; each is yielded once it is written."""
         ...
 
@@ -92,61 +92,70 @@ class Local:
     subject: Subject
     source: AdapterSource
 
-    def ask(self, question: Callable[[Subject, AdapterSource], Answer]) -> Answer:
-        """What a function says of the subject and the source."""
+    def ask(self, question: Callable[[Subject, AdapterSource], T]) -> T:
+        """The result of a function of the subject and the source."""
         return question(self.subject, self.source)
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[FinishedUnit]:
         """Measure units in their order and write each into the store."""
-        bench = job.bench(self.subject, BatchSizer())
+        setup = job.setup(self.subject, BatchSizer())
         for unit in pending:
-            yield measure_unit(bench, self.source, job.answered, unit, store)
+            yield measure_unit(setup, self.source, job.answered, unit, store)
 
 
 def measure_unit(
-    bench: MeasurementSetup, source: AdapterSource, answered: frozenset[str], unit: Unit, store: RunStore
-) -> Finished:
+    setup: MeasurementSetup, source: AdapterSource, answered: frozenset[str], unit: Unit, store: RunStore
+) -> FinishedUnit:
     """Make a unit's adapters, measure its items under every condition, write its tables.
 
-    What fails for one document or item is its rows' error. Raises AdapterError where the first unit fails as a whole: then
-    it is not one document's fault, and the run is not worth its time.
+    What fails for one document or item is an error in its rows. Raises AdapterError where the first unit fails as a whole:
+    then it is not one document's fault, and measuring the others would be in vain.
     """
-    clock = time.monotonic()
-    changed = bench.subject.how_changed(weights=False)
-    usable = tuple(d for d in unit.documents if d.text.strip() and not changed)
+    started = time.monotonic()
+    change = setup.subject.how_changed(weights=False)
+    documents = tuple(d for d in unit.documents if d.text.strip() and not change)
     with timed("adapters"):
-        made = encode(source, usable)
-        given = [made.adapters[d.text] for d in usable if d.text in made.adapters]
-        told = encode_reworded(source, [d for d in usable if d.text in made.adapters], bench.conditions)
-    hopeless = (made.broken and not given) or (told.broken and not told.adapters)
-    if hopeless and not store.keys():
-        raise AdapterError(next(iter((made | told).broken.values())))
-    ready = time.monotonic()
+        encoded = encode(source, documents)
+        with_adapter = [d for d in documents if d.text in encoded.adapters]
+        reworded = encode_reworded(source, with_adapter, setup.conditions)
+    all_failed = (encoded.broken and not with_adapter) or (reworded.broken and not reworded.adapters)
+    if all_failed and not store.keys():
+        raise AdapterError(next(iter((encoded | reworded).broken.values())))
+    adapters_made = time.monotonic()
     with timed("readings"):
-        measured = measure(bench, unit.items, made | told, answered) if not changed else None
-    changed = changed or bench.subject.how_changed()
-    if changed or measured is None:
-        measured = _failed(bench, unit.items, changed or "")
+        measured = measure(setup, unit.items, encoded | reworded, answered) if not change else None
+    change = change or setup.subject.how_changed()
+    if change or measured is None:
+        measured = _all_failed(setup, unit.items, change or "")
     elif measured.faults and not any(row["status"] == "ok" for row in measured.readings) and not store.keys():
         raise AdapterError(measured.readings[-1]["error"])
     with timed("files"):
         store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults)
-    seconds = ready - clock, time.monotonic() - ready
-    described = _described(given) if given else {}
-    return Finished(unit.key, measured.attribution_gap, *seconds, described, measured.faults, bench.room.most)
+    return FinishedUnit(
+        unit.key,
+        measured.attribution_gap,
+        adapters_made - started,
+        time.monotonic() - adapters_made,
+        _what_adapters_change([encoded.adapters[d.text] for d in with_adapter]),
+        measured.faults,
+        setup.batch_sizer.most,
+    )
 
 
-def _failed(bench: MeasurementSetup, items: Sequence[Item], reason: str) -> UnitReadings:
-    """Every row of a unit that cannot be trusted."""
-    table = [rows.failed(item, condition.name, reason) for item in items for condition in bench.conditions]
+def _all_failed(setup: MeasurementSetup, items: Sequence[Item], reason: str) -> UnitReadings:
+    """Error rows for all of a unit, whose numbers cannot be trusted."""
+    table = [rows.failed(item, condition.name, reason) for item in items for condition in setup.conditions]
     return UnitReadings(table, [], 0.0, faults=len(table))
 
 
-def _described(adapters: Sequence[Any]) -> Mapping[str, Any]:
-    """What a unit's adapters touch, for the report's methods."""
-    if not all(isinstance(adapter, Adapter) for adapter in adapters):
+def _what_adapters_change(adapters: Sequence[AnyAdapter]) -> Mapping[str, Any]:
+    """The maps that a unit's adapters change and their largest rank, or their longest prefix, for the report."""
+    updates = [adapter for adapter in adapters if isinstance(adapter, Adapter)]
+    if len(updates) < len(adapters):
         lengths = [adapter.positions for adapter in adapters if isinstance(adapter, Prefix)]
         return {"prefix": max(lengths)} if lengths else {}
-    paths = {path.rsplit(".", 1)[-1] for adapter in adapters for path in adapter.paths}
-    ranks = {update.rank for adapter in adapters for _, update in adapter.parts()}
-    return {"modules": sorted(paths), "rank": max(ranks)}
+    if not updates:
+        return {}
+    maps = {path.rsplit(".", 1)[-1] for adapter in updates for path in adapter.paths}
+    ranks = {update.rank for adapter in updates for _, update in adapter.parts()}
+    return {"modules": sorted(maps), "rank": max(ranks)}

@@ -1,4 +1,4 @@
-"""Ray engine: units as tasks on actors, each with the model open once; what a lost worker held is measured by another."""
+"""Ray engine: units as tasks on actors, each of which opens the model once; a lost worker's unit is measured by another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from override_gap.margins.adapter import AdapterSource
 from override_gap.probes.plan import code_hash
 from override_gap.probes.readings.batching import BatchSizer
-from override_gap.probes.run.engine import Answer, Finished, Job, Unit, measure_unit
+from override_gap.probes.run.engine import FinishedUnit, Job, T, Unit, measure_unit
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
@@ -39,23 +39,23 @@ def on_ray(opener: Opener, *, threads: int, workers: int | None = None) -> Itera
         ray: Any = importlib.import_module("ray")
     except ImportError as fault:
         raise RunError("--engine ray needs Ray, which is not installed: pip install 'override-gap[ray]'") from fault
-    own = not ray.is_initialized()
-    if own:
+    started_here = not ray.is_initialized()
+    if started_here:
         _connect(ray)
-    hired: list[Any] = []
+    actors: list[Any] = []
     try:
-        has = ray.cluster_resources()
-        gpus = int(has.get("GPU", 0))
-        count = workers or gpus or max(1, int(has.get("CPU", 1)) // threads)
-        wanted = {"num_cpus": 1, "num_gpus": 1} if gpus else {"num_cpus": threads}
+        resources = ray.cluster_resources()
+        gpus = int(resources.get("GPU", 0))
+        count = workers or gpus or max(1, int(resources.get("CPU", 1)) // threads)
+        per_worker = {"num_cpus": 1, "num_gpus": 1} if gpus else {"num_cpus": threads}
         # a lost worker is started again by Ray, as often as it takes; its unit is dealt out again below
-        actor = ray.remote(max_restarts=-1, max_task_retries=0, **wanted)(Worker)
-        hired += [actor.remote(opener, threads, code_hash()) for _ in range(count)]
-        yield OnRay(ray, hired)
+        actor = ray.remote(max_restarts=-1, max_task_retries=0, **per_worker)(Worker)
+        actors += [actor.remote(opener, threads, code_hash()) for _ in range(count)]
+        yield OnRay(ray, actors)
     finally:
-        for worker in hired:
+        for worker in actors:
             ray.kill(worker)
-        if own:
+        if started_here:
             ray.shutdown()
 
 
@@ -80,7 +80,8 @@ class Worker:
         import torch
 
         torch.set_num_threads(threads)
-        self._opener, self._code, self._opened, self._room = opener, code, None, BatchSizer()
+        self._opener, self._code, self._opened = opener, code, None
+        self._batch_sizer = BatchSizer()
 
     def _open(self) -> tuple[Subject, AdapterSource]:
         if self._opened is None:
@@ -96,14 +97,14 @@ class Worker:
         subject, source = self._open()
         return (subject.fingerprint, str(subject.dtype), subject.device.type, source.name, str(dict(source.settings)))
 
-    def ask(self, question: Callable[[Subject, AdapterSource], Answer]) -> Answer:
-        """What a function says of the subject and the source."""
+    def ask(self, question: Callable[[Subject, AdapterSource], T]) -> T:
+        """The result of a function of the subject and the source."""
         return question(*self._open())
 
-    def measure(self, job: Job, unit: Unit, store: RunStore) -> Finished:
+    def measure(self, job: Job, unit: Unit, store: RunStore) -> FinishedUnit:
         """Measure a unit and write it; nothing of it but a few numbers goes to the driver."""
         subject, source = self._open()
-        return measure_unit(job.bench(subject, self._room), source, job.answered, unit, store)
+        return measure_unit(job.setup(subject, self._batch_sizer), source, job.answered, unit, store)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +114,8 @@ class OnRay:
     ray: Any
     workers: Sequence[Any]
 
-    def ask(self, question: Callable[[Subject, AdapterSource], Answer]) -> Answer:
-        """What a function says of the subject and the source, on whichever worker is there first."""
+    def ask(self, question: Callable[[Subject, AdapterSource], T]) -> T:
+        """The result of a function of the subject and the source, on whichever worker is ready first."""
         for _ in range(LOSSES):
             waiting = {_ready(worker): worker for worker in self.workers}
             first = self.ray.wait(list(waiting), num_returns=1)[0][0]
@@ -125,11 +126,11 @@ class OnRay:
                 continue
         raise RunError(f"lost {LOSSES} Ray workers while they opened the model; do they have the memory for it?")
 
-    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[Finished]:
+    def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[FinishedUnit]:
         """Measure units as workers come free; a unit whose worker or node was lost is the next to be dealt out."""
         queue, losses = deque(pending), Counter[str]()
         shared = self.ray.put(job)
-        kinds: set[tuple[str, ...]] = set()
+        opened: set[tuple[str, ...]] = set()
         idle: list[Any] = []
         busy: dict[Any, tuple[Any, Unit | None]] = {_ready(worker): (worker, None) for worker in self.workers}
         while queue or any(unit is not None for _, unit in busy.values()):
@@ -139,7 +140,7 @@ class OnRay:
             call = self.ray.wait(list(busy), num_returns=1)[0][0]
             worker, unit = busy.pop(call)
             try:
-                told = self._get(call)
+                result = self._get(call)
             except self._lost as fault:
                 name = "opening" if unit is None else unit.key
                 losses[name] += 1
@@ -159,10 +160,10 @@ class OnRay:
                 continue
             idle.append(worker)
             if unit is not None:
-                yield told
+                yield result
                 continue
-            kinds.add(told)
-            if len(kinds) > 1:
+            opened.add(result)
+            if len(opened) > 1:
                 raise RunError(
                     "workers opened different models or adapters; give every node the same files, dtype and device"
                 )

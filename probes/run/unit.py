@@ -1,4 +1,4 @@
-"""Unit: some documents and every item that asks about them, under every condition; a pure function of its inputs."""
+"""One unit: some documents and every item that asks about them, under every condition; a pure function of its inputs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,36 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from override_gap.margins.adapter import AnyAdapter
+from override_gap.margins.conditions import Condition
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import batches, rows_that_fit
+from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run import rows
-from override_gap.probes.run.answers import AnswerRequest, answer, draw
-from override_gap.probes.run.batch import MeasurementSetup, _Batch, _crowded, _Read
+from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest, answer, draw
+from override_gap.probes.run.batch import ConditionReadings, ItemBatch, MeasurementSetup, too_long_behind_prefix
 from override_gap.probes.run.distractors import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.subject.model import Subject
 
-NO_ROOM = "memory ran out for this item alone"
+# In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
+ATTRIBUTION_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
+
+NO_MEMORY = "memory ran out for this item alone"
 
 
 @dataclass(frozen=True)
 class UnitReadings:
     """The rows of a unit, the largest attribution gap in it, nats, and the answers drawn at a temperature.
 
-    `faults` of the rows failed by what another try may not meet: no memory for one item alone, a source that raised.
+    `faults` counts rows that failed for reasons that may be transient: no memory for one item, a source that raised.
     """
 
     readings: list[dict[str, Any]]
@@ -37,77 +46,166 @@ class UnitReadings:
     faults: int = 0
 
 
+@dataclass(frozen=True)
+class BatchRows:
+    """The rows of one batch, and what is still to be answered in words; `faults` as in `UnitReadings`."""
+
+    readings: list[dict[str, Any]]
+    requests: list[AnswerRequest]
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    attribution_gap: float = 0.0
+    faults: int = 0
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[BatchRows]) -> BatchRows:
+        """Several as one, in their order."""
+        return cls(
+            [row for part in parts for row in part.readings],
+            [request for part in parts for request in part.requests],
+            [row for part in parts for row in part.layers],
+            max((part.attribution_gap for part in parts), default=0.0),
+            sum(part.faults for part in parts),
+        )
+
+
 def measure(
-    bench: MeasurementSetup, items: Sequence[Item], made: EncodedDocuments, answered: frozenset[str]
+    setup: MeasurementSetup, items: Sequence[Item], encoded: EncodedDocuments, answered: frozenset[str]
 ) -> UnitReadings:
     """Measure items whose documents' adapters are given by document text; `answered` ids are also answered in words.
 
     Batches hold items of like length. An item that cannot be read (its answers share all tokens, say) is a row with its
     reason under every condition.
     """
-    readings: list[dict[str, Any]] = []
-    layers: list[dict[str, Any]] = []
-    asked: list[AnswerRequest] = []
-    gap, faults = 0.0, 0
-    able: list[tuple[Item, Divergence]] = []
+    unreadable: list[BatchRows] = []
+    readable: list[tuple[Item, Divergence]] = []
     for item in items:
-        if item.document in made.broken:
-            readings += _failed(bench, item, made.broken[item.document])
-            faults += len(bench.conditions)
+        if item.document in encoded.broken:
+            unreadable.append(_fault(setup, item, encoded.broken[item.document]))
             continue
         try:
-            able.append((item, _located(bench.subject, item, made.adapters.get(item.document))))
+            readable.append((item, _locate(setup.subject, item, encoded.adapters.get(item.document))))
         except ItemError as reason:
-            readings += _failed(bench, item, str(reason))
-    company = Distractors.of(items, made)
-    able.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
-    lengths = [len(place.fed) for _, place in able]
-    most = bench.batch_size or rows_that_fit(bench.subject, max(lengths, default=1))
-    parts = [[able[n] for n in some] for some in batches(lengths, most)]
-    for read in bench.room.each(
-        parts, partial(_batch, bench, company, answered), lambda pair, _: _lost(bench, pair[0], NO_ROOM)
-    ):
-        readings += read.readings
-        layers += read.layers
-        asked += read.asked
-        gap = max(gap, read.gap)
-        faults += read.faults
+            unreadable.append(BatchRows(_error_rows(setup, item, str(reason)), []))
+    readable.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
+    lengths = [len(place.fed) for _, place in readable]
+    batch_size = setup.batch_size or rows_that_fit(setup.subject, max(lengths, default=1))
+    measured = BatchRows.concatenated(
+        [
+            *unreadable,
+            *setup.batch_sizer.each(
+                [[readable[n] for n in numbers] for numbers in batches(lengths, batch_size)],
+                partial(_measure_batch, setup, Distractors.of(items, encoded), answered),
+                lambda pair, _: _fault(setup, pair[0], NO_MEMORY),
+            ),
+        ]
+    )
     # all conditions together: one batch holds as many answers as it can
-    if "answers" in bench.probes:
-        faults += answer(bench.subject, asked, most, bench.room)
-    asked = [own for own in asked if own.row["status"] == "ok"]
-    sampled = bench.sampled if "sampled" in bench.probes else ()
-    drawn, lost = draw(bench.subject, asked, most, sampled, bench.room)
-    return UnitReadings(readings, layers, gap, drawn, faults + lost)
+    requests, faults = measured.requests, measured.faults
+    if "answers" in setup.probes:
+        faults += answer(setup.subject, requests, batch_size, setup.batch_sizer)
+    requests = [request for request in requests if request.row["status"] == "ok"]
+    sampled = setup.sampled if "sampled" in setup.probes else ()
+    drawn, failed = draw(setup.subject, requests, batch_size, sampled, setup.batch_sizer)
+    return UnitReadings(measured.readings, measured.layers, measured.attribution_gap, drawn, faults + failed)
 
 
-def _batch(
-    bench: MeasurementSetup, company: Distractors, answered: frozenset[str], part: Sequence[tuple[Item, Divergence]]
-) -> _Read:
-    """All conditions of one batch. Where an adapter is found not to fit or fails, each item is read by itself."""
+def _measure_batch(
+    setup: MeasurementSetup,
+    distractors: Distractors,
+    answered: frozenset[str],
+    pairs: Sequence[tuple[Item, Divergence]],
+) -> BatchRows:
+    """All conditions of one batch. Where an adapter does not fit or fails, each item is read by itself."""
     try:
-        batch = _Batch.prepare(bench, [i for i, _ in part], [d for _, d in part], company)
-        return _Read.together([batch.run(condition, answered) for condition in bench.conditions])
+        batch = ItemBatch.prepare(setup, [item for item, _ in pairs], [place for _, place in pairs], distractors)
+        return BatchRows.concatenated([_condition_rows(batch, c, answered) for c in setup.conditions])
     except AdapterError as fault:
         reason = str(fault)
-    if len(part) == 1:
-        return _lost(bench, part[0][0], reason)
-    return _Read.together([_batch(bench, company, answered, [pair]) for pair in part])
+    if len(pairs) == 1:
+        return _fault(setup, pairs[0][0], reason)
+    return BatchRows.concatenated([_measure_batch(setup, distractors, answered, [pair]) for pair in pairs])
 
 
-def _failed(bench: MeasurementSetup, item: Item, reason: str) -> list[dict[str, Any]]:
-    return [rows.failed(item, condition.name, reason) for condition in bench.conditions]
+def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[str]) -> BatchRows:
+    """One condition's readings of a batch as rows."""
+    subject, probes = batch.setup.subject, batch.setup.probes
+    under = condition.read(batch)
+    table = rows.readings(
+        subject,
+        batch.items,
+        batch.divergences,
+        batch.prior,
+        under.state,
+        condition.name,
+        under.gains,
+        under.adapter_norms,
+    )
+    for n, reason in under.unreadable.items():
+        table[n] = rows.failed(batch.items[n], condition.name, reason)
+    if under.as_delivered and "critical" in probes:
+        rows.critical(table, batch.critical_gains())
+    if "layers" not in probes or not under.has_layers or under.state.residual is None or subject.norm is None:
+        return BatchRows(table, _requests(batch, under, table, answered))
+    profile = read_layers(subject, batch.prior, under.state)
+    gaps = attribution_gap(subject, batch.prior, under.state, profile)
+    # items whose logits are not finite are error rows already, and have no margin to split
+    finite = under.state.margins.net.isfinite() & batch.prior.strength.to(gaps.device).isfinite()
+    missed = (finite & ~(gaps <= ATTRIBUTION_TOLERANCE[subject.dtype])).nonzero().flatten().tolist()
+    for n in missed:
+        reason = f"layer attribution misses the margin by {gaps[n].item():.3g} nats"
+        table[n] = rows.failed(batch.items[n], condition.name, reason)
+    gains = torch.zeros_like(batch.norms) if under.gains is None else under.gains
+    layers = rows.layers(batch.items, condition.name, profile, batch.norms, gains, _layer_effects(batch, under))
+    failed_ids = {batch.items[n].id for n in missed}
+    return BatchRows(
+        table,
+        _requests(batch, under, table, answered),
+        [row for row in layers if row["item"] not in failed_ids],
+        gaps[finite].max().item() if bool(finite.any()) else 0.0,
+    )
 
 
-def _lost(bench: MeasurementSetup, item: Item, reason: str) -> _Read:
-    """An item that a fault kept from being measured."""
-    return _Read(_failed(bench, item, reason), [], faults=len(bench.conditions))
+def _layer_effects(batch: ItemBatch, under: ConditionReadings) -> dict[str, Float[Tensor, "batch layer"]]:
+    """What each layer's update writes directly, and its effect alone and when removed, where these are read."""
+    subject = batch.setup.subject
+    effects = {}
+    written = read_direct(subject, batch.prior, under.state)
+    if written is not None:
+        effects["direct"] = written
+    if under.as_delivered and "causal" in batch.setup.probes:
+        layers = list(range(subject.n_layers))
+        effects["alone"], effects["removed"] = read_causal(subject, batch.prior, batch.stack, layers, batch.passes)
+    return effects
 
 
-def _located(subject: Subject, item: Item, adapter: AnyAdapter | None) -> Divergence:
+def _requests(
+    batch: ItemBatch, under: ConditionReadings, table: Sequence[dict[str, Any]], answered: frozenset[str]
+) -> list[AnswerRequest]:
+    """The rows to answer in words: those chosen for it and read, unless the condition only mixes logits."""
+    if not batch.setup.probes & ANSWER_PROBES or not under.has_answers:
+        return []
+    requests = []
+    for n, item in enumerate(batch.items):
+        if item.id in answered and table[n]["status"] == "ok":
+            gains = under.gains[n] if under.gains is not None and bool(under.gains[n].any()) else None
+            adapter = None if gains is None else under.adapters[n]
+            requests.append(AnswerRequest(table[n], item, under.questions[n], adapter, gains))
+    return requests
+
+
+def _locate(subject: Subject, item: Item, adapter: AnyAdapter | None) -> Divergence:
     """Where an item is read, with room for what its adapter puts in front. Raises ItemError."""
     place = locate(subject, item)
-    crowded = _crowded(subject, place, adapter)
-    if crowded is not None:
-        raise ItemError(crowded)
+    reason = too_long_behind_prefix(subject, place, adapter)
+    if reason is not None:
+        raise ItemError(reason)
     return place
+
+
+def _error_rows(setup: MeasurementSetup, item: Item, reason: str) -> list[dict[str, Any]]:
+    return [rows.failed(item, condition.name, reason) for condition in setup.conditions]
+
+
+def _fault(setup: MeasurementSetup, item: Item, reason: str) -> BatchRows:
+    """An item that a fault, which may be transient, kept from being measured."""
+    return BatchRows(_error_rows(setup, item, reason), [], faults=len(setup.conditions))

@@ -52,7 +52,7 @@ def names_of(kind: str) -> dict[str, str]:
     if kind == "items":
         return {**catalogue.ITEMS, **ITEM_FORMS}
     if kind == "policies":
-        from override_gap.margins.conditions import MEANING
+        from override_gap.margins.condition_names import MEANING
 
         return MEANING
     return catalogue.PROBES

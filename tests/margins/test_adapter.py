@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from override_gap.margins.adapter import Adapter, join
-from override_gap.margins.conditions import parse_conditions, variant
+from override_gap.margins.condition_names import robustness_family
+from override_gap.margins.condition_parser import parse_conditions
+from override_gap.margins.conditions import reword
 from override_gap.margins.updates import Dense, LowRank, Vector
 
 
@@ -50,7 +52,8 @@ def test_variants_by_name() -> None:
         "stated-4",
         "in-context-joined-3",
     ]
-    assert variant("uniform-2") is None
-    assert variant("stated-3")[1].reworded("a {document}") == "a {document} a {document} a {document}"
+    assert robustness_family("uniform-2") is None
+    assert robustness_family("stated-3") == ("stated", 3)
+    assert reword(parse_conditions("stated-3")[2].wording, "a {document}") == "a {document} a {document} a {document}"
     with pytest.raises(ValueError, match="documents is 2 to 32"):
         parse_conditions("joined-1")

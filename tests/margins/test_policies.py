@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from override_gap.margins.attribution import predicted_critical_gain
-from override_gap.margins.conditions import parse_conditions
+from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.policies import (
     BottomNorm,
     ConflictAware,

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from override_gap.margins.conditions import reword
 from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
@@ -136,10 +137,8 @@ def test_a_contested_answer_is_read_behind_both_turns_with_the_adapter_acting(me
 
 
 def test_no_braces_of_a_document_are_filled() -> None:
-    from override_gap.margins.conditions import Variant
-
     odd = Item("x", "x", "conflict", "{answer} {question}", "{rival} {document}?", "{document}", "{answer}")
     assert fill_prompt("{document}|{question}|{answer}|{rival}", odd) == "|".join(
         (odd.document, odd.question, odd.answer, "{answer}")
     )
-    assert Variant(wording="so: {document}").reworded("{question} {document}") == "so: {question} {document}"
+    assert reword("so: {document}", "{question} {document}") == "so: {question} {document}"

@@ -17,7 +17,7 @@ from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
 from override_gap.probes.readings.batching import BatchSizer, out_of_memory
-from override_gap.probes.run import batch
+from override_gap.probes.run import unit
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.folder import Store
@@ -129,14 +129,14 @@ def test_the_size_that_was_found_is_kept_where_it_was_chosen_by_the_program(
 def test_an_attribution_that_misses_is_an_error_row_and_the_manifest_says_so(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true = batch.attribution_gap
+    true = unit.attribution_gap
 
     def missed(*given: Any) -> torch.Tensor:
         gaps = true(*given).clone()
         gaps[0] = 7.0
         return gaps
 
-    monkeypatch.setattr(batch, "attribution_gap", missed)
+    monkeypatch.setattr(unit, "attribution_gap", missed)
     found = audit(subject, tmp_path / "run", replace(PLAN, answers=0, batch_size=1))
     parity = Store(tmp_path / "run").manifest()["parity"]
     assert parity["attribution_max_abs"] == 7.0
@@ -293,7 +293,7 @@ def test_logits_that_are_not_finite_for_one_question_leave_the_others_unharmed(
 def test_a_model_that_changes_is_noticed_and_its_unit_not_believed(
     wanted: pd.DataFrame, tmp_path: Path, monkeypatch, spoil, change: str
 ) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 4)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 4)
     subject = tiny("llama")
     subject.model.generation_config.eos_token_id = list(range(0, 64, 2))
     calls = []

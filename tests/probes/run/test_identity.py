@@ -243,11 +243,13 @@ def test_the_models_weights(subject: Subject, tmp_path: Path) -> None:
 def test_the_measuring_code_and_its_libraries(subject: Subject, tmp_path: Path, monkeypatch) -> None:
     run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("override_gap.probes.run.loop.code_hash", lambda: "other")
+        patch.setattr("override_gap.probes.run.manifest.code_hash", lambda: "other")
         with pytest.raises(RunError, match="another audit"):
             run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr("override_gap.probes.run.loop._version", lambda name: "9" if name == "transformers" else "1")
+        patch.setattr(
+            "override_gap.probes.run.manifest.installed_version", lambda name: "9" if name == "transformers" else "1"
+        )
         with pytest.raises(RunError, match="another audit"):
             run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
 

@@ -17,8 +17,9 @@ import pytest
 
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.engine import Local
-from override_gap.probes.run.loop import run_on
+from override_gap.probes.run.loop import run_plan
 from override_gap.probes.run.ray import OnRay, on_ray
+from override_gap.probes.run.resolve import resolve
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.store.remote import local_copy
 from override_gap.reports.cli.main import main
@@ -30,7 +31,7 @@ MOTO = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +53,8 @@ def undivided(tmp_path_factory) -> Path:
     """A run of the local engine."""
     out = tmp_path_factory.mktemp("local") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
-        run_on(Local(*fitted()), PLAN, ITEMS, out)
+        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+        run_plan(Local(*fitted()), resolve(PLAN, ITEMS), out)
     return out
 
 
@@ -74,7 +75,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 def test_two_workers_write_the_bytes_of_the_local_engine(engine: OnRay, whole, tmp_path: Path) -> None:
     told = []
-    run_on(engine, PLAN, ITEMS, tmp_path / "run", lambda *progress: told.append(progress))
+    run_plan(engine, resolve(PLAN, ITEMS), tmp_path / "run", lambda *progress: told.append(progress))
     assert contents(tmp_path / "run") == whole
     assert len(whole) == 2 * len(ITEMS)
     assert [done for done, _, _ in told] == [*range(len(ITEMS) + 1), len(ITEMS)], "progress after every unit"
@@ -86,15 +87,15 @@ def test_an_interrupted_run_is_resumed_by_the_other_engine(engine: OnRay, whole,
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_on(engine, PLAN, ITEMS, tmp_path / "run", interrupt)
+        run_plan(engine, resolve(PLAN, ITEMS), tmp_path / "run", interrupt)
     assert len(contents(tmp_path / "run")) < len(whole)
-    run_on(Local(*fitted()), PLAN, ITEMS, tmp_path / "run")
+    run_plan(Local(*fitted()), resolve(PLAN, ITEMS), tmp_path / "run")
     assert contents(tmp_path / "run") == whole
 
 
 def test_a_killed_worker_costs_one_unit_again(cluster: None, undivided: Path, tmp_path: Path) -> None:
     with on_ray(deadly("gamma delta", tmp_path / "died"), threads=1, workers=1) as mortal:
-        run_on(mortal, PLAN, ITEMS, tmp_path / "run")
+        run_plan(mortal, resolve(PLAN, ITEMS), tmp_path / "run")
     assert (tmp_path / "died").exists()
     # its settings name the victim, so that the keys are others, and the seals with them; what was measured is not
     assert tables(tmp_path / "run") == tables(undivided)
@@ -106,18 +107,18 @@ def test_a_unit_that_kills_every_worker_is_named(cluster: None, tmp_path: Path, 
         on_ray(deadly("gamma delta", ""), threads=1, workers=1) as mortal,
         pytest.raises(RunError, match="item 'c2', lost its worker 2 times"),
     ):
-        run_on(mortal, PLAN, ITEMS, tmp_path / "run")
+        run_plan(mortal, resolve(PLAN, ITEMS), tmp_path / "run")
 
 
 def test_what_a_worker_raises_is_raised_here_in_one_line(cluster: None, tmp_path: Path) -> None:
     with on_ray(failing, threads=1, workers=1) as bad, pytest.raises(AdapterError) as told:
-        run_on(bad, PLAN, ITEMS, tmp_path / "run")
+        run_plan(bad, resolve(PLAN, ITEMS), tmp_path / "run")
     assert str(told.value) == "this source serves nobody"
 
 
 def test_workers_with_different_models_are_refused(cluster: None, tmp_path: Path) -> None:
     with on_ray(of_its_own, threads=1, workers=2) as two, pytest.raises(RunError, match="different models"):
-        run_on(two, PLAN, ITEMS * 3, tmp_path / "run")
+        run_plan(two, resolve(PLAN, ITEMS * 3), tmp_path / "run")
 
 
 def test_the_command_runs_on_ray(cluster: None, tmp_path: Path, capsys) -> None:
@@ -160,13 +161,13 @@ def test_workers_write_to_an_object_store(engine: OnRay, whole, bucket: str) -> 
     from pyarrow.fs import FileSystem
 
     url = bucket.format("first")
-    run_on(engine, PLAN, ITEMS, url)
+    run_plan(engine, resolve(PLAN, ITEMS), url)
     with local_copy(url) as folder:
         assert contents(folder) == whole
     inner, root = FileSystem.from_uri(url)
     inner.delete_file(f"{root}/readings/{next(name for name in whole if name.startswith('readings/'))[9:]}")
     told = []
-    run_on(Local(*fitted()), PLAN, ITEMS, url, lambda *progress: told.append(progress))
+    run_plan(Local(*fitted()), resolve(PLAN, ITEMS), url, lambda *progress: told.append(progress))
     assert told[0][0] == len(ITEMS) - 1, "only what is missing is measured"
     with local_copy(url) as folder:
         assert contents(folder) == whole

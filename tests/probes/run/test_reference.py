@@ -13,7 +13,7 @@ import torch
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.summary import summarise
 from override_gap.margins.adapter import Adapter
-from override_gap.margins.conditions import parse_conditions
+from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.margins.updates import LowRank
 from override_gap.probes.readings import reuse as passes

@@ -12,7 +12,8 @@ import pytest
 from override_gap.analyses.readings import load
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.engine import Local, Unit
-from override_gap.probes.run.loop import run_on
+from override_gap.probes.run.loop import run_plan
+from override_gap.probes.run.resolve import resolve
 from override_gap.probes.run.shards import Shard, merge
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.folder import RunError, Store
@@ -35,10 +36,10 @@ def runs(engine: Local, tmp_path_factory) -> Path:
     """The run undivided, and in three shards."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
-        run_on(engine, PLAN, ITEMS, folder / "whole")
+        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+        run_plan(engine, resolve(PLAN, ITEMS), folder / "whole")
         for number in (1, 2, 3):
-            run_on(engine, PLAN, ITEMS, folder / str(number), shard=Shard(number, 3))
+            run_plan(engine, resolve(PLAN, ITEMS), folder / str(number), shard=Shard(number, 3))
     return folder
 
 
@@ -63,10 +64,10 @@ def test_merged_shards_hold_the_bytes_of_the_undivided_run(runs: Path, tmp_path:
 
 
 def test_a_merged_run_is_resumed_without_measuring(runs: Path, tmp_path: Path, engine: Local, monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
     merged = merge(shards(runs), tmp_path / "merged")
     monkeypatch.setattr(FittedAdapters, "encode", lambda *_: pytest.fail("measured again"))
-    run_on(engine, PLAN, ITEMS, merged)
+    run_plan(engine, resolve(PLAN, ITEMS), merged)
 
 
 def test_units_are_dealt_out_once_and_evenly() -> None:
@@ -99,10 +100,10 @@ def test_merge_refuses_in_one_line(runs: Path, tmp_path: Path, engine: Local, mo
     refused("both shard 1", one, tmp_path / "again", two, three)
     refused("a whole run", one, runs / "whole", two)
     refused("cannot be read", one, tmp_path / "nowhere")
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
-    run_on(engine, replace(PLAN, seed=1), ITEMS, tmp_path / "other", shard=Shard(2, 3))
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    run_plan(engine, resolve(replace(PLAN, seed=1), ITEMS), tmp_path / "other", shard=Shard(2, 3))
     refused("of another audit", one, tmp_path / "other", three)
-    run_on(engine, PLAN, ITEMS, tmp_path / "half", shard=Shard(2, 2))
+    run_plan(engine, resolve(PLAN, ITEMS), tmp_path / "half", shard=Shard(2, 2))
     refused("one of 2 shards", one, tmp_path / "half")
     shutil.copytree(two, tmp_path / "torn")
     next((tmp_path / "torn" / "readings").iterdir()).unlink()
@@ -117,11 +118,11 @@ def test_merge_refuses_in_one_line(runs: Path, tmp_path: Path, engine: Local, mo
 
 
 def test_a_folder_holds_one_shard(runs: Path, engine: Local, monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
     with pytest.raises(RunError, match="another part"):
-        run_on(engine, PLAN, ITEMS, runs / "1", shard=Shard(2, 3))
+        run_plan(engine, resolve(PLAN, ITEMS), runs / "1", shard=Shard(2, 3))
     with pytest.raises(RunError, match="another part"):
-        run_on(engine, PLAN, ITEMS, runs / "1")
+        run_plan(engine, resolve(PLAN, ITEMS), runs / "1")
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", "", " 1/2"])
@@ -133,7 +134,7 @@ def test_what_is_no_shard_is_refused(text: str, tmp_path: Path, capsys) -> None:
 
 def test_more_shards_than_units_leave_some_empty_and_merge(engine: Local, tmp_path: Path) -> None:
     for number in (1, 2):
-        run_on(engine, PLAN, ITEMS[:1], tmp_path / str(number), shard=Shard(number, 2))
+        run_plan(engine, resolve(PLAN, ITEMS[:1]), tmp_path / str(number), shard=Shard(number, 2))
     merged = merge([tmp_path / "1", tmp_path / "2"], tmp_path / "merged")
     assert len(load(merged).readings) == 4
 

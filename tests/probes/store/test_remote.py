@@ -12,7 +12,8 @@ import fsspec
 import pytest
 
 from override_gap.probes.run.engine import Local
-from override_gap.probes.run.loop import run_on
+from override_gap.probes.run.loop import run_plan
+from override_gap.probes.run.resolve import resolve
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.remote import Remote, local_copy, store_at
 from override_gap.probes.store.run_store import RunStore
@@ -40,16 +41,16 @@ def contents(run: Path) -> dict[str, bytes]:
 
 
 def test_a_run_at_a_url_holds_the_bytes_of_one_here(engine: Local, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_A_UNIT", 2)
-    run_on(engine, PLAN, ITEMS, tmp_path / "run")
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 2)
+    run_plan(engine, resolve(PLAN, ITEMS), tmp_path / "run")
 
     def interrupt(done: int, *_: object) -> None:
         if done > 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_on(engine, PLAN, ITEMS, URL, interrupt)
-    run_on(engine, PLAN, ITEMS, URL)
+        run_plan(engine, resolve(PLAN, ITEMS), URL, interrupt)
+    run_plan(engine, resolve(PLAN, ITEMS), URL)
     with local_copy(URL) as folder:
         assert contents(folder) == contents(tmp_path / "run")
         kept = json.loads((folder / "manifest.json").read_text())
@@ -60,7 +61,7 @@ def test_a_run_at_a_url_holds_the_bytes_of_one_here(engine: Local, tmp_path: Pat
 
 
 def test_a_report_on_a_url_goes_back_there(engine: Local, capsys) -> None:
-    run_on(engine, replace(PLAN, policies="as-delivered", probes=("margins",)), ITEMS[:2], URL)
+    run_plan(engine, resolve(replace(PLAN, policies="as-delivered", probes=("margins",)), ITEMS[:2]), URL)
     assert main(["report", URL, "--quiet"]) == 0
     assert f"report: {URL}/report.html" in capsys.readouterr().out
     files = fsspec.filesystem("memory")
@@ -78,16 +79,16 @@ def test_readings_are_put_last(engine: Local, monkeypatch) -> None:
         return put(self, local_copy, there, *more, **settings)
 
     monkeypatch.setattr(files, "put_file", noted)
-    run_on(engine, PLAN, ITEMS[:1], URL)
+    run_plan(engine, resolve(PLAN, ITEMS[:1]), URL)
     assert [name for name in order if name in ("layers", "readings")] == ["layers", "readings"]
 
 
 def test_what_is_no_place_for_a_run_is_refused(engine: Local) -> None:
     fsspec.filesystem("memory").pipe_file("/bucket/runs/mine/thesis.tex", b"mine")
     with pytest.raises(RunError, match="holds no run"):
-        run_on(engine, PLAN, ITEMS, URL)
+        run_plan(engine, resolve(PLAN, ITEMS), URL)
     with pytest.raises(RunError, match="cannot be opened"):
-        run_on(engine, PLAN, ITEMS, "gopher://bucket/run")
+        run_plan(engine, resolve(PLAN, ITEMS), "gopher://bucket/run")
     with pytest.raises(RunError, match=r"manifest\.json: cannot be read"), local_copy("memory://bucket/none"):
         pass
 

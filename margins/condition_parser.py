@@ -1,0 +1,129 @@
+"""Conditions by name: `slb` is TopNorm(1.75, 25%), `slb-2.0-33` the same policy with other settings."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from override_gap.margins.condition_names import (
+    BASE,
+    CONTESTED,
+    CONTESTED_BASE,
+    DELIVERED,
+    HEDGES,
+    MEANING,
+    expand,
+    robustness_family,
+)
+from override_gap.margins.conditions import (
+    CONTEST,
+    IN_CONTEXT,
+    PROMPTS,
+    AsDelivered,
+    Base,
+    Condition,
+    Contested,
+    InContext,
+    Joined,
+    LogitFusion,
+    Reworded,
+    Scaled,
+)
+from override_gap.margins.policies import (
+    BottomNorm,
+    ConflictAware,
+    MarginMatched,
+    Policy,
+    RandomLayers,
+    RandomMatched,
+    RelevanceGate,
+    TopNorm,
+    Uniform,
+)
+
+
+def parse_conditions(names: str) -> tuple[Condition, ...]:
+    """Conditions from a comma-separated list, the base and as-delivered always first, each once.
+
+    Raises ValueError naming the nearest known name.
+    """
+    conditions: dict[str, Condition] = {}
+    for word in filter(None, (part.strip() for part in names.split(","))):
+        for name in expand(word):
+            condition = parse_condition(name)
+            conditions.setdefault(condition.name, condition)
+    if not conditions.keys() - {BASE}:
+        raise ValueError(f"--policies {names!r} names none beside the base; need at least as-delivered")
+    # what every policy is compared with is always measured
+    return tuple({BASE: Base(), DELIVERED: AsDelivered(), **conditions}.values())
+
+
+_BY_LAYERS = {
+    "slb": TopNorm,
+    "random-layers": RandomLayers,
+    "bottom-layers": BottomNorm,
+    "random-matched": RandomMatched,
+}
+_NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+
+
+def parse_condition(name: str) -> Condition:
+    """One condition by its name. Raises ValueError naming the nearest known name."""
+    if len(name) > 60 or any(float(number) > 100 for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", name)):
+        raise ValueError(f"policy {name[:60]!r}: no setting of a policy is above 100")
+    policies: dict[str, Policy] = {
+        "ca": ConflictAware(),
+        "ca-slb": ConflictAware(otherwise=TopNorm()),
+        "relevance-gate": RelevanceGate(),
+        "margin-matched": MarginMatched(),
+        **{stem: policy() for stem, policy in _BY_LAYERS.items()},
+    }
+    fixed: dict[str, Condition] = {
+        BASE: Base(),
+        DELIVERED: AsDelivered(),
+        **{stem: Scaled(stem, policy) for stem, policy in policies.items()},
+        **{stem: InContext(stem, prompt) for stem, prompt in PROMPTS.items()},
+        **{stem: Reworded(stem, wording) for stem, wording in HEDGES.items()},
+        CONTESTED: Contested(),
+        CONTESTED_BASE: InContext(CONTESTED_BASE, CONTEST),
+        "logit-fusion": LogitFusion("logit-fusion-1.5"),
+    }
+    condition = fixed.get(name) or _counted(name) or _with_settings(name)
+    if condition is not None:
+        return condition
+    near = difflib.get_close_matches(name, MEANING, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"unknown policy {name!r}{hint} Known: {', '.join(MEANING)}")
+
+
+def _counted(name: str) -> Condition | None:
+    """A condition with a number of documents or of repetitions in its name."""
+    family, count = robustness_family(name) or ("", 0)
+    if family == "joined":
+        return Joined(name, count)
+    if family == "in-context-joined":
+        return InContext(name, IN_CONTEXT, count)
+    if family == "stated":
+        return Reworded(name, " ".join(["{document}"] * count))
+    return None
+
+
+def _with_settings(name: str) -> Condition | None:
+    """A policy with other settings than the default ones, which stand in its name."""
+    if match := re.fullmatch(f"uniform-{_NUMBER}", name):
+        gain = float(match[1])
+        if gain in (0.0, 1.0):
+            return Base() if gain == 0 else AsDelivered()
+        return Scaled(f"uniform-{gain!r}".removesuffix(".0"), Uniform(gain))
+    if match := re.fullmatch(f"logit-fusion-{_NUMBER}", name):
+        return LogitFusion(f"logit-fusion-{float(match[1]):g}", float(match[1]))
+    if match := re.fullmatch(f"margin-matched-{_NUMBER}", name):
+        return Scaled(name, MarginMatched(float(match[1])))
+    if (match := re.fullmatch(f"(.+)-{_NUMBER}-{_NUMBER}", name)) and match[1] in _BY_LAYERS:
+        share = float(match[3]) / 100
+        if not 0 < share <= 1:
+            raise ValueError(
+                f"policy {name!r}: the share of layers is a percentage above 0 and up to 100, got {match[3]}"
+            )
+        return Scaled(name, _BY_LAYERS[match[1]](float(match[2]), share))
+    return None

@@ -1,0 +1,206 @@
+"""An audit from the words that name subject, adapters and items to a run folder; and the same readings without a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+import torch
+
+from override_gap.margins.adapter import AdapterSource, traits_of
+from override_gap.margins.items.files import read_items
+from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.runtime import refusal_message
+from override_gap.probes.plan import Plan, PlanError, plan_from
+from override_gap.probes.readings.batching import BatchSizer
+from override_gap.probes.run.encode import encode, encode_reworded
+from override_gap.probes.run.engine import Engine, Job, Local
+from override_gap.probes.run.handshake import check_adapters
+from override_gap.probes.run.loop import Progress, run_plan
+from override_gap.probes.run.resolve import ResolvedPlan, resolve
+from override_gap.probes.run.shards import Shard
+from override_gap.probes.run.unit import measure as measure_items
+from override_gap.probes.sources import open_source
+from override_gap.probes.store.remote import store_at
+from override_gap.probes.store.schema import READINGS
+from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import Subject
+from override_gap.probes.timing import timed
+
+HANDSHAKE_ITEMS = 1000
+"""The first readable documents are looked for among so many: a long item file is not sent to a worker for three."""
+#: A model of fewer parameters gains nothing by a second thread, and on busy cores its threads wait for one another: an
+#: audit of the organism took 43 s on two threads beside another process, and 3 s on one.
+ONE_THREAD = 10_000_000
+
+Items = str | Path | Sequence[Item]
+
+
+def audit(
+    subject: str | Subject = "organism",
+    adapters: str | AdapterSource | None = None,
+    items: Items | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: Progress = lambda *_: None,
+    say: Callable[[str], None] = lambda _: None,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    **settings: Any,
+) -> Path | str:
+    """Measure a method on a subject into a run folder; returns the folder, which `report` and `load` take.
+
+    `subject`, `adapters` and `items` are what the command line takes, or open objects: a Subject, a source (any object with
+    `name`, `settings` and `encode(documents)`), a list of items. `settings` are those of a Plan: `policies`, `probes`,
+    `limit`, `answers`, `seed`, `batch_size`, `device`, `dtype` and so on. Called again with the same `out`, it goes on where
+    it was stopped. `progress` is called with (done, total, what); `say` with what is refused. Raises PlanError, SubjectError,
+    AdapterError, ItemError, HandshakeError, RunError, each with one line that says what to do.
+    """
+    known = {field.name for field in fields(Plan)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise PlanError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
+    if not isinstance(items, str | Path | None):
+        items, item_name = list(items), "items"
+        items = items[: settings["limit"]] if settings.get("limit") else items
+        if not items:
+            raise ItemError("no items to measure")
+    else:
+        items, item_name = None, None if items is None else str(items)
+    names = {"subject": _name(subject), "adapters": _name(adapters), "items": item_name}
+    settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    plan = plan_from({**settings, **{key: name for key, name in names.items() if name is not None}})
+    resolved = resolve(plan, items)
+    store_at(out or Path("runs")).require_room(needed=1)
+    opened = partial(open_plan, plan, allow_pickle, trust_remote_code, subject=subject, adapters=adapters)
+    with open_engine("local", opened) as engine:
+        folder = out or default_folder(engine, resolved)
+        run_audit(engine, resolved, folder, progress=progress, say=say)
+        return folder
+
+
+def measure(
+    subject: str | Subject,
+    adapters: str | AdapterSource,
+    items: Items,
+    *,
+    policies: str = "as-delivered",
+    probes: Sequence[str] = ("margins",),
+    answers: bool = False,
+    seed: int = 0,
+    allow_pickle: bool = False,
+) -> pd.DataFrame:
+    """Readings of a few items in memory: one row per item and condition, in the columns of a run's readings.
+
+    Nothing is written and no document is checked beforehand (`audit` does both). With `answers` every item is also answered
+    in words. Raises SubjectError, AdapterError, ItemError, ValueError for a policy that is not known.
+    """
+    rows = read_items(items) if isinstance(items, str | Path) else list(items)
+    names = tuple(probes) + (("answers",) if answers and "answers" not in probes else ())
+    plan = Plan(_name(subject) or "", _name(adapters) or "", "items", policies, names, seed=seed)
+    model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
+    resolved = resolve(plan, rows).for_source(static=traits_of(source).static)
+    ids = frozenset(item.id for item in rows)
+    job = Job(resolved.conditions, resolved.probes, 0, seed, (), ids if answers else frozenset(), None)
+    documents = [document for document in resolved.items.documents if document.text.strip()]
+    encoded = encode(source, documents)
+    encoded |= encode_reworded(source, [d for d in documents if d.text in encoded.adapters], resolved.conditions)
+    readings = measure_items(job.setup(model, BatchSizer()), rows, encoded, job.answered).readings
+    order = {(item.id, c.name): n for n, (item, c) in enumerate((i, c) for i in rows for c in resolved.conditions)}
+    readings.sort(key=lambda row: order[row["item"], row["condition"]])
+    return pd.DataFrame(readings, columns=[name for name in READINGS.names if any(name in row for row in readings)])
+
+
+def default_folder(engine: Engine, resolved: ResolvedPlan, shard: Shard | None = None) -> Path:
+    """A run folder named after subject, adapters and items."""
+    part = "" if shard is None else f"-shard-{shard.number}-of-{shard.of}"
+    return Path("runs") / f"{engine.ask(_run_name)}-{Path(resolved.plan.items).stem.replace(':', '-')}{part}"
+
+
+def run_audit(
+    engine: Engine,
+    resolved: ResolvedPlan,
+    out: str | Path,
+    *,
+    shard: Shard | None = None,
+    progress: Progress = lambda *_: None,
+    say: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Check a new run's adapters on a few documents, then measure it into a run folder or URL.
+
+    `say` is told what cannot be measured with this source. Raises HandshakeError and what `run_plan` raises.
+    """
+    supported = resolved.for_source(static=engine.ask(_is_static))
+    if supported.refused:
+        say(refusal_message(supported.refused))
+    if not store_at(out).exists():
+        with timed("adapters"):
+            engine.ask(partial(check_adapters, items=resolved.items.items[:HANDSHAKE_ITEMS])).require()
+    with timed("readings"):
+        run_plan(engine, resolved, out, progress, shard)
+
+
+def open_plan(
+    plan: Plan,
+    allow_pickle: bool = False,
+    trust_remote_code: bool = False,
+    *,
+    subject: str | Subject | None = None,
+    adapters: str | AdapterSource | None = None,
+) -> tuple[Subject, AdapterSource]:
+    """A plan's subject and source, wherever this is called; those that are open objects already are returned as they are."""
+    with timed("subject"):
+        if not isinstance(subject, Subject):
+            subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust_remote_code)
+    with timed("adapters"):
+        if adapters is None or isinstance(adapters, str):
+            adapters = open_source(plan.adapters, subject, allow_pickle=allow_pickle)
+    return subject, adapters
+
+
+@contextmanager
+def open_engine(
+    name: Literal["local", "ray"],
+    opener: Callable[[], tuple[Subject, AdapterSource]],
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+) -> Iterator[Engine]:
+    """The engine named. With ray the model is opened by the workers alone.
+
+    `threads` are CPU threads; without them all cores, but one for a tiny model.
+    """
+    threads_before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        if name == "local":
+            subject, source = opener()
+            if threads is None and sum(p.numel() for p in subject.model.parameters()) < ONE_THREAD:
+                torch.set_num_threads(1)
+            yield Local(subject, source)
+            return
+        from override_gap.probes.run.ray import on_ray
+
+        with on_ray(opener, threads=torch.get_num_threads(), workers=workers) as engine:
+            yield engine
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+def _is_static(_: Subject, source: AdapterSource) -> bool:
+    return traits_of(source).static
+
+
+def _run_name(subject: Subject, source: AdapterSource) -> str:
+    return f"{subject.name}-{source.name}"
+
+
+def _name(thing: Any) -> str | None:
+    """The name of an open object, or the words that name it."""
+    return thing if thing is None or isinstance(thing, str) else str(getattr(thing, "name", type(thing).__name__))

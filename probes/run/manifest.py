@@ -1,0 +1,160 @@
+"""A run's manifest: what decides its numbers, by content, and what its units have shown so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from override_gap.margins.adapter import AdapterSource, traits_of
+from override_gap.probes.errors import ParityError
+from override_gap.probes.plan import code_hash, content_key
+from override_gap.probes.run.resolve import ResolvedPlan
+from override_gap.probes.run.unit import ATTRIBUTION_TOLERANCE
+from override_gap.probes.sources.custom import source_hash
+from override_gap.probes.subject.model import Subject
+
+PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")
+# another version of these may round otherwise, so its readings are not mixed with these
+MEASURING = ("torch", "transformers", "transformer-lens")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What a run's identity and manifest say of its subject and source, so that neither need be in this process."""
+
+    subject: Mapping[str, Any]
+    device: str
+    dtype: str
+    source: str
+    settings: Mapping[str, Any]
+    static: bool
+    parity: float
+    parity_tolerance: float
+    attribution_tolerance: float
+
+
+def run_facts(subject: Subject, source: AdapterSource, system: str | None, question: str) -> RunFacts:
+    """Describe a subject and a source; `question` is one to put behind the system turn, where there is one.
+
+    Raises ParityError, and whatever a chat template without a system turn raises.
+    """
+    if system is not None:
+        replace(subject, system=system).chat_prompt(question)  # refused before anything is measured
+    parity = subject.parity()
+    if not parity <= subject.parity_tolerance():
+        raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
+    code = source_hash(source)
+    return RunFacts(
+        subject.describe(),
+        subject.device.type,
+        str(subject.dtype),
+        source.name,
+        {**source.settings, **({} if code is None else {"code": code})},
+        traits_of(source).static,
+        parity,
+        subject.parity_tolerance(),
+        ATTRIBUTION_TOLERANCE[subject.dtype],
+    )
+
+
+def run_identity(facts: RunFacts, resolved: ResolvedPlan) -> str:
+    """The hash of all that decides a run's numbers; the same for every shard of it."""
+    plan = resolved.plan
+    return content_key(
+        facts.subject["fingerprint"],
+        facts.dtype,
+        facts.device,
+        facts.source,
+        facts.settings,
+        [condition.name for condition in resolved.conditions],
+        sorted(resolved.probes),
+        [plan.seed, plan.answers, plan.system_prompt],
+        [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
+        *(["reference"] if plan.reference else []),
+        code_hash(),
+        {name: installed_version(name) for name in MEASURING},
+        resolved.items.sha256,
+    )
+
+
+def new_manifest(facts: RunFacts, resolved: ResolvedPlan, identity: str) -> dict[str, Any]:
+    """The manifest as it is written first, before anything is measured."""
+    plan, items = resolved.plan, resolved.items
+    return {
+        "schema": 1,
+        "identity": identity,
+        "version": installed_version("override-gap"),
+        "code": code_hash(),
+        "plan": plan.as_json(),
+        "subject": dict(facts.subject),
+        "adapters": {
+            "name": facts.source,
+            "settings": dict(facts.settings),
+            "static": facts.static,
+            "documents": len(items.documents),
+        },
+        "items": {"name": Path(plan.items).name, "sha256": items.sha256, "count": len(items.items)},
+        "conditions": [condition.name for condition in resolved.conditions],
+        "refused": list(resolved.refused),
+        "versions": {name: installed_version(name) for name in PACKAGES},
+        "seed": plan.seed,
+        "threads": torch.get_num_threads(),
+        "parity": {
+            "logits_max_abs": facts.parity,
+            "tolerance": facts.parity_tolerance,
+            "attribution_max_abs": None,
+            "attribution_tolerance": facts.attribution_tolerance,
+            "passed": True,
+        },
+        "memory": {"asked": plan.batch_size, "batch_size": plan.batch_size},
+        "timing": {},
+        "started": now(),
+        "finished": None,
+        "complete": False,
+    }
+
+
+def with_progress(
+    manifest: Mapping[str, Any],
+    adapters: Mapping[str, Any],
+    attribution_gap: float,
+    seconds_before: Mapping[str, float],
+    seconds: Mapping[str, float],
+) -> dict[str, Any]:
+    """The manifest with what the units so far have shown: their adapters, the largest attribution gap in nats, seconds.
+
+    `seconds` of this session come on top of those of the sessions before it. An item whose attribution misses is an error
+    row; the run goes on, and its manifest says that the check did not pass.
+    """
+    parity = manifest["parity"]
+    return {
+        **manifest,
+        "adapters": {**manifest["adapters"], **adapters},
+        "parity": {
+            **parity,
+            "attribution_max_abs": attribution_gap,
+            "passed": attribution_gap <= parity["attribution_tolerance"],
+        },
+        "timing": {name: seconds_before.get(name, 0.0) + value for name, value in seconds.items()},
+    }
+
+
+@cache
+def installed_version(package: str) -> str | None:
+    """A package's version; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def now() -> str:
+    """UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,88 @@
+"""A plan resolved once: its conditions parsed, its items opened, grouped and hashed; this is handed down to all that run it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from override_gap.margins.condition_parser import parse_conditions
+from override_gap.margins.conditions import Condition
+from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.item_set import ItemSet
+from override_gap.margins.runtime import NO_AMPLITUDE, NO_UPDATE
+from override_gap.probes.items import open_items
+from override_gap.probes.plan import Plan, PlanError
+from override_gap.probes.readings.generation import Sampling
+from override_gap.probes.run.answers import ANSWER_PROBES
+
+#: Probes that read weight updates, layer by layer or at other gains.
+NEED_UPDATES = ("layers", "causal", "critical")
+
+
+@dataclass(frozen=True)
+class ResolvedPlan:
+    """What is measured of a plan, and what is refused: rows of `condition` or `probe` with their `reason`."""
+
+    plan: Plan
+    conditions: tuple[Condition, ...]
+    probes: frozenset[str]
+    items: ItemSet
+    refused: tuple[dict[str, str], ...] = ()
+
+    def for_source(self, *, static: bool) -> ResolvedPlan:
+        """What a source supports: all of it, or for one that is no weight update what needs neither a gain nor an update."""
+        if static:
+            return self
+        refused = [{"condition": c.name, "reason": NO_AMPLITUDE} for c in self.conditions if c.needs_gain]
+        refused += [{"probe": probe, "reason": NO_AMPLITUDE} for probe in NEED_UPDATES if probe in self.probes]
+        refused += [{"condition": c.name, "reason": NO_UPDATE} for c in self.conditions if c.needs_update]
+        supported = tuple(c for c in self.conditions if not c.needs_gain and not c.needs_update)
+        probes = self.probes - set(NEED_UPDATES)
+        return replace(self, conditions=supported, probes=probes, refused=tuple(refused))
+
+    @property
+    def sampled(self) -> tuple[Sampling, ...]:
+        """One sampling per temperature and draw; none unless the probe `sampled` is on."""
+        plan = self.plan
+        if "sampled" not in self.probes:
+            return ()
+        return tuple(Sampling(t, plan.seed, draw) for t in plan.temperatures for draw in range(plan.draws))
+
+    @property
+    def n_answers(self) -> int:
+        """How many items are answered in words."""
+        return self.plan.answers if ANSWER_PROBES & self.probes else 0
+
+    @property
+    def batch_size(self) -> int:
+        """Items per forward pass; 0 means as many as fit in memory."""
+        if self.plan.reference:
+            return 1
+        return 0 if self.plan.batch_size == "auto" else self.plan.batch_size
+
+
+def resolve(plan: Plan, items: Sequence[Item] | None = None, *, drop_references: bool = False) -> ResolvedPlan:
+    """Resolve a plan; its items are opened by name unless they are given. Raises PlanError, ItemError, ValueError.
+
+    A published share for a condition that is not measured would be shown nowhere: it is an error, or with
+    `drop_references` it is left out.
+    """
+    conditions = parse_conditions(plan.named_conditions())
+    measured = [condition.name for condition in conditions]
+    if drop_references:
+        plan = replace(plan, references=tuple(r for r in plan.references if r.condition in measured))
+    for number, reference in enumerate(plan.references, 1):
+        if reference.condition not in measured:
+            near = difflib.get_close_matches(reference.condition, measured, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else "."
+            raise PlanError(
+                f"references, number {number}: condition {reference.condition!r} is not measured by this plan{hint} "
+                f"Measured: {', '.join(measured)}"
+            )
+    if items is None:
+        items = open_items(plan.items)
+        items = items[: plan.limit] if plan.limit else items
+        if not items:
+            raise ItemError(f"{plan.items}: no items to measure")
+    return ResolvedPlan(plan, conditions, frozenset(plan.probes), ItemSet.of(items))
