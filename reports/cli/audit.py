@@ -193,7 +193,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--engine", choices=ENGINES, default="local", help="who measures: this process (default), or a Ray cluster")
     add("--workers", type=int, metavar="N", help="for ray (default: one per GPU, or one per --threads CPUs)")
     add(
-        "--out", type=run_or_url, metavar="RUN", help="run folder or s3://, gs:// URL (default: runs/SUBJECT-ADAPTERS-ITEMS)"
+        "--out",
+        type=run_or_url,
+        metavar="RUN",
+        help="run folder or s3://, gs:// URL (default: runs/SUBJECT-ADAPTERS-ITEMS)",
     )
     add("--shard", metavar="N/OF", help="measure only this part of the run, as 3/16; join the parts by `merge`")
     add("--resume", action="store_true", help=argparse.SUPPRESS)  # a run in --out is resumed anyway
