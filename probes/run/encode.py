@@ -10,7 +10,7 @@ from override_gap.margins.conditions import Condition, reword
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import out_of_memory, release_memory
-from override_gap.probes.sources.custom import delivered
+from override_gap.probes.sources.custom import encode_checked
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocum
     if not documents:
         return EncodedDocuments()
     try:
-        adapters = delivered(source, documents)
+        adapters = encode_checked(source, documents)
     except AdapterError as fault:
         reason = "memory ran out while its adapter was made" if out_of_memory(fault) else str(fault)
     else:

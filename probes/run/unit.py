@@ -143,7 +143,7 @@ def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[
     for n, reason in under.unreadable.items():
         table[n] = rows.failed(batch.items[n], condition.name, reason)
     if under.as_delivered and "critical" in probes:
-        rows.critical(table, batch.critical_gains())
+        rows.add_critical_gains(table, batch.critical_gains())
     if "layers" not in probes or not under.has_layers or under.state.residual is None or subject.norm is None:
         return BatchRows(table, _requests(batch, under, table, answered))
     profile = read_layers(subject, batch.prior, under.state)
