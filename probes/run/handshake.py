@@ -1,4 +1,4 @@
-"""Handshake: whether a source's adapters are what its method means, on a few documents, before an audit is spent on them."""
+"""Handshake: checks on a few documents, before an audit, that a source's adapters are what its method makes."""
 
 from __future__ import annotations
 
@@ -65,44 +65,46 @@ class Handshake:
 
 def check_adapters(subject: Subject, source: AdapterSource, items: Sequence[Item], documents: int = 2) -> Handshake:
     """Check a source on the first items whose documents differ. Raises ItemError where no item can be read."""
-    said, chosen = traits_of(source), _first(subject, items, documents)
-    checks = [_base(subject, said)]
-    told = [document for item in chosen for document in documents_of([item])]
+    traits, chosen = traits_of(source), _first_readable(subject, items, documents)
+    checks = [_check_base(subject, traits)]
+    encoded = [document for item in chosen for document in documents_of([item])]
     try:
-        adapters = encode_checked(source, told)
+        adapters = encode_checked(source, encoded)
         batched(subject, adapters, [1] * len(adapters))
         base = _logits(subject, chosen, adapters, None)
-        present = _logits(subject, chosen, adapters, 1.0)
+        with_adapters = _logits(subject, chosen, adapters, 1.0)
     except AdapterError as fault:
         return Handshake((*checks, Check("fits", False, str(fault))))
     weights = [adapter for adapter in adapters if isinstance(adapter, Adapter)]
-    fits = f"{len(weights[0].paths)} places in the first" if weights else "run as delivered, no update of the weights"
+    fits = f"{len(weights[0].paths)} places in the first" if weights else "run as delivered, not a weight update"
     checks.append(Check("fits", True, f"{len(adapters)} adapters, {fits}"))
-    # an opaque method was just run: at gain 0 it is not entered, so what is compared is whether it left a trace
-    absent = _logits(subject, chosen, adapters, 0.0 if weights else None)
+    # a method that is not a weight update is not entered at gain 0: what is compared is whether its last run left a trace
+    at_zero = _logits(subject, chosen, adapters, 0.0 if weights else None)
     alone = torch.cat([_logits(subject, [i], [a], 1.0) for i, a in zip(chosen, adapters, strict=True)])
     tolerance = subject.parity_tolerance()
-    left = _gap(base, absent)
+    difference = _largest_difference(base, at_zero)
     checks += [
         Check(
-            "gain-zero", torch.equal(base, absent), f"logits differ from the base's by {left:.3g} nats; need exactly 0"
+            "gain-zero",
+            torch.equal(base, at_zero),
+            f"logits differ from the base's by {difference:.3g} nats; need exactly 0",
         ),
-        _effect(adapters, (present - base).abs().amax(-1), tolerance),
-        _native(subject, said, chosen, told, alone),
+        _check_effect(adapters, (with_adapters - base).abs().amax(-1), tolerance),
+        _check_native(subject, traits, chosen, encoded, alone),
         Check(
             "batch",
-            _gap(present, alone) <= tolerance,
-            f"batch and single differ by {_gap(present, alone):.3g} nats; need at most {tolerance:.3g}",
+            _largest_difference(with_adapters, alone) <= tolerance,
+            f"batch and single differ by {_largest_difference(with_adapters, alone):.3g} nats; need at most {tolerance:.3g}",
         ),
-        _documents(said, adapters),
+        _check_documents(traits, adapters),
     ]
     return Handshake(tuple(checks), tuple((a.norm("document"), a.norm("shared")) for a in weights))
 
 
-def _first(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
+def _first_readable(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
     """One readable item for each of the first documents."""
     chosen: dict[str, Item] = {}
-    first = ""
+    first_reason = ""
     for item in items:
         if len(chosen) == count:
             break
@@ -111,12 +113,12 @@ def _first(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:
         try:
             locate(subject, item)
         except ItemError as reason:
-            first = first or f"; item {item.id}: {reason}"
+            first_reason = first_reason or f"; item {item.id}: {reason}"
             continue
         chosen[item.document] = item
     if not chosen:
         raise ItemError(
-            f"none of the first {len(items)} items can be read on {subject.name}, so no adapter can be checked{first}"
+            f"none of the first {len(items)} items can be read on {subject.name}, so no adapter can be checked{first_reason}"
         )
     return list(chosen.values())
 
@@ -143,7 +145,7 @@ def _logits(
         return subject.logits(forward(subject, batch, batch.at[:, None]).final[:, 0]).cpu()
 
 
-def _effect(adapters: Sequence[AnyAdapter], moved: Float[Tensor, " batch"], tolerance: float) -> Check:
+def _check_effect(adapters: Sequence[AnyAdapter], moved: Float[Tensor, " batch"], tolerance: float) -> Check:
     weakest, strongest = moved.min().item(), moved.max().item()
     if not all(isinstance(adapter, Adapter | Prefix) for adapter in adapters) and weakest <= tolerance:
         # a method that looks at its input may well leave some questions alone
@@ -153,39 +155,39 @@ def _effect(adapters: Sequence[AnyAdapter], moved: Float[Tensor, " batch"], tole
     return Check("effect", weakest > tolerance, says)
 
 
-def _gap(left: Tensor, right: Tensor) -> float:
+def _largest_difference(left: Tensor, right: Tensor) -> float:
     return (left - right).abs().max().item()
 
 
-def _base(subject: Subject, said: SourceTraits) -> Check:
-    if said.base_fingerprint is None:
+def _check_base(subject: Subject, traits: SourceTraits) -> Check:
+    if traits.base_fingerprint is None:
         return Check("base", None, "the source does not say which model its adapters are for")
-    same = said.base_fingerprint == subject.fingerprint
-    return Check("base", same, f"adapters for {said.base_fingerprint[:12]}, subject {subject.fingerprint[:12]}")
+    same = traits.base_fingerprint == subject.fingerprint
+    return Check("base", same, f"adapters for {traits.base_fingerprint[:12]}, subject {subject.fingerprint[:12]}")
 
 
-def _native(
-    subject: Subject, said: SourceTraits, items: Sequence[Item], documents: Sequence[Document], ours: Tensor
+def _check_native(
+    subject: Subject, traits: SourceTraits, items: Sequence[Item], documents: Sequence[Document], ours: Tensor
 ) -> Check:
     """The method's own logits against ours; a wrong scale or a transposed square weight shows only here."""
-    if said.native_logits is None:
+    if traits.native_logits is None:
         return Check("native", None, "the source offers no native_logits: a wrong scale cannot be noticed")
-    own = [said.native_logits(d, _text(subject, i)).float().cpu() for d, i in zip(documents, items, strict=True)]
-    theirs = torch.stack([logits.reshape(-1, logits.shape[-1])[-1] for logits in own])
+    outputs = [traits.native_logits(d, _text(subject, i)).float().cpu() for d, i in zip(documents, items, strict=True)]
+    theirs = torch.stack([logits.reshape(-1, logits.shape[-1])[-1] for logits in outputs])
     if theirs.shape != ours.shape:
         return Check("native", False, f"native logits have shape {list(theirs.shape)}, need {list(ours.shape)}")
-    gap, tolerance = _gap(theirs, ours), subject.parity_tolerance()
+    gap, tolerance = _largest_difference(theirs, ours), subject.parity_tolerance()
     return Check("native", gap <= tolerance, f"logits differ by {gap:.3g} nats; need at most {tolerance:.3g}")
 
 
-def _documents(said: SourceTraits, adapters: Sequence[AnyAdapter]) -> Check:
-    if said.scope == "nothing" or len(adapters) < 2:
-        why = "one adapter serves every document" if said.scope == "nothing" else "only one document was given"
+def _check_documents(traits: SourceTraits, adapters: Sequence[AnyAdapter]) -> Check:
+    if traits.scope == "nothing" or len(adapters) < 2:
+        why = "one adapter serves every document" if traits.scope == "nothing" else "only one document was given"
         return Check("documents", None, why)
-    held = [adapter for adapter in adapters if isinstance(adapter, Adapter | Prefix)]
-    if len(held) < len(adapters):
-        return Check("documents", None, "what a method of its own kind makes of two documents cannot be compared here")
-    different = len({adapter.hash() for adapter in held})
+    comparable = [adapter for adapter in adapters if isinstance(adapter, Adapter | Prefix)]
+    if len(comparable) < len(adapters):
+        return Check("documents", None, "adapters that are neither weight updates nor prefixes cannot be compared")
+    different = len({adapter.hash() for adapter in comparable})
     return Check(
         "documents", different == len(adapters), f"{different} different adapters for {len(adapters)} documents"
     )
