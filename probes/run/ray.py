@@ -31,7 +31,8 @@ def on_ray(opener: Opener, *, threads: int, workers: int | None = None) -> Itera
     """An engine of Ray actors, which are gone when the block ends, however it ends.
 
     `opener` is called once by each worker, which computes with `threads` threads: readings equal the local engine's to the
-    byte where that has as many. One worker per GPU where the cluster has any, else one per `threads` CPUs, or `workers`. The cluster is the one that RAY_ADDRESS names or that this process is connected to, else this machine.
+    byte where that has as many. One worker per GPU where the cluster has any, else one per `threads` CPUs, or `workers`.
+    The cluster is the one that RAY_ADDRESS names or that this process is connected to, else this machine.
     Raises RunError where Ray is not installed or no cluster answers.
     """
     try:
