@@ -13,16 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from override_gap.analyses.compare.methods import side_by_side
-    from override_gap.analyses.readings import RunFrame, load
+    from override_gap.analyses.readings import RunFrame
+    from override_gap.analyses.run import Run, load
     from override_gap.analyses.stats.estimate import Estimate
     from override_gap.analyses.summary import summarise
 
-__all__ = ["Estimate", "RunFrame", "load", "side_by_side", "summarise"]
+__all__ = ["Estimate", "Run", "RunFrame", "load", "side_by_side", "summarise"]
 
 _FILES = {
     "Estimate": "stats.estimate",
     "RunFrame": "readings",
-    "load": "readings",
+    "Run": "run",
+    "load": "run",
     "side_by_side": "compare.methods",
     "summarise": "summary",
 }

@@ -1,23 +1,25 @@
-"""Is the adapter margin constant while the prior margin grows? Spread, slopes and an equivalence test.
+"""Is the adapter margin constant while the prior margin grows? Spread, slopes and an equivalence test, in nats.
 
 Adapter and prior margin share the base's two logits (D_adapter = push - pull, both relative to the base), so a method
-that drives y_doc to a fixed level shows a slope that no mechanism of magnitude made. Log training frequency shares no
+that drives y_doc to a fixed level shows a slope that says nothing about magnitude. Log training frequency shares no
 term with either; prior strength shares log P_base(y_pre) with both, and figures on that axis carry the caveat.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import statsmodels.api as sm
+from jaxtyping import Float, Shaped
 from scipy import stats
 
-from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, values
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, values
+from override_gap.analyses.results import ResultSection
 from override_gap.analyses.stats import bootstrap
-from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing, number
-from override_gap.analyses.stats.intervals import clusters
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, json_number, missing
+from override_gap.analyses.stats.intervals import clusters, complete_cases, drop_unmeasured
 from override_gap.analyses.stats.logistic import FittedCurve
 
 BOUND = 0.25
@@ -27,21 +29,19 @@ SHARED = (
     "read constancy from the slope on log frequency"
 )
 QUANTITIES = ("prior_margin", "adapter_margin", "push", "pull")
-DRAWN, STEPS = QUANTITIES[:2], 13
-"""The margins whose fitted lines are given, and at how many places: their bands are curved."""
-
-Array = np.ndarray
+WITH_LINE, STEPS = QUANTITIES[:2], 13
+"""The margins whose fitted lines are given, and at how many points: their bands are curved."""
 
 
 @dataclass(frozen=True)
 class Slope:
-    """Ordinary least squares slope with errors clustered by point; p is two-sided against zero."""
+    """Ordinary least squares slope (nats per unit of the axis), errors clustered by point; p is two-sided against zero."""
 
     estimate: Estimate
     error: float
     p: float
     line: tuple[FittedCurve, ...] = ()
-    """The fitted line from the axis's least to its greatest value, with pointwise 95% intervals (nats)."""
+    """The fitted line from the smallest to the largest value on the axis, with pointwise 95% intervals (nats)."""
 
     @property
     def rising(self) -> float:
@@ -49,8 +49,14 @@ class Slope:
         return float(stats.t.sf(self.estimate.value / self.error, self.estimate.points - 1))
 
 
-def slope(name: str, x: Array, y: Array, points: Array, level: float = LEVEL) -> Slope:
-    """Slope of y on x, statsmodels OLS with clustered covariance and points - 1 degrees of freedom."""
+def slope(
+    name: str,
+    x: Float[np.ndarray, " n"],
+    y: Float[np.ndarray, " n"],
+    points: Shaped[np.ndarray, " n"],
+    level: float = LEVEL,
+) -> Slope:
+    """Slope of y on x: least squares with clustered covariance and points - 1 degrees of freedom (statsmodels)."""
     keep = ~(np.isnan(x) | np.isnan(y)) & np.isfinite(x) & np.isfinite(y)
     x, y, points = x[keep], y[keep], points[keep]
     codes, count = clusters(points)
@@ -62,14 +68,14 @@ def slope(name: str, x: Array, y: Array, points: Array, level: float = LEVEL) ->
     value, error = float(fit.params[1]), float(fit.bse[1])
     half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * error
     p = float(2 * stats.t.sf(abs(value / error), count - 1)) if error > 0 else nan
-    ends = np.linspace(x.min(), x.max(), STEPS)
-    design = sm.add_constant(ends)
-    middle = design @ fit.params
-    reach = (
-        half / error * np.sqrt(np.einsum("ij,jk,ik->i", design, fit.cov_params(), design)) if error > 0 else 0 * ends
-    )
+    places = np.linspace(x.min(), x.max(), STEPS)
+    design = sm.add_constant(places)
+    fitted = design @ fit.params
+    band = 0 * places
+    if error > 0:
+        band = half / error * np.sqrt(np.einsum("ij,jk,ik->i", design, fit.cov_params(), design))
     line = tuple(
-        FittedCurve(*map(float, row)) for row in zip(ends, middle, middle - reach, middle + reach, strict=True)
+        FittedCurve(*map(float, row)) for row in zip(places, fitted, fitted - band, fitted + band, strict=True)
     )
     return Slope(Estimate(name, value, value - half, value + half, len(x), count, "nats", level), error, p, line)
 
@@ -78,9 +84,9 @@ def slope(name: str, x: Array, y: Array, points: Array, level: float = LEVEL) ->
 class Equivalence:
     """Two one-sided tests that |slope of the adapter margin| < bound * slope of the prior margin.
 
-    The bound is itself estimated, so each side is one regression of adapter margin -+ bound * prior margin
-    (Schuirmann 1987 on a linear contrast); ``p`` is the larger of the two and of "the prior margin rises".
-    ``against`` is the p of the contrary: the adapter margin grows or falls faster than the bound, or the prior falls.
+    The prior's slope is estimated too, so each side is one regression of adapter margin -+ bound * prior margin
+    (Schuirmann 1987 on a linear contrast); ``p`` is the largest of these two and of "the prior margin rises".
+    ``against`` is the p of the opposite: the adapter margin grows or falls faster than the bound, or the prior falls.
     """
 
     ratio: Estimate
@@ -90,11 +96,15 @@ class Equivalence:
 
 
 def equivalence(
-    x: Array, prior: Array, adapter: Array, points: Array, bound: float = BOUND, seed: int = 0
+    x: Float[np.ndarray, " n"],
+    prior: Float[np.ndarray, " n"],
+    adapter: Float[np.ndarray, " n"],
+    points: Shaped[np.ndarray, " n"],
+    bound: float = BOUND,
+    seed: int = 0,
 ) -> Equivalence:
-    """Constancy of the adapter margin along x against the prior margin's growth along it."""
-    keep = ~np.any([np.isnan(column) for column in (x, prior, adapter)], axis=0)
-    x, prior, adapter, points = x[keep], prior[keep], adapter[keep], points[keep]
+    """Whether the adapter margin is constant along x, relative to the prior margin's growth along x."""
+    x, prior, adapter, points = complete_cases(x, prior, adapter, points)
     above = slope("above", x, adapter - bound * prior, points)
     below = slope("below", x, adapter + bound * prior, points)
     grows = slope("prior", x, prior, points)
@@ -103,7 +113,7 @@ def equivalence(
     p = max(1 - above.rising, below.rising, grows.rising)
     against = min(1.0, 3 * min(above.rising, 1 - below.rising, 1 - grows.rising))
 
-    def statistic(w: Array) -> Array:
+    def statistic(w: Float[np.ndarray, "replicate n"]) -> Float[np.ndarray, " replicate"]:
         dx = x - (w @ x / w.sum(1))[:, None]
         return (w * dx) @ adapter / ((w * dx) @ prior)
 
@@ -111,24 +121,20 @@ def equivalence(
     return Equivalence(ratio, p, against, bound)
 
 
-def axes(rows: Table) -> dict[str, Array]:
-    """What margins are regressed on: log frequency where it is known, and prior strength."""
-    seen = values(rows["frequency"])
-    found = {}
-    positive = np.where((seen > 0) & np.isfinite(seen), seen, np.nan)
-    if np.isfinite(positive).sum() >= 20:
-        found["log_frequency"] = np.log(positive)
-    found["prior_logprob"] = values(rows["prior_logprob"])
-    return found
+def axes(rows: Table) -> dict[str, Float[np.ndarray, " n"]]:
+    """What margins are regressed on: log training frequency where it is known, and prior strength (nats)."""
+    frequency = values(rows["frequency"])
+    positive = np.where((frequency > 0) & np.isfinite(frequency), frequency, np.nan)
+    by_frequency = {"log_frequency": np.log(positive)} if np.isfinite(positive).sum() >= 20 else {}
+    return by_frequency | {"prior_logprob": values(rows["prior_logprob"])}
 
 
-def moments(column: Array, points: Array, seed: int = 0) -> dict[str, Any]:
+def moments(column: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]) -> dict[str, Any]:
     """Mean, standard deviation and coefficient of variation (null where the mean is near zero), in nats."""
-    keep = ~np.isnan(column)
-    column, points = column[keep], points[keep]
+    column, points = drop_unmeasured(column, points)
     count = len(set(points))
     if len(column) < 2:
-        return {"mean": number(column.mean()) if len(column) else None, "sd": None, "cv": None} | {
+        return {"mean": json_number(column.mean()) if len(column) else None, "sd": None, "cv": None} | {
             "n": len(column),
             "points": count,
         }
@@ -138,30 +144,31 @@ def moments(column: Array, points: Array, seed: int = 0) -> dict[str, Any]:
     return {"mean": mean, "sd": sd, "cv": cv, "n": len(column), "points": count}
 
 
-def margins(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
+def margins(run: RunFrame, seed: int = 0) -> ResultSection | None:
     """The section ``margins`` of the summary, over conflicts; None where nothing was measured as delivered."""
     rows = run.select("conflict", DELIVERED)
     if rows.empty:
         return None
-    points = rows["point"].to_numpy(dtype=object)
+    points = points_of(rows)
     columns = {name: values(rows[name]) for name in QUANTITIES}
-    slopes = []
+    slopes, lines = [], []
     for axis, x in axes(rows).items():
         for name, y in columns.items():
-            found = slope(name, x, y, points)
-            line = [{"at": own.at} | own.band("value") for own in found.line] if name in DRAWN else []
+            fit = slope(f"slope of {name} on {axis}", x, y, points)
+            lines.append(str(fit.estimate))
+            line = [{"at": point.at} | point.band("value") for point in fit.line] if name in WITH_LINE else []
             slopes.append(
-                {"quantity": name, "axis": axis} | found.estimate.as_json() | {"p": number(found.p), "line": line}
+                {"quantity": name, "axis": axis} | fit.estimate.as_json() | {"p": json_number(fit.p), "line": line}
             )
     spreads = []
     for condition in run.conditions:
         under = run.select("conflict", condition)
         column = values(under["adapter_margin"])
         if condition != BASE and not np.isnan(column).all():
-            spreads.append({"condition": condition} | moments(column, under["point"].to_numpy(dtype=object)))
+            spreads.append({"condition": condition} | moments(column, points_of(under)))
     both = ~np.isnan(columns["adapter_margin"]) & ~np.isnan(columns["prior_margin"])
     rank = bootstrap.spearman(columns["adapter_margin"][both], columns["prior_margin"][both])
-    related = (
+    correlation = (
         bootstrap.bootstrap("correlation", rank, points[both], seed)
         if both.sum() >= 5
         else missing("correlation", "fewer than 5 items", int(both.sum()))
@@ -171,8 +178,10 @@ def margins(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
         test = equivalence(
             axes(rows)["log_frequency"], columns["prior_margin"], columns["adapter_margin"], points, seed=seed
         )
-        constant = test.ratio.as_json() | {"p": number(test.p), "bound": test.bound, "axis": "log_frequency"}
-    return {
+        constant = test.ratio.as_json() | {"p": json_number(test.p), "bound": test.bound, "axis": "log_frequency"}
+        lines.append(f"{test.ratio}\nconstant within {test.bound:.0%} of the prior margin's slope: p {test.p:.3g}")
+    lines.append(str(replace(correlation, caveats=(*correlation.caveats, SHARED))))
+    content = {
         "prior": moments(columns["prior_margin"], points),
         "adapter": moments(columns["adapter_margin"], points),
         "push": moments(columns["push"], points),
@@ -180,5 +189,6 @@ def margins(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
         "adapter_by_condition": spreads,
         "slopes": slopes,
         "equivalence": constant,
-        "correlation": related.as_json() | {"note": SHARED},
+        "correlation": correlation.as_json() | {"note": SHARED},
     }
+    return ResultSection("Margins of conflicts as delivered, in nats", content, "slopes", tuple(lines))

@@ -1,32 +1,32 @@
-"""Does "net margin > 0" say what the model says? Agreement with the arg max and with the greedy answer.
+"""Does the criterion, net margin > 0, predict what the model says? Agreement with the arg max and the greedy answer.
 
-Between y_pre and y_doc alone the criterion is an identity; what can disagree is a third token, or a longer answer.
+Between y_pre and y_doc alone the criterion is true by definition; a third token or a longer answer can disagree with it.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from jaxtyping import Float, Integer
 from scipy.special import expit
 
-from override_gap.analyses.readings import DELIVERED, POPULATIONS, RunFrame, truth, values
+from override_gap.analyses.readings import DELIVERED, POPULATIONS, RunFrame, points_of, truth, values
+from override_gap.analyses.results import ResultRows
 from override_gap.analyses.stats.intervals import proportion
 
 
-def counts(override: np.ndarray, said: np.ndarray) -> dict[str, int]:
-    """The four cells, over items with both: what the criterion promised against what was said."""
-    promised, done = override == 1.0, said == 1.0
+def counts(override: Float[np.ndarray, " n"], said: Float[np.ndarray, " n"]) -> dict[str, int]:
+    """The four cells of the criterion against what the model said, over items with both."""
+    predicted, spoken = override == 1.0, said == 1.0
     return {
-        "true_override": int((promised & done).sum()),
-        "third_token": int((promised & ~done).sum()),
-        "without_criterion": int((~promised & done).sum()),
-        "neither": int((~promised & ~done).sum()),
+        "true_override": int((predicted & spoken).sum()),
+        "third_token": int((predicted & ~spoken).sum()),
+        "without_criterion": int((~predicted & spoken).sum()),
+        "neither": int((~predicted & ~spoken).sum()),
     }
 
 
-def agreement(run: RunFrame) -> list[dict[str, Any]]:
-    """Share of conflicts on which criterion and speech agree, per condition and measure."""
+def agreement(run: RunFrame) -> ResultRows:
+    """Share of conflicts on which the criterion and the measure agree, per condition and measure."""
     rows = []
     for condition in run.conditions:
         under = run.select("conflict", condition)
@@ -37,11 +37,11 @@ def agreement(run: RunFrame) -> list[dict[str, Any]]:
             if not both.any():
                 continue
             same = (override[both] == said[both]).astype(float)
-            share = proportion("agreement", same, under["point"].to_numpy(dtype=object)[both])
+            share = proportion("agreement", same, points_of(under)[both])
             rows.append(
                 {"condition": condition, "measure": measure} | share.as_json() | counts(override[both], said[both])
             )
-    return rows
+    return ResultRows("Agreement of the criterion (net margin > 0) with what the model says", tuple(rows))
 
 
 BINS = 4
@@ -50,35 +50,39 @@ FEWEST = 12
 """Items a bin needs before a side is cut into one more."""
 
 
-def bins(net: np.ndarray) -> list[np.ndarray]:
-    """Places of net [n] in bins from low to high, alike in size on each side of zero; no bin straddles zero."""
+def bins(net: Float[np.ndarray, " n"]) -> list[Integer[np.ndarray, " _"]]:
+    """Indices of the items in bins of net margin from low to high, equal in size per side of zero; none straddles zero."""
     order = np.argsort(net, kind="stable")
     sides = (order[net[order] <= 0], order[net[order] > 0])
-    return [part for side in sides if len(side) for part in np.array_split(side, np.clip(len(side) // FEWEST, 1, BINS))]
+    counts = [int(np.clip(len(side) // FEWEST, 1, BINS)) for side in sides]
+    return [inside for side, k in zip(sides, counts, strict=True) if len(side) for inside in np.array_split(side, k)]
 
 
-def calibration(run: RunFrame, condition: str = DELIVERED) -> list[dict[str, Any]]:
-    """One row per measure, population and bin: net margin (nats), both predictions, and the share that was said."""
+def calibration(run: RunFrame, condition: str = DELIVERED) -> ResultRows:
+    """Share of conflicts that get the document's answer, per measure, population and bin of net margin (nats).
+
+    ``by_sign`` and ``by_size`` are the share predicted from the sign of the net margin and from its size (logistic).
+    """
     rows = []
     for measure in ("top1", "answer"):
         for population in POPULATIONS:
             under = run.select("conflict", condition, population)
             net, said = values(under["net_margin"]), truth(under[f"success_{measure}"])
-            points = under["point"].to_numpy(dtype=object)
+            points = points_of(under)
             keep = np.isfinite(net) & ~np.isnan(said)
             net, said, points = net[keep], said[keep], points[keep]
-            for own in bins(net):
+            for inside in bins(net):
                 rows.append(
                     {
                         "condition": condition,
                         "measure": measure,
                         "population": population,
-                        "net_low": net[own].min(),
-                        "net_high": net[own].max(),
-                        "net_mean": net[own].mean(),
-                        "by_sign": float(net[own].min() > 0),
-                        "by_size": expit(net[own]).mean(),
+                        "net_low": net[inside].min(),
+                        "net_high": net[inside].max(),
+                        "net_mean": net[inside].mean(),
+                        "by_sign": float(net[inside].min() > 0),
+                        "by_size": expit(net[inside]).mean(),
                     }
-                    | proportion("said", said[own], points[own]).as_json()
+                    | proportion("said", said[inside], points[inside]).as_json()
                 )
-    return rows
+    return ResultRows("Calibration of the criterion in bins of net margin", tuple(rows))

@@ -1,4 +1,4 @@
-"""Where in the network: profiles over layers, whether norm goes with effect, which layers a policy chose."""
+"""Where in the network the adapter acts: profiles over layers, norm against effect, the layers that a policy chose."""
 
 from __future__ import annotations
 
@@ -6,41 +6,41 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Shaped
 from scipy import stats
 
-from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, values
-from override_gap.analyses.stats.bootstrap import bootstrap_weights, expanded
-from override_gap.analyses.stats.estimate import Estimate, number
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, points_of, values
+from override_gap.analyses.results import ResultSection
+from override_gap.analyses.stats.bootstrap import bootstrap_weights, percentile_interval
+from override_gap.analyses.stats.estimate import Estimate, json_number
 from override_gap.analyses.stats.intervals import clusters, mean
 
 FEWEST_LAYERS = 4
 
-Array = np.ndarray
-
 
 def conflict_layers(run: RunFrame, condition: str) -> Table:
     """Layer rows of the measured conflicts under one condition."""
-    fine = run.measured.loc[run.measured["condition"] == condition, "item"]
+    measured = run.measured.loc[run.measured["condition"] == condition, "item"]
     layers = run.layers
-    keep = (layers["condition"] == condition) & (layers["split"] == "conflict") & layers["item"].isin(fine)
+    keep = (layers["condition"] == condition) & (layers["split"] == "conflict") & layers["item"].isin(measured)
     return layers[keep]
 
 
-def column_by_layer(rows: Table, column: str) -> dict[int, tuple[Array, Array]]:
-    """Layer -> values [n] and points [n] of what was measured."""
-    found = {}
-    for layer, part in rows.groupby("layer", sort=True):
-        numbers = values(part[column])
+def column_by_layer(rows: Table, column: str) -> dict[int, tuple[Float[np.ndarray, " n"], Shaped[np.ndarray, " n"]]]:
+    """Layer -> the measured values of a column and their points; n differs between layers."""
+    by_layer = {}
+    for layer, group in rows.groupby("layer", sort=True):
+        numbers = values(group[column])
         keep = np.isfinite(numbers)
         if keep.any():
-            found[int(layer)] = numbers[keep], part["point"].to_numpy(dtype=object)[keep]
-    return found
+            by_layer[int(layer)] = numbers[keep], points_of(group)[keep]
+    return by_layer
 
 
 def profile(run: RunFrame) -> list[dict[str, Any]]:
-    """One row a layer: means over conflicts with intervals, null where a quantity was not measured there."""
+    """One row per layer: means over conflicts with intervals, null where a quantity was not measured there."""
     base, adapted = conflict_layers(run, BASE), conflict_layers(run, DELIVERED)
-    wanted = {
+    columns = {
         "norm": (adapted, "norm"),
         "attribution_base": (base, "attribution"),
         "attribution_adapted": (adapted, "attribution"),
@@ -50,22 +50,26 @@ def profile(run: RunFrame) -> list[dict[str, Any]]:
         "alone": (adapted, "alone"),
         "removed": (adapted, "removed"),
     }
-    found = {name: column_by_layer(rows, column) for name, (rows, column) in wanted.items()}
+    quantities = {name: column_by_layer(rows, column) for name, (rows, column) in columns.items()}
     layers = sorted({int(layer) for rows in (base, adapted) for layer in rows["layer"].unique()})
     table = []
     for layer in layers:
         row: dict[str, Any] = {"layer": layer}
-        for name, by_layer in found.items():
+        for name, by_layer in quantities.items():
             row[name] = None
             if layer in by_layer:
                 estimate = mean(name, *by_layer[layer])
-                row[name] = {"mean": number(estimate.value), "low": number(estimate.low), "high": number(estimate.high)}
+                row[name] = {
+                    "mean": json_number(estimate.value),
+                    "low": json_number(estimate.low),
+                    "high": json_number(estimate.high),
+                }
         table.append(row)
     return table
 
 
 def matrix(rows: Table, column: str) -> Table:
-    """Items x layers (the embedding, layer -1, left out), only items measured at every layer; infinity is no measurement."""
+    """A column as items x layers, without the embedding (layer -1); only items with a finite value at every layer."""
     rows = rows[rows["layer"] >= 0]
     numbers = values(rows[column])
     finite = rows.assign(number=np.where(np.isfinite(numbers), numbers, np.nan))
@@ -74,7 +78,7 @@ def matrix(rows: Table, column: str) -> Table:
 
 
 def effects(run: RunFrame) -> tuple[str, Table] | None:
-    """Causal effect of each layer, items x layers: alone, else what its removal costs, else |attribution|."""
+    """Effect of each layer, items x layers: alone, else the loss when it is removed, else |change of attribution|."""
     adapted = conflict_layers(run, DELIVERED)
     alone = matrix(adapted, "alone")
     if not alone.empty:
@@ -92,74 +96,82 @@ def effects(run: RunFrame) -> tuple[str, Table] | None:
 
 
 def norm_effect(run: RunFrame, seed: int = 0) -> tuple[Estimate, str, str] | None:
-    """Spearman over layers of mean norm with mean effect, and a sentence; the interval draws knowledge points."""
-    found = effects(run)
+    """Spearman correlation over layers of mean norm with mean effect, its sentence and the kind of effect.
+
+    The interval resamples knowledge points.
+    """
+    kind_and_effect = effects(run)
     norm = matrix(conflict_layers(run, DELIVERED), "norm")
-    if found is None or norm.empty:
+    if kind_and_effect is None or norm.empty:
         return None
-    kind, effect = found
+    kind, effect = kind_and_effect
     layers = norm.columns.intersection(effect.columns)
     items = norm.index.intersection(effect.index)
     if len(layers) < FEWEST_LAYERS or len(items) == 0:
         return None
-    norms, acts = norm.loc[items, layers].to_numpy(float), effect.loc[items, layers].to_numpy(float)
-    home = run.readings.drop_duplicates("item").set_index("item")["point"]
-    codes, count = clusters(home.reindex(items).to_numpy(dtype=object))
+    norms, layer_effects = norm.loc[items, layers].to_numpy(float), effect.loc[items, layers].to_numpy(float)
+    point = run.readings.drop_duplicates("item").set_index("item")["point"]
+    codes, count = clusters(point.reindex(items).to_numpy(dtype=object))
 
-    def rank(w: Array) -> Array:
-        ranks = [stats.rankdata(np.round(w @ table / w.sum(1, keepdims=True), 12), axis=1) for table in (norms, acts)]
+    def spearman(w: Float[np.ndarray, "replicate n"]) -> Float[np.ndarray, " replicate"]:
+        ranks = [
+            stats.rankdata(np.round(w @ table / w.sum(1, keepdims=True), 12), axis=1)
+            for table in (norms, layer_effects)
+        ]
         dx, dy = (table - table.mean(1, keepdims=True) for table in ranks)
         with np.errstate(invalid="ignore", divide="ignore"):
             return (dx * dy).sum(1) / np.sqrt((dx**2).sum(1) * (dy**2).sum(1))
 
-    value = float(rank(np.ones((1, len(items))))[0])
+    value = float(spearman(np.ones((1, len(items))))[0])
     low = high = np.nan
     if count > 1:
-        low, high = expanded(np.concatenate([rank(w) for w in bootstrap_weights(codes, count, seed=seed)]), count)
+        low, high = percentile_interval(
+            np.concatenate([spearman(w) for w in bootstrap_weights(codes, count, seed=seed)]), count
+        )
     names = [int(layer) for layer in layers]
-    loudest, strongest = names[int(norms.mean(0).argmax())], names[int(acts.mean(0).argmax())]
-    how = {
+    largest_norm, largest_effect = names[int(norms.mean(0).argmax())], names[int(layer_effects.mean(0).argmax())]
+    meaning = {
         "alone": "adapter margin with the layer alone",
         "removed": "loss when the layer is removed",
         "attribution": "|change of attribution|, which is no intervention",
     }[kind]
     if np.isnan(value):
-        verdict = "norm or effect does not vary over layers"
+        relation = "norm or effect does not vary over layers"
     elif low > 0.5:
-        verdict = "high norm goes with high effect here"
+        relation = "high norm goes with high effect here"
     elif high < 0.5:
-        verdict = "high norm does not mean high effect here"
+        relation = "high norm does not mean high effect here"
     else:
-        verdict = "whether high norm means high effect is open here"
-    note = f"{verdict}: largest norm in layer {loudest}, largest effect in layer {strongest} ({how})"
+        relation = "whether high norm means high effect is open here"
+    note = f"{relation}: largest norm in layer {largest_norm}, largest effect in layer {largest_effect} ({meaning})"
     return Estimate("norm and effect", value, low, high, len(names), count), note, kind
 
 
 def chosen(run: RunFrame) -> list[dict[str, Any]]:
-    """Share of conflicts on which a policy boosts a layer (gain above 1); the dose axis boosts all and is left out."""
+    """Share of conflicts on which a policy boosts a layer (gain above 1); uniform gains boost every layer and are left out."""
     rows = []
     layers = run.layers[(run.layers["split"] == "conflict") & (values(run.layers["layer"]) >= 0)]
     for condition in run.conditions:
-        part = layers[layers["condition"] == condition]
-        if part.empty or gain_of(condition) is not None:
+        under = layers[layers["condition"] == condition]
+        if under.empty or gain_of(condition) is not None:
             continue
-        gains = values(part["gain"])
-        measured = part.assign(boosted=np.where(np.isnan(gains), np.nan, gains > 1 + 1e-9)).dropna(subset=["boosted"])
+        gains = values(under["gain"])
+        measured = under.assign(boosted=np.where(np.isnan(gains), np.nan, gains > 1 + 1e-9)).dropna(subset=["boosted"])
         for layer, share in measured.groupby("layer")["boosted"].mean().items():
             rows.append({"condition": condition, "layer": int(layer), "share": float(share)})
     return rows
 
 
 def choices(run: RunFrame) -> list[dict[str, Any]]:
-    """What each policy chose against what it should have chosen: as many layers, those of the largest mean effect.
+    """The layers that each policy boosts, against the best choice: as many layers, those of the largest mean effect.
 
-    ``carried`` and ``best_carried`` are the effect of the layers boosted, and of the best ones, as shares of the effect
-    of all layers (negative effects count nothing). Per item, since a policy may choose otherwise for each; then averaged.
+    ``carried`` and ``best_carried`` are the effect of the boosted layers, and of the best ones, as shares of the effect of
+    all layers (negative effects count as 0), computed per item, since the choice may differ between items, and averaged.
     """
-    found = effects(run)
-    if found is None:
+    kind_and_effect = effects(run)
+    if kind_and_effect is None:
         return []
-    kind, effect = found
+    kind, effect = kind_and_effect
     mean_effect = effect.mean(axis=0).clip(lower=0)
     if mean_effect.sum() <= 0:
         return []
@@ -183,25 +195,25 @@ def choices(run: RunFrame) -> list[dict[str, Any]]:
                 "effect": kind,
                 "chosen": sorted(names[i] for i in most),
                 "best": sorted(names[i] for i in order[:usual]),
-                "carried": number(float((boosted @ share).mean())),
-                "best_carried": number(float(best.mean())),
+                "carried": json_number(float((boosted @ share).mean())),
+                "best_carried": json_number(float(best.mean())),
                 "n": len(boosted),
             }
         )
     return rows
 
 
-def layers(run: RunFrame, seed: int = 0) -> dict[str, Any] | None:
-    """The section ``layers`` of the summary; None where the run probed no layers."""
+def layers(run: RunFrame, seed: int = 0) -> ResultSection | None:
+    """The section ``layers`` of the summary; None where the run has no layer readings."""
     table = profile(run)
     if not table:
         return None
-    found = norm_effect(run, seed)
-    estimate, note, kind = found or (None, "too few layers or items to relate norm to effect", None)
-    return {
+    estimate, note, kind = norm_effect(run, seed) or (None, "too few layers or items to relate norm to effect", None)
+    content = {
         "profile": table,
         "norm_effect": estimate.as_json() | {"effect": kind} if estimate else None,
         "chosen": chosen(run),
         "choices": choices(run),
         "note": note,
     }
+    return ResultSection("Layers", content, "profile", (*([str(estimate)] if estimate else []), f"note: {note}"))

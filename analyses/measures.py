@@ -1,54 +1,56 @@
-"""Which measures of success hold together, and where two of them disagree.
+"""Where the measures of success (margin, top1, answer) disagree, and why.
 
-`top1` implies `margin`: a token above all others is above the prior answer's. All else may differ: a third token wins,
-or the greedy answer goes on otherwise than it began.
+`top1` implies `margin`: a token above all others is above the old answer's. The rest may differ: a third token wins, or
+the greedy answer starts with the document's answer and goes on to another.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from override_gap.analyses.readings import DELIVERED, RunFrame, truth
+from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth
+from override_gap.analyses.results import ResultRows, ResultSection, row_text
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.items.matching import first_mention, words
 
-SHOWN = ("margin", "top1", "answer")
+COMPARED = ("margin", "top1", "answer")
 
 
 def patterns(run: RunFrame, condition: str = DELIVERED) -> list[dict[str, Any]]:
-    """Share of conflicts with each combination of the measures that were taken, among those with all of them."""
+    """Share of conflicts with each combination of successes, among those measured by every measure that the run has."""
     under = run.select("conflict", condition)
-    points = under["point"].to_numpy(dtype=object)
-    held = {name: truth(under[f"success_{name}"]) for name in SHOWN}
-    held = {name: column for name, column in held.items() if not np.isnan(column).all()}
-    if not held:
+    points = points_of(under)
+    columns = {name: truth(under[f"success_{name}"]) for name in COMPARED}
+    columns = {name: column for name, column in columns.items() if not np.isnan(column).all()}
+    if not columns:
         return []
-    keep = ~np.any([np.isnan(column) for column in held.values()], axis=0)
+    keep = ~np.any([np.isnan(column) for column in columns.values()], axis=0)
     if not keep.any():
         return []
-    table = np.array([column[keep] for column in held.values()])
+    table = np.array([column[keep] for column in columns.values()])
     rows = []
-    for wanted in np.unique(table, axis=1).T[::-1]:
-        here = (table == wanted[:, None]).all(axis=0).astype(float)
-        cells: dict[str, bool | None] = dict.fromkeys(SHOWN)
-        cells |= {name: bool(one) for name, one in zip(held, wanted, strict=True)}
-        share = proportion("pattern", here, points[keep])
-        rows.append({"condition": condition} | cells | {"count": int(here.sum())} | share.as_json())
+    for pattern in np.unique(table, axis=1).T[::-1]:
+        matches = (table == pattern[:, None]).all(axis=0).astype(float)
+        cells: dict[str, bool | None] = dict.fromkeys(COMPARED)
+        cells |= {name: bool(success) for name, success in zip(columns, pattern, strict=True)}
+        share = proportion("pattern", matches, points[keep])
+        rows.append({"condition": condition} | cells | {"count": int(matches.sum())} | share.as_json())
     return rows
 
 
 def pairs(run: RunFrame) -> list[dict[str, Any]]:
-    """Share of conflicts on which two measures disagree, per condition; how many each of the two alone counts."""
+    """Share of conflicts on which two measures disagree, per condition, and how many each of the two alone counts."""
     rows = []
     for condition in run.conditions:
         under = run.select("conflict", condition)
-        points = under["point"].to_numpy(dtype=object)
-        for first, second in combinations(SHOWN, 2):
+        points = points_of(under)
+        for first, second in combinations(COMPARED, 2):
             a, b = truth(under[f"success_{first}"]), truth(under[f"success_{second}"])
             keep = ~np.isnan(a) & ~np.isnan(b)
             if not keep.any():
@@ -63,10 +65,14 @@ def pairs(run: RunFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def disagreement(run: RunFrame) -> dict[str, Any] | None:
-    """The section ``measures`` of the summary; None where fewer than two measures were taken on any conflict."""
+def disagreement(run: RunFrame) -> ResultSection | None:
+    """The section ``measures`` of the summary; None where no conflict has two measures of success."""
     compared = pairs(run)
-    return {"patterns": patterns(run), "pairs": compared} if compared else None
+    if not compared:
+        return None
+    lines = tuple(row_text(row) for row in compared)
+    content = {"patterns": patterns(run), "pairs": compared}
+    return ResultSection("Conflicts on which two measures of success disagree", content, "pairs", lines)
 
 
 KINDS = {
@@ -78,7 +84,7 @@ KINDS = {
     "alias": "the first token is not that of y_doc, and the text names y_doc all the same: an alias or a lead-in",
     "other": "none of these",
 }
-# Openings by which chat models decline, in the normal form of `margins.items.matching`; only the first words are searched.
+# How chat models decline, in the normal form of `margins.items.matching`; only the first words of an answer are searched.
 REFUSALS = tuple(
     "i m sorry|i am sorry|i cannot|i can not|i can t|i m unable|i am unable|i don t know|i do not know|i m not able|"
     "i am not able|i don t have|i do not have|as an ai|i m not sure|i am not sure|it is not possible to|"
@@ -89,30 +95,31 @@ PERIOD = 4
 REPEATS = 4
 
 
-def disagreements(run: RunFrame) -> list[dict[str, Any]]:
-    """One row a condition and kind that occurs, most frequent first: how many of its n answered conflicts part so.
+def disagreements(run: RunFrame) -> ResultRows:
+    """How many of the n answered conflicts disagree in each way: one row per condition and kind, most frequent first.
 
-    An item parts where margin, top1 and answer are not all won or all lost; each such item has exactly one kind.
+    The measures disagree where margin, top1 and answer neither all succeed nor all fail; each such item has one kind.
     """
-    found = []
+    result = []
     for condition in run.conditions:
         rows = run.select("conflict", condition)
         rows = rows[~np.isnan(truth(rows["success_answer"]))]
         kinds = [kind(row) for row in rows.to_dict("records")]
-        parted = [name for name in kinds if name is not None]
-        for name in sorted(set(parted), key=lambda k: (-parted.count(k), list(KINDS).index(k))):
-            found.append({"condition": condition, "kind": name, "count": parted.count(name), "n": len(rows)})
-    return found
+        counts = Counter(name for name in kinds if name is not None)
+        for name in sorted(counts, key=lambda k: (-counts[k], list(KINDS).index(k))):
+            result.append({"condition": condition, "kind": name, "count": counts[name], "n": len(rows)})
+    return ResultRows("Why measures of success disagree", tuple(result))
 
 
 def kind(row: Mapping[str, Any]) -> str | None:
-    """Why an item's three measures part; None where they agree. The first of KINDS that fits."""
+    """Why an item's three measures disagree, the first of KINDS that fits; None where they agree."""
     margin, top1, answer = (bool(row[f"success_{name}"]) for name in ("margin", "top1", "answer"))
     if margin == top1 == answer:
         return None
-    text, question, prior_answer = (_text(row.get(name)) for name in ("answer_text", "question", "prior_answer"))
-    also = row.get("prior_aliases")  # absent from runs of earlier versions
-    prior = first_mention(text, [prior_answer, *(map(str, also) if isinstance(also, Sequence | np.ndarray) else ())])
+    text, question, prior_answer = (stored_text(row.get(name)) for name in ("answer_text", "question", "prior_answer"))
+    aliases = row.get("prior_aliases")  # absent from runs of earlier versions
+    aliases = map(str, aliases) if isinstance(aliases, Sequence | np.ndarray) else ()
+    prior = first_mention(text, [prior_answer, *aliases])
     if not answer and refuses(text):
         return "refusal"
     if not answer and prior is not None:
@@ -128,8 +135,8 @@ def kind(row: Mapping[str, Any]) -> str | None:
     return "other"
 
 
-def _text(value: Any) -> str:
-    """A stored text; what was not stored comes back from the table as None or NaN."""
+def stored_text(value: Any) -> str:
+    """A text of the table, empty where none was stored (None or NaN)."""
     return value if isinstance(value, str) else ""
 
 
@@ -140,12 +147,12 @@ def refuses(text: str) -> bool:
 
 
 def repeats(text: str, question: str) -> bool:
-    """Whether one to four words, or some letters within a word, come four times in a row, or the text starts by saying the
-    question again."""
+    """Whether one to four words, or up to eight letters within a word, come four times in a row, or the text starts with the
+    question."""
     if re.search(rf"([^\W\d_]{{1,8}}?)\1{{{REPEATS - 1}}}", text):
         return True
-    said, asked = words(text), words(question)
-    if len(asked) >= PERIOD and said[: len(asked)] == asked:
+    text_words, question_words = words(text), words(question)
+    if len(question_words) >= PERIOD and text_words[: len(question_words)] == question_words:
         return True
-    line = " ".join(said)
+    line = " ".join(text_words)
     return re.search(rf"(?:^| )((?:\S+ ){{0,{PERIOD - 1}}}\S+)(?: \1){{{REPEATS - 1}}}(?: |$)", line) is not None

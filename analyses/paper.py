@@ -1,4 +1,4 @@
-"""The quartile gap from published shares alone, where no readings are to be had.
+"""The quartile gap from published shares alone, where there are no readings.
 
 >>> print(paper_gap())
 gap 0.52 [0.33, 0.658], n=97, points=97
@@ -25,18 +25,20 @@ class Counted:
 
 
 # "The Override Gap", arXiv 2604.23750: 194 conflicts in quartiles of 48 and 49. No whole number of 48 or 49 rounds to
-# 68%: 33 of 48 is 68.75%. So the shares, not counts, are what can be taken over.
+# 68%: 33 of 48 is 68.75%. So the published shares are used, not counts.
 PAPER_WEAKEST = Counted(0.68, 48)
 PAPER_STRONGEST = Counted(0.16, 49)
 
 
 def gap_from_shares(weak: Counted, strong: Counted, design_effect: float = 1.0, level: float = LEVEL) -> Estimate:
-    """Weakest minus strongest with Newcombe's (1998) interval; ``design_effect`` divides both sizes (clustering)."""
+    """Weakest minus strongest quartile with Newcombe's (1998) interval; ``design_effect`` (clustering) divides both sizes."""
     sizes = weak.n / design_effect, strong.n / design_effect
     low1, high1 = wilson(weak.share * sizes[0], sizes[0], level)
     low2, high2 = wilson(strong.share * sizes[1], sizes[1], level)
     value = weak.share - strong.share
-    note = "questions are taken as independent" if design_effect == 1 else f"design effect {design_effect:g} assumed"
+    assumption = (
+        "questions are taken as independent" if design_effect == 1 else f"design effect {design_effect:g} assumed"
+    )
     return Estimate(
         "gap",
         value,
@@ -45,7 +47,7 @@ def gap_from_shares(weak: Counted, strong: Counted, design_effect: float = 1.0, 
         weak.n + strong.n,
         weak.n + strong.n,
         level=level,
-        caveats=(f"from published shares; {note}",),
+        caveats=(f"from published shares; {assumption}",),
     )
 
 
@@ -58,5 +60,5 @@ def gap_test(weak: Counted, strong: Counted, design_effect: float = 1.0) -> floa
 
 
 def paper_gap(design_effect: float = 1.0) -> Estimate:
-    """The paper's gap of 52 percentage points with an interval that it does not print."""
+    """The paper's gap of 52 percentage points, with the interval that it does not give."""
     return gap_from_shares(PAPER_WEAKEST, PAPER_STRONGEST, design_effect)

@@ -9,33 +9,34 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Integer, Shaped
 from scipy import stats
 
-from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, truth, values
+from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, points_of, truth, values
+from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats import bootstrap
-from override_gap.analyses.stats.bootstrap import expanded
-from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing, number
+from override_gap.analyses.stats.bootstrap import percentile_interval
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr, json_number, missing
 from override_gap.analyses.stats.intervals import (
     clusters,
-    complete,
+    complete_cases,
     effective_size,
     mover,
     proportion,
     score_test,
     wilson,
 )
-from override_gap.analyses.stats.logistic import logit
+from override_gap.analyses.stats.logistic import Logit, logit
 
 FEWEST = 4
 """A quartile with fewer items than this has no accuracy worth a number."""
 REPLICATES = 500
 
-Array = np.ndarray
-
 
 @dataclass(frozen=True)
 class Quartile:
-    """Accuracy in one quartile of prior strength; ``prior_low`` to ``prior_high`` in nats."""
+    """Success rate in one quartile of prior strength (1 the weakest); ``prior_low`` to ``prior_high`` in nats."""
 
     quartile: int
     accuracy: Estimate
@@ -47,15 +48,15 @@ class Quartile:
     prior_high: float
 
     def as_json(self) -> dict[str, Any]:
-        """The estimate with the quartile's range; wilson_* ignores clustering, boot_* is the percentile bootstrap."""
-        rest = {name: number(getattr(self, name)) for name in self.__dataclass_fields__ if name != "accuracy"}
+        """Row of ``quartiles``; wilson_* ignores clustering, boot_* is the percentile bootstrap."""
+        limits = {name: json_number(getattr(self, name)) for name in self.__dataclass_fields__ if name != "accuracy"}
         notes = {"note": "; ".join(self.accuracy.caveats)} if self.accuracy.caveats else {}
-        return self.accuracy.as_json() | rest | {"quartile": self.quartile} | notes
+        return self.accuracy.as_json() | limits | {"quartile": self.quartile} | notes
 
 
 @dataclass(frozen=True)
-class Gradient:
-    """Everything about one condition, measure and population."""
+class Gradient(HtmlRepr):
+    """Success by quartile of prior strength under one condition, measure and population; p is of the quartile gap."""
 
     condition: str
     measure: str
@@ -63,6 +64,18 @@ class Gradient:
     quartiles: tuple[Quartile, ...]
     gap: Estimate
     p: float
+
+    def __str__(self) -> str:
+        lines = [f"  {quartile.accuracy}".split("\n")[0] for quartile in self.quartiles]
+        title = f"{self.measure} by quartile of prior strength, {self.condition}, {self.population} conflicts"
+        return "\n".join(
+            [title, *lines, *(f"  {line}" for line in str(self.gap).split("\n")), f"  p of the gap {self.p:.3g}"]
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """One row per quartile, from the weakest prior to the strongest."""
+        about = {"condition": self.condition, "measure": self.measure, "population": self.population}
+        return rows_frame(about | quartile.as_json() for quartile in self.quartiles)
 
     def as_json(self) -> dict[str, Any]:
         """Row of ``prior_gradient.by_condition``."""
@@ -75,16 +88,45 @@ class Gradient:
         }
 
 
+@dataclass(frozen=True)
+class PriorGradient(HtmlRepr):
+    """Failure against prior strength: the quartile gradient, a logistic regression and the area under the curve."""
+
+    main: Gradient
+    logit: Logit
+    auc: Estimate
+    by_condition: tuple[Gradient, ...]
+    """The gradient under every condition, measure and population."""
+
+    def __str__(self) -> str:
+        return "\n".join([str(self.main), *(f"  {line}" for line in f"{self.auc}\n{self.logit}".split("\n"))])
+
+    def frame(self) -> pd.DataFrame:
+        """One row per condition, measure, population and quartile."""
+        return pd.concat([gradient.frame() for gradient in self.by_condition or (self.main,)], ignore_index=True)
+
+    def as_json(self) -> dict[str, Any]:
+        """The section ``prior_gradient`` of the summary."""
+        note = {"note": "; ".join(self.auc.caveats)} if self.auc.caveats else {}
+        return self.main.as_json() | {
+            "logit": self.logit.as_json(),
+            "auc": self.auc.as_json() | note,
+            "by_condition": [gradient.as_json() for gradient in self.by_condition],
+        }
+
+
 def gap_json(gap: Estimate, p: float) -> dict[str, Any]:
-    """A gap with its p and, where there is one, the reason that it is missing."""
+    """A gap with its p and, where it is missing, the reason."""
     notes = {"note": "; ".join(gap.caveats)} if gap.caveats else {}
-    return gap.as_json() | {"p": number(p)} | notes
+    return gap.as_json() | {"p": json_number(p)} | notes
 
 
-def quartile_of(strength: Array, weights: Array | None = None) -> Array:
+def quartile_of(
+    strength: Float[np.ndarray, " n"], weights: Float[np.ndarray, "replicate n"] | None = None
+) -> Integer[np.ndarray, "*replicates n"]:
     """Quartile 0..3 of every item from its mid-rank, so that equal strengths always share a quartile.
 
-    Returns [n]; with item weights [replicate, n], the quartiles of each resampled audit [replicate, n].
+    Returns [n]; with item weights, the quartiles in each resampled audit [replicate, n].
     """
     w = np.ones((1, len(strength))) if weights is None else weights
     if len(strength) == 0:
@@ -95,39 +137,41 @@ def quartile_of(strength: Array, weights: Array | None = None) -> Array:
     return group if weights is not None else group[0]
 
 
-def redrawn(strength: Array, success: Array, points: Array, seed: int) -> Array:
-    """Quartile accuracies [4, replicate] of audits with resampled points, quartiles cut anew in each.
+def resampled_accuracies(
+    strength: Float[np.ndarray, " n"], success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], seed: int
+) -> Float[np.ndarray, "4 replicate"]:
+    """Quartile accuracies in audits with resampled points, with quartiles cut anew in each.
 
     The cuts are estimates too: where accuracy is steep in prior strength, moving a cut moves the accuracy.
     """
     codes, count = clusters(points)
-    found = []
+    blocks = []
     for w in bootstrap.bootstrap_weights(codes, count, REPLICATES, seed):
         group = quartile_of(strength, w)
         inside = [w * (group == k) for k in range(4)]
         with np.errstate(invalid="ignore", divide="ignore"):
-            found.append(np.array([part @ success / part.sum(1) for part in inside]))
-    return np.hstack(found)
+            blocks.append(np.array([weights @ success / weights.sum(1) for weights in inside]))
+    return np.hstack(blocks)
 
 
 def gradient(
-    strength: Array,
-    success: Array,
-    points: Array,
+    strength: Float[np.ndarray, " n"],
+    success: Float[np.ndarray, " n"],
+    points: Shaped[np.ndarray, " n"],
     condition: str = DELIVERED,
     measure: str = "top1",
     population: str = "all",
     seed: int = 0,
 ) -> Gradient:
-    """Quartile accuracies and their gap from arrays [n].
+    """Success rate per quartile of prior strength, and the gap: weakest minus strongest quartile.
 
-    Intervals are Wilson's at the effective size, which the cluster bootstrap with quartiles cut anew bounds from
-    above; the gap joins the limits of its quartiles (MOVER, see ``intervals.difference``).
+    Intervals are Wilson's at the effective size; that size is at most what the cluster bootstrap, with quartiles cut
+    anew, implies. The gap combines the limits of its quartiles (MOVER, see ``intervals.difference``).
     """
-    strength, success, points = complete(strength, success, points)
+    strength, success, points = complete_cases(strength, success, points)
     n, count = len(success), len(set(points))
     group = quartile_of(strength)
-    draws = redrawn(strength, success, points, seed) if count > 1 else np.full((4, 1), np.nan)
+    draws = resampled_accuracies(strength, success, points, seed) if count > 1 else np.full((4, 1), np.nan)
     quartiles = tuple(quartile(k, group == k, strength, success, points, draws[k]) for k in range(4))
     weak, strong = group == 0, group == 3
     if min(weak.sum(), strong.sum()) < FEWEST:
@@ -143,71 +187,82 @@ def gradient(
     high = value + mover(first.high - first.value, last.value - last.low, r)
     outer = weak | strong
     caveats = tuple(dict.fromkeys((*first.caveats, *last.caveats)))
-    held = len(set(points[outer]))
-    gap = Estimate("gap", value, max(-1.0, low), min(1.0, high), int(outer.sum()), held, caveats=caveats)
+    outer_points = len(set(points[outer]))
+    gap = Estimate("gap", value, max(-1.0, low), min(1.0, high), int(outer.sum()), outer_points, caveats=caveats)
     if np.isnan(first.low) or np.isnan(last.low):
         gap = replace(gap, low=float("nan"), high=float("nan"))
     _, p = score_test(success[outer], weak[outer].astype(float), points[outer])
     return Gradient(condition, measure, population, quartiles, gap, p)
 
 
-def quartile(k: int, inside: Array, strength: Array, success: Array, points: Array, draws: Array) -> Quartile:
-    """One quartile's accuracy; too few items give null and a note."""
+def quartile(
+    k: int,
+    inside: Bool[np.ndarray, " n"],
+    strength: Float[np.ndarray, " n"],
+    success: Float[np.ndarray, " n"],
+    points: Shaped[np.ndarray, " n"],
+    draws: Float[np.ndarray, " replicate"],
+) -> Quartile:
+    """Success rate in quartile k (0 the weakest) and its bootstrap replicates' interval; too few items give null and a note."""
     name, size, nan = f"quartile {k + 1}", int(inside.sum()), float("nan")
-    held = len(set(points[inside]))
+    count = len(set(points[inside]))
     if size < FEWEST:
         note = f"{size} items in this quartile, fewer than {FEWEST} (ties in prior strength stay together)"
-        return Quartile(k + 1, missing(name, note, size, held), nan, nan, nan, nan, nan, nan)
+        return Quartile(k + 1, missing(name, note, size, count), nan, nan, nan, nan, nan, nan)
     accuracy = proportion(name, success[inside], points[inside])
     low, high = wilson(success[inside].sum(), size)
-    boot = expanded(draws, held)
-    if held > 1:
+    boot = percentile_interval(draws, count)
+    if count > 1:
         p = accuracy.value
         effective = effective_size(success[inside], *clusters(points[inside]))
         spread = float(np.nanvar(draws)) if np.isfinite(draws).any() else 0.0
         if spread > 0 and 0 < p < 1:
             effective = min(effective, p * (1 - p) / spread)
-        own = wilson(p * effective, effective, LEVEL, float(stats.t.ppf(0.5 + LEVEL / 2, held - 1)))
-        accuracy = replace(accuracy, low=own[0], high=own[1])
+        limits = wilson(p * effective, effective, LEVEL, float(stats.t.ppf(0.5 + LEVEL / 2, count - 1)))
+        accuracy = replace(accuracy, low=limits[0], high=limits[1])
     return Quartile(k + 1, accuracy, low, high, *boot, strength[inside].min(), strength[inside].max())
 
 
-def auc(strength: Array, success: Array, points: Array, seed: int = 0) -> Estimate:
-    """Area under the curve of failure on prior strength; 0.5 means that the prior says nothing."""
-    strength, success, points = complete(strength, success, points)
+def auc(
+    strength: Float[np.ndarray, " n"],
+    success: Float[np.ndarray, " n"],
+    points: Shaped[np.ndarray, " n"],
+    seed: int = 0,
+) -> Estimate:
+    """Area under the curve of failure on prior strength; 0.5 means that failure is unrelated to the prior."""
+    strength, success, points = complete_cases(strength, success, points)
     if len(success) == 0 or success.min() == success.max():
         why = "nothing measured" if len(success) == 0 else ("no item fails" if success.min() else "every item fails")
         return missing("auc", why, len(success), len(set(points)))
     return bootstrap.bootstrap("auc", bootstrap.auc(strength, success == 0), points, seed, bounded=True)
 
 
-def arrays(rows: Table, measure: str) -> tuple[Array, Array, Array]:
-    """Prior strength, success and point of a selection, all [n]."""
-    return values(rows["prior_logprob"]), truth(rows[f"success_{measure}"]), rows["point"].to_numpy(dtype=object)
+def arrays(
+    rows: Table, measure: str
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Shaped[np.ndarray, " n"]]:
+    """Prior strength (nats), success and knowledge point of each row."""
+    return values(rows["prior_logprob"]), truth(rows[f"success_{measure}"]), points_of(rows)
 
 
 def by_condition(run: RunFrame) -> list[Gradient]:
     """The gradient under every condition, measure and population that has anything measured."""
-    found = []
+    gradients = []
     for condition in run.conditions:
         for population in POPULATIONS:
             rows = run.select("conflict", condition, population)
             for measure in MEASURES[:3]:
                 columns = arrays(rows, measure)
                 if not np.isnan(columns[1]).all():
-                    found.append(gradient(*columns, condition, measure, population))
-    return found
+                    gradients.append(gradient(*columns, condition, measure, population))
+    return gradients
 
 
-def prior_gradient(run: RunFrame, condition: str = DELIVERED, measure: str = "top1", seed: int = 0) -> dict | None:
-    """The section ``prior_gradient`` of the summary; None where the run has no conflicts under the condition."""
+def prior_gradient(
+    run: RunFrame, condition: str = DELIVERED, measure: str = "top1", seed: int = 0
+) -> PriorGradient | None:
+    """Failure against prior strength over all conflicts; None where none was measured under the condition."""
     columns = arrays(run.select("conflict", condition), measure)
     if len(columns[1]) == 0 or np.isnan(columns[1]).all():
         return None
     main = gradient(*columns, condition, measure, "all", seed)
-    area = auc(*columns, seed)
-    return main.as_json() | {
-        "logit": logit(*columns).as_json(),
-        "auc": area.as_json() | ({"note": "; ".join(area.caveats)} if area.caveats else {}),
-        "by_condition": [entry.as_json() for entry in by_condition(run)],
-    }
+    return PriorGradient(main, logit(*columns), auc(*columns, seed), tuple(by_condition(run)))

@@ -1,4 +1,4 @@
-"""Published shares beside what was measured, where the plan names any."""
+"""Published shares that the plan names, beside the shares measured here."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ from typing import Any
 import numpy as np
 
 from override_gap.analyses.prior_gradient import arrays, gradient
-from override_gap.analyses.readings import RunFrame, truth
+from override_gap.analyses.readings import RunFrame, success_rate
+from override_gap.analyses.results import ResultRows
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.published import Reference, reference_from
 
 
-def references(run: RunFrame) -> list[dict[str, Any]]:
-    """One row per reference of the plan: the published share, the measured one, and whether its interval holds it.
+def references(run: RunFrame) -> ResultRows:
+    """One row per reference of the plan: the published share, the measured one, and whether its interval contains it.
 
-    `within` is null where nothing was measured. It is no test of replication: the items may not be the published ones.
+    `within` is null where nothing was measured. It does not test a replication: the items may not be the published ones.
     """
-    named = [reference_from(table) for table in (run.manifest.get("plan") or {}).get("references") or []]
-    return [row(one, measured(run, one)) for one in named]
+    published = [reference_from(table) for table in (run.manifest.get("plan") or {}).get("references") or []]
+    return ResultRows(
+        "Published shares and those measured here", tuple(row(item, measured(run, item)) for item in published)
+    )
 
 
-def row(one: Reference, own: Estimate | None) -> dict[str, Any]:
-    """A reference as the summary keeps it."""
-    published = {"published" if name == "value" else name: value for name, value in asdict(one).items()}
+def row(item: Reference, share: Estimate | None) -> dict[str, Any]:
+    """A reference as summary.json holds it."""
+    published = {"published" if name == "value" else name: value for name, value in asdict(item).items()}
     return published | {
-        "measured": own.as_json() if own else None,
-        "within": bool(own.low <= one.value <= own.high) if own and math.isfinite(own.low) else None,
+        "measured": share.as_json() if share else None,
+        "within": bool(share.low <= item.value <= share.high) if share and math.isfinite(share.low) else None,
     }
 
 
-def measured(run: RunFrame, one: Reference) -> Estimate | None:
-    """The same share in this run, over all items whether known or not; None where the run does not have it."""
-    if one.condition not in {*run.conditions, *run.variants}:
+def measured(run: RunFrame, item: Reference) -> Estimate | None:
+    """The same share in this run, over all items, known or not; None where the run did not measure it."""
+    if item.condition not in {*run.conditions, *run.variants}:
         return None
-    rows = run.select(one.split, one.condition)
-    if one.tier:
-        rows = rows[rows["tier"] == one.tier]
-    if one.quartile:
-        columns = arrays(rows, one.measure)
+    rows = run.select(item.split, item.condition)
+    if item.tier:
+        rows = rows[rows["tier"] == item.tier]
+    if item.quartile:
+        columns = arrays(rows, item.measure)
         if np.isnan(columns[1]).all():
             return None
-        found = gradient(*columns, one.condition, one.measure).quartiles[one.quartile - 1].accuracy
-        return found if found.known else None
-    share = proportion("success", truth(rows[f"success_{one.measure}"]), rows["point"].to_numpy(dtype=object))
+        accuracy = gradient(*columns, item.condition, item.measure).quartiles[item.quartile - 1].accuracy
+        return accuracy if accuracy.known else None
+    share = success_rate(rows, item.measure)
     return share if share.n else None

@@ -13,7 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from jaxtyping import Float, Shaped
 
+from override_gap.analyses.stats.estimate import Estimate
+from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.condition_names import robustness_family
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import DamagedError, read_checked
@@ -174,12 +177,22 @@ def _refuse_duplicates(table: Table, rows: str, names: list[str]) -> None:
         )
 
 
-def truth(column: Table) -> np.ndarray:
-    """A nullable boolean column as float64: 1, 0, and NaN for null."""
+def points_of(rows: Table) -> Shaped[np.ndarray, " n"]:
+    """The knowledge point of each row."""
+    return rows["point"].to_numpy(dtype=object)
+
+
+def success_rate(rows: Table, measure: str, name: str = "success") -> Estimate:
+    """Share of rows that succeed by a measure, with an interval clustered by knowledge point."""
+    return proportion(name, truth(rows[f"success_{measure}"]), points_of(rows))
+
+
+def truth(column: Table) -> Float[np.ndarray, " n"]:
+    """A nullable boolean column as floats: 1, 0, NaN where nothing was measured."""
     return values(column)
 
 
-def values(column: Table) -> np.ndarray:
+def values(column: Table) -> Float[np.ndarray, " n"]:
     """A nullable numeric column as float64 with NaN for null."""
     numbers: Any = pd.to_numeric(column, errors="coerce")
     return numbers.to_numpy(dtype=float, na_value=np.nan)

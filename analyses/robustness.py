@@ -1,4 +1,4 @@
-"""Does the override hold in other wordings, in company, repeated, hedged and denied? From stored readings alone."""
+"""Does the override hold in other wordings, beside other documents, and repeated, hedged, denied or contested?"""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from override_gap.analyses.compare import conditions as comparison
-from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, truth
-from override_gap.analyses.stats.intervals import proportion
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, success_rate, truth
+from override_gap.analyses.results import ResultSection, row_text
 from override_gap.margins.condition_names import CONTESTED, CONTESTED_BASE, robustness_family
 
 MEASURES = ("top1", "margin", "answer")
@@ -17,19 +17,23 @@ SPLITS = ("conflict", "novel")
 IN_CONTEXT = "in-context"
 
 
-def robustness(run: RunFrame) -> dict[str, Any] | None:
-    """The tables; None where the run has neither two wordings of a point nor a variant."""
-    found = {
+def robustness(run: RunFrame) -> ResultSection | None:
+    """The section ``robustness`` of the summary; None where the run has neither two wordings of a point nor a variant."""
+    content = {
         "wordings": wordings(run),
         "consistency": consistency(run),
         "variants": variants(run),
         "held": held(run),
     }
-    return found if any(found.values()) else None
+    if not any(content.values()):
+        return None
+    main = next(name for name in ("variants", "wordings", "consistency", "held") if content[name])
+    lines = tuple(row_text(row) for row in content[main])
+    return ResultSection(f"Robustness of the override: {main}", content, main, lines)
 
 
 def wordings(run: RunFrame) -> list[dict[str, Any]]:
-    """Success by the question's wording, where a split has at least two; every condition but the base."""
+    """Success rate per wording of the question, where a split has at least two; every condition but the base."""
     rows = []
     for split in SPLITS:
         for condition in (name for name in run.conditions if name != BASE):
@@ -37,11 +41,9 @@ def wordings(run: RunFrame) -> list[dict[str, Any]]:
             under = under[under["wording"].notna()]
             if under["wording"].nunique() < 2:
                 continue
-            for wording, part in under.groupby("wording"):
+            for wording, group in under.groupby("wording"):
                 for measure in MEASURES:
-                    share = proportion(
-                        "success", truth(part[f"success_{measure}"]), part["point"].to_numpy(dtype=object)
-                    )
+                    share = success_rate(group, measure)
                     if share.n:
                         rows.append(
                             {"split": split, "condition": condition, "wording": str(wording), "measure": measure}
@@ -51,10 +53,10 @@ def wordings(run: RunFrame) -> list[dict[str, Any]]:
 
 
 def consistency(run: RunFrame) -> list[dict[str, Any]]:
-    """Knowledge points asked in at least two wordings: how many succeed in all, in none, in some of their questions.
+    """Of the knowledge points asked in at least two wordings, how many succeed in all, none or some of their questions.
 
-    `expected_mixed` is how many would be mixed if each question succeeded by itself at the mean rate: far more than
-    `mixed` means that success belongs to the fact, not to the wording.
+    `expected_mixed` is how many would be mixed if every question succeeded independently at the mean rate: far more than
+    `mixed` means that success depends on the knowledge point, not on the wording.
     """
     rows = []
     for split in SPLITS:
@@ -64,20 +66,20 @@ def consistency(run: RunFrame) -> list[dict[str, Any]]:
             point, wording = (pd.factorize(under[name])[0] for name in ("point", "wording"))
             for measure in MEASURES:
                 success = truth(under[f"success_{measure}"])
-                asked = ~np.isnan(success)
-                pairs = np.unique(np.stack([point[asked], wording[asked]]), axis=1)
-                several = np.flatnonzero(np.bincount(pairs[0]) > 1)
-                if not len(several):
+                measured = ~np.isnan(success)
+                pairs = np.unique(np.stack([point[measured], wording[measured]]), axis=1)
+                reworded = np.flatnonzero(np.bincount(pairs[0]) > 1)
+                if not len(reworded):
                     continue
-                size = np.bincount(point[asked])[several].astype(float)
-                share = np.bincount(point[asked], success[asked])[several] / size
+                size = np.bincount(point[measured])[reworded].astype(float)
+                share = np.bincount(point[measured], success[measured])[reworded] / size
                 rate = float((share * size).sum() / size.sum())
                 rows.append(
                     {
                         "split": split,
                         "condition": condition,
                         "measure": measure,
-                        "points": len(several),
+                        "points": len(reworded),
                         "all": int((share == 1).sum()),
                         "none": int((share == 0).sum()),
                         "mixed": int(((share > 0) & (share < 1)).sum()),
@@ -88,7 +90,7 @@ def consistency(run: RunFrame) -> list[dict[str, Any]]:
 
 
 def variants(run: RunFrame) -> list[dict[str, Any]]:
-    """Success under every variant, and its difference from the single plain document on the same items."""
+    """Success rate under every variant, and its difference from the single plain document on the same items."""
     rows = []
     for name in run.variants:
         family, count = robustness_family(name) or ("", 1)
@@ -97,7 +99,7 @@ def variants(run: RunFrame) -> list[dict[str, Any]]:
         for split in SPLITS:
             under = run.select(split, name)
             for measure in MEASURES:
-                share = proportion("success", truth(under[f"success_{measure}"]), under["point"].to_numpy(dtype=object))
+                share = success_rate(under, measure)
                 if not share.n:
                     continue
                 paired = comparison.conditions(run, name, reference, split, measure)
@@ -120,8 +122,8 @@ def variants(run: RunFrame) -> list[dict[str, Any]]:
 def held(run: RunFrame) -> list[dict[str, Any]]:
     """Of the items that succeed as delivered, the share that still succeeds after the answer was contested.
 
-    `control` is the base's share on the same items behind the same words: these name the answer, so what holds no more
-    often than the control may be copied from them.
+    `control` is the base's success on the same items behind the same words. These name the answer, so a share no larger
+    than the control may be copied from them.
     """
     rows = []
     for split in SPLITS:
@@ -130,13 +132,10 @@ def held(run: RunFrame) -> list[dict[str, Any]]:
         both = before.index.intersection(after.index)
         for measure in MEASURES if len(both) else ():
             column = f"success_{measure}"
-            won = both[truth(before.loc[both, column]) == 1.0]
-            share = proportion("held", truth(after.loc[won, column]), after.loc[won, "point"].to_numpy(dtype=object))
+            succeeded = both[truth(before.loc[both, column]) == 1.0]
+            share = success_rate(after.loc[succeeded], measure, "held")
             if share.n:
-                own = won.intersection(base.index)
-                control = proportion(
-                    "control", truth(base.loc[own, column]), base.loc[own, "point"].to_numpy(dtype=object)
-                )
+                control = success_rate(base.loc[succeeded.intersection(base.index)], measure, "control")
                 rows.append(
                     {"split": split, "measure": measure}
                     | share.as_json()

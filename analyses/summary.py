@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,76 +12,80 @@ from override_gap.analyses import (
     criterion,
     dose_response,
     hypotheses,
+    layers,
+    matched_retention,
+    measures,
+    outcomes,
     prior_gradient,
     published,
     robustness,
     sampling,
+    verdict,
 )
-from override_gap.analyses import criterion as reliability
-from override_gap.analyses import layers as localization
-from override_gap.analyses import matched_retention as specificity
-from override_gap.analyses import measures as disagreements
-from override_gap.analyses import measures as patterns
-from override_gap.analyses import outcomes as interventions
-from override_gap.analyses import verdict as verdicts
 from override_gap.analyses.compare import conditions as comparison
-from override_gap.analyses.readings import DELIVERED, RunFrame, truth
-from override_gap.analyses.stats import power
+from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.sensitivity import sensitivity
 
 SCHEMA = 1
 
 
+@runtime_checkable
+class AsJson(Protocol):
+    """A result that gives its part of the summary."""
+
+    def as_json(self) -> Any: ...
+
+
 def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
-    """``summary.json``: deterministic in run and seed; a section that this run cannot give is null, with a note."""
+    """``summary.json``: deterministic in run and seed; a section that this run does not allow is null, with a note."""
     notes: dict[str, str] = {}
 
-    def section(name: str, make: Callable[[], Any], reason: str) -> Any:
-        found = make()
-        if found is None:
+    def section(name: str, result: AsJson | None, reason: str) -> Any:
+        if result is None:
             notes[name] = reason
-        return found
+            return None
+        return result.as_json()
 
+    no_conflict = "no conflict was measured as delivered"
     summary = {
         "schema": SCHEMA,
         "complete": bool(run.manifest.get("complete", True)),
         "subject": run.manifest.get("subject"),
         "adapters": run.manifest.get("adapters"),
         "items": items(run),
-        "outcomes": interventions.outcomes(run),
-        "prior_gradient": section(
-            "prior_gradient",
-            lambda: prior_gradient.prior_gradient(run, seed=seed),
-            "no conflict was measured as delivered",
-        ),
-        "margins": section("margins", lambda: constancy.margins(run, seed), "no conflict was measured as delivered"),
-        "criterion": {"agreement": criterion.agreement(run), "calibration": reliability.calibration(run)},
-        "disagreements": disagreements.disagreements(run),
-        "sampled": sampling.sampled(run),
+        "outcomes": outcomes.outcomes(run).as_json(),
+        "prior_gradient": section("prior_gradient", prior_gradient.prior_gradient(run, seed=seed), no_conflict),
+        "margins": section("margins", constancy.margins(run, seed), no_conflict),
+        "criterion": {
+            "agreement": criterion.agreement(run).as_json(),
+            "calibration": criterion.calibration(run).as_json(),
+        },
+        "disagreements": measures.disagreements(run).as_json(),
+        "sampled": sampling.sampled(run).as_json(),
         "measures": section(
-            "measures", lambda: patterns.disagreement(run), "no conflict was measured by two measures of success"
+            "measures", measures.disagreement(run), "no conflict was measured by two measures of success"
         ),
         "robustness": section(
             "robustness",
-            lambda: robustness.robustness(run),
-            "the run holds no point in two wordings and no variant of its documents (--probes joined,stated,hedged,contested)",
+            robustness.robustness(run),
+            "the run has no knowledge point in two wordings and no variant of its documents "
+            "(--probes joined,stated,hedged,contested)",
         ),
-        "layers": section("layers", lambda: localization.layers(run, seed), "the run holds no layer readings"),
+        "layers": section("layers", layers.layers(run, seed), "the run has no layer readings"),
         "dose": section(
-            "dose",
-            lambda: dose_response.dose(run, seed),
-            "the run holds fewer than three gains and no measured critical gain",
+            "dose", dose_response.dose(run, seed), "the run has fewer than three gains and no measured critical gain"
         ),
         "matched_retention": section(
             "matched_retention",
-            lambda: specificity.matched_retention(run, seed),
-            "needs retention items and at least two gains of a uniform sweep",
+            matched_retention.matched_retention(run, seed),
+            "needs retention items and at least two uniform gains",
         ),
-        "comparisons": comparison.against_delivered(run),
-        "hypotheses": [result.as_json() for result in hypotheses.evaluate(run)],
-        "verdict": verdicts.verdict(run).as_json(),
-        "power": section("power", lambda: sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
+        "comparisons": comparison.against_delivered(run).as_json(),
+        "hypotheses": hypotheses.evaluate(run).as_json(),
+        "verdict": verdict.verdict(run).as_json(),
+        "power": section("power", sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
         "refused": list(run.manifest.get("refused") or []),
-        "references": published.references(run),
+        "references": published.references(run).as_json(),
         "errors": errors(run),
         "timing": run.manifest.get("timing"),
         "notes": notes,
@@ -91,7 +94,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
 
 
 def items(run: RunFrame) -> dict[str, Any]:
-    """Identity and size of the item set, with what could not be measured."""
+    """Identity and size of the item set, and how many items could not be measured."""
     about = run.manifest.get("items") or {}
     n = int(run.readings["item"].nunique())
     measured = int(run.measured["item"].nunique())
@@ -102,27 +105,7 @@ def items(run: RunFrame) -> dict[str, Any]:
         "points": int(run.readings["point"].nunique()),
         "measured": measured,
         "excluded": n - measured,
-        "by_split": interventions.by_split(run),
-    }
-
-
-def sensitivity(run: RunFrame) -> dict[str, Any] | None:
-    """Smallest quartile gap that an audit of this size sees with power 0.8, at its own accuracy and clustering."""
-    rows = run.select("conflict", DELIVERED)
-    success, points = truth(rows["success_top1"]), rows["point"].to_numpy(dtype=object)
-    success, points = success[~np.isnan(success)], points[~np.isnan(success)]
-    n, count = len(success), len(set(points))
-    if n < 16:
-        return None
-    icc = power.intraclass(success, points)
-    used = 0.3 if math.isnan(icc) else icc
-    return {
-        "questions": n,
-        "points": count,
-        "icc": icc,
-        "icc_used": used,
-        "smallest_gap": power.smallest_gap(n, count, float(np.clip(success.mean(), 0.05, 0.95)), used),
-        "power": 0.8,
+        "by_split": outcomes.by_split(run),
     }
 
 
@@ -137,16 +120,16 @@ def errors(run: RunFrame) -> dict[str, Any]:
     }
 
 
-def clean(thing: Any) -> Any:
-    """Plain Python throughout; NaN and infinity become null."""
-    if isinstance(thing, dict):
-        return {str(key): clean(value) for key, value in thing.items()}
-    if isinstance(thing, (list, tuple)):
-        return [clean(value) for value in thing]
-    if isinstance(thing, (bool, np.bool_)):
-        return bool(thing)
-    if isinstance(thing, (int, np.integer)):
-        return int(thing)
-    if isinstance(thing, (float, np.floating)):
-        return float(thing) if math.isfinite(thing) else None
-    return thing
+def clean(value: Any) -> Any:
+    """Plain Python values throughout; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): clean(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [clean(entry) for entry in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value

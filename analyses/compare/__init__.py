@@ -1,1 +1,1 @@
-"""Conditions and methods compared on the same items."""
+"""Conditions of a run, and methods in several runs, compared on the same items."""

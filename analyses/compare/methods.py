@@ -1,4 +1,4 @@
-"""Methods side by side: outcomes, paired differences, the items that only one of them gets, and how firm the order is."""
+"""Methods side by side: success, paired differences, items that only one method gets right, and how stable the ranking is."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from jaxtyping import Float
 
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
 from override_gap.analyses.readings import DELIVERED
+from override_gap.analyses.results import number_text, rows_frame
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights
-from override_gap.analyses.stats.estimate import number
+from override_gap.analyses.stats.estimate import json_number
 from override_gap.analyses.stats.intervals import clusters, proportion
 from override_gap.analyses.stats.paired import holm
 
 SCHEMA = 1
 
-Array = np.ndarray
-
 
 @dataclass(frozen=True, eq=False)
 class Methods:
-    """A comparison's rows, each a plain dict that names its split, tier, population and measure.
+    """A comparison of methods as tables, whose rows are plain dicts that name their split, tier, population and measure.
 
-    ``outcomes``: one a method. ``pairs``: first minus second, p clustered by knowledge point, p_holm over all pairs of
-    methods in that place. ``order``: the methods from best to worst and how often resampling keeps that order.
-    ``only``: the items that one method alone gets.
+    ``outcomes``: one row per method. ``pairs``: first minus second, p clustered by knowledge point, p_holm over all pairs
+    of methods in that cell. ``order``: the methods from best to worst and how often resampling keeps that order.
+    ``only``: the items that only one method gets right.
     """
 
     methods: tuple[dict[str, Any], ...]
@@ -45,27 +46,31 @@ class Methods:
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as plain JSON."""
         lists = ("methods", "measures", "outcomes", "pairs", "order", "only", "notes")
-        kept = {"condition": self.condition, "subject": self.subject, "items": self.items}
-        return {"schema": SCHEMA, **kept, **{name: list(getattr(self, name)) for name in lists}}
+        about = {"condition": self.condition, "subject": self.subject, "items": self.items}
+        return {"schema": SCHEMA, **about, **{name: list(getattr(self, name)) for name in lists}}
+
+    def frame(self, table: str = "pairs") -> pd.DataFrame:
+        """One of the tables: pairs, outcomes, order or only."""
+        return rows_frame(getattr(self, table))
+
+    def summary(self) -> str:
+        """The comparison as text: what `print` shows."""
+        return str(self)
 
     def __str__(self) -> str:
         lines = [f"{len(self.methods)} methods, {self.condition}, {self.items['shared']} shared items"]
         for row in self.pairs:
             if row["tier"] is None and row["population"] == "all":
-                found, p = row["difference"], row["p_holm"]
+                gap, p = row["difference"], number_text(row["p_holm"])
+                interval = f"{number_text(gap['value'])} [{number_text(gap['low'])}, {number_text(gap['high'])}]"
                 lines.append(
-                    f"{row['split']} {row['measure']}: {row['first']} minus {row['second']} {_interval(found)}, "
-                    f"Holm p {'-' if p is None else format(p, '.3g')}, n={found['n']}, points={found['points']}"
+                    f"{row['split']} {row['measure']}: {row['first']} minus {row['second']} {interval}, "
+                    f"Holm p {p}, n={gap['n']}, points={gap['points']}"
                 )
         return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
-
-
-def _interval(found: dict[str, Any]) -> str:
-    value, low, high = ("-" if found[key] is None else f"{found[key]:.3g}" for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
 
 
 def side_by_side(runs: Runs, condition: str = DELIVERED, seed: int = 0) -> Methods:
@@ -93,71 +98,74 @@ def side_by_side(runs: Runs, condition: str = DELIVERED, seed: int = 0) -> Metho
 
 
 def outcomes(cell: Cell, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Success of each method with its clustered interval, all on the same items."""
+    """Success rate of each method with its clustered interval, all on the same items."""
     return [
-        {**cell.named(), "method": name, **proportion("success", own, cell.points).as_json()}
-        for name, own in zip(names, cell.success.T, strict=True)
+        {**cell.named(), "method": name, **proportion("success", success, cell.points).as_json()}
+        for name, success in zip(names, cell.success.T, strict=True)
     ]
 
 
 def pairs(cell: Cell, names: tuple[str, ...]) -> list[dict[str, Any]]:
     """Every two methods: paired difference, clustered p, Holm's adjustment over the pairs of this cell."""
-    found = [
+    comparisons = [
         paired(cell.success[:, a], cell.success[:, b], cell.points, (names[a], names[b]), cell.split, cell.measure)
         for a, b in combinations(range(len(names)), 2)
     ]
-    adjusted = holm([own.p for own in found])
-    return [{**cell.named(), **own.as_json(), "p_holm": number(p)} for own, p in zip(found, adjusted, strict=True)]
+    adjusted = holm([comparison.p for comparison in comparisons])
+    return [
+        {**cell.named(), **comparison.as_json(), "p_holm": json_number(p)}
+        for comparison, p in zip(comparisons, adjusted, strict=True)
+    ]
 
 
 def order(cell: Cell, names: tuple[str, ...], seed: int = 0, replicates: int = REPLICATES) -> dict[str, Any]:
-    """How firm the order of the methods is when whole knowledge points are drawn anew.
+    """How stable the order of the methods is when whole knowledge points are resampled.
 
-    ``holds``: share of replicates in which no two methods that differ here change sides or become equal; null where
-    none differ. ``first``: share in which a method is best, divided among those that tie. ``rank``: 1 is best, ties
-    share the mean rank, with the 95% percentile range over replicates. With one point only, nothing can be drawn.
+    ``holds``: share of replicates in which no two methods that differ here swap or tie; null where all are tied.
+    ``first``: share in which a method is best, divided among those that tie. ``rank``: 1 is best, ties share the mean
+    rank, with the 95% percentile range over replicates. With one point only nothing can be resampled: null.
     """
     codes, count = clusters(cell.points)
-    seen = cell.success.sum(0)
-    ranks = _ranks(seen[None])[0]
-    place = sorted(range(len(names)), key=lambda k: (ranks[k], names[k]))
+    totals = cell.success.sum(0)
+    ranks = mean_ranks(totals[None])[0]
+    ranking = sorted(range(len(names)), key=lambda k: (ranks[k], names[k]))
     row = {**cell.named(), "points": count, "holds": None}
     spread: dict[int, dict[str, float | None]] = {
-        k: {"first": None, "rank_low": None, "rank_high": None} for k in place
+        k: {"first": None, "rank_low": None, "rank_high": None} for k in ranking
     }
     if count > 1:
         # Sums of whole numbers: every method has the same denominator in a replicate, so ties are exact.
-        drawn = np.vstack([w @ cell.success for w in bootstrap_weights(codes, count, replicates, seed)])
-        differing = [(a, b) for a, b in combinations(range(len(names)), 2) if seen[a] != seen[b]]
+        resampled = np.vstack([w @ cell.success for w in bootstrap_weights(codes, count, replicates, seed)])
+        differing = [(a, b) for a, b in combinations(range(len(names)), 2) if totals[a] != totals[b]]
         if differing:
-            kept = [np.sign(drawn[:, a] - drawn[:, b]) == np.sign(seen[a] - seen[b]) for a, b in differing]
-            row["holds"] = float(np.all(kept, axis=0).mean())
-        best = drawn == drawn.max(1, keepdims=True)
+            same = [np.sign(resampled[:, a] - resampled[:, b]) == np.sign(totals[a] - totals[b]) for a, b in differing]
+            row["holds"] = float(np.all(same, axis=0).mean())
+        best = resampled == resampled.max(1, keepdims=True)
         first = (best / best.sum(1, keepdims=True)).mean(0)
-        low, high = np.quantile(_ranks(drawn), [0.025, 0.975], axis=0)
-        spread = {k: {"first": first[k], "rank_low": low[k], "rank_high": high[k]} for k in place}
+        low, high = np.quantile(mean_ranks(resampled), [0.025, 0.975], axis=0)
+        spread = {k: {"first": first[k], "rank_low": low[k], "rank_high": high[k]} for k in ranking}
     row["methods"] = [
-        {"method": names[k], "rank": float(ranks[k])} | {key: number(value) for key, value in spread[k].items()}
-        for k in place
+        {"method": names[k], "rank": float(ranks[k])} | {key: json_number(value) for key, value in spread[k].items()}
+        for k in ranking
     ]
     return row
 
 
-def _ranks(sums: Array) -> Array:
-    """Rank [replicate, method] of sums, 1 the largest, ties at the mean of their ranks."""
+def mean_ranks(sums: Float[np.ndarray, "replicate method"]) -> Float[np.ndarray, "replicate method"]:
+    """Rank of each method's sum, 1 the largest; ties share the mean of their ranks."""
     above = (sums[:, None, :] > sums[:, :, None]).sum(2)
-    level = (sums[:, None, :] == sums[:, :, None]).sum(2)
-    return above + (level + 1) / 2
+    tied = (sums[:, None, :] == sums[:, :, None]).sum(2)
+    return above + (tied + 1) / 2
 
 
 def only(cell: Cell, joint: Paired) -> list[dict[str, Any]]:
-    """The items that a method gets and no other does; ``all`` and ``none`` count those that everyone and no one gets."""
-    won = cell.success > 0.5
-    many = won.sum(1)
-    counts = {"all": int((many == won.shape[1]).sum()), "none": int((many == 0).sum()), "n": len(won)}
+    """The items that only one method gets right; ``all`` and ``none`` count those that every method and no method does."""
+    right = cell.success > 0.5
+    many = right.sum(1)
+    counts = {"all": int((many == right.shape[1]).sum()), "none": int((many == 0).sum()), "n": len(right)}
     rows = []
-    for number_, name in enumerate(joint.methods):
-        ids = cell.items[won[:, number_] & (many == 1)]
+    for k, name in enumerate(joint.methods):
+        ids = cell.items[right[:, k] & (many == 1)]
         about = joint.about.loc[ids, ["point", "question", "answer", "prior_answer"]].reset_index()
         rows.append({**cell.named(), "method": name, "count": len(ids), **counts, "items": about.to_dict("records")})
     return rows

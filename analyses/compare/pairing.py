@@ -1,4 +1,4 @@
-"""Runs that may be compared: one base model, the same items, a measure that all of them hold; and their joint table."""
+"""Runs that can be compared (one base model, shared items, a shared measure), joined into one table."""
 
 from __future__ import annotations
 
@@ -9,89 +9,87 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float, Shaped
 
 from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, truth
 
 SAME = ("point", "split", "tier", "question", "document", "answer", "prior_answer")
 """What makes two items with one id the same item."""
-
-Array = np.ndarray
 Runs = Mapping[str, RunFrame]
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One comparison: success [item, method] of the items that every method was measured on; items in order of id."""
+    """Success of every method on the items that all were measured on, for one split, tier, population and measure; by id."""
 
     split: str
     tier: str | None
     population: str
     measure: str
-    items: Array
-    points: Array
-    success: Array
+    items: Shaped[np.ndarray, " n"]
+    points: Shaped[np.ndarray, " n"]
+    success: Float[np.ndarray, "n method"]
 
     def named(self) -> dict[str, Any]:
-        """The keys that name it in a row."""
+        """The keys that name the cell in a row."""
         return {"split": self.split, "tier": self.tier, "population": self.population, "measure": self.measure}
 
 
 @dataclass(frozen=True, eq=False)
 class Paired:
-    """Readings of several methods under one condition; ``about`` has a row per shared item, by id."""
+    """Readings of several methods under one condition; ``about`` has one row per shared item, by id."""
 
     methods: tuple[str, ...]
     condition: str
     about: Table
-    known: Array
-    success: Mapping[str, Array]
-    """Measure -> success [item, method], NaN where not measured; only measures that all the methods hold."""
+    known: Bool[np.ndarray, " n"]
+    success: Mapping[str, Float[np.ndarray, "n method"]]
+    """Measure -> success, NaN where not measured; only measures that all methods have."""
     notes: tuple[str, ...]
 
     def cells(self) -> Iterator[Cell]:
-        """Every split, tier, population and measure in which something is shared."""
+        """One cell per split, tier, population and measure in which all methods have an item."""
         split, tier = self.about["split"].to_numpy(dtype=object), self.about["tier"].to_numpy(dtype=object)
         for name in SPLITS:
             conflicts = name == "conflict"
-            for wanted in (None, *TIERS) if conflicts else (None,):
+            for tier_name in (None, *TIERS) if conflicts else (None,):
                 for population in ("all", "known") if conflicts else ("all",):
                     for measure, success in self.success.items():
                         keep = (split == name) & ~np.isnan(success).any(1)
-                        keep &= True if wanted is None else tier == wanted
+                        keep &= True if tier_name is None else tier == tier_name
                         keep &= self.known if population == "known" else True
                         if keep.any():
                             items, points = self.about.index[keep], self.about["point"][keep]
                             yield Cell(
-                                name, wanted, population, measure, items.to_numpy(dtype=object),
+                                name, tier_name, population, measure, items.to_numpy(dtype=object),
                                 points.to_numpy(dtype=object), success[keep],
                             )  # fmt: skip
 
 
 def pair(runs: Runs, condition: str) -> Paired:
-    """Check that the runs can be compared and join them. Raises ValueError with the reason where they cannot."""
+    """Join the runs on their shared items. Raises ValueError, with the reason, where they cannot be compared."""
     if len(runs) < 2:
         raise ValueError(f"a comparison needs two runs or more, got {len(runs)}; give another run folder")
     one_subject(runs)
     about, notes = shared_items(runs)
-    under = {name: measured(run, condition, about.index) for name, run in runs.items()}
+    under = {name: measured_rows(run, condition, about.index) for name, run in runs.items()}
     empty = [name for name, rows in under.items() if rows["status"].isna().all()]
     if empty:
         common = reduce(lambda a, b: [name for name in a if name in b], (run.conditions for run in runs.values()))
         raise ValueError(
             f"{empty[0]!r} has no measured reading under {condition!r} on the shared items; "
-            f"--condition takes one that all runs hold: {', '.join(common) or 'there is none'}"
+            f"give --condition one that all runs have: {', '.join(common) or 'there is none'}"
         )
     success = {m: np.column_stack([truth(rows[f"success_{m}"]) for rows in under.values()]) for m in MEASURES}
-    held = {measure: (~np.all(np.isnan(table), axis=0)).tolist() for measure, table in success.items()}
+    measured = {measure: (~np.all(np.isnan(table), axis=0)).tolist() for measure, table in success.items()}
     shared = {measure: table for measure, table in success.items() if (~np.isnan(table)).all(1).any()}
     if not shared:
         each = "; ".join(
-            f"{name!r} holds {', '.join(m for m in MEASURES if held[m][place]) or 'none'}"
-            for place, name in enumerate(runs)
+            f"{name!r} has {', '.join(m for m in MEASURES if measured[m][k]) or 'none'}" for k, name in enumerate(runs)
         )
         raise ValueError(f"the runs share no measure under {condition!r} on the same items ({each}); audit again")
     for measure in MEASURES:
-        if measure not in shared and any(held[measure]):
+        if measure not in shared and any(measured[measure]):
             notes.append(f"{measure} is left out: not every run measured it on the same items")
     known = np.all([truth(rows["known"]) == 1.0 for rows in under.values()], axis=0)
     for name, run in runs.items():
@@ -101,24 +99,27 @@ def pair(runs: Runs, condition: str) -> Paired:
 
 
 def one_subject(runs: Runs) -> None:
-    """Refuse runs on different base models: their margins and their known items are not the same thing."""
-    seen: dict[str, str] = {}
+    """Raise ValueError where runs have different base models: their margins and known items cannot be compared."""
+    subjects: dict[str, str] = {}
     for name, run in runs.items():
         subject = run.manifest.get("subject") or {}
-        print_ = subject.get("fingerprint")
-        if not print_:
+        fingerprint = subject.get("fingerprint")
+        if not fingerprint:
             raise ValueError(f"{name!r}: the manifest has no subject fingerprint, so its base is unknown; audit again")
-        seen[name] = f"{subject.get('name')} {str(print_)[:12]}"
+        subjects[name] = f"{subject.get('name')} {str(fingerprint)[:12]}"
         first = next(iter(runs))
-        if print_ != (runs[first].manifest.get("subject") or {}).get("fingerprint"):
+        if fingerprint != (runs[first].manifest.get("subject") or {}).get("fingerprint"):
             raise ValueError(
-                f"{first!r} and {name!r} have different base models ({seen[first]} and {seen[name]}); "
+                f"{first!r} and {name!r} have different base models ({subjects[first]} and {subjects[name]}); "
                 "compare runs that audited the same one"
             )
 
 
 def shared_items(runs: Runs) -> tuple[Table, list[str]]:
-    """What all runs say about the items that they share, by id, and a note where they do not hold the same ids."""
+    """The texts of the items that all runs share, by id, and a note where the runs do not have the same items.
+
+    Raises ValueError where none is shared, or one id stands for different items.
+    """
     each = {name: run.readings.drop_duplicates("item").set_index("item") for name, run in runs.items()}
     common = sorted(set.intersection(*(set(table.index) for table in each.values())))
     if not common:
@@ -137,14 +138,14 @@ def shared_items(runs: Runs) -> tuple[Table, list[str]]:
                 f"different items, {str(item)[:40]!r} in its {column}; compare runs of the same item file"
             )
     total = len(set.union(*(set(table.index) for table in each.values())))
-    notes = [] if len(common) == total else [f"compared on the {len(common):,} of {total:,} items that all runs hold"]
+    notes = [] if len(common) == total else [f"compared on the {len(common):,} of {total:,} items that all runs have"]
     hashes = {(run.manifest.get("items") or {}).get("sha256") for run in runs.values()}
     if len(hashes) > 1 and not notes:
         notes = ["the item files differ in more than the stored fields (aliases, order or metadata)"]
     return each[first].loc[common, list(SAME)].astype(object).where(lambda table: table.notna(), None), notes
 
 
-def measured(run: RunFrame, condition: str, items: pd.Index) -> Any:
+def measured_rows(run: RunFrame, condition: str, items: pd.Index) -> Any:
     """One row per shared item, null where the run did not measure it under the condition."""
     rows = run.measured
     return rows[rows["condition"] == condition].set_index("item").reindex(items)

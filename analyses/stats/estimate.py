@@ -1,11 +1,13 @@
-"""What an analysis hands back: a number that carries its interval, its size and its caveats."""
+"""An estimate with its interval, units, sample size and caveats, which prints and shows itself."""
 
 from __future__ import annotations
 
 import html
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+import pandas as pd
 
 LEVEL = 0.95
 """Coverage that every interval of this package aims at."""
@@ -13,6 +15,10 @@ LEVEL = 0.95
 
 class HtmlRepr:
     """A result that a notebook shows as what it prints: the first line, its further lines as a list."""
+
+    def summary(self) -> str:
+        """The result as text: what `print` shows."""
+        return str(self)
 
     def _repr_html_(self) -> str:
         head, *notes = str(self).split("\n")
@@ -47,18 +53,18 @@ class Estimate(HtmlRepr):
         return math.isfinite(self.value)
 
     def as_json(self) -> dict[str, Any]:
-        """The five keys of the file contract; what is not a finite number is null."""
+        """The five keys of an estimate in summary.json; what is not a finite number is null."""
         return {
-            "value": number(self.value),
-            "low": number(self.low),
-            "high": number(self.high),
+            "value": json_number(self.value),
+            "low": json_number(self.low),
+            "high": json_number(self.high),
             "n": int(self.n),
             "points": int(self.points),
         }
 
-    def noting(self, *caveats: str) -> Estimate:
-        """The same estimate with further caveats."""
-        return replace(self, caveats=(*self.caveats, *caveats))
+    def frame(self) -> pd.DataFrame:
+        """A table of one row: name, value, low, high, n, points, units."""
+        return pd.DataFrame([{"name": self.name} | self.as_json() | {"units": self.units}])
 
 
 def missing(name: str, why: str, n: int = 0, points: int = 0, units: str = "") -> Estimate:
@@ -67,8 +73,8 @@ def missing(name: str, why: str, n: int = 0, points: int = 0, units: str = "") -
     return Estimate(name, nan, nan, nan, n, points, units, caveats=(why,))
 
 
-def number(value: Any) -> float | None:
-    """A float fit for JSON: NaN, infinity and nothing become null."""
+def json_number(value: Any) -> float | None:
+    """A float fit for JSON: NaN, infinity and None become null."""
     if value is None:
         return None
     value = float(value)

@@ -1,7 +1,7 @@
-"""Intervals and tests for questions that share knowledge points.
+"""Intervals and tests of shares, means and differences for questions that share knowledge points (clusters).
 
-Analytic forms come first: a proportion, a mean, the difference of two proportions. What has no closed form is
-resampled, whole points at a time, in ``bootstrap``.
+These have closed forms. A statistic without one is resampled, whole points at a time, in ``bootstrap``.
+Arrays: outcomes and points are [n], one entry per question; a point is any label; NaN stands for "not measured".
 """
 
 from __future__ import annotations
@@ -11,29 +11,34 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float, Integer, Shaped
 from scipy import stats
 from scipy.optimize import root_scalar
 
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
 
-Array = np.ndarray
+Outcomes = Sequence | Shaped[np.ndarray, " n"]
+"""Outcomes or points of n questions, as an array or a list."""
+ONE_POINT = "one knowledge point only: no interval can be given"
 
 
-def clusters(points: Sequence | Array) -> tuple[Array, int]:
-    """Knowledge points as integer codes [n] and how many there are."""
+def clusters(points: Outcomes) -> tuple[Integer[np.ndarray, " n"], int]:
+    """Each question's knowledge point as an integer code, and the number of points."""
     codes, names = pd.factorize(np.asarray(points, dtype=object))
     return codes, len(names)
 
 
-def measured(outcome: Sequence | Array, points: Sequence | Array) -> tuple[Array, Array]:
-    """Drop what was not measured (NaN); returns outcome [n] and points [n]."""
+def drop_unmeasured(
+    outcome: Outcomes, points: Outcomes
+) -> tuple[Float[np.ndarray, " measured"], Shaped[np.ndarray, " measured"]]:
+    """The outcomes that are not NaN, and their points."""
     outcome = np.asarray(outcome, dtype=float)
     keep = ~np.isnan(outcome)
     return outcome[keep], np.asarray(points, dtype=object)[keep]
 
 
-def complete(*columns: Array) -> list[Array]:
-    """Keep the items in which no numeric column is NaN; the last column is the point."""
+def complete_cases(*columns: Shaped[np.ndarray, " n"]) -> list[Shaped[np.ndarray, " complete"]]:
+    """The questions in which no column is NaN; the last column holds the points and is not looked at."""
     *numbers, points = columns
     keep = ~np.any([np.isnan(column) for column in numbers], axis=0)
     return [column[keep] for column in numbers] + [np.asarray(points, dtype=object)[keep]]
@@ -54,18 +59,18 @@ def wilson(successes: float, n: float, level: float = LEVEL, quantile: float | N
     return (0.0 if p <= 0 else max(0.0, centre - half)), (1.0 if p >= 1 else min(1.0, centre + half))
 
 
-def mean_variance(outcome: Array, codes: Array, count: int) -> float:
+def mean_variance(outcome: Float[np.ndarray, " n"], codes: Integer[np.ndarray, " n"], count: int) -> float:
     """Variance of a mean of clustered values: P/(P-1) sum_p (sum_{i in p} (y_i - mean))^2 / n^2 (linearisation)."""
     sums = np.bincount(codes, weights=outcome - outcome.mean(), minlength=count)
     return float(count / (count - 1) * (sums**2).sum() / len(outcome) ** 2)
 
 
-def effective_size(success: Array, codes: Array, count: int) -> float:
+def effective_size(success: Float[np.ndarray, " n"], codes: Integer[np.ndarray, " n"], count: int) -> float:
     """Independent questions that would carry as much as these: n / design effect (Kish 1965), at most n.
 
     The design effect is the clustered variance over p(1-p)/n. Where the rarer outcome was seen in few points, that
     ratio says little, so it is kept above 1 + (m - 1)/(1 + k), k the points that show the rarer outcome and m the
-    size of the mean item's point: with no variation at all (k = 0) each point counts about once.
+    size of the mean item's point: with no variation (k = 0) each point counts about once.
     """
     n, p = len(success), float(success.mean())
     sizes = np.bincount(codes, minlength=count)
@@ -76,46 +81,52 @@ def effective_size(success: Array, codes: Array, count: int) -> float:
     return n / max(floor, seen, 1.0)
 
 
-def limits(success: Array, points: Array, level: float = LEVEL) -> tuple[float, float]:
+def limits(
+    success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], level: float = LEVEL
+) -> tuple[float, float]:
     """Wilson limits at the effective size, with Student's quantile for the number of points (Korn & Graubard 1998)."""
     codes, count = clusters(points)
     size = effective_size(success, codes, count)
     return wilson(float(success.mean()) * size, size, level, float(stats.t.ppf(0.5 + level / 2, count - 1)))
 
 
-def proportion(name: str, success: Sequence | Array, points: Sequence | Array, level: float = LEVEL) -> Estimate:
+def without_interval(name: str, value: float, n: int, points: int, level: float, why: str, units: str = "") -> Estimate:
+    """An estimate whose points are too few for an interval, with the reason as its caveat."""
+    return Estimate(name, value, math.nan, math.nan, n, points, units, level, (why,))
+
+
+def proportion(name: str, success: Outcomes, points: Outcomes, level: float = LEVEL) -> Estimate:
     """Share of successes with a Wilson interval that allows for clustering; unmeasured (NaN) outcomes are left out."""
-    success, points = measured(success, points)
+    success, points = drop_unmeasured(success, points)
     n, count = len(success), len(set(points))
     if n == 0:
         return missing(name, "nothing measured")
     if count < 2:
-        nan = float("nan")
-        note = "one knowledge point only: no interval can be given"
-        return Estimate(name, float(success.mean()), nan, nan, n, count, level=level, caveats=(note,))
+        return without_interval(name, float(success.mean()), n, count, level, ONE_POINT)
     low, high = limits(success, points, level)
     return Estimate(name, float(success.mean()), low, high, n, count, level=level)
 
 
-def mean(
-    name: str, outcome: Sequence | Array, points: Sequence | Array, level: float = LEVEL, units: str = ""
-) -> Estimate:
+def mean(name: str, outcome: Outcomes, points: Outcomes, level: float = LEVEL, units: str = "") -> Estimate:
     """Mean with Student's interval from the clustered variance, points - 1 degrees of freedom."""
-    outcome, points = measured(outcome, points)
+    outcome, points = drop_unmeasured(outcome, points)
     codes, count = clusters(points)
     if len(outcome) == 0:
         return missing(name, "nothing measured", units=units)
     value = float(outcome.mean())
     if count < 2:
-        nan = float("nan")
-        note = "one knowledge point only: no interval can be given"
-        return Estimate(name, value, nan, nan, len(outcome), count, units, level, (note,))
+        return without_interval(name, value, len(outcome), count, level, ONE_POINT, units)
     half = stats.t.ppf(0.5 + level / 2, count - 1) * np.sqrt(mean_variance(outcome, codes, count))
     return Estimate(name, value, value - half, value + half, len(outcome), count, units, level)
 
 
-def correlation(first: Array, first_points: Array, second: Array, second_points: Array) -> float:
-    """Correlation of two means over possibly shared points, from the linearised sums; 0 where one does not vary."""
+def correlation(
+    first: Float[np.ndarray, " first"],
+    first_points: Shaped[np.ndarray, " first"],
+    second: Float[np.ndarray, " second"],
+    second_points: Shaped[np.ndarray, " second"],
+) -> float:
+    """Correlation of two means whose questions may share points, from the linearised sums; 0 where one does not vary."""
     codes, count = clusters(np.concatenate([first_points, second_points]))
     a = np.bincount(codes[: len(first)], weights=first - first.mean(), minlength=count)
     b = np.bincount(codes[len(first) :], weights=second - second.mean(), minlength=count)
@@ -124,22 +135,29 @@ def correlation(first: Array, first_points: Array, second: Array, second_points:
 
 
 def difference(
-    name: str, first: Array, first_points: Array, second: Array, second_points: Array, level: float = LEVEL
+    name: str,
+    first: Float[np.ndarray, " first"],
+    first_points: Shaped[np.ndarray, " first"],
+    second: Float[np.ndarray, " second"],
+    second_points: Shaped[np.ndarray, " second"],
+    level: float = LEVEL,
 ) -> Estimate:
-    """Difference of two proportions, first minus second, from the limits of each (MOVER).
+    """Difference of two proportions, first minus second, from the limits of each (MOVER), in -1..1.
 
-    Newcombe 1998, Zou & Donner 2008; their correlation r comes from shared points, so that paired and independent
-    samples are one formula: low = d - sqrt(a^2 + b^2 - 2 r a b), a = p1 - l1, b = u2 - p2, and so for high.
+    Newcombe 1998, Zou & Donner 2008; their correlation r comes from shared points, so that one formula serves
+    paired and independent samples: low = d - sqrt(a^2 + b^2 - 2 r a b), a = p1 - l1, b = u2 - p2, and so for high.
     """
-    (first, first_points), (second, second_points) = measured(first, first_points), measured(second, second_points)
+    (first, first_points), (second, second_points) = (
+        drop_unmeasured(first, first_points),
+        drop_unmeasured(second, second_points),
+    )
     n, count = len(first) + len(second), len(set(first_points) | set(second_points))
     if len(first) == 0 or len(second) == 0:
         return missing(name, "one side has nothing measured", n, count)
     value = float(first.mean() - second.mean())
     if len(set(first_points)) < 2 or len(set(second_points)) < 2:
-        nan = float("nan")
         note = "one knowledge point on a side: no interval can be given"
-        return Estimate(name, value, nan, nan, n, count, level=level, caveats=(note,))
+        return without_interval(name, value, n, count, level, note)
     low1, high1 = limits(first, first_points, level)
     low2, high2 = limits(second, second_points, level)
     r = correlation(first, first_points, second, second_points)
@@ -154,7 +172,9 @@ def mover(a: float, b: float, r: float) -> float:
     return float(np.sqrt(max(0.0, a * a + b * b - 2 * r * a * b)))
 
 
-def score_test(outcome: Array, predictor: Array, points: Array) -> tuple[float, float]:
+def score_test(
+    outcome: Float[np.ndarray, " n"], predictor: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]
+) -> tuple[float, float]:
     """Score test of no association, clustered by points; returns (t, two-sided p).
 
     U = sum (x - mean x)(y - mean y); t = U / sqrt(P/(P-1) sum_p U_p^2). Variance is taken under the null, so
@@ -171,12 +191,12 @@ def score_test(outcome: Array, predictor: Array, points: Array) -> tuple[float, 
     return t, float(2 * stats.t.sf(abs(t), count - 1))
 
 
-def share_test(success: Array, points: Array, null: float) -> tuple[float, float]:
+def share_test(success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], null: float) -> tuple[float, float]:
     """One-sided clustered tests of a share against ``null``; returns (p of "share is above", p of "share is below").
 
     Score statistic at the effective size; Student's distribution for the number of points.
     """
-    success, points = measured(success, points)
+    success, points = drop_unmeasured(success, points)
     codes, count = clusters(points)
     if count < 2:
         return float("nan"), float("nan")

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import statsmodels.api as sm
+from jaxtyping import Float, Integer, Shaped
 from scipy import stats
 from scipy.optimize import root_scalar
 from scipy.special import expit
 from statsmodels.stats.sandwich_covariance import cov_cluster
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
 
-from override_gap.analyses.stats.estimate import LEVEL, number
-from override_gap.analyses.stats.intervals import clusters, complete
+from override_gap.analyses.stats.estimate import LEVEL, HtmlRepr, json_number
+from override_gap.analyses.stats.intervals import clusters, complete_cases
 from override_gap.margins.text import plural
 
 RARE = 5
-"""With fewer failures or successes than this, Wald intervals of a logistic regression mislead; it is penalised."""
+"""With fewer failures or successes than this, Wald intervals of a logistic regression mislead; Firth's fit is used."""
 STEEP = 4.0
+"""Log-odds per standard deviation above which the coefficient is called unstable."""
 STEEP_NOTE = "prior strength nearly separates failures from successes, so the coefficient is unstable; read the AUC"
 
 STEPS = 41
-"""Places at which the fitted curve is given, at even quantiles of prior strength, where the data are."""
-
-Array = np.ndarray
+"""Points of the fitted curve, at even quantiles of prior strength, so that they lie where the data are."""
 
 
 @dataclass(frozen=True)
 class FittedCurve:
-    """A fitted line or curve at one place, with its pointwise interval (NaN where none is given)."""
+    """One point of a fitted line or curve, with its pointwise interval (NaN where none is given)."""
 
     at: float
     value: float
@@ -40,13 +42,13 @@ class FittedCurve:
     high: float = math.nan
 
     def band(self, name: str) -> dict[str, float | None]:
-        """The height under a name of the caller's, and its interval."""
-        return {name: number(self.value), "low": number(self.low), "high": number(self.high)}
+        """The fitted value under the given name, and its interval, as JSON."""
+        return {name: json_number(self.value), "low": json_number(self.low), "high": json_number(self.high)}
 
 
 @dataclass(frozen=True)
-class Logit:
-    """Failure on standardised prior strength: log-odds per standard deviation."""
+class Logit(HtmlRepr):
+    """Logistic regression of failure on prior strength: log-odds per standard deviation."""
 
     coef: float
     low: float
@@ -58,21 +60,37 @@ class Logit:
     points: int
     curve: tuple[FittedCurve, ...] = ()
 
+    def __str__(self) -> str:
+        line = (
+            f"failure on prior strength {self.coef:.3g} [{self.low:.3g}, {self.high:.3g}] log-odds per standard "
+            f"deviation, p {self.p:.3g} ({self.method}), n={self.n}, points={self.points}"
+        )
+        return f"{line}\n  note: {self.note}" if self.note else line
+
+    def frame(self) -> pd.DataFrame:
+        """The fitted curve: prior strength (nats), probability of failure and its pointwise interval."""
+        return pd.DataFrame(self.as_json()["curve"])
+
     def as_json(self) -> dict[str, Any]:
-        """Null for what could not be fitted."""
-        numbers = {name: number(getattr(self, name)) for name in ("coef", "low", "high", "p")}
-        curve = [{"prior_logprob": own.at} | own.band("failure") for own in self.curve]
+        """The fit as JSON, null for what could not be fitted."""
+        numbers = {name: json_number(getattr(self, name)) for name in ("coef", "low", "high", "p")}
+        curve = [{"prior_logprob": point.at} | point.band("failure") for point in self.curve]
         about = {"method": self.method, "note": self.note, "n": self.n, "points": self.points}
         return numbers | about | {"curve": curve}
 
 
-def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) -> Logit:
+def logit(
+    strength: Float[np.ndarray, " n"],
+    success: Float[np.ndarray, " n"],
+    points: Shaped[np.ndarray, " n"],
+    level: float = LEVEL,
+) -> Logit:
     """Logistic regression of failure on prior strength per standard deviation, errors clustered by point.
 
     Where the data separate (or failures or successes are rare) the maximum likelihood does not exist or misleads:
     Firth's penalised likelihood is fitted and its profile interval given, scaled to the number of points.
     """
-    strength, success, points = complete(strength, success, points)
+    strength, success, points = complete_cases(strength, success, points)
     n, count = len(success), len(set(points))
     nan = float("nan")
 
@@ -88,9 +106,9 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
     if events == 0:
         return none("every item fails" if fail.all() else "no item fails")
     x = (strength - strength.mean()) / strength.std(ddof=1)
-    # Ties leave fewer places than steps; heights are of the fit on x, places in nats.
+    # Tied strengths leave fewer places than steps; places are in nats, standardised as x is.
     places = np.unique(np.quantile(strength, np.linspace(0, 1, STEPS)))
-    heights = (places - strength.mean()) / strength.std(ddof=1)
+    standardised = (places - strength.mean()) / strength.std(ddof=1)
     separated = x[fail == 1].min() >= x[fail == 0].max() or x[fail == 1].max() <= x[fail == 0].min()
     if separated or events < RARE:
         why = (
@@ -98,31 +116,37 @@ def logit(strength: Array, success: Array, points: Array, level: float = LEVEL) 
             if separated
             else f"only {events} {'failures' if fail.sum() == events else 'successes'}"
         )
-        found = penalised(x, fail, count, f"{why}: penalised (Firth) fit, likelihood scaled to points", level)
-        return replace(found, curve=penalised_curve(x, fail, places, heights))
+        fitted = penalised(x, fail, count, f"{why}: penalised (Firth) fit, likelihood scaled to points", level)
+        return replace(fitted, curve=penalised_curve(x, fail, places, standardised))
     codes, _ = clusters(points)
     with warnings.catch_warnings():
         for kind in (ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning, RuntimeWarning):
             warnings.simplefilter("ignore", kind)
         try:
             fit = sm.Logit(fail, sm.add_constant(x)).fit(disp=0)
-            coef, done = float(fit.params[1]), fit.mle_retvals["converged"]
+            coef, converged = float(fit.params[1]), fit.mle_retvals["converged"]
             error = clustered_error(fit, x, fail, codes, count)
         except (np.linalg.LinAlgError, ValueError):
-            coef, error, done = nan, nan, False
-    if not done or not np.isfinite(error) or error <= 0:
-        found = penalised(x, fail, count, "maximum likelihood did not converge: penalised (Firth) fit", level)
-        return replace(found, curve=penalised_curve(x, fail, places, heights))
+            coef, error, converged = nan, nan, False
+    if not converged or not np.isfinite(error) or error <= 0:
+        fitted = penalised(x, fail, count, "maximum likelihood did not converge: penalised (Firth) fit", level)
+        return replace(fitted, curve=penalised_curve(x, fail, places, standardised))
     half = stats.t.ppf(0.5 + level / 2, count - 1) * error
     p = 2 * stats.t.sf(abs(coef / error), count - 1)
     note = STEEP_NOTE if abs(coef) > STEEP else ""
-    curve = fitted_curve(fit, codes, places, heights, float(stats.t.ppf(0.5 + level / 2, count - 1)))
+    curve = fitted_curve(fit, codes, places, standardised, float(stats.t.ppf(0.5 + level / 2, count - 1)))
     return Logit(float(coef), float(coef - half), float(coef + half), float(p), "logit", note, n, count, curve)
 
 
-def fitted_curve(fit: Any, codes: Array, places: Array, heights: Array, quantile: float) -> tuple[FittedCurve, ...]:
+def fitted_curve(
+    fit: Any,
+    codes: Integer[np.ndarray, " n"],
+    places: Float[np.ndarray, " place"],
+    standardised: Float[np.ndarray, " place"],
+    quantile: float,
+) -> tuple[FittedCurve, ...]:
     """P(failure) along prior strength with pointwise intervals, made on the log-odds with clustered covariance."""
-    design = np.column_stack([np.ones_like(heights), heights])
+    design = np.column_stack([np.ones_like(standardised), standardised])
     centre = design @ fit.params
     covariance = cov_cluster(fit, codes)
     half = quantile * np.sqrt(np.einsum("ij,jk,ik->i", design, covariance, design))
@@ -130,19 +154,30 @@ def fitted_curve(fit: Any, codes: Array, places: Array, heights: Array, quantile
     return tuple(FittedCurve(*map(float, row)) for row in zip(*columns, strict=True))
 
 
-def penalised_curve(x: Array, fail: Array, places: Array, heights: Array) -> tuple[FittedCurve, ...]:
-    """P(failure) along prior strength by the penalised fit; a profile interval belongs to the slope alone."""
+def penalised_curve(
+    x: Float[np.ndarray, " n"],
+    fail: Float[np.ndarray, " n"],
+    places: Float[np.ndarray, " place"],
+    standardised: Float[np.ndarray, " place"],
+) -> tuple[FittedCurve, ...]:
+    """P(failure) along prior strength by the penalised fit; no band: a profile interval is of the slope alone."""
     constant, slope = firth(x, fail)[0]
     return tuple(
         FittedCurve(float(at), float(value))
-        for at, value in zip(places, expit(constant + slope * heights), strict=True)
+        for at, value in zip(places, expit(constant + slope * standardised), strict=True)
     )
 
 
-def clustered_error(fit: Any, x: Array, fail: Array, codes: Array, count: int) -> float:
+def clustered_error(
+    fit: Any,
+    x: Float[np.ndarray, " n"],
+    fail: Float[np.ndarray, " n"],
+    codes: Integer[np.ndarray, " n"],
+    count: int,
+) -> float:
     """Standard error of the coefficient per standard deviation, clustered by point.
 
-    The usual sandwich takes the standard deviation as known; prior strength is skewed, so its own sampling counts.
+    The usual sandwich takes the standard deviation as known; prior strength is skewed, so the error of its own estimate counts.
     With b the slope on x (mean 0, sd 1) each item's influence on b * sd is H^-1 s_i + b (x_i^2 - 1) / 2n.
     """
     design = np.column_stack([np.ones_like(x), x])
@@ -153,7 +188,7 @@ def clustered_error(fit: Any, x: Array, fail: Array, codes: Array, count: int) -
     return float(np.sqrt(count / (count - 1) * (sums**2).sum()))
 
 
-def penalised(x: Array, fail: Array, count: int, note: str, level: float) -> Logit:
+def penalised(x: Float[np.ndarray, " n"], fail: Float[np.ndarray, " n"], count: int, note: str, level: float) -> Logit:
     """Firth (1993) fit with a profile interval (Heinze & Schemper 2002).
 
     The penalised likelihood ratio is multiplied by points / n, which counts the questions of one point as one:
@@ -172,7 +207,7 @@ def penalised(x: Array, fail: Array, count: int, note: str, level: float) -> Log
     return Logit(float(best), low, high, p, "penalised", note, len(x), count)
 
 
-def crossing(excess, start: float, direction: int) -> float:
+def crossing(excess: Callable[[float], float], start: float, direction: int) -> float:
     """Where the likelihood ratio first exceeds its limit on one side; NaN if nowhere within 128."""
     step = 1.0
     while step <= 128:
@@ -182,13 +217,20 @@ def crossing(excess, start: float, direction: int) -> float:
     return float("nan")
 
 
-def firth(x: Array, fail: Array, slope: float | None = None) -> tuple[Array, float]:
-    """Constant and slope [2] and log-likelihood + log det(information)/2 at its maximum; a given slope is held fixed."""
+def firth(
+    x: Float[np.ndarray, " n"], fail: Float[np.ndarray, " n"], slope: float | None = None
+) -> tuple[Float[np.ndarray, " 2"], float]:
+    """Constant and slope at the maximum of log-likelihood + log det(information)/2, and that maximum.
+
+    A slope that is passed is held fixed. Newton steps of at most 2, halved until the maximum no longer falls.
+    """
     design = np.column_stack([np.ones_like(x), x])
     beta = np.array([0.0, slope or 0.0])
     free = [0] if slope is not None else [0, 1]
 
-    def at(beta: Array) -> tuple[float, Array, Array]:
+    def penalised_likelihood(
+        beta: Float[np.ndarray, " 2"],
+    ) -> tuple[float, Float[np.ndarray, " 2"], Float[np.ndarray, "2 2"]]:
         eta = design @ beta
         mu = 1 / (1 + np.exp(-np.clip(eta, -500, 500)))
         weight = np.maximum(mu * (1 - mu), 1e-12)
@@ -197,19 +239,18 @@ def firth(x: Array, fail: Array, slope: float | None = None) -> tuple[Array, flo
         hat = weight * np.einsum("ij,jk,ik->i", design, np.linalg.inv(information), design)
         return value, design.T @ (fail - mu + hat * (0.5 - mu)), information
 
-    value, score, information = at(beta)
+    value, score, information = penalised_likelihood(beta)
     for _ in range(200):
         step = np.zeros(2)
         step[free] = np.linalg.solve(information[np.ix_(free, free)], score[free])
         step *= min(1.0, 2.0 / max(np.abs(step).max(), 1e-12))
         for _ in range(30):  # halve until the penalised likelihood no longer falls
-            trial = at(beta + step)
+            trial = penalised_likelihood(beta + step)
             if trial[0] >= value - 1e-12:
                 break
             step = step / 2
         beta = beta + step
-        done = np.abs(step).max() < 1e-8
         value, score, information = trial
-        if done:
+        if np.abs(step).max() < 1e-8:
             break
     return beta, value

@@ -1,4 +1,4 @@
-"""Tests of paired differences whose units are clusters, and Holm's correction for several."""
+"""A test of paired differences that are clustered by knowledge point, and Holm's correction for several tests."""
 
 from __future__ import annotations
 
@@ -6,33 +6,34 @@ from collections.abc import Sequence
 from itertools import product
 
 import numpy as np
+from jaxtyping import Float, Shaped
 from scipy import stats
 
 from override_gap.analyses.stats.intervals import clusters
 
-Array = np.ndarray
-EXACT, DRAWN, DRAWS = 12, 30, 9999
+EXACT, RANDOM, DRAWS = 12, 30, 9999
+"""Up to EXACT points that differ, every sign pattern is tried; up to RANDOM, DRAWS random ones."""
 
 
-def paired_test(gap: Array, points: Array, seed: int = 0) -> float:
-    """Two-sided p that differences [n] are symmetric about zero, whole points changing sign together.
+def paired_test(gap: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], seed: int = 0) -> float:
+    """Two-sided p of the null that paired differences are symmetric about zero, a point's items flipping sign together.
 
-    Signs of the points' sums are flipped: all ways up to 12 points that differ, 9,999 drawn ways up to 30; beyond
-    that the clustered McNemar statistic of Durkalski et al. 2003, sum_p D_p / sqrt(sum_p D_p^2).
+    The signs of the points' sums are flipped: in every way up to 12 points that differ, in 9,999 random ways up to 30;
+    beyond that the clustered McNemar statistic of Durkalski et al. 2003, sum_p D_p / sqrt(sum_p D_p^2).
     """
     codes, count = clusters(points)
     sums = np.bincount(codes, weights=gap, minlength=count)
     sums = sums[sums != 0]
     if len(sums) == 0:
         return 1.0
-    seen = abs(sums.sum())
+    observed = abs(sums.sum())
     if len(sums) <= EXACT:
         signs = np.array(list(product((-1, 1), repeat=len(sums))))
-        return float((np.abs(signs @ sums) >= seen - 1e-9).mean())
-    if len(sums) <= DRAWN:
+        return float((np.abs(signs @ sums) >= observed - 1e-9).mean())
+    if len(sums) <= RANDOM:
         signs = np.random.default_rng(seed).choice((-1, 1), size=(DRAWS, len(sums)))
-        return float((1 + (np.abs(signs @ sums) >= seen - 1e-9).sum()) / (DRAWS + 1))
-    return float(2 * stats.norm.sf(seen / np.sqrt((sums**2).sum())))
+        return float((1 + (np.abs(signs @ sums) >= observed - 1e-9).sum()) / (DRAWS + 1))
+    return float(2 * stats.norm.sf(observed / np.sqrt((sums**2).sum())))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -59,7 +59,7 @@ def test_patterns_and_pairs_are_counts_of_the_readings(run):
     under = run.select("conflict", "as-delivered").dropna(subset=["success_margin", "success_top1", "success_answer"])
     assert sum(row["count"] for row in found["patterns"]) == len(under)
     for row in found["patterns"]:
-        same = np.logical_and.reduce([under[f"success_{name}"].astype(bool) == row[name] for name in patterns.SHOWN])
+        same = np.logical_and.reduce([under[f"success_{name}"].astype(bool) == row[name] for name in patterns.COMPARED])
         assert (row["count"], row["value"]) == (same.sum(), pytest.approx(same.mean()))
         assert row["margin"] or not row["top1"]
     pair = next(row for row in found["pairs"] if row["condition"] == "slb" and row["second"] == "top1")
@@ -120,5 +120,5 @@ def test_lines_and_curves_reach_the_summary_in_nats(run):
     assert len(lines["prior_margin"]) == constancy.STEPS
     assert lines["push"] == []
     strength = values(run.select("conflict", "as-delivered")["prior_logprob"])
-    curve = prior_gradient.prior_gradient(run)["logit"]["curve"]
+    curve = prior_gradient.prior_gradient(run).as_json()["logit"]["curve"]
     assert curve[0]["prior_logprob"] == pytest.approx(strength.min())

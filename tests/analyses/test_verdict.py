@@ -1,4 +1,4 @@
-"""The verdict must find the planted fault, and hold its tongue where data are few."""
+"""The verdict finds the planted fault, and is inconclusive where data are few."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_no_dose_no_verdict():
     assert "no gain above 1" in found.sentence
 
 
-def test_without_an_amplitude_magnitude_cannot_be_asked():
+def test_without_a_weight_update_the_magnitude_question_does_not_apply():
     few = {**LIGHT, "conditions": ("base", "as-delivered")}
 
     def opaque(fault):
@@ -64,10 +64,10 @@ def test_without_an_amplitude_magnitude_cannot_be_asked():
 
     found = opaque("magnitude")
     assert found.label == "inconclusive"
-    assert "no amplitude exists" in found.sentence
+    assert "no gain to vary" in found.sentence
     assert found.failing is not None
     assert f"{found.failing.value:.0%}" in found.sentence
-    assert opaque("no-failure").label == "no-failure", "where little fails there is nothing to ask"
+    assert opaque("no-failure").label == "no-failure", "little fails, so the question does not arise"
 
 
 def test_unknown_old_answers_are_no_conflicts():
@@ -100,11 +100,11 @@ def test_chance_is_the_rate_of_a_random_answer():
     assert corrected(share, None) is share
 
 
-def test_an_adapter_that_is_too_loud_is_not_called_too_weak():
+def test_an_adapter_that_is_too_strong_is_not_called_too_small():
     run = simulate_readings(0, fault="wrong-content", **LIGHT)
     readings = run.readings.copy()
     fails = (readings["condition"] == "as-delivered") & ~readings["success_top1"].astype(bool)
     readings.loc[fails, "critical_gain"] = 0.4
     found = verdict(RunFrame(run.manifest, readings))
     assert found.label != "magnitude"
-    assert "too loud" in found.sentence
+    assert "too strong" in found.sentence

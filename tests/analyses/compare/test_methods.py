@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from override_gap.analyses.compare.methods import _ranks, order, pairs, side_by_side
+from override_gap.analyses.compare.methods import mean_ranks, order, pairs, side_by_side
 from override_gap.analyses.compare.pairing import Cell, pair
 from override_gap.analyses.readings import RunFrame
 from tests.simulate import simulate_readings
@@ -141,7 +141,7 @@ def test_rank_stability_against_all_resamples_of_three_points():
 
 
 def test_ranks_share_a_tie():
-    assert _ranks(np.array([[5, 7, 5, 1]])).tolist() == [[2.5, 1.0, 2.5, 4.0]]
+    assert mean_ranks(np.array([[5.0, 7, 5, 1]])).tolist() == [[2.5, 1.0, 2.5, 4.0]]
 
 
 def test_one_point_gives_no_resample():

@@ -1,0 +1,141 @@
+"""A stored run with its analyses as methods.
+
+run = load("runs/mine")
+run.verdict()                # prints and shows itself, with its shares
+run.outcomes()               # a DataFrame: success per split, tier, condition, measure and population
+run.prior_gradient().frame() # every result has frame(), summary() and as_json()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from override_gap.analyses import (
+    constancy,
+    criterion,
+    dose_response,
+    hypotheses,
+    layers,
+    matched_retention,
+    measures,
+    outcomes,
+    prior_gradient,
+    published,
+    readings,
+    robustness,
+    sampling,
+    summary,
+    verdict,
+)
+from override_gap.analyses.compare import conditions as comparison
+from override_gap.analyses.hypothesis import Hypothesis, Results
+from override_gap.analyses.readings import DELIVERED, RunFrame
+from override_gap.analyses.results import ResultRows, ResultSection
+from override_gap.analyses.sensitivity import Sensitivity, sensitivity
+
+
+def load(path: str | Path) -> Run:
+    """Read a run folder. Raises ValueError, which says what is missing or damaged, where the folder is no complete run."""
+    return Run.of(readings.load(path))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(RunFrame):
+    """One run: its tables (`readings`, `layers`, `drawn`, `manifest`) and its analyses.
+
+    An analysis gives a result with `frame()`, a table, `summary()`, the text that it prints, and `as_json()`, its part of
+    summary.json; or None where this run does not allow it. `outcomes` gives its table at once.
+    """
+
+    @classmethod
+    def of(cls, run: RunFrame) -> Run:
+        """The same tables, with the analyses as methods."""
+        return cls(run.manifest, run.readings, run.layers, run.drawn)
+
+    def __repr__(self) -> str:
+        subject, adapters = (self.manifest.get(key) or {} for key in ("subject", "adapters"))
+        about = f"{subject.get('name', 'unknown model')} with {adapters.get('name', 'unknown adapters')}"
+        return f"Run of {about}: {self.readings['item'].nunique()} items, conditions {', '.join(self.conditions)}"
+
+    def verdict(self) -> verdict.Verdict:
+        """Does the method fail because its adapter is too small? One word, its sentence and the shares behind it."""
+        return verdict.verdict(self)
+
+    def outcomes(self) -> pd.DataFrame:
+        """Success rate per split, tier, condition, measure and population: one row each, with its interval."""
+        return outcomes.outcomes(self).frame()
+
+    def hypotheses(self, tested: Sequence[Hypothesis] | None = None) -> Results:
+        """The standard hypotheses, or those given, with their statuses."""
+        return hypotheses.evaluate(self, tested)
+
+    def prior_gradient(
+        self, condition: str = DELIVERED, measure: str = "top1", seed: int = 0
+    ) -> prior_gradient.PriorGradient | None:
+        """Failure against prior strength: quartiles, their gap, a logistic regression, the area under the curve."""
+        return prior_gradient.prior_gradient(self, condition, measure, seed)
+
+    def margins(self, seed: int = 0) -> ResultSection | None:
+        """Prior margin, adapter margin, push and pull of conflicts (nats): spread, slopes, constancy."""
+        return constancy.margins(self, seed)
+
+    def dose_response(self, seed: int = 0) -> ResultSection | None:
+        """Success against the gain, and the critical gains of the failures."""
+        return dose_response.dose(self, seed)
+
+    def matched_retention(self, seed: int = 0) -> ResultSection | None:
+        """Each policy against uniform scaling that keeps as many unrelated answers."""
+        return matched_retention.matched_retention(self, seed)
+
+    def layer_profile(self, seed: int = 0) -> ResultSection | None:
+        """Norm, attribution and effect per layer, and the layers that the policies chose."""
+        return layers.layers(self, seed)
+
+    def comparisons(self, measure: str = "top1") -> ResultRows:
+        """Each condition against the adapter as delivered, on the same items."""
+        return comparison.against_delivered(self, measure)
+
+    def agreement(self) -> ResultRows:
+        """Agreement of the criterion (net margin > 0) with what the model says."""
+        return criterion.agreement(self)
+
+    def calibration(self, condition: str = DELIVERED) -> ResultRows:
+        """What the model says in bins of net margin."""
+        return criterion.calibration(self, condition)
+
+    def disagreement(self) -> ResultSection | None:
+        """Conflicts on which two measures of success disagree."""
+        return measures.disagreement(self)
+
+    def disagreements(self) -> ResultRows:
+        """Why measures of success disagree, by kind."""
+        return measures.disagreements(self)
+
+    def sampled(self) -> ResultRows:
+        """Success of answers drawn at a temperature."""
+        return sampling.sampled(self)
+
+    def robustness(self) -> ResultSection | None:
+        """Success in other wordings, beside other documents, and repeated, hedged, denied or contested."""
+        return robustness.robustness(self)
+
+    def references(self) -> ResultRows:
+        """The published shares that the plan names, beside those measured here."""
+        return published.references(self)
+
+    def sensitivity(self) -> Sensitivity | None:
+        """The smallest quartile gap that an audit of this size would detect."""
+        return sensitivity(self)
+
+    def summary(self) -> str:
+        """The run in text: what it is, its verdict and its hypotheses."""
+        return "\n".join([repr(self), str(self.verdict()), str(self.hypotheses())])
+
+    def as_json(self, seed: int = 0) -> dict[str, Any]:
+        """All analyses, as summary.json holds them."""
+        return summary.summarise(self, seed)
