@@ -411,7 +411,7 @@ def _(place: Path) -> Case:
 
 RUNS: dict[str, tuple[Any, str]] = {
     "no JSON": ("{", "cannot be read as JSON"),
-    "a list": ("[]", "a JSON object was expected"),
+    "a list": ("[]", "needs a JSON object"),
     "nested deeply": (DEEP, "nested too deeply"),
     "without readings": ("{}", "no readings/*.parquet"),
 }

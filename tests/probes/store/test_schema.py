@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +18,7 @@ from override_gap.probes.plan import Plan
 from override_gap.probes.run import rows
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources.fitted import FittedAdapters
+from override_gap.probes.store.doctor import diagnose
 from override_gap.probes.store.folder import Store
 from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, TABLES, markdown
 from override_gap.probes.store.table_checks import kind
@@ -109,6 +112,24 @@ def test_a_column_that_is_not_stated_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="layers has no column depth"):
         store.write_unit("unit", [row], [{"item": "a", "condition": "base", "layer": 0, "depth": 1.0}])
     assert not store.keys()
+
+
+def test_files_of_the_first_version_are_read(folder: Path, tmp_path: Path) -> None:
+    """They have neither checksums nor aliases."""
+    old = tmp_path / "run"
+    for name in ("readings", "layers"):
+        (old / name).mkdir(parents=True)
+        table = written(folder, name).replace_schema_metadata(None)
+        pq.write_table(table.drop_columns([c for c in table.column_names if "aliases" in c]), old / name / "u.parquet")
+    manifest = {**Store(folder).manifest(), "units": 1}
+    del manifest["checksum"]
+    (old / "manifest.json").write_text(json.dumps(manifest))
+    shared = [name for name in READINGS.names if "aliases" not in name]
+    pd.testing.assert_frame_equal(load(old).readings[shared], load(folder).readings[shared])
+    pd.testing.assert_frame_equal(load(old).layers, load(folder).layers)
+    assert load(old).readings[["aliases", "prior_aliases"]].isna().all(axis=None)
+    assert {finding.kind for finding in diagnose(old).findings} == {"unchecked"}
+    assert diagnose(old).sound
 
 
 def test_rows_without_a_column_hold_null_in_it() -> None:
