@@ -1,4 +1,4 @@
-"""A run folder read back, and folders that are none."""
+"""Run folders are read as they were written; other folders are refused in one line."""
 
 import json
 
@@ -38,7 +38,7 @@ def test_errors_do_not_enter_statistics(run):
     assert len(run.readings[run.readings["split"] == "conflict"]) == 60 * 4
 
 
-def test_no_run_folder(tmp_path):
+def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a run folder"):
         load(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
@@ -53,7 +53,7 @@ def test_no_run_folder(tmp_path):
         load(tmp_path)
 
 
-def test_missing_columns_and_double_readings_are_named(run):
+def test_missing_columns_and_duplicate_readings_are_named(run):
     with pytest.raises(ValueError, match="prior_margin"):
         RunFrame({}, run.readings.drop(columns="prior_margin"))
     with pytest.raises(ValueError, match="two readings"):
@@ -74,7 +74,7 @@ def test_missing_columns_and_double_readings_are_named(run):
         ("logit-fusion-1.5", None),
     ],
 )
-def test_the_dose_axis(name, gain):
+def test_the_gain_of_a_condition(name, gain):
     assert gain_of(name) == gain
 
 
@@ -83,10 +83,10 @@ def test_a_column_that_is_empty_in_one_table_is_that_of_the_others(folder):
     part = pd.read_parquet(next((folder / "readings").glob("*.parquet"))).head(1)
     empty = part.assign(item="apart", critical_gain=None, known=None, net_margin=None)
     empty.to_parquet(folder / "readings" / "zz.parquet")
-    found = load(folder).readings
-    assert found["net_margin"].dtype == whole["net_margin"].dtype == float
-    assert found["known"].isna().sum() == whole["known"].isna().sum() + 1
-    pd.testing.assert_series_equal(found["net_margin"].iloc[:-1], whole["net_margin"])
+    readings = load(folder).readings
+    assert readings["net_margin"].dtype == whole["net_margin"].dtype == float
+    assert readings["known"].isna().sum() == whole["known"].isna().sum() + 1
+    pd.testing.assert_series_equal(readings["net_margin"].iloc[:-1], whole["net_margin"])
 
 
 def test_tables_of_other_types_are_refused_in_one_line(folder):
@@ -97,24 +97,24 @@ def test_tables_of_other_types_are_refused_in_one_line(folder):
         load(folder)
 
 
-def test_doubled_layers_are_named(run, folder):
-    twice = pd.concat([run.layers, run.layers.head(1)])
+def test_duplicate_layers_are_named(run, folder):
+    repeated = pd.concat([run.layers, run.layers.head(1)])
     with pytest.raises(ValueError, match=r"two rows in layers under .* at layer -?\d+; one is expected"):
-        RunFrame({}, run.readings, twice)
+        RunFrame({}, run.readings, repeated)
     run.layers.head(1).to_parquet(folder / "layers" / "zz.parquet")
     with pytest.raises(ValueError, match=rf"{folder}: item .* two rows in layers.*made again"):
         load(folder)
 
 
 @pytest.mark.parametrize("seed", ["0", 1.5, True, [1], -1])
-def test_a_seed_that_is_no_whole_number(run, folder, seed):
+def test_a_seed_that_is_not_a_whole_number_is_refused(run, folder, seed):
     (folder / "manifest.json").write_text(json.dumps({**run.manifest, "seed": seed}))
     with pytest.raises(ValueError, match=r"manifest\.json: seed needs a whole number.*made again"):
         load(folder)
 
 
 @pytest.mark.parametrize("columns", [["item"], []])
-def test_files_without_rows_are_not_the_absence_of_files(tmp_path, columns):
+def test_files_without_rows_are_told_from_missing_files(tmp_path, columns):
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "readings").mkdir()
     pd.DataFrame(columns=columns).to_parquet(tmp_path / "readings" / "a.parquet")

@@ -1,4 +1,4 @@
-"""A reading is used again only for the same question: weights, adapters, items, settings and code are all in its identity."""
+"""A run is resumed only by the same audit: its identity covers weights, adapters, items, settings and code."""
 
 from __future__ import annotations
 
@@ -41,19 +41,27 @@ def adapter(subject: Subject, rng: torch.Generator):
     return random_adapter(subject, rng, ("down_proj",))
 
 
-def stale(
-    subject: Subject, out: Path, source: Callable[[], AdapterSource], change: Callable[[], None] = lambda: None
-) -> None:
-    """A run, a change, and the same command again: it must refuse the folder."""
+def errors_of_rerun(
+    subject: Subject, out: Path, source: Callable[[], AdapterSource], change: Callable[[], None]
+) -> tuple[str | None, str | None]:
+    """Errors of a second and a third run into a folder, with a change between the two; None for no error."""
+    errors = []
     run(PLAN, subject, source(), ITEMS, out)
-    run(PLAN, subject, source(), ITEMS, out)
-    change()
-    with pytest.raises(RunError, match="another audit"):
-        run(PLAN, subject, source(), ITEMS, out)
+    for before in (lambda: None, change):
+        before()
+        try:
+            run(PLAN, subject, source(), ITEMS, out)
+            errors.append(None)
+        except RunError as fault:
+            errors.append(str(fault).removeprefix(f"{out} ").split(" (")[0])
+    return errors[0], errors[1]
+
+
+REFUSED_AFTER_CHANGE = (None, "holds another audit")
 
 
 def nudge(file: Path) -> None:
-    """Change one number of a safetensors file by little, its size by nothing."""
+    """Change one number of a safetensors file a little, and not its size."""
     tensors = {name: tensor.clone() for name, tensor in load_file(file).items()}
     next(iter(tensors.values())).view(-1)[0] += 1e-4
     from safetensors import safe_open
@@ -64,7 +72,7 @@ def nudge(file: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", [False, True])
-def test_an_adapter_in_a_folder(subject: Subject, tmp_path: Path, adapter, linked: bool) -> None:
+def test_weights_of_an_adapter_folder(subject: Subject, tmp_path: Path, adapter, linked: bool) -> None:
     """Also behind a link to a folder, which a search through the folders does not follow."""
     folders = tmp_path / "folders"
     folders.mkdir()
@@ -74,22 +82,24 @@ def test_an_adapter_in_a_folder(subject: Subject, tmp_path: Path, adapter, linke
         if linked:
             (folders / item.id).symlink_to(real)
     file = folders / "c1" / "adapter_model.safetensors"
-    stale(subject, tmp_path / "run", lambda: PeftFolder(subject, folders), lambda: nudge(file))
+    errors = errors_of_rerun(subject, tmp_path / "run", lambda: PeftFolder(subject, folders), lambda: nudge(file))
+    assert errors == REFUSED_AFTER_CHANGE
 
 
-def test_a_scale_in_a_folder(subject: Subject, tmp_path: Path, adapter) -> None:
+def test_lora_alpha_of_an_adapter_folder(subject: Subject, tmp_path: Path, adapter) -> None:
     write_adapter(adapter, tmp_path / "lora")
     file = tmp_path / "lora" / "adapter_config.json"
 
-    def louder() -> None:
+    def double_alpha() -> None:
         config = json.loads(file.read_text())
         file.write_text(json.dumps(config | {"lora_alpha": 2 * config["lora_alpha"]}))
 
-    stale(subject, tmp_path / "run", lambda: PeftFolder(subject, tmp_path / "lora"), louder)
+    errors = errors_of_rerun(subject, tmp_path / "run", lambda: PeftFolder(subject, tmp_path / "lora"), double_alpha)
+    assert errors == REFUSED_AFTER_CHANGE
 
 
 @pytest.mark.parametrize("form", ["compact", "dense", "shine"])
-def test_an_adapter_file(subject: Subject, tmp_path: Path, adapter, form: str) -> None:
+def test_the_content_of_an_adapter_file(subject: Subject, tmp_path: Path, adapter, form: str) -> None:
     file = tmp_path / "adapters.safetensors"
     if form == "compact":
         documents = documents_of(ITEMS)
@@ -119,7 +129,8 @@ def test_an_adapter_file(subject: Subject, tmp_path: Path, adapter, form: str) -
         else:
             nudge(file)
 
-    stale(subject, tmp_path / "run", lambda: open_source(f"{form}:{file}", subject), change)
+    errors = errors_of_rerun(subject, tmp_path / "run", lambda: open_source(f"{form}:{file}", subject), change)
+    assert errors == REFUSED_AFTER_CHANGE
 
 
 CODE = """
@@ -142,7 +153,10 @@ def test_the_code_of_a_callable(subject: Subject, tmp_path: Path, monkeypatch: p
         del sys.modules["method_of_mine"]
         importlib.invalidate_caches()
 
-    stale(subject, tmp_path / "run", lambda: open_source("callable:method_of_mine:factors", subject), changed)
+    errors = errors_of_rerun(
+        subject, tmp_path / "run", lambda: open_source("callable:method_of_mine:factors", subject), changed
+    )
+    assert errors == REFUSED_AFTER_CHANGE
     del sys.modules["method_of_mine"]
 
 
@@ -157,7 +171,7 @@ def source(subject):
 """
 
 
-def test_the_code_of_a_source_of_ones_own(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_a_users_source(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     package = tmp_path / "package_of_mine"
@@ -168,11 +182,12 @@ def test_the_code_of_a_source_of_ones_own(subject: Subject, tmp_path: Path, monk
     def changed() -> None:
         (package / "inner.py").write_text("gain = 2\n")
 
-    stale(subject, tmp_path / "run", lambda: open_source("package_of_mine:source", subject), changed)
+    errors = errors_of_rerun(subject, tmp_path / "run", lambda: open_source("package_of_mine:source", subject), changed)
+    assert errors == REFUSED_AFTER_CHANGE
     del sys.modules["package_of_mine"]
 
 
-def test_the_shipped_hypernetwork_is_hashed_and_not_its_recipe(tmp_path: Path) -> None:
+def test_the_weights_of_the_shipped_hypernetwork(tmp_path: Path) -> None:
     import shutil
 
     from override_gap.probes.organism.load import WEIGHTS, load
@@ -196,7 +211,7 @@ def test_the_shipped_hypernetwork_is_hashed_and_not_its_recipe(tmp_path: Path) -
         {"seed": 1},
     ],
 )
-def test_a_setting_of_the_source(subject: Subject, tmp_path: Path, changed: dict) -> None:
+def test_settings_of_the_source(subject: Subject, tmp_path: Path, changed: dict) -> None:
     run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with pytest.raises(RunError, match="another audit"):
         run(PLAN, subject, FittedAdapters(subject, **{"steps": 1, **changed}), ITEMS, tmp_path / "run")
@@ -212,14 +227,14 @@ def test_a_setting_of_the_source(subject: Subject, tmp_path: Path, changed: dict
         {"answers": 3},
     ],
 )
-def test_a_setting_of_the_plan(subject: Subject, tmp_path: Path, changed: dict) -> None:
+def test_settings_of_the_plan(subject: Subject, tmp_path: Path, changed: dict) -> None:
     run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     with pytest.raises(RunError, match="another audit"):
         run(replace(PLAN, **changed), subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
 
 
 @pytest.mark.parametrize("field", ["document", "question", "answer", "prior_answer", "point", "aliases"])
-def test_an_item(subject: Subject, tmp_path: Path, field: str) -> None:
+def test_fields_of_an_item(subject: Subject, tmp_path: Path, field: str) -> None:
     run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
     value = ("rose",) if field == "aliases" else "green" if "answer" in field else f"{getattr(ITEMS[0], field)} nu"
     items = [replace(ITEMS[0], **{field: value}), *ITEMS[1:]]
@@ -227,7 +242,7 @@ def test_an_item(subject: Subject, tmp_path: Path, field: str) -> None:
         run(PLAN, subject, FittedAdapters(subject, steps=1), items, tmp_path / "run")
 
 
-def test_the_models_weights(subject: Subject, tmp_path: Path) -> None:
+def test_weights_of_the_model(subject: Subject, tmp_path: Path) -> None:
     from override_gap.probes.subject.model import wrap
     from tests.families import build
 

@@ -1,4 +1,4 @@
-"""A run in parts is the run: what shards hold together, and what merge refuses."""
+"""Shards: merged, they are the undivided run; what does not belong together is refused."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def test_a_merged_run_is_resumed_without_measuring(runs: Path, tmp_path: Path, e
     run_plan(engine, resolve(PLAN, ITEMS), merged)
 
 
-def test_units_are_dealt_out_once_and_evenly() -> None:
+def test_each_unit_is_in_one_shard_and_shards_are_of_equal_size() -> None:
     units = [Unit((), (), str(n)) for n in range(50)]
     parts = [Shard(number, 16).share(units) for number in range(1, 17)]
     assert sorted(int(unit.key) for part in parts for unit in part) == list(range(50))
     assert {len(part) for part in parts} == {3, 4}
 
 
-def test_a_report_on_the_merged_run_and_none_on_a_shard(runs: Path, tmp_path: Path, capsys) -> None:
+def test_a_merged_run_is_loaded_and_a_shard_is_refused(runs: Path, tmp_path: Path, capsys) -> None:
     assert main(["merge", *map(str, shards(runs)), "--out", str(tmp_path / "merged")]) == 0
     assert "override-gap report" in capsys.readouterr().out
     assert len(load(tmp_path / "merged").readings) == 7 * 4
@@ -85,32 +85,39 @@ def test_a_report_on_the_merged_run_and_none_on_a_shard(runs: Path, tmp_path: Pa
         load(runs / "1")
 
 
-def test_merge_refuses_in_one_line(runs: Path, tmp_path: Path, engine: Local, monkeypatch) -> None:
+@pytest.fixture
+def unfit(runs: Path, tmp_path: Path, engine: Local, monkeypatch) -> Path:
+    """Folders that do not belong to a merge of the three shards, each for another reason."""
+    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    folder = tmp_path / "unfit"
+    shutil.copytree(runs / "1", folder / "repeated")
+    run_plan(engine, resolve(replace(PLAN, seed=1), ITEMS), folder / "other seed", shard=Shard(2, 3))
+    run_plan(engine, resolve(PLAN, ITEMS), folder / "half", shard=Shard(2, 2))
+    shutil.copytree(runs / "2", folder / "torn")
+    next((folder / "torn" / "readings").iterdir()).unlink()
+    shutil.copytree(folder / "torn", folder / "unfinished")
+    manifest = json.loads((runs / "2" / "manifest.json").read_text()) | {"complete": False}
+    Store(folder / "unfinished").write_json("manifest.json", manifest)
+    return folder
+
+
+def test_merge_refuses_in_one_line(runs: Path, unfit: Path, tmp_path: Path) -> None:
     one, two, three = (runs / str(number) for number in (1, 2, 3))
     out = tmp_path / "merged"
-
-    def refused(match: str, *folders: Path) -> None:
-        with pytest.raises(RunError, match=match) as told:
+    for message, folders in (
+        ("shard 2 of 3 is missing", (one, three)),
+        ("both shard 1", (one, unfit / "repeated", two, three)),
+        ("a whole run", (one, runs / "whole", two)),
+        ("cannot be read", (one, unfit / "nowhere")),
+        ("of another audit", (one, unfit / "other seed", three)),
+        ("one of 2 shards", (one, unfit / "half")),
+        ("readings of 6 units, the run has 7", (one, unfit / "torn", three)),
+        ("not finished", (one, unfit / "unfinished", three)),
+    ):
+        with pytest.raises(RunError, match=message) as refusal:
             merge(folders, out)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(refusal.value)
         assert not out.exists()
-
-    refused("shard 2 of 3 is missing", one, three)
-    shutil.copytree(one, tmp_path / "again")
-    refused("both shard 1", one, tmp_path / "again", two, three)
-    refused("a whole run", one, runs / "whole", two)
-    refused("cannot be read", one, tmp_path / "nowhere")
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
-    run_plan(engine, resolve(replace(PLAN, seed=1), ITEMS), tmp_path / "other", shard=Shard(2, 3))
-    refused("of another audit", one, tmp_path / "other", three)
-    run_plan(engine, resolve(PLAN, ITEMS), tmp_path / "half", shard=Shard(2, 2))
-    refused("one of 2 shards", one, tmp_path / "half")
-    shutil.copytree(two, tmp_path / "torn")
-    next((tmp_path / "torn" / "readings").iterdir()).unlink()
-    refused("readings of 6 units, the run has 7", one, tmp_path / "torn", three)
-    manifest = json.loads((two / "manifest.json").read_text()) | {"complete": False}
-    Store(tmp_path / "torn").write_json("manifest.json", manifest)
-    refused("not finished", one, tmp_path / "torn", three)
     out.mkdir()
     (out / "thesis.tex").write_text("mine")
     with pytest.raises(RunError, match="not an empty folder"):
@@ -126,7 +133,7 @@ def test_a_folder_holds_one_shard(runs: Path, engine: Local, monkeypatch) -> Non
 
 
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "a/b", "1/0", "-1/3", "1/3/5", "", " 1/2"])
-def test_what_is_no_shard_is_refused(text: str, tmp_path: Path, capsys) -> None:
+def test_text_that_names_no_shard_is_refused(text: str, tmp_path: Path, capsys) -> None:
     assert main(["audit", f"--shard={text}", "--out", str(tmp_path / "run")]) == 2
     assert "3/16" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -139,22 +146,22 @@ def test_more_shards_than_units_leave_some_empty_and_merge(engine: Local, tmp_pa
     assert len(load(merged).readings) == 4
 
 
-def test_merge_refuses_what_is_damaged_linked_or_given_twice(runs: Path, tmp_path: Path) -> None:
-    whole = [tmp_path / str(number) for number in (1, 2, 3)]
-    for folder in whole:
+def test_merge_refuses_damaged_linked_and_repeated_shards(runs: Path, tmp_path: Path) -> None:
+    copies = [tmp_path / str(number) for number in (1, 2, 3)]
+    for folder in copies:
         shutil.copytree(runs / folder.name, folder)
     with pytest.raises(RunError, match="given twice"):
-        merge([whole[0], whole[0] / ".." / "1"], tmp_path / "out")
+        merge([copies[0], copies[0] / ".." / "1"], tmp_path / "out")
     with pytest.raises(RunError, match="within the run folder"):
-        merge(whole, whole[0] / "out")
-    table = next((whole[1] / "readings").glob("*.parquet"))
+        merge(copies, copies[0] / "out")
+    table = next((copies[1] / "readings").glob("*.parquet"))
     table.write_bytes(table.read_bytes()[:-20])
     with pytest.raises(RunError, match=r"doctor .* --repair"):
-        merge(whole, tmp_path / "out")
+        merge(copies, tmp_path / "out")
     table.unlink()
-    table.symlink_to(next((whole[0] / "readings").glob("*.parquet")))
+    table.symlink_to(next((copies[0] / "readings").glob("*.parquet")))
     with pytest.raises(RunError, match="link"):
-        merge(whole, tmp_path / "out")
+        merge(copies, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
 
 
@@ -168,7 +175,9 @@ def test_merge_refuses_what_is_damaged_linked_or_given_twice(runs: Path, tmp_pat
         ["audit", "--shard", "١/٣"],
     ],
 )
-def test_places_that_cannot_be_meant_are_told(words: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+def test_urls_and_digits_that_cannot_be_used_are_one_line(
+    words: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
@@ -184,6 +193,6 @@ def test_a_manifest_that_no_audit_writes_is_one_line(content: dict, tmp_path: Pa
     (tmp_path / "run" / "manifest.json").write_text(json.dumps(content))
     for words in (["merge", str(tmp_path / "run"), "--out", str(tmp_path / "out")], ["report", str(tmp_path / "run")]):
         assert main(words) == 2
-        said = capsys.readouterr().err.strip().splitlines()
-        assert len(said) == 1, said
-        assert "shows where" not in said[0]
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        assert "shows where" not in lines[0]

@@ -1,4 +1,4 @@
-"""The run folder: held by one process, whole or not at all, damage seen, repaired and measured again."""
+"""The run folder: locked by one process, written whole or not at all; damage is seen, repaired and measured again."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def rows(out: Path) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 3)
-        out = tmp_path_factory.mktemp("made") / "run"
+        out = tmp_path_factory.mktemp("audited") / "run"
         audit(out)
     return out
 
 
 @pytest.fixture
-def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 3)
-    return Path(shutil.copytree(made, tmp_path / "run"))
+    return Path(shutil.copytree(audited, tmp_path / "run"))
 
 
 def kinds(out: Path) -> set[str]:
@@ -63,41 +63,41 @@ def kinds(out: Path) -> set[str]:
 
 
 def test_a_whole_folder_is_sound(folder: Path) -> None:
-    found = diagnose(folder)
-    assert found.sound
-    assert found.complete
-    assert (found.units, found.rows, found.findings) == (2, 12, ())
+    diagnosis = diagnose(folder)
+    assert diagnosis.sound
+    assert diagnosis.complete
+    assert (diagnosis.units, diagnosis.rows, diagnosis.findings) == (2, 12, ())
 
 
 def test_a_flipped_bit_is_seen_or_changes_nothing(folder: Path) -> None:
     file = next((folder / "readings").glob("*.parquet"))
     whole, (table, _) = file.read_bytes(), read_checked(file)
-    seen = 0
-    for place in np.random.default_rng(0).integers(0, len(whole), 60):
+    detected = 0
+    for offset in np.random.default_rng(0).integers(0, len(whole), 60):
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << int(place % 8)
+        damaged[offset] ^= 1 << int(offset % 8)
         file.write_bytes(damaged)
         try:
-            other, said = read_checked(file)
+            other, note = read_checked(file)
         except DamagedError:
-            seen += 1
+            detected += 1
         else:
-            assert said is None or other.equals(table), "a reading changed and nobody noticed"
-    assert seen > 20
+            assert note is None or other.equals(table), "a reading changed and nobody noticed"
+    assert detected > 20
 
 
 def test_a_changed_value_is_damage_although_the_file_is_fine(folder: Path) -> None:
-    """What no reader of Parquet can notice: another number in a file that is whole."""
+    """What no reader of Parquet can notice: another number in an intact file."""
     import pyarrow.parquet as pq
 
     file = next((folder / "readings").glob("*.parquet"))
     table = pq.read_table(file)
     column = table.column("adapter_margin").to_numpy().copy()
     column[0] += 1e-12
-    place = table.schema.get_field_index("adapter_margin")
+    index = table.schema.get_field_index("adapter_margin")
     import pyarrow as pa
 
-    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(column)), file)
+    pq.write_table(table.set_column(index, table.schema.field(index), pa.array(column)), file)
     assert kinds(folder) == {"damaged", "missing"}
     with pytest.raises(ValueError, match=r"doctor .* --repair"):
         load(folder)
@@ -169,18 +169,18 @@ def test_a_hostile_manifest_is_one_finding_and_is_moved_aside(tmp_path: Path, co
     manifest = tmp_path / "manifest.json"
     manifest.write_text(content if isinstance(content, str) else json.dumps(content))
     (tmp_path / "readings").mkdir()
-    (found,) = diagnose(tmp_path).findings
-    assert (found.kind, found.about) == ("damaged", "manifest.json")
-    assert says in found.says
-    assert str(tmp_path) not in found.says
-    assert found.advice.startswith("--repair moves it aside")
+    (finding,) = diagnose(tmp_path).findings
+    assert (finding.kind, finding.about) == ("damaged", "manifest.json")
+    assert says in finding.says
+    assert str(tmp_path) not in finding.says
+    assert finding.advice.startswith("--repair moves it aside")
     assert main(["doctor", str(tmp_path)]) == WRONG
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert repair(tmp_path) == [f"moved manifest.json to {tmp_path / 'damaged'}"]
     assert kinds(tmp_path) == {"missing"}
 
 
-def test_a_missing_manifest_is_told_what_helps(folder: Path, capsys) -> None:
+def test_a_missing_manifest_is_found_and_written_again(folder: Path, capsys) -> None:
     wanted = rows(folder)
     (folder / "manifest.json").unlink()
     for words in ([], ["--repair"]):
@@ -214,16 +214,16 @@ def test_nothing_is_written_or_removed_through_a_link(folder: Path, tmp_path: Pa
     assert {file: file.stat().st_mtime_ns for file in (*folder.rglob("*"), *other.rglob("*"))} == before
 
 
-def test_leftovers_of_a_killed_process_go(folder: Path) -> None:
-    left = folder / "readings" / ".x.parquet.123.tmp"
-    left.write_bytes(b"half")
+def test_leftovers_of_a_killed_process_are_removed(folder: Path) -> None:
+    leftover = folder / "readings" / ".x.parquet.123.tmp"
+    leftover.write_bytes(b"half")
     assert kinds(folder) == {"leftover"}
     assert diagnose(folder).sound
     audit(folder)
-    assert not left.exists()
+    assert not leftover.exists()
 
 
-def test_a_folder_killed_before_its_manifest_is_taken_up(tmp_path: Path) -> None:
+def test_a_run_killed_before_its_manifest_is_resumed(tmp_path: Path) -> None:
     (tmp_path / "run" / "readings").mkdir(parents=True)
     (tmp_path / "run" / ".manifest.json.7.tmp").write_text("{")
     audit(tmp_path / "run")
@@ -262,37 +262,37 @@ def test_two_processes_do_not_share_a_folder(folder: Path) -> None:
     assert kinds(folder) == set()
 
 
-def test_a_dead_holders_lock_is_taken_over_and_explained(folder: Path) -> None:
-    def dies() -> None:
+def test_the_lock_of_a_dead_process_is_taken_over_and_explained(folder: Path) -> None:
+    def die() -> None:
         with locked(folder):
             os._exit(9)
 
     child = os.fork()
     if child == 0:
-        dies()
+        die()
     os.waitpid(child, 0)
     assert json.loads((folder / "owner.json").read_text())["pid"] == child
-    with locked(folder) as gone:
-        assert gone is not None
-        assert f"process {child} on" in gone
-        assert "taken over" in gone
+    with locked(folder) as dead_holder:
+        assert dead_holder is not None
+        assert f"process {child} on" in dead_holder
+        assert "taken over" in dead_holder
     assert not (folder / "owner.json").exists()
 
 
-def test_another_machine_holds_a_folder_for_as_long_as_it_beats(folder: Path) -> None:
+def test_another_machine_holds_a_folder_for_as_long_as_it_touches_its_owner_file(folder: Path) -> None:
     owner = folder / lock.OWNER
     owner.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00"}))
     with pytest.raises(LockError, match="process 1 on elsewhere"), locked(folder):
         pass
-    assert owner.exists(), "a refused process leaves the owner's name alone"
+    assert owner.exists(), "a refused process does not change the owner's file"
     silent = time.time() - lock.SILENT_S - 5
     os.utime(owner, (silent, silent))
-    with locked(folder) as gone:
-        assert gone is not None
-        assert "elsewhere" in gone
+    with locked(folder) as dead_holder:
+        assert dead_holder is not None
+        assert "elsewhere" in dead_holder
 
 
-def test_a_holder_beats(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_holder_touches_its_owner_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT_S", 0.01)
     with locked(folder):
         os.utime(folder / lock.OWNER, (1, 1))
@@ -303,7 +303,7 @@ def test_a_holder_beats(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (folder / lock.OWNER).stat().st_mtime > 1
 
 
-def test_a_place_that_cannot_be_written_is_told_before_the_first_forward_pass(tmp_path: Path, monkeypatch) -> None:
+def test_an_unwritable_folder_is_refused_before_the_first_forward_pass(tmp_path: Path, monkeypatch) -> None:
     subject = tiny("llama")
     monkeypatch.setattr(type(subject), "parity", lambda *_: pytest.fail("the model was run"))
     (tmp_path / "file").write_text("mine")
@@ -315,13 +315,13 @@ def test_a_place_that_cannot_be_written_is_told_before_the_first_forward_pass(tm
             run(PLAN, subject, FittedAdapters(subject), ITEMS, out)
 
 
-def test_a_file_that_is_a_folder_is_named_and_is_no_want_of_room(tmp_path: Path) -> None:
+def test_a_folder_in_place_of_a_file_is_not_reported_as_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "run" / "profile.json").mkdir(parents=True)
     with pytest.raises(DiskError, match=r"run/profile\.json: cannot be written: .* make it writable"):
         Store(tmp_path / "run").write_json("profile.json", {})
 
 
-def test_a_disk_without_room_is_told_before_the_first_unit(tmp_path: Path, monkeypatch) -> None:
+def test_a_full_disk_is_refused_before_the_first_unit(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(disk, "SPARE_BYTES", 2**60)
     with pytest.raises(DiskError, match=r"will take about .* TiB"):
         require_writable(tmp_path, 1)
@@ -330,11 +330,11 @@ def test_a_disk_without_room_is_told_before_the_first_unit(tmp_path: Path, monke
         audit(tmp_path / "run")
 
 
-def test_the_room_asked_for_is_at_least_what_is_written(made: Path) -> None:
-    written = sum(file.stat().st_size for part in ("readings", "layers") for file in (made / part).iterdir())
-    # a file's own frame is the larger part of so small a one
+def test_the_room_asked_for_is_at_least_what_is_written(audited: Path) -> None:
+    written = sum(file.stat().st_size for part in ("readings", "layers") for file in (audited / part).iterdir())
+    # most of so small a file is Parquet's own metadata
     assert expected_bytes(6, 2, 4) + disk.SPARE_BYTES > written
-    per_row = len(load(made).layers) / len(load(made).readings)
+    per_row = len(load(audited).layers) / len(load(audited).readings)
     assert per_row == 4
 
 
@@ -344,9 +344,9 @@ def test_the_command_says_what_is_wrong_and_repairs_it(folder: Path, capsys: pyt
     file = next((folder / "layers").glob("*.parquet"))
     file.write_bytes(file.read_bytes()[:-100])
     assert main(["doctor", str(folder), "--json"]) == WRONG
-    told = json.loads(capsys.readouterr().out)
-    assert told["sound"] is False
-    assert {finding["kind"] for finding in told["findings"]} == {"damaged", "missing"}
+    diagnosis = json.loads(capsys.readouterr().out)
+    assert diagnosis["sound"] is False
+    assert {finding["kind"] for finding in diagnosis["findings"]} == {"damaged", "missing"}
     assert main(["doctor", str(folder), "--repair"]) == WRONG, "a finished run now lacks a unit"
     assert f"moved readings-{file.stem}.parquet to" in capsys.readouterr().out
     audit(folder)
@@ -355,7 +355,7 @@ def test_the_command_says_what_is_wrong_and_repairs_it(folder: Path, capsys: pyt
     assert "not a run folder" in capsys.readouterr().err
 
 
-def test_a_table_without_a_seal_that_holds_no_readings_is_damage(folder: Path) -> None:
+def test_a_table_without_checksum_and_without_readings_is_damage(folder: Path) -> None:
     file = next((folder / "readings").glob("*.parquet"))
     pd.DataFrame({"item": ["c1"]}).to_parquet(file)
     assert "damaged" in kinds(folder)

@@ -1,4 +1,4 @@
-"""A run at a URL is the run that a folder would hold."""
+"""A run at a URL holds the files that a folder here would hold."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_a_run_at_a_url_holds_the_bytes_of_one_here(engine: Local, tmp_path: Pat
     run_plan(engine, resolve(PLAN, ITEMS), URL)
     with local_copy(URL) as folder:
         assert contents(folder) == contents(tmp_path / "run")
-        kept = json.loads((folder / "manifest.json").read_text())
-    assert kept["complete"]
-    assert kept["identity"] == Store(tmp_path / "run").manifest()["identity"]
-    left = fsspec.filesystem("memory").find("/bucket")
-    assert all(name.endswith((".parquet", ".json")) for name in left)
+        manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["complete"]
+    assert manifest["identity"] == Store(tmp_path / "run").manifest()["identity"]
+    names = fsspec.filesystem("memory").find("/bucket")
+    assert all(name.endswith((".parquet", ".json")) for name in names)
 
 
-def test_a_report_on_a_url_goes_back_there(engine: Local, capsys) -> None:
+def test_the_report_of_a_run_at_a_url_is_uploaded(engine: Local, capsys) -> None:
     run_plan(engine, resolve(replace(PLAN, policies="as-delivered", probes=("margins",)), ITEMS[:2]), URL)
     assert main(["report", URL, "--quiet"]) == 0
     assert f"report: {URL}/report.html" in capsys.readouterr().out
@@ -69,21 +69,21 @@ def test_a_report_on_a_url_goes_back_there(engine: Local, capsys) -> None:
     assert files.size("/bucket/runs/mine/report.html") > 1000
 
 
-def test_readings_are_put_last(engine: Local, monkeypatch) -> None:
+def test_readings_are_uploaded_last(engine: Local, monkeypatch) -> None:
     order = []
     files = type(fsspec.filesystem("memory"))
-    put = files.put_file
+    put_file = files.put_file
 
-    def noted(self, local_copy, there, *more, **settings):
-        order.append(there.split("/")[-2])
-        return put(self, local_copy, there, *more, **settings)
+    def recorded(self, source, target, *more, **settings):
+        order.append(target.split("/")[-2])
+        return put_file(self, source, target, *more, **settings)
 
-    monkeypatch.setattr(files, "put_file", noted)
+    monkeypatch.setattr(files, "put_file", recorded)
     run_plan(engine, resolve(PLAN, ITEMS[:1]), URL)
     assert [name for name in order if name in ("layers", "readings")] == ["layers", "readings"]
 
 
-def test_what_is_no_place_for_a_run_is_refused(engine: Local) -> None:
+def test_a_url_that_holds_something_else_or_cannot_be_opened_is_refused(engine: Local) -> None:
     fsspec.filesystem("memory").pipe_file("/bucket/runs/mine/thesis.tex", b"mine")
     with pytest.raises(RunError, match="holds no run"):
         run_plan(engine, resolve(PLAN, ITEMS), URL)
@@ -99,10 +99,10 @@ def test_a_path_and_a_file_url_are_folders_here(tmp_path: Path) -> None:
 
 
 def test_an_error_does_not_show_a_secret() -> None:
-    with pytest.raises(RunError) as told:
+    with pytest.raises(RunError) as refusal:
         Remote("gopher://key:secret@bucket/run?token=secret").exists()
-    assert "gopher://bucket/run:" in str(told.value)
-    assert "secret" not in str(told.value)
+    assert "gopher://bucket/run:" in str(refusal.value)
+    assert "secret" not in str(refusal.value)
 
 
 def methods(kind: type) -> dict[str, inspect.Signature]:

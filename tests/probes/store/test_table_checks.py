@@ -1,4 +1,4 @@
-"""Tables that no audit writes are refused by file and column; what an audit or a user's own tool writes is read."""
+"""Tables that no audit writes are refused, naming file and column; what an audit or a user's own tool writes is read."""
 
 import json
 from decimal import Decimal
@@ -27,13 +27,13 @@ def run():
 def parts(run):
     """Each kind of table in two files, items apart."""
     draws = run.readings[["item", "point", "split", "condition"]].assign(temperature=1.0, draw=0, success_answer=True)
-    found = {}
+    tables = {}
     for name, table in (("readings", run.readings), ("layers", run.layers), ("drawn", draws)):
         items = sorted(set(table["item"]))
-        for number, some in enumerate((items[:20], items[20:])):
-            part = table[table["item"].isin(some)].convert_dtypes()
-            found[name, number] = pa.Table.from_pandas(part, preserve_index=False)
-    return found
+        for number, chosen in enumerate((items[:20], items[20:])):
+            rows_ = table[table["item"].isin(chosen)].convert_dtypes()
+            tables[name, number] = pa.Table.from_pandas(rows_, preserve_index=False)
+    return tables
 
 
 @pytest.fixture
@@ -60,8 +60,8 @@ def all_of(table, name, value, type_=None):
 
 
 def not_utf8(count):
-    held = pa.array([b"\xff"] * count, pa.binary())
-    return pa.Array.from_buffers(pa.string(), count, held.buffers())
+    binary = pa.array([b"\xff"] * count, pa.binary())
+    return pa.Array.from_buffers(pa.string(), count, binary.buffers())
 
 
 WRONG = {
@@ -127,9 +127,13 @@ for table_, names in (
     ("drawn", ("item", "point", "split", "condition", "temperature")),
 ):
     for name_ in names:
-        said = f"column {name_} needs a value in every row, "
-        WRONG[f"one null in {name_} of {table_}"] = (table_, lambda t, n=name_: with_first(t, n, None), said + "1 of ")
-        WRONG[f"{name_} of {table_} all null"] = (table_, lambda t, n=name_: all_of(t, n, None), said)
+        message = f"column {name_} needs a value in every row, "
+        WRONG[f"one null in {name_} of {table_}"] = (
+            table_,
+            lambda t, n=name_: with_first(t, n, None),
+            message + "1 of ",
+        )
+        WRONG[f"{name_} of {table_} all null"] = (table_, lambda t, n=name_: all_of(t, n, None), message)
 for table_, names in (
     ("readings", "prior_logprob prior_margin push pull adapter_margin net_margin base_top_prob doc_logprob"),
     ("layers", "attribution lens direct alone removed"),
@@ -153,11 +157,11 @@ for name_ in REQUIRED:
 
 @pytest.mark.parametrize("name", WRONG)
 def test_what_no_audit_writes_is_refused_in_one_line(name, parts, folder):
-    table, made, said = WRONG[name]
-    pq.write_table(made(parts[table, 1]), folder / table / "1.parquet")
-    with pytest.raises(ValueError, match=said) as refused:
+    table, change, message = WRONG[name]
+    pq.write_table(change(parts[table, 1]), folder / table / "1.parquet")
+    with pytest.raises(ValueError, match=message) as refusal:
         load(folder)
-    line = str(refused.value)
+    line = str(refusal.value)
     assert line.startswith(f"{folder / table / '1.parquet'}: ")
     assert line.endswith("; the run has to be made again")
     assert "\n" not in line
@@ -177,7 +181,7 @@ def plain_text(type_, column):
     return column.cast(pa.string()) if kind(type_) == "text" else column
 
 
-SAME = {
+ENCODINGS = {
     "dictionaries": lambda type_, c: c.dictionary_encode() if pa.types.is_string(type_) else c,
     "large text": lambda type_, c: c.cast(pa.large_string()) if kind(type_) == "text" else c,
     "bytes": lambda type_, c: c.cast(pa.binary()) if pa.types.is_string(type_) else c,
@@ -186,15 +190,15 @@ SAME = {
 }
 
 
-@pytest.mark.parametrize("name", SAME)
+@pytest.mark.parametrize("name", ENCODINGS)
 @pytest.mark.parametrize("both", [True, False])
 def test_how_a_column_is_stored_changes_no_number(run, parts, folder, name, both):
     plain = {
         key: encoded(table, lambda type_, c: c.cast(pa.string()) if kind(type_) == "text" else c)
         for key, table in parts.items()
     }
-    for (table, number), held in plain.items():
-        changed = encoded(held, SAME[name]) if both or number else held
+    for (table, number), content in plain.items():
+        changed = encoded(content, ENCODINGS[name]) if both or number else content
         pq.write_table(changed, folder / table / f"{number}.parquet")
     assert summarise(load(folder)) == summarise(run_with_draws(run, parts))
 
@@ -210,11 +214,11 @@ def test_numbers_of_every_width_are_numbers(parts, folder, type_):
     if pa.types.is_integer(type_):
         value = 1
     pq.write_table(all_of(parts["readings", 1], "net_margin", value, type_), folder / "readings" / "1.parquet")
-    found = load(folder).readings
-    changed = found["item"].isin(parts["readings", 1]["item"].to_pylist())
-    read = values(found["net_margin"])[changed & (found["status"] == "ok")]
-    assert len(read)
-    assert np.isnan(read).all() if value is None else (read == 1).all()
+    readings = load(folder).readings
+    changed = readings["item"].isin(parts["readings", 1]["item"].to_pylist())
+    margins = values(readings["net_margin"])[changed & (readings["status"] == "ok")]
+    assert len(margins)
+    assert np.isnan(margins).all() if value is None else (margins == 1).all()
 
 
 def test_more_columns_fewer_optional_ones_and_nan_are_read(parts, folder):
@@ -222,12 +226,12 @@ def test_more_columns_fewer_optional_ones_and_nan_are_read(parts, folder):
     changed = all_of(changed.drop_columns(["tier", "critical_gain"]), "net_margin", np.nan)
     pq.write_table(changed, folder / "readings" / "1.parquet")
     pq.write_table(parts["layers", 1].drop_columns(["lens", "split"]), folder / "layers" / "1.parquet")
-    found = load(folder)
-    assert "remark" in found.readings
-    assert len(found.layers) == len(parts["layers", 0]) + len(parts["layers", 1])
+    frame = load(folder)
+    assert "remark" in frame.readings
+    assert len(frame.layers) == len(parts["layers", 0]) + len(parts["layers", 1])
 
 
-def test_every_number_that_the_rows_do_not_bound_may_be_infinite(parts, folder):
+def test_numbers_of_unbounded_columns_may_be_infinite(parts, folder):
     unbounded = {
         table: [column.name for column in TABLES[table].columns if column.range == "unbounded"]
         for table in ("readings", "layers")
@@ -248,7 +252,7 @@ def test_every_number_that_the_rows_do_not_bound_may_be_infinite(parts, folder):
 
 
 def test_what_the_store_writes_is_read(tmp_path):
-    """An error's row has no numbers at all; a gain that nothing rescues is infinite; a unit may have no layers."""
+    """An error row has no numbers; a critical gain may be infinite; a unit may have no layers."""
     from override_gap.margins.items.item import Item
 
     item = Item("a", "p", "conflict", "It is red.", "What is it?", "red")
