@@ -1,4 +1,4 @@
-"""The process's environment: the folder of fetched models, imports from the current folder, and libraries kept quiet."""
+"""The process's environment: the folder of fetched models, imports from the current folder, and silencing of libraries."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Where fetched models are kept: $OVERRIDE_GAP_HOME, or a folder in the user's cache."""
-    given = os.environ.get("OVERRIDE_GAP_HOME")
-    return Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "override-gap"
+    """The folder of fetched models: $OVERRIDE_GAP_HOME, or one in the user's cache."""
+    stated = os.environ.get("OVERRIDE_GAP_HOME")
+    return Path(stated) if stated else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "override-gap"
 
 
 @contextmanager
@@ -39,22 +39,20 @@ def current_folder_last() -> Iterator[None]:
             del sys.path[len(sys.path) - 1 - sys.path[::-1].index(folder)]
 
 
-class quietly:
-    """Loading without the libraries' own bars and advice; their errors still come through."""
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Inside the block libraries show no progress bars and no warnings; their errors are shown."""
+    from transformers.utils import logging as transformers_logging
 
-    def __enter__(self) -> None:
-        from transformers.utils import logging as theirs
-
-        self._bars, self._level = theirs.is_progress_bar_enabled(), theirs.get_verbosity()
-        self._root = logging.root.manager.disable
-        theirs.disable_progress_bar()
-        theirs.set_verbosity_error()
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging as theirs
-
-        theirs.set_verbosity(self._level)
-        logging.disable(self._root)
-        if self._bars:
-            theirs.enable_progress_bar()
+    bars, verbosity = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    disabled = logging.root.manager.disable
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        logging.disable(disabled)
+        if bars:
+            transformers_logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""Profile: where the time of an audit goes, as parts that sum to the whole."""
+"""Where the time of an audit goes: seconds per part of the work, which sum to the whole."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-#: What time is filed under, in the order of an audit. `readings` is what a unit does beside the parts named here.
+#: The parts, in the order of an audit. `readings` is all that measuring a unit takes beyond the other parts.
 PARTS = {
-    "start": "imports, items and what no other part claims",
+    "start": "imports, items and all that is in no other part",
     "subject": "opening the model and checking it",
     "adapters": "making, checking and stacking the adapters",
     "model": "forward passes and unembedding",
@@ -24,27 +24,27 @@ PARTS = {
 
 @dataclass(eq=False)
 class TimingProfile:
-    """Seconds a part. A part inside another stops the outer one's clock, so that the parts sum to the whole."""
+    """Seconds per part. A part inside another stops the outer one's clock, so that the parts sum to the whole."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PARTS, 0.0))
-    inside: list[str] = field(default_factory=list)
-    since: float = 0.0
+    running: list[str] = field(default_factory=list)
+    clock: float = 0.0
 
     def enter(self, part: str) -> None:
-        """From here on time is this part's."""
-        self._file()
-        self.inside.append(part)
+        """From here on time counts for this part."""
+        self._count()
+        self.running.append(part)
 
     def leave(self) -> None:
-        """Time is the outer part's again."""
-        self._file()
-        self.inside.pop()
+        """From here on time counts for the outer part again."""
+        self._count()
+        self.running.pop()
 
-    def _file(self) -> None:
+    def _count(self) -> None:
         now = time.perf_counter()
-        if self.inside:
-            self.seconds[self.inside[-1]] += now - self.since
-        self.since = now
+        if self.running:
+            self.seconds[self.running[-1]] += now - self.clock
+        self.clock = now
 
 
 _ACTIVE: ContextVar[TimingProfile | None] = ContextVar("profile", default=None)
@@ -52,7 +52,7 @@ _ACTIVE: ContextVar[TimingProfile | None] = ContextVar("profile", default=None)
 
 @contextmanager
 def profiled() -> Iterator[TimingProfile]:
-    """File the time of the block; whatever no part claims is `start`."""
+    """Count the time of the block by part; time in no part counts for `start`."""
     profile = TimingProfile()
     token = _ACTIVE.set(profile)
     profile.enter("start")
@@ -65,9 +65,9 @@ def profiled() -> Iterator[TimingProfile]:
 
 @contextmanager
 def timed(part: str) -> Iterator[None]:
-    """The block's time is this part's, where a profile is taken; otherwise nothing happens.
+    """Count the block's time for this part, where a profile is being taken.
 
-    On a GPU work is only handed over here: its time shows where the result is next waited for.
+    On a GPU work is only queued here: its time counts where the result is next waited for.
     """
     profile = _ACTIVE.get()
     if profile is None:

@@ -1,4 +1,4 @@
-"""Attached: adapters as hooks, one adapter per example of a batch, one gain per layer, no trace left on exit."""
+"""Adapters attached as hooks: one adapter per example of a batch, one gain per layer, no trace left on exit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from override_gap.margins.adapter import layer_of
-from override_gap.probes.attach.stack import Stack, Together, acts_on
+from override_gap.probes.attach.stack import BatchedUpdate, Stack, acts_on
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.timing import timed
 
-Watch = Callable[[str, Tensor], None]
+Watch = Callable[[str, Float[Tensor, "#batch #pos d_out"]], None]
 
 
 @contextmanager
@@ -25,21 +25,21 @@ def attached(
 ) -> Iterator[Subject]:
     """Add gain * update at every site of every example; on exit, also after an error, the subject is as it was.
 
-    `watch` is shown what each update adds to its map's output. Raises AdapterError if a site was never run inside the
-    block: its update would have been silently ignored.
+    `watch` is called with a site's path and what its update adds to the output there. Raises AdapterError if a site was
+    never run inside the block: its update would have been silently ignored.
     """
     reached: set[str] = set()
     ran = False
 
-    def saw_forward(*_: Any) -> None:
+    def note_forward(*_: Any) -> None:
         nonlocal ran
         ran = True
 
     with ExitStack() as undo:
-        undo.callback(subject.model.base_model.register_forward_hook(saw_forward).remove)
+        undo.callback(subject.model.base_model.register_forward_hook(note_forward).remove)
         for path, update in adapters.sites.items():
             gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
-            hook = _adding(update, gain, path, reached, watch)
+            hook = _add_update(update, gain, path, reached, watch)
             undo.callback(acts_on(subject, path, update).register_forward_hook(hook).remove)
         yield subject
     missed = [path for path in adapters.sites if path not in reached]
@@ -47,7 +47,9 @@ def attached(
         raise AdapterError(f"{missed[0]} was never run by the model, so an update of it changes nothing")
 
 
-def _adding(update: Together, gain: Float[Tensor, " batch"], path: str, reached: set[str], watch: Watch | None) -> Any:
+def _add_update(
+    update: BatchedUpdate, gain: Float[Tensor, " batch"], path: str, reached: set[str], watch: Watch | None
+) -> Any:
     def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         x = args[0]
         if x.ndim != 3 or len(x) != len(gain):

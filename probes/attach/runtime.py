@@ -1,4 +1,4 @@
-"""Opaque methods at work: a batch behind prefixes of keys and values, or inside a method's own block, as delivered."""
+"""Running methods that are not weight updates: a batch behind prefixes of keys and values, or inside a method's own block."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from override_gap.probes.subject.model import Subject
 
 @dataclass(frozen=True)
 class RuntimeBatch:
-    """The opaque adapters of a batch, one a row, and how many tokens of each row are the question."""
+    """A batch's adapters that are not weight updates, one per row, and how many tokens of each row are the question."""
 
     adapters: tuple[Prefix | RuntimeAdapter, ...]
     questions: tuple[int, ...]
 
     @property
     def size(self) -> int:
-        """How many rows."""
+        """The number of rows."""
         return len(self.adapters)
 
 
 def runtime_batch(
     subject: Subject, adapters: Sequence[Prefix | RuntimeAdapter], questions: Sequence[int]
 ) -> RuntimeBatch:
-    """Put adapters side by side. Raises AdapterError for a prefix that is not of the subject's shape."""
+    """The adapters as one batch. Raises AdapterError for a prefix that has not the shape of the subject's cache."""
     prefixes = [adapter for adapter in adapters if isinstance(adapter, Prefix)]
-    wanted = _cache_shapes(subject) if prefixes else []
+    needed = _cache_shapes(subject) if prefixes else []
     for prefix in prefixes:
-        came = [(tensor.shape[0], tensor.shape[2]) for tensor in prefix.keys]
-        if came != wanted or came != [(tensor.shape[0], tensor.shape[2]) for tensor in prefix.values]:
+        shapes = [(tensor.shape[0], tensor.shape[2]) for tensor in prefix.keys]
+        if shapes != needed or shapes != [(tensor.shape[0], tensor.shape[2]) for tensor in prefix.values]:
             raise AdapterError(
-                f"prefix {prefix.name}: {subject.name} caches {len(wanted)} layers of (kv_head, d_head) "
-                f"{sorted(set(wanted))}, got {len(came)} of {sorted(set(came))}; was it made for another model?"
+                f"prefix {prefix.name}: {subject.name} caches {len(needed)} layers of (kv_head, d_head) "
+                f"{sorted(set(needed))}, got {len(shapes)} of {sorted(set(shapes))}; was it made for another model?"
             )
     return RuntimeBatch(tuple(adapters), tuple(questions))
 
 
 def batched(subject: Subject, adapters: Sequence[AnyAdapter], questions: Sequence[int]) -> Stack | RuntimeBatch:
-    """A batch's adapters, updates of the weights or opaque ones; raises AdapterError as `stack` and `group` do."""
+    """A batch's adapters: a Stack of weight updates, or a RuntimeBatch. Raises AdapterError as `stack` and `runtime_batch` do."""
     weights = [adapter for adapter in adapters if isinstance(adapter, Adapter)]
-    others = [adapter for adapter in adapters if not isinstance(adapter, Adapter)]
-    assert not (weights and others), "a source is static or it is not"
-    return stack(subject, weights) if weights else runtime_batch(subject, others, questions)
+    runtime = [adapter for adapter in adapters if not isinstance(adapter, Adapter)]
+    assert not (weights and runtime), "a source is static or it is not"
+    return stack(subject, weights) if weights else runtime_batch(subject, runtime, questions)
 
 
 def prefix_length(adapter: object) -> int:
@@ -66,14 +66,14 @@ def acting_rows(gains: Float[Tensor, "batch layer"]) -> list[int]:
     """The rows at gain 1. Raises AdapterError where a gain is neither 0 nor 1, or where a row's layers differ."""
     on = gains[:, 0] == 1
     if not torch.equal(gains, on[:, None].expand_as(gains).to(gains.dtype)):
-        raise AdapterError(f"an opaque adapter takes gain 0 or 1 at all layers alike: {NO_AMPLITUDE}")
+        raise AdapterError(f"gains must be 0 or 1, the same at all layers: {NO_AMPLITUDE}")
     return on.nonzero().flatten().tolist()
 
 
 def cached_prefix(subject: Subject, prefixes: Sequence[Prefix]) -> CachedPrefix:
-    """Prefixes as a cache of the model's own, shorter ones padded on the left and hidden by the mask.
+    """Prefixes as a cache of keys and values, shorter ones padded on the left and hidden by the mask.
 
-    A forward pass appends to it, so every pass needs a new one.
+    A forward pass appends to the cache, so every pass needs a new one.
     """
     from transformers import DynamicCache
 
@@ -83,9 +83,9 @@ def cached_prefix(subject: Subject, prefixes: Sequence[Prefix]) -> CachedPrefix:
     for n, prefix in enumerate(prefixes):
         mask[n, width - prefix.positions :] = 1
     for layer in range(subject.n_layers):
-        place = runs_on(subject.blocks[layer])
+        device = runs_on(subject.blocks[layer])
         keys, values = (
-            torch.stack([_padded(tensors[layer], width) for tensors in side]).to(place, subject.dtype)
+            torch.stack([_padded(tensors[layer], width) for tensors in side]).to(device, subject.dtype)
             for side in ([p.keys for p in prefixes], [p.values for p in prefixes])
         )
         cache.update(keys, values, layer)
@@ -94,35 +94,35 @@ def cached_prefix(subject: Subject, prefixes: Sequence[Prefix]) -> CachedPrefix:
 
 @torch.no_grad()
 def final_states(
-    subject: Subject, batch: Batch, acting: RuntimeBatch, rows: Sequence[int]
+    subject: Subject, batch: Batch, adapters: RuntimeBatch, rows: Sequence[int]
 ) -> Float[Tensor, "read d_model"]:
     """The final normalised state at `batch.at` of these rows, each under its adapter.
 
-    Rows behind prefixes run together. Any other row runs alone and ends where it is read: a method that looks at its
-    input must not see padding, nor answer tokens that the reading may not depend on.
+    Rows behind prefixes run together. Any other row runs by itself and ends where it is read: a method that looks at its
+    input must see neither padding nor later answer tokens, on which the reading must not depend.
     """
-    found: dict[int, Float[Tensor, " d_model"]] = {}
-    behind = [n for n in rows if isinstance(acting.adapters[n], Prefix)]
+    states: dict[int, Float[Tensor, " d_model"]] = {}
+    behind = [n for n in rows if isinstance(adapters.adapters[n], Prefix)]
     if behind:
-        part = Batch(batch.ids[behind], batch.mask[behind], batch.at[behind], batch.shift[behind])
-        prefixes = [a for a in (acting.adapters[n] for n in behind) if isinstance(a, Prefix)]
-        final = forward(subject, part, part.at[:, None], past=cached_prefix(subject, prefixes)).final[:, 0]
-        found |= dict(zip(behind, final, strict=True))
-    alone = [n for n in rows if n not in found]
-    with untouched(subject, [acting.adapters[n] for n in alone]):
+        prefixed = Batch(batch.ids[behind], batch.mask[behind], batch.at[behind], batch.shift[behind])
+        prefixes = [a for a in (adapters.adapters[n] for n in behind) if isinstance(a, Prefix)]
+        final = forward(subject, prefixed, prefixed.at[:, None], past=cached_prefix(subject, prefixes)).final[:, 0]
+        states |= dict(zip(behind, final, strict=True))
+    alone = [n for n in rows if n not in states]
+    with leaving_no_trace(subject, [adapters.adapters[n] for n in alone]):
         for n in alone:
             tokens = batch.ids[n][batch.mask[n].bool()][: int(batch.at[n] - batch.shift[n]) + 1]
-            one = Batch(
+            row = Batch(
                 tokens[None], torch.ones_like(tokens)[None], tokens.new_tensor([len(tokens) - 1]), tokens.new_zeros(1)
             )
-            with inside(subject, acting.adapters[n], tokens[: acting.questions[n]]):
-                found[n] = forward(subject, one, one.at[:, None]).final[0, 0]
-    return torch.stack([found[n] for n in rows])
+            with acting(subject, adapters.adapters[n], tokens[: adapters.questions[n]]):
+                states[n] = forward(subject, row, row.at[:, None]).final[0, 0]
+    return torch.stack([states[n] for n in rows])
 
 
 @contextmanager
-def inside(subject: Subject, adapter: Prefix | RuntimeAdapter, question: Int[Tensor, " pos"]) -> Iterator[None]:
-    """The method's own block; what its code raises is an AdapterError with the adapter's name."""
+def acting(subject: Subject, adapter: Prefix | RuntimeAdapter, question: Int[Tensor, " pos"]) -> Iterator[None]:
+    """Inside the block the adapter acts; what its code raises becomes an AdapterError with the adapter's name."""
     assert not isinstance(adapter, Prefix)
     with (
         as_adapter_error(f"adapter {adapter.name}: it failed while acting"),
@@ -133,8 +133,8 @@ def inside(subject: Subject, adapter: Prefix | RuntimeAdapter, question: Int[Ten
 
 
 @contextmanager
-def untouched(subject: Subject, adapters: Sequence[Prefix | RuntimeAdapter]) -> Iterator[None]:
-    """Raise AdapterError if the subject's own logits are not what they were once the adapters have acted."""
+def leaving_no_trace(subject: Subject, adapters: Sequence[Prefix | RuntimeAdapter]) -> Iterator[None]:
+    """Raise AdapterError at the end of the block if the subject's own logits are not what they were before the adapters acted."""
     before = subject.parity() if adapters else 0.0
     yield
     after = subject.parity() if adapters else 0.0
@@ -148,17 +148,18 @@ def _cache_shapes(subject: Subject) -> list[tuple[int, int]]:
     """(kv_head, d_head) of each layer, from what the model itself caches for one token."""
     token = torch.zeros(1, 1, dtype=torch.long, device=subject.device)
     with torch.no_grad():
-        kept = subject.model.base_model(input_ids=token, use_cache=True).past_key_values
-    layers = getattr(kept, "layers", [])
+        cache = subject.model.base_model(input_ids=token, use_cache=True).past_key_values
+    layers = getattr(cache, "layers", [])
     tensors = [getattr(layer, "keys", None) for layer in layers]
     if len(tensors) != subject.n_layers or not all(isinstance(t, Tensor) and t.ndim == 4 for t in tensors):
         raise AdapterError(
-            f"{subject.name} does not cache keys and values at every layer, so no prefix can be put there"
+            f"{subject.name} does not cache keys and values at every layer, so no prefix can be put in front of it"
         )
     return [(t.shape[1], t.shape[3]) for t in tensors if isinstance(t, Tensor)]
 
 
 def _padded(tensor: Float[Tensor, "kv_head prefix d_head"], width: int) -> Float[Tensor, "kv_head width d_head"]:
-    out = torch.zeros(tensor.shape[0], width, tensor.shape[2])
-    out[:, width - tensor.shape[1] :] = tensor.detach().float().cpu()
-    return out
+    """Keys or values with zeros on the left."""
+    padded = torch.zeros(tensor.shape[0], width, tensor.shape[2])
+    padded[:, width - tensor.shape[1] :] = tensor.detach().float().cpu()
+    return padded

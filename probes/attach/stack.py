@@ -1,4 +1,4 @@
-"""Stack: the adapters of a batch side by side, one an example, checked against the model they are for."""
+"""Stack: the adapters of a batch, one per example, checked against the model they are for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from override_gap.margins.updates import LowRank, LowRankBatch, Update, Vector, 
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.sites import Normalised, VectorSite, nearest_path, vector_site
+from override_gap.probes.subject.sites import NormalisedInput, VectorSite, nearest_path, vector_site
 from override_gap.probes.timing import timed
 
 
@@ -28,13 +28,13 @@ class Factors:
     def __call__(
         self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch pos d_out"]:
-        """gain * B A x. The gain multiplies in float32: rounding it to bf16 would bias every position alike."""
+        """gain * B A x. The gain multiplies in float32: rounding it to bf16 would bias all positions in the same direction."""
         inner = torch.bmm(x, self.A.to(x.dtype).transpose(1, 2))
         inner = (inner.float() * gain[:, None, None]).to(x.dtype)
         return torch.bmm(inner, self.B.to(x.dtype).transpose(1, 2))
 
-    def only(self, examples: Int[Tensor, " some"]) -> Factors:
-        """The updates of some examples of the batch."""
+    def only(self, examples: Int[Tensor, " chosen"]) -> Factors:
+        """The updates of these examples of the batch."""
         return Factors(self.A[examples.to(self.A.device)], self.B[examples.to(self.B.device)])
 
 
@@ -51,17 +51,17 @@ class Matrices:
         out = torch.bmm(x, self.delta.to(x.dtype).transpose(1, 2))
         return (out.float() * gain[:, None, None]).to(x.dtype)
 
-    def only(self, examples: Int[Tensor, " some"]) -> Matrices:
-        """The updates of some examples of the batch."""
+    def only(self, examples: Int[Tensor, " chosen"]) -> Matrices:
+        """The updates of these examples of the batch."""
         return Matrices(self.delta[examples.to(self.delta.device)])
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """One vector parameter's updates for a whole batch; what it multiplies, for the weight of a norm."""
+    """One vector parameter's updates for a whole batch; `multiplies` is n(x) for a norm's weight, None for a bias."""
 
     delta: Float[Tensor, "batch d_out"]
-    multiplies: Normalised | None = None
+    multiplies: NormalisedInput | None = None
 
     def __call__(
         self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
@@ -70,23 +70,23 @@ class Vectors:
         added = (self.delta.float() * gain[:, None]).to(x.dtype)[:, None]
         return added if self.multiplies is None else added * self.multiplies(x)
 
-    def only(self, examples: Int[Tensor, " some"]) -> Vectors:
-        """The updates of some examples of the batch."""
+    def only(self, examples: Int[Tensor, " chosen"]) -> Vectors:
+        """The updates of these examples of the batch."""
         return Vectors(self.delta[examples.to(self.delta.device)], self.multiplies)
 
 
-Together = Factors | Matrices | Vectors
+BatchedUpdate = Factors | Matrices | Vectors
 
 
 @dataclass(frozen=True)
 class Stack:
     """The adapters of a batch, by site; example n of a batch runs with adapter n."""
 
-    sites: Mapping[str, Together]
+    sites: Mapping[str, BatchedUpdate]
     size: int
 
     def only(self, examples: Sequence[int]) -> Stack:
-        """The adapters of some examples of the batch."""
+        """The adapters of these examples of the batch."""
         if list(examples) == list(range(self.size)):
             return self
         chosen = torch.tensor(examples)
@@ -95,23 +95,23 @@ class Stack:
 
 @dataclass(frozen=True)
 class SiteUpdates:
-    """One site's updates: those of each adapter (document and shared part), and all of them side by side if they are alike."""
+    """One site's updates per adapter (document and shared part); `low_rank`: all in one tensor, if they have one shape."""
 
     path: str
-    rows: tuple[tuple[Update, ...], ...]
-    alike: LowRankBatch | None
+    by_adapter: tuple[tuple[Update, ...], ...]
+    low_rank: LowRankBatch | None
 
     @classmethod
     def of(cls, path: str, adapters: Sequence[Adapter]) -> SiteUpdates:
         """The updates that adapters have for a site."""
         pairs = ((adapter.updates.get(path), adapter.shared.get(path)) for adapter in adapters)
-        rows = tuple(tuple(update for update in pair if update is not None) for pair in pairs)
-        return cls(path, rows, LowRankBatch.of([update for row in rows for update in row]))
+        by_adapter = tuple(tuple(update for update in pair if update is not None) for pair in pairs)
+        return cls(path, by_adapter, LowRankBatch.of([update for updates in by_adapter for update in updates]))
 
     @property
-    def placed(self) -> list[tuple[int, Update]]:
+    def numbered(self) -> list[tuple[int, Update]]:
         """Each update with the number of its adapter."""
-        return [(n, update) for n, row in enumerate(self.rows) for update in row]
+        return [(n, update) for n, updates in enumerate(self.by_adapter) for update in updates]
 
 
 def site_updates(adapters: Sequence[Adapter]) -> list[SiteUpdates]:
@@ -120,18 +120,18 @@ def site_updates(adapters: Sequence[Adapter]) -> list[SiteUpdates]:
 
 
 def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[SiteUpdates] | None = None) -> None:
-    """Raise AdapterError unless every update has a place and its shape and is finite, and one of every adapter is not zero."""
+    """Raise AdapterError unless every update fits the model and is finite, and each adapter has one that is not zero."""
     by_site = site_updates(adapters) if by_site is None else by_site
-    for column in by_site:
-        # those that are alike have one shape
-        for n, update in column.placed[: 1 if column.alike is not None else None]:
-            _fits(subject, adapters[n].name, column.path, update)
+    for site in by_site:
+        # updates in one tensor have one shape
+        for n, update in site.numbered[: 1 if site.low_rank is not None else None]:
+            _check_shape(subject, adapters[n].name, site.path, update)
     largest = [0.0] * len(adapters)
-    for column in by_site:
-        sizes = frobenius_norms([update for _, update in column.placed], column.alike)
-        for (n, _), size in zip(column.placed, sizes, strict=True):
+    for site in by_site:
+        sizes = frobenius_norms([update for _, update in site.numbered], site.low_rank)
+        for (n, _), size in zip(site.numbered, sizes, strict=True):
             if not size < float("inf"):
-                raise AdapterError(f"adapter {adapters[n].name}: the update of {column.path} is not finite")
+                raise AdapterError(f"adapter {adapters[n].name}: the update of {site.path} is not finite")
             largest[n] = max(largest[n], size)
     for adapter, size in zip(adapters, largest, strict=True):
         if size == 0.0:
@@ -140,39 +140,41 @@ def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[SiteU
 
 
 def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
-    """Put adapters side by side, document and shared part of a site joined along the rank; raises AdapterError."""
+    """The adapters as one batch, document and shared part of a site joined along the rank. Raises AdapterError as `check`."""
     with timed("adapters"):
         by_site = site_updates(adapters)
         check(subject, adapters, by_site)
-        return Stack({column.path: _side_by_side(subject, column) for column in by_site}, len(adapters))
+        return Stack({site.path: _batched_update(subject, site) for site in by_site}, len(adapters))
 
 
-def acts_on(subject: Subject, path: str, update: Together) -> nn.Module:
+def acts_on(subject: Subject, path: str, update: BatchedUpdate) -> nn.Module:
     """The module whose output a site's update is added to."""
     owner = path.rpartition(".")[0]
     return subject.model.get_submodule(owner) if isinstance(update, Vectors) else subject.sites[path].module
 
 
-def _fits(subject: Subject, name: str, path: str, update: Update) -> None:
-    """Raise AdapterError unless an update has a place in a layer, and its shape."""
-    wanted = _shape(subject, path, update, name)
-    if update.shape != wanted:
+def _check_shape(subject: Subject, name: str, path: str, update: Update) -> None:
+    """Raise AdapterError unless an update has the shape of its parameter and the parameter is in a layer."""
+    shape = _parameter_shape(subject, path, update, name)
+    if update.shape != shape:
         raise AdapterError(
-            f"adapter {name}: {path} needs an update of shape {list(wanted)}, got {list(update.shape)}; "
+            f"adapter {name}: {path} needs an update of shape {list(shape)}, got {list(update.shape)}; "
             "was it made for another model?"
         )
     layer = layer_of(path)
     if layer is None or layer >= subject.n_layers:
-        raise AdapterError(f"adapter {name}: {path} cannot be changed here: it is in no layer")
+        raise AdapterError(f"adapter {name}: {path} cannot be updated: it is in no layer")
 
 
-def _shape(subject: Subject, path: str, update: Update, name: str) -> tuple[int, ...]:
-    """Shape of the parameter that an update is for. Raises AdapterError where the model has none."""
+def _parameter_shape(subject: Subject, path: str, update: Update, name: str) -> tuple[int, ...]:
+    """Shape of the parameter that an update is for. Raises AdapterError where the model has no such parameter."""
     if isinstance(update, Vector):
         vector = vector_site(subject.model, subject.sites, path)
         if vector is not None:
             return tuple(vector.base.shape)
-        raise AdapterError(f"adapter {name}: {path!r} is no bias of a linear map and no weight or bias of a norm")
+        raise AdapterError(
+            f"adapter {name}: {path!r} is neither the bias of a linear map nor the weight or bias of a norm"
+        )
     site = subject.sites.get(path)
     if site is None:
         near = nearest_path(path, subject.sites)
@@ -181,43 +183,44 @@ def _shape(subject: Subject, path: str, update: Update, name: str) -> tuple[int,
 
 
 def _vector(subject: Subject, path: str) -> VectorSite:
-    found = vector_site(subject.model, subject.sites, path)
-    assert found is not None, "check comes first"
-    return found
+    site = vector_site(subject.model, subject.sites, path)
+    assert site is not None, "check comes first"
+    return site
 
 
-def _side_by_side(subject: Subject, column: SiteUpdates) -> Together:
-    parts = column.rows
-    if any(isinstance(update, Vector) for row in parts for update in row):
-        vector = _vector(subject, column.path)
-        delta = _summed(parts, vector.base.shape).to(runs_on(vector.module), subject.dtype)
+def _batched_update(subject: Subject, updates: SiteUpdates) -> BatchedUpdate:
+    by_adapter = updates.by_adapter
+    if any(isinstance(update, Vector) for row in by_adapter for update in row):
+        vector = _vector(subject, updates.path)
+        delta = _summed(by_adapter, vector.base.shape).to(runs_on(vector.module), subject.dtype)
         return Vectors(delta, vector.multiplies)
-    site = subject.sites[column.path]
-    place = {"device": runs_on(site.module), "dtype": subject.dtype}
-    if any(not isinstance(update, LowRank) for row in parts for update in row):
-        return Matrices(_summed(parts, (site.d_out, site.d_in)).to(**place))
-    alike = column.alike
-    if alike is not None and all(len(row) == 1 for row in parts):
-        scale = alike.scale.float()[:, None, None]
-        return Factors(alike.A.float().to(**place), (scale * alike.B.float()).to(**place))
-    rank = max(sum(update.rank for update in row) for row in parts)
-    A = torch.zeros(len(parts), rank, site.d_in)
-    B = torch.zeros(len(parts), site.d_out, rank)
-    for n, row in enumerate(parts):
+    site = subject.sites[updates.path]
+    options = {"device": runs_on(site.module), "dtype": subject.dtype}
+    if any(not isinstance(update, LowRank) for row in by_adapter for update in row):
+        return Matrices(_summed(by_adapter, (site.d_out, site.d_in)).to(**options))
+    low_rank = updates.low_rank
+    if low_rank is not None and all(len(row) == 1 for row in by_adapter):
+        scale = low_rank.scale.float()[:, None, None]
+        return Factors(low_rank.A.float().to(**options), (scale * low_rank.B.float()).to(**options))
+    rank = max(sum(update.rank for update in row) for row in by_adapter)
+    A = torch.zeros(len(by_adapter), rank, site.d_in)
+    B = torch.zeros(len(by_adapter), site.d_out, rank)
+    for n, row in enumerate(by_adapter):
         _fill(A[n], B[n], row)
-    return Factors(A.to(**place), B.to(**place))
+    return Factors(A.to(**options), B.to(**options))
 
 
-def _summed(parts: Sequence[Sequence[Update]], shape: Sequence[int]) -> Tensor:
-    """Each example's updates of one parameter added up, in float32."""
-    delta = torch.zeros(len(parts), *shape)
-    for n, row in enumerate(parts):
+def _summed(by_adapter: Sequence[Sequence[Update]], shape: Sequence[int]) -> Float[Tensor, "batch ..."]:
+    """Each adapter's updates of one parameter added up, in float32."""
+    delta = torch.zeros(len(by_adapter), *shape)
+    for n, row in enumerate(by_adapter):
         for update in row:
             delta[n] += update.dense().float().cpu()
     return delta
 
 
 def _fill(A: Float[Tensor, "rank d_in"], B: Float[Tensor, "d_out rank"], updates: Sequence[Update]) -> None:
+    """Write one adapter's low-rank updates into rows of A and columns of B, one after the other, each scale folded into B."""
     first = 0
     for update in updates:
         assert isinstance(update, LowRank)

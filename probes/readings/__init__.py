@@ -1,1 +1,1 @@
-"""What is read of a model and its adapters, one file per probe."""
+"""What is measured on a model with and without its adapters, one file per probe."""

@@ -1,4 +1,4 @@
-"""Margins: the adapted model at the first differing token, one pass for a batch whatever its adapters and gains."""
+"""The adapted model read where the answers first differ: one pass per batch, each row with its own adapter and gains."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from override_gap.probes.subject.resume import BlockOutputs, ResumePoint
 
 @dataclass(frozen=True)
 class Adapted:
-    """The adapted model's readings of a batch: margins, its first choice, and its stream if asked for.
+    """The adapted model's readings of a batch: margins, the arg max token and its probability, log P(y_doc), the final state.
 
-    `written` is what the updates of each layer add to the stream at the reading position, where they write straight
-    into it; None where some do not. `logits` is None where the rows were put together from several passes,
-    `block_outputs` where not asked for.
+    `residual` is the stream before the first layer and after each, `written` what each layer's updates add to it at the
+    reading position, and `block_outputs` what every block gave. They are None where not asked for, `written` also where
+    some updates do not write directly into the stream, and `logits` where the rows come from several passes.
     """
 
     margins: Margins
@@ -38,13 +38,13 @@ class Adapted:
     doc_logprob: Float[Tensor, " batch"]
     logits: Float[Tensor, "batch vocab"] | None
     hidden: Float[Tensor, "batch d_model"]
-    residual: Float[Tensor, "batch layer d_model"] | None
+    residual: Float[Tensor, "batch depth d_model"] | None
     written: Float[Tensor, "batch layer d_model"] | None = None
     block_outputs: BlockOutputs | None = None
 
 
 def read_base(prior: Prior, subject: Subject) -> Adapted:
-    """The base as a condition: adapter margin, push and pull exactly 0."""
+    """The base's readings as a condition: adapter margin, push and pull are exactly 0."""
     return _adapted(subject, prior, prior.logits, prior.hidden, prior.residual)
 
 
@@ -60,29 +60,27 @@ def read_adapted(
 ) -> Adapted:
     """Run the prior's batch again with adapters attached; `resume` and `keep_blocks` as `forward` takes them.
 
-    The same tokens are fed as for the prior (the answer's later tokens cannot reach back), so that gain 0 gives the
-    base's numbers to the last bit. Opaque adapters take gains of 0 and 1 alone, and no stream is kept of them.
+    The same tokens are fed as for the prior (the answer's later tokens have no effect on earlier positions), so that gain 0
+    gives the base's numbers to the last bit. A RuntimeBatch takes gains of 0 and 1 only, and its stream is not read.
     """
     if isinstance(adapters, RuntimeBatch):
-        return _read_opaque(subject, prior, adapters, gains)
+        return _read_runtime(subject, prior, adapters, gains)
     below = resume.layer if resume is not None else 0
     acting = Stack({p: u for p, u in adapters.sites.items() if (layer_of(p) or 0) >= below}, adapters.size)
-    straight = layers and all(writes_stream(subject, path) for path in adapters.sites)
-    written = (
-        torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if straight else None
-    )
+    direct = layers and all(writes_stream(subject, path) for path in adapters.sites)
+    written = torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if direct else None
     if written is not None and resume is not None and resume.written is not None:
         written[:, :below] = resume.written[:, :below]
     rows = torch.arange(len(prior.pre), device=subject.device)
 
-    def watch(path: str, added: Tensor) -> None:
+    def record_written(path: str, added: Float[Tensor, "#batch #pos d_model"]) -> None:
         layer = layer_of(path)
         if written is not None and layer is not None:
             written[:, layer] += (
                 added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
             )
 
-    with attached(subject, acting, gains, watch=watch if straight else None):
+    with attached(subject, acting, gains, watch=record_written if direct else None):
         state = forward(
             subject, prior.batch, prior.batch.at[:, None], layers=layers, resume=resume, keep_blocks=keep_blocks
         )
@@ -92,23 +90,23 @@ def read_adapted(
 
 
 def writes_stream(subject: Subject, path: str) -> bool:
-    """Whether a linear map's output is added to the residual stream as it is, with no norm in between (Gemma 2 has one)."""
+    """Whether a linear map's output is added directly to the residual stream, with no norm in between (Gemma 2 has one)."""
     block = subject.bridged.bridge.blocks[layer_of(path) or 0]
     post_norm = any(hasattr(block, name) for name in ("ln1_post", "ln2_post"))
     return not post_norm and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
 
 
 def fuse_logits(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:
-    """Logit fusion: base + gain * (adapted - base) on the logits. No stream belongs to it."""
+    """Logit fusion: base + gain * (adapted - base), on the logits; it has no residual stream."""
     assert delivered.logits is not None, "the adapter as delivered is one pass over the whole batch"
     logits = prior.logits + gain * (delivered.logits - prior.logits)
     return _from_logits(prior, logits, prior.logits, delivered.hidden, None)
 
 
 def fill_prompt(prompt: str, item: Item) -> str:
-    """A prompt with the item's own texts in their places; braces in them stay as they are.
+    """A prompt with the item's texts filled in for {question}, {document}, {answer} and {rival}.
 
-    {rival} is the prior's answer, or "something else" where the item names none.
+    {rival} is the old answer, or "something else" where the item has none. Braces within the texts are left as they are.
     """
     texts = {
         "question": item.question,
@@ -116,21 +114,21 @@ def fill_prompt(prompt: str, item: Item) -> str:
         "answer": item.answer,
         "rival": item.prior_answer or "something else",
     }
-    return re.sub(r"\{(" + "|".join(texts) + r")\}", lambda found: texts[found[1]], prompt)
+    return re.sub(r"\{(" + "|".join(texts) + r")\}", lambda match: texts[match[1]], prompt)
 
 
 def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], prompt: str) -> Adapted:
-    """The base with the document in its prompt, read at the same two tokens; its "adapter margin" is the prompt's.
+    """The base with the document in its prompt, read at the same two tokens; its "adapter margin" is the prompt's effect.
 
-    Raises ItemError where an item's answers cannot be told apart behind the prompt.
+    Raises ItemError where an item's answers do not differ in any token after the prompt.
     """
-    told = [replace(item, question=fill_prompt(prompt, item)) for item in items]
-    batch = Batch.of([locate(subject, item) for item in told], subject.device).only(range(len(told)))
+    prompted = [replace(item, question=fill_prompt(prompt, item)) for item in items]
+    batch = Batch.of([locate(subject, item) for item in prompted], subject.device).only(range(len(prompted)))
     hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
     return _adapted(subject, prior, subject.logits(hidden), hidden, None)
 
 
-def _read_opaque(
+def _read_runtime(
     subject: Subject, prior: Prior, adapters: RuntimeBatch, gains: Float[Tensor, "batch layer"]
 ) -> Adapted:
     rows = acting_rows(gains)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.adapted import read_adapted
-from override_gap.probes.readings.layers import Read
+from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
 
@@ -18,32 +18,32 @@ GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 HALVINGS = 5
 
 
-def read_critical(subject: Subject, prior: Prior, adapters: Stack, read: Read | None = None) -> list[float]:
+def read_critical(subject: Subject, prior: Prior, adapters: Stack, read: ReadAtGains | None = None) -> list[float]:
     """Critical gain of each item within GRID's range; infinity where no gain of the grid makes y_doc the arg max.
 
-    The response need not be monotone, so the first grid gain that flips is found first; then the step before it is
-    halved HALVINGS times (to 0.016 below gain 3). `read` gives the readings at gains; by default each is a pass of its
-    own. Items whose gain is known already are asked at gain 0, which needs no pass.
+    The response need not be monotone, so the grid is searched upwards for the first gain that flips the item; then the step
+    before it is halved HALVINGS times (to 0.016 below gain 3). `read` gives the readings at gains; by default each is a pass
+    of its own. Items that need no further gain are read at gain 0, which `ReusedPasses` does without a pass.
     """
     read = read or (lambda gains: read_adapted(subject, prior, adapters, gains))
 
-    def flips_at(gain: Float[Tensor, " batch"]) -> Tensor:
+    def flips_at(gain: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
         return (read(gain[:, None].expand(-1, subject.n_layers)).top == prior.doc).cpu()
 
     count = len(prior.pre)
     low = torch.zeros(count)
     high = torch.full((count,), math.inf)
     for gain in GRID:
-        open_ = high.isinf()
-        if not bool(open_.any()):
+        unflipped = high.isinf()
+        if not bool(unflipped.any()):
             break
-        flips = flips_at(torch.where(open_, torch.tensor(gain), torch.tensor(0.0)))
-        high = torch.where(open_ & flips, torch.tensor(gain), high)
+        flips = flips_at(torch.where(unflipped, torch.tensor(gain), torch.tensor(0.0)))
+        high = torch.where(unflipped & flips, torch.tensor(gain), high)
         low = torch.where(high.isinf(), torch.tensor(gain), low)
-    found = high.isfinite() & (high > 0)
-    for _ in range(HALVINGS if bool(found.any()) else 0):
-        middle = torch.where(found, (low + high) / 2, torch.zeros(count))
+    bracketed = high.isfinite() & (high > 0)
+    for _ in range(HALVINGS if bool(bracketed.any()) else 0):
+        middle = torch.where(bracketed, (low + high) / 2, torch.zeros(count))
         flips = flips_at(middle)
-        high = torch.where(found & flips, middle, high)
-        low = torch.where(found & ~flips, middle, low)
+        high = torch.where(bracketed & flips, middle, high)
+        low = torch.where(bracketed & ~flips, middle, low)
     return high.tolist()

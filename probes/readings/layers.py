@@ -1,4 +1,4 @@
-"""Layers: a margin over the layers of one state, and what each layer of an adapter does alone or when removed."""
+"""Layers: a margin split over the model's layers, and what each layer of an adapter does alone or when removed."""
 
 from __future__ import annotations
 
@@ -16,52 +16,54 @@ from override_gap.probes.readings.adapted import Adapted, read_adapted
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
 
-Read = Callable[[Tensor], Adapted]
+ReadAtGains = Callable[[Float[Tensor, "batch layer"]], Adapted]
 
 
 @dataclass(frozen=True)
 class LayerProfile:
-    """Per layer, nats: `attribution` (entry 0 the embedding and constants, then the layers) and `lens` (layers only)."""
+    """A margin split over layers, nats: `lens` per layer, `attribution` per layer after entry 0, the embedding and constants."""
 
-    attribution: Float[Tensor, "batch layer"]
     lens: Float[Tensor, "batch layer"]
+    attribution: Float[Tensor, "batch layer+1"]
 
 
 def read_layers(subject: Subject, prior: Prior, state: Adapted) -> LayerProfile:
     """Split the margin M = z[y_pre] - z[y_doc] of a state over its layers.
 
-    Raises SubjectError where the final norm is neither LayerNorm nor RMSNorm, or no stream was kept.
+    Raises SubjectError where the final norm is neither LayerNorm nor RMSNorm, or the stream was not read.
     """
     if subject.norm is None or state.residual is None:
         raise SubjectError(
             f"{subject.name}: its final norm is not LayerNorm or RMSNorm, so margins cannot be split over layers"
         )
     direction, constant = subject.margin_direction(prior.pre, prior.doc)
-    shares = attribution(state.residual, subject.norm, direction, constant)
-    return LayerProfile(shares, lens(state.residual[:, 1:], subject.norm, direction, constant))
+    return LayerProfile(
+        lens=lens(state.residual[:, 1:], subject.norm, direction, constant),
+        attribution=attribution(state.residual, subject.norm, direction, constant),
+    )
 
 
 def attribution_gap(subject: Subject, prior: Prior, state: Adapted, profile: LayerProfile) -> Float[Tensor, " batch"]:
-    """|sum over layers - pre-cap margin|, nats: the law that attribution must obey, checked at every run."""
+    """|sum of the attribution - pre-cap margin|, nats: it must be rounding alone, and every run checks it."""
     direction, constant = subject.margin_direction(prior.pre, prior.doc)
     margin = (state.hidden * direction).sum(-1) + constant
     return (profile.attribution.sum(1) - margin).abs()
 
 
 def read_direct(subject: Subject, prior: Prior, state: Adapted) -> Float[Tensor, "batch layer"] | None:
-    """What each layer's updates write straight into the adapter margin, nats; None where a norm stands in between."""
+    """What each layer's updates write directly into the adapter margin, nats; None where a norm comes in between."""
     if subject.norm is None or state.residual is None or state.written is None:
         return None
     direction, _ = subject.margin_direction(prior.pre, prior.doc)
     last = state.residual[:, -1]
-    parts = [direct(state.written[:, layer], last, subject.norm, direction) for layer in range(subject.n_layers)]
-    return torch.stack(parts, dim=1)
+    by_layer = [direct(state.written[:, layer], last, subject.norm, direction) for layer in range(subject.n_layers)]
+    return torch.stack(by_layer, dim=1)
 
 
 def read_causal(
-    subject: Subject, prior: Prior, adapters: Stack, layers: list[int], read: Read | None = None
-) -> tuple[Float[Tensor, "batch layer"], Float[Tensor, "batch layer"]]:
-    """Adapter margin with each of `layers` alone at gain 1, and with each removed from the adapter as delivered.
+    subject: Subject, prior: Prior, adapters: Stack, layers: list[int], read: ReadAtGains | None = None
+) -> tuple[Float[Tensor, "batch chosen"], Float[Tensor, "batch chosen"]]:
+    """Adapter margins, nats: with each of `layers` alone at gain 1, and with each removed from the adapter as delivered.
 
     `read` gives the readings at gains; by default each is a pass of its own.
     """

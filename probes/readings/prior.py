@@ -1,4 +1,4 @@
-"""Prior: what the base model believes before any adapter acts, for a batch of items, in one pass."""
+"""Prior: what the base model believes without an adapter, read for a batch of items in one pass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.resume import BlockOutputs
 from override_gap.probes.subject.tokens import divergence_of
 
-#: How many rows of logits over the whole vocabulary are made at a time for an answer's further tokens.
+#: How many rows of logits over the whole vocabulary are computed at a time for an answer's further tokens.
 LOGIT_ROWS = 64
 
 
@@ -45,7 +45,7 @@ class Prior:
     logits: Float[Tensor, "batch vocab"]
     hidden: Float[Tensor, "batch d_model"]
     top_at_divergence: Int[Tensor, " batch"]
-    residual: Float[Tensor, "batch layer d_model"] | None
+    residual: Float[Tensor, "batch depth d_model"] | None
     block_outputs: BlockOutputs | None = None
 
     def only(self, rows: Sequence[int]) -> Prior:
@@ -61,17 +61,17 @@ class Prior:
 
 
 def locate(subject: Subject, item: Item) -> Divergence:
-    """Where this item is read on this subject; its chat template applied if the item asks for it. Raises ItemError."""
-    place = divergence_of(subject.tokenizer, item, subject.system)
-    if subject.max_positions is not None and len(place.tokens) > subject.max_positions:
-        raise ItemError(f"{len(place.tokens)} tokens, more than the model's {subject.max_positions} positions")
-    return place
+    """Where an item is read on a subject; the chat template is applied where the item has `chat` set. Raises ItemError."""
+    divergence = divergence_of(subject.tokenizer, item, subject.system)
+    if subject.max_positions is not None and len(divergence.tokens) > subject.max_positions:
+        raise ItemError(f"{len(divergence.tokens)} tokens, more than the model's {subject.max_positions} positions")
+    return divergence
 
 
 def read_prior(
     subject: Subject,
     items: Sequence[Item],
-    places: Sequence[Divergence],
+    divergences: Sequence[Divergence],
     *,
     layers: bool = False,
     side: str = "right",
@@ -79,31 +79,32 @@ def read_prior(
 ) -> Prior:
     """Run the base once and read prior strength, the first answer token, and the state where the answers differ.
 
-    An item without a prior answer takes the base's own arg max as y_pre. For retention the rival (y_doc) is the base's
-    second choice: no document answer exists, and what is tested is that the first choice is kept. Where the base
-    already says the document's answer, y_pre is its second choice.
+    For an item without a prior answer y_pre is the base's arg max, or its second choice where the arg max is the document's
+    answer already. For retention no document's answer exists: y_doc is the base's second choice, and what is tested is that
+    the first choice is kept.
     """
-    batch = Batch.of(places, subject.device, side)
-    starts = torch.tensor([d.start for d in places])
-    ends = torch.tensor([len(d.fed) for d in places])
-    spans = torch.tensor([len(d.tokens) for d in places]).sub(starts).clamp_min(1)
+    batch = Batch.of(divergences, subject.device, side)
+    starts = torch.tensor([d.start for d in divergences])
+    ends = torch.tensor([len(d.fed) for d in divergences])
+    spans = torch.tensor([len(d.tokens) for d in divergences]).sub(starts).clamp_min(1)
     offset = torch.arange(int(spans.max()))
     read = (starts[:, None] - 1 + offset).minimum(ends[:, None] - 1) + batch.shift.cpu()[:, None]
     read = torch.cat([batch.at.cpu()[:, None], read], dim=1).to(subject.device)
     state: ForwardState = forward(subject, batch, read, layers=layers, keep_blocks=keep_blocks)
     hidden = state.final[:, 0]
-    # rows as they are under adapters, so that the same numbers give the same bits
+    # the same rows as under adapters, so that equal states give equal logits to the last bit
     logits = subject.logits(hidden)
     first = logits
-    apart = (read[:, 1] != read[:, 0]).nonzero().flatten()
-    if len(apart):
+    # rows whose answers share tokens before the divergence
+    earlier = (read[:, 1] != read[:, 0]).nonzero().flatten()
+    if len(earlier):
         first = logits.clone()
-        first[apart] = subject.logits(state.final[apart, 1])
+        first[earlier] = subject.logits(state.final[earlier, 1])
     top, top_at_divergence = first.argmax(-1), logits.argmax(-1)
-    pre, doc = _competitors(items, places, logits)
-    strength = _strength(subject, state.final[:, 1:], first, places, pre)
-    wanted = [_wanted(item, place) for item, place in zip(items, places, strict=True)]
-    known = [float("nan") if w is None else float(w == t) for w, t in zip(wanted, top.tolist(), strict=True)]
+    pre, doc = _competitors(items, divergences, logits)
+    strength = _strength(subject, state.final[:, 1:], first, divergences, pre)
+    answers = [_known_answer(item, divergence) for item, divergence in zip(items, divergences, strict=True)]
+    known = [float("nan") if a is None else float(a == t) for a, t in zip(answers, top.tolist(), strict=True)]
     return Prior(
         batch=batch,
         pre=pre,
@@ -122,24 +123,26 @@ def read_prior(
     )
 
 
-def _wanted(item: Item, place: Divergence) -> int | None:
+def _known_answer(item: Item, divergence: Divergence) -> int | None:
+    """The first token of the answer that a base which knows the fact gives; None where the item has no such answer."""
     if item.split == "conflict":
-        return place.tokens[place.start]
-    return place.doc if item.split == "retention" else None
+        return divergence.tokens[divergence.start]
+    return divergence.doc if item.split == "retention" else None
 
 
 def _competitors(
-    items: Sequence[Item], places: Sequence[Divergence], logits: Float[Tensor, "batch vocab"]
+    items: Sequence[Item], divergences: Sequence[Divergence], logits: Float[Tensor, "batch vocab"]
 ) -> tuple[Int[Tensor, " batch"], Int[Tensor, " batch"]]:
+    """The tokens y_pre and y_doc that each item's margin compares."""
     best = logits.topk(2, dim=-1).indices.tolist()
     pairs = []
-    for item, place, (first, second) in zip(items, places, best, strict=True):
-        if place.pre is not None:
-            pairs.append((place.pre, place.doc))
+    for item, divergence, (first, second) in zip(items, divergences, best, strict=True):
+        if divergence.pre is not None:
+            pairs.append((divergence.pre, divergence.doc))
         elif item.split == "retention":
             pairs.append((first, second))
         else:
-            pairs.append((second if first == place.doc else first, place.doc))
+            pairs.append((second if first == divergence.doc else first, divergence.doc))
     both = torch.tensor(pairs, device=logits.device)
     return both[:, 0], both[:, 1]
 
@@ -148,14 +151,14 @@ def _strength(
     subject: Subject,
     hidden: Float[Tensor, "batch answer d_model"],
     first: Float[Tensor, "batch vocab"],
-    places: Sequence[Divergence],
+    divergences: Sequence[Divergence],
     pre: Int[Tensor, " batch"],
 ) -> Float[Tensor, " batch"]:
-    """log P(y_pre | x): the answer's tokens each predicted from the position before.
+    """log P(y_pre | x), nats: each of the answer's tokens predicted from the position before it.
 
-    The first token's logits are there already; those of the others are made only where a row has such a token.
+    `first` holds the first token's logits; those of further tokens are computed only for rows that have such tokens.
     """
-    answers = [place.tokens[place.start :] or (token,) for place, token in zip(places, pre.tolist(), strict=True)]
+    answers = [d.tokens[d.start :] or (token,) for d, token in zip(divergences, pre.tolist(), strict=True)]
     opening = torch.tensor([answer[0] for answer in answers], device=first.device)
     totals = (first.gather(-1, opening[:, None])[:, 0] - first.logsumexp(-1)).cpu()
     further = [(n, k, answer[k]) for n, answer in enumerate(answers) for k in range(1, len(answer))]

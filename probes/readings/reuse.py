@@ -14,7 +14,7 @@ from override_gap.margins.adapter import layer_of
 from override_gap.margins.margin import Margins
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base, writes_stream
-from override_gap.probes.readings.batching import START
+from override_gap.probes.readings.batching import PASS_COST
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.resume import ResumePoint
@@ -116,7 +116,7 @@ class ReusedPasses:
             (k * (n_layers - firsts[0]) + (len(order) - k) * (n_layers - firsts[k]), k) for k in range(1, len(order))
         ]
         least, at = min(splits, default=(whole, 0))
-        start_cost = n_layers * START / self.prior.batch.ids.shape[1]
+        start_cost = n_layers * PASS_COST / self.prior.batch.ids.shape[1]
         groups = [order] if whole - least < start_cost else [order[:at], order[at:]]
         passes = []
         for group in groups:

@@ -1,4 +1,4 @@
-"""Wrapping: a TransformerBridge over a live Hugging Face model, its components in place only where they are asked for."""
+"""A TransformerBridge over a live Hugging Face model, its components in place only while they are wanted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch import nn
 
 @dataclass(frozen=True, eq=False)
 class BridgedModel:
-    """A bridge, and where its components go: (parent, name, the model's own module, the bridge's) each.
+    """A bridge and the places of its components: (parent, attribute, the model's own module, the bridge's) per place.
 
     The bridge says which modules are the blocks, the norms and the unembedding, for every architecture that TransformerLens
-    knows. Running through its components costs a pass on SmolLM2 a tenth more, and one on the organism two thirds more (each
-    norm is computed twice, and every map has two hook points), so that the model runs its own modules unless it is asked.
+    knows. Running through its components makes a pass a tenth slower on SmolLM2 and two thirds slower on the organism (each
+    norm is computed twice, and every map has two hook points), so the model runs its own modules except in `as_bridge`.
     """
 
     bridge: Any
@@ -28,17 +28,22 @@ class BridgedModel:
         """Wrap a model, which keeps its own modules. Raises ValueError where TransformerLens does not know it."""
         from transformer_lens.model_bridge import TransformerBridge
 
-        # not named_children, which tells a module that has two names once
+        # not named_children, which lists a module with two names only once
         before = [
-            (parent, key, own) for parent in model.modules() for key, own in parent._modules.items() if own is not None
+            (parent, key, module)
+            for parent in model.modules()
+            for key, module in parent._modules.items()
+            if module is not None
         ]
         bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, device=str(device))
         places = tuple(
-            (parent, key, own, now) for parent, key, own in before if (now := getattr(parent, key)) is not own
+            (parent, key, module, component)
+            for parent, key, module in before
+            if (component := getattr(parent, key)) is not module
         )
-        found = cls(bridge, places)
-        found._put(own=True)
-        return found
+        bridged = cls(bridge, places)
+        bridged._put_in_place(components=False)
+        return bridged
 
     @property
     def blocks(self) -> tuple[nn.Module, ...]:
@@ -48,12 +53,12 @@ class BridgedModel:
     @contextmanager
     def as_bridge(self) -> Iterator[Any]:
         """Inside the block the model runs through the bridge's components, whose hook points fire."""
-        self._put(own=False)
+        self._put_in_place(components=True)
         try:
             yield self.bridge
         finally:
-            self._put(own=True)
+            self._put_in_place(components=False)
 
-    def _put(self, *, own: bool) -> None:
-        for parent, key, theirs, ours in self.places:
-            setattr(parent, key, theirs if own else ours)
+    def _put_in_place(self, *, components: bool) -> None:
+        for parent, key, module, component in self.places:
+            setattr(parent, key, component if components else module)

@@ -1,4 +1,4 @@
-"""Devices: a model laid over several GPUs, or over memory and disk, by accelerate; weights read wherever they lie."""
+"""Devices: a model spread over several GPUs, or over memory and disk, by accelerate; weights read wherever they are."""
 
 from __future__ import annotations
 
@@ -8,127 +8,134 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-Map = dict[str, str | int]
-NO_MIXTURE = "TransformerLens runs no mixture of GPUs with memory or disk"
+#: Module path -> device, as accelerate writes it.
+Placement = dict[str, str | int]
+NO_MIXTURE = "TransformerLens cannot run a mixture of GPUs with memory or disk"
 
 
 class DevicesError(ValueError):
-    """A model that cannot be laid over these devices; the message says what to give."""
+    """A model that cannot be spread over these devices; the message says what to give instead."""
 
 
 @dataclass(frozen=True)
 class DeviceMap:
-    """Several devices: `room` says how much of each may be taken, None that all that are there may be."""
+    """Several devices: `memory` is the bytes that may be used of each; None: as many as are free, on all there are."""
 
-    room: Mapping[str | int, int] | None
+    memory: Mapping[str | int, int] | None
 
     @classmethod
-    def parse(cls, words: str) -> DeviceMap | None:
+    def parse(cls, spec: str) -> DeviceMap | None:
         """`map`, `map:cpu=8GiB` (memory, then disk) or `map:0=20GiB,1=20GiB` (GPUs by number); None for one device.
 
         Raises DevicesError.
         """
-        if words.partition(":")[0] != "map":
+        if spec.partition(":")[0] != "map":
             return None
-        wrong = f"--device {words}: need map, map:cpu=8GiB (memory, then disk) or map:0=20GiB,1=20GiB (GPUs by number)"
-        room: dict[str | int, int] = {}
-        for part in words.split(":", 1)[1].split(",") if words != "map" else ():
-            device, _, size = part.partition("=")
+        need = f"--device {spec}: need map, map:cpu=8GiB (memory, then disk) or map:0=20GiB,1=20GiB (GPUs by number)"
+        memory: dict[str | int, int] = {}
+        for entry in spec.split(":", 1)[1].split(",") if spec != "map" else ():
+            device, _, size = entry.partition("=")
             number = int(device) if device.isascii() and device.isdecimal() else device
-            if number in room or not (number == "cpu" or isinstance(number, int)):
-                raise DevicesError(wrong)
-            room[number] = _bytes(size, wrong)
-        gpus = [device for device in room if isinstance(device, int)]
-        if gpus and "cpu" in room:
-            raise DevicesError(f"--device {words}: {NO_MIXTURE}; name GPUs, or cpu")
+            if number in memory or not (number == "cpu" or isinstance(number, int)):
+                raise DevicesError(need)
+            memory[number] = _bytes(size, need)
+        gpus = [device for device in memory if isinstance(device, int)]
+        if gpus and "cpu" in memory:
+            raise DevicesError(f"--device {spec}: {NO_MIXTURE}; name GPUs, or cpu")
         if gpus and max(gpus) >= torch.cuda.device_count():
-            raise DevicesError(f"--device {words}: torch sees {torch.cuda.device_count()} CUDA devices here")
-        return cls(room or None)
+            raise DevicesError(f"--device {spec}: torch sees {torch.cuda.device_count()} CUDA devices here")
+        return cls(memory or None)
 
     @property
     def first(self) -> torch.device:
-        """Where all but the blocks is, and where inputs go."""
-        gpus = range(torch.cuda.device_count()) if self.room is None else [n for n in self.room if isinstance(n, int)]
+        """The device of everything but the blocks, where inputs go."""
+        gpus = (
+            range(torch.cuda.device_count()) if self.memory is None else [n for n in self.memory if isinstance(n, int)]
+        )
         return torch.device("cuda", min(gpus)) if gpus else torch.device("cpu")
 
 
-def _bytes(size: str, wrong: str) -> int:
+def _bytes(size: str, need: str) -> int:
     from accelerate.utils import convert_file_size_to_int
 
     try:
         return convert_file_size_to_int(size)
     except (ValueError, OverflowError) as fault:  # an infinite number of bytes
-        raise DevicesError(wrong) from fault
+        raise DevicesError(need) from fault
 
 
-def spread_over_devices(skeleton: Any, spread: DeviceMap, dtype: torch.dtype) -> Map:
-    """Which device holds which module: accelerate spreads the blocks, all else is on the first device.
+def spread_over_devices(skeleton: Any, spread: DeviceMap, dtype: torch.dtype) -> Placement:
+    """Which device holds which module: accelerate spreads the blocks, everything else is on the first device.
 
     `skeleton` is the model on the meta device. Embedding, final norm and unembedding are never offloaded: margins read
-    them outside any forward pass. Raises DevicesError where there is no room for that, or
-    where the GPUs together are too small.
+    them outside any forward pass. Raises DevicesError where the first device is too small for that, or the GPUs together are.
     """
     from accelerate import infer_auto_device_map
     from accelerate.utils import compute_module_sizes
 
     skeleton.tie_weights()
-    # accelerate annotates sizes, devices and formats as narrower than what it takes
-    kinds: Any = sorted(map(str, skeleton._no_split_modules or ()))
-    number: Any = dtype
-    names = [name for name, module in skeleton.named_modules() if type(module).__name__ in kinds]
-    lists = {name.rpartition(".")[0] for name in names}
-    if len(lists) != 1 or len(names) != skeleton.config.get_text_config().num_hidden_layers:
+    # accelerate annotates sizes, devices and dtypes more narrowly than what it takes
+    block_classes: Any = sorted(map(str, skeleton._no_split_modules or ()))
+    any_dtype: Any = dtype
+    names = [name for name, module in skeleton.named_modules() if type(module).__name__ in block_classes]
+    list_paths = {name.rpartition(".")[0] for name in names}
+    if len(list_paths) != 1 or len(names) != skeleton.config.get_text_config().num_hidden_layers:
         raise DevicesError(f"--device map: {type(skeleton).__name__} does not say which modules are its blocks")
-    blocks = skeleton.get_submodule(where := lists.pop())
-    memory: Any = _memory(blocks, spread.room, kinds, dtype)
+    list_path = list_paths.pop()
+    blocks = skeleton.get_submodule(list_path)
+    memory: Any = _memory(blocks, spread.memory, block_classes, dtype)
     gpus = [device for device in memory if isinstance(device, int)]
     first = gpus[0] if gpus else "cpu"
-    beside = sum(p.numel() for n, p in skeleton.named_parameters() if not n.startswith(f"{where}.")) * dtype.itemsize
-    needed = beside + max(compute_module_sizes(block, dtype=number)[""] for block in blocks)
+    outside = (
+        sum(p.numel() for n, p in skeleton.named_parameters() if not n.startswith(f"{list_path}.")) * dtype.itemsize
+    )
+    needed = outside + max(compute_module_sizes(block, dtype=any_dtype)[""] for block in blocks)
     if memory[first] < needed:
         raise DevicesError(
             f"--device map: {first} needs {needed:,} bytes for the embedding, the unembedding and one block, and may "
             f"take {memory[first]:,}"
         )
-    memory[first] -= beside
-    guessed = infer_auto_device_map(blocks, memory, no_split_module_classes=kinds, dtype=dtype)
-    placed: Any = {f"{where}.{n}": guessed.get(str(n), guessed.get("")) for n in range(len(blocks))}
+    memory[first] -= outside
+    inferred = infer_auto_device_map(blocks, memory, no_split_module_classes=block_classes, dtype=dtype)
+    placed: Any = {f"{list_path}.{n}": inferred.get(str(n), inferred.get("")) for n in range(len(blocks))}
     if gpus and set(placed.values()) & {"cpu", "disk"}:
         raise DevicesError(
             f"--device map: these GPUs cannot hold the model, and {NO_MIXTURE}; give more GPUs, or --device map:cpu=8GiB "
             "for memory and disk"
         )
-    return {**dict.fromkeys(_beside(skeleton, "", where), first), **placed}
+    return {**dict.fromkeys(_outside(skeleton, "", list_path), first), **placed}
 
 
-def _memory(blocks: Any, room: Mapping[str | int, int] | None, kinds: list[str], dtype: torch.dtype) -> dict[Any, int]:
-    """Bytes that each device may take. Of what is free by itself, a tenth of a GPU and half of the memory are left."""
+def _memory(
+    blocks: Any, limits: Mapping[str | int, int] | None, block_classes: list[str], dtype: torch.dtype
+) -> dict[Any, int]:
+    """Bytes that each device may use. Where no limits are stated a tenth of each GPU, or half of the memory, stays free."""
     from accelerate.utils import get_balanced_memory, get_max_memory
 
-    free: Any = get_max_memory(None if room is None else {**room})
-    if room is not None:
+    free: Any = get_max_memory(None if limits is None else {**limits})
+    if limits is not None:
         return free
     gpus: Any = {device: int(0.9 * size) for device, size in free.items() if isinstance(device, int)}
     if gpus:
-        even: Any = get_balanced_memory(blocks, dict(gpus), no_split_module_classes=kinds, dtype=dtype)
+        even: Any = get_balanced_memory(blocks, dict(gpus), no_split_module_classes=block_classes, dtype=dtype)
         return {device: even[device] for device in gpus}
     return {"cpu": free.get("cpu", free.get("mps", 0)) // 2}
 
 
-def _beside(module: nn.Module, name: str, blocks: str) -> list[str]:
-    """The largest modules that hold no block."""
+def _outside(module: nn.Module, name: str, blocks: str) -> list[str]:
+    """Paths of the largest modules that contain no block."""
     if name == blocks:
         return []
     if name and not f"{blocks}.".startswith(f"{name}."):
         return [name]
-    inner = module.named_children()
-    return [path for own, child in inner for path in _beside(child, f"{name}.{own}" if name else own, blocks)]
+    children = module.named_children()
+    return [path for key, child in children for path in _outside(child, f"{name}.{key}" if name else key, blocks)]
 
 
 def materialized(module: nn.Module) -> AbstractContextManager[Any]:
-    """Inside the block a module's own parameters are there, also where accelerate keeps them on disk."""
+    """Inside the block a module's own parameters are loaded, also where accelerate keeps them on disk."""
     from accelerate.utils import align_module_device
 
     return align_module_device(module)
@@ -136,19 +143,19 @@ def materialized(module: nn.Module) -> AbstractContextManager[Any]:
 
 def runs_on(module: nn.Module) -> torch.device:
     """Where a module's forward pass runs: its parameters' device, or the one they are fetched to."""
-    own = next(module.parameters(), None)
-    if own is not None and not own.is_meta:
-        return own.device
-    for inner in module.modules():
-        hook: Any = getattr(inner, "_hf_hook", None)
+    parameter = next(module.parameters(), None)
+    if parameter is not None and not parameter.is_meta:
+        return parameter.device
+    for submodule in module.modules():
+        hook: Any = getattr(submodule, "_hf_hook", None)
         device = getattr(hook, "execution_device", None)
         if device is not None:
             return torch.device(device)
     return torch.device("cpu")
 
 
-def tensors(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The state dict by name, sorted, each tensor fetched if it is kept elsewhere: one module's at a time."""
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The state dict sorted by name; offloaded tensors are loaded, one module at a time."""
     for name, tensor in sorted(model.state_dict().items()):
         if not tensor.is_meta:
             yield name, tensor
@@ -160,7 +167,7 @@ def tensors(model: nn.Module) -> Iterator[tuple[str, Any]]:
 
 
 def devices_of(model: Any, device: torch.device) -> str:
-    """All devices of a model in words, its first one first; `device` where it was not laid over several."""
+    """All devices of a model as text, the first one first: cpu+disk; `device` alone where it is on one."""
     placed = getattr(model, "hf_device_map", None) or {}
-    names = [f"cuda:{place}" if isinstance(place, int) else str(place) for place in placed.values()]
+    names = [f"cuda:{where}" if isinstance(where, int) else str(where) for where in placed.values()]
     return "+".join(dict.fromkeys([str(device), *names]))

@@ -1,4 +1,4 @@
-"""One forward pass over a batch, reading the final state and the stream only at the positions that are asked for."""
+"""One forward pass over a batch: the final state and the residual stream, read at the positions asked for and no others."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from override_gap.probes.timing import timed
 
 @dataclass(frozen=True)
 class Batch:
-    """Token rows padded to one width, and where to read each: `at` predicts the first differing token.
+    """Token rows padded to one width. `at` is the position read in each: it predicts the first differing token.
 
-    `shift` is what padding on the left adds to a row's positions.
+    `shift` is how many positions padding on the left adds in front of a row.
     """
 
     ids: Int[Tensor, "batch pos"]
@@ -39,7 +39,7 @@ class Batch:
         return cls(ids.to(device), mask.to(device), at.to(device), shift.to(device))
 
     def only(self, rows: Sequence[int]) -> Batch:
-        """Some rows, and no more positions than the last that is read in them: nothing after it can reach back."""
+        """Some rows, cut after the last position read in them: later positions have no effect on it."""
         chosen = torch.tensor(list(rows), device=self.ids.device)
         at = self.at[chosen]
         width = int(at.max()) + 1
@@ -55,13 +55,13 @@ class ForwardState:
     """
 
     final: Float[Tensor, "batch read d_model"]
-    residual: Float[Tensor, "batch layer d_model"] | None
+    residual: Float[Tensor, "batch depth d_model"] | None
     block_outputs: BlockOutputs | None = None
 
 
 @dataclass(frozen=True)
 class CachedPrefix:
-    """What comes before a batch's tokens: a cache of keys and values, and which of its positions each row sees."""
+    """What comes before a batch's tokens: a cache of keys and values, and a mask of the positions that each row sees."""
 
     cache: Any
     mask: Int[Tensor, "batch past"]
@@ -99,33 +99,32 @@ def forward(
                 stream += resume.residual[:, : below + 1].unbind(1)
             flat = rows * batch.ids.shape[1] + batch.at
 
-            def read_stream(out: Tensor) -> None:
+            def read_stream(out: Float[Tensor, "batch pos d_model"]) -> None:
                 with timed("hooks"):
-                    read = out.flatten(0, 1).index_select(0, flat.to(out.device))
-                    stream.append(read.float().to(rows.device))
+                    at_positions = out.flatten(0, 1).index_select(0, flat.to(out.device))
+                    stream.append(at_positions.float().to(rows.device))
 
-            def enters(_: object, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+            def read_input(_: object, args: tuple[Any, ...], named: dict[str, Any]) -> None:
                 read_stream(args[0] if args else named["hidden_states"])
 
-            def leaves(_: object, _args: object, out: Any) -> None:
+            def read_output(_: object, _args: object, out: Any) -> None:
                 read_stream(out if isinstance(out, Tensor) else out[0])
 
             if not below:
-                undo.callback(subject.blocks[0].register_forward_pre_hook(enters, with_kwargs=True).remove)
+                undo.callback(subject.blocks[0].register_forward_pre_hook(read_input, with_kwargs=True).remove)
             for block in subject.blocks[below:]:
-                undo.callback(block.register_forward_hook(leaves).remove)
+                undo.callback(block.register_forward_hook(read_output).remove)
         positions = (batch.mask.cumsum(1) - 1).clamp_min(0)
-        before = {}
-        mask = batch.mask
+        mask, cached = batch.mask, {}
         if past is not None:
-            # a row without room is an error row; its numbers are not kept, but learned positions end somewhere
+            # a row with too many positions becomes an error row, but learned position embeddings must not be exceeded
             last = (subject.max_positions or mask.shape[1] + past.mask.shape[1]) - 1
             positions = (positions + past.mask.sum(1, keepdim=True)).clamp_max(last)
             mask = torch.cat([past.mask, batch.mask], dim=1)
-            before = {"past_key_values": past.cache}
+            cached = {"past_key_values": past.cache}
         with timed("model"):
             out = subject.model.base_model(
-                input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **before
+                input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **cached
             )
     final = out.last_hidden_state[rows[:, None], read].float()
     residual = torch.stack(stream, dim=1) if layers else None

@@ -14,13 +14,13 @@ from override_gap.margins.items.item import ItemError
 from override_gap.probes.catalogue import SUBJECTS
 from override_gap.probes.environment import home, quietly
 from override_gap.probes.errors import SubjectError
-from override_gap.probes.subject.devices import DeviceMap, DevicesError, spread_over_devices, tensors
+from override_gap.probes.subject.devices import DeviceMap, DevicesError, named_tensors, spread_over_devices
 from override_gap.probes.subject.file_checks import FileSizeError, check_claimed_sizes, check_gguf_sizes
 from override_gap.probes.subject.model import Subject, wrap
 
 
 def choose_device(device: str = "auto") -> torch.device:
-    """CUDA, else MPS, else CPU; or the one named. Raises SubjectError where that one is absent or unknown."""
+    """The device named; with auto CUDA, else MPS, else CPU. Raises SubjectError where the one named is absent or unknown."""
     if device == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
@@ -29,7 +29,7 @@ def choose_device(device: str = "auto") -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as fault:
         raise SubjectError(
-            f"--device {device!r} is none that torch knows; use auto, cpu, cuda, cuda:N, mps or map"
+            f"--device {device!r} is not known to torch; use auto, cpu, cuda, cuda:N, mps or map"
         ) from fault
     if chosen.type not in ("cpu", "cuda", "mps"):
         raise SubjectError(f"--device {device}: use auto, cpu, cuda, cuda:N, mps or map")
@@ -41,7 +41,7 @@ def choose_device(device: str = "auto") -> torch.device:
 
 
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """float32 on CPU and MPS, bfloat16 on CUDA; or the one named. Raises SubjectError for another name."""
+    """The dtype named; with auto float32 on CPU and MPS, bfloat16 on CUDA. Raises SubjectError for an unknown name."""
     known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     if dtype == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
@@ -53,21 +53,21 @@ def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
 def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust: bool = False) -> Subject:
     """Load and wrap a causal language model.
 
-    With `device` "map" or "map:cpu=8GiB" it is laid over several devices, or over memory and disk. `spec` is a name of
+    With `device` "map" or "map:cpu=8GiB" it is spread over several devices, or over memory and disk. `spec` is a name of
     `catalogue.SUBJECTS`, a folder that `save_pretrained` wrote, a .gguf file, or a Hugging Face id. Weights are
-    read from safetensors (or GGUF) alone; Python that comes with them is run only with `trust`. Raises SubjectError
-    with one line.
+    read from safetensors (or GGUF) alone; Python that comes with them is run only with `trust`. Raises SubjectError,
+    whose message is one line.
     """
     try:
         spread = DeviceMap.parse(device)
     except DevicesError as fault:
         raise SubjectError(str(fault)) from fault
-    place = choose_device(device) if spread is None else spread.first
-    number = choose_dtype(dtype, place)
+    first = choose_device(device) if spread is None else spread.first
+    weights_dtype = choose_dtype(dtype, first)
     where, extra = _locate(spec)
     with quietly():
         try:
-            model, tokenizer = _load(where, extra, number, trust, spread)
+            model, tokenizer = _load(where, extra, weights_dtype, trust, spread)
         except SubjectError:
             raise
         except DevicesError as fault:
@@ -76,7 +76,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
             raise SubjectError(f"{spec}: cannot be loaded: {fault}") from fault
         except Exception as fault:  # whatever the libraries raise on a damaged file (safetensors has its own type)
             raise SubjectError(_reason(spec, fault)) from fault
-        return wrap(model if spread else model.to(place), tokenizer, spec if spec in SUBJECTS else Path(spec).name)
+        return wrap(model if spread else model.to(first), tokenizer, spec if spec in SUBJECTS else Path(spec).name)
 
 
 def _locate(spec: str) -> tuple[str, dict[str, Any]]:
@@ -128,7 +128,7 @@ def _load(
         if trust:  # a class of the folder's own
             causal |= {str(name).rpartition(".")[2] for name in (getattr(config, "auto_map", None) or {}).values()}
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
-            raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is no causal language model")
+            raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is not a causal language model")
         extra = {"use_safetensors": True}
         if spread is not None:
             with torch.device("meta"):  # nothing is allocated
@@ -136,24 +136,24 @@ def _load(
             extra["device_map"] = spread_over_devices(skeleton, spread, dtype)
     elif spread is not None:
         raise SubjectError(
-            f"{where}: a GGUF file is widened when it is read and cannot be laid over devices; give a folder"
+            f"{where}: a GGUF file is converted when it is read and cannot be spread over devices; give a folder"
         )
     else:
         check_gguf_sizes(Path(where) / extra["gguf_file"])
     extra["trust_remote_code"] = trust
-    # weights that are not kept as the file has them (experts, say) are written anew, for as long as the model lives
-    again = None if spread is None else TemporaryDirectory(prefix="override-gap-")
-    placed = {} if again is None else {"offload_folder": again.name}
+    # weights that the model stores otherwise than the file (experts, say) are written to disk anew, for the model's lifetime
+    scratch = None if spread is None else TemporaryDirectory(prefix="override-gap-")
+    placed = {} if scratch is None else {"offload_folder": scratch.name}
     loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **placed, **extra)
     model, loading = loaded
-    if again is not None:
-        weakref.finalize(model, again.cleanup)
+    if scratch is not None:
+        weakref.finalize(model, scratch.cleanup)
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if loading.get(kind):
             first, count = sorted(map(str, loading[kind]))[0], len(loading[kind])
-            what = kind.removesuffix("_keys")
-            raise SubjectError(f"{where}: {count} {what} weights, {first} first; they would be random or dropped")
-    if not all(bool(tensor.isfinite().all()) for _, tensor in tensors(model)):
+            problem = kind.removesuffix("_keys")
+            raise SubjectError(f"{where}: {count} {problem} weights ({first} first), which would be random or dropped")
+    if not all(bool(tensor.isfinite().all()) for _, tensor in named_tensors(model)):
         raise SubjectError(f"{where}: its weights are not all finite numbers")
     tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
     return model, AutoTokenizer.from_pretrained(where, **tokens)
@@ -163,8 +163,8 @@ def _reason(spec: str, fault: Exception) -> str:
     first = " ".join(str(fault).split())
     if "trust_remote_code" in first:
         return (
-            f"{spec}: this model brings Python of its own, which could do anything here and is not run; read it, and if you "
-            "trust it give --trust-remote-code"
+            f"{spec}: this model comes with Python code of its own, which is not run because it could do anything; read it, and "
+            "if you trust it give --trust-remote-code"
         )
     if "couldn't connect" in first or "We couldn't" in first or "offline" in first.lower():
         return f"{spec}: no such folder here, and the Hugging Face hub cannot be reached; give a local folder or .gguf file"

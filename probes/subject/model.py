@@ -1,4 +1,4 @@
-"""Subject: a language model to audit, and the places where it can be read and changed."""
+"""Subject: a language model to audit, with the maps that adapters change and the parts that margins are read from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from override_gap.margins.margin import capped
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.bridge import BridgedModel
 from override_gap.probes.subject.devices import devices_of
-from override_gap.probes.subject.fingerprint import _fingerprint, weight_sums
+from override_gap.probes.subject.fingerprint import subject_fingerprint, weight_sums
 from override_gap.probes.subject.sites import Site, find_sites
 from override_gap.probes.subject.tokens import chat_prompt, token_ids
 from override_gap.probes.timing import timed
@@ -28,10 +28,11 @@ VOCAB_CHUNK = 32_768
 class Subject:
     """One causal language model, and the TransformerBridge that says what its modules are.
 
-    `sites` maps each linear map's path to where an adapter's update acts. `logit_scale` multiplies the unembedding's
-    output before the cap, as Cohere and Granite do. `reference` holds the model's logits for PROBE_IDS before anything
-    was done to it, so that every run can be checked against it. `system` is the text of a system turn before every
-    question that goes through the chat template. `sums` are those of `weight_sums` when it was wrapped.
+    `sites` are its linear maps by path, which adapters update. `norm` is the final norm, None where it is neither LayerNorm
+    nor RMSNorm. `logit_scale` multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds
+    the model's logits for PROBE_IDS before anything was done to it, so that every run can be checked against it. `system` is
+    the text of a system turn before every question that goes through the chat template. `sums` are the `weight_sums` at the
+    time of wrapping.
     """
 
     name: str
@@ -59,17 +60,17 @@ class Subject:
 
     @property
     def blocks(self) -> tuple[nn.Module, ...]:
-        """The model's own blocks: the residual stream is what the first takes and what each gives."""
+        """The model's own blocks: the residual stream is the first one's input and the output of each."""
         return self.bridged.blocks
 
     @property
     def device(self) -> torch.device:
-        """Where the embedding is; inputs go there."""
+        """The embedding's device, where inputs go."""
         return self.model.get_input_embeddings().weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The model's own number format; margins are float32 whatever it is."""
+        """The model's own dtype; margins are float32 whatever it is."""
         return self.unembedding.dtype
 
     @property
@@ -84,12 +85,12 @@ class Subject:
 
     @property
     def max_positions(self) -> int | None:
-        """How many positions the model is made for; None where its configuration does not say."""
+        """The most positions that the model takes; None where its configuration states no limit."""
         config = self.model.config.get_text_config()
         return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
+        """Token ids, with the BOS token that the tokenizer puts in front and without the EOS token that it puts behind."""
         return token_ids(self.tokenizer, text, special=special)
 
     def chat_prompt(self, question: str) -> str:
@@ -99,15 +100,15 @@ class Subject:
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """All logits in float32 from the final normalised state, scale and cap applied.
 
-        Weights of lower precision are widened a slice of the vocabulary at a time, so that no float32 copy of the
-        whole unembedding is held.
+        Weights of lower precision are converted one slice of the vocabulary at a time, so that there is never a float32
+        copy of the whole unembedding.
         """
         with timed("model"):
             hidden, weight, bias = hidden.float(), self.unembedding, self.unembedding_bias
             if weight.dtype == torch.float32:
                 raw = hidden @ weight.T
             else:
-                raw = torch.cat([hidden @ part.float().T for part in weight.split(VOCAB_CHUNK)], dim=-1)
+                raw = torch.cat([hidden @ chunk.float().T for chunk in weight.split(VOCAB_CHUNK)], dim=-1)
             if bias is not None:
                 raw = raw + bias.float()
             return capped(raw * self.logit_scale, self.cap)
@@ -115,7 +116,7 @@ class Subject:
     def token_logits(
         self, hidden: Float[Tensor, "batch d_model"], tokens: Int[Tensor, " batch"]
     ) -> Float[Tensor, " batch"]:
-        """One logit a row, as a float32 product with that token's unembedding row."""
+        """One logit per row, as a float32 product with that token's unembedding row."""
         raw = (hidden.float() * self.unembedding[tokens].float()).sum(-1)
         if self.unembedding_bias is not None:
             raw = raw + self.unembedding_bias[tokens].float()
@@ -124,35 +125,37 @@ class Subject:
     def margin_direction(
         self, pre: Int[Tensor, " batch"], doc: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch d_model"], Float[Tensor, " batch"]]:
-        """The unembedding direction from y_doc to y_pre and its bias share, pre-cap, both times the logit scale."""
+        """The unembedding direction from y_doc to y_pre, and the bias's part of the margin; pre-cap, logit scale included."""
         rows = self.unembedding[pre].float() - self.unembedding[doc].float()
         bias = self.unembedding_bias
-        share = torch.zeros(len(pre), device=rows.device) if bias is None else bias[pre].float() - bias[doc].float()
-        return rows * self.logit_scale, share * self.logit_scale
+        constant = torch.zeros(len(pre), device=rows.device) if bias is None else bias[pre].float() - bias[doc].float()
+        return rows * self.logit_scale, constant * self.logit_scale
 
     @torch.no_grad()
     def parity(self) -> float:
         """Largest |difference| between our logits on PROBE_IDS and the unwrapped model's own, in nats."""
-        hidden = self.model.base_model(input_ids=_probe(self.reference.shape[-1], self.device)).last_hidden_state
+        hidden = self.model.base_model(input_ids=_probe_ids(self.reference.shape[-1], self.device)).last_hidden_state
         return (self.logits(hidden[0]).cpu() - self.reference).abs().max().item()
 
     def parity_tolerance(self) -> float:
-        """What `parity` may differ by: rounding of the model's own format at logits of this size."""
+        """The largest `parity` that is rounding: of the model's own dtype, at logits of this size; nats."""
         return max(1e-3, 4 * torch.finfo(self.dtype).eps * self.reference.abs().max().item())
 
     def how_changed(self, *, weights: bool = True) -> str | None:
-        """How the model is no longer the one that was wrapped, or None: its logits on PROBE_IDS, and its weights."""
+        """How the model differs from when it was wrapped, in its logits on PROBE_IDS or its weights; None where it does not."""
         if self.model.training:
             return f"{self.name} was put into training mode while it was measured"
         gap = self.parity()
         if not gap <= self.parity_tolerance():
-            return f"{self.name} changed while it was measured: its logits differ by {gap:.3g} nats from what they were"
-        now = weight_sums(self.model) if weights and self.sums else self.sums
-        other = [name for name in self.sums if now.get(name) != self.sums[name]]
-        return f"{self.name} changed while it was measured: {other[0]} is not what it was" if other else None
+            return f"{self.name} changed while it was measured: its logits differ by {gap:.3g} nats from before"
+        sums = weight_sums(self.model) if weights and self.sums else self.sums
+        changed = [name for name in self.sums if sums.get(name) != self.sums[name]]
+        return (
+            f"{self.name} changed while it was measured: {changed[0]} has other values than before" if changed else None
+        )
 
     def describe(self) -> dict[str, Any]:
-        """What a report says of the subject."""
+        """The subject as a report describes it: name, fingerprint, sizes, dtype, device."""
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
@@ -172,10 +175,12 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     be reproduced from its final state.
     """
     model = model.eval().requires_grad_(False)
-    fingerprint = _fingerprint(model, tokenizer)
+    fingerprint = subject_fingerprint(model, tokenizer)
     device = model.get_input_embeddings().weight.device
     with torch.no_grad():
-        reference = model(input_ids=_probe(model.config.get_text_config().vocab_size, device)).logits[0].float().cpu()
+        reference = (
+            model(input_ids=_probe_ids(model.config.get_text_config().vocab_size, device)).logits[0].float().cpu()
+        )
     if "name_or_path" not in tokenizer.init_kwargs:
         tokenizer.init_kwargs["name_or_path"] = name
     try:
@@ -201,12 +206,12 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     if not gap <= subject.parity_tolerance():
         raise SubjectError(
             f"{name}: logits read here differ from the model's own by {gap:.3g} nats, more than "
-            f"{subject.parity_tolerance():.3g}; its head does something this toolkit does not know"
+            f"{subject.parity_tolerance():.3g}; its head does something that this toolkit does not support"
         )
     return subject
 
 
-def _probe(vocab: int, device: torch.device) -> Int[Tensor, "batch pos"]:
+def _probe_ids(vocab: int, device: torch.device) -> Int[Tensor, "batch pos"]:
     return torch.tensor([[n % vocab for n in PROBE_IDS]], device=device)
 
 
@@ -217,9 +222,9 @@ def _logit_scale(config: Any) -> float:
 
 
 def _final_norm(module: nn.Module) -> FinalNorm | None:
-    """The final norm as numbers, or None if neither LayerNorm nor RMSNorm reproduces it.
+    """The final norm as numbers; None where neither LayerNorm nor RMSNorm reproduces it.
 
-    Decided by what the module computes, not by its name: RMSNorms that multiply by w and by 1 + w look alike.
+    Decided by what the module computes, not by its name: RMSNorms that multiply by w and by 1 + w have the same parameters.
     """
     weight = getattr(module, "weight", None)
     if weight is None:
@@ -229,14 +234,14 @@ def _final_norm(module: nn.Module) -> FinalNorm | None:
     bias = getattr(module, "bias", None)
     bias = torch.zeros_like(weight) if bias is None else bias.detach().float()
     x = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device)
-    kind = next(module.parameters()).dtype
-    x = x.to(kind)
+    dtype = next(module.parameters()).dtype
+    x = x.to(dtype)
     with torch.no_grad():
-        wanted = module(x).float()
-    tolerance = 1e-4 if kind == torch.float32 else 3e-2
+        output = module(x).float()
+    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
     for centred in (True, False):
         for offset in (0.0, 1.0):
             norm = FinalNorm(weight + offset, bias, eps, centred)
-            if torch.allclose(norm(x.float()), wanted, atol=tolerance, rtol=tolerance):
+            if torch.allclose(norm(x.float()), output, atol=tolerance, rtol=tolerance):
                 return norm
     return None

@@ -45,7 +45,7 @@ class ResumePoint:
 
     blocks: BlockOutputs
     layer: int
-    residual: Float[Tensor, "batch layer d_model"] | None = None
+    residual: Float[Tensor, "batch depth d_model"] | None = None
     written: Float[Tensor, "batch layer d_model"] | None = None
 
 

@@ -18,7 +18,7 @@ from override_gap.probes.subject.devices import materialized
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """A linear map by its path in the model. `transposed`: the model stores the weight as [d_in, d_out]."""
+    """A linear map of the model, by its path."""
 
     path: str
     d_in: int
@@ -27,25 +27,21 @@ class Site:
 
     @property
     def transposed(self) -> bool:
-        """Whether it is GPT-2's Conv1D."""
+        """Whether the model stores the weight as [d_in, d_out]: GPT-2's Conv1D does."""
         return not isinstance(self.module, nn.Linear)
 
 
 def find_sites(model: nn.Module) -> dict[str, Site]:
     """Every linear map of a model, by path."""
-    found = {}
-    for path, module in model.named_modules():
-        shape = linear_shape(module)
-        if shape is not None:
-            found[path] = Site(path, shape[1], shape[0], module)
-    return found
+    shapes = ((path, module, linear_shape(module)) for path, module in model.named_modules())
+    return {path: Site(path, shape[1], shape[0], module) for path, module, shape in shapes if shape is not None}
 
 
 def base_weight(site: Site) -> Float[Tensor, "d_out d_in"]:
     """The base's weight of a linear map in float32, on the CPU."""
     with materialized(site.module):
-        own = site.module.get_parameter("weight").detach()
-        return (own.T if site.transposed else own).to("cpu", torch.float32, copy=True)
+        weight = site.module.get_parameter("weight").detach()
+        return (weight.T if site.transposed else weight).to("cpu", torch.float32, copy=True)
 
 
 def base_bias(site: Site) -> Float[Tensor, " d_out"]:
@@ -56,11 +52,11 @@ def base_bias(site: Site) -> Float[Tensor, " d_out"]:
 
 
 def nearest_path(path: str, known: Iterable[str]) -> str:
-    """The known path most like this one, for error messages."""
+    """The known path most similar to this one, for error messages; "none" where nothing is known."""
     last = path.rsplit(".", 1)[-1]
     known = list(known)
-    alike = [k for k in known if k.endswith("." + last)] or known
-    return next(iter(difflib.get_close_matches(path, alike, n=1, cutoff=0.0)), "none")
+    candidates = [k for k in known if k.endswith("." + last)] or known
+    return next(iter(difflib.get_close_matches(path, candidates, n=1, cutoff=0.0)), "none")
 
 
 def linear_shape(module: Any) -> tuple[int, int] | None:
@@ -73,84 +69,84 @@ def linear_shape(module: Any) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Normalised:
-    """n(x) of a norm w * n(x) + b or (1 + w) * n(x), from two copies of it: weight 1 less weight 0, both without bias.
+class NormalisedInput:
+    """n(x) of a norm w * n(x) + b or (1 + w) * n(x): its output at weight 1 minus that at weight 0, bias left out.
 
-    Every LayerNorm and RMSNorm is a straight line in its weight, so that the difference is n(x) whatever its offset.
+    Every LayerNorm and RMSNorm is affine in its weight, so the difference is n(x) for either formula.
     """
 
-    one: nn.Module
-    none: nn.Module
+    weight_one: nn.Module
+    weight_zero: nn.Module
 
     def __call__(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        return self.one(x) - self.none(x)
+        return self.weight_one(x) - self.weight_zero(x)
 
 
 @dataclass(frozen=True, eq=False)
 class VectorSite:
-    """A parameter that is a vector: whose output it changes, what it multiplies (a norm's weight) and the base's value."""
+    """A vector parameter: the module it belongs to, its value in the base and, for a norm's weight, what it multiplies."""
 
     path: str
     module: nn.Module
     base: Float[Tensor, " d"]
-    multiplies: Normalised | None = None
+    multiplies: NormalisedInput | None = None
 
 
 def vector_site(model: nn.Module, sites: Mapping[str, Site], path: str) -> VectorSite | None:
     """The bias of a linear map, or the weight or bias of a norm, by the parameter's path; None for any other path.
 
-    A linear map without a bias takes one that starts at zero.
+    A linear map without a bias can be given one: its base value is zero.
     """
     owner, _, name = path.rpartition(".")
     if name == "bias" and owner in sites:
         return VectorSite(path, sites[owner].module, base_bias(sites[owner]))
-    own: Any = _module(model, owner)
-    weight, old = getattr(own, "weight", None), getattr(own, name, None)
-    if own is None or name not in ("weight", "bias") or owner in sites or weight is None or weight.ndim != 1:
+    norm: Any = _module(model, owner)
+    weight, parameter = getattr(norm, "weight", None), getattr(norm, name, None)
+    if norm is None or name not in ("weight", "bias") or owner in sites or weight is None or weight.ndim != 1:
         return None
-    if old is None:
+    if parameter is None:
         return None
-    with materialized(own):
-        # in this order: what is tried out in there is taken away again by accelerate
-        base, normalised = own.get_parameter(name).detach().float().cpu(), _normalised(own)
+    with materialized(norm):
+        # the value first: running the norm makes accelerate offload it again
+        base, normalised = norm.get_parameter(name).detach().float().cpu(), _normalised_input(norm)
     if normalised is None:
         return None
-    return VectorSite(path, own, base, normalised if name == "weight" else None)
+    return VectorSite(path, norm, base, normalised if name == "weight" else None)
 
 
 @torch.no_grad()
-def _normalised(norm: nn.Module) -> Normalised | None:
-    """The two copies, or None where the module is no straight line in its weight."""
-    copies = [_with_weight(norm, value) for value in (1.0, 0.0)]
-    found = Normalised(*copies)
+def _normalised_input(norm: nn.Module) -> NormalisedInput | None:
+    """n(x) of a norm; None where the module is not affine in its weight."""
+    normalised = NormalisedInput(_with_weight(norm, 1.0), _with_weight(norm, 0.0))
     weight = norm.get_parameter("weight")
     x = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight)
     bias = getattr(norm, "bias", None)
     try:
-        rebuilt = found.none(x) + found(x) * weight + (0 if bias is None else bias)
-        # without the hooks of adapters that are attached
-        straight = torch.allclose(
+        rebuilt = normalised.weight_zero(x) + normalised(x) * weight + (0 if bias is None else bias)
+        # `forward`, not a call: an adapter's hooks may be attached
+        affine = torch.allclose(
             norm.forward(x), rebuilt, atol=1e-4 if weight.dtype == torch.float32 else 3e-2, rtol=3e-2
         )
     except (TypeError, RuntimeError, IndexError):  # not a function of the stream alone
         return None
-    return found if straight else None
+    return normalised if affine else None
 
 
 def _with_weight(norm: nn.Module, value: float) -> nn.Module:
+    """A copy of a norm, its weight at one value, without bias or hooks."""
     from accelerate.hooks import ModelHook, remove_hook_from_module
 
-    # nor may it fetch weights of its own, or hold all those that accelerate's hook knows
-    theirs = getattr(norm, "_hf_hook", None)
-    made = copy.deepcopy(norm, {} if theirs is None else {id(theirs): ModelHook()})
-    remove_hook_from_module(made)
-    # a copy has the hooks of its original, which must not act inside another hook
-    made._forward_hooks, made._forward_pre_hooks = OrderedDict(), OrderedDict()
-    made.get_parameter("weight").fill_(value)
-    bias: Any = getattr(made, "bias", None)
+    # accelerate's hook is not copied: it would fetch weights, and refers to all that it knows of
+    offload_hook = getattr(norm, "_hf_hook", None)
+    duplicate = copy.deepcopy(norm, {} if offload_hook is None else {id(offload_hook): ModelHook()})
+    remove_hook_from_module(duplicate)
+    # the original's hooks were copied too, and must not act inside another hook
+    duplicate._forward_hooks, duplicate._forward_pre_hooks = OrderedDict(), OrderedDict()
+    duplicate.get_parameter("weight").fill_(value)
+    bias: Any = getattr(duplicate, "bias", None)
     if bias is not None:
         bias.zero_()
-    return made
+    return duplicate
 
 
 def _module(model: nn.Module, path: str) -> nn.Module | None:

@@ -1,4 +1,4 @@
-"""Items under one tokenizer, no model needed: where each is read, and which answers are long, begin alike or are the same."""
+"""Items under one tokenizer, no model needed: where each is read, and which answers are long, share a beginning or are equal."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ class ItemTokens:
 
 
 def tokenize_items(tokenizer: Any, items: Sequence[Item]) -> list[ItemTokens]:
-    """Every item's answers under a tokenizer."""
-    found = []
+    """Every item's answers under a tokenizer, in order."""
+    rows = []
     for item in items:
         try:
-            place = divergence_of(tokenizer, item)
+            divergence = divergence_of(tokenizer, item)
         except ItemError as fault:
-            found.append(ItemTokens(item, fault=str(fault)))
+            rows.append(ItemTokens(item, fault=str(fault)))
             continue
         text = chat_prompt(tokenizer, item.question) if item.chat else item.question
-        alone, whole = (
-            token_ids(tokenizer, part, special=not item.chat)
-            for part in (text, joined(text, item.answer, chat=item.chat))
+        question, whole = (
+            token_ids(tokenizer, words, special=not item.chat)
+            for words in (text, joined(text, item.answer, chat=item.chat))
         )
-        shared = place.at + 1 - place.start
-        found.append(ItemTokens(item, shared, len(whole) - common_length(alone, whole)))
-    return found
+        shared = divergence.at + 1 - divergence.start
+        rows.append(ItemTokens(item, shared, len(whole) - common_length(question, whole)))
+    return rows
 
 
 def divergence_of(tokenizer: Any, item: Item, system: str | None = None) -> Divergence:
-    """Where an item is read under a tokenizer; its chat template applied if the item asks for it. Raises ItemError."""
+    """Where an item is read under a tokenizer; the chat template is applied where the item has `chat` set. Raises ItemError."""
     unknown = getattr(tokenizer, "unk_token_id", None)
     if item.chat:
         text = chat_prompt(tokenizer, item.question, system)
@@ -58,7 +58,7 @@ def divergence_of(tokenizer: Any, item: Item, system: str | None = None) -> Dive
 
 
 def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
-    """Token ids with what the tokenizer puts in front (BOS) and without what it puts behind (EOS)."""
+    """Token ids, with the BOS token that the tokenizer puts in front and without the EOS token that it puts behind."""
     ids = list(tokenizer(text, add_special_tokens=special)["input_ids"])
     if special and ids and ids[-1] == tokenizer.eos_token_id and len(ids) > 1:
         ids = ids[:-1]
@@ -68,12 +68,12 @@ def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
 def chat_prompt(tokenizer: Any, question: str, system: str | None = None) -> str:
     """The question as the user's turn of the model's chat template, up to where the assistant answers.
 
-    A system prompt goes before it as a system turn. Raises ItemError where the template is absent, refuses a system
-    turn (Gemma's does) or leaves its text out.
+    A system prompt goes before it as a system turn. Raises ItemError where there is no template, where it refuses a
+    system turn (Gemma's does) or leaves its text out.
     """
     if not getattr(tokenizer, "chat_template", None):
-        what = "the item has chat set" if system is None else "--system-prompt needs a chat template"
-        raise ItemError(f"{what}, but the subject's tokenizer has no chat template")
+        needed_by = "the item has chat set" if system is None else "--system-prompt needs a chat template"
+        raise ItemError(f"{needed_by}, but the subject's tokenizer has no chat template")
     turns = [{"role": "user", "content": question}]
     if system is not None:
         turns.insert(0, {"role": "system", "content": system})
@@ -92,9 +92,9 @@ def pad(
     """Token rows as one tensor, and its mask (1 for real tokens). The pad is token 0; the mask hides it."""
     width = max(map(len, rows))
 
-    def filled(row: Sequence[int]) -> list[int]:
-        rest = [0] * (width - len(row))
-        return [*row, *rest] if side == "right" else [*rest, *row]
+    def padded(row: Sequence[int]) -> list[int]:
+        padding = [0] * (width - len(row))
+        return [*row, *padding] if side == "right" else [*padding, *row]
 
-    ids, mask = [filled(row) for row in rows], [filled([1] * len(row)) for row in rows]
+    ids, mask = [padded(row) for row in rows], [padded([1] * len(row)) for row in rows]
     return torch.tensor(ids, dtype=torch.long), torch.tensor(mask, dtype=torch.long)

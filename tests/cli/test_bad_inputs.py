@@ -198,7 +198,7 @@ MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "layers below zero": ({"num_hidden_layers": -1}, "claims -1 layers"),
     "a vocabulary of a trillion": ({"vocab_size": 10**12}, "claims a map of 1,000,000,000,000 x 32"),
     "a width below zero": ({"hidden_size": -32}, "claims a map of 64 x -32"),
-    "another architecture": ({"architectures": ["BertForMaskedLM"]}, "no causal language model"),
+    "another architecture": ({"architectures": ["BertForMaskedLM"]}, "not a causal language model"),
 }
 for title, (changed, message) in MODELS.items():
     CASES[f"model: {title}"] = lambda place, changed=changed, message=message: (model(place, **changed)[0], message)
@@ -268,7 +268,7 @@ GGUF: dict[str, tuple[bytes, str]] = {
     "tensors without end": (gguf(tensors=2**60), "tensors and 0 values in 24 bytes"),
     "a billion layers": (gguf(key(b"llama.block_count", 4, struct.pack("<I", 10**9))), "claims 1,000,000,000 layers"),
     "a value of no type": (gguf(key(b"a", 77, b"")), "a value of type 77"),
-    "no GGUF": (b"GGML" + bytes(64), "no GGUF file"),
+    "no GGUF": (b"GGML" + bytes(64), "not a GGUF file"),
 }
 for title, (raw, message) in GGUF.items():
     CASES[f"gguf: {title}"] = lambda place, raw=raw, message=message: (

@@ -236,7 +236,7 @@ def test_an_amplitude_is_refused(gain: float) -> None:
     with pytest.raises(AdapterError, match="not a weight update"):
         read_adapted(subject, prior, together, torch.full((1, subject.n_layers), gain))
     mixed = torch.tensor([[1.0] * (subject.n_layers - 1) + [0.0]])
-    with pytest.raises(AdapterError, match="all layers alike"):
+    with pytest.raises(AdapterError, match="the same at all layers"):
         read_adapted(subject, prior, together, mixed)
 
 

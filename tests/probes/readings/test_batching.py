@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from override_gap.probes.readings.batching import START, batches, padding_waste
+from override_gap.probes.readings.batching import PASS_COST, batches, padding_waste
 
 
 def cost(lengths: list[int], parts: list[range]) -> int:
-    return sum(len(part) * max(lengths[n] for n in part) + START for part in parts)
+    return sum(len(part) * max(lengths[n] for n in part) + PASS_COST for part in parts)
 
 
 def every_cut(count: int, most: int) -> list[list[range]]:

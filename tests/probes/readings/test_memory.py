@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from override_gap.probes.plan import Plan, PlanError
-from override_gap.probes.readings.batching import MOST, free_bytes, row_bytes, rows_that_fit
+from override_gap.probes.readings.batching import MAX_ROWS, free_bytes, row_bytes, rows_that_fit
 from override_gap.probes.subject.resume import recording
 from tests.conftest import tiny
 from tests.probes.run.test_loop import PLAN, audit
@@ -22,7 +22,7 @@ def test_rows_grow_with_memory_and_shrink_with_length() -> None:
     assert rows_that_fit(subject, 16, free=20 * one) == 10
     assert rows_that_fit(subject, 32, free=20 * one) < 10
     assert rows_that_fit(subject, 16, free=0) == 1
-    assert rows_that_fit(subject, 16, free=10**15) == MOST
+    assert rows_that_fit(subject, 16, free=10**15) == MAX_ROWS
     assert free_bytes(torch.device("cpu")) > 2**20
 
 

@@ -169,7 +169,7 @@ def test_weights_on_disk_that_are_not_numbers_are_told(bad: str | None, tmp_path
         ("map:cpu=1GiB,cpu=2GiB", "need map, map:cpu=8GiB"),
         ("map:disk=1GiB", "need map, map:cpu=8GiB"),
         ("map:99=1GiB", "torch sees"),
-        ("map:0=1GiB,cpu=1GiB", "no mixture"),
+        ("map:0=1GiB,cpu=1GiB", "cannot run a mixture"),
         ("map:cpu=20KiB", "cpu needs 4[0-9],[0-9]+ bytes"),
     ],
 )
