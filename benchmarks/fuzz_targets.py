@@ -112,7 +112,8 @@ def peft(folder: Path) -> Iterator[Target]:
     """A PEFT folder: the configuration, a line, and the safetensors file."""
     from override_gap.probes.attach.stack import check
     from override_gap.probes.errors import AdapterError
-    from override_gap.probes.sources.peft_folder import CONFIG, WEIGHTS, read_adapter
+    from override_gap.probes.sources.peft_config import CONFIG
+    from override_gap.probes.sources.peft_folder import WEIGHTS, read_adapter
 
     subject, own = model(), folder / "adapter"
     own.mkdir()

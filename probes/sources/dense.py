@@ -1,4 +1,4 @@
-"""Dense files: W_adapted - W_base of each edited parameter, or its factors, from one safetensors file (ROME, MEMIT, merges)."""
+"""Dense files: W_adapted - W_base of each edited parameter, or its factors, in one safetensors file (ROME, MEMIT, merges)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.files import file_hash, fingerprint_of, pick, read_tensors
+from override_gap.probes.sources.files import entry_name, file_hash, fingerprint_of, read_tensors
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import nearest_path
 
 
 @dataclass(frozen=True, eq=False)
 class DenseFile:
-    """Edits from `path`, scale 1: what is in the file is what is added.
+    """The edits in the file `path`; scale 1: the file holds exactly what is added to the weights.
 
     Keys are `PARAMETER` (one edit for every document) or `DOCUMENT/PARAMETER`. A parameter is `PATH.weight`, in the
     orientation in which the model stores it, `PATH.bias` or a norm's weight; or it is a pair `PATH.A` [rank, d_in] and
@@ -42,16 +42,16 @@ class DenseFile:
 
     @property
     def base_fingerprint(self) -> str | None:
-        """The model that the adapters are for, where the file's metadata says so under this name."""
+        """The model that the adapters are for, where the file's metadata states it under this name."""
         return fingerprint_of(self.path)
 
     @property
     def scope(self) -> str:
-        """Whether the file tells documents apart."""
+        """`document` where the file names documents, else `nothing`: one edit serves them all."""
         return "document" if any("/" in key for key in read_tensors(self.path)[0]) else "nothing"
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """One adapter a document. Raises AdapterError for a parameter that is no place for an edit."""
+        """One adapter per document. Raises AdapterError for a parameter that cannot be edited."""
         edits: dict[str, dict[str, Tensor]] = {}
         for key, tensor in read_tensors(self.path)[0].items():
             owner, _, parameter = key.rpartition("/")
@@ -60,9 +60,10 @@ class DenseFile:
             return [self._adapter(document.key, edits[""]) for document in documents]
         if "" in edits:
             raise AdapterError(
-                f"{self.path}: some keys name a document and some do not, {next(iter(edits['']))!r} for one"
+                f"{self.path}: some keys name a document and some, such as {next(iter(edits['']))!r}, do not; name one in every "
+                "key or in none"
             )
-        return [self._adapter(document.key, edits[pick(document, edits, self.path)]) for document in documents]
+        return [self._adapter(document.key, edits[entry_name(document, edits, self.path)]) for document in documents]
 
     def _adapter(self, key: str, edits: Mapping[str, Tensor]) -> Adapter:
         updates: dict[str, Update] = {}
@@ -74,7 +75,9 @@ class DenseFile:
                     f"got {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
                 )
             if kind == "weight" and {f"{path}.A", f"{path}.B"} & edits.keys():
-                raise AdapterError(f"{self.path}: {path!r} has both a .weight and .A or .B; which is the edit?")
+                raise AdapterError(
+                    f"{self.path}: {path!r} has both a .weight and .A or .B; keep the weight or the factors"
+                )
             if tensor.ndim == 1:
                 updates[parameter] = Vector(tensor)
             elif path not in self.subject.sites:

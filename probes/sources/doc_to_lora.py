@@ -1,4 +1,4 @@
-"""Doc-to-LoRA in this process, where its package is installed: documents internalised by the method's own model."""
+"""Doc-to-LoRA run in this process, where its package ctx_to_lora is installed: adapters straight from its checkpoint."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from typing import Any
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError, as_adapter_error
-from override_gap.probes.sources.export_doc_to_lora import load_checkpoint, open_model, packed
+from override_gap.probes.sources import export_doc_to_lora
+from override_gap.probes.sources.export_doc_to_lora import load_checkpoint, open_model, pack_documents
 from override_gap.probes.sources.files import file_hash
 from override_gap.probes.sources.stacked import StackedFile
 from override_gap.probes.subject.model import Subject
 
-SAFE_WAY = (
-    "run probes/sources/export_doc_to_lora.py in the method's own environment and give doc-to-lora:FILE.safetensors"
-)
+SAFE_WAY = f"run {export_doc_to_lora.__file__} in the method's own environment and use doc-to-lora:FILE.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
 class DocToLora:
-    """Adapters from a checkpoint's hypernetwork; the same as those of the file that the export script writes."""
+    """Adapters from a checkpoint's hypernetwork `model`, equal to those in the file that the export script writes."""
 
     subject: Subject
     path: Path
@@ -40,19 +39,19 @@ class DocToLora:
         return {"path": self.path.name, "sha256": file_hash(self.path)}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """One adapter a document: B rank-first, scale raw lora_alpha, the head bias as the shared part."""
-        tensors, metadata = packed(self.model, {document.key: document.text for document in documents})
+        """One adapter per document: B rank-first, scale raw lora_alpha, the head bias as the shared part."""
+        tensors, metadata = pack_documents(self.model, {document.key: document.text for document in documents})
         return StackedFile(self.subject, self.path, self.name).adapters(tensors, metadata, documents)
 
 
 def open_doc_to_lora(path: Path, subject: Subject, *, allow_pickle: bool) -> DocToLora:
-    """A checkpoint's own model. Raises AdapterError unless pickles are allowed and this one names only known classes."""
+    """The source of a checkpoint. Raises AdapterError unless pickles are allowed and this one names only known classes."""
     if not path.is_file():
         raise AdapterError(f"{path}: no such file")
     if not allow_pickle:
         raise AdapterError(
-            f"{path}: a Doc-to-LoRA checkpoint is a pickle, which can run code when it is opened; {SAFE_WAY}, or give "
-            "--allow-pickle to open it here with the classes that such a checkpoint needs and no others"
+            f"{path}: a Doc-to-LoRA checkpoint is a pickle, which can run code when it is opened; {SAFE_WAY}, or add "
+            "--allow-pickle to open it here, restricted to the classes that such a checkpoint needs"
         )
     if importlib.util.find_spec("ctx_to_lora") is None:
         raise AdapterError(f"{path}: the package ctx_to_lora is not installed here; {SAFE_WAY}")

@@ -1,4 +1,4 @@
-"""Export: any source's adapters as files that travel, a PEFT folder a document or one compact file for all."""
+"""Write any source's adapters to files: one PEFT folder per document, or one compact file for all."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ FORMS = ("peft", "compact")
 
 
 def export(subject: Subject, source: AdapterSource, documents: Sequence[Document], form: str, out: Path) -> int:
-    """Encode the documents and write their adapters to `out`, which must not exist; returns how many.
+    """Encode the documents and write their adapters to `out`, which must not exist yet; returns how many.
 
-    Both forms hold the base's fingerprint and every document's key, ids, points and adapter hash: a compact file within,
-    a folder of PEFT folders in `override_gap.json` beside them. Raises AdapterError for adapters that do not fit the
-    subject or that the form cannot hold; then nothing is left at `out`.
+    Both forms hold the base's fingerprint and every document's key, ids, points and adapter hash: a compact file in its
+    metadata, a folder of PEFT folders in `override_gap.json` beside them. Raises AdapterError for adapters that do not fit the
+    subject or that the form cannot hold; then nothing is written at `out`.
     """
     if form not in FORMS:
-        raise AdapterError(f"the form is one of {', '.join(FORMS)}, got {form!r}")
+        raise AdapterError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
     if out.exists():
         raise AdapterError(
-            f"{out} exists; name a new {'folder' if form == 'peft' else 'file'}, so that nothing is mixed"
+            f"{out} exists; name a new {'folder' if form == 'peft' else 'file'}, so that old and new adapters do not mix"
         )
     if not documents:
-        raise AdapterError("there are no documents, so there are no adapters to export")
+        raise AdapterError("the items have no documents, so there are no adapters to export")
     adapters = encode_updates(source, documents)
     for adapter in adapters:
         check(subject, [adapter])
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    if part.exists():
-        raise AdapterError(f"{part} is left from an export that was stopped; remove it")
+    partial = out.with_name(f".{out.name}.part")
+    if partial.exists():
+        raise AdapterError(f"{partial} is left over from an export that was stopped; remove it")
     try:
         if form == "compact":
-            write_compact(part, documents, adapters, method=source.name, base_fingerprint=subject.fingerprint)
+            write_compact(partial, documents, adapters, method=source.name, base_fingerprint=subject.fingerprint)
         else:
-            _write_folders(subject, source, documents, adapters, part)
-        part.rename(out)
+            _write_folders(subject, source, documents, adapters, partial)
+        partial.rename(out)
     finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        part.unlink(missing_ok=True)
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        partial.unlink(missing_ok=True)
     return len(adapters)
 
 

@@ -1,9 +1,9 @@
-"""Export Doc-to-LoRA adapters to one safetensors file. Stands alone: run it in ctx_to_lora's own environment.
+"""Export Doc-to-LoRA adapters to one safetensors file. It imports nothing of this toolkit: run it in ctx_to_lora's environment.
 
 python export_doc_to_lora.py CHECKPOINT.pt DOCUMENTS.jsonl OUT.safetensors
 
-DOCUMENTS: JSON Lines with `id` and `document`. The checkpoint is a pickle: of what it names, only tensors, plain data and the
-classes of ALLOWED are made. `--trust-pickle` opens it without that guard, and runs whatever is in it.
+DOCUMENTS: JSON Lines with `id` and `document`. The checkpoint is a pickle: only tensors, plain data and the classes in ALLOWED
+are loaded from it. `--trust-pickle` lifts that restriction, and then the checkpoint can run any code.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 Modules = Mapping[str, Mapping[str, Tensor]]
 
-# What a checkpoint holds beside tensors: the settings of the hypernetwork, its encoder and its LoRA.
+# What a checkpoint contains besides tensors: the settings of the hypernetwork, its encoder and its LoRA.
 ALLOWED = (
     "ctx_to_lora.configs.CtxEncoderArguments",
     "ctx_to_lora.modeling.aggregator.AGGREGATOR_TYPE",
@@ -42,8 +42,8 @@ def pack(
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of the file: per document and module A [chunk, layer, r, d_in] and B [chunk, layer, r, d_out].
 
-    B is rank-first and the scale is raw lora_alpha, both as the method has them: W += lora_alpha * B^T A. The head bias,
-    [layer, r, d], is the same for every document and is kept once, as the shared part.
+    B is rank-first and the scale is raw lora_alpha, both as in the method: W += lora_alpha * B^T A. The head bias,
+    [layer, r, d], is the same for every document and is stored once, as the shared part.
     """
     tensors = {}
     for name, modules in documents.items():
@@ -58,8 +58,8 @@ def pack(
 
 
 def load_checkpoint(file: str) -> dict[str, Any]:
-    """A checkpoint opened with the classes of ALLOWED and no others. Raises ValueError for one that names anything else."""
-    classes = [found for found in map(_class, ALLOWED) if found is not None]
+    """A checkpoint's content, loaded with the classes in ALLOWED only. Raises ValueError where it names any other."""
+    classes = [known for known in map(_class, ALLOWED) if known is not None]
     # importing a package may have declared more classes safe than are needed here
     declared = torch.serialization.get_safe_globals()
     torch.serialization.clear_safe_globals()
@@ -67,10 +67,10 @@ def load_checkpoint(file: str) -> dict[str, Any]:
         with torch.serialization.safe_globals(classes):
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as fault:
-        named = re.search(r"GLOBAL (\S+)", str(fault))
-        what = f"it names {named[1]}, which" if named else "what it holds"
+        match = re.search(r"GLOBAL (\S+)", str(fault))
+        what = f"it names {match[1]}, which is" if match else "its content is"
         raise ValueError(
-            f"{file}: {what} is not among the classes that a Doc-to-LoRA checkpoint needs (ALLOWED in "
+            f"{file}: {what} not among the classes that a Doc-to-LoRA checkpoint needs (ALLOWED in "
             "export_doc_to_lora.py), so it was not opened"
         ) from fault
     finally:
@@ -79,7 +79,7 @@ def load_checkpoint(file: str) -> dict[str, Any]:
 
 
 def open_model(state: dict[str, Any]) -> Any:
-    """The method's own model from a checkpoint's content, for reading documents."""
+    """The method's own model, from a checkpoint's content."""
     from ctx_to_lora.modeling.hypernet import ModulatedPretrainedModel  # pyright: ignore[reportMissingImports]
 
     return ModulatedPretrainedModel.from_state_dict(
@@ -88,16 +88,16 @@ def open_model(state: dict[str, Any]) -> Any:
 
 
 def head_bias(model: Any) -> Modules:
-    """What every document gets, per module A [layer, r, d_in] and B [layer, r, d_out]; empty where the model adds none."""
+    """The part that every document shares, per module A [layer, r, d_in] and B [layer, r, d_out]; empty where there is none."""
     used = getattr(getattr(model.hypernet, "config", None), "use_bias", True)
     return model.hypernet.get_head_bias() if used is not False else {}
 
 
 @torch.no_grad()
-def document_part(model: Any, text: str) -> Modules:
-    """What a document alone became, per module A [1, layer, r, d_in] and B [1, layer, r, d_out].
+def document_factors(model: Any, text: str) -> Modules:
+    """The document's own factors, without the head bias: per module A [1, layer, r, d_in] and B [1, layer, r, d_out].
 
-    The method joins a document's ranks with those of the head bias, which come last; they are taken off again here.
+    The method puts the ranks of the head bias behind those of the document; they are removed again here.
     Raises ValueError where the last ranks are not the bias.
     """
     from ctx_to_lora.modeling.lora_merger import combine_lora  # pyright: ignore[reportMissingImports]
@@ -105,27 +105,27 @@ def document_part(model: Any, text: str) -> Modules:
     model.internalize(text)
     bias = head_bias(model)
     joined = combine_lora(model.generated_loras, torch.tensor([1], device=model.device), lora_bias=bias or None)
-    parts: dict[str, dict[str, Tensor]] = {}
+    factors_of: dict[str, dict[str, Tensor]] = {}
     for module, factors in joined.items():
         if not bias:
-            parts[module] = factors
+            factors_of[module] = factors
             continue
-        parts[module] = {}
+        factors_of[module] = {}
         for side in ("A", "B"):
             shared = bias[module][side]
             rank = shared.shape[-2]
             if not torch.equal(factors[side][0, :, -rank:].to(shared), shared):
                 raise ValueError(f"{module}: the last {rank} ranks that combine_lora returns are not the head bias")
-            parts[module][side] = factors[side][:, :, :-rank]
-    return parts
+            factors_of[module][side] = factors[side][:, :, :-rank]
+    return factors_of
 
 
-def packed(model: Any, texts: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata for documents by name, as `pack` makes them; the scale is raw lora_alpha."""
-    made = {name: document_part(model, text) for name, text in texts.items()}
+def pack_documents(model: Any, texts: Mapping[str, str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The file's tensors and metadata for documents by name (see `pack`)."""
+    factors = {name: document_factors(model, text) for name, text in texts.items()}
     layers = [int(n) for n in model.hypernet.layer_indices]
     alpha = model.peft_config.lora_alpha
-    return pack(made, head_bias(model), lora_alpha=alpha, layers=layers)
+    return pack(factors, head_bias(model), lora_alpha=alpha, layers=layers)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -133,18 +133,20 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     for name in ("checkpoint", "documents", "out"):
         parser.add_argument(name)
-    parser.add_argument("--trust-pickle", action="store_true", help="open the checkpoint without the guard")
+    parser.add_argument(
+        "--trust-pickle", action="store_true", help="open the checkpoint without restriction: it can run code"
+    )
     args = parser.parse_args(argv)
     trusted = args.trust_pickle
     state = torch.load(args.checkpoint, weights_only=False) if trusted else load_checkpoint(args.checkpoint)
     with open(args.documents, encoding="utf-8") as lines:
         texts = {row["id"]: row["document"] for row in map(json.loads, filter(str.strip, lines))}
-    tensors, metadata = packed(open_model(state), texts)
+    tensors, metadata = pack_documents(open_model(state), texts)
     save_file(tensors, args.out, metadata=metadata)
 
 
 def _class(path: str) -> Any:
-    """The class at a dotted path; None where this version of the package has none, so that it is not allowed either."""
+    """The class at a dotted path; None where the installed version of the package has none."""
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name, None)

@@ -1,4 +1,4 @@
-"""Tensor files: safetensors opened with errors that say what to do, and one adapter a document picked from what they hold."""
+"""Read safetensors files, and find the entry for a document among those of a file or folder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a safetensors file and its metadata. Raises AdapterError for any other file, a pickle above all."""
+    """All tensors of a safetensors file and its metadata. Raises AdapterError for any other file; a pickle is never opened."""
     if file.suffix in PICKLES:
         raise AdapterError(
-            f"{file}: a pickle can run code when it is opened, so it is not; save its tensors with safetensors.torch.save_file"
+            f"{file}: pickle files are not opened because they can run code; save the tensors with safetensors.torch.save_file"
         )
     if file.is_dir():
         raise AdapterError(
@@ -37,7 +37,7 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileSizeError as fault:
         raise AdapterError(str(fault)) from fault
     except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
-        raise AdapterError(f"{file}: no safetensors, or damaged: {fault}") from fault
+        raise AdapterError(f"{file}: not a safetensors file, or damaged: {fault}") from fault
 
 
 def file_hash(file: Path) -> str:
@@ -46,43 +46,43 @@ def file_hash(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def names_of(document: Document) -> list[tuple[str, ...]]:
-    """What a document's adapter may be filed under, best first: its content key, its items' ids, its knowledge points."""
+def names_for(document: Document) -> list[tuple[str, ...]]:
+    """The names that a document's adapter may have, best first: its content key, its items' ids, its knowledge points."""
     return [(document.key,), document.ids, document.points]
 
 
-def pick(document: Document, held: Iterable[str], where: Path) -> str:
-    """The name that a document's adapter is filed under, by the best kind of name that fits.
+def entry_name(document: Document, entries: Iterable[str], path: Path) -> str:
+    """The name of a document's entry among the `entries` of a file or folder, by the best kind of name that matches.
 
-    Raises AdapterError where there is none, and where two of one kind fit and nothing says which is meant.
+    Raises AdapterError where none matches, and where two of one kind do.
     """
-    held = set(held)
-    for names in names_of(document):
-        found = sorted(held & set(names))
-        if len(found) > 1:
+    entries = set(entries)
+    for names in names_for(document):
+        matches = sorted(entries & set(names))
+        if len(matches) > 1:
             raise AdapterError(
-                f"{where}: document {document.text[:40]!r} is filed both under {found[0]} and under {found[1]}; keep one, or "
-                f"file it under {document.key} (its key)"
+                f"{path}: document {document.text[:40]!r} matches both {matches[0]} and {matches[1]}; keep one of them, or "
+                f"name its entry {document.key} (its key)"
             )
-        if found:
-            return found[0]
-    few = f": {', '.join(sorted(held)[:3])}" if held else ""
+        if matches:
+            return matches[0]
+    examples = f" ({', '.join(sorted(entries)[:3])}{', ...' if len(entries) > 3 else ''})" if entries else ""
     raise AdapterError(
-        f"{where}: nothing for document {document.text[:40]!r}; file it under {document.key} (its key) or an item's id or "
-        f"point; it holds {len(held)}{few}"
+        f"{path}: nothing for document {document.text[:40]!r} among {len(entries)} entries{examples}; name its entry "
+        f"{document.key} (its key), or by the id or knowledge point of an item that asks about it"
     )
 
 
 def fingerprint_of(file: Path) -> str | None:
-    """The base_fingerprint in a file's metadata: the model that its adapters are for. None where it is not said."""
+    """The base_fingerprint in a file's metadata: the model that its adapters are for. None where the file states none."""
     return read_tensors(file)[1].get("base_fingerprint")
 
 
-def number(metadata: Mapping[str, str], key: str, file: Path) -> float:
-    """A number from a file's metadata. Raises AdapterError where it is missing: an update's size is never guessed."""
+def required_number(metadata: Mapping[str, str], key: str, file: Path) -> float:
+    """A number in a file's metadata. Raises AdapterError where it is missing: the scale of an update is never guessed."""
     try:
         return float(metadata[key])
     except (KeyError, ValueError) as fault:
         raise AdapterError(
-            f"{file}: metadata has no number {key!r}, so the updates' size is unknown; got {metadata.get(key)!r}"
+            f"{file}: the metadata needs {key!r} as a number, got {metadata.get(key)!r}; without it the updates' size is unknown"
         ) from fault

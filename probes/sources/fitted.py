@@ -1,4 +1,4 @@
-"""Fitted: a LoRA fitted to each document by Adam, many documents at once; the strong reference."""
+"""The source `fitted`: a LoRA fitted to each document by Adam, many documents at once; the strong reference."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
@@ -23,7 +23,7 @@ from override_gap.probes.subject.tokens import pad
 
 @dataclass(frozen=True, eq=False)
 class FittedAdapters:
-    """Fits rank-`rank` factors on every linear map named in `modules` to predict the document's own tokens.
+    """Fits factors of rank `rank` on every linear map named in `modules` to predict the document's own tokens.
 
     B starts at 0 and A at random, drawn from the document's content and the seed, so an adapter does not depend on
     which documents are fitted beside it. Loss: mean next-token cross-entropy of the document, nats.
@@ -44,12 +44,12 @@ class FittedAdapters:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What makes the adapters what they are; how many are fitted together does not."""
-        settings = {k: v for k, v in asdict_shallow(self).items() if k not in ("subject", "batch")}
+        """What the adapters depend on; how many are fitted together does not matter."""
+        settings = {k: v for k, v in fields_of(self).items() if k not in ("subject", "batch")}
         return {**settings, "modules": list(self.modules)}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """Fit one adapter a document. Raises AdapterError where no module is named or a document is too short."""
+        """Fit one adapter per document. Raises AdapterError where no module is named or a document is too short."""
         paths = [p for p in self.subject.sites if p.endswith(tuple("." + m for m in self.modules))]
         if not paths:
             raise AdapterError(f"fitted: the model has no module named {' or '.join(self.modules)}; set modules=")
@@ -65,7 +65,7 @@ class FittedAdapters:
         if short is not None:
             raise AdapterError(f"fitted: document {short.text[:40]!r} has fewer than two tokens; nothing to predict")
         ids, mask = (t.to(subject.device) for t in pad(rows))
-        factors = {path: self._start(documents, path) for path in paths}
+        factors = {path: self._initial_factors(documents, path) for path in paths}
         leaves = [tensor for f in factors.values() for tensor in (f.A, f.B)]
         adam = torch.optim.Adam(leaves, lr=self.lr)
         gains = torch.ones(len(documents), subject.n_layers)
@@ -82,7 +82,7 @@ class FittedAdapters:
             for n, document in enumerate(documents)
         ]
 
-    def _start(self, documents: Sequence[Document], path: str) -> Factors:
+    def _initial_factors(self, documents: Sequence[Document], path: str) -> Factors:
         site = self.subject.sites[path]
         draws = []
         for document in documents:
@@ -90,13 +90,13 @@ class FittedAdapters:
             generator = torch.Generator().manual_seed(seed)
             bound = site.d_in**-0.5
             draws.append(torch.rand(self.rank, site.d_in, generator=generator) * 2 * bound - bound)
-        place = runs_on(site.module)
-        A = torch.stack(draws).to(place).requires_grad_()
-        B = torch.zeros(len(documents), site.d_out, self.rank, device=place).requires_grad_()
+        device = runs_on(site.module)
+        A = torch.stack(draws).to(device).requires_grad_()
+        B = torch.zeros(len(documents), site.d_out, self.rank, device=device).requires_grad_()
         return Factors(A, B)
 
 
-def _loss(subject: Subject, ids: Tensor, mask: Tensor) -> Float[Tensor, ""]:
+def _loss(subject: Subject, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:
     """Sum over documents of each one's mean cross-entropy, so that no document's gradient depends on another's length."""
     hidden = subject.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     logprobs = subject.logits(hidden[:, :-1]).log_softmax(-1)
@@ -104,6 +104,6 @@ def _loss(subject: Subject, ids: Tensor, mask: Tensor) -> Float[Tensor, ""]:
     return (nats.sum(1) / mask[:, 1:].sum(1)).sum()
 
 
-def asdict_shallow(settings: Any) -> dict[str, Any]:
-    """A dataclass's fields by name, without walking into them."""
+def fields_of(settings: Any) -> dict[str, Any]:
+    """A dataclass's fields by name, as they are."""
     return {name: getattr(settings, name) for name in settings.__dataclass_fields__}

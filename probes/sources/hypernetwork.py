@@ -1,4 +1,4 @@
-"""Hypernetwork: adapters in one forward pass from the hypernetwork that a subject ships, or with a fault planted in it."""
+"""The source `hypernetwork`: adapters in one forward pass, from the hypernetwork trained for a subject's weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from override_gap.probes.subject.model import Subject
 
 @dataclass(frozen=True, eq=False)
 class OrganismHypernetworkSource:
-    """The organism's own hypernetwork; `fault` spoils its updates in a known way, `gains` by document key scale them."""
+    """The organism's own hypernetwork; `fault` changes its updates in a known way, `gains` (by document key) scale them."""
 
     organism: Organism
     fault: Fault | None = None
@@ -40,13 +40,13 @@ class OrganismHypernetworkSource:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its weights' hash, and the fault with its seed. The file is hashed, not the recipe believed."""
-        planted = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
-        louder = {} if self.gains is None else {"gains": dict(sorted(self.gains.items()))}
-        return {"sha256": file_hash(self.organism.folder / "hypernetwork.safetensors"), **planted, **louder}
+        """The hash of the weights file itself (not the one that its recipe states), and the fault with its seed."""
+        fault = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
+        gains = {} if self.gains is None else {"gains": dict(sorted(self.gains.items()))}
+        return {"sha256": file_hash(self.organism.folder / "hypernetwork.safetensors"), **fault, **gains}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """One adapter a document; all documents together, since some faults exchange updates among them."""
+        """One adapter per document; all documents together, since some faults exchange updates among them."""
         factors = self.organism.hypernetwork.encode([document.text for document in documents])
         if self.fault is not None:
             factors = self.fault(factors, self.seed)
@@ -61,42 +61,41 @@ class OrganismHypernetworkSource:
 def open_hypernetwork(
     subject: Subject, fault: str = "", seed: int = 0, folder: str = ""
 ) -> OrganismHypernetworkSource | SmolLM2HypernetworkSource:
-    """The hypernetwork that belongs to a subject: the organism's, or the one trained on a real base of this fingerprint,
-    or the one in `folder`.
+    """The hypernetwork in `folder`, or the one that ships for the subject: the organism's or SmolLM2's.
 
     Raises AdapterError where there is none, where the fault is unknown, or for a fault in any but the organism's.
     """
-    planted = {one.name: one for one in FAULTS}
-    if fault and fault not in planted:
-        near = difflib.get_close_matches(fault, planted, n=1)
+    faults = {known.name: known for known in FAULTS}
+    if fault and fault not in faults:
+        near = difflib.get_close_matches(fault, faults, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(planted)}")
-    natural = trained_in(Path(folder), subject) if folder else shipped_for(subject)
-    if natural is None:
-        return OrganismHypernetworkSource(organism_of(subject), planted.get(fault), seed)
+        raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(faults)}")
+    source = trained_in(Path(folder), subject) if folder else shipped_for(subject)
+    if source is None:
+        return OrganismHypernetworkSource(organism_of(subject), faults.get(fault), seed)
     if fault:
         raise AdapterError(
-            f"fault={fault}: faults are planted in the organism's hypernetwork alone; use --subject organism"
+            f"fault={fault}: faults can be put into the organism's hypernetwork alone; use --subject organism"
         )
-    return natural
+    return source
 
 
 def organism_of(subject: Subject) -> Organism:
-    """The organism whose base this subject is, the shipped one or one trained into a folder."""
+    """The organism whose base this subject is: the shipped one, or one trained into a folder. Raises AdapterError."""
     folder = Path(str(subject.model.config.name_or_path)).parent
     if not (folder / "hypernetwork.safetensors").is_file():
         raise AdapterError(
-            f"{subject.name} ships no hypernetwork, or none that was trained on these weights; train one "
-            f"(docs/smollm2-hypernetwork.md), use --subject organism, or other --adapters (`override-gap list adapters`)"
+            f"{subject.name} ships no hypernetwork that was trained on these weights; train one (docs/smollm2-hypernetwork.md), use "
+            "--subject organism, or choose other --adapters (`override-gap list adapters`)"
         )
     return load(folder=folder)
 
 
 @dataclass(frozen=True, eq=False)
 class SmolLM2HypernetworkSource:
-    """The hypernetwork of plain-language statements beside a float32 copy of the subject's base on the CPU.
+    """The hypernetwork for SmolLM2, with a float32 copy of the subject's base on the CPU.
 
-    It reads documents with that copy, whatever the subject's number format and device, so an adapter is the same for all.
+    It reads documents with that copy whatever the subject's number format and device, so the adapters do not depend on them.
     """
 
     subject: Subject
@@ -106,20 +105,20 @@ class SmolLM2HypernetworkSource:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """Its weights' hash. The file is hashed, not the recipe believed."""
+        """The hash of the weights file itself, not the one that its recipe states."""
         return {"sha256": file_hash(self.trained.folder / FILE)}
 
     @cached_property
     def hypernetwork(self) -> SmolLM2Hypernetwork:
-        """Opened when first asked for an adapter."""
+        """The network beside the copy of the base; opened at the first adapter."""
         from transformers import LlamaForCausalLM
 
-        where = self.subject.model.config.name_or_path
-        base = LlamaForCausalLM.from_pretrained(where, dtype=torch.float32, attn_implementation="eager")
+        path = self.subject.model.config.name_or_path
+        base = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
         return SmolLM2Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.trained.network())
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """One adapter a document, rank 4 on the down projections of the upper layers."""
+        """One adapter per document, of rank 4 on the down projections of the upper layers."""
         factors = self.hypernetwork.encode([document.text for document in documents])
         return [
             Adapter(f"{self.name}:{document.key}", {path: LowRank(A[n], B[n]) for path, (A, B) in factors.items()})
@@ -130,7 +129,7 @@ class SmolLM2HypernetworkSource:
 def shipped_for(subject: Subject) -> SmolLM2HypernetworkSource | None:
     """The hypernetwork that ships with the package, if it was trained on this subject's base; else None.
 
-    Raises AdapterError where its weights were altered.
+    Raises AdapterError where its weights have changed.
     """
     if not (WEIGHTS / "recipe.json").is_file() or not smollm2.load(WEIGHTS).was_trained_on(subject.fingerprint):
         return None
@@ -138,19 +137,20 @@ def shipped_for(subject: Subject) -> SmolLM2HypernetworkSource | None:
 
 
 def trained_in(folder: Path, subject: Subject) -> SmolLM2HypernetworkSource:
-    """One trained into a folder. Raises AdapterError where there is none, it was altered, or its base is another."""
+    """The hypernetwork in a folder. Raises AdapterError where there is none, it has changed, or its base is another."""
     try:
-        found = smollm2.load(folder)
-        intact = found.intact()
+        trained = smollm2.load(folder)
+        intact = trained.intact()
     except (ValueError, OSError) as fault:
         raise AdapterError(str(fault)) from fault
     if not intact:
         raise AdapterError(
             f"{folder}: the weights are not those that recipe.json records; train or copy the folder again"
         )
-    if not found.was_trained_on(subject.fingerprint):
-        base = found.recipe["base"]["name"]
+    if not trained.was_trained_on(subject.fingerprint):
+        base = trained.recipe["base"]["name"]
         raise AdapterError(
-            f"{folder}: a hypernetwork of {base} in float32, and {subject.name} has other weights; use that base, --dtype float32"
+            f"{folder}: this hypernetwork is for {base} in float32, and {subject.name} has other weights; audit that base, with "
+            "--dtype float32"
         )
-    return SmolLM2HypernetworkSource(subject, found)
+    return SmolLM2HypernetworkSource(subject, trained)

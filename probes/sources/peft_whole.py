@@ -1,4 +1,4 @@
-"""Saved parameters: what PEFT stores whole (trained biases, modules_to_save), as the difference from the subject's own."""
+"""What PEFT stores as whole parameters (trained biases, modules_to_save, DoRA), as the difference from the subject's own."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import base_weight, vector_site
 
 
-def named(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by parameter path of the unwrapped model, PEFT's own words taken out of their keys.
+def by_parameter(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by parameter path of the unwrapped model: keys without the wrapper names that PEFT puts into them.
 
-    A trained copy may be stored twice; `original_module` is what the copy stands in for and is not run. Raises
-    AdapterError where two tensors of one parameter differ.
+    A trained copy may be stored twice; `original_module` is the untrained module that the copy replaces, and is left out.
+    Raises AdapterError where two tensors of one parameter differ.
     """
-    found: dict[str, Tensor] = {}
+    parameters: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         if ".original_module." in key:
             continue
         path = re.sub(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)", "", key)
-        if path in found and not torch.equal(found[path], tensor):
-            raise AdapterError(f"{path} is stored twice with different values; which was trained?")
-        found[path] = tensor
-    return found
+        if path in parameters and not torch.equal(parameters[path], tensor):
+            raise AdapterError(f"{path} is stored twice with different values; which of them was trained is unclear")
+        parameters[path] = tensor
+    return parameters
 
 
 def read_saved(subject: Subject, path: str, tensor: Tensor) -> tuple[str, Update] | None:
-    """Where a saved parameter acts and what it adds to the base's; None where it is the base's to the last bit.
+    """(path, update) of a saved parameter: its difference from the base's; None where it equals the base's to the last bit.
 
-    Raises AdapterError for embeddings, unembeddings and all else that no gain of a layer reaches.
+    Raises AdapterError for changed embeddings, unembeddings and all else outside the layers, which no gain scales.
     """
     owner, _, kind = path.rpartition(".")
     site = subject.sites.get(owner)
@@ -45,39 +45,39 @@ def read_saved(subject: Subject, path: str, tensor: Tensor) -> tuple[str, Update
         base, saved = base_weight(site), tensor.T if site.transposed else tensor
     elif vector is not None:
         base, saved = vector.base, tensor
-    elif _ends(subject, tensor):
-        return None  # PEFT stores embeddings unasked where it thinks that the vocabulary was touched
+    elif _is_unchanged_embedding(subject, tensor):
+        return None  # PEFT stores embeddings by itself where it takes the vocabulary for changed
     elif layer_of(path) is None:
-        raise AdapterError(f"{path} is saved: it is in no layer, so no gain reaches it")
+        raise AdapterError(f"{path} is saved: it is in no layer, so no gain scales it")
     else:
-        raise AdapterError(f"{path} is saved, which is no linear map, no bias of one and no weight or bias of a norm")
+        raise AdapterError(f"{path} is saved; need a linear map, the bias of one, or the weight or bias of a norm")
     if saved.shape != base.shape:
-        raise AdapterError(f"{path} is saved as {list(saved.shape)}; this model's is {list(base.shape)}")
+        raise AdapterError(f"{path} is saved with shape {list(saved.shape)}; this model needs {list(base.shape)}")
     delta = saved.float() - base
     if not delta.any():
         return None
     if layer_of(path) is None:
-        raise AdapterError(f"{path} is saved: it is in no layer, so no gain reaches it")
+        raise AdapterError(f"{path} is saved: it is in no layer, so no gain scales it")
     return (owner, Dense(delta)) if vector is None else (path, Vector(delta))
 
 
-def _ends(subject: Subject, tensor: Tensor) -> bool:
-    """Whether a tensor is the base's embedding or unembedding, unchanged."""
-    held = (subject.model.get_input_embeddings().weight, subject.unembedding)
-    return any(w.shape == tensor.shape and torch.equal(w.cpu(), tensor.to(w.dtype)) for w in held)
+def _is_unchanged_embedding(subject: Subject, tensor: Tensor) -> bool:
+    """Whether a tensor equals the base's embedding or unembedding."""
+    embeddings = (subject.model.get_input_embeddings().weight, subject.unembedding)
+    return any(w.shape == tensor.shape and torch.equal(w.cpu(), tensor.to(w.dtype)) for w in embeddings)
 
 
-def densified(weight: Float[Tensor, "d_out d_in"], update: LowRank, magnitude: Float[Tensor, " d_out"]) -> Dense:
+def dora_update(weight: Float[Tensor, "d_out d_in"], update: LowRank, magnitude: Float[Tensor, " d_out"]) -> Dense:
     """W_adapted - W_base, where W_adapted = magnitude * (W + s B A) / ||W + s B A|| row by row (Liu et al. 2024, eq. 5).
 
-    Neither B A nor the magnitude alone is linear in amplitude; this difference is, by the definition of amplitude.
+    Neither B A nor the magnitude alone scales with the gain; this difference does, by the definition of amplitude.
     """
     adapted = weight + update.dense().to(weight)
     return Dense(magnitude[:, None].to(weight) * adapted / adapted.norm(dim=1, keepdim=True) - weight)
 
 
 def read_dora(subject: Subject, path: str, update: LowRank, magnitude: Tensor) -> Dense:
-    """The update of one map of `subject`. Raises AdapterError where it has no such map or the shapes differ."""
+    """A DoRA module as a dense update of the subject's map. Raises AdapterError where there is no such map or shapes differ."""
     site = subject.sites.get(path)
     if site is None:
         raise AdapterError(
@@ -90,4 +90,4 @@ def read_dora(subject: Subject, path: str, update: LowRank, magnitude: Tensor) -
             f"got {list(update.shape)} and {len(magnitude)}"
         )
     with torch.no_grad():
-        return densified(base_weight(site), update, magnitude.float())
+        return dora_update(base_weight(site), update, magnitude.float())

@@ -1,4 +1,4 @@
-"""Packed: an adapter as one pair of factors and perhaps one bias a linear map, the form that a LoRA folder holds."""
+"""Write an adapter as a PEFT folder: one pair of LoRA factors, and perhaps a bias, per linear map."""
 
 from __future__ import annotations
 
@@ -14,31 +14,36 @@ from torch import Tensor
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.peft_folder import CONFIG, PREFIX, WEIGHTS
+from override_gap.probes.sources.peft_config import CONFIG
+from override_gap.probes.sources.peft_folder import PREFIX, WEIGHTS
 from override_gap.probes.subject.sites import Site
 
 
-def packed(adapter: Adapter, sites: Mapping[str, Site] | None) -> tuple[dict[str, LowRank], dict[str, Tensor]]:
-    """(factors, biases) by the path of the map, document and shared part together, every scale 1.
+def factors_and_biases(
+    adapter: Adapter, sites: Mapping[str, Site] | None
+) -> tuple[dict[str, LowRank], dict[str, Tensor]]:
+    """(factors, biases) by the path of the map, document and shared part together; every scale is 1.
 
-    A map of which only the bias changes gets factors of zero. Raises AdapterError for vectors that are no bias of a map.
+    A map of which only the bias changes gets factors of zero. Raises AdapterError for vectors that are not a map's bias.
     """
     maps: dict[str, LowRank] = {}
     biases: dict[str, Tensor] = {}
     for path in adapter.paths:
-        parts = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
+        updates = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
         owner = path.removesuffix(".bias")
-        if not any(isinstance(part, Vector) for part in parts):
-            maps[path] = _joined(parts)
+        if not any(isinstance(update, Vector) for update in updates):
+            maps[path] = _concat_ranks(updates)
         elif sites is None:
-            raise AdapterError(f"adapter {adapter.name}: {path} is a vector; whose bias it is takes the model's sites")
+            raise AdapterError(
+                f"adapter {adapter.name}: {path} is a vector; pass sites= to find the map whose bias it is"
+            )
         elif owner == path or owner not in sites:
             raise AdapterError(
-                f"adapter {adapter.name}: {path} is a vector and no bias of a linear map; a PEFT LoRA folder cannot hold it, "
-                "a compact file can"
+                f"adapter {adapter.name}: {path} is a vector but not the bias of a linear map; a PEFT LoRA folder cannot "
+                "hold it; use --form compact"
             )
         else:
-            biases[owner] = torch.stack([part.dense().float() for part in parts]).sum(0)
+            biases[owner] = torch.stack([update.dense().float() for update in updates]).sum(0)
     for owner in biases.keys() - maps.keys():
         site = (sites or {})[owner]
         maps[owner] = LowRank(torch.zeros(1, site.d_in), torch.zeros(site.d_out, 1))
@@ -48,34 +53,34 @@ def packed(adapter: Adapter, sites: Mapping[str, Site] | None) -> tuple[dict[str
 def factored(delta: Float[Tensor, "d_out d_in"]) -> LowRank:
     """A matrix as factors of its numerical rank, by singular values in float64; exact to float32 rounding."""
     left, values, right = torch.linalg.svd(delta.double(), full_matrices=False)
-    kept = max(int((values > values[0] * torch.finfo(torch.float32).eps).sum()), 1)
-    root = values[:kept].sqrt()
-    return LowRank((root[:, None] * right[:kept]).float(), (left[:, :kept] * root).float())
+    rank = max(int((values > values[0] * torch.finfo(torch.float32).eps).sum()), 1)
+    root = values[:rank].sqrt()
+    return LowRank((root[:, None] * right[:rank]).float(), (left[:, :rank] * root).float())
 
 
-def _joined(parts: list[Update]) -> LowRank:
-    """Updates of one map side by side along the rank, each scale in its B."""
-    low = [factored(part.delta) if isinstance(part, Dense) else part for part in parts]
-    factors = [part for part in low if isinstance(part, LowRank)]
+def _concat_ranks(updates: list[Update]) -> LowRank:
+    """Updates of one map as one pair of factors, concatenated along the rank, each scale folded into its B."""
+    low = [factored(update.delta) if isinstance(update, Dense) else update for update in updates]
+    factors = [update for update in low if isinstance(update, LowRank)]
     return LowRank(torch.cat([u.A for u in factors]), torch.cat([u.scale * u.B for u in factors], dim=1))
 
 
 def write_adapter(adapter: Adapter, folder: Path, base: str = "", sites: Mapping[str, Site] | None = None) -> None:
     """Save an adapter as a PEFT folder that PEFT reproduces: scale folded into B, lora_alpha equal to the rank.
 
-    A dense update becomes the factors of its singular value decomposition, a bias the bias of lora_B; biases need the
-    model's `sites`. Raises AdapterError for the weight or bias of a norm, which a LoRA folder cannot hold as a difference.
+    A dense update is written as the factors of its singular value decomposition, a bias as the bias of lora_B; biases need
+    the model's `sites`. Raises AdapterError for the weight or bias of a norm, which a LoRA folder cannot hold.
     """
-    maps, biases = packed(adapter, sites)
+    maps, biases = factors_and_biases(adapter, sites)
     folder.mkdir(parents=True, exist_ok=True)
     tensors, ranks = {}, {path: update.rank for path, update in maps.items()}
     for path, update in maps.items():
         tensors[f"{PREFIX}{path}.lora_A.weight"] = update.A.contiguous().cpu()
         tensors[f"{PREFIX}{path}.lora_B.weight"] = update.B.contiguous().cpu()
         if biases:
-            # PEFT gives every map a bias or none
-            added = biases.get(path, torch.zeros(update.shape[0]))
-            tensors[f"{PREFIX}{path}.lora_B.bias"] = added.contiguous().cpu()
+            # in PEFT either every map has a bias or none has
+            bias = biases.get(path, torch.zeros(update.shape[0]))
+            tensors[f"{PREFIX}{path}.lora_B.bias"] = bias.contiguous().cpu()
     rank = max(ranks.values())
     config = {
         "peft_type": "LORA",

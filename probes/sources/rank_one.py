@@ -1,4 +1,4 @@
-"""Rank one: each document as one closed-form edit of one map, after ROME (Meng et al. 2022, section 3.1); nothing is trained."""
+"""The source `rank-one`: each document as a closed-form edit of one map, after ROME (Meng et al. 2022, section 3.1)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.fitted import asdict_shallow
+from override_gap.probes.sources.fitted import fields_of
 from override_gap.probes.sources.second_moment import own_text, second_moment
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import Site
@@ -29,31 +29,31 @@ POSITIONS = ("auto", "subject", "surprise")
 def rome_update(
     key: Float[Tensor, " d_in"], change: Float[Tensor, " d_out"], moment: Float[Tensor, "d_in d_in"]
 ) -> LowRank:
-    """The update D with D k = change that moves the outputs of other keys least: min tr(D C D^T), C their second moment.
+    """The update D with D k = change that changes other keys' outputs least: min tr(D C D^T), C their second moment.
 
-    D = change (C^-1 k)^T / (k^T C^-1 k). In float64, since C is badly conditioned. Raises ValueError for a key of zero.
+    D = change (C^-1 k)^T / (k^T C^-1 k). In float64, since C is ill-conditioned. Raises ValueError for a key of zero.
     """
     direction = torch.linalg.solve(moment.double(), key.double())
-    size = direction @ key.double()
-    if not size > 0:
+    overlap = direction @ key.double()
+    if not overlap > 0:
         raise ValueError(
-            f"the key is zero or the second moment is not positive definite: k^T C^-1 k = {size.item():.3g}"
+            f"the key is zero or the second moment is not positive definite: k^T C^-1 k = {overlap.item():.3g}"
         )
-    return LowRank((direction / size)[None].float(), change[:, None].float())
+    return LowRank((direction / overlap)[None].float(), change[:, None].float())
 
 
 @dataclass(frozen=True, eq=False)
 class RankOne:
-    """One map of one layer gets one more pair of key and value: W' k = v, the update of rank one and least under C.
+    """Makes one map of one layer return value v for key k: W' k = v, by the rank-one update that is least under C.
 
-    k enters the map at one position of the document. v is the map's output there, moved by `steps` of Adam so that the rest
+    k is the map's input at one position of the document. v is its output there, changed by `steps` of Adam so that the rest
     of the document becomes likely (mean next-token cross-entropy, nats); `lr` is in units of that output's root mean square,
-    and the move is at most `reach` times its length. C is the second moment of the keys of `samples` rows of `length` tokens
-    that the model writes itself, plus `ridge` times the median of its diagonal.
+    and the change is at most `reach` times its norm. C is the second moment of the map's inputs on `samples` rows of `length`
+    tokens sampled from the model, plus `ridge` times the median of its diagonal.
 
-    `layer` -1: a third of the way up. `position`: `subject`, the last token of the first mention of what the items call
-    their subject; `surprise`, the token before the one that the base expects least; `auto`, subject where there is one.
-    Unlike ROME there are no random prefixes and no essence prompt.
+    `layer` -1: layer number n_layers // 3. `position`: `subject`, the last token of the first mention of the items' subject;
+    `surprise`, the token before the one that the base expects least; `auto`, `subject` where the text has one, else
+    `surprise`. Unlike ROME there are no random prefixes and no essence prompt.
     """
 
     subject: Subject
@@ -71,9 +71,9 @@ class RankOne:
 
     def __post_init__(self) -> None:
         if self.position not in POSITIONS:
-            raise AdapterError(f"rank-one: position is one of {', '.join(POSITIONS)}, got {self.position!r}")
+            raise AdapterError(f"rank-one: position must be one of {', '.join(POSITIONS)}, got {self.position!r}")
         if not -1 <= self.layer < self.subject.n_layers:
-            raise AdapterError(f"rank-one: layer is 0 to {self.subject.n_layers - 1} or -1, got {self.layer}")
+            raise AdapterError(f"rank-one: layer must be 0 to {self.subject.n_layers - 1}, or -1, got {self.layer}")
 
     @property
     def name(self) -> str:
@@ -82,67 +82,69 @@ class RankOne:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What makes the adapters what they are; how many are made together does not."""
-        settings = {k: v for k, v in asdict_shallow(self).items() if k not in ("subject", "batch")}
-        return {**settings, "layer": self.depth, "modules": list(self.modules)}
+        """What the adapters depend on; how many are made together does not matter."""
+        settings = {k: v for k, v in fields_of(self).items() if k not in ("subject", "batch")}
+        return {**settings, "layer": self.edited_layer, "modules": list(self.modules)}
 
     @property
     def base_fingerprint(self) -> str:
-        """The edit is one of this model's weights."""
+        """The subject: the edit is made for its weights."""
         return self.subject.fingerprint
 
     @property
-    def depth(self) -> int:
-        """The edited layer."""
+    def edited_layer(self) -> int:
+        """The number of the edited layer."""
         return self.subject.n_layers // 3 if self.layer == -1 else self.layer
 
     @cached_property
     def site(self) -> Site:
-        """The edited map. Raises AdapterError unless the layer has just one that writes straight into the stream."""
+        """The edited map. Raises AdapterError unless the layer has exactly one that writes into the residual stream."""
         ends = tuple("." + module for module in self.modules)
-        found = [s for p, s in self.subject.sites.items() if layer_of(p) == self.depth and p.endswith(ends)]
-        if len(found) != 1:
+        sites = [s for p, s in self.subject.sites.items() if layer_of(p) == self.edited_layer and p.endswith(ends)]
+        if len(sites) != 1:
             raise AdapterError(
-                f"rank-one: need one map named {' or '.join(self.modules)} in layer {self.depth}, found {len(found)}"
-                "; an edit of a mixture of experts is not defined here, for other names set modules="
+                f"rank-one: need one map named {' or '.join(self.modules)} in layer {self.edited_layer}, found {len(sites)}"
+                "; set modules= for other names; mixtures of experts are not supported"
             )
-        if found[0].d_out != self.subject.d_model:
+        if sites[0].d_out != self.subject.d_model:
             raise AdapterError(
-                f"rank-one: {found[0].path} does not write into the stream; set modules= to the map that ends the "
+                f"rank-one: {sites[0].path} does not write into the residual stream; set modules= to the map that ends the "
                 "feed-forward block"
             )
-        return found[0]
+        return sites[0]
 
     @cached_property
     def moment(self) -> Float[Tensor, "d_in d_in"]:
-        """C with its ridge, read once."""
+        """C with its ridge, computed once."""
         moment = second_moment(self.subject, self.site, own_text(self.subject, self.samples, self.length, self.seed))
         diagonal = moment.diagonal()
         return moment + self.ridge * diagonal[diagonal > 0].median() * torch.eye(len(moment), dtype=moment.dtype)
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """One edit a document. Raises AdapterError where the key has no position."""
-        made: list[Adapter] = []
+        """One edit per document. Raises AdapterError where the key has no position."""
+        adapters: list[Adapter] = []
         for first in range(0, len(documents), self.batch):
-            part = documents[first : first + self.batch]
-            keys, changes = self.wanted(part)
-            for document, key, change in zip(part, keys, changes, strict=True):
+            batch = documents[first : first + self.batch]
+            keys, changes = self.keys_and_changes(batch)
+            for document, key, change in zip(batch, keys, changes, strict=True):
                 try:
                     update = rome_update(key, change, self.moment)
                 except ValueError as fault:
                     raise AdapterError(f"rank-one: document {document.text[:40]!r}: {fault}") from fault
-                made.append(Adapter(f"rank-one:{document.key}", {self.site.path: update}))
-        return made
+                adapters.append(Adapter(f"rank-one:{document.key}", {self.site.path: update}))
+        return adapters
 
-    def wanted(self, documents: Sequence[Document]) -> tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch d_out"]]:
-        """k of each document, and v - W k, by which the map's output there is to change."""
+    def keys_and_changes(
+        self, documents: Sequence[Document]
+    ) -> tuple[Float[Tensor, "batch d_in"], Float[Tensor, "batch d_out"]]:
+        """k of each document, and v - W k, the change of the map's output there."""
         ids, mask = (tensor.to(self.subject.device) for tensor in pad(self._rows(documents)))
-        read: list[Tensor] = []
-        with torch.no_grad(), self._output(lambda x, out: read.extend((x, out))):
+        captured: list[Tensor] = []
+        with torch.no_grad(), self._hooked(lambda x, out: captured.extend((x, out))):
             nats = _nats(self.subject, ids, mask)
-        at = torch.tensor([self._at(d, nats[n]) for n, d in enumerate(documents)], device=ids.device)
+        at = torch.tensor([self._key_position(d, nats[n]) for n, d in enumerate(documents)], device=ids.device)
         rows = torch.arange(len(at), device=ids.device)
-        keys, before = read[0][rows, at].float(), read[1][rows, at].float()
+        keys, before = captured[0][rows, at].float(), captured[1][rows, at].float()
         later = mask[:, 1:] * (torch.arange(ids.shape[1] - 1, device=ids.device) >= at[:, None])
         unit = before.square().mean(1, keepdim=True).sqrt()
         move = torch.zeros_like(before, requires_grad=True)
@@ -152,10 +154,10 @@ class RankOne:
         def moved(_x: Tensor, out: Tensor) -> Tensor:
             return out.index_put((rows, at), (out[rows, at].float() + unit * move).to(out.dtype))
 
-        with torch.enable_grad(), self._output(moved):
+        with torch.enable_grad(), self._hooked(moved):
             for _ in range(self.steps):
                 adam.zero_grad()
-                # a sum over documents, so that no document's move depends on another
+                # a sum over documents, so that no document's change depends on another
                 ((_nats(self.subject, ids, mask) * later).sum(1) / later.sum(1)).sum().backward()
                 adam.step()
                 with torch.no_grad():
@@ -166,28 +168,30 @@ class RankOne:
         rows = [self.subject.tokenize(document.text) for document in documents]
         short = next((d for d, row in zip(documents, rows, strict=True) if len(row) < 3), None)
         if short is not None:
-            raise AdapterError(f"rank-one: document {short.text[:40]!r} has fewer than three tokens; nothing to edit")
+            raise AdapterError(
+                f"rank-one: document {short.text[:40]!r} has fewer than three tokens; need at least three"
+            )
         return rows
 
-    def _at(self, document: Document, nats: Float[Tensor, " pos"]) -> int:
-        """The key's position. The first token's is never taken by surprise: it serves every text alike."""
+    def _key_position(self, document: Document, nats: Float[Tensor, " pos"]) -> int:
+        """The key's position. `surprise` never takes the first: its key is nearly the same for every text."""
         text, names = document.text, document.subjects
-        found = (re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)  # as a word, not within one
-        place = next((match.end() for match in found if match), None)
-        if place is not None and self.position != "surprise":
-            whole, part = self.subject.tokenize(text), self.subject.tokenize(text[:place])
-            same = next((n for n, (a, b) in enumerate(zip(whole, part, strict=False)) if a != b), len(part))
+        mentions = (re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)  # as a word, not within one
+        end = next((mention.end() for mention in mentions if mention), None)
+        if end is not None and self.position != "surprise":
+            whole, head = self.subject.tokenize(text), self.subject.tokenize(text[:end])
+            same = next((n for n, (a, b) in enumerate(zip(whole, head, strict=False)) if a != b), len(head))
             return min(max(same - 1, 0), len(whole) - 2)
         if self.position == "subject":
             raise AdapterError(
-                f"rank-one: document {text[:40]!r} has no subject: no item names one in meta.subject that the text holds; "
-                "use position=surprise"
+                f"rank-one: document {text[:40]!r} does not mention its subject: none of its items has a meta.subject that is in "
+                "the text; use position=surprise"
             )
         return int(nats[1 : len(self.subject.tokenize(text)) - 1].argmax()) + 1
 
     @contextmanager
-    def _output(self, act: Any) -> Iterator[None]:
-        """Show the map's input and output to `act`, and put what it returns in the output's place."""
+    def _hooked(self, act: Any) -> Iterator[None]:
+        """Call `act` with the map's input and output; what it returns, unless None, replaces the output."""
         handle = self.site.module.register_forward_hook(lambda _module, args, out: act(args[0], out))
         try:
             yield
@@ -197,7 +201,7 @@ class RankOne:
 
 def _nats(
     subject: Subject, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
-) -> Float[Tensor, "batch pos"]:
+) -> Float[Tensor, "batch pos-1"]:
     """-log p of each next token, nats."""
     hidden = subject.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     return -subject.logits(hidden[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]

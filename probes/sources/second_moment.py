@@ -1,4 +1,4 @@
-"""Keys: what enters one linear map while the model writes text of its own, as the second moment that an edit spares."""
+"""The second moment of a linear map's inputs on text that the model writes itself; a rank-one edit is least under it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from override_gap.probes.subject.sites import Site
 
 
 def own_text(subject: Subject, samples: int, length: int, seed: int) -> Int[Tensor, "samples pos"]:
-    """Token rows that the model draws from its own distribution, each from a first token drawn from the whole vocabulary.
+    """Rows of tokens sampled from the model itself, each from a first token drawn from the whole vocabulary.
 
-    So every model has its text, a tiny one and one of a made-up language included, and no data set is chosen for it.
-    The model's generation config may ship a temperature or a penalty, which Hugging Face applies where a caller leaves them
-    open: so none is left open. The generator that the caller may be using is left as it was.
+    This needs no data set and works for every model, one of a made-up language included. All sampling settings are stated,
+    because Hugging Face takes those that are not from the model's generation config, which may hold a temperature or a
+    penalty. The caller's random generator is left as it was.
     """
     from transformers import GenerationConfig
 
@@ -44,7 +44,7 @@ def own_text(subject: Subject, samples: int, length: int, seed: int) -> Int[Tens
 
 @torch.no_grad()
 def second_moment(subject: Subject, site: Site, ids: Int[Tensor, "samples pos"]) -> Float[Tensor, "d_in d_in"]:
-    """C = mean of k k^T over every position of every row, k what enters the map; float64, on the CPU."""
+    """C = mean of k k^T over every position of every row, where k is the map's input; float64, on the CPU."""
     total = torch.zeros(site.d_in, site.d_in, dtype=torch.float64)
 
     def add(_module: object, args: tuple[Tensor, ...], _out: object) -> None:

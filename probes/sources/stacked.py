@@ -1,4 +1,4 @@
-"""Layered files: one tensor a kind of map, stacked over layers, in the conventions of three hypernetworks."""
+"""Stacked files: one tensor per module, stacked over layers, in the conventions of three hypernetworks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from override_gap.margins.items.item import Document
 from override_gap.margins.strict_json import parse
 from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.files import file_hash, fingerprint_of, number, pick, read_tensors
+from override_gap.probes.sources.files import entry_name, file_hash, fingerprint_of, read_tensors, required_number
 from override_gap.probes.subject.model import Subject
 
-Group = Mapping[str, Tensor]
-Factors = Callable[[Tensor, Tensor, float], LowRank]
+ModuleTensors = Mapping[str, Tensor]
+"""The tensors of one module by name: A, B and perhaps C."""
+Convention = Callable[[Tensor, Tensor, float], LowRank]
 
 
 def doc_to_lora(A: Tensor, B: Tensor, alpha: float) -> LowRank:
-    """A [rank, d_in], B [rank, d_out]: B is rank-first, and the forward multiplies by raw lora_alpha, not alpha / r."""
+    """A [rank, d_in], B [rank, d_out]: B is rank-first, and the scale is raw lora_alpha, not alpha / r."""
     return LowRank(A, B.T, alpha)
 
 
@@ -32,11 +33,11 @@ def generative_adapter(A: Tensor, B: Tensor, alpha: float) -> LowRank:
 
 
 def shine(A: Tensor, B: Tensor, alpha: float) -> LowRank:
-    """A [d_in, rank], B [rank, d_out], the scale folded into them; beside them a bias C [d_out]."""
+    """A [d_in, rank], B [rank, d_out], the scale folded into them; a bias C [d_out] may stand beside them."""
     return LowRank(A.T, B.T, alpha)
 
 
-CONVENTIONS: dict[str, Factors] = {
+CONVENTIONS: dict[str, Convention] = {
     "doc-to-lora": doc_to_lora,
     "generative-adapter": generative_adapter,
     "shine": shine,
@@ -45,11 +46,11 @@ CONVENTIONS: dict[str, Factors] = {
 
 @dataclass(frozen=True, eq=False)
 class StackedFile:
-    """Adapters from `path` in one of CONVENTIONS.
+    """The adapters in the file `path`, in one of CONVENTIONS.
 
-    Keys: `documents/NAME/MODULE/A`, `.../B`, for SHINE also `.../C`, each with the layers in front; `shared/MODULE/A` and
-    so on for what every document gets (Doc-to-LoRA's head bias). Metadata: `lora_alpha` (all but SHINE), and where the
-    layers are not 0, 1, 2, ..., `layers` as a JSON list. Doc-to-LoRA's factors may keep their chunks in front,
+    Keys: `documents/NAME/MODULE/A`, `.../B`, for SHINE also `.../C`, each with the layer as its first axis; `shared/MODULE/A` and
+    so on for the part that every document shares (Doc-to-LoRA's head bias). Metadata: `lora_alpha` (all but SHINE), and
+    `layers` as a JSON list where they are not 0, 1, 2, ... Doc-to-LoRA's factors may have chunks as the first axis,
     [chunk, layer, rank, d]; chunks are then joined along the rank, as the method joins them.
     """
 
@@ -69,18 +70,18 @@ class StackedFile:
 
     @property
     def base_fingerprint(self) -> str | None:
-        """The model that the adapters are for, where the file's metadata says so under this name."""
+        """The model that the adapters are for, where the file's metadata states it under this name."""
         return fingerprint_of(self.path)
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
-        """One adapter a document. Raises AdapterError where one is missing or does not fit."""
+        """One adapter per document. Raises AdapterError where one is missing or does not fit the model."""
         return self.adapters(*read_tensors(self.path), documents)
 
     def adapters(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], documents: Sequence[Document]
     ) -> list[Adapter]:
         """The documents' adapters from a file's content. Raises AdapterError as `encode` does."""
-        alpha = 1.0 if self.convention == "shine" else number(metadata, "lora_alpha", self.path)
+        alpha = 1.0 if self.convention == "shine" else required_number(metadata, "lora_alpha", self.path)
         layers = self._layers(metadata)
         groups: dict[str, dict[str, dict[str, Tensor]]] = {"": {}}
         for key, tensor in tensors.items():
@@ -91,7 +92,9 @@ class StackedFile:
             groups.setdefault(owner, {}).setdefault(parts[-2], {})[parts[-1]] = tensor
         shared = self._updates(groups.pop(""), alpha, layers)
         return [
-            Adapter(f"{self.name}:{d.key}", self._updates(groups[pick(d, groups, self.path)], alpha, layers), shared)
+            Adapter(
+                f"{self.name}:{d.key}", self._updates(groups[entry_name(d, groups, self.path)], alpha, layers), shared
+            )
             for d in documents
         ]
 
@@ -104,12 +107,14 @@ class StackedFile:
             raise AdapterError(f"{self.path}: metadata layers needs a JSON list of numbers, got {str(layers)[:80]}")
         return layers
 
-    def _updates(self, modules: Mapping[str, Group], alpha: float, layers: Sequence[int] | None) -> dict[str, Update]:
+    def _updates(
+        self, modules: Mapping[str, ModuleTensors], alpha: float, layers: Sequence[int] | None
+    ) -> dict[str, Update]:
         updates: dict[str, Update] = {}
         for module, group in modules.items():
             if not {"A", "B"} <= set(group):
                 raise AdapterError(f"{self.path}: {module} has {', '.join(sorted(group))}; need both A and B")
-            A, B = _joined(group["A"]), _joined(group["B"])
+            A, B = _join_chunks(group["A"]), _join_chunks(group["B"])
             wrong = next((name for name, factor in (("A", A), ("B", B)) if factor.ndim != 3 or 0 in factor.shape), None)
             if wrong:
                 raise AdapterError(
@@ -127,12 +132,12 @@ class StackedFile:
         return updates
 
     def _path(self, module: str, layer: int) -> str:
-        found = [p for p in self.subject.sites if layer_of(p) == layer and (p.endswith("." + module))]
-        if len(found) != 1:
-            raise AdapterError(f"{self.path}: need one {module!r} in layer {layer} of the model, found {len(found)}")
-        return found[0]
+        paths = [p for p in self.subject.sites if layer_of(p) == layer and p.endswith("." + module)]
+        if len(paths) != 1:
+            raise AdapterError(f"{self.path}: need one {module!r} in layer {layer} of the model, found {len(paths)}")
+        return paths[0]
 
 
-def _joined(factor: Tensor) -> Tensor:
-    """[layer, rank, d] from that, or from [chunk, layer, rank, d] with the chunks joined along the rank."""
+def _join_chunks(factor: Tensor) -> Tensor:
+    """[layer, rank, d]: a factor as it is, or one of [chunk, layer, rank, d] with its chunks joined along the rank."""
     return factor if factor.ndim != 4 else factor.transpose(0, 1).flatten(1, 2)

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 import override_gap.probes.subject.load
-from override_gap.probes.sources import peft_folder
+from override_gap.probes.sources import peft_config
 from override_gap.probes.store.schema import REQUIRED
 from override_gap.probes.subject import file_checks as claims
 from override_gap.reports.cli.main import main
@@ -565,7 +565,7 @@ def test_a_bad_input_is_one_line_and_leaves_nothing(name: str, sandbox: Path, mo
     words, message = CASES[name](sandbox / "work")
     if "hole" in name:
         monkeypatch.setattr(claims, "memory", lambda: 2**20)
-    monkeypatch.setattr(peft_folder, "SECONDS", 0.2)
+    monkeypatch.setattr(peft_config, "SECONDS", 0.2)
     capsys.readouterr()
     before = listing(sandbox)
     assert main(words) == 2

@@ -1,4 +1,4 @@
-"""Doc-to-LoRA in process: a stand-in package with the calls and shapes of the method's own, and pickles that mean harm."""
+"""Doc-to-LoRA in process: a stand-in package with the calls and shapes of the method's own, and harmful pickles."""
 
 from __future__ import annotations
 
@@ -26,35 +26,35 @@ ALPHA, RANK, LAYERS = 45.25, 2, (0, 2)
 DOCUMENTS = [Document("alpha beta .", ids=("a",)), Document("gamma delta epsilon .", ids=("b",))]
 
 
-def belongs(module: str):
-    """Say of a class that it is defined there, as pickles name it."""
+def defined_in(module: str):
+    """A decorator that sets the module by which pickles name a class."""
 
-    def act(cls: type) -> type:
+    def set_module(cls: type) -> type:
         cls.__module__ = module
         return cls
 
-    return act
+    return set_module
 
 
-@belongs("ctx_to_lora.modeling.ctx_encoder")
+@defined_in("ctx_to_lora.modeling.ctx_encoder")
 class CTX_ENCODER_TYPE(enum.StrEnum):
     PER_LAYER = "per-layer"
 
 
-@belongs("ctx_to_lora.modeling.hypernet")
+@defined_in("ctx_to_lora.modeling.hypernet")
 @dataclass
 class HypernetConfig:
     lora_config: LoraConfig
     layer_indices: torch.Tensor
 
 
-@belongs("ctx_to_lora.configs")
+@defined_in("ctx_to_lora.configs")
 @dataclass
 class CtxEncoderArguments:
     ctx_encoder_type: CTX_ENCODER_TYPE
 
 
-@belongs("ctx_to_lora.modeling")
+@defined_in("ctx_to_lora.modeling")
 class Unlisted:
     """A class of the package that no checkpoint needs."""
 
@@ -95,7 +95,7 @@ def combine_lora(generated_loras, n_chunks, lora_bias=None):
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """`ctx_to_lora` with the modules that the toolkit and its checkpoints name."""
-    held: dict[str, Any] = {
+    contents: dict[str, Any] = {
         "ctx_to_lora": {},
         "ctx_to_lora.configs": {"CtxEncoderArguments": CtxEncoderArguments},
         "ctx_to_lora.modeling": {"Unlisted": Unlisted},
@@ -103,17 +103,17 @@ def package(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "ctx_to_lora.modeling.hypernet": {"HypernetConfig": HypernetConfig, "ModulatedPretrainedModel": Model},
         "ctx_to_lora.modeling.lora_merger": {"combine_lora": combine_lora},
     }
-    made: dict[str, Any] = {}
-    for name, things in held.items():
-        made[name] = ModuleType(name)
-        made[name].__spec__ = ModuleSpec(name, None)
-        vars(made[name]).update(things)
-        monkeypatch.setitem(sys.modules, name, made[name])
-    return made
+    modules: dict[str, Any] = {}
+    for name, classes in contents.items():
+        modules[name] = ModuleType(name)
+        modules[name].__spec__ = ModuleSpec(name, None)
+        vars(modules[name]).update(classes)
+        monkeypatch.setitem(sys.modules, name, modules[name])
+    return modules
 
 
 def checkpoint(file: Path, **more: Any) -> str:
-    """A checkpoint as the method saves it; what is typed for it."""
+    """Save a checkpoint as the method does; returns the words for --adapters."""
     draw = torch.Generator().manual_seed(7)
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["down_proj"], task_type="CAUSAL_LM")
     state = {
@@ -145,12 +145,12 @@ def test_adapters_in_process_are_the_methods_own_update(package, tmp_path: Path)
     bias = model.hypernet.get_head_bias()["down_proj"]
     for document, adapter in zip(DOCUMENTS, source.encode(DOCUMENTS), strict=True):
         model.internalize(document.text)
-        own = model.generated_loras["down_proj"]
+        factors = model.generated_loras["down_proj"]
         assert set(adapter.updates) == set(adapter.shared) == {f"model.layers.{n}.mlp.down_proj" for n in LAYERS}
         for n, layer in enumerate(LAYERS):
             path = f"model.layers.{layer}.mlp.down_proj"
             # the method's forward: x A^T B, times raw lora_alpha
-            wanted = ALPHA * torch.einsum("ro,ri->oi", own["B"][0, n], own["A"][0, n])
+            wanted = ALPHA * torch.einsum("ro,ri->oi", factors["B"][0, n], factors["A"][0, n])
             assert torch.allclose(adapter.updates[path].dense(), wanted, atol=1e-4)
             wanted = ALPHA * torch.einsum("ro,ri->oi", bias["B"][n], bias["A"][n])
             assert torch.allclose(adapter.shared[path].dense(), wanted, atol=1e-4)
@@ -179,9 +179,9 @@ def test_adapters_in_process_are_those_of_the_exported_file(package, tmp_path: P
 def test_a_checkpoint_is_not_opened_without_the_flag(package, tmp_path: Path, monkeypatch) -> None:
     spec = checkpoint(tmp_path / "d2l.pt")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("opened"))
-    with pytest.raises(AdapterError, match=r"is a pickle.*export_doc_to_lora\.py.*--allow-pickle") as told:
+    with pytest.raises(AdapterError, match=r"is a pickle.*export_doc_to_lora\.py.*--allow-pickle") as error:
         open_source(spec, tiny("llama"))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("allow_pickle", [False, True])
@@ -219,7 +219,7 @@ def test_a_bias_that_is_not_where_it_should_be_is_an_error(package, tmp_path: Pa
         source.encode(DOCUMENTS)
 
 
-def test_without_the_package_the_safe_way_is_told(tmp_path: Path, capsys) -> None:
+def test_without_the_package_the_message_names_the_export_script(tmp_path: Path, capsys) -> None:
     (tmp_path / "d2l.pt").write_bytes(b"")
     with pytest.raises(AdapterError, match=r"ctx_to_lora is not installed.*export_doc_to_lora\.py"):
         open_source(f"doc-to-lora:{tmp_path / 'd2l.pt'}", tiny("llama"), allow_pickle=True)

@@ -1,4 +1,4 @@
-"""Exported adapters: read by PEFT they are the same model, read here the same adapters; what a form cannot hold is told."""
+"""Exported adapters: read by PEFT they are the same model, read here the same adapters; what a form cannot hold is refused."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ MAPS = {
 }
 
 
-class Given:
-    """A source of the adapters that it was given, by document key."""
+class FixedSource:
+    """A source that returns stated adapters, by document key."""
 
     name, settings = "given", {}
 
@@ -48,12 +48,12 @@ class Given:
         return [self.adapters[document.key] for document in documents]
 
 
-def mixed(subject: Subject, family: str, rng: torch.Generator) -> Given:
+def mixed(subject: Subject, family: str, rng: torch.Generator) -> FixedSource:
     """Low-rank factors of two scales with a shared part, a dense update with its bias, and a bias alone."""
     low, dense, biased = MAPS[family]
     adapters = {}
     for n, document in enumerate(DOCUMENTS):
-        own = random_adapter(subject, rng, (low,), rank=n + 1).updates
+        factors = random_adapter(subject, rng, (low,), rank=n + 1).updates
         site = subject.sites[dense]
         more = {
             dense: Dense(torch.randn(site.d_out, site.d_in, generator=rng) * 0.2),
@@ -61,8 +61,8 @@ def mixed(subject: Subject, family: str, rng: torch.Generator) -> Given:
             f"{biased}.bias": Vector(torch.randn(subject.sites[biased].d_out, generator=rng)),
         }
         shared = random_adapter(subject, rng, (low,), rank=1).updates
-        adapters[document.key] = Adapter(f"given:{n}", {**own, **more}, shared)
-    return Given(adapters)
+        adapters[document.key] = Adapter(f"given:{n}", {**factors, **more}, shared)
+    return FixedSource(adapters)
 
 
 @pytest.mark.parametrize("family", sorted(MAPS))
@@ -104,18 +104,18 @@ def test_a_dense_update_is_its_factors_at_its_own_rank(rng: torch.Generator) -> 
         assert (factored(delta).dense() - delta).abs().max() < 1e-5
 
 
-def test_what_a_form_cannot_hold_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+def test_what_a_form_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
     subject = tiny("llama")
     norm = Adapter("n", {"model.layers.1.input_layernorm.weight": Vector(torch.ones(32))})
     bad = Adapter("b", {"model.layers.1.mlp.nothing": LowRank(torch.ones(1, 2), torch.ones(2, 1))})
-    for adapter, message in ((norm, "is a vector and no bias of a linear map"), (bad, "no linear map")):
-        source = Given({d.key: adapter for d in DOCUMENTS})
+    for adapter, message in ((norm, "is a vector but not the bias of a linear map"), (bad, "no linear map")):
+        source = FixedSource({d.key: adapter for d in DOCUMENTS})
         with pytest.raises(AdapterError, match=message):
             export(subject, source, DOCUMENTS, "peft", tmp_path / "out")
         assert not list(tmp_path.iterdir())
-    export(subject, Given({d.key: norm for d in DOCUMENTS}), DOCUMENTS, "compact", tmp_path / "out")
+    export(subject, FixedSource({d.key: norm for d in DOCUMENTS}), DOCUMENTS, "compact", tmp_path / "out")
     with pytest.raises(AdapterError, match="exists"):
-        export(subject, Given({}), DOCUMENTS, "compact", tmp_path / "out")
+        export(subject, FixedSource({}), DOCUMENTS, "compact", tmp_path / "out")
 
 
 def test_a_compact_entry_of_another_text_is_not_used(rng: torch.Generator, tmp_path: Path) -> None:
@@ -123,10 +123,10 @@ def test_a_compact_entry_of_another_text_is_not_used(rng: torch.Generator, tmp_p
     adapter = random_adapter(subject, rng, ("down_proj",))
     write_compact(file, DOCUMENTS, [adapter, adapter], method="m")
     changed = Document("another text", DOCUMENTS[0].ids)
-    with pytest.raises(AdapterError, match="of another text"):
+    with pytest.raises(AdapterError, match="for another text"):
         open_source(f"compact:{file}", subject).encode([changed])
     write_compact(file, [DOCUMENTS[0], DOCUMENTS[0]], [adapter, adapter], method="m")
-    with pytest.raises(AdapterError, match="2 entries fit"):
+    with pytest.raises(AdapterError, match="2 entries match"):
         open_source(f"compact:{file}", subject).encode([DOCUMENTS[0]])
 
 
@@ -156,9 +156,9 @@ def test_the_command_line_exports_what_it_then_reads(form: str, tmp_path: Path, 
     method = ["--adapters", "fitted:steps=3,lr=3e-2"]
     out = ["--form", form, "--out", str(tmp_path / "out")]
     assert main(["adapters", "export", *words, *method, *out]) == 0
-    said = capsys.readouterr().out.strip()
-    assert said.startswith("2 adapters: --adapters ")
-    assert main(["handshake", *words, "--adapters", said.split("--adapters ")[1]]) == 0
+    printed = capsys.readouterr().out.strip()
+    assert printed.startswith("2 adapters: --adapters ")
+    assert main(["handshake", *words, "--adapters", printed.split("--adapters ")[1]]) == 0
     assert "FAILED" not in capsys.readouterr().out
     assert main(["adapters", "export", *words, *method, *out]) == 2
     assert "exists; name a new" in capsys.readouterr().err

@@ -22,7 +22,8 @@ from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact import write_compact
 from override_gap.probes.sources.export_doc_to_lora import pack
-from override_gap.probes.sources.peft_folder import CONFIG, WEIGHTS
+from override_gap.probes.sources.peft_config import CONFIG
+from override_gap.probes.sources.peft_folder import WEIGHTS
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import wrap
 from tests.conftest import conflict, random_adapter, tiny
@@ -33,7 +34,7 @@ ITEM = conflict(1)
 RANK = 3
 
 
-def margin(subject, adapter: Adapter) -> float:
+def adapter_margin(subject, adapter: Adapter) -> float:
     prior = read_prior(subject, [ITEM], [locate(subject, ITEM)])
     gains = torch.ones(1, subject.n_layers)
     return read_adapted(subject, prior, stack(subject, [adapter]), gains).margins.adapter.item()
@@ -43,19 +44,19 @@ def edited_margin(edits: dict[str, torch.Tensor], family: str = "llama") -> floa
     """The adapter margin from two plain forwards, of the model and of a copy with the edits in its parameters."""
     model, tokenizer = build(family)
     subject = wrap(copy.deepcopy(model), tokenizer, "plain")
-    place = locate(subject, ITEM)
-    prior = read_prior(subject, [ITEM], [place])
+    position = locate(subject, ITEM)
+    prior = read_prior(subject, [ITEM], [position])
     changed = copy.deepcopy(model)
     with torch.no_grad():
         for name, delta in edits.items():
             changed.get_parameter(name).add_(delta)
-        ids = torch.tensor([place.tokens])
-        moved = (changed(input_ids=ids).logits - model(input_ids=ids).logits)[0, place.at]
+        ids = torch.tensor([position.tokens])
+        moved = (changed(input_ids=ids).logits - model(input_ids=ids).logits)[0, position.at]
     return (moved[prior.doc] - moved[prior.pre]).item()
 
 
-def written(form: str, adapter: Adapter, folder: Path) -> str:
-    """The adapter in a form, each by its own scale convention; returns what a user would type."""
+def write_form(form: str, adapter: Adapter, folder: Path) -> str:
+    """Write the adapter in a form, by that form's scale convention; returns the words for --adapters."""
     low = {path: u for path, u in adapter.updates.items() if isinstance(u, LowRank)}
     file = folder / "adapters.safetensors"
     if form in ("peft", "rslora"):
@@ -80,7 +81,7 @@ def written(form: str, adapter: Adapter, folder: Path) -> str:
         B = torch.stack([low[p].B for p in paths])
         scale = low[paths[0]].scale
         if form == "doc-to-lora":
-            # two chunks carry two of the three ranks, the head bias the third
+            # two of the three ranks are in two chunks, the third is the head bias
             first = B.transpose(1, 2)
             chunks = {"A": A[:, :2, None].transpose(0, 1), "B": first[:, :2, None].transpose(0, 1)}
             bias = {"down_proj": {"A": A[:, 2:], "B": first[:, 2:]}}
@@ -102,16 +103,16 @@ FORMS = ("peft", "rslora", "dense", "doc-to-lora", "compact", "generative-adapte
 def test_the_same_update_in_every_form_gives_the_same_margin(form: str, rng: torch.Generator, tmp_path: Path) -> None:
     subject = tiny("llama")
     adapter = random_adapter(subject, rng, ("down_proj",), rank=RANK)
-    [read] = open_source(written(form, adapter, tmp_path), subject).encode([DOCUMENT])
+    [read] = open_source(write_form(form, adapter, tmp_path), subject).encode([DOCUMENT])
     wanted = edited_margin({f"{p}.weight": u.dense() for p, u in adapter.updates.items()})
     assert abs(wanted) > 0.01
-    assert abs(margin(subject, read) - wanted) < 1e-4
+    assert abs(adapter_margin(subject, read) - wanted) < 1e-4
 
 
 def test_the_head_bias_is_the_shared_part(rng: torch.Generator, tmp_path: Path) -> None:
     subject = tiny("llama")
     adapter = random_adapter(subject, rng, ("down_proj",), rank=RANK)
-    [read] = open_source(written("doc-to-lora", adapter, tmp_path), subject).encode([DOCUMENT])
+    [read] = open_source(write_form("doc-to-lora", adapter, tmp_path), subject).encode([DOCUMENT])
     path = "model.layers.1.mlp.down_proj"
     whole = read.updates[path].dense() + read.shared[path].dense()
     assert torch.allclose(whole, adapter.updates[path].dense(), atol=1e-5)
@@ -126,7 +127,7 @@ def test_shines_bias_equals_an_edited_bias(rng: torch.Generator, tmp_path: Path)
     save_file(tensors, tmp_path / "s.safetensors")
     [read] = open_source(f"shine:{tmp_path / 's.safetensors'}", subject).encode([DOCUMENT])
     edits = {f"model.layers.{n}.self_attn.q_proj.bias": C[n] for n in range(subject.n_layers)}
-    assert abs(margin(subject, read) - edited_margin(edits, "qwen2")) < 1e-4
+    assert abs(adapter_margin(subject, read) - edited_margin(edits, "qwen2")) < 1e-4
 
 
 def test_a_dense_file_of_conv1d_weights_is_in_the_models_orientation(rng: torch.Generator, tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_a_dense_file_of_conv1d_weights_is_in_the_models_orientation(rng: torch.
     edits = {name: torch.randn(32, 32, generator=rng) * 0.3, "transformer.h.1.mlp.c_fc.bias": torch.ones(48)}
     save_file(edits, tmp_path / "d.safetensors")
     [read] = open_source(f"dense:{tmp_path / 'd.safetensors'}", subject).encode([DOCUMENT])
-    assert abs(margin(subject, read) - edited_margin(edits, "gpt2")) < 1e-4
+    assert abs(adapter_margin(subject, read) - edited_margin(edits, "gpt2")) < 1e-4
 
 
 def test_compact_keeps_every_kind_and_notices_a_change(rng: torch.Generator, tmp_path: Path) -> None:
@@ -153,14 +154,14 @@ def test_compact_keeps_every_kind_and_notices_a_change(rng: torch.Generator, tmp
     assert read.hash() == adapter.hash()
     assert set(read.shared) == set(adapter.shared)
     next(iter(source.tensors.values())).add_(1)
-    with pytest.raises(AdapterError, match="not the one that was written"):
+    with pytest.raises(AdapterError, match="has changed since it was written"):
         source.encode([DOCUMENT])
 
 
 def test_any_set_exported_to_peft_is_reproduced_by_peft(rng: torch.Generator, tmp_path: Path) -> None:
     subject = tiny("llama")
     adapter = random_adapter(subject, rng, ("down_proj",), rank=RANK)
-    [read] = open_source(written("doc-to-lora", adapter, tmp_path), subject).encode([DOCUMENT])
+    [read] = open_source(write_form("doc-to-lora", adapter, tmp_path), subject).encode([DOCUMENT])
     write_adapter(read, tmp_path / "exported")
     model, _ = build("llama")
     ids = torch.tensor([[3, 4, 5, 6]])
@@ -216,6 +217,6 @@ def test_a_function_from_text_to_factors(rng: torch.Generator, tmp_path: Path, m
     draw = torch.Generator().manual_seed(len(DOCUMENT.text))
     A, B = torch.randn(2, 48, generator=draw), torch.randn(32, 2, generator=draw)
     wanted = edited_margin({"model.layers.1.mlp.down_proj.weight": 0.5 * (B @ A)})
-    assert abs(margin(subject, read) - wanted) < 1e-4
+    assert abs(adapter_margin(subject, read) - wanted) < 1e-4
     with pytest.raises(AdapterError, match="scale"):
         open_source("callable:text_to_factors:unscaled", subject).encode([DOCUMENT])

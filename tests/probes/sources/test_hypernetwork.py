@@ -17,7 +17,7 @@ from tests.conftest import tiny
 
 
 def test_the_toolkit_measures_what_the_organism_recorded(tmp_path) -> None:
-    """Two routes: probes through the bridge with hooks, and the organism's own evaluation when it was made."""
+    """Two routes: probes through the bridge with hooks, and the organism's own evaluation when it was trained."""
     organism, subject = load(), open_subject("organism", device="cpu")
     items = read_items(organism.folder / "items.jsonl")
     plan = Plan(policies="as-delivered", probes=("margins",), batch_size=128)
@@ -38,9 +38,9 @@ def test_the_toolkit_measures_what_the_organism_recorded(tmp_path) -> None:
 def test_a_planted_fault_changes_the_adapters_and_the_identity() -> None:
     subject = open_subject("organism", device="cpu")
     documents = documents_of(read_items(load().folder / "items.jsonl"))[:4]
-    whole, spoilt = (open_source(spec, subject) for spec in ("hypernetwork", "hypernetwork:fault=wrong-content"))
-    assert whole.settings != spoilt.settings
-    before, after = whole.encode(documents), spoilt.encode(documents)
+    intact, faulty = (open_source(spec, subject) for spec in ("hypernetwork", "hypernetwork:fault=wrong-content"))
+    assert intact.settings != faulty.settings
+    before, after = intact.encode(documents), faulty.encode(documents)
     assert all(a.hash() != b.hash() for a, b in zip(before, after, strict=True))
     assert sorted(a.norm() for a in before) == pytest.approx(sorted(b.norm() for b in after))
 
@@ -48,11 +48,11 @@ def test_a_planted_fault_changes_the_adapters_and_the_identity() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"), [("hypernetwork:fault=wrong-contents", "did you mean"), ("hypernetwork:falt=x", "need fault=")]
 )
-def test_unknown_faults_are_told(spec: str, message: str) -> None:
+def test_unknown_faults_are_refused_with_a_suggestion(spec: str, message: str) -> None:
     with pytest.raises(AdapterError, match=message):
         open_source(spec, open_subject("organism", device="cpu"))
 
 
-def test_a_subject_without_a_hypernetwork_is_told() -> None:
+def test_a_subject_without_a_hypernetwork_is_refused() -> None:
     with pytest.raises(AdapterError, match="ships no hypernetwork"):
         open_source("hypernetwork", tiny("llama"))

@@ -16,7 +16,8 @@ from override_gap.margins.updates import Dense, LowRank
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.peft_folder import CONFIG, WEIGHTS, PeftFolder, read_adapter
+from override_gap.probes.sources.peft_config import CONFIG
+from override_gap.probes.sources.peft_folder import WEIGHTS, PeftFolder, read_adapter
 from tests.conftest import tiny
 from tests.families import build, many
 
@@ -96,7 +97,7 @@ def test_lora_bias_equals_pefts_own_forward(tmp_path: Path) -> None:
 
 
 def trained(peft: Any, words: tuple[str, ...], rng: torch.Generator) -> Any:
-    """Every parameter that PEFT trains and that is no LoRA factor, moved at random; those named by a word only."""
+    """The model after random changes of every parameter that PEFT trains beside LoRA factors and whose name holds a word."""
     moved = 0
     for name, weight in peft.named_parameters():
         if weight.requires_grad and "lora_" not in name and any(word in name for word in words):
@@ -139,8 +140,8 @@ def test_saved_modules_and_biases_equal_pefts_own_forward(
         assert (wanted - peft.eval()(input_ids=ids).logits).abs().max() < 1e-5
         kind = Dense if "use_dora" in settings else LowRank
         low = Adapter("low", {p: u for p, u in adapter.updates.items() if isinstance(u, kind)})
-        for part, least, most in ((adapter, 0.0, 1e-4), (low, 1e-3, 1e9)):
-            with attached(subject, stack(subject, [part]), torch.ones(1, subject.n_layers)):
+        for candidate, least, most in ((adapter, 0.0, 1e-4), (low, 1e-3, 1e9)):
+            with attached(subject, stack(subject, [candidate]), torch.ones(1, subject.n_layers)):
                 gap = (subject.model(input_ids=ids).logits - wanted).abs().max()
             assert least <= gap < most
 
@@ -213,19 +214,19 @@ def test_a_folder_of_folders_is_keyed_by_document_id_or_point(tmp_path: Path) ->
         PeftFolder(subject, tmp_path / "c1").encode([Document("other", ("../c1",), ("p9",))])
 
 
-def test_two_folders_that_fit_alike_are_an_error_and_a_better_name_wins(tmp_path: Path) -> None:
+def test_two_folders_that_match_equally_are_an_error_and_a_better_name_wins(tmp_path: Path) -> None:
     subject = tiny("llama")
     document = Document("alpha beta", ("c1", "c2"), ("p1", "p2"))
     for name in ("p1", "p2"):
         save(tmp_path / name, r=4, lora_alpha=12)
     source = PeftFolder(subject, tmp_path)
-    with pytest.raises(AdapterError, match="both under p1 and under p2"):
+    with pytest.raises(AdapterError, match="matches both p1 and p2"):
         source.encode([document])
     for name in ("c2", "c1"):
         save(tmp_path / name, r=4, lora_alpha=12)
         if name == "c2":
             assert source.encode([document])[0].name == "c2"
-    with pytest.raises(AdapterError, match="both under c1 and under c2"):
+    with pytest.raises(AdapterError, match="matches both c1 and c2"):
         source.encode([document])
     save(tmp_path / document.key, r=4, lora_alpha=12)
     assert source.encode([document])[0].name == document.key

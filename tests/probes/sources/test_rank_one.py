@@ -23,23 +23,23 @@ DOCUMENT = Document("alpha beta gamma delta epsilon zeta", subjects=("beta gamma
 
 
 def test_the_edit_maps_the_key_to_the_value_and_has_rank_one(family: str) -> None:
-    """Read in a copy of the model with the edit in its weights, by a hook of its own."""
+    """By a hook of the test's own on a copy of the model that has the edit in its weights."""
     model, tokenizer = build(family)
     plain = copy.deepcopy(model)
     source = RankOne(wrap(model, tokenizer, "tiny"), **QUICK)
     [adapter] = source.encode([DOCUMENT])
-    [key], [change] = source.wanted([DOCUMENT])
+    [key], [change] = source.keys_and_changes([DOCUMENT])
     [(path, update)] = adapter.updates.items()
     assert torch.linalg.matrix_rank(update.dense()) == 1
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    passes: list[tuple[torch.Tensor, torch.Tensor]] = []
     module = plain.get_submodule(path)
-    module.register_forward_hook(lambda _module, args, out: seen.append((args[0][0], out[0])))
+    module.register_forward_hook(lambda _module, args, out: passes.append((args[0][0], out[0])))
     ids = torch.tensor([tokenizer(DOCUMENT.text)["input_ids"]])
     with torch.no_grad():
         plain(input_ids=ids)
         module.weight.add_(update.dense() if module.weight.shape == update.shape else update.dense().T)
         after = plain(input_ids=ids).logits[0]
-    (before_key, before), (after_key, out) = seen
+    (before_key, before), (after_key, out) = passes
     # the last token of the subject, beta gamma
     assert torch.equal(before_key[2], after_key[2])
     assert (before_key[2] - key).abs().max() < 1e-4
@@ -85,7 +85,7 @@ def test_the_document_becomes_likelier_and_others_less_so_than_without_the_secon
     with attached(subject, stack(subject, [adapter]), torch.ones(1, subject.n_layers)):
         assert loss() < before - 0.1
     text = own_text(subject, 8, 16, 1)
-    [key], [change] = source.wanted([DOCUMENT])
+    [key], [change] = source.keys_and_changes([DOCUMENT])
     moment = second_moment(subject, source.site, text)
     naive = rome_update(key, change, torch.eye(len(key)))
     disturbed = [u.dense().double() @ moment @ u.dense().double().T for u in (naive, adapter.updates[source.site.path])]
@@ -139,22 +139,22 @@ def test_the_position_is_the_subjects_or_the_most_surprising() -> None:
     nats = [-logprobs[n, ids[0, n + 1]].item() for n in range(len(ids[0]) - 1)]
     surprise = max(range(1, len(nats)), key=nats.__getitem__)
     read = torch.tensor(nats)
-    assert RankOne(subject, position="surprise")._at(document, read) == surprise
-    assert RankOne(subject, position="auto")._at(document, read) == 1
-    assert RankOne(subject)._at(Document(document.text), read) == surprise
+    assert RankOne(subject, position="surprise")._key_position(document, read) == surprise
+    assert RankOne(subject, position="auto")._key_position(document, read) == 1
+    assert RankOne(subject)._key_position(Document(document.text), read) == surprise
     with pytest.raises(AdapterError, match=r"meta\.subject"):
-        RankOne(subject, position="subject")._at(Document(document.text), read)
+        RankOne(subject, position="subject")._key_position(Document(document.text), read)
 
 
 def test_a_subject_is_found_as_a_word_not_within_another() -> None:
     subject = tiny("llama")
     text = "alphabeta says that beta is gamma"
     nats = torch.zeros(len(subject.tokenize(text)))
-    at = RankOne(subject, position="subject")._at(Document(text, subjects=("beta",)), nats)
+    at = RankOne(subject, position="subject")._key_position(Document(text, subjects=("beta",)), nats)
     ahead = len(subject.tokenize("alphabeta says that beta")) - 1
     assert at == ahead
     with pytest.raises(AdapterError, match=r"meta\.subject"):
-        RankOne(subject, position="subject")._at(Document("alphabeta is gamma", subjects=("beta",)), nats)
+        RankOne(subject, position="subject")._key_position(Document("alphabeta is gamma", subjects=("beta",)), nats)
 
 
 def test_settings_reach_the_edit_and_are_part_of_its_identity() -> None:
@@ -170,9 +170,9 @@ def test_settings_reach_the_edit_and_are_part_of_its_identity() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("layer=3", "layer is 0 to 2"),
-        ("position=end", "position is one of"),
-        ("modules=up_proj", "does not write into the stream"),
+        ("layer=3", "layer must be 0 to 2"),
+        ("position=end", "position must be one of"),
+        ("modules=up_proj", "does not write into the residual stream"),
         ("modules=q_proj+o_proj", "found 2"),
         ("modules=nothing", "found 0"),
         ("steps=0", "must be above 0"),

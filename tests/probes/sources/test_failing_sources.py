@@ -1,4 +1,4 @@
-"""Sources from outside that fail in odd ways: one error that says where, never a wrong number and never success."""
+"""A user's code and files that fail in odd ways: one error that says where, never a wrong number and never success."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ A, B, W = torch.ones(2, 48), torch.ones(32, 2), torch.ones(32, 48)
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch, request) -> str:
-    """A module of the test's own, by a name that nothing else has."""
-    name = f"outside_{abs(hash(request.node.name))}"
+    """The name of a module with the parameter as its code; no other module has this name."""
+    name = f"failing_{abs(hash(request.node.name))}"
     (tmp_path / f"{name}.py").write_text(request.param)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield name
@@ -51,13 +51,13 @@ def test_a_function_that_returns_no_factors(module: str) -> None:
         open_source(f"callable:{module}:f", tiny("llama")).encode([Document("a text")])
 
 
-@pytest.mark.parametrize("made", [None, [], [1, 1], "ab"])
-def test_a_source_that_returns_no_adapters(made) -> None:
+@pytest.mark.parametrize("returned", [None, [], [1, 1], "ab"])
+def test_a_source_that_returns_no_adapters(returned) -> None:
     class Odd:
         name, settings = "odd", {}
 
         def encode(self, documents):
-            return made
+            return returned
 
     with pytest.raises(AdapterError, match="encode needs to return 2 adapters"):
         encode_updates(Odd(), [Document("a"), Document("b")])

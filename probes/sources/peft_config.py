@@ -1,0 +1,75 @@
+"""A PEFT folder's adapter_config.json: which LoRA it describes, checked, and its values per module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from override_gap.margins.strict_json import read_json
+from override_gap.probes.errors import AdapterError
+
+CONFIG = "adapter_config.json"
+SECONDS = 2
+"""Time limit for matching one pattern of a configuration with one path; some patterns would take for ever."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration of a LoRA folder. Raises AdapterError where it is missing, damaged, or of what cannot be read here."""
+    file = folder / CONFIG
+    try:
+        config = read_json(file)
+    except ValueError as fault:
+        raise AdapterError(str(fault)) from fault
+    if not isinstance(config, dict) or str(config.get("peft_type", "")).upper() != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
+        raise AdapterError(f"{file}: peft_type is {kind!r}; need LORA")
+    if config.get("use_dora") and config.get("lora_bias"):
+        raise AdapterError(f"{file}: use_dora with lora_bias is ambiguous in PEFT; train with one of them")
+    for name in ("trainable_token_indices", "layer_replication"):
+        if config.get(name):
+            raise AdapterError(f"{file}: {name} is set; such an adapter changes more than the weights of layers")
+    modules = config.get("modules_to_save") or []
+    if not isinstance(modules, list) or not all(isinstance(module, str) for module in modules):
+        raise AdapterError(f"{file}: modules_to_save must be a list of module names, got {modules!r}")
+    if config.get("bias", "none") not in ("none", "all", "lora_only"):
+        raise AdapterError(f"{file}: bias must be none, all or lora_only, got {config['bias']!r}")
+    initialisation = str(config.get("init_lora_weights", True)).lower()
+    if initialisation.startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):
+        raise AdapterError(
+            f"{file}: init_lora_weights is {initialisation}: its factors add to a changed base, not to this one"
+        )
+    if config.get("alora_invocation_tokens"):
+        raise AdapterError(f"{file}: alora_invocation_tokens is set; the adapter acts at some positions only")
+    for name in ("rank_pattern", "alpha_pattern"):
+        patterns = config.get(name) or {}
+        if not isinstance(patterns, dict) or not all(map(_is_scale, patterns.values())):
+            raise AdapterError(f"{file}: {name} must map module names to numbers, got {str(patterns)[:200]}")
+    if not _is_scale(config.get("lora_alpha")):
+        raise AdapterError(
+            f"{file}: no lora_alpha, so the update's size is unknown; add the value that it was trained with"
+        )
+    return config
+
+
+def _is_scale(value: Any) -> bool:
+    """Whether a value is a number that can be a scale: not a bool, and not too large for a float."""
+    return type(value) in (int, float) and abs(value) < 1e30
+
+
+def by_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
+    """The value for a path by PEFT's rule for rank_pattern and alpha_pattern: keys are regular expressions of a path's end."""
+    for key, value in (patterns or {}).items():
+        try:
+            match = regex.match(rf"(.*\.)?({key})$", path, timeout=SECONDS)
+        except regex.error as fault:
+            raise AdapterError(f"{CONFIG}: pattern {key[:80]!r} is not a regular expression: {fault}") from fault
+        except TimeoutError as fault:
+            raise AdapterError(
+                f"{CONFIG}: pattern {key[:80]!r} takes over {SECONDS} s to match {path}; simplify it"
+            ) from fault
+        if match:
+            return value
+    return default
