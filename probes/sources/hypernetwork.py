@@ -85,8 +85,8 @@ def organism_of(subject: Subject) -> Organism:
     folder = Path(str(subject.model.config.name_or_path)).parent
     if not (folder / "hypernetwork.safetensors").is_file():
         raise AdapterError(
-            f"{subject.name} ships no hypernetwork that was trained on these weights; train one (docs/smollm2-hypernetwork.md), use "
-            "--subject organism, or choose other --adapters (`override-gap list adapters`)"
+            f"{subject.name} ships no hypernetwork that was trained on these weights; train one "
+            "(docs/smollm2-hypernetwork.md), use --subject organism, or choose other --adapters (`override-gap list adapters`)"
         )
     return load(folder=folder)
 

@@ -124,7 +124,7 @@ def _(place: Path) -> Case:
 
 @case("items: written beneath a file")
 def _(place: Path) -> Case:
-    return ["items", "convert", written(place, "i.jsonl", ITEM), "--out", "i.jsonl/out.jsonl"], "i.jsonl is no folder"
+    return ["items", "convert", written(place, "i.jsonl", ITEM), "--out", "i.jsonl/out.jsonl"], "i.jsonl is not a folder"
 
 
 @case("items: written over a folder")
@@ -316,12 +316,12 @@ ONE = torch.ones(32, 48)
 ADAPTERS: dict[str, tuple[Callable[[Path], str], str]] = {
     "no such thing": (lambda p: "nowhere", "neither a source nor a folder"),
     "nothing after the colon": (lambda p: "dense:", "names nothing after the colon"),
-    "a pickle": (lambda p: "dense:" + pickled(p, "x.bin"), "a pickle can run code"),
+    "a pickle": (lambda p: "dense:" + pickled(p, "x.bin"), "pickle files are not opened because they can run code"),
     "a PEFT folder of a pickle": (
         lambda p: (peft(p), (p / "lora/adapter_model.safetensors").unlink(), pickled(p, "lora/adapter_model.bin"))[0],
-        "adapter_model.bin is a pickle and is not opened",
+        "adapter_model.bin is a pickle, which can run code and is not opened",
     ),
-    "a checkpoint, not allowed": (lambda p: "doc-to-lora:" + pickled(p, "x.pt"), "give --allow-pickle"),
+    "a checkpoint, not allowed": (lambda p: "doc-to-lora:" + pickled(p, "x.pt"), "add --allow-pickle"),
     "a header of terabytes": (lambda p: raw_peft(p, (2**42).to_bytes(8, "little") + b"{}"), "claims a header of"),
     "a tensor of terabytes": (lambda p: raw_peft(p, tensors({A: ("F32", [2**40, 1], [0, 2**42])}, 16)), "damaged"),
     "offsets that overlap": (
@@ -359,7 +359,7 @@ ADAPTERS: dict[str, tuple[Callable[[Path], str], str]] = {
     ),
     "a compact index of numbers": (
         lambda p: saved(p, "compact", {"x": ONE}, {"format": COMPACT, "index": _index(key=3)}),
-        "a key and a sha256 as texts",
+        "a key and a sha256 as strings",
     ),
     "a compact row without tensors": (
         lambda p: saved(p, "compact", {"x": ONE}, {"format": COMPACT, "index": _index(updates={DOWN: {"kind": "dense"}})}),
@@ -373,7 +373,7 @@ ADAPTERS: dict[str, tuple[Callable[[Path], str], str]] = {
         lambda p: saved(p, "shine", {f"documents/a/down_proj/{n}": torch.ones(3) for n in "AB"}),
         "needs [layer, rank, d]",
     ),
-    "a recipe of nothing": (lambda p: recipe(p, {}), "lacks the weights' sha256"),
+    "a recipe of nothing": (lambda p: recipe(p, {}), "the weights' sha256, the base's name"),
     "a recipe nested deeply": (lambda p: recipe(p, DEEP), "nested too deeply"),
 }  # fmt: skip
 
@@ -400,7 +400,7 @@ for title, (adapters, message) in ADAPTERS.items():
 
 @case("export: beneath a file")
 def _(place: Path) -> Case:
-    return ["adapters", "export", "--out", f"{written(place, 'file', '')}/x", "--form", "peft"], "file is no folder"
+    return ["adapters", "export", "--out", f"{written(place, 'file', '')}/x", "--form", "peft"], "file is not a folder"
 
 
 @case("export: over what is there")
@@ -514,7 +514,7 @@ def _(place: Path) -> Case:
 
 @case("run: a page beneath a file")
 def _(place: Path) -> Case:
-    return ["report", "r", "--out", f"{written(place, 'file', '')}/page.html"], "file is no folder"
+    return ["report", "r", "--out", f"{written(place, 'file', '')}/page.html"], "file is not a folder"
 
 
 @cache
