@@ -1,4 +1,4 @@
-"""docs/methods.md: every test it names exists, and every form that can be typed is in it."""
+"""docs/methods.md: every test that it names exists, and it lists every form that --adapters takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`override-gap adapters`: a method's adapters as files."""
+"""`override-gap adapters`: write a method's adapters to files."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ EXAMPLES = """examples:
       --form compact --out rank-one.safetensors
   override-gap audit --subject smollm2 --adapters compact:rank-one.safetensors --items counterfact.json --limit 50
 
-peft: a folder of PEFT folders named by document key, scale folded into B, lora_alpha equal to the rank, so that PEFT gives the
-same model. compact: one safetensors file with document ids, hashes, scales and the base's fingerprint.
+peft: a folder of PEFT folders named by document key; the scale is folded into B and lora_alpha equals the rank, so that PEFT
+gives the same model. compact: one safetensors file with document ids, hashes, scales and the base's fingerprint.
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Encode the documents of some items and write their adapters; prints where, and the words that read them again."""
-    made = parser("adapters", EXAMPLES)
-    made.add_argument("action", choices=("export",), metavar="ACTION", help="export")
-    made.add_argument("--subject", metavar="S", default="organism", help="as for audit")
-    made.add_argument("--adapters", metavar="A", help="see `override-gap list adapters` (default: that of audit)")
-    made.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")
-    made.add_argument("--limit", type=int, metavar="N", help="only the documents of the first N items")
-    made.add_argument("--form", choices=("peft", "compact"), default="compact", help="default: compact")
-    made.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, for peft a new folder")
-    made.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps or map, as for audit")
-    made.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
-    add_trust_flags(made)
-    made.add_argument("--quiet", action="store_true", help="no progress")
-    args = made.parse_args(argv)
+    """Encode the items' documents and write their adapters; prints how many, and the --adapters words that read them."""
+    options = parser("adapters", EXAMPLES)
+    options.add_argument("action", choices=("export",), metavar="ACTION", help="export")
+    options.add_argument("--subject", metavar="S", default="organism", help="as for audit")
+    options.add_argument("--adapters", metavar="A", help="see `override-gap list adapters` (default: as for audit)")
+    options.add_argument("--items", metavar="I", help="the items whose documents are encoded (default: as for audit)")
+    options.add_argument("--limit", type=int, metavar="N", help="only the documents of the first N items")
+    options.add_argument("--form", choices=("peft", "compact"), default="compact", help="default: compact")
+    options.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, or for peft a new folder")
+    options.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps or map, as for audit")
+    options.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
+    add_trust_flags(options)
+    options.add_argument("--quiet", action="store_true", help="no progress")
+    args = options.parse_args(argv)
     writable(args.out, folder=args.form == "peft")
     from override_gap.margins.items.item import documents_of
     from override_gap.margins.text import plural
@@ -44,8 +44,8 @@ def main(argv: Sequence[str]) -> int:
     from override_gap.probes.sources.export import export
     from override_gap.probes.subject.load import open_subject
 
-    given = {k: v for k in ("subject", "adapters", "items", "limit") if (v := getattr(args, k)) is not None}
-    plan = plan_from(given)
+    names = ("subject", "adapters", "items", "limit")
+    plan = plan_from({name: value for name in names if (value := getattr(args, name)) is not None})
     items = open_items(plan.items)[: plan.limit]
     documents = [document for document in documents_of(items) if document.text.strip()]
     if not args.quiet:
@@ -53,8 +53,7 @@ def main(argv: Sequence[str]) -> int:
             f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(documents), 'document')}", file=sys.stderr
         )
     subject = open_subject(plan.subject, device=args.device, dtype=args.dtype, trust=args.trust_remote_code)
-    count = export(
-        subject, open_source(plan.adapters, subject, allow_pickle=args.allow_pickle), documents, args.form, args.out
-    )
+    source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
+    count = export(subject, source, documents, args.form, args.out)
     print(f"{plural(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE

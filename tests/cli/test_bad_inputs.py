@@ -124,7 +124,13 @@ def _(place: Path) -> Case:
 
 @case("items: written beneath a file")
 def _(place: Path) -> Case:
-    return ["items", "convert", written(place, "i.jsonl", ITEM), "--out", "i.jsonl/out.jsonl"], "i.jsonl is not a folder"
+    return [
+        "items",
+        "convert",
+        written(place, "i.jsonl", ITEM),
+        "--out",
+        "i.jsonl/out.jsonl",
+    ], "i.jsonl is not a folder"
 
 
 @case("items: written over a folder")
