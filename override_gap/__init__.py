@@ -29,7 +29,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from override_gap.analyses.readings import load as load
+    from override_gap.analyses.run import load as load
     from override_gap.margins.adapter import Adapter as Adapter
     from override_gap.margins.adapter import AdapterSource as AdapterSource
     from override_gap.margins.items.files import read_items as read_items
@@ -62,7 +62,7 @@ _HOME = {
     "Vector": "margins.updates",
     "audit": "probes.run.audit",
     "figures": "reports",
-    "load": "analyses.readings",
+    "load": "analyses.run",
     "measure": "probes.run.audit",
     "open_items": "probes.items",
     "open_source": "probes.sources",

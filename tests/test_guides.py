@@ -83,7 +83,9 @@ def test_every_function_that_the_statistics_name_exists() -> None:
     named = re.findall(r"`([\w.]+)\.(\w+)` \|", page("statistics"))
     assert len(named) > 15
     for module, function in named:
-        assert callable(getattr(importlib.import_module(f"analyses.{module}"), function)), f"{module}.{function}"
+        assert callable(getattr(importlib.import_module(f"override_gap.analyses.{module}"), function)), (
+            f"{module}.{function}"
+        )
 
 
 def test_every_page_is_linked_from_the_index_and_every_link_resolves() -> None:
