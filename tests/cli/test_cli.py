@@ -1,4 +1,4 @@
-"""The command line as a user meets it: one clear line and exit code 2 for what is wrong, no traceback."""
+"""The command line as a user meets it: wrong input ends in one clear line and exit code 2, without a traceback."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def audit(model: Path, items: Path, out: Path, *more: str) -> int:
 
 def test_an_audit_from_folder_to_report(model: Path, items: Path, tmp_path: Path, capsys) -> None:
     assert audit(model, items, tmp_path / "run") == 0
-    said = capsys.readouterr()
-    assert "as-delivered" in said.out
-    assert "measured: 11 of 11 items" in said.err
-    assert max(map(len, said.out.split("\n")[:-2])) <= 80
+    printed = capsys.readouterr()
+    assert "as-delivered" in printed.out
+    assert "measured: 11 of 11 items" in printed.err
+    assert max(map(len, printed.out.split("\n")[:-2])) <= 80
     for name in ("manifest.json", "summary.json", "report.html", "readings", "layers", "figures"):
         assert (tmp_path / "run" / name).exists()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -53,17 +53,17 @@ def test_an_audit_from_folder_to_report(model: Path, items: Path, tmp_path: Path
     assert json.loads(capsys.readouterr().out) == summary
 
 
-def test_the_guides_router_is_audited_as_delivered(
+def test_the_router_of_the_guide_is_audited_as_delivered(
     model: Path, items: Path, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     guide = (Path(__file__).parents[2] / "docs" / "your-method.md").read_text()
     (tmp_path / "my_router.py").write_text(re.findall(r"```python\n(.*?)```", guide, re.S)[1])
     monkeypatch.syspath_prepend(tmp_path)
     assert audit(model, items, tmp_path / "run", "--quiet", "--adapters", "my_router:router") == 0
-    said = capsys.readouterr()
+    printed = capsys.readouterr()
     refused = "not measured: uniform-1.5, slb, probe layers (the method is not a weight update"
-    assert said.err.startswith(refused)
-    assert refused in " ".join(said.out.split())
+    assert printed.err.startswith(refused)
+    assert refused in " ".join(printed.out.split())
     assert f"N{refused[1:]}" in (tmp_path / "run" / "report.html").read_text()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert [row.get("condition") or row["probe"] for row in summary["refused"]] == ["uniform-1.5", "slb", "layers"]
@@ -73,7 +73,7 @@ def test_the_guides_router_is_audited_as_delivered(
     assert "run as delivered" in (tmp_path / "run" / "model-card.md").read_text()
 
 
-def test_an_unmeasurable_item_is_counted_and_told_by_the_exit_code(
+def test_an_unmeasurable_item_is_counted_and_sets_the_exit_code(
     model: Path, items: Path, tmp_path: Path, capsys
 ) -> None:
     bad = conflict(99, "one two", "three four", "three")
@@ -89,16 +89,15 @@ def test_two_audits_are_compared(model: Path, items: Path, tmp_path: Path, capsy
         assert audit(model, items, run, "--quiet", "--adapters", settings) == 0
     capsys.readouterr()
     assert main(["compare", *map(str, runs), "--out", str(tmp_path / "c.html"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    row = next(own for own in found["pairs"] if own["measure"] == "margin" and own["population"] == "all")
+    comparison = json.loads(capsys.readouterr().out)
+    row = next(pair for pair in comparison["pairs"] if pair["measure"] == "margin" and pair["population"] == "all")
     assert row["difference"]["value"] < 0
     assert row["difference"]["n"] == 11
     assert main(["compare", str(runs[0]), str(runs[0]), "--out", str(tmp_path / "c.html"), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert any("given twice" in note for note in told["notes"])
-    assert not any("given twice" in note for note in found["notes"])
-    same = told["pairs"]
-    assert {(own["difference"]["value"], own["p"]) for own in same} == {(0.0, 1.0)}
+    with_itself = json.loads(capsys.readouterr().out)
+    assert any("given twice" in note for note in with_itself["notes"])
+    assert not any("given twice" in note for note in comparison["notes"])
+    assert {(pair["difference"]["value"], pair["p"]) for pair in with_itself["pairs"]} == {(0.0, 1.0)}
 
 
 WRONG = {
@@ -129,67 +128,68 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrong_words_end_in_one_line_and_code_2(name: str, capsys) -> None:
+def test_wrong_arguments_are_refused_in_one_line_with_exit_code_2(name: str, capsys) -> None:
     words, message = WRONG[name]
     assert main(words) == 2
     assert message in last_line(capsys)
 
 
 def last_line(capsys) -> str:
-    """What was said last on stderr, where no traceback may be."""
-    said = capsys.readouterr().err.strip()
-    assert "Traceback" not in said
-    return said.split("\n")[-1]
+    """The last line on stderr. Raises AssertionError where a traceback was printed."""
+    errors = capsys.readouterr().err.strip()
+    if "Traceback" in errors:
+        raise AssertionError(errors)
+    return errors.split("\n")[-1]
 
 
-def _one_line(words: list[str], message: str, capsys) -> None:
-    assert main(words) == 2
-    assert message in last_line(capsys)
+def refusal(words: list[str], capsys) -> str:
+    """The last line on stderr of a command that ends in exit code 2; empty where it ends in another."""
+    code = main(words)
+    return last_line(capsys) if code == 2 else f"exit code {code}"
 
 
-def test_wrong_files_end_in_one_line_and_code_2(model: Path, items: Path, tmp_path: Path, capsys) -> None:
-    def words(**given: str) -> list[str]:
+def test_wrong_files_are_refused_in_one_line_with_exit_code_2(model: Path, items: Path, tmp_path: Path, capsys) -> None:
+    def words(**changed: str) -> list[str]:
         settings = {
             "subject": str(model),
             "adapters": "fitted",
             "items": str(items),
             "out": str(tmp_path / "run"),
-        } | given
+        } | changed
         return ["audit", "--quiet", *(word for k, v in settings.items() for word in (f"--{k}", v))]
 
     broken = tmp_path / "broken.jsonl"
     broken.write_text(items.read_text() + "{nope\n")
-    _one_line(words(items=str(broken)), "broken.jsonl:12: not JSON", capsys)
-    _one_line(words(subject=str(tmp_path / "nowhere")), "no such folder", capsys)
-    _one_line(words(subject=str(items)), "not this file", capsys)
+    assert "broken.jsonl:12: not JSON" in refusal(words(items=str(broken)), capsys)
+    assert "no such folder" in refusal(words(subject=str(tmp_path / "nowhere")), capsys)
+    assert "not this file" in refusal(words(subject=str(items)), capsys)
     (tmp_path / "empty").mkdir()
-    _one_line(words(subject=str(tmp_path / "empty")), "no config.json", capsys)
-    _one_line(words(adapters="nowhere"), "neither a source nor a folder", capsys)
-    _one_line(words(adapters=str(tmp_path / "empty")), "an item's id or point; it holds 0", capsys)
-    _one_line(words(adapters="dense:"), "--adapters dense: names nothing after the colon; write dense:FILE", capsys)
-    _one_line(words(adapters=f"compact:{tmp_path / 'empty'}"), "is a folder; name one safetensors file", capsys)
-    _one_line(
-        words(adapters="hypernetwork:seed=\u00b2"),
-        "need fault=NAME, seed=NUMBER or folder=FOLDER, got 'seed=\u00b2'",
-        capsys,
+    assert "no config.json" in refusal(words(subject=str(tmp_path / "empty")), capsys)
+    assert "neither a source nor a folder" in refusal(words(adapters="nowhere"), capsys)
+    assert "an item's id or point; it holds 0" in refusal(words(adapters=str(tmp_path / "empty")), capsys)
+    assert "--adapters dense: names nothing after the colon; write dense:FILE" in refusal(
+        words(adapters="dense:"), capsys
     )
-    _one_line(words(adapters="hypernetwork:fault=zzz"), "unknown fault 'zzz'. Known: as-trained", capsys)
+    assert "is a folder; name one safetensors file" in refusal(words(adapters=f"compact:{tmp_path / 'empty'}"), capsys)
+    wrong_seed = refusal(words(adapters="hypernetwork:seed=\u00b2"), capsys)
+    assert "need fault=NAME, seed=NUMBER or folder=FOLDER, got 'seed=\u00b2'" in wrong_seed
+    assert "unknown fault 'zzz'. Known: as-trained" in refusal(words(adapters="hypernetwork:fault=zzz"), capsys)
     (tmp_path / "empty.csv").write_text("id,point\n")
-    _one_line(words(items=str(tmp_path / "empty.csv")), "under a CSV header one row an item", capsys)
-    _one_line(words(device="gpu"), "not known to torch", capsys)
-    _one_line(words(dtype="float8"), "--dtype", capsys)
+    assert "one row per item under a CSV header" in refusal(words(items=str(tmp_path / "empty.csv")), capsys)
+    assert "not known to torch" in refusal(words(device="gpu"), capsys)
+    assert "--dtype" in refusal(words(dtype="float8"), capsys)
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(
         json.dumps({**config, "architectures": ["BertForMaskedLM"], "model_type": "bert"})
     )
-    _one_line(words(), "not a causal language model", capsys)
+    assert "not a causal language model" in refusal(words(), capsys)
     (tmp_path / "weird.gguf").write_bytes(b"GGUF" + b"\0" * 64)
-    _one_line(words(subject=str(tmp_path / "weird.gguf")), "cannot be loaded", capsys)
+    assert "cannot be loaded" in refusal(words(subject=str(tmp_path / "weird.gguf")), capsys)
     (tmp_path / "taken").write_text("")
     (model / "config.json").write_text(json.dumps(config))
-    _one_line(words(out=str(tmp_path / "taken")), "needs a folder", capsys)
+    assert "needs a folder" in refusal(words(out=str(tmp_path / "taken")), capsys)
     (tmp_path / "plan.toml").write_text('subjet = "x"')
-    _one_line(["audit", "--config", str(tmp_path / "plan.toml")], "did you mean 'subject'", capsys)
+    assert "did you mean 'subject'" in refusal(["audit", "--config", str(tmp_path / "plan.toml")], capsys)
     assert not list(tmp_path.glob("run/readings/*"))
 
 
@@ -208,7 +208,7 @@ def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path,
     assert not (tmp_path / "run" / "readings").exists()
 
 
-def test_settings_that_nothing_reads_are_said_to_be_idle(items: Path, tmp_path: Path, capsys) -> None:
+def test_settings_without_effect_are_named(items: Path, tmp_path: Path, capsys) -> None:
     words = ["audit", "--subject", str(tmp_path / "nowhere"), "--items", str(items), "--quiet", "--draws", "2"]
     assert main([*words, "--temperatures", "0.5"]) == 2
     assert "--temperatures and --draws are for the probe sampled" in capsys.readouterr().err
@@ -216,18 +216,18 @@ def test_settings_that_nothing_reads_are_said_to_be_idle(items: Path, tmp_path: 
     assert "for the probe sampled" not in capsys.readouterr().err
 
 
-def test_flags_that_leave_a_plans_references_out_say_so(items: Path, tmp_path: Path, capsys) -> None:
+def test_references_left_out_by_flags_are_counted(items: Path, tmp_path: Path, capsys) -> None:
     reference = '[[references]]\nsplit = "conflict"\nmeasure = "top1"\nvalue = 0.5\nsource = "s"\ncondition = "slb"\n'
     (tmp_path / "plan.toml").write_text(f'subject = "{tmp_path / "nowhere"}"\nitems = "{items}"\n' + reference)
     words = ["audit", "--config", str(tmp_path / "plan.toml"), "--quiet"]
     assert main(words) == 2
-    assert "reference" not in capsys.readouterr().err
+    assert "reference of the plan" not in capsys.readouterr().err
     assert main([*words, "--policies", "ca"]) == 2
     assert "1 reference of the plan is for conditions that the flags beside it leave out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["subjects", "adapters", "items", "policies", "probes"])
-def test_list_names_things(kind: str, capsys) -> None:
+def test_list_prints_names(kind: str, capsys) -> None:
     assert main(["list", kind]) == 0
     assert len(capsys.readouterr().out.split("\n")) > 2
 
@@ -247,9 +247,9 @@ def test_items_check_lists_every_defect_with_its_line(items: Path, capsys) -> No
     same = {**json.loads(lines[0]), "id": "same", "answer": "blue", "prior_answer": "blue", "document": " "}
     items.write_text("\n".join([lines[0], "{nope", json.dumps(same), json.dumps({**same, "id": "t", "tier": "flat"})]))
     assert main(["items", "check", str(items)]) == 2
-    said = capsys.readouterr()
-    assert [line.split(":")[1] for line in said.out.splitlines()] == ["2", "3", "3", "4"]
-    assert said.err == "4 defects; 1 item without any\n"
+    printed = capsys.readouterr()
+    assert [line.split(":")[1] for line in printed.out.splitlines()] == ["2", "3", "3", "4"]
+    assert printed.err == "4 defects; 1 item without any\n"
     assert main(["items", "check", "benchmark"]) == 0
     assert "668 items, no defect" in capsys.readouterr().out
 
@@ -258,16 +258,14 @@ def test_items_describe_in_a_tokenizers_tokens(model: Path, items: Path, capsys)
     item = conflict(20, "red", "eight nine", "eight ten")
     items.write_text(items.read_text() + json.dumps(item.as_json()) + "\n")
     assert main(["items", "describe", str(items), "--tokenizer", str(model)]) == 0
-    told = capsys.readouterr().out
-    assert "answers share their first tokens, so the margin is read after them: 1 of 12" in told
-    assert f"{item.id}: 1 shared" in told
+    printed = capsys.readouterr().out
+    assert "answers share their first tokens, so the margin is read after them: 1 of 12" in printed
+    assert f"{item.id}: 1 shared" in printed
     assert main(["items", "describe", str(items), "--tokenizer", "nowhere"]) == 2
     assert "no such folder" in capsys.readouterr().err
 
 
-def test_a_handshake_says_what_it_checked_and_its_exit_code_says_how_it_went(
-    model: Path, items: Path, tmp_path: Path, capsys
-) -> None:
+def test_a_handshake_prints_its_checks_and_sets_the_exit_code(model: Path, items: Path, tmp_path: Path, capsys) -> None:
     words = ["handshake", "--subject", str(model), "--items", str(items), "--json", "--adapters"]
     assert main([*words, "fitted:steps=3,lr=3e-2"]) == 0
     checks = {check["name"]: check["passed"] for check in json.loads(capsys.readouterr().out)["checks"]}
