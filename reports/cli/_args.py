@@ -55,6 +55,3 @@ def add_trust_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the Python code in the model's own folder; read it first",
     )
-
-
-place = run_or_url

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-import override_gap.probes.subject.load
+from override_gap.probes.run import audit
 from override_gap.probes.sources import peft_config
-from override_gap.probes.subject import file_checks
+from override_gap.probes.subject import file_checks, load
 from override_gap.reports.cli.main import main
 from tests.cli.bad_inputs import adapters, items_and_plans, runs  # noqa: F401 (each registers its cases)
 from tests.cli.bad_inputs.cases import CASES, write_file
@@ -39,10 +39,12 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             monkeypatch.setenv(variable, str(tmp_path / name))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     monkeypatch.chdir(tmp_path / "work")
-    real = override_gap.probes.subject.load.open_subject
-    monkeypatch.setattr(
-        override_gap.probes.subject.load, "open_subject", lambda s, **k: tiny_model() if s == "tiny" else real(s, **k)
-    )
+    for module in (load, audit):
+
+        def open_subject(spec: str, real=module.open_subject, **settings: Any) -> Any:
+            return tiny_model() if spec == "tiny" else real(spec, **settings)
+
+        monkeypatch.setattr(module, "open_subject", open_subject)
     return tmp_path
 
 

@@ -211,9 +211,9 @@ def test_an_adapter_of_another_models_shape_is_refused(model: Path, items: Path,
 def test_settings_without_effect_are_named(items: Path, tmp_path: Path, capsys) -> None:
     words = ["audit", "--subject", str(tmp_path / "nowhere"), "--items", str(items), "--quiet", "--draws", "2"]
     assert main([*words, "--temperatures", "0.5"]) == 2
-    assert "--temperatures and --draws are for the probe sampled" in capsys.readouterr().err
+    assert "--temperatures and --draws have no effect without the probe sampled" in capsys.readouterr().err
     assert main([*words, "--probes", "margins,sampled"]) == 2
-    assert "for the probe sampled" not in capsys.readouterr().err
+    assert "have no effect" not in capsys.readouterr().err
 
 
 def test_references_left_out_by_flags_are_counted(items: Path, tmp_path: Path, capsys) -> None:
