@@ -84,6 +84,17 @@ def sample_size(result: Mapping | None) -> str:
     return f"n = {result['n']:,}" + (f" in {plural(points, 'knowledge point')}" if points else "")
 
 
+SIZE_HEAD = "n (knowledge points)"
+"""Head of a column of `size_cell`."""
+
+
+def size_cell(result: Mapping | None) -> str:
+    """'194 (72)': n and, in parentheses, the number of knowledge points, for a column of sizes."""
+    if not result or result.get("n") is None:
+        return ""
+    return f"{result['n']:,}" + (f" ({result['points']:,})" if result.get("points") else "")
+
+
 def split_label(split: str) -> str:
     """A split as a reader sees it."""
     return SPLIT_LABELS.get(split, split)

@@ -1,4 +1,4 @@
-"""The guides: every command and block of Python runs, prints what the page says, and every page is linked and resolves."""
+"""The guides: commands and Python run and print what the page says; every page is linked, and every link resolves."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which the first guide's audit was run, and what it printed; all pages share it."""
+def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of the first guide's audit and what it printed, shared by all pages."""
     folder = tmp_path_factory.mktemp("guide")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -41,8 +41,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_guides_commands_and_code_print_what_it_says(name: str, place, monkeypatch, capsys) -> None:
-    folder, audited = place
+def test_a_guides_commands_and_code_print_what_it_says(name: str, audited, monkeypatch, capsys) -> None:
+    folder, audit_output = audited
     monkeypatch.chdir(folder)
     monkeypatch.setattr(style, "FORMS", ("svg",))
     printed, ran = "", 0
@@ -61,7 +61,7 @@ def test_a_guides_commands_and_code_print_what_it_says(name: str, place, monkeyp
                 words = shlex.split(line, comments=True)
                 assert words[0] == "override-gap"
                 if line == AUDIT:
-                    printed += audited
+                    printed += audit_output
                 else:
                     assert main(words[1:]) == 0, line
         printed += capsys.readouterr().out
@@ -73,10 +73,13 @@ def test_the_first_guide_begins_with_the_audit_that_the_others_share() -> None:
 
 
 def test_every_figure_and_every_measure_is_explained() -> None:
-    told = re.findall(r"^### (\w+)$", page("reading-the-report"), re.M)
-    assert told == [sheet.name for sheet in figures.FIGURES]
+    explained = re.findall(r"^### (\w+)$", page("reading-the-report"), re.M)
+    assert explained == [spec.name for spec in figures.FIGURES]
     sections = page("reading-the-report").split("### ")[1:]
-    assert all("*Against it*" in section for section in sections)
+    lacking = [
+        section.split()[0] for section in sections if "*What would refute this*" not in " ".join(section.split())
+    ]
+    assert lacking == []
 
 
 def test_every_function_that_the_statistics_name_exists() -> None:

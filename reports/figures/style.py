@@ -146,6 +146,15 @@ def without_garbage_collection() -> Iterator[None]:
 
 def section(summary: Mapping, name: str) -> Mapping:
     """A section of the summary. Raises FigureUnavailable, with the summary's reason, where it is empty."""
+    return _filled(summary, name)
+
+
+def section_rows(summary: Mapping, name: str) -> list[Mapping]:
+    """`section` for a section that is a list of rows."""
+    return _filled(summary, name)
+
+
+def _filled(summary: Mapping, name: str) -> Any:
     results = summary.get(name)
     if not results:
         reason = (summary.get("notes") or {}).get(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from override_gap.reports.page.table import Table
-from override_gap.reports.text import estimate, rounded, sample_size, split_label, untrusted
+from override_gap.reports.text import SIZE_HEAD, estimate, rounded, size_cell, split_label, untrusted
 
 
 def disagreement_table(summary: Mapping) -> Table:
@@ -28,7 +28,7 @@ def drawn_answer_table(summary: Mapping) -> Table:
         "Answers drawn at a temperature",
         "Mean share of an item's draws that name the document's answer; greedy: the greedy answer on the same items; "
         "unanimous: the share of items whose draws all succeed or all fail.",
-        ("split", "condition", "temperature", "draws", "success", "greedy", "unanimous", "n"),
+        ("split", "condition", "temperature", "draws", "success", "greedy", "unanimous", SIZE_HEAD),
         tuple(
             (
                 split_label(row["split"]),
@@ -38,7 +38,7 @@ def drawn_answer_table(summary: Mapping) -> Table:
                 estimate(row, "share"),
                 estimate(row["greedy"], "share"),
                 f"{row['unanimous']:.0%}",
-                sample_size(row),
+                size_cell(row),
             )
             for row in summary.get("sampled") or []
         ),

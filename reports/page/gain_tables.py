@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from override_gap.reports.page.table import Table
-from override_gap.reports.text import estimate, p_cell, rounded, sample_size, untrusted
+from override_gap.reports.text import SIZE_HEAD, estimate, p_cell, rounded, size_cell, untrusted
 
 
 def gain_table(summary: Mapping) -> Table:
@@ -19,8 +19,8 @@ def gain_table(summary: Mapping) -> Table:
         ("not fixed by any gain in range", critical.get("not_rescuable"), "share"),
         ("measured over predicted critical gain, median", critical.get("linearity"), "number"),
     )
-    rows = tuple((name, estimate(row, kind), sample_size(row)) for name, row, kind in quantities if row)
-    return Table("Gains at which failures flip", "", ("quantity", "estimate", "n"), rows)
+    rows = tuple((name, estimate(row, kind), size_cell(row)) for name, row, kind in quantities if row)
+    return Table("Gains at which failures flip", "", ("quantity", "estimate", SIZE_HEAD), rows)
 
 
 def matched_gain_tables(summary: Mapping) -> Iterator[Table]:
@@ -30,14 +30,14 @@ def matched_gain_tables(summary: Mapping) -> Iterator[Table]:
         "Policies against uniform scaling that keeps as many unrelated answers",
         "Positive: the policy overrides more conflicts than uniform scaling at the gain that keeps the same share of "
         "unrelated answers (the matched gain).",
-        ("condition", "matched gain", "difference in conflicts overridden", "p", "n", "note"),
+        ("condition", "matched gain", "difference in conflicts overridden", "p", SIZE_HEAD, "note"),
         tuple(
             (
                 untrusted(row["condition"]),
                 rounded(row.get("matched_gain")),
                 estimate(row.get("difference"), "points"),
                 p_cell(row.get("p")),
-                sample_size(row.get("difference")),
+                size_cell(row.get("difference")),
                 untrusted(row.get("note") or None),
             )
             for row in matched.get("comparisons") or []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from override_gap.reports.page.table import Table
-from override_gap.reports.text import ABSENT, estimate, p_cell, rounded, sample_size, untrusted
+from override_gap.reports.text import ABSENT, SIZE_HEAD, estimate, p_cell, rounded, size_cell, untrusted
 
 PROFILE = (
     "norm", "attribution_base", "attribution_adapted", "lens_base", "lens_adapted", "direct", "alone", "removed",
@@ -20,9 +20,9 @@ def margin_tables(summary: Mapping) -> Iterator[Table]:
     yield Table(
         "Margins over conflicts",
         "In nats; cv = sd / |mean|, blank where the mean is near zero.",
-        ("margin", "mean", "sd", "cv", "n"),
+        ("margin", "mean", "sd", "cv", SIZE_HEAD),
         tuple(
-            (untrusted(name), *(rounded(row.get(key)) for key in ("mean", "sd", "cv")), sample_size(row))
+            (untrusted(name), *(rounded(row.get(key)) for key in ("mean", "sd", "cv")), size_cell(row))
             for name, row in named
             if row
         ),
@@ -37,9 +37,9 @@ def margin_tables(summary: Mapping) -> Iterator[Table]:
     yield Table(
         "Slopes and association of margins",
         (correlation or {}).get("note") or "Least squares, errors clustered by knowledge point.",
-        ("quantity", "axis", "estimate", "p", "n"),
+        ("quantity", "axis", "estimate", "p", SIZE_HEAD),
         tuple(
-            (untrusted(name), untrusted(axis), estimate(row), p_cell(p), sample_size(row))
+            (untrusted(name), untrusted(axis), estimate(row), p_cell(p), size_cell(row))
             for name, axis, row, p in quantities
             if row
         ),
@@ -52,14 +52,14 @@ def criterion_table(summary: Mapping) -> Table:
         "Does the criterion predict what the model says?",
         "Net margin above zero against success by the measure. Between the two answers the criterion holds by "
         "definition; it can fail where a third token wins, or on a longer answer.",
-        ("condition", "measure", "agreement", "override by both", "criterion only", "said only", "n"),
+        ("condition", "measure", "agreement", "override by both", "criterion only", "said only", SIZE_HEAD),
         tuple(
             (
                 untrusted(row["condition"]),
                 row["measure"],
                 estimate(row, "share"),
                 *(rounded(row.get(key)) for key in ("true_override", "third_token", "without_criterion")),
-                sample_size(row),
+                size_cell(row),
             )
             for row in (summary.get("criterion") or {}).get("agreement") or []
         ),
@@ -83,7 +83,7 @@ def layer_tables(summary: Mapping) -> Iterator[Table]:
     yield Table(
         "Layers chosen, and those with the largest effect",
         "As many layers as the policy boosts, by their mean causal effect. Carried: the share of all layers' effect.",
-        ("policy", "chose most often", "largest effect", "carried by its choice", "carried by the best", "n"),
+        ("policy", "chose most often", "largest effect", "carried by its choice", "carried by the best", SIZE_HEAD),
         tuple(
             (
                 untrusted(row["condition"]),
@@ -91,7 +91,7 @@ def layer_tables(summary: Mapping) -> Iterator[Table]:
                 ", ".join(map(str, row["best"])),
                 f"{row['carried']:.0%}",
                 f"{row['best_carried']:.0%}",
-                sample_size(row),
+                size_cell(row),
             )
             for row in layers.get("choices") or []
         ),

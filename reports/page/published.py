@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from override_gap.reports.page.table import Table
-from override_gap.reports.text import ABSENT, estimate, sample_size, split_label, untrusted
+from override_gap.reports.text import ABSENT, SIZE_HEAD, estimate, size_cell, split_label, untrusted
 
 NOTE = (
     "Within: the published share lies in the 95% interval measured here. The published items may differ from these, "
@@ -24,11 +24,11 @@ def published(summary: Mapping) -> list[Table]:
             row["measure"],
             f"{100 * row['published']:.1f}",
             estimate(row["measured"], "share"),
-            sample_size(row["measured"]) if row["measured"] else "not measured",
+            size_cell(row["measured"]) if row["measured"] else "not measured",
             WITHIN[row["within"]],
             untrusted(row["source"]),
         )
         for row in summary.get("references") or []
     )
-    head = ("split", "of", "condition", "measure", "published, %", "measured, %", "n", "within", "source")
+    head = ("split", "of", "condition", "measure", "published, %", "measured, %", SIZE_HEAD, "within", "source")
     return [Table("Published shares beside those measured", NOTE, head, rows, open=True)] if rows else []

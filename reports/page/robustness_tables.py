@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from override_gap.reports.page.table import Table
-from override_gap.reports.text import estimate, p_cell, rounded, sample_size, split_label, untrusted
+from override_gap.reports.text import SIZE_HEAD, estimate, p_cell, rounded, size_cell, split_label, untrusted
 
 
 def robustness_tables(summary: Mapping) -> Iterator[Table]:
@@ -16,7 +16,7 @@ def robustness_tables(summary: Mapping) -> Iterator[Table]:
         "Success per fact, and its difference from the single plain document on the same items. Joined adapters are "
         "summed; hedged and negated statements do not say what the document says, so success under them is an error. "
         "p is of each test by itself, not adjusted for their number.",
-        ("condition", "split", "measure", "success", "compared with", "difference", "p, one test", "n"),
+        ("condition", "split", "measure", "success", "compared with", "difference", "p, one test", SIZE_HEAD),
         tuple(
             (
                 untrusted(row["condition"]),
@@ -26,7 +26,7 @@ def robustness_tables(summary: Mapping) -> Iterator[Table]:
                 untrusted(row["reference"]),
                 estimate(row["difference"], "points"),
                 p_cell(row["p"]),
-                sample_size(row),
+                size_cell(row),
             )
             for row in robustness.get("variants") or []
         ),
@@ -37,14 +37,14 @@ def robustness_tables(summary: Mapping) -> Iterator[Table]:
         "Of the items that succeed as delivered, the share that still succeeds when the document's answer has been "
         "given and contradicted, and the question is asked again. Control: the base model after the same words, on the "
         "same items; the words name the answer, which can be copied.",
-        ("split", "measure", "still succeeds", "base, same words", "n"),
+        ("split", "measure", "still succeeds", "base, same words", SIZE_HEAD),
         tuple(
             (
                 split_label(row["split"]),
                 row["measure"],
                 estimate(row, "share"),
                 estimate(row["control"], "share"),
-                sample_size(row),
+                size_cell(row),
             )
             for row in robustness.get("held") or []
         ),
@@ -53,7 +53,7 @@ def robustness_tables(summary: Mapping) -> Iterator[Table]:
     yield Table(
         "Success by the question's wording",
         "Wordings as the item file numbers them.",
-        ("condition", "split", "measure", "wording", "success", "n"),
+        ("condition", "split", "measure", "wording", "success", SIZE_HEAD),
         tuple(
             (
                 untrusted(row["condition"]),
@@ -61,7 +61,7 @@ def robustness_tables(summary: Mapping) -> Iterator[Table]:
                 row["measure"],
                 untrusted(row["wording"]),
                 estimate(row, "share"),
-                sample_size(row),
+                size_cell(row),
             )
             for row in robustness.get("wordings") or []
         ),

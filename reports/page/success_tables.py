@@ -20,7 +20,6 @@ COLUMNS = (
     ("conflict", "deep", "all"),
     ("retention", None, "all"),
 )
-SIZE = Markup('<br><span class="n">{}</span>')
 
 
 def success_tables(summary: Mapping) -> Iterator[Table]:
@@ -42,14 +41,19 @@ def success_tables(summary: Mapping) -> Iterator[Table]:
             sizes = {sample_size(row) for row in rows.values() if row}
             # n is stated once, in the head, where it is the same in the whole column.
             same = len(sizes) == 1
-            head.append(_label(*column) + SIZE.format(*sizes) if same else _label(*column))
+            head.append(_label(*column) + (_two_lines(*sizes) if same else ""))
             for condition, row in rows.items():
-                size = SIZE.format(sample_size(row)) if row and not same else ""
+                size = _two_lines(sample_size(row)) if row and not same else ""
                 lines[condition].append(estimate(row, "share") + size)
         measured = {key[3] for key in cells}
         body = tuple(tuple(line) for condition, line in lines.items() if condition in measured)
         note = "Per cent with 95% interval. Known: conflicts whose old answer the base model gives as its first token."
         yield Table(f"Success by {name}", note, tuple(head), body, open=measure == "top1")
+
+
+def _two_lines(size: str) -> Markup:
+    """A sample size in small letters, its knowledge points on a line of their own."""
+    return Markup('<br><span class="n">{}</span>').format(size).replace(" in ", Markup("<br>in "))
 
 
 def _label(split: str, tier: str | None, population: str) -> Markup:

@@ -1,11 +1,12 @@
-"""Twenty texts that try to be more than text, and a run whose items and answers are made of them."""
+"""Twenty hostile texts (markup, scripts, control characters), and a run whose items and answers are made of them."""
 
 from __future__ import annotations
 
-import copy
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pandas as pd
+
+from override_gap.analyses.readings import RunFrame
 
 HOSTILE = [
     "<script>window.ran = 1; alert(1)</script>", "</script><script>window.ran = 2</script>", "<!--<script>", "]]>",
@@ -17,13 +18,12 @@ HOSTILE = [
 TEXTS = ("question", "document", "answer", "prior_answer", "answer_text", "top_token", "wording", "point", "error")
 
 
-def with_twenty(run: SimpleNamespace, texts: list[str]) -> SimpleNamespace:
-    """The run with the first twenty items' texts replaced, one text an item; numbers and all other items untouched."""
-    spoiled = copy.copy(run)
-    spoiled.readings = rows = run.readings.copy()
-    own = dict(zip(dict.fromkeys(rows["item"]), texts, strict=False))
+def with_texts(run: RunFrame, texts: list[str]) -> RunFrame:
+    """The run with the texts of its first items replaced, one text per item; numbers and all other items unchanged."""
+    rows = run.readings.copy()
+    by_item = dict(zip(dict.fromkeys(rows["item"]), texts, strict=False))
     for column in TEXTS:
-        # As objects: pandas' own strings refuse the lone surrogate, a model's answer need not.
-        told = [own.get(item, text) for item, text in zip(rows["item"], rows[column], strict=True)]
-        rows[column] = pd.Series(told, index=rows.index, dtype=object)
-    return spoiled
+        # As objects: pandas' string type refuses a lone surrogate, which a model's answer may contain.
+        replaced = [by_item.get(item, text) for item, text in zip(rows["item"], rows[column], strict=True)]
+        rows[column] = pd.Series(replaced, index=rows.index, dtype=object)
+    return replace(run, readings=rows)

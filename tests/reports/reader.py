@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Reader(HTMLParser):
-    """`tags` in order; `scripts` that would run; `data` elements by id; `said` as (keys of the elements around it, text)."""
+    """`tags` in order; `scripts` that would run; `data` elements by id; `texts` as (elements around it, text)."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -17,7 +17,7 @@ class Reader(HTMLParser):
         self.scripts: list[str] = []
         self.data: dict[str, str] = {}
         self.styles: list[str] = []
-        self.said: list[tuple[list[tuple[str, dict]], str]] = []
+        self.texts: list[tuple[list[tuple[str, dict]], str]] = []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
@@ -41,39 +41,37 @@ class Reader(HTMLParser):
         elif tag == "style":
             self.styles.append(data)
         else:
-            self.said.append((list(self.inside), data))
+            self.texts.append((list(self.inside), data))
 
     @property
     def text(self) -> str:
-        return " ".join(" ".join(text for _, text in self.said).split())
+        return " ".join(" ".join(text for _, text in self.texts).split())
 
 
 def decoded(data: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The explorer's columns as one mapping an item: column -> value, (column, condition) -> value, layer quantities."""
+    """The explorer's columns as one mapping per item: column -> value, (column, condition) -> value, layer quantities."""
 
     def plain(name, value):
         return data["texts"][value] if name in data["textual"] and value is not None else value
 
-    found = {}
-    for place, name in enumerate(data["items"]["item"]):
-        own: dict[Any, Any] = {column: plain(column, values[place]) for column, values in data["items"].items()}
+    by_item = {}
+    for n, name in enumerate(data["items"]["item"]):
+        row: dict[Any, Any] = {column: plain(column, values[n]) for column, values in data["items"].items()}
         for column, by_condition in data["readings"].items():
             for condition, values in zip(data["conditions"], by_condition, strict=True):
-                own[column, condition] = plain(column, values[place])
-        own |= {
-            f"layer {quantity}": values[place] for quantity, values in data["layers"].items() if quantity != "layer"
-        }
-        found[data["texts"][name]] = own
-    return found
+                row[column, condition] = plain(column, values[n])
+        row |= {f"layer {quantity}": values[n] for quantity, values in data["layers"].items() if quantity != "layer"}
+        by_item[data["texts"][name]] = row
+    return by_item
 
 
 NUMERAL = re.compile(r"(?<![\w.,\u2212-])[\u2212-]?\d[\d,]*(?:\.\d+)?(?!\w)")
 
 
 def numerals(text: str) -> list[tuple[float, int]]:
-    """Each number in a text, with its decimals."""
-    found = []
+    """Each number in a text, with its number of decimals."""
+    numbers = []
     for match in NUMERAL.findall(text):
         plain = match.replace("\u2212", "-").replace(",", "")
-        found.append((float(plain), len(plain.partition(".")[2])))
-    return found
+        numbers.append((float(plain), len(plain.partition(".")[2])))
+    return numbers

@@ -1,22 +1,22 @@
 """A small made-up run with every column of the contract, and a summary of the contract's shape.
 
-Nothing here comes from `analyses`: the means and intervals are plain numpy, so that the figures and the page are
+No statistic here comes from `analyses`: the means and intervals are plain numpy, so that the figures and the page are
 tested on numbers whose origin is known.
 """
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
+
+from override_gap.analyses.readings import RunFrame
 
 CONDITIONS = [
     "base", "as-delivered", "uniform-1.25", "uniform-1.5", "uniform-2", "slb", "ca", "ca-slb", "random-layers",
     "margin-matched", "logit-fusion-1.5", "in-context",
 ]  # fmt: skip
 LAYERS = 8
-LOUDNESS = {
+GAINS = {
     "base": 0.0, "as-delivered": 1.0, "uniform-1.25": 1.25, "uniform-1.5": 1.5, "uniform-2": 2.0, "slb": 1.6,
     "ca": 1.7, "ca-slb": 1.75, "random-layers": 1.15, "margin-matched": 1.8, "logit-fusion-1.5": 1.5,
 }  # fmt: skip
@@ -36,7 +36,7 @@ def readings(conflicts: int = 120, others: int = 40, seed: int = 0) -> pd.DataFr
         prior_logprob = -0.05 - 4 * np.exp(-0.45 * strength) * rng.uniform(0.7, 1.3)
         critical = prior_margin / adapter_margin
         for condition in CONDITIONS:
-            gain = LOUDNESS.get(condition)
+            gain = GAINS.get(condition)
             margin = adapter_margin * gain if gain is not None else np.nan
             net = margin - prior_margin if gain is not None else 1.0
             kept = bool(rng.random() > 0.03 * ((gain or 1.0) ** 2 - 0.5))
@@ -265,16 +265,16 @@ def summary(run) -> dict:
                            ("Failure tracks prior strength", "supported"),
                            ("The prior margin grows with frequency and the adapter margin does not", "supported"),
                            ("The criterion predicts what the model says", "inconclusive"),
-                           ("Amplitude rescues the failures", "supported"),
+                           ("Scaling the adapter up fixes the failures", "supported"),
                            ("The rescue is specific to the chosen layers", "not testable")), 1)],
         "verdict": {"label": "magnitude", "rescued": rescued, "rule": "at least 70% rescued, interval above 50%",
-                    "sentence": "The adapter fails by magnitude: louder gain rescues 82% [74, 90] of its failures."},
+                    "sentence": "Scaling the adapter up fixes 82% [74, 90] of its failures."},
         "errors": {"count": 1, "by_reason": [{"reason": "the two answers share every token", "count": 1}]},
         "timing": man["timing"], "notes": {},
     }  # fmt: skip
 
 
-def run(conflicts: int = 120, others: int = 40, seed: int = 0) -> SimpleNamespace:
-    """Manifest, readings and layers with the attributes of `override_gap.analyses.readings.RunFrame`."""
+def run(conflicts: int = 120, others: int = 40, seed: int = 0) -> RunFrame:
+    """Manifest, readings and layers of a made-up run."""
     read = readings(conflicts, others, seed)
-    return SimpleNamespace(manifest=manifest(read), readings=read, layers=layers(read))
+    return RunFrame(manifest(read), read, layers(read))

@@ -1,4 +1,4 @@
-"""The page in a real browser: opened from its file, under its own policy, with mouse and with keyboard."""
+"""The page in a real browser: opened from its file, under its own policy, by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from override_gap.analyses.readings import RunFrame
 from override_gap.reports import figures, page
 from override_gap.reports.export.pdf import BROWSERS
 from override_gap.reports.text import escape_control_characters
 from tests.reports import synthetic
-from tests.reports.hostile import HOSTILE, with_twenty
+from tests.reports.hostile import HOSTILE, with_texts
 from tests.reports.reader import Reader
 
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install playwright")
@@ -37,20 +38,20 @@ def browser():
 
 @contextmanager
 def opened(browser, path: Path, **settings) -> Iterator:
-    """The page once its plot stands. On exit: nothing was asked for, nothing said on the console, no dialog shown."""
+    """The page, once its plot is drawn. On exit: no request was made, nothing was logged on the console, no dialog opened."""
     context = browser.new_context(**{"viewport": WIDE, **settings})
     context.set_default_timeout(15_000)
-    shown, faults, asked = context.new_page(), [], []
-    shown.on("console", lambda said: faults.append(f"{said.type}: {said.text}"))
+    shown, faults, requested = context.new_page(), [], []
+    shown.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
     shown.on("pageerror", lambda fault: faults.append(str(fault)))
     shown.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    shown.on("request", lambda request: asked.append(request.url))
+    shown.on("request", lambda request: requested.append(request.url))
     try:
         shown.goto(path.as_uri())
         shown.wait_for_selector("#explorer[data-drawn]")
         yield shown
         assert faults == []
-        assert [url for url in asked if url != path.as_uri() and not url.startswith("data:")] == []
+        assert [url for url in requested if url != path.as_uri() and not url.startswith("data:")] == []
         assert shown.evaluate("performance.getEntriesByType('resource').map((own) => own.name)") == []
     finally:
         context.close()
@@ -78,13 +79,13 @@ def shown(browser, small):
 
 def listed(shown, column: int = 0) -> list[str]:
     """One column of the table, over all its pages."""
-    found = []
+    texts = []
     while True:
         rows = shown.locator("#explorer .list tbody tr")
         assert rows.count() <= 50  # however many items fit, few rows are in the document
-        found += rows.locator(f"td:nth-child({column + 1})").all_inner_texts()
+        texts += rows.locator(f"td:nth-child({column + 1})").all_inner_texts()
         if shown.get_by_role("button", name="Next rows").is_disabled():
-            return found
+            return texts
         shown.get_by_role("button", name="Next rows").click()
 
 
@@ -178,30 +179,30 @@ def test_dragging_over_the_plot_selects_the_marks_beneath(shown, run):
 def test_a_mark_opens_the_item_that_it_is(shown, run):
     shown.locator("#explorer .plane").scroll_into_view_if_needed()
     centres = marks(shown)
-    alone = max(
+    isolated = max(
         centres, key=lambda own: min((own[0] - x) ** 2 + (own[1] - y) ** 2 for x, y in centres if (x, y) != own)
     )
-    shown.mouse.move(*alone)
+    shown.mouse.move(*isolated)
     shown.wait_for_selector(".hint:not([hidden])")
     named = shown.locator(".hint").inner_text().split(":")[0]
-    shown.mouse.click(*alone)
+    shown.mouse.click(*isolated)
     assert shown.locator("#explorer .detail h3").inner_text() == named
     delivered = run.readings.query("item == @named and condition == 'as-delivered'").iloc[0]
     own = {axis: [centre[axis] for centre in centres] for axis in (0, 1)}
     rows = run.readings.query("split == 'conflict' and condition == 'as-delivered' and status == 'ok'")
     # Its rank across and up is the item's rank among the readings.
-    assert sum(x < alone[0] - 0.01 for x in own[0]) == (rows.prior_margin < delivered.prior_margin).sum()
-    assert sum(y > alone[1] + 0.01 for y in own[1]) == (rows.adapter_margin < delivered.adapter_margin).sum()
+    assert sum(x < isolated[0] - 0.01 for x in own[0]) == (rows.prior_margin < delivered.prior_margin).sum()
+    assert sum(y > isolated[1] + 0.01 for y in own[1]) == (rows.adapter_margin < delivered.adapter_margin).sum()
 
 
 def test_an_item_shows_question_document_answers_and_layers(shown, run):
     search(shown, "thing 8?")
     shown.locator("#explorer .list tbody tr", has_text="conflict-008").click()
-    told = shown.locator("#explorer .detail")
+    detail = shown.locator("#explorer .detail")
     for text in ("What colour is thing 8?", "Thing 8 is blue.", "blue", "red", *synthetic.CONDITIONS):
-        assert text in told.inner_text()
+        assert text in detail.inner_text()
     rows = run.readings[run.readings["item"] == "conflict-008"].set_index("condition")
-    for line in told.locator("tbody tr").all():
+    for line in detail.locator("tbody tr").all():
         cells = line.locator("th, td").all_inner_texts()
         own = rows.loc[cells[0]]
         if pd.notna(own.adapter_margin):
@@ -209,8 +210,8 @@ def test_an_item_shows_question_document_answers_and_layers(shown, run):
         assert ("yes" in cells[5]) == own.success_top1
         assert cells[8].strip() == own.top_token.strip()
         assert cells[10] == (own.answer_text if pd.notna(own.answer_text) else "\u2013")
-    told.locator(".bars svg").first.wait_for()
-    bars = told.locator(".bars").first.locator(".mark-rect path")
+    detail.locator(".bars svg").first.wait_for()
+    bars = detail.locator(".bars").first.locator(".mark-rect path")
     assert bars.count() == synthetic.LAYERS + 1
     heights = bars.evaluate_all("(all) => all.map((own) => own.getBBox().height)")
     layers = run.layers[run.layers["item"] == "conflict-008"].pivot_table(
@@ -221,13 +222,13 @@ def test_an_item_shows_question_document_answers_and_layers(shown, run):
 
 
 def test_every_control_is_reached_and_named_by_keyboard(shown):
-    told = """() => { const own = document.activeElement; return [own.tagName,
+    focused = """() => { const own = document.activeElement; return [own.tagName,
       own.labels?.[0]?.firstChild.textContent ?? own.getAttribute("aria-label") ?? own.textContent.slice(0, 30)]; }"""
     shown.get_by_role("combobox", name="condition").focus()
-    reached = [shown.evaluate(told)]
+    reached = [shown.evaluate(focused)]
     for _ in range(18):
         shown.keyboard.press("Tab")
-        reached.append(shown.evaluate(told))
+        reached.append(shown.evaluate(focused))
     names = [name for _, name in reached]
     controls = ["condition", "split", "tier", "measure", "outcome", "search text"]
     assert names[: len(controls)] == controls
@@ -300,8 +301,8 @@ def test_no_width_makes_the_page_scroll_sideways(browser, written, width):
 
 def test_it_prints_without_the_explorer(browser, written):
     with opened(browser, written.path) as shown:
-        made = shown.pdf(format="A4")
-        assert made.startswith(b"%PDF")
+        printed = shown.pdf(format="A4")
+        assert printed.startswith(b"%PDF")
         shown.emulate_media(media="print")
         assert shown.locator("#explorer").is_hidden()
         assert shown.locator(".printed").is_visible()
@@ -314,7 +315,7 @@ def test_it_prints_without_the_explorer(browser, written):
 def hostile(run, summary, tmp_path_factory):
     """The page with twenty hostile items; one figure, since these texts reach no figure."""
     with one_figure():
-        return page.write_page(tmp_path_factory.mktemp("hostile"), with_twenty(run, HOSTILE), summary)
+        return page.write_page(tmp_path_factory.mktemp("hostile"), with_texts(run, HOSTILE), summary)
 
 
 @pytest.mark.parametrize("guarded", [True, False], ids=["under the policy", "escaping alone"])
@@ -353,19 +354,18 @@ def test_a_long_answer_is_clipped_and_can_be_seen_whole(browser, hostile):
 
 
 def test_a_run_without_margins_still_has_its_table(browser, run, summary, tmp_path, monkeypatch):
-    """Where no condition has margins there is no plane to draw, and nothing is said on the console."""
+    """Where no condition has margins there is no plane to draw, and nothing is logged on the console."""
     monkeypatch.setattr(figures, "FIGURES", ())
     bare = run.readings.assign(adapter_margin=float("nan"), prior_margin=float("nan"))
-    told = type(run)(manifest=run.manifest, readings=bare, layers=None)
-    path = page.write_page(tmp_path, told, summary)
-    said: list[str] = []
+    path = page.write_page(tmp_path, RunFrame(run.manifest, bare), summary)
+    logged: list[str] = []
     with browser.new_context() as context:
         shown = context.new_page()
-        shown.on("console", lambda message: said.append(message.text))
+        shown.on("console", lambda message: logged.append(message.text))
         shown.goto(path.as_uri())
         assert shown.locator("#explorer .list tbody tr").count() == 50
         assert shown.locator("#explorer .plane").is_hidden()
         shown.locator("#explorer .list tbody tr").first.click()
         assert shown.locator("#explorer .detail").is_visible()
-    assert said == []
+    assert logged == []
     assert json.loads(Reader(path.read_text("utf-8")).data["item-data"])["layers"] == {}

@@ -48,7 +48,7 @@ def cells(page_text: str) -> list[list[str]]:
     html = MarkdownIt("commonmark").enable("table").enable("strikethrough").render(page_text)
     rows = re.findall(r"<tr>(.*?)</tr>", html, re.S)
     return [
-        [" ".join(text for _, text in Reader(cell).said) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row, re.S)]
+        [" ".join(text for _, text in Reader(cell).texts) for cell in re.findall(r"<t[hd]>(.*?)</t[hd]>", row, re.S)]
         for row in rows
     ]
 

@@ -1,4 +1,4 @@
-"""Figures show what the summary and the readings say, and say so when they cannot."""
+"""Figures show what the summary and the readings say, and state the reason where they cannot."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import json
 import sys
 import xml.etree.ElementTree as ElementTree
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import matplotlib
 import numpy as np
@@ -36,34 +36,34 @@ def drawn_points(axes):
     return {(round(float(a), 6), round(float(b), 6)) for x, y in lines_of(axes) for a, b in zip(x, y, strict=True)}
 
 
-@pytest.mark.parametrize("sheet", figures.FIGURES, ids=lambda sheet: sheet.name)
-def test_every_figure_is_drawn_with_axis_names_and_a_full_caption(sheet, run, summary):
-    made = sheet.draw(run, summary)
-    assert isinstance(made, Figure)
-    text = " ".join(t.get_text() for axes in made.axes for t in (*axes.texts, *axes.get_children())
+@pytest.mark.parametrize("spec", figures.FIGURES, ids=lambda spec: spec.name)
+def test_every_figure_is_drawn_with_axis_names_and_a_full_caption(spec, run, summary):
+    drawing = spec.draw(run, summary)
+    assert isinstance(drawing, Figure)
+    text = " ".join(t.get_text() for axes in drawing.axes for t in (*axes.texts, *axes.get_children())
                     if hasattr(t, "get_text"))  # fmt: skip
     assert "n = " in text
-    words = sheet.caption(summary)
+    words = spec.caption(summary)
     for field in fields(words):
         assert len(getattr(words, field.name)) > 10, field.name
     assert "interval" in words.interval.lower()
 
 
 def test_quartiles_stand_where_the_summary_puts_them_even_if_the_readings_disagree(run, summary):
-    told = copy.deepcopy(summary)
-    for number, row in enumerate(told["prior_gradient"]["quartiles"]):
+    changed = copy.deepcopy(summary)
+    for number, row in enumerate(changed["prior_gradient"]["quartiles"]):
         row.update(value=0.11 * (number + 1), low=0.11 * (number + 1) - 0.05, high=0.11 * (number + 1) + 0.07)
-    points = drawn_points(figures.prior_gradient(run, told).axes[0])
+    points = drawn_points(figures.prior_gradient(run, changed).axes[0])
     assert {(1.0, 0.11), (2.0, 0.22), (3.0, 0.33), (4.0, 0.44)} <= points
 
 
 def test_the_fitted_curve_is_the_summarys_and_is_absent_without_one(run, summary):
-    told = copy.deepcopy(summary)
-    told["prior_gradient"]["logit"]["curve"] = [
+    changed = copy.deepcopy(summary)
+    changed["prior_gradient"]["logit"]["curve"] = [
         {"prior_logprob": -3.0, "failure": 0.125, "low": 0.1, "high": 0.2},
         {"prior_logprob": -0.5, "failure": 0.875, "low": 0.7, "high": 0.9},
     ]
-    assert {(-3.0, 0.125), (-0.5, 0.875)} <= drawn_points(figures.prior_gradient(run, told).axes[1])
+    assert {(-3.0, 0.125), (-0.5, 0.875)} <= drawn_points(figures.prior_gradient(run, changed).axes[1])
     assert (-3.0, 0.125) not in drawn_points(figures.prior_gradient(run, summary).axes[1])
 
 
@@ -74,7 +74,7 @@ def test_margins_scatter_is_the_readings_and_the_line_is_equality(run, summary):
     found = dots_of(axes)
     assert sorted(map(tuple, found.round(9))) == sorted(map(tuple, expected.round(9)))
     assert any(len(x) == 2 and np.allclose(x, y) for x, y in lines_of(axes))
-    labels = " ".join(made.get_text() for made in axes.figure.legends[0].get_texts())
+    labels = " ".join(drawing.get_text() for drawing in axes.figure.legends[0].get_texts())
     known = int(rows.known.sum())
     overridden = int(rows[rows.known.astype(bool)].success_top1.astype(bool).sum())
     assert f"overridden, model knew the old answer ({overridden})" in labels
@@ -83,10 +83,9 @@ def test_margins_scatter_is_the_readings_and_the_line_is_equality(run, summary):
 
 def test_unmeasured_items_are_in_no_figure(run, summary):
     """An item with an error and absurd numbers must change no plotted point."""
-    spoiled = copy.copy(run)
-    spoiled.readings = run.readings.copy()
-    broken = spoiled.readings.status == "error"
-    spoiled.readings.loc[broken, ["prior_margin", "adapter_margin", "prior_logprob", "frequency"]] = 1e6
+    rows = run.readings.copy()
+    rows.loc[rows.status == "error", ["prior_margin", "adapter_margin", "prior_logprob", "frequency"]] = 1e6
+    spoiled = replace(run, readings=rows)
     for draw in (figures.margins, figures.constancy, figures.prior_gradient):
         for before, after in zip(draw(run, summary).axes, draw(spoiled, summary).axes, strict=True):
             assert np.array_equal(dots_of(before), dots_of(after))
@@ -96,26 +95,26 @@ def test_constancy_uses_log_frequency_where_the_slopes_do_and_prior_strength_whe
     rows = run.readings.query("split == 'conflict' and condition == 'as-delivered' and status == 'ok'")
     found = dots_of(figures.constancy(run, summary).axes[0])
     assert np.allclose(np.sort(found[:, 0]), np.sort(np.log(rows.frequency.to_numpy(float))))
-    told = copy.deepcopy(summary)
-    for row in told["margins"]["slopes"]:
+    changed = copy.deepcopy(summary)
+    for row in changed["margins"]["slopes"]:
         row["axis"] = "prior_logprob"
-    found = dots_of(figures.constancy(run, told).axes[0])
+    found = dots_of(figures.constancy(run, changed).axes[0])
     assert np.allclose(np.sort(found[:, 0]), np.sort(rows.prior_logprob.to_numpy(float)))
 
 
 def test_layers_draws_each_profile_and_leaves_out_what_was_not_measured(run, summary):
-    made = figures.layers(run, summary)
-    titles = [axes.get_title(loc="left") for axes in made.axes if axes.get_visible()]
+    drawing = figures.layers(run, summary)
+    titles = [axes.get_title(loc="left") for axes in drawing.axes if axes.get_visible()]
     assert titles == ["Update norm", "Attribution", "Lens", "Direct effect", "Layers chosen"]
     deep = run.layers.query(
         "split in ['conflict', 'novel', 'combination', 'retention'] and condition == 'as-delivered'"
     )
     last = deep[deep.layer == synthetic.LAYERS - 1].direct.mean()
-    assert (synthetic.LAYERS - 1, round(last, 6)) in drawn_points(made.axes[titles.index("Direct effect")])
-    told = copy.deepcopy(summary)
-    for row in told["layers"]["profile"]:
+    assert (synthetic.LAYERS - 1, round(last, 6)) in drawn_points(drawing.axes[titles.index("Direct effect")])
+    changed = copy.deepcopy(summary)
+    for row in changed["layers"]["profile"]:
         row["alone"] = {"mean": 0.25, "low": 0.2, "high": 0.3}
-    assert "Causal" in [axes.get_title(loc="left") for axes in figures.layers(run, told).axes]
+    assert "Causal" in [axes.get_title(loc="left") for axes in figures.layers(run, changed).axes]
 
 
 def test_dose_draws_the_curve_and_every_item_with_both_critical_gains(run, summary):
@@ -127,10 +126,10 @@ def test_dose_draws_the_curve_and_every_item_with_both_critical_gains(run, summa
 
 
 def test_base_and_delivered_alone_are_no_dose_response(run, summary):
-    told = copy.deepcopy(summary)
-    told["dose"]["curve"] = [row for row in told["dose"]["curve"] if row["gain"] in (0.0, 1.0)]
+    changed = copy.deepcopy(summary)
+    changed["dose"]["curve"] = [row for row in changed["dose"]["curve"] if row["gain"] in (0.0, 1.0)]
     with pytest.raises(figures.FigureUnavailable, match="no gain besides"):
-        figures.dose_response(run, told)
+        figures.dose_response(run, changed)
 
 
 def test_retention_puts_each_condition_at_its_own_place(run, summary):
@@ -143,8 +142,8 @@ def test_retention_puts_each_condition_at_its_own_place(run, summary):
 
 
 def test_outcomes_show_all_and_known_in_every_split_and_tier(run, summary):
-    made = figures.outcomes(run, summary)
-    panels = {axes.get_title(loc="left"): axes for axes in made.axes if axes.get_visible()}
+    drawing = figures.outcomes(run, summary)
+    panels = {axes.get_title(loc="left"): axes for axes in drawing.axes if axes.get_visible()}
     assert list(panels) == ["novel", "combination", "conflict", "unrelated\nanswers kept", "conflict, light", "conflict, medium",
                             "conflict, deep"]  # fmt: skip
     expected = {round(row["value"], 6) for row in summary["outcomes"]
@@ -154,7 +153,7 @@ def test_outcomes_show_all_and_known_in_every_split_and_tier(run, summary):
 
 
 @pytest.mark.parametrize(
-    ("sheet", "section"),
+    ("figure", "section"),
     [
         ("prior_gradient", "prior_gradient"),
         ("layers", "layers"),
@@ -162,19 +161,19 @@ def test_outcomes_show_all_and_known_in_every_split_and_tier(run, summary):
         ("retention", "matched_retention"),
     ],
 )
-def test_a_figure_without_its_data_says_why_in_the_summarys_words(sheet, section, run, summary):
-    told = {**summary, section: None, "notes": {section: "only one gain was tried"}}
+def test_a_figure_without_its_data_says_why_in_the_summarys_words(figure, section, run, summary):
+    changed = {**summary, section: None, "notes": {section: "only one gain was tried"}}
     with pytest.raises(figures.FigureUnavailable, match="only one gain was tried"):
-        getattr(figures, sheet)(run, told)
+        getattr(figures, figure)(run, changed)
 
 
 def test_files_are_well_formed_and_carry_no_date(written):
-    for sheet in figures.FIGURES:
-        text = (written.folder / "figures" / f"{sheet.name}.svg").read_text(encoding="utf-8")
+    for spec in figures.FIGURES:
+        text = (written.folder / "figures" / f"{spec.name}.svg").read_text(encoding="utf-8")
         ElementTree.fromstring(text)
         assert "<dc:date>" not in text
-        assert (written.folder / "figures" / f"{sheet.name}.png").read_bytes().startswith(b"\x89PNG")
-        pdf = (written.folder / "figures" / f"{sheet.name}.pdf").read_bytes()
+        assert (written.folder / "figures" / f"{spec.name}.png").read_bytes().startswith(b"\x89PNG")
+        pdf = (written.folder / "figures" / f"{spec.name}.pdf").read_bytes()
         assert pdf.startswith(b"%PDF")
         assert b"/CreationDate" not in pdf
         assert b"/Type /Font /Subtype /Type3" not in pdf  # outlines that cannot be searched
@@ -193,13 +192,13 @@ def test_a_run_folder_gives_the_same_figure_as_the_run(run, summary, tmp_path):
         assert one.read_bytes() == two.read_bytes()
 
 
-def test_the_users_own_settings_lie_over_the_house_style(run, summary):
+def test_rc_settings_override_the_house_style(run, summary):
     assert figures.margins(run, summary).get_facecolor()[:3] != (0, 0, 0)
     assert figures.margins(run, summary, rc={"figure.facecolor": "black"}).get_facecolor()[:3] == (0, 0, 0)
     assert PAPER != "black"
 
 
-def test_the_sessions_own_settings_win_over_the_house_style_and_what_it_left_alone_stays(run, summary, tmp_path):
+def test_the_sessions_matplotlib_settings_override_the_house_style(run, summary, tmp_path):
     plain = figures.margins(run, summary)
     with matplotlib.rc_context({"axes.facecolor": "#123456", "axes.labelsize": 17, "savefig.dpi": 50}):
         own = figures.margins(run, summary)
@@ -273,29 +272,29 @@ def test_retention_draws_the_comparison_at_equal_retention_where_there_is_one(ru
         axes[1]
     )
     assert any("vs gain 1.60" in label.get_text() for label in axes[1].get_yticklabels())
-    told = copy.deepcopy(summary)
-    told["matched_retention"]["comparisons"] = []
-    assert len(figures.retention(run, told).axes) == 1
+    changed = copy.deepcopy(summary)
+    changed["matched_retention"]["comparisons"] = []
+    assert len(figures.retention(run, changed).axes) == 1
 
 
 def test_constancy_draws_the_summarys_line_and_none_without_one(run, summary):
-    told = copy.deepcopy(summary)
-    told["margins"]["slopes"][0]["line"] = [{"at": 0.5, "value": 1.25, "low": 1.0, "high": 1.5},
+    changed = copy.deepcopy(summary)
+    changed["margins"]["slopes"][0]["line"] = [{"at": 0.5, "value": 1.25, "low": 1.0, "high": 1.5},
                                             {"at": 2.5, "value": 4.25, "low": 4.0, "high": 4.5}]  # fmt: skip
-    assert {(0.5, 1.25), (2.5, 4.25)} <= drawn_points(figures.constancy(run, told).axes[0])
+    assert {(0.5, 1.25), (2.5, 4.25)} <= drawn_points(figures.constancy(run, changed).axes[0])
     assert (0.5, 1.25) not in drawn_points(figures.constancy(run, summary).axes[0])
 
 
 def test_names_from_outside_do_not_break_a_figure(run, summary, tmp_path):
-    """Dollar signs are no mathematics, controls do not reach the XML."""
+    """Dollar signs are not read as mathematics; control characters do not reach the XML."""
     odd = "slb $x^{2 \x00\u202e <b>&"
-    told = json.loads(json.dumps(summary).replace('"slb"', json.dumps(odd)))
-    renamed = copy.copy(run)
-    renamed.manifest = {**run.manifest, "conditions": [odd if name == "slb" else name for name in synthetic.CONDITIONS]}
+    changed = json.loads(json.dumps(summary).replace('"slb"', json.dumps(odd)))
+    conditions = [odd if name == "slb" else name for name in synthetic.CONDITIONS]
+    renamed = replace(run, manifest={**run.manifest, "conditions": conditions})
     for draw in (figures.outcomes, figures.retention, figures.layers):
-        made = draw(renamed, told)
-        svg, *_ = figures.save(made, tmp_path / "odd")
-        words = [text.get_text() for text in made.findobj(Text)]
+        drawing = draw(renamed, changed)
+        svg, *_ = figures.save(drawing, tmp_path / "odd")
+        words = [text.get_text() for text in drawing.findobj(Text)]
         assert any(word.startswith("slb $x^{2  <b>&") for word in words), draw.__name__
         assert not any(mark in word for word in words for mark in "\x00\u202e")
         ElementTree.fromstring(svg.read_text(encoding="utf-8"))
@@ -308,23 +307,23 @@ def test_figures_of_a_simulated_audit():
 
     run = simulate.simulate_readings(seed=3, errors=2)
     summary = summarise(run)
-    for sheet in figures.FIGURES:
-        if sheet.name == "robustness":  # no probe of it among a simulation's conditions
+    for spec in figures.FIGURES:
+        if spec.name == "robustness":  # no probe of it among a simulation's conditions
             with pytest.raises(figures.FigureUnavailable, match="--probes"):
-                sheet.draw(run, summary)
+                spec.draw(run, summary)
             continue
-        assert sheet.draw(run, summary).axes
-        sheet.caption(summary)
+        assert spec.draw(run, summary).axes
+        spec.caption(summary)
 
 
 @pytest.mark.parametrize("name", ["margins", "prior_gradient", "constancy", "dose_response"])
 def test_a_cloud_of_many_points_is_a_picture_in_vector_files(name, run, summary, tmp_path, monkeypatch):
-    sheet = next(sheet for sheet in figures.FIGURES if sheet.name == name)
-    few, *_ = figures.save(sheet.draw(run, summary), tmp_path / "few")
-    monkeypatch.setattr(sys.modules[sheet.draw.__wrapped__.__module__], "CLOUD", 3)
-    made = sheet.draw(run, summary)
-    many, *_ = figures.save(made, tmp_path / "many")
-    assert sum(len(dots_of(axes)) for axes in made.axes) > 3
+    spec = next(spec for spec in figures.FIGURES if spec.name == name)
+    few, *_ = figures.save(spec.draw(run, summary), tmp_path / "few")
+    monkeypatch.setattr(sys.modules[spec.draw.__wrapped__.__module__], "CLOUD", 3)
+    drawing = spec.draw(run, summary)
+    many, *_ = figures.save(drawing, tmp_path / "many")
+    assert sum(len(dots_of(axes)) for axes in drawing.axes) > 3
     shapes, pictures = (few.read_text(encoding="utf-8"), many.read_text(encoding="utf-8"))
     assert "<image" not in shapes
     assert "data:image/png" in pictures
@@ -332,22 +331,22 @@ def test_a_cloud_of_many_points_is_a_picture_in_vector_files(name, run, summary,
 
 
 def test_calibration_of_one_measure_keeps_its_words_inside_and_names_that_one(run, summary):
-    told = copy.deepcopy(summary)
-    rows = told["criterion"]["calibration"]
-    told["criterion"]["calibration"] = [row for row in rows if row["measure"] == "top1"]
-    made = figures.calibration(run, told)
-    made.draw_without_rendering()
-    width = made.bbox.width
+    changed = copy.deepcopy(summary)
+    rows = changed["criterion"]["calibration"]
+    changed["criterion"]["calibration"] = [row for row in rows if row["measure"] == "top1"]
+    drawing = figures.calibration(run, changed)
+    drawing.draw_without_rendering()
+    width = drawing.bbox.width
     # ticks beyond the limits have labels that are never drawn
-    ticks = {label for axes in made.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()}
-    for text in made.findobj(Text):
+    ticks = {label for axes in drawing.axes for axis in (axes.xaxis, axes.yaxis) for label in axis.get_ticklabels()}
+    for text in drawing.findobj(Text):
         if text.get_text().strip() and text not in ticks:
             box = text.get_window_extent()
             assert box.x0 > -1, text.get_text()
             assert box.x1 < width + 1, text.get_text()
-    sheet = next(sheet for sheet in figures.FIGURES if sheet.name == "calibration")
-    assert "judged by the first token." in sheet.caption(told).shows
-    assert "left by the first token, right by the whole greedy answer" in sheet.caption(summary).shows
+    spec = next(spec for spec in figures.FIGURES if spec.name == "calibration")
+    assert "judged by the first token." in spec.caption(changed).shows
+    assert "left by the first token, right by the whole greedy answer" in spec.caption(summary).shows
 
 
 @pytest.mark.parametrize(
@@ -360,10 +359,10 @@ def test_calibration_of_one_measure_keeps_its_words_inside_and_names_that_one(ru
     ],
 )
 def test_the_legend_of_the_quartiles_is_where_no_interval_is(ends, corner, run, summary):
-    told = copy.deepcopy(summary)
-    for row, (low, high) in zip(told["prior_gradient"]["quartiles"], ends, strict=True):
+    changed = copy.deepcopy(summary)
+    for row, (low, high) in zip(changed["prior_gradient"]["quartiles"], ends, strict=True):
         row |= {"low": low, "value": (low + high) / 2, "high": high}
-    axes = figures.prior_gradient(run, told).axes[0]
+    axes = figures.prior_gradient(run, changed).axes[0]
     axes.figure.draw_without_rendering()
     box = axes.get_legend().get_window_extent().transformed(axes.transData.inverted())
     assert (box.y0 < 0.5) == corner.startswith("lower")
@@ -375,11 +374,11 @@ def test_the_legend_of_the_quartiles_is_where_no_interval_is(ends, corner, run, 
 
 @pytest.mark.parametrize("conditions", [2, 18])
 def test_the_legend_of_the_disagreements_is_below_the_axis_however_low_the_figure(conditions, run, summary):
-    told = copy.deepcopy(summary)
-    pairs = told["measures"]["pairs"]
-    some = list(dict.fromkeys(row["condition"] for row in pairs))[:conditions]
-    told["measures"]["pairs"] = [row for row in pairs if row["condition"] in some]
-    made = figures.disagreement(run, told)
-    made.draw_without_rendering()
-    axes = made.axes[-1]
+    changed = copy.deepcopy(summary)
+    pairs = changed["measures"]["pairs"]
+    shown = list(dict.fromkeys(row["condition"] for row in pairs))[:conditions]
+    changed["measures"]["pairs"] = [row for row in pairs if row["condition"] in shown]
+    drawing = figures.disagreement(run, changed)
+    drawing.draw_without_rendering()
+    axes = drawing.axes[-1]
     assert axes.get_legend().get_window_extent().y1 < axes.xaxis.label.get_window_extent().y0

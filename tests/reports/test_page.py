@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,7 @@ from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import value_at
 from override_gap.reports.text import escape_control_characters
 from tests.reports import synthetic
-from tests.reports.hostile import HOSTILE, with_twenty
+from tests.reports.hostile import HOSTILE, with_texts
 from tests.reports.reader import Reader, decoded, numerals
 
 
@@ -62,7 +63,7 @@ def digest(text):
 def test_every_number_of_the_first_screen_traces_to_a_key_of_the_summary(read, summary):
     """Walk the texts of the header and the verdict: each number must be one that its nearest `data-key` holds."""
     walked = Counter()
-    for around, text in read.said:
+    for around, text in read.texts:
         if not any(tag == "header" or a.get("id") == "verdict" for tag, a in around):
             continue
         if any(tag in {"time", "dt", "h2", "nav"} or "fine" in a.get("class", "") for tag, a in around):
@@ -159,9 +160,9 @@ def test_out_chooses_the_file(run, summary, tmp_path, one_figure):
 def test_an_absent_section_leaves_its_figure_out_with_the_reason(run, summary, tmp_path):
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures" / "dose_response.svg").write_text("left by an earlier run")
-    told = {**summary, "dose": None, "verdict": None, "hypotheses": [],
+    changed = {**summary, "dose": None, "verdict": None, "hypotheses": [],
             "notes": {"dose": "only the delivered gain was measured", "verdict": "no failures to rescue"}}  # fmt: skip
-    read = Reader(page.write_page(tmp_path, run, told).read_text(encoding="utf-8"))
+    read = Reader(page.write_page(tmp_path, run, changed).read_text(encoding="utf-8"))
     assert "Left out: only the delivered gain was measured" in read.text
     assert "No verdict: no failures to rescue" in read.text
     assert not [1 for _, a in read.tags if a.get("id") == "figure-dose_response"]
@@ -177,9 +178,9 @@ def test_an_almost_empty_summary_still_gives_a_page(run, tmp_path):
     assert "Left out" in read.text
 
 
-def test_a_failed_parity_check_and_an_unfinished_run_are_said_aloud(run, summary, tmp_path, one_figure):
-    troubled = copy.copy(run)
-    troubled.manifest = {**run.manifest, "complete": False, "parity": {**run.manifest["parity"], "passed": False}}
+def test_a_failed_parity_check_and_an_unfinished_run_are_announced(run, summary, tmp_path, one_figure):
+    parity = {**run.manifest["parity"], "passed": False}
+    troubled = replace(run, manifest={**run.manifest, "complete": False, "parity": parity})
     read = Reader(page.write_page(tmp_path, troubled, summary).read_text(encoding="utf-8"))
     assert "This run is not complete" in read.text
     assert "The parity check failed" in read.text
@@ -189,7 +190,7 @@ def test_twenty_hostile_items_change_nothing_but_their_own_text(run, summary, tm
     """The page with twenty harmless items, and with hostile ones in their place: the same outside of their texts."""
     harmless = [f"text {number}" for number in range(len(HOSTILE))]
     pages = [
-        page.write_page(tmp_path / name, with_twenty(run, texts), summary).read_bytes().decode("utf-8")
+        page.write_page(tmp_path / name, with_texts(run, texts), summary).read_bytes().decode("utf-8")
         for name, texts in (("harmless", harmless), ("hostile", HOSTILE))
     ]
     outside = [re.sub(r'(<script type="application/json" id="item-data">).*?</script>', r"\1", text) for text in pages]
@@ -206,13 +207,13 @@ def test_twenty_hostile_items_change_nothing_but_their_own_text(run, summary, tm
 
 
 def test_hostile_names_and_sentences_stay_text(run, summary, written, tmp_path):
-    told = copy.deepcopy(summary)
-    told["errors"]["by_reason"][0]["reason"] = HOSTILE[1]
-    told["verdict"]["sentence"] = HOSTILE[4]
-    spoiled = with_twenty(run, HOSTILE)
-    spoiled.manifest = {**run.manifest, "subject": {**run.manifest["subject"], "name": HOSTILE[0]},
-                        "adapters": {**run.manifest["adapters"], "name": HOSTILE[5]}}  # fmt: skip
-    path = page.write_page(tmp_path, spoiled, told)
+    changed = copy.deepcopy(summary)
+    changed["errors"]["by_reason"][0]["reason"] = HOSTILE[1]
+    changed["verdict"]["sentence"] = HOSTILE[4]
+    subject, adapters = ({**run.manifest[key], "name": HOSTILE[n]} for key, n in (("subject", 0), ("adapters", 5)))
+    manifest = {**run.manifest, "subject": subject, "adapters": adapters}
+    spoiled = replace(with_texts(run, HOSTILE), manifest=manifest)
+    path = page.write_page(tmp_path, spoiled, changed)
     before, after = Reader(written.text), Reader(path.read_text(encoding="utf-8"))
     assert [tag for tag, _ in after.tags] == [tag for tag, _ in before.tags]
     assert after.scripts == before.scripts
@@ -258,14 +259,12 @@ def test_500_items_under_12_conditions_with_long_answers_stay_below_8_megabytes(
 
 def test_a_text_is_stored_once_and_whole_where_there_is_room(run):
     long = "x" * 10_000
-    spoiled = copy.copy(run)
-    spoiled.readings = run.readings.assign(answer_text=long, document=long)
-    data = explorer(spoiled, {})
+    data = explorer(replace(run, readings=run.readings.assign(answer_text=long, document=long)), {})
     assert data["texts"].count(long) == 1
     assert len(data["texts"]) == len(set(data["texts"]))
 
 
 def test_the_plotting_script_is_the_same_in_every_process():
-    told = "import hashlib; from override_gap.reports.page.assets import vega; print(hashlib.sha256(vega().encode()).hexdigest())"
-    again = subprocess.run([sys.executable, "-c", told], capture_output=True, check=True, text=True).stdout.strip()
+    code = "import hashlib; from override_gap.reports.page.assets import vega; print(hashlib.sha256(vega().encode()).hexdigest())"
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout.strip()
     assert again == hashlib.sha256(vega().encode()).hexdigest()

@@ -118,7 +118,7 @@ def caption(summary: Mapping) -> Caption:
         title="Does the criterion predict what the model says?",
         shows=shows,
         computed="By its sign: a net margin above zero predicts that the document's answer is said. By its size: "
-        "1 / (1 + exp(-net margin)), its probability if only the two answers competed. Left of zero, top1 is zero by "
+        "1/(1+exp(-net margin)), its probability if only the two answers competed. Left of zero, top1 is zero by "
         "definition, since a token that scores below another is not the most likely; only the answer is a test there.",
         n=size_sentence({"n": n}, f"conflicts by {measure}").removesuffix(".") + "; each panel states its own.",
         interval=f"Vertical bars: {SHARE}. Horizontal bars are ranges, not intervals.",

@@ -163,7 +163,7 @@ def caption(summary: Mapping) -> Caption:
         " Right, where measured: the gain at which each conflict flips, against the gain predicted from its two margins. "
         "On the line the response is linear, as the prediction assumes. Marks on an edge lie beyond it."
     )
-    rows = [row for row in dose.get("curve") or [] if row["split"] == "conflict"]
+    rows = [row for row in dose.get("curve") or [] if row["split"] == "conflict" and row["measure"] == "top1"]
     return Caption(
         title="Does scaling the adapter up fix the failures, and at what cost?",
         shows=shows,

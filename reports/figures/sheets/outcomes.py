@@ -19,7 +19,7 @@ from override_gap.reports.figures.style import (
     known_value,
     percent_ticks,
     plain_label,
-    section,
+    section_rows,
     size_text,
     whiskers,
     write_panel_title,
@@ -42,7 +42,7 @@ def _panels(rows: list[Mapping]) -> list[tuple[str, str | None]]:
 @figure
 def outcomes(run: RunFrame, summary: Mapping) -> Figure:
     """Success by split and tier (one panel each) and condition (one line each), with intervals."""
-    rows = [row for row in section(summary, "outcomes") if row["measure"] == "top1" and known_value(row)]
+    rows = [row for row in section_rows(summary, "outcomes") if row["measure"] == "top1" and known_value(row)]
     panels = _panels(rows)
     if not panels:
         raise FigureUnavailable("no outcome was measured by top1")
@@ -119,7 +119,7 @@ def outcomes(run: RunFrame, summary: Mapping) -> Figure:
 
 def caption(summary: Mapping) -> Caption:
     """The caption."""
-    section(summary, "outcomes")
+    section_rows(summary, "outcomes")
     return Caption(
         title="How often does each condition succeed?",
         shows="Success under each condition. Filled circles: all questions. Open diamonds: conflicts whose old answer the "
