@@ -47,8 +47,10 @@ if TYPE_CHECKING:
     from override_gap.probes.sources import open_source as open_source
     from override_gap.probes.subject.load import open_subject as open_subject
     from override_gap.reports import figures as figures
+    from override_gap.reports.build import write as report  # noqa: F401
+    from override_gap.reports.comparison import compare as compare
 
-#: Each name that people type, and the module that it is loaded from when it is first used.
+#: Each name that people type, and where it is loaded from when it is first used: a module, with `:name` where names differ.
 _HOME = {
     "Adapter": "margins.adapter",
     "AdapterSource": "margins.adapter",
@@ -61,6 +63,7 @@ _HOME = {
     "Prefix": "margins.runtime",
     "Vector": "margins.updates",
     "audit": "probes.run.audit",
+    "compare": "reports.comparison",
     "figures": "reports",
     "load": "analyses.run",
     "measure": "probes.run.audit",
@@ -68,6 +71,7 @@ _HOME = {
     "open_source": "probes.sources",
     "open_subject": "probes.subject.load",
     "read_items": "margins.items.files",
+    "report": "reports.build:write",
 }
 
 __all__ = [*_HOME]
@@ -76,8 +80,8 @@ __all__ = [*_HOME]
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(f"{__name__}.{_HOME[name]}")
-    value = importlib.import_module(f"{home.__name__}.{name}") if name == "figures" else getattr(home, name)
+    module, _, attribute = _HOME[name].partition(":")
+    value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
     globals()[name] = value
     return value
 
