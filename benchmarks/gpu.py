@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from benchmarks.bench import kit
-from benchmarks.bench.given import whole
-from benchmarks.bench.record import RESULTS, Line, machine, one, spread
+from benchmarks.bench.arguments import positive_integer
+from benchmarks.bench.record import RESULTS, Line, machine, single, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.probes.attach.stack import stack
@@ -81,8 +81,8 @@ def main(argv: Sequence[str]) -> int:
     made = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     made.add_argument("--shapes", default="gemma-2-2b,mistral-7b", help=f"of {', '.join(SHAPES)}")
     made.add_argument("--device", default="cuda")
-    made.add_argument("--items", type=whole, default=489)
-    made.add_argument("--repeats", type=whole, default=5)
+    made.add_argument("--items", type=positive_integer, default=489)
+    made.add_argument("--repeats", type=positive_integer, default=5)
     made.add_argument(
         "--out", type=Path, help="where figures are kept (default: with the others, on a GPU; else nowhere)"
     )
@@ -169,24 +169,24 @@ def measured(name: str, device: str, count: int, repeats: int, conditions: Any) 
             ratio("readings"),
             goal=("at most", 1.05),
         ),
-        Line(f"{len(few)} documents, an adapter each", "bare forward", ratio("adapted"), goal=("at most", 1.10)),
+        Line(f"{len(few)} documents, one adapter each", "bare forward", ratio("adapted"), goal=("at most", 1.10)),
         Line(
-            "the same, times faster",
+            "the same, speed-up",
             "PEFT, adapters loaded, mixed batch",
             ratio("mixed", "adapted"),
             goal=("at least", 1.5),
         ),
         Line(
             f"{len(items)} items x {len(conditions) - 1} conditions",
-            "the clock",
-            one(whole),
+            "wall clock",
+            single(whole),
             "s",
             ("at most", 60) if name == "gemma-2-2b" else None,
         ),
-        Line("the same", "the floor by operations and bytes of an H100", one(whole / floor)),
+        Line("the same", "the floor by operations and bytes of an H100", single(whole / floor)),
     ]
     if peak == peak:
-        lines.append(Line("peak memory of that", "the device", one(peak), "GiB"))
+        lines.append(Line("peak memory of that", "the device", single(peak), "GiB"))
     return lines + precision(subject, few, parts)
 
 
@@ -209,9 +209,12 @@ def precision(subject: Subject, items: Sequence[Item], parts: Sequence[kit.Part]
         rounded.append(((logits[0] - logits[1]).double() - exact).abs().max().item())
     return [
         Line(
-            "largest error of a margin, float32 products", "float64 products of the same states", one(max(ours)), "nats"
+            "largest error of a margin, float32 products",
+            "float64 products of the same states",
+            single(max(ours)),
+            "nats",
         ),
-        Line("largest error of a margin read in the model's format", "the same", one(max(rounded)), "nats"),
+        Line("largest error of a margin read in the model's format", "the same", single(max(rounded)), "nats"),
     ]
 
 

@@ -10,8 +10,8 @@ from benchmarks.bench.record import Line, spread
 
 TITLE = "Start"
 LIMITS = (
-    "Wall-clock seconds, each in a fresh Python process. The command line imports no heavy library before a verb needs it. "
-    "`margins` works on tensors, so its import costs little beyond torch's."
+    "Wall-clock seconds, each in a fresh Python process. The command line imports no heavy library before a verb needs "
+    "it. `margins` works on tensors, so its import costs little beyond torch's."
 )
 SUBJECTS = ("",)
 MARGINS = "import time, torch; t = time.perf_counter(); from override_gap.margins import LowRank; print(time.perf_counter() - t)"
@@ -29,9 +29,9 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     )
     value = spread([float(output_of(MARGINS)) for _ in range(max(5, repeats))])
     return [
-        Line("`override-gap --help`", "the clock", spread(timed.seconds["help"]), "s", ("at most", 0.5)),
-        Line("Python that does nothing", "the clock", spread(timed.seconds["python"]), "s"),
-        Line("`import margins`, torch imported before", "the clock", value, "s", ("at most", 0.3)),
+        Line("`override-gap --help`", "wall clock", spread(timed.seconds["help"]), "s", ("at most", 0.5)),
+        Line("Python that does nothing", "wall clock", spread(timed.seconds["python"]), "s"),
+        Line("`import margins`, torch imported before", "wall clock", value, "s", ("at most", 0.3)),
     ], {}
 
 
