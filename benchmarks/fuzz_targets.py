@@ -91,17 +91,17 @@ def items(folder: Path, suffix: str = ".jsonl") -> Iterator[Target]:
 def plan(folder: Path) -> Iterator[Target]:
     """A TOML plan, completed, with its conditions."""
     from override_gap.probes.plan import PlanError, plan_from, read_plan
+    from override_gap.probes.run.resolve import resolve
 
     file = folder / "plan.toml"
 
     def read(raw: bytes) -> bool:
         file.write_bytes(raw)
         try:
-            parsed = plan_from(read_plan(file))
+            resolved = resolve(plan_from(read_plan(file)), [])
         except PlanError:
             return False
-        parsed.conditions()
-        json.dumps(parsed.as_json())
+        json.dumps(resolved.plan.as_json())
         return True
 
     yield read
