@@ -1,6 +1,6 @@
-"""Calibration: does the verdict name a fault whose truth is known, at several sizes of audit?
+"""Calibration: does the verdict name a planted fault correctly, at several sizes of audit?
 
-And does H2 find an adapter whose margin grows with the prior, which is a fault that amplitude repairs as it does others?
+And does H2 detect an adapter whose margin grows with the prior, a fault that a larger gain repairs like any other?
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LABELS = ("no-failure", "magnitude", "representational", "mixed", "inconclusive"
 
 @dataclass(frozen=True)
 class Trial:
-    """One audit of a planted fault: what is true of it, and what the verdict said."""
+    """One audit of a planted fault: the true verdict, and the verdict reached."""
 
     fault: str
     truth: str
@@ -38,38 +38,38 @@ class Trial:
 def trial(run: RunFrame, fault: str, truth: str, seed: int, points: int | None = None) -> Trial:
     """The verdict on a run, or on `points` of its knowledge points drawn by the seed."""
     if points is not None:
-        every = np.sort(run.readings["point"].unique())
-        drawn = np.random.default_rng(seed).choice(every, size=min(points, len(every)), replace=False)
+        all_points = np.sort(run.readings["point"].unique())
+        drawn = np.random.default_rng(seed).choice(all_points, size=min(points, len(all_points)), replace=False)
         run = RunFrame(run.manifest, run.readings.loc[run.readings["point"].isin(drawn)], run.layers)
-    found = verdict(run)
-    share = None if found.rescued is None else float(found.rescued.value)
+    reached = verdict(run)
+    rescued = None if reached.rescued is None else float(reached.rescued.value)
     measured = run.measured.drop_duplicates("item")
-    constancy = evaluate(run, [one for one in STANDARD if one.id == "H2"])[0].status
-    return Trial(fault, truth, seed, len(measured), measured["point"].nunique(), found.label, share, constancy)
+    constancy = evaluate(run, [hypothesis for hypothesis in STANDARD if hypothesis.id == "H2"])[0].status
+    return Trial(fault, truth, seed, len(measured), measured["point"].nunique(), reached.label, rescued, constancy)
 
 
 def confusion(trials: Iterable[Trial]) -> pd.DataFrame:
     """Counts of verdict labels by planted fault and audit size; `right` is the share with the true label."""
     groups: dict[tuple[str, str, int], list[Trial]] = {}
-    for one in trials:
-        groups.setdefault((one.fault, one.truth, one.points), []).append(one)
+    for audit in trials:
+        groups.setdefault((audit.fault, audit.truth, audit.points), []).append(audit)
     rows: list[dict[str, Any]] = []
-    for (fault, truth, points), part in groups.items():
-        right = sum(one.label == truth for one in part)
-        low, high = wilson(right, len(part))
+    for (fault, truth, points), group in groups.items():
+        right = sum(trial.label == truth for trial in group)
+        low, high = wilson(right, len(group))
         rows.append(
             {
                 "fault": fault,
                 "truth": truth,
                 "points": points,
-                "questions": float(np.mean([one.questions for one in part])),
-                **{label: sum(one.label == label for one in part) for label in LABELS},
-                "right": right / len(part),
+                "questions": float(np.mean([trial.questions for trial in group])),
+                **{label: sum(trial.label == label for trial in group) for label in LABELS},
+                "right": right / len(group),
                 "low": low,
                 "high": high,
-                "audits": len(part),
-                "H2 supported": sum(one.constancy == "supported" for one in part),
-                "H2 refuted": sum(one.constancy == "refuted" for one in part),
+                "audits": len(group),
+                "H2 supported": sum(trial.constancy == "supported" for trial in group),
+                "H2 refuted": sum(trial.constancy == "refuted" for trial in group),
             }
         )
     return pd.DataFrame(rows)

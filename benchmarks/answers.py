@@ -1,4 +1,4 @@
-"""How much faster are answers of a batch than one at a time? SmolLM2, an adapter a document, 64 new tokens.
+"""How much faster is generating answers in a batch than one at a time? SmolLM2, one adapter per document, 64 new tokens.
 
 python benchmarks/answers.py [SUBJECT] [DOCUMENTS] > docs/speed/answers.md
 """
@@ -22,41 +22,41 @@ from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
 
-ALONE = 8
+SINGLE = 8
 
 
 def main(name: str = "smollm2", documents: str = "64") -> None:
-    """Print CPU seconds a document of both routes and their ratio; both must give the same strings.
+    """Print CPU seconds per document of both ways and their ratio; both must give the same strings.
 
-    CPU seconds of one thread, since seconds of the clock tell what else the machine does. One at a time is measured on
-    ALONE documents spread over the set.
+    CPU seconds of one thread, since wall-clock time also depends on other load. One at a time is measured on SINGLE
+    documents spread over the set.
     """
     torch.set_num_threads(1)
     subject = open_subject(name, device="cpu")
     items = list({item.document: item for item in open_items("starter") if item.split == "conflict"}.values())
     items = items[: int(documents)]
     adapters = open_source("fitted:steps=1,lr=1e-2", subject).encode(documents_of(items))
-    picked = range(0, len(items), max(1, len(items) // ALONE))
-    alone, singly = timed(lambda: [answers(subject, [items[n]], [adapters[n]])[0] for n in picked])
+    indices = range(0, len(items), max(1, len(items) // SINGLE))
+    alone, singly = timed(lambda: [answers(subject, [items[n]], [adapters[n]])[0] for n in indices])
     together, batched = timed(lambda: answers(subject, items, adapters))
-    same = sum(a == together[n] for n, a in zip(picked, alone, strict=True))
-    if same < len(picked):
+    same = sum(a == together[n] for n, a in zip(indices, alone, strict=True))
+    if same < len(indices):
         raise SystemExit(
-            f"{len(picked) - same} of {len(picked)} answers differ between the two routes: no ratio of these"
+            f"{len(indices) - same} of {len(indices)} answers differ between the two ways, so no ratio is reported"
         )
-    single, batch = singly / len(picked), batched / len(items)
+    single, batch = singly / len(indices), batched / len(items)
     row = {
         "documents in one batch": len(items),
-        "documents one at a time": len(picked),
-        "one at a time, s a document": f"{single:.2f}",
-        "one batch, s a document": f"{batch:.2f}",
+        "documents one at a time": len(indices),
+        "one at a time, s per document": f"{single:.2f}",
+        "one batch, s per document": f"{batch:.2f}",
         "ratio": f"{single / batch:.1f}",
-        "same answers": f"{same} of {len(picked)}",
+        "same answers": f"{same} of {len(indices)}",
     }
     print("# Answers of a batch against one at a time\n")
     print(
-        f"Greedy answers of {subject.name} under one fitted adapter a document, up to 64 new tokens, key-value cache on "
-        "both sides, float32, CPU seconds of one thread; `python benchmarks/answers.py` writes this page. Seconds hang on "
+        f"Greedy answers of {subject.name} under one fitted adapter per document, up to 64 new tokens, key-value cache on "
+        "both sides, float32, CPU seconds of one thread; `python benchmarks/answers.py` writes this page. Seconds depend on "
         "the machine; the ratio is of one run.\n"
     )
     print(markdown(pd.DataFrame([row])))
@@ -68,10 +68,10 @@ def answers(subject: Subject, items: list[Item], adapters: list[Adapter]) -> lis
 
 
 def timed(act: Callable[[], list[str]]) -> tuple[list[str], float]:
-    """What an act gives and how many CPU seconds it took."""
+    """The result of a call, and the CPU seconds it took."""
     start = time.process_time()
-    found = act()
-    return found, time.process_time() - start
+    result = act()
+    return result, time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How often 95% intervals hold the truth, over simulated audits of 194 questions on 72 knowledge points.
+"""How often 95% intervals contain the truth, over simulated audits of 194 questions on 72 knowledge points.
 
 The truth of each estimate is read from one simulated audit of very many points, where its sampling error is small.
 
@@ -24,7 +24,7 @@ LARGE = 12_000
 CONDITIONS = ("base", DELIVERED)
 
 
-def parts(run: RunFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def conflict_columns(run: RunFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Prior strength, success, points, log frequency and prior margin of the conflicts as delivered."""
     rows = run.select("conflict", DELIVERED)
     return (
@@ -37,26 +37,26 @@ def parts(run: RunFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray
 
 
 def accuracy(run: RunFrame) -> Estimate:
-    """Success as delivered."""
-    _, success, points, _, _ = parts(run)
+    """Share of successes as delivered."""
+    _, success, points, _, _ = conflict_columns(run)
     return proportion("accuracy", success, points)
 
 
 def quartile_gap(run: RunFrame) -> Estimate:
-    """Weakest minus strongest quartile."""
-    strength, success, points, _, _ = parts(run)
+    """Success in the weakest quartile of prior strength minus that in the strongest."""
+    strength, success, points, _, _ = conflict_columns(run)
     return gradient(strength, success, points, DELIVERED, "top1", "all").gap
 
 
 def area(run: RunFrame) -> Estimate:
     """AUC of failure on prior strength."""
-    strength, success, points, _, _ = parts(run)
+    strength, success, points, _, _ = conflict_columns(run)
     return auc(strength, success, points)
 
 
 def frequency_slope(run: RunFrame) -> Estimate:
     """Slope of the prior margin on log frequency."""
-    _, _, points, frequency, margin = parts(run)
+    _, _, points, frequency, margin = conflict_columns(run)
     return slope("slope", frequency, margin, points).estimate
 
 
@@ -77,29 +77,29 @@ def main(audits: int = 1000) -> None:
     """Print the coverage table."""
     import pandas as pd
 
-    whole = audit(10**6, LARGE, LARGE * 194 // 72)
-    strength, success, _, _, _ = parts(whole)
-    known = {
+    large = audit(10**6, LARGE, LARGE * 194 // 72)
+    strength, success, _, _, _ = conflict_columns(large)
+    true_values = {
         "accuracy as delivered": float(success.mean()),
         "quartile gap": _gap(strength, success),
         "AUC of failure": _area(strength, success),
-        "slope of prior margin on log frequency": frequency_slope(whole).value,
+        "slope of prior margin on log frequency": frequency_slope(large).value,
     }
-    held = dict.fromkeys(ESTIMATES, 0)
+    covered = dict.fromkeys(ESTIMATES, 0)
     width = dict.fromkeys(ESTIMATES, 0.0)
     for seed in range(audits):
         run = audit(seed)
         for name, estimate in ESTIMATES.items():
-            found = estimate(run)
-            held[name] += found.low <= known[name] <= found.high
-            width[name] += (found.high - found.low) / audits
+            estimated = estimate(run)
+            covered[name] += estimated.low <= true_values[name] <= estimated.high
+            width[name] += (estimated.high - estimated.low) / audits
         if seed % 50 == 49:
             print(f"{seed + 1} of {audits}", file=sys.stderr, flush=True)
     rows = []
     for name in ESTIMATES:
-        low, high = wilson(held[name], audits)
-        row = {"estimate": name, "truth": known[name], "mean width": width[name]}
-        rows.append({**row, "coverage": held[name] / audits, "low": low, "high": high, "audits": audits})
+        low, high = wilson(covered[name], audits)
+        row = {"estimate": name, "truth": true_values[name], "mean width": width[name]}
+        rows.append({**row, "coverage": covered[name] / audits, "low": low, "high": high, "audits": audits})
     print(markdown(pd.DataFrame(rows)))
 
 
@@ -109,9 +109,9 @@ def _gap(strength: np.ndarray, success: np.ndarray) -> float:
 
 
 def _area(strength: np.ndarray, success: np.ndarray) -> float:
-    failed, kept = strength[success == 0], np.sort(strength[success == 1])
-    below = np.searchsorted(kept, failed, "left") + np.searchsorted(kept, failed, "right")
-    return float(below.mean() / (2 * len(kept)))
+    failed, succeeded = strength[success == 0], np.sort(strength[success == 1])
+    below = np.searchsorted(succeeded, failed, "left") + np.searchsorted(succeeded, failed, "right")
+    return float(below.mean() / (2 * len(succeeded)))
 
 
 if __name__ == "__main__":

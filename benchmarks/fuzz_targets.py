@@ -1,4 +1,4 @@
-"""What is fuzzed: a reader each, the one error that it may end in, and files of the right form to begin from."""
+"""Fuzz targets: one per file reader, with the only error that it may raise, and valid files as seeds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 Target = Callable[[bytes], bool]
-"""Reads one case; True where it made a value of it. Raises for what must not be."""
+"""Reads one case; True where it was read, False where it was refused. Raises for any other outcome."""
 Opened = Callable[[Path], AbstractContextManager[Target]]
 
 ITEM = {
@@ -75,13 +75,13 @@ def items(folder: Path, suffix: str = ".jsonl") -> Iterator[Target]:
     def read(raw: bytes) -> bool:
         file.write_bytes(raw)
         try:
-            found = read_items(file)
+            parsed = read_items(file)
         except ItemError:
             return False
-        again.write_text(json_lines(found), encoding="utf-8")
-        if read_items(again) != found:
-            raise AssertionError("what was written is not what was read")
-        items_hash(found), documents_of(found), [item.defects() for item in found]
+        again.write_text(json_lines(parsed), encoding="utf-8")
+        if read_items(again) != parsed:
+            raise AssertionError("items written and read again are not the same")
+        items_hash(parsed), documents_of(parsed), [item.defects() for item in parsed]
         return True
 
     yield read
@@ -91,17 +91,17 @@ def items(folder: Path, suffix: str = ".jsonl") -> Iterator[Target]:
 def plan(folder: Path) -> Iterator[Target]:
     """A TOML plan, completed, with its conditions."""
     from override_gap.probes.plan import PlanError, plan_from, read_plan
+    from override_gap.probes.run.resolve import resolve
 
     file = folder / "plan.toml"
 
     def read(raw: bytes) -> bool:
         file.write_bytes(raw)
         try:
-            made = plan_from(read_plan(file))
+            resolved = resolve(plan_from(read_plan(file)), [])
         except PlanError:
             return False
-        made.conditions()
-        json.dumps(made.as_json())
+        json.dumps(resolved.plan.as_json())
         return True
 
     yield read
@@ -109,21 +109,21 @@ def plan(folder: Path) -> Iterator[Target]:
 
 @contextmanager
 def peft(folder: Path) -> Iterator[Target]:
-    """A PEFT folder: the configuration, a line, and the safetensors file."""
+    """A PEFT folder; a case is the length of the configuration (2 bytes), the configuration and the safetensors file."""
     from override_gap.probes.attach.stack import check
     from override_gap.probes.errors import AdapterError
     from override_gap.probes.sources.peft_config import CONFIG
     from override_gap.probes.sources.peft_folder import WEIGHTS, read_adapter
 
-    subject, own = model(), folder / "adapter"
-    own.mkdir()
+    subject, adapter = model(), folder / "adapter"
+    adapter.mkdir()
 
     def read(raw: bytes) -> bool:
         size = int.from_bytes(raw[:2], "little")
-        (own / CONFIG).write_bytes(raw[2 : 2 + size])
-        (own / WEIGHTS).write_bytes(raw[2 + size :])
+        (adapter / CONFIG).write_bytes(raw[2 : 2 + size])
+        (adapter / WEIGHTS).write_bytes(raw[2 + size :])
         try:
-            check(subject, [read_adapter(own, subject)])
+            check(subject, [read_adapter(adapter, subject)])
         except AdapterError:
             return False
         return True
@@ -133,13 +133,13 @@ def peft(folder: Path) -> Iterator[Target]:
 
 @contextmanager
 def compact(folder: Path) -> Iterator[Target]:
-    """A compact file, encoded for a document that it has."""
+    """A compact file, from which one document is encoded."""
     yield _file(folder, "compact")
 
 
 @contextmanager
 def layered(folder: Path) -> Iterator[Target]:
-    """A Doc-to-LoRA file, encoded for a document that it has."""
+    """A Doc-to-LoRA file, from which one document is encoded."""
     yield _file(folder, "doc-to-lora")
 
 
@@ -174,26 +174,26 @@ def _file(folder: Path, form: str) -> Target:
 
 
 def model() -> Any:
-    """What readers of adapters ask of a subject, by a tiny model that nothing wraps."""
+    """The attributes of a subject that adapter readers use, around a tiny unwrapped model."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from override_gap.probes.subject.sites import find_sites
 
     torch.manual_seed(0)
-    small = {
+    sizes = {
         "vocab_size": 16,
         "hidden_size": 8,
         "intermediate_size": 12,
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
     }
-    made = LlamaForCausalLM(LlamaConfig(**small))
+    llama = LlamaForCausalLM(LlamaConfig(**sizes))
     return SimpleNamespace(
-        model=made,
-        sites=find_sites(made),
+        model=llama,
+        sites=find_sites(llama),
         n_layers=2,
-        unembedding=made.get_output_embeddings().weight,
+        unembedding=llama.get_output_embeddings().weight,
         name="tiny",
         fingerprint="f",
     )
@@ -217,7 +217,7 @@ DOWN = "model.layers.1.mlp.down_proj"
 
 
 def _peft_seeds() -> list[bytes]:
-    found = []
+    seeds = []
     prefix, norm = f"base_model.model.{DOWN}", "base_model.model.model.layers.0.input_layernorm"
     factors = {f"{prefix}.lora_A.weight": [2, 12], f"{prefix}.lora_B.weight": [8, 2]}
     plain = {
@@ -236,8 +236,8 @@ def _peft_seeds() -> list[bytes]:
         ({**plain, "modules_to_save": ["input_layernorm"]}, {**factors, f"{norm}.weight": [8]}),
     ):
         text = json.dumps(config).encode()
-        found.append(len(text).to_bytes(2, "little") + text + tensor_file(tensors))
-    return found
+        seeds.append(len(text).to_bytes(2, "little") + text + tensor_file(tensors))
+    return seeds
 
 
 def _compact_seeds() -> list[bytes]:

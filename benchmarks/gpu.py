@@ -27,8 +27,8 @@ from transformers import (
 )
 
 from benchmarks.bench import kit
-from benchmarks.bench.given import whole
-from benchmarks.bench.record import RESULTS, Line, machine, one, spread
+from benchmarks.bench.arguments import positive_integer
+from benchmarks.bench.record import RESULTS, Line, machine, single, spread
 from benchmarks.bench.rows.documents import load_peft, mixed
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.probes.attach.stack import stack
@@ -68,7 +68,7 @@ SHAPES: dict[str, Callable[[], Any]] = {
     "small-gemma": lambda: Gemma2ForCausalLM(Gemma2Config(**SMALL, **HEADS)),
     "small-mistral": lambda: MistralForCausalLM(MistralConfig(**SMALL, **HEADS)),
 }
-#: An H100's published peaks: bf16 operations and bytes a second.
+#: An H100's published peaks: bf16 operations and bytes per second.
 PEAK_OPERATIONS, PEAK_BYTES = 989e12, 3.35e12
 CONDITIONS = "as-delivered,uniform,slb,ca,random-layers,bottom-layers,margin-matched"
 RANK, TOGETHER = 8, 64
@@ -78,34 +78,34 @@ def main(argv: Sequence[str]) -> int:
     """Measure each shape and write the figures."""
     from override_gap.margins.condition_parser import parse_conditions
 
-    made = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
-    made.add_argument("--shapes", default="gemma-2-2b,mistral-7b", help=f"of {', '.join(SHAPES)}")
-    made.add_argument("--device", default="cuda")
-    made.add_argument("--items", type=whole, default=489)
-    made.add_argument("--repeats", type=whole, default=5)
-    made.add_argument(
-        "--out", type=Path, help="where figures are kept (default: with the others, on a GPU; else nowhere)"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
+    parser.add_argument("--shapes", default="gemma-2-2b,mistral-7b", help=f"of {', '.join(SHAPES)}")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--items", type=positive_integer, default=489)
+    parser.add_argument("--repeats", type=positive_integer, default=5)
+    parser.add_argument(
+        "--out", type=Path, help="file for the figures (default: benchmarks/results/gpu.json on a GPU, none on a CPU)"
     )
-    args = made.parse_args(argv)
+    args = parser.parse_args(argv)
     shapes = [name.strip() for name in args.shapes.split(",")]
     unknown = [name for name in shapes if name not in SHAPES]
     if unknown:
-        made.error(f"no shape {unknown[0]!r}; known: {', '.join(SHAPES)}")
+        parser.error(f"no shape {unknown[0]!r}; known: {', '.join(SHAPES)}")
     if args.device != "cpu" and not args.device.startswith("cuda"):
-        made.error(f"--device needs cuda, cuda:N or cpu, got {args.device!r}")
+        parser.error(f"--device needs cuda, cuda:N or cpu, got {args.device!r}")
     if args.device.startswith("cuda") and not torch.cuda.is_available():
-        made.error("no CUDA device here; --device cpu with --shapes small-gemma,small-mistral checks that it runs")
+        parser.error("no CUDA device here; --device cpu with --shapes small-gemma,small-mistral checks that it runs")
     out = args.out or (None if args.device == "cpu" else RESULTS / "gpu.json")
     if out is not None and not out.parent.is_dir():
-        made.error(f"--out {out}: there is no folder {out.parent}")
+        parser.error(f"--out {out}: there is no folder {out.parent}")
     conditions = parse_conditions(CONDITIONS)
-    found = {}
+    figures = {}
     for name in shapes:
         lines = measured(name, args.device, args.items, args.repeats, conditions)
-        found[name] = [asdict(line) | {"met": line.met} for line in lines]
+        figures[name] = [asdict(line) | {"met": line.met} for line in lines]
         for line in lines:
             print(f"{name}: {line.measure} / {line.against}: {line.value['median']:.4g} {line.unit}", flush=True)
-    content = {"machine": machine(), "torch": torch.__version__, "rank": RANK, "items": args.items, "shapes": found}
+    content = {"machine": machine(), "torch": torch.__version__, "rank": RANK, "items": args.items, "shapes": figures}
     if out is not None:
         out.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
@@ -169,24 +169,24 @@ def measured(name: str, device: str, count: int, repeats: int, conditions: Any) 
             ratio("readings"),
             goal=("at most", 1.05),
         ),
-        Line(f"{len(few)} documents, an adapter each", "bare forward", ratio("adapted"), goal=("at most", 1.10)),
+        Line(f"{len(few)} documents, one adapter each", "bare forward", ratio("adapted"), goal=("at most", 1.10)),
         Line(
-            "the same, times faster",
+            "the same, speed-up",
             "PEFT, adapters loaded, mixed batch",
             ratio("mixed", "adapted"),
             goal=("at least", 1.5),
         ),
         Line(
             f"{len(items)} items x {len(conditions) - 1} conditions",
-            "the clock",
-            one(whole),
+            "wall clock",
+            single(whole),
             "s",
             ("at most", 60) if name == "gemma-2-2b" else None,
         ),
-        Line("the same", "the floor by operations and bytes of an H100", one(whole / floor)),
+        Line("the same", "the floor by operations and bytes of an H100", single(whole / floor)),
     ]
     if peak == peak:
-        lines.append(Line("peak memory of that", "the device", one(peak), "GiB"))
+        lines.append(Line("peak memory of that", "the device", single(peak), "GiB"))
     return lines + precision(subject, few, parts)
 
 
@@ -209,21 +209,24 @@ def precision(subject: Subject, items: Sequence[Item], parts: Sequence[kit.Part]
         rounded.append(((logits[0] - logits[1]).double() - exact).abs().max().item())
     return [
         Line(
-            "largest error of a margin, float32 products", "float64 products of the same states", one(max(ours)), "nats"
+            "largest error of a margin, float32 products",
+            "float64 products of the same states",
+            single(max(ours)),
+            "nats",
         ),
-        Line("largest error of a margin read in the model's format", "the same", one(max(rounded)), "nats"),
+        Line("largest error of a margin read in the model's format", "the same", single(max(rounded)), "nats"),
     ]
 
 
 def least_seconds(model: Any, tokens: int, passes: int, batches: float) -> float:
-    """What the passes take at an H100's peaks: two operations a weight and token, or the weights read once a batch."""
+    """Least seconds of the passes at an H100's peaks: two operations per weight and token, or the weights read once per batch."""
     weights = sum(p.numel() for p in model.parameters())
     operations = 2 * weights * tokens * passes / PEAK_OPERATIONS
     return max(operations, 2 * weights * passes * batches / PEAK_BYTES)
 
 
 class Clock:
-    """Seconds of an act, the device's work waited for."""
+    """Seconds of a call, including the device's work."""
 
     def __init__(self, device: str) -> None:
         self.wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
@@ -247,15 +250,15 @@ def words() -> PreTrainedTokenizerFast:
 def conflicts(count: int) -> list[Item]:
     """Conflicts of eight to sixteen words, drawn from a fixed seed."""
     draw = torch.Generator().manual_seed(0)
-    found = []
+    items = []
     for n in range(count):
         size = int(torch.randint(8, 17, (1,), generator=draw))
         picked = torch.randperm(200, generator=draw)[: size + 2].tolist()
         question, answer, prior = " ".join(f"w{k}" for k in picked[:-2]), f"w{picked[-2]}", f"w{picked[-1]}"
-        found.append(
+        items.append(
             Item(f"c{n}", f"p{n}", "conflict", f"{question} {answer} w{n % 200}", question, answer, prior_answer=prior)
         )
-    return found
+    return items
 
 
 if __name__ == "__main__":

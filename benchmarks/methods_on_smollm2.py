@@ -1,13 +1,13 @@
-"""One table of methods on SmolLM2: new facts, conflicts with facts that it knows, and what they leave alone.
+"""A table of methods on SmolLM2: novel facts, conflicts with facts that it knows, unrelated answers kept.
 
-Every method is audited on the same items: the benchmark's novel questions, its conflicts whose true answer begins with
-the base's own first token, and its retention questions. Success is by first token; intervals are 95%, clustered by
+Every method is audited on the same items: the benchmark's novel questions, its conflicts whose old answer begins with
+the base's first token, and its retention questions. Success is by first token; intervals are 95%, clustered by
 knowledge point; Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no adapter.
 
     python benchmarks/methods_on_smollm2.py --out runs/methods [--limit N] > docs/methods-on-smollm2.md
 
 The hypernetwork is the shipped one, or that of `--hypernetwork FOLDER`, which
-`python -m override_gap.probes.smollm2.train` makes. Stopped, it goes on where it was: give the same command again.
+`python -m override_gap.probes.smollm2.train` makes. If interrupted, give the same command again to resume.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ POLICIES = "as-delivered,uniform-1.5,uniform-2,slb"
 
 HEAD = """# Methods on SmolLM2
 
-SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}; the conflicts are those whose true answer
-begins with the first token that the base says. Share of items won by first token (retention: kept), as delivered; 95%
-intervals, clustered by knowledge point. Q1 to Q4 are quartiles of prior strength, weak to strong. The prompts use no
+SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}; the conflicts are those whose old answer
+begins with the base's first token. Share of items whose first token is right (retention: unchanged), as delivered; 95%
+intervals, clustered by knowledge point. Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no
 adapter. `python benchmarks/methods_on_smollm2.py > docs/methods-on-smollm2.md` writes this page.
 """
 
@@ -64,19 +64,19 @@ PROMPTS = {"in-context, plain": "in-context", "in-context, instructed": "in-cont
 
 def methods(hypernetwork: Path | None) -> list[Method]:
     """The rows; the prompts are read from the first audit, since no adapter acts under them."""
-    own = {"hypernetwork": f"hypernetwork:folder={hypernetwork}" if hypernetwork else "hypernetwork"}
-    rows = [Method(name, adapters) for name, adapters in (own | ADAPTERS).items()]
+    hypernetworks = {"hypernetwork": f"hypernetwork:folder={hypernetwork}" if hypernetwork else "hypernetwork"}
+    rows = [Method(name, adapters) for name, adapters in (hypernetworks | ADAPTERS).items()]
     return rows + [Method(name, rows[0].adapters, condition) for name, condition in PROMPTS.items()]
 
 
 def with_known_conflicts(subject: Subject, items: Sequence[Item], batch: int = 32) -> list[Item]:
-    """Novel and retention items, and the conflicts whose prior answer the base holds."""
+    """Novel and retention items, and the conflicts whose old answer the base knows."""
     conflicts = [item for item in items if item.split == "conflict"]
     known: set[str] = set()
     for start in range(0, len(conflicts), batch):
-        some = conflicts[start : start + batch]
-        prior = read_prior(subject, some, [locate(subject, item) for item in some])
-        known |= {item.id for item, holds in zip(some, prior.known.tolist(), strict=True) if holds}
+        batch_items = conflicts[start : start + batch]
+        prior = read_prior(subject, batch_items, [locate(subject, item) for item in batch_items])
+        known |= {item.id for item, is_known in zip(batch_items, prior.known.tolist(), strict=True) if is_known}
     return [item for item in items if item.id in known or item.split in ("novel", "retention")]
 
 
@@ -85,8 +85,8 @@ def row(method: Method, readings: RunFrame) -> str:
     cells = [method.name]
     for split in ("novel", "conflict", "retention"):
         rows = readings.select(split, method.condition)
-        found = proportion("success", truth(rows["success_top1"]), rows["point"].to_numpy(dtype=object))
-        cells.append(_cell(found.as_json()))
+        share = proportion("success", truth(rows["success_top1"]), rows["point"].to_numpy(dtype=object))
+        cells.append(_cell(share.as_json()))
         if split == "conflict":
             quartiles = gradient(*arrays(rows, "top1"), method.condition).quartiles
             cells += [_cell(quartile.accuracy.as_json()) for quartile in quartiles]
@@ -94,8 +94,8 @@ def row(method: Method, readings: RunFrame) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(found: dict[str, Any]) -> str:
-    value, low, high = (found[key] for key in ("value", "low", "high"))
+def _cell(estimate: dict[str, Any]) -> str:
+    value, low, high = (estimate[key] for key in ("value", "low", "high"))
     if value is None:
         return "-"
     return f"{value:.2f}" if low is None else f"{value:.2f} [{low:.2f}, {high:.2f}]"
@@ -116,7 +116,7 @@ def differences(frames: dict[str, RunFrame]) -> list[str]:
 
 
 def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: Path) -> list[str]:
-    """Audit every method that brings adapters into a folder of its own under `out`; the table's lines."""
+    """Audit every method with adapters into its own folder under `out`; the table's lines."""
     frames: dict[str, RunFrame] = {}
     for method in rows:
         if method.condition != "as-delivered":
@@ -141,15 +141,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder for the run folders")
     parser.add_argument("--limit", type=int, help="keep the first items of every split")
     parser.add_argument("--hypernetwork", type=Path, help="folder of a trained hypernetwork")
-    given = parser.parse_args(argv)
-    rows = methods(given.hypernetwork)
+    args = parser.parse_args(argv)
+    rows = methods(args.hypernetwork)
     subject = open_subject("smollm2", device="cpu")
     items = with_known_conflicts(subject, open_items("benchmark"))
-    if given.limit:
-        items = [one for split in ("novel", "conflict", "retention") for one in _of(items, split)[: given.limit]]
+    if args.limit:
+        items = [item for split in ("novel", "conflict", "retention") for item in _of(items, split)[: args.limit]]
     counts = ", ".join(f"{len(_of(items, split))} {split}" for split in ("novel", "conflict", "retention"))
     print(HEAD.format(counts=counts))
-    print("\n".join(table(subject, items, rows, given.out)))
+    print("\n".join(table(subject, items, rows, args.out)))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a forward pass costs beside its tokens, in tokens: the constant of `probes/readings/batching.py`.
+"""The fixed cost of a forward pass, in tokens: the constant of `probes/readings/batching.py`.
 
 python -m benchmarks.pass_start
 """
@@ -17,7 +17,7 @@ REPEATS = 25
 
 
 def start(name: str) -> float:
-    """Intercept over slope of CPU seconds against tokens, lengths in turn, one row, one thread."""
+    """Intercept over slope of CPU seconds regressed on tokens; one row, one thread, lengths measured in turn."""
     model = open_subject(name, device="cpu").model.base_model
     rows = {length: torch.arange(5, 5 + length)[None] for length in LENGTHS}
     seconds: dict[int, list[float]] = {length: [] for length in LENGTHS}
@@ -27,7 +27,7 @@ def start(name: str) -> float:
                 clock = time.process_time()
                 model(input_ids=ids, use_cache=False)
                 seconds[length].append(time.process_time() - clock)
-    fit = statistics.linear_regression(LENGTHS, [statistics.median(own) for own in seconds.values()])
+    fit = statistics.linear_regression(LENGTHS, [statistics.median(times) for times in seconds.values()])
     return fit.intercept / fit.slope
 
 

@@ -1,6 +1,6 @@
-"""A million questions x 100 methods on a 7B model, on paper: from costs measured here and assumptions that are stated.
+"""Estimated cost of a million questions x 100 methods on a 7B model, from measured costs and stated assumptions.
 
-python -m benchmarks.scale --measure    # the costs of a reading and of a unit, kept in docs/machines/costs.json
+python -m benchmarks.scale --measure    # the costs of a reading and of a unit, stored in docs/machines/costs.json
 python -m benchmarks.scale              # docs/scale.md from them
 """
 
@@ -21,7 +21,7 @@ SAMPLE = 20_000
 
 @dataclass(frozen=True)
 class Assumed:
-    """What is not measured here. Tokens and questions a document are those of a CounterFact-like set."""
+    """Values that are assumed, not measured. Tokens and questions per document are those of a CounterFact-like set."""
 
     questions: int = 1_000_000
     methods: int = 100
@@ -42,26 +42,26 @@ class Assumed:
 
 WHAT = {
     "questions": "questions",
-    "methods": "methods, each a run of its own",
-    "conditions": "conditions a run: the base and the default policies",
-    "parameters": "parameters of the model; a pass costs 2 FLOPs for each and token",
+    "methods": "methods, one run each",
+    "conditions": "conditions per run: the base and the default policies",
+    "parameters": "parameters of the model; a pass costs 2 FLOPs per parameter and token",
     "layers": "layers of the model",
-    "question_tokens": "tokens a question and condition",
-    "document_tokens": "tokens a document; its adapter costs one pass of the model over them",
-    "questions_a_document": "questions a document",
-    "documents_a_unit": "documents a unit, as `override_gap.probes.run.loop` deals them",
+    "question_tokens": "tokens per question and condition",
+    "document_tokens": "tokens per document; its adapter costs one pass of the model over them",
+    "questions_a_document": "questions per document",
+    "documents_a_unit": "documents per unit, as in `override_gap.probes.run.loop`",
     "peak_flops": "peak of a GPU, FLOP/s (H100, dense bfloat16, its data sheet)",
-    "utilisation": "share of the peak that short rows reach",
-    "gpus": "GPUs of a method's run, a worker each",
+    "utilisation": "share of the peak that is reached with short rows",
+    "gpus": "GPUs per run, one worker each",
     "open_s": "seconds to open the model on a node",
     "hours_between_losses": "mean hours until a node is lost (spot machines)",
-    "notice_s": "seconds until a loss is noticed and the worker starts elsewhere",
+    "notice_s": "seconds until a loss is noticed and the worker is started elsewhere",
 }
 
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured: bytes on disk a row of each table, bytes of the driver's memory a question."""
+    """Measured costs: bytes on disk per row of each table, bytes of the driver's memory per question."""
 
     reading_bytes: float
     layer_bytes: float
@@ -70,18 +70,18 @@ class Costs:
 
 PAGE = """# A million questions x 100 methods on a 7B model
 
-On paper and by simulation: `python -m benchmarks.scale` writes this page from costs measured by `--measure` and from what is
-assumed. No such run was made.
+An estimate by calculation and simulation: `python -m benchmarks.scale` writes this page from costs measured by `--measure` and
+from assumptions. No such run was made.
 
-| what it takes | |
+| quantity | |
 |---|---|
 {taken}
 
-Units are small beside the time it takes to open a model, so a lost node costs its start and hardly any readings; and for the
-same reason many GPUs a method are dearer than many methods side by side. What takes room is the table of layers: leave the
-probe out where the question is not about layers. Answers in words are asked of a sample (`--answers`) and are left out here;
-so is what is saved by passes that conditions share. Bytes a row are those of the organism's short texts, {documents} documents
-a unit.
+Units are short compared with the time to open a model, so a lost node costs its start and hardly any readings; for the same
+reason many GPUs per method cost more than many methods in parallel. The layers table takes most of the disk space: leave the
+probe out where the question is not about layers. Generated answers are measured on a sample (`--answers`) and are left out
+here; so are savings from passes that conditions share. Bytes per row are those of the organism's short texts, {documents}
+documents per unit.
 
 ## Assumed
 
@@ -89,12 +89,13 @@ a unit.
 |---|---|
 {assumed}
 
-The share of the peak is the number to doubt first: it moves the hours of measuring in proportion, and nothing else by much.
+The share of the peak is the least certain number: the hours of measuring are inversely proportional to it, and little else
+depends on it.
 """
 
 
 def measure_costs() -> Costs:
-    """Audit the organism for the size of rows; deal out made questions for the driver's memory."""
+    """Audit the organism for the size of rows; split made-up questions into units for the driver's memory."""
     import pyarrow.parquet as pq
 
     from override_gap.margins.items.item import Item
@@ -109,13 +110,15 @@ def measure_costs() -> Costs:
     plan = Plan(
         adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")
     )
-    bytes_a_row = {}
+    bytes_per_row = {}
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         run_plan(Local(*open_plan(plan, False, False)), resolve(plan, open_items("organism")[:400]), run)
         for table in ("readings", "layers"):
             files = list((run / table).glob("*.parquet"))
-            bytes_a_row[table] = sum(f.stat().st_size for f in files) / sum(pq.read_metadata(f).num_rows for f in files)
+            bytes_per_row[table] = sum(f.stat().st_size for f in files) / sum(
+                pq.read_metadata(f).num_rows for f in files
+            )
     words = [f"word{n}" for n in range(500)]
     draw = random.Random(0)
     tracemalloc.start()
@@ -126,10 +129,10 @@ def measure_costs() -> Costs:
         question = " ".join(draw.choices(words, k=20))
         items.append(Item(f"i{n}", f"p{n // 4}", "conflict", document, question, "red", "blue", "deep"))
     units = split_into_units(ItemSet.of(items), "identity", 0)
-    held = tracemalloc.get_traced_memory()[0] / len(items)
+    driver_bytes = tracemalloc.get_traced_memory()[0] / len(items)
     tracemalloc.stop()
     assert units
-    return Costs(bytes_a_row["readings"], bytes_a_row["layers"], held)
+    return Costs(bytes_per_row["readings"], bytes_per_row["layers"], driver_bytes)
 
 
 def unit_s(a: Assumed) -> float:
@@ -153,9 +156,9 @@ class Simulated:
 
 
 def simulate(work_s: float, count: int, a: Assumed, seed: int = 0) -> Simulated:
-    """Deal `count` units of `work_s` seconds to the GPUs; a node is lost at exponential times, its unit is dealt again.
+    """Simulate `count` units of `work_s` seconds on the GPUs; nodes are lost at exponential times, their units are repeated.
 
-    A worker is gone for notice_s, then opens the model for open_s; what it had of its unit is lost.
+    A lost worker is away for notice_s, then opens the model for open_s; its unfinished unit is lost.
     """
     draw = random.Random(seed)
     mean = a.hours_between_losses * 3600
@@ -169,7 +172,7 @@ def simulate(work_s: float, count: int, a: Assumed, seed: int = 0) -> Simulated:
             wall = max(wall, now + work_s)
             heapq.heappush(events, (now + work_s, worker, dies))
             continue
-        # a node lost while its model opens opens it again: the part that was spent counts as well
+        # a node lost while its model opens opens it again, and the time spent counts as well
         losses += 1
         back = max(now, dies) + a.notice_s + a.open_s
         wasted += max(0.0, dies - now) + a.notice_s + a.open_s
@@ -182,7 +185,7 @@ def page(costs: Costs, a: Assumed) -> str:
     work, count = unit_s(a), units(a)
     runs = [simulate(work, count // a.methods, a, seed) for seed in range(a.methods)]
     losses, wall = sum(run.losses for run in runs), sum(run.wall_s for run in runs)
-    quiet = simulate(work, count // a.methods, replace(a, hours_between_losses=1e12)).wall_s * a.methods
+    no_losses = simulate(work, count // a.methods, replace(a, hours_between_losses=1e12)).wall_s * a.methods
     starts = a.methods * a.gpus * a.open_s
     each = (sum(run.wasted_s for run in runs) - starts) / max(1, losses)
     readings = a.questions * a.methods * a.conditions
@@ -198,10 +201,10 @@ def page(costs: Costs, a: Assumed) -> str:
         ("units", f"{count:,} of {a.documents_a_unit} documents, {work:.2f} s of a GPU each"),
         (
             "GPU hours, nothing lost",
-            f"{hours:,.0f} measuring, {starts / 3600:,.0f} opening the model, once a GPU and method",
+            f"{hours:,.0f} measuring, {starts / 3600:,.0f} opening the model, once per GPU and method",
         ),
         *[
-            (k, f"{n:,} rows, {n * size / 1e9:,.0f} GB; {size:.0f} bytes a row, measured")
+            (k, f"{n:,} rows, {n * size / 1e9:,.0f} GB; {size:.0f} bytes per row, measured")
             for k, (n, size) in tables.items()
         ],
         (
@@ -216,7 +219,7 @@ def page(costs: Costs, a: Assumed) -> str:
         (
             "nodes lost, all methods simulated",
             f"{losses} in {wall * a.gpus / 3600:,.0f} GPU hours; {each:.0f} s of a GPU each; "
-            f"wall time {wall / quiet - 1:+.1%}",
+            f"wall time {wall / no_losses - 1:+.1%}",
         ),
     ]
     return PAGE.format(taken=_rows(taken), assumed=_rows(assumed), documents=a.documents_a_unit)
@@ -228,13 +231,13 @@ def _rows(pairs: list[tuple[str, str]]) -> str:
 
 def main() -> None:
     """Measure the costs, or write the page from those kept."""
-    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--measure", action="store_true")
-    kept = DOCS / "machines" / "costs.json"
-    if made.parse_args().measure:
-        kept.parent.mkdir(exist_ok=True)
-        kept.write_text(json.dumps(asdict(measure_costs()), indent=2) + "\n")
-    (DOCS / "scale.md").write_text(page(Costs(**json.loads(kept.read_text())), Assumed()))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--measure", action="store_true")
+    file = DOCS / "machines" / "costs.json"
+    if parser.parse_args().measure:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(asdict(measure_costs()), indent=2) + "\n")
+    (DOCS / "scale.md").write_text(page(Costs(**json.loads(file.read_text())), Assumed()))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Does prior strength follow the benchmark's tiers, which were set without any model? The base alone, on SmolLM2.
+"""Does SmolLM2's prior strength follow the benchmark's tiers, which were assigned without any model?
 
 python benchmarks/tiers.py [SUBJECT] > docs/calibration/tiers.md
 """
@@ -32,8 +32,8 @@ def medians(subject: Subject, items: Sequence[Item]) -> dict[tuple[str, str], Es
     """Medians of log P(y_pre), nats, by form of question and tier, of conflicts that the base alone reads."""
     strength = read(subject, items)[0]
     return {
-        (form, tier): bootstrap("median", median(strength[own]), points[own])
-        for form, tier, own, points in groups(items)
+        (form, tier): bootstrap("median", median(strength[rows]), points[rows])
+        for form, tier, rows, points in groups(items)
     }
 
 
@@ -42,15 +42,15 @@ def read(subject: Subject, items: Sequence[Item]) -> tuple[np.ndarray, np.ndarra
     strength, known = np.zeros(len(items)), np.zeros(len(items), dtype=bool)
     order = sorted(range(len(items)), key=lambda n: len(items[n].question))
     for start in range(0, len(order), BATCH):
-        own = order[start : start + BATCH]
-        some = [items[n] for n in own]
-        prior = read_prior(subject, some, [locate(subject, item) for item in some])
-        strength[own], known[own] = prior.strength.numpy(), prior.known.numpy()
+        rows = order[start : start + BATCH]
+        batch = [items[n] for n in rows]
+        prior = read_prior(subject, batch, [locate(subject, item) for item in batch])
+        strength[rows], known[rows] = prior.strength.numpy(), prior.known.numpy()
     return strength, known
 
 
 def groups(items: Sequence[Item]) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Form, tier, which items these are, and every item's knowledge point."""
+    """Form, tier, a mask of their items, and every item's knowledge point."""
     points = np.array([item.point for item in items], dtype=object)
     return [
         (form, tier, np.array([item.tier == tier and fits(item) for item in items]), points)
@@ -64,11 +64,11 @@ def main(name: str = "smollm2") -> None:
     subject = open_subject(name, device="cpu")
     items = [item for item in open_items("benchmark") if item.split == "conflict"]
     strength, known = read(subject, items)
-    rows = []
-    for form, tier, own, points in groups(items):
-        middle = bootstrap("median", median(strength[own]), points[own])
-        share = proportion("known", known[own], points[own])
-        rows.append(
+    table = []
+    for form, tier, rows, points in groups(items):
+        middle = bootstrap("median", median(strength[rows]), points[rows])
+        share = proportion("known", known[rows], points[rows])
+        table.append(
             {
                 "questions": form,
                 "tier": tier,
@@ -78,7 +78,7 @@ def main(name: str = "smollm2") -> None:
                 "points": middle.points,
             }
         )
-    print(markdown(pd.DataFrame(rows)))
+    print(markdown(pd.DataFrame(table)))
 
 
 if __name__ == "__main__":

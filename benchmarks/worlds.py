@@ -1,6 +1,6 @@
-"""Does the organism show what it is built to show, on worlds that nobody looked at while its recipe was chosen?
+"""Do organisms of other seeds meet the targets, also seeds that were not used to choose the recipe?
 
-Each folder is an organism that `override-gap organism train --seed N --out FOLDER` made; it is examined again and audited.
+Each folder is an organism trained by `override-gap organism train --seed N --out FOLDER`; it is evaluated again and audited.
 
     python benchmarks/worlds.py FOLDER... > docs/calibration/worlds.md
 """
@@ -27,14 +27,14 @@ from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
 
 
-def shown(estimate: dict[str, Any] | None) -> str:
-    """``0.72 [0.60, 0.83]``."""
+def with_interval(estimate: dict[str, Any] | None) -> str:
+    """The estimate with its interval, as in ``0.72 [0.60, 0.83]``."""
     if not estimate or estimate["value"] is None:
         return "not measured"
     return f"{estimate['value']:.2f} [{estimate['low']:.2f}, {estimate['high']:.2f}]"
 
 
-def audited(folder: Path) -> dict[str, Any]:
+def audit_summary(folder: Path) -> dict[str, Any]:
     """The summary of this organism's audit under the default policies."""
     subject_name = str(folder / "model")
     plan = replace(plan_from({"probes": ("margins", "critical")}), subject=subject_name)
@@ -45,26 +45,26 @@ def audited(folder: Path) -> dict[str, Any]:
 
 
 def row(folder: Path) -> dict[str, Any]:
-    """One world: its targets, and what the audit says of it."""
+    """One world: its figures, and the audit's verdict and hypotheses."""
     organism = load(folder=folder)
-    figures, summary = evaluate(organism.hypernetwork, organism.items), audited(folder)
+    figures, summary = evaluate(organism.hypernetwork, organism.items), audit_summary(folder)
     verdict = summary["verdict"]
-    status = {one["id"]: f"{one['status']}, {shown(one['estimate'])}" for one in summary["hypotheses"]}
+    status = {row["id"]: f"{row['status']}, {with_interval(row['estimate'])}" for row in summary["hypotheses"]}
     quartiles = " ".join(f"{share:.2f}" for share in figures["quartiles"])
     return {
         "seed": organism.recipe["seed"],
         "quartiles, weak to strong": quartiles,
         **{name: f"{figures[name]:.3f}" for name in TARGETS},
         "targets missed": len(shortfalls(figures)),
-        "verdict": f"{verdict['label']}, {shown(verdict['rescued'])}",
+        "verdict": f"{verdict['label']}, {with_interval(verdict['rescued'])}",
         **status,
     }
 
 
 def main(folders: list[str]) -> None:
-    """Print one column for each world."""
+    """Print the table, one column per world."""
     if not folders:
-        raise SystemExit("which worlds? give the folders of organisms that `override-gap organism train` made")
+        raise SystemExit("no folder given; pass the folders of organisms trained by `override-gap organism train`")
     table = pd.DataFrame([row(Path(folder)) for folder in folders]).set_index("seed").T
     least = pd.Series({name: f"at least {least}" for name, least in TARGETS.items()}, name="target")
     table.insert(0, "target", least.reindex(table.index).fillna(""))

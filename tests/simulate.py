@@ -1,8 +1,8 @@
-"""Readings drawn from a stated truth: what the statistics are checked against, with no model in sight.
+"""Readings simulated from a known truth, against which the statistics are checked; no model is run.
 
-The conflict items of one audit. Facts (points) were seen log-uniformly often; the prior margin grows with that; the
-adapter margin is drawn by the planted ``fault``; amplitude multiplies it. All shares are set by ``World``, so a very
-large simulation gives the true value of any statistic.
+Mainly the conflict items of one audit. Facts (points) have log-uniform training counts, and the prior margin grows with the
+count; the adapter margin depends on the planted ``fault`` and is multiplied by the gain. All constants are in ``World``, so a
+very large simulation gives the true value of any statistic.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pandas as pd
 from override_gap.analyses.readings import RunFrame, Table, gain_of
 
 FAULTS = (
-    "magnitude",  # constant adapter margin, right direction: amplitude repairs it
+    "magnitude",  # constant adapter margin, right direction: a larger gain repairs it
     "no-failure",  # amplified beforehand
     "wrong-content",  # a third token is pushed: no gain repairs it
     "wrong-direction",  # no push at all
@@ -24,8 +24,8 @@ FAULTS = (
     "mixture",  # a share of the points wrong-content, the others magnitude
     "growing",  # adapter margin grows with the prior (against H2)
     "flat",  # failure has nothing to do with the prior (null of H1)
-    "reversed",  # failure falls with the prior (against H1)
-    "broken-criterion",  # what the model says has nothing to do with the margin (against H3)
+    "reversed",  # failure is rarer where the prior is stronger (against H1)
+    "broken-criterion",  # what the model answers has nothing to do with the margin (against H3)
 )
 SPECIFICITIES = ("none", "chosen", "worse")
 POLICIES = [
@@ -61,8 +61,8 @@ class World:
     answers: int = 40
 
 
-# How loudly a policy acts on (conflicts, other questions): with equal numbers it is a uniform gain in disguise.
-LOUDNESS = {
+# Effective gain of a policy on (conflicts, other questions); with equal numbers it is no better than a uniform gain.
+GAINS = {
     "random-layers": (1.15, 1.15),
     "bottom-layers": (1.03, 1.05),
     "random-matched": (1.4, 1.4),
@@ -90,31 +90,36 @@ def simulate_readings(
     frequency: bool = True,
     world: World | None = None,
 ) -> RunFrame:
-    """One simulated audit; ``share`` is the wrong-content share of a mixture, ``others`` the items of novel and of
-    retention, ``errors`` the conflict items that could not be measured."""
+    """One simulated audit.
+
+    ``share`` is the wrong-content share of a mixture, ``others`` the number of novel and of retention items, ``errors`` the
+    number of conflict items that could not be measured.
+    """
     if fault not in FAULTS:
-        raise ValueError(f"{fault!r} is no planted fault; known are {', '.join(FAULTS)}")
+        raise ValueError(f"{fault!r} is not a planted fault; known: {', '.join(FAULTS)}")
     if specificity not in SPECIFICITIES:
-        raise ValueError(f"{specificity!r} is no specificity; known are {', '.join(SPECIFICITIES)}")
+        raise ValueError(f"{specificity!r} is not a specificity; known: {', '.join(SPECIFICITIES)}")
     if not 1 <= points <= questions:
-        raise ValueError(f"{questions} questions cannot cover {points} points; give at least one question a point")
+        raise ValueError(f"{questions} questions cannot cover {points} points; give at least one question per point")
     world = world or World()
     rng = np.random.default_rng([seed, points, questions])
     items = conflicts(rng, points, questions, fault, share, world)
-    side = [bystanders(rng, split, others, world) for split in ("novel", "retention")] if others else []
-    items = pd.concat([items, *side], ignore_index=True)
-    readings = pd.concat([under(rng, items, name, fault, specificity, world) for name in conditions], ignore_index=True)
+    extra = [other_items(rng, split, others, world) for split in ("novel", "retention")] if others else []
+    items = pd.concat([items, *extra], ignore_index=True)
+    readings = pd.concat(
+        [readings_under(rng, items, name, fault, specificity, world) for name in conditions], ignore_index=True
+    )
     if errors:
         failed = items.loc[items["split"] == "conflict", "item"].tail(errors)
         readings = with_errors(readings, failed)
     if not frequency:
         readings["frequency"] = None
-    layers = over_layers(rng, items, conditions, world) if with_layers else pd.DataFrame()
+    layers = layer_readings(rng, items, conditions, world) if with_layers else pd.DataFrame()
     return RunFrame(manifest(seed, fault, share, specificity, conditions, items, world), readings, layers)
 
 
 def conflicts(rng, points: int, questions: int, fault: str, share: float, world: World) -> Table:
-    """Conflict items with prior, adapter margin and what amplitude would do to them."""
+    """Conflict items with prior margin, adapter margin and the effect of a larger gain on them."""
     extra = rng.multinomial(questions - points, np.full(points, 1 / points))
     point = np.repeat(np.arange(points), 1 + extra)
     log_count = rng.uniform(0, world.log_count, points)[point]
@@ -123,18 +128,18 @@ def conflicts(rng, points: int, questions: int, fault: str, share: float, world:
         return rng.normal(0, sd_point, points)[point] + rng.normal(0, sd_item, questions)
 
     prior = world.intercept + world.slope * log_count + noise(world.point_sd, world.item_sd)
-    wobble = noise(world.point_sd, world.item_sd)
-    usual = world.adapter + 0.9 * wobble
+    variation = noise(world.point_sd, world.item_sd)
+    constant = world.adapter + 0.9 * variation
     adapter = {
-        "no-failure": 16 + wobble,
-        "wrong-direction": 0.3 * wobble,
-        "growing": 1.2 + 0.75 * prior + 0.9 * wobble,
-        "flat": prior + 0.3 + 1.2 * wobble,
-        "reversed": 2.0 * prior - 3.5 + 0.9 * wobble,
-    }.get(fault, usual)
+        "no-failure": 16 + variation,
+        "wrong-direction": 0.3 * variation,
+        "growing": 1.2 + 0.75 * prior + 0.9 * variation,
+        "flat": prior + 0.3 + 1.2 * variation,
+        "reversed": 2.0 * prior - 3.5 + 0.9 * variation,
+    }.get(fault, constant)
     wrong = rng.random(points)[point] < {"mixture": share, "wrong-content": 1.0}.get(fault, 0.0)
     answer = rng.integers(world.answers, size=points)[point]
-    rival = rng.integers(world.answers, size=points)[point]  # what a wrong document would push
+    rival = rng.integers(world.answers, size=points)[point]  # the answer of another document
     third = (rng.random(questions) < world.third) | (wrong & (rival != answer))
     push = 0.6 * adapter + 0.3 * rng.normal(size=questions)
     return pd.DataFrame(
@@ -160,10 +165,10 @@ def conflicts(rng, points: int, questions: int, fault: str, share: float, world:
     )
 
 
-def bystanders(rng, split: str, count: int, world: World) -> Table:
-    """Novel items (gained with amplitude) or retention items (lost with it); two questions a point."""
+def other_items(rng, split: str, count: int, world: World) -> Table:
+    """Novel items (won by a larger gain) or retention items (lost by it); two questions per point."""
     prior = rng.normal(2 if split == "novel" else 5, 1.0, count)
-    needed = np.exp(rng.normal(-0.7, 0.42, count))  # gain at which a novel fact is said: 95% below 1
+    needed = np.exp(rng.normal(-0.7, 0.42, count))  # gain at which a novel fact is answered: 95% below 1
     tolerance = np.exp(rng.normal(1.5, 0.75, count))  # gain at which an unrelated answer is lost: 2% below 1
     adapter = prior / needed if split == "novel" else 0.3 * rng.normal(size=count)
     return pd.DataFrame(
@@ -189,48 +194,48 @@ def bystanders(rng, split: str, count: int, world: World) -> Table:
     )
 
 
-def loudness(condition: str, specificity: str) -> tuple[float, float]:
-    """Gain on conflicts and novel facts, gain on unrelated questions."""
+def effective_gain(condition: str, specificity: str) -> tuple[float, float]:
+    """Effective gain on conflicts and novel facts, and on unrelated questions."""
     gain = gain_of(condition)
     if gain is not None:
         return gain, gain
-    return SLB[specificity] if condition == "slb" else LOUDNESS.get(condition, (1.0, 0.0))
+    return SLB[specificity] if condition == "slb" else GAINS.get(condition, (1.0, 0.0))
 
 
-def under(rng, items: Table, condition: str, fault: str, specificity: str, world: World) -> Table:
+def readings_under(rng, items: Table, condition: str, fault: str, specificity: str, world: World) -> Table:
     """All items under one condition, as rows of the readings table."""
-    on_topic, off_topic = loudness(condition, specificity)
-    kept = (items["split"] == "retention").to_numpy()
-    gain = np.where(kept, off_topic, on_topic)
+    on_topic, off_topic = effective_gain(condition, specificity)
+    retention = (items["split"] == "retention").to_numpy()
+    gain = np.where(retention, off_topic, on_topic)
     reach = np.minimum(gain, 1.0) if fault == "saturating" else gain
     prior = items["prior_margin"].to_numpy()
     margin = reach * items["adapter_one"].to_numpy()
     flips = margin > prior
-    said = flips & ~items["third"].to_numpy()
+    correct = flips & ~items["third"].to_numpy()
     if fault == "broken-criterion":
-        said = np.where(kept, said, (items["luck"].to_numpy() < 0.5) & (gain > 0))
+        correct = np.where(retention, correct, (items["luck"].to_numpy() < 0.5) & (gain > 0))
     if condition.startswith("in-context"):
-        said = rng.random(len(items)) < (0.85 if condition.endswith("instructed") else 0.64)
-    top1 = np.where(kept, gain <= items["tolerance"].to_numpy(), said)
+        correct = rng.random(len(items)) < (0.85 if condition.endswith("instructed") else 0.64)
+    top1 = np.where(retention, gain <= items["tolerance"].to_numpy(), correct)
     answer = np.where(items["flip"], ~top1, top1)
     rows = items[["item", "point", "split", "tier", "known", "prior_logprob", "prior_margin", "frequency"]].copy()
-    nothing = condition.startswith("in-context")
+    no_adapter = condition.startswith("in-context")
     rows = rows.assign(
         condition=condition,
         prior_logprob_per_token=rows["prior_logprob"],
-        adapter_margin=None if nothing else margin,
-        push=None if nothing else reach * items["push_one"],
-        pull=None if nothing else reach * (items["push_one"] - items["adapter_one"]),
-        net_margin=None if nothing else margin - prior,
-        success_margin=None if nothing else np.where(kept, top1, flips),
+        adapter_margin=None if no_adapter else margin,
+        push=None if no_adapter else reach * items["push_one"],
+        pull=None if no_adapter else reach * (items["push_one"] - items["adapter_one"]),
+        net_margin=None if no_adapter else margin - prior,
+        success_margin=None if no_adapter else np.where(retention, top1, flips),
         success_top1=top1.astype(bool),
         success_answer=answer.astype(bool),
         success_answer_substring=answer.astype(bool),
         answer_text=np.where(answer, "document", "prior"),
         base_top_token="prior",
         base_top_prob=np.exp(items["prior_logprob"]),
-        gain_mean=None if nothing else gain,
-        adapter_norm=None if nothing else gain,
+        gain_mean=None if no_adapter else gain,
+        adapter_norm=None if no_adapter else gain,
         n_question_tokens=12,
         status="ok",
         error=None,
@@ -256,7 +261,7 @@ def critical(items: Table, fault: str, world: World) -> dict[str, np.ndarray]:
     prior = items["prior_margin"].to_numpy()
     predicted = np.where(adapter > 0, prior / np.where(adapter > 0, adapter, 1.0), np.inf)
     measured = np.maximum(0.0, predicted) * items["bend"].to_numpy()
-    # The bend makes the response slightly non-linear; it must not move an item over the delivered gain.
+    # `bend` makes the response slightly non-linear; it must not move an item across gain 1.
     measured = np.where(predicted < 1, np.minimum(measured, 1.0), np.maximum(measured, 1.0))
     never = items["third"].to_numpy() | (measured > (1.0 if fault == "saturating" else world.max_gain))
     if fault == "broken-criterion":
@@ -270,7 +275,7 @@ def critical(items: Table, fault: str, world: World) -> dict[str, np.ndarray]:
 
 
 def with_errors(readings: Table, failed: Table) -> Table:
-    """The same readings with some items unmeasured under every condition."""
+    """The readings with some items not measured under any condition."""
     bad = readings["item"].isin(failed)
     numeric = [
         "prior_logprob prior_logprob_per_token prior_margin push pull adapter_margin net_margin success_margin",
@@ -284,33 +289,35 @@ def with_errors(readings: Table, failed: Table) -> Table:
     return readings
 
 
-def over_layers(rng, items: Table, conditions: Sequence[str], world: World) -> Table:
+def layer_readings(rng, items: Table, conditions: Sequence[str], world: World) -> Table:
     """Layer table of the conflict items: the effect sits in the last layer, the second largest norm is inert."""
-    chosen = items[items["split"] == "conflict"]
+    conflict = items[items["split"] == "conflict"]
     depth = world.layers
     norm = 1 + np.linspace(0, 1, depth)
     norm[depth // 3] = 1.9
     weight = np.linspace(0.2, 1, depth) ** 3
     weight[depth // 3] = 0.0
     weight = weight / weight.sum()
-    prior, adapter = chosen["prior_margin"].to_numpy(), chosen["adapter_one"].to_numpy()
-    even = np.full(depth + 1, 1 / (depth + 1))
-    parts = []
+    prior, adapter = conflict["prior_margin"].to_numpy(), conflict["adapter_one"].to_numpy()
+    uniform = np.full(depth + 1, 1 / (depth + 1))
+    tables = []
     for condition in conditions:
-        gain = loudness(condition, "none")[0]
+        gain = effective_gain(condition, "none")[0]
         if condition.startswith(("in-context", "logit-fusion")):
             continue
-        acts = np.full(depth, gain)
+        gains = np.full(depth, gain)
         if condition in ("slb", "ca", "ca-slb"):
-            acts = np.where(norm >= np.sort(norm)[-max(1, depth // 4)], 1.75, 1.0)
+            gains = np.where(norm >= np.sort(norm)[-max(1, depth // 4)], 1.75, 1.0)
         share = np.r_[0.0, weight]
-        scatter = 0.05 * rng.normal(size=(len(chosen), depth + 1))
-        attribution = prior[:, None] * even - gain * adapter[:, None] * share + scatter - scatter.mean(1, keepdims=True)
+        scatter = 0.05 * rng.normal(size=(len(conflict), depth + 1))
+        attribution = (
+            prior[:, None] * uniform - gain * adapter[:, None] * share + scatter - scatter.mean(1, keepdims=True)
+        )
         for layer in range(-1, depth):
             at = layer + 1
-            part = {
-                "item": chosen["item"].to_numpy(),
-                "point": chosen["point"].to_numpy(),
+            columns = {
+                "item": conflict["item"].to_numpy(),
+                "point": conflict["point"].to_numpy(),
                 "split": "conflict",
                 "condition": condition,
                 "layer": layer,
@@ -319,19 +326,19 @@ def over_layers(rng, items: Table, conditions: Sequence[str], world: World) -> T
             }
             if layer >= 0:
                 single = adapter * weight[layer]
-                part |= {
-                    "norm": norm[layer] * np.exp(0.05 * rng.normal(size=len(chosen))),
-                    "gain": acts[layer],
+                columns |= {
+                    "norm": norm[layer] * np.exp(0.05 * rng.normal(size=len(conflict))),
+                    "gain": gains[layer],
                     "direct": gain * single,
                     "alone": single if condition == "as-delivered" else np.nan,
                     "removed": adapter - single if condition == "as-delivered" else np.nan,
                 }
-            parts.append(pd.DataFrame(part))
-    return pd.concat(parts, ignore_index=True)
+            tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
 
 
 def manifest(seed, fault, share, specificity, conditions, items, world: World) -> dict:
-    """A manifest of the form a run writes, with the planted truth under ``simulation``."""
+    """A manifest in the form of a run's, with the planted truth under ``simulation``."""
     stamp = "2026-01-01T00:00:00+00:00"
     return {
         "schema": 1,

@@ -1,4 +1,4 @@
-"""The page on scale is what its code says, and its simulation agrees with what can be worked out."""
+"""docs/scale.md is what its command writes, and its simulation agrees with results by hand."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def test_the_page_is_what_the_command_writes() -> None:
 
 
 def test_without_losses_the_simulation_is_a_division() -> None:
-    steady = replace(Assumed(), hours_between_losses=1e12, gpus=8)
-    run = simulate(3.0, 8 * 50, steady)
+    no_losses = replace(Assumed(), hours_between_losses=1e12, gpus=8)
+    run = simulate(3.0, 8 * 50, no_losses)
     assert run.losses == 0
-    assert run.wall_s == pytest.approx(steady.open_s + 50 * 3.0)
-    assert simulate(3.0, 8 * 50 + 1, steady).wall_s == pytest.approx(steady.open_s + 51 * 3.0)
+    assert run.wall_s == pytest.approx(no_losses.open_s + 50 * 3.0)
+    assert simulate(3.0, 8 * 50 + 1, no_losses).wall_s == pytest.approx(no_losses.open_s + 51 * 3.0)
 
 
 def test_a_lost_node_costs_half_a_unit_and_its_start() -> None:
-    shaky = replace(Assumed(), hours_between_losses=2.0, gpus=16, open_s=60.0, notice_s=30.0)
-    runs = [simulate(20.0, 60_000, shaky, seed) for seed in range(4)]
+    lossy = replace(Assumed(), hours_between_losses=2.0, gpus=16, open_s=60.0, notice_s=30.0)
+    runs = [simulate(20.0, 60_000, lossy, seed) for seed in range(4)]
     losses = sum(run.losses for run in runs)
     each = sum(run.wasted_s - 16 * 60.0 for run in runs) / losses
     assert each == pytest.approx(60 + 30 + 20 / 2, rel=0.03)

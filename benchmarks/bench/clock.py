@@ -1,4 +1,4 @@
-"""Clock: sides of a comparison timed in turn, so that whatever else a machine does falls on all of them alike."""
+"""Timing the sides of a comparison in turn, so that other load on the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLOCKS: dict[str, Callable[[], float]] = {"CPU": time.process_time, "wall": time
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of each side, one a repeat, by which clock."""
+    """Seconds of each side, one value per repeat, and by which clock."""
 
     seconds: Mapping[str, list[float]]
     clock: str
@@ -32,7 +32,7 @@ class Timed:
 
 
 def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int, clock: str = "CPU", warm: bool = True) -> Timed:
-    """Run every side once for nothing, then all sides in turn, `repeats` times, each time starting with another."""
+    """Run every side once untimed, then all sides in turn, `repeats` times, each time starting with another side."""
     read, names = CLOCKS[clock], list(sides)
     for act in sides.values() if warm else ():
         act()
@@ -47,9 +47,9 @@ def in_turn(sides: Mapping[str, Callable[[], Any]], repeats: int, clock: str = "
 
 
 def peak_bytes(act: Callable[[], Any]) -> int:
-    """How far resident memory rises above where it stands while `act` runs, in bytes; read in a forked child on Linux.
+    """Rise of resident memory while `act` runs, in bytes, measured in a forked child; Linux only.
 
-    A child, so that memory which an earlier side gave back to the allocator does not hide what this one takes.
+    In a child, so that memory freed by an earlier side but still held by the allocator does not hide what this one needs.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -74,7 +74,7 @@ def peak_bytes(act: Callable[[], Any]) -> int:
         os.kill(child, signal.SIGKILL)
         raise
     if status or not text:
-        raise RuntimeError("the side whose memory was to be read failed in its own process")
+        raise RuntimeError("the side whose memory was measured failed in its own process")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Kit: the inputs that rows share: a subject and an unwrapped copy of its model, conflicts, adapters as PEFT folders."""
+"""Inputs shared by the rows: a subject and an unwrapped copy of its model, conflicts, adapters, PEFT folders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RANK = 4
 
 @dataclass(frozen=True)
 class Part:
-    """A batch of items of like length, padded to the longest."""
+    """A batch of items of similar length, padded to the longest."""
 
     items: list[Item]
     places: list[Divergence]
@@ -55,32 +55,32 @@ def bare(name: str) -> Any:
 
 
 def questions(name: str, count: int) -> list[Item]:
-    """The first conflicts of the subject's items; a document may be asked about by several."""
-    wanted = open_items("organism" if name == "organism" else "benchmark")
-    return sorted((item for item in wanted if item.split == "conflict"), key=lambda item: item.id)[:count]
+    """The first conflicts of the subject's items; several may share a document."""
+    items = open_items("organism" if name == "organism" else "benchmark")
+    return sorted((item for item in items if item.split == "conflict"), key=lambda item: item.id)[:count]
 
 
 def conflicts(name: str, count: int) -> list[Item]:
-    """The first conflicts that have a document of their own, each of another."""
-    own = {item.document: item for item in reversed(questions(name, 10**9))}
-    return sorted(own.values(), key=lambda item: item.id)[:count]
+    """The first conflicts with different documents, one per document."""
+    by_document = {item.document: item for item in reversed(questions(name, 10**9))}
+    return sorted(by_document.values(), key=lambda item: item.id)[:count]
 
 
 def parts(of: Subject, items: Sequence[Item], most: int | None = None) -> list[Part]:
-    """The batches that an audit makes of these items; `most` rows each, by default what it finds to fit."""
+    """The batches that an audit makes of these items, of at most `most` rows, by default as many as fit in memory."""
     located = sorted(((locate(of, item), item) for item in items), key=lambda pair: (len(pair[0].fed), pair[1].id))
     lengths = [len(place.fed) for place, _ in located]
     cuts = batches(lengths, most or rows_that_fit(of, max(lengths)))
-    chosen = [([located[n][1] for n in cut], [located[n][0] for n in cut]) for cut in cuts]
-    return [Part(own, places, Batch.of(places, of.device)) for own, places in chosen]
+    grouped = [([located[n][1] for n in cut], [located[n][0] for n in cut]) for cut in cuts]
+    return [Part(group, places, Batch.of(places, of.device)) for group, places in grouped]
 
 
 def adapters(of: Subject, items: Sequence[Item], rank: int = RANK, seed: int = 0) -> dict[str, Adapter]:
-    """A random low-rank update of every down projection, a document's own; by document text.
+    """A random low-rank update of every down projection for each document, by document text.
 
-    What an adapter costs does not hang on what it says, so none is fitted.
+    The cost of an adapter does not depend on its values, so none is fitted.
     """
-    found = {}
+    by_text = {}
     for number, document in enumerate(documents_of(items)):
         draw = torch.Generator().manual_seed(seed + number)
         updates = {
@@ -91,14 +91,14 @@ def adapters(of: Subject, items: Sequence[Item], rank: int = RANK, seed: int = 0
             for path, site in of.sites.items()
             if path.endswith("down_proj")
         }
-        found[document.text] = Adapter(f"document-{number}", updates)
-    return found
+        by_text[document.text] = Adapter(f"document-{number}", updates)
+    return by_text
 
 
-def saved(made: dict[str, Adapter], documents: Sequence[Document], folder: Path) -> list[Path]:
-    """One PEFT folder a document, named by its content key."""
+def saved(adapters: dict[str, Adapter], documents: Sequence[Document], folder: Path) -> list[Path]:
+    """Write one PEFT folder per document, named by its content key."""
     for document in documents:
-        write_adapter(made[document.text], folder / document.key)
+        write_adapter(adapters[document.text], folder / document.key)
     return [folder / document.key for document in documents]
 
 
@@ -110,6 +110,6 @@ def run_bare(model: Any, batch: Batch) -> Any:
 
 @torch.no_grad()
 def run_bare_last(model: Any, batch: Batch) -> Any:
-    """The least forward pass: the unembedding at one position a row."""
+    """The minimal forward pass: the unembedding at one position per row."""
     hidden = model.base_model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False).last_hidden_state
     return model.get_output_embeddings()(hidden[torch.arange(len(batch.ids)), batch.at])

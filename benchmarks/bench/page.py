@@ -1,4 +1,4 @@
-"""Page: docs/performance.md from the JSON of the rows."""
+"""Writing docs/performance.md from the stored results."""
 
 from __future__ import annotations
 
@@ -9,68 +9,68 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import rows
-from benchmarks.bench.record import RESULTS, RecordError, kept, read
+from benchmarks.bench.record import RESULTS, RecordError, read, result_file
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "performance.md"
 HEAD = """# Performance
 
-What an audit costs beside the forward passes that it needs, and beside other tools; written by `make bench` from the files in
-`benchmarks/results/`. Every ratio is of two sides run in turn in one process on the same inputs: the median over the repeats,
-and in brackets the smallest and the largest. Seconds are CPU seconds of one thread unless a line says otherwise. Seconds hang on
-the machine, and so do ratios between work and overhead: where two machines differed, the text says so. A missed goal stands as it
-was measured, and the text above each table says what limits it.
+The cost of an audit compared with the forward passes that it needs, and with other tools; written by `make bench` from the files
+in `benchmarks/results/`. Every ratio compares two sides run in turn in one process on the same inputs: the median over the
+repeats, and in brackets the smallest and the largest. Seconds are CPU seconds of one thread unless a line says otherwise. Seconds
+depend on the machine, and so do ratios between work and overhead: where two machines differed, the text says so. Missed goals are
+shown as measured, and the text above each table says what limits them.
 """
 
 ON_GPU = """## On a GPU
 
 `python -m benchmarks.gpu` builds randomly initialised models of the exact shapes of Gemma-2-2B and Mistral-7B in bf16, with
-rank-8 adapters on every `down_proj`: the readings, an adapter a document, twelve conditions on 489 items beside the floor by
-operations and bytes, peak memory, and the error of float32 margins and of margins read in the model's own format.
+rank-8 adapters on every `down_proj`: the readings, one adapter per document, twelve conditions on 489 items against the lower
+bound by operations and bytes, peak memory, and the error of float32 margins and of margins read in the model's own format.
 """
 NAMED = {"smollm2": "SmolLM2-135M", "organism": "The organism, half a million parameters"}
 TABLE = ("| measure | against | figure | goal | |", "|---|---|---|---|---|")
 
 
 def write(folder: Path = RESULTS, page: Path = PAGE) -> list[Path]:
-    """Write the page; returns the files that it is without. Raises RecordError before anything is written."""
+    """Write the page; returns the result files that are missing. Raises RecordError before anything is written."""
     page.write_text(text(folder), encoding="utf-8")
     return [
-        kept(name, own, folder)
+        result_file(name, subject, folder)
         for name, row in measurable()
-        for own in row.SUBJECTS
-        if not kept(name, own, folder).is_file()
+        for subject in row.SUBJECTS
+        if not result_file(name, subject, folder).is_file()
     ]
 
 
 def measurable() -> list[tuple[str, Any]]:
     """Every row and its module, by name."""
-    names = sorted(found.name for found in pkgutil.iter_modules(rows.__path__))
+    names = sorted(module.name for module in pkgutil.iter_modules(rows.__path__))
     return [(name, importlib.import_module(f"benchmarks.bench.rows.{name}")) for name in names]
 
 
 def text(folder: Path = RESULTS) -> str:
-    """The page: a section a row that was measured, in the order of the rows' files. Raises RecordError."""
+    """The page: one section per measured row, in the order of the rows' files. Raises RecordError."""
     sections = [HEAD]
     for name, row in measurable():
-        files = {own: file for own in row.SUBJECTS if (file := kept(name, own, folder)).is_file()}
+        files = {subject: file for subject in row.SUBJECTS if (file := result_file(name, subject, folder)).is_file()}
         if files:
-            tables = [shown(file, table, row=name, subject=own) for own, file in files.items()]
+            tables = [shown(file, table, row=name, subject=subject) for subject, file in files.items()]
             sections.append("\n".join([f"## {row.TITLE}\n\n{row.LIMITS}\n", *tables]))
     return "\n".join([*sections, on_gpu(folder / "gpu.json")])
 
 
-def shown(file: Path, how: Callable[[Mapping[str, Any]], str], **wanted: str | None) -> str:
-    """A kept result as text. Raises RecordError, naming the file."""
+def shown(file: Path, how: Callable[[Mapping[str, Any]], str], **expected: str | None) -> str:
+    """A stored result as text. Raises RecordError, naming the file."""
     try:
-        return how(read(file, **wanted))
+        return how(read(file, **expected))
     except RecordError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise RecordError(f"{file}: lacks {fault}; measure it again") from fault
+        raise RecordError(f"{file}: {fault} is missing or wrong; measure it again") from fault
 
 
 def on_gpu(file: Path) -> str:
-    """The figures of `benchmarks/gpu.py`, or that there are none."""
+    """The figures of `benchmarks/gpu.py`, or a note that there are none."""
     if not file.is_file():
         return (
             ON_GPU
@@ -79,27 +79,27 @@ def on_gpu(file: Path) -> str:
     return shown(file, gpu_tables)
 
 
-def gpu_tables(found: Mapping[str, Any]) -> str:
+def gpu_tables(result: Mapping[str, Any]) -> str:
     """The tables of the figures that were measured on a GPU."""
-    if not found["machine"]["gpu"]:
+    if not result["machine"]["gpu"]:
         raise ValueError("a GPU: its figures were measured on a CPU")
-    tables = ["\n".join([f"\n{name}:\n", *TABLE, *map(table_row, lines)]) for name, lines in found["shapes"].items()]
-    return "\n".join([ON_GPU, *tables, f"\n*{found['machine']['gpu']}, torch {found['torch']}.*\n"])
+    tables = ["\n".join([f"\n{name}:\n", *TABLE, *map(table_row, lines)]) for name, lines in result["shapes"].items()]
+    return "\n".join([ON_GPU, *tables, f"\n*{result['machine']['gpu']}, torch {result['torch']}.*\n"])
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(result: Mapping[str, Any]) -> str:
     """One row's table on one subject, and where it was measured."""
-    inputs = ", ".join(f"{key} {value}" for key, value in found["inputs"].items())
-    machine, versions = found["machine"], found["versions"]
+    inputs = ", ".join(f"{key} {value}" for key, value in result["inputs"].items())
+    machine, versions = result["machine"], result["versions"]
     used = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
     gpu = f", {machine['gpu']}" if machine.get("gpu") else ""
     lines = [
-        *([f"### {NAMED[found['subject']]}\n"] if found["subject"] else []),
+        *([f"### {NAMED[result['subject']]}\n"] if result["subject"] else []),
         *TABLE,
-        *(table_row(line) for line in found["lines"]),
+        *(table_row(line) for line in result["lines"]),
         "",
         f"*{inputs}. {machine['processor']}, {machine['cores']} cores, {machine['threads']} thread(s) in use{gpu}; Python "
-        f"{machine['python']}, {used}. {found['measured'][:10]}.*\n",
+        f"{machine['python']}, {used}. {result['measured'][:10]}.*\n",
     ]
     return "\n".join(lines)
 
@@ -118,5 +118,5 @@ def table_row(line: Mapping[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count."""
+    """Three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

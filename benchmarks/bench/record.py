@@ -1,4 +1,4 @@
-"""Record: what a row measured, as JSON with the machine and the versions, and without a name or a path of either."""
+"""Results of a benchmark row as JSON, with the kind of machine and package versions, without host names or paths."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ PACKAGES = ("torch", "transformers", "transformer-lens", "nnsight", "peft", "num
 
 
 class RecordError(ValueError):
-    """A kept result that cannot be shown; the message names the file and what to do."""
+    """A stored result that cannot be shown; the message names the file and what to do."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One measured figure: `value` with `median low high n` in `unit`, and the goal it is held to.
+    """One measured figure: `value` with `median low high n` in `unit`, and its goal.
 
-    `goal` is ("at most" | "at least", number); None for a figure that is there to explain another.
+    `goal` is ("at most" | "at least", number); None for a figure that only explains another.
     """
 
     measure: str
@@ -37,7 +37,7 @@ class Line:
 
     @property
     def met(self) -> bool | None:
-        """Whether the median keeps the goal; None without one."""
+        """Whether the median meets the goal; None without one."""
         if self.goal is None:
             return None
         kind, bound = self.goal
@@ -49,13 +49,13 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"median": statistics.median(values), "low": min(values), "high": max(values), "n": len(values)}
 
 
-def one(value: float, n: int = 1) -> dict[str, Any]:
+def single(value: float, n: int = 1) -> dict[str, Any]:
     """A figure without a spread."""
     return {"median": value, "low": value, "high": value, "n": n}
 
 
 def write(row: str, subject: str, lines: list[Line], inputs: Mapping[str, Any], folder: Path = RESULTS) -> Path:
-    """Keep a row's lines on a subject, or on none; returns the file."""
+    """Store a row's lines for a subject, or for none; returns the file."""
     content = {
         "row": row,
         "subject": subject,
@@ -66,30 +66,30 @@ def write(row: str, subject: str, lines: list[Line], inputs: Mapping[str, Any], 
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    file = kept(row, subject, folder)
+    file = result_file(row, subject, folder)
     file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return file
 
 
-def kept(row: str, subject: str, folder: Path = RESULTS) -> Path:
-    """The file of a row on a subject."""
+def result_file(row: str, subject: str, folder: Path = RESULTS) -> Path:
+    """The file that stores a row's results for a subject."""
     return folder / f"{'-'.join(filter(None, (row, subject)))}.json"
 
 
-def read(file: Path, **wanted: str | None) -> dict[str, Any]:
-    """A kept result. Raises RecordError where it is damaged, holds a number that is none, or is not what is wanted."""
+def read(file: Path, **expected: str | None) -> dict[str, Any]:
+    """A stored result. Raises RecordError where it is damaged, holds NaN or infinity, or is of another row or subject."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
+        result = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (OSError, ValueError) as fault:
-        raise RecordError(f"{file}: cannot be read: {fault}; measure it again") from fault
-    said = {name: found.get(name) if isinstance(found, dict) else None for name in wanted}
-    if not isinstance(found, dict) or said != wanted:
-        raise RecordError(f"{file}: need {wanted}, got {said}; measure it again")
-    return found
+        raise RecordError(f"{file}: cannot be read ({fault}); measure it again") from fault
+    actual = {name: result.get(name) if isinstance(result, dict) else None for name in expected}
+    if not isinstance(result, dict) or actual != expected:
+        raise RecordError(f"{file}: need {expected}, got {actual}; measure it again")
+    return result
 
 
 def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no number")
+    raise ValueError(f"{text} is not a finite number")
 
 
 def machine() -> dict[str, Any]:

@@ -63,12 +63,15 @@ class ResolvedPlan:
 
 
 def resolve(plan: Plan, items: Sequence[Item] | None = None, *, drop_references: bool = False) -> ResolvedPlan:
-    """Resolve a plan; its items are opened by name unless they are given. Raises PlanError, ItemError, ValueError.
+    """Resolve a plan; its items are opened by name unless they are given. Raises PlanError, ItemError.
 
     A published share for a condition that is not measured would be shown nowhere: it is an error, or with
     `drop_references` it is left out.
     """
-    conditions = parse_conditions(plan.named_conditions())
+    try:
+        conditions = parse_conditions(plan.named_conditions())
+    except ValueError as fault:
+        raise PlanError(str(fault)) from fault
     measured = [condition.name for condition in conditions]
     if drop_references:
         plan = replace(plan, references=tuple(r for r in plan.references if r.condition in measured))

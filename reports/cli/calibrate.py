@@ -1,4 +1,4 @@
-"""`override-gap calibrate`: audit faults planted in the organism's hypernetwork, and say whether the verdict finds each."""
+"""`override-gap calibrate`: audit faults planted in the organism's hypernetwork, and count correct verdicts."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ EPILOG = """examples:
 
 def main(argv: Sequence[str]) -> int:
     """Measure every planted fault over several seeds; print the confusion matrix and write it under --out."""
-    made = parser("calibrate", EPILOG)
-    made.add_argument(
+    arguments = parser("calibrate", EPILOG)
+    arguments.add_argument(
         "--out", type=Path, default=Path("runs/calibration"), metavar="RUN", help="default: runs/calibration"
     )
-    made.add_argument("--seeds", type=int, default=3, metavar="N", help="how often each fault is planted (default 3)")
-    made.add_argument(
+    arguments.add_argument("--seeds", type=int, default=3, metavar="N", help="number of audits per fault (default 3)")
+    arguments.add_argument(
         "--subject",
         nargs="+",
         default=["organism"],
         metavar="S",
         help="model folders of organisms, one or more worlds (default: the shipped one)",
     )
-    made.add_argument("--json", action="store_true", help="print the confusion matrix as JSON")
-    made.add_argument("--quiet", action="store_true", help="no progress")
-    args = made.parse_args(argv)
+    arguments.add_argument("--json", action="store_true", help="print the confusion matrix as JSON")
+    arguments.add_argument("--quiet", action="store_true", help="no progress")
+    args = arguments.parse_args(argv)
     if args.seeds < 1:
-        made.error(f"--seeds needs a whole number from 1, got {args.seeds}")
+        arguments.error(f"--seeds needs a whole number of at least 1, got {args.seeds}")
     writable(args.out, folder=True)
     from override_gap.analyses.calibration import confusion, markdown
 
     trials = [
-        one
+        trial
         for world, name in enumerate(args.subject)
         for seed in range(args.seeds)
-        for one in audited(name, seed, args.out / f"world-{world}", args.quiet)
+        for trial in audit_faults(name, seed, args.out / f"world-{world}", args.quiet)
     ]
     table = confusion(trials)
     text = markdown(table)
@@ -60,8 +60,8 @@ def main(argv: Sequence[str]) -> int:
     return DONE
 
 
-def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Trial]:
-    """Every planted fault in one organism, audited on conflicts, and the verdict at each size."""
+def audit_faults(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Trial]:
+    """Audit every planted fault of one organism on the conflicts; the verdicts at each size."""
     from override_gap.analyses.calibration import trial
     from override_gap.analyses.readings import load
     from override_gap.margins.items.files import read_items
@@ -84,20 +84,20 @@ def audited(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Tri
     items = [item for item in read_items(organism.folder / "items.jsonl") if item.split == "conflict"]
     plan = Plan(policies="as-delivered,uniform", probes=("margins", "critical"), seed=seed, batch_size=128)
 
-    def measured(source: OrganismHypernetworkSource, fault: str) -> RunFrame:
+    def audit(source: OrganismHypernetworkSource, fault: str) -> RunFrame:
         if not quiet:
             print(f"{name}: {fault}, seed {seed}", file=sys.stderr, flush=True)
         return load(run(plan, subject, source, items, folder / f"{fault}-{seed}"))
 
-    runs = {fault.name: measured(OrganismHypernetworkSource(organism, fault, seed), fault.name) for fault in FAULTS}
+    runs = {fault.name: audit(OrganismHypernetworkSource(organism, fault, seed), fault.name) for fault in FAULTS}
     rows = runs["as-trained"].select("conflict", "as-delivered")
-    louder: dict[str, dict[str, float]] = {name: {} for name in MEASURED_FAULTS}
-    for text, own in rows.groupby("document"):
+    gains: dict[str, dict[str, float]] = {name: {} for name in MEASURED_FAULTS}
+    for text, questions in rows.groupby("document"):
         key = Document(str(text)).key
-        louder["growing"][key] = growing_gain(float(own["prior_margin"].mean()))
-        louder["amplified"][key] = repairing_gain(own["critical_gain"].dropna().tolist())
+        gains["growing"][key] = growing_gain(float(questions["prior_margin"].mean()))
+        gains["amplified"][key] = repairing_gain(questions["critical_gain"].dropna().tolist())
     for name, truth in MEASURED_FAULTS.items():
         fault = Fault(name, truth, as_trained)
-        runs[name] = measured(OrganismHypernetworkSource(organism, fault, seed, louder[name]), name)
+        runs[name] = audit(OrganismHypernetworkSource(organism, fault, seed, gains[name]), name)
     truths = {fault.name: fault.truth for fault in FAULTS} | MEASURED_FAULTS
     return [trial(readings, fault, truths[fault], seed, points) for fault, readings in runs.items() for points in SIZES]

@@ -1,4 +1,4 @@
-"""`override-gap organism train`: make the embedded subject again, or one of another world."""
+"""`override-gap organism train`: train the shipped organism again, or one of another seed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ EPILOG = """examples:
   override-gap organism train --seed 1 --out organisms/1
   override-gap audit --subject organisms/1/model --adapters hypernetwork --items organisms/1/items.jsonl
 
-Exit code 0: every target is met; 1: trained, but a figure misses its target.
+Exit code 0: every target is met; 1: trained, but a figure is below its target.
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Train world, model and hypernetwork from a seed; exit code 1 if a figure misses its target."""
-    made = parser("organism", EPILOG)
-    made.add_argument("action", choices=("train",), metavar="ACTION", help="train")
-    made.add_argument("--seed", type=int, default=0, help="draws the world and both trainings (default 0)")
-    made.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the organism goes")
-    args = made.parse_args(argv)
+    """Train world, model and hypernetwork from a seed; exit code 1 if a figure is below its target."""
+    arguments = parser("organism", EPILOG)
+    arguments.add_argument("action", choices=("train",), metavar="ACTION", help="train")
+    arguments.add_argument("--seed", type=int, default=0, help="seed of the world and of both trainings (default 0)")
+    arguments.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="new folder for the organism")
+    args = arguments.parse_args(argv)
     if args.seed < 0:
-        raise ValueError(f"--seed needs a whole number from 0, got {args.seed}")
+        raise ValueError(f"--seed needs a whole number of at least 0, got {args.seed}")
     if args.out.exists() and not args.out.is_dir():
         raise ValueError(f"{args.out} is a file; --out needs a folder")
     if args.out.exists() and any(args.out.iterdir()):
         raise ValueError(f"{args.out} is not empty; give --out a new folder")
-    try:  # now, not when a training of minutes is over
+    try:  # checked before the training, which takes minutes
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{args.out}: cannot be written: {error.strerror}") from None

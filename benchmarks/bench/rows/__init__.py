@@ -1,1 +1,1 @@
-"""Rows: one file a row of docs/performance.md; each has `GOAL_OF`, what limits it, and `run`."""
+"""One file per section of docs/performance.md; each has `TITLE`, `LIMITS` (what limits it), `SUBJECTS` and `run`."""

@@ -1,4 +1,4 @@
-"""Answers: tokens a second under an adapter a row, against `model.generate` without adapters."""
+"""Tokens per second of generation with one adapter per row, against `model.generate` without adapters."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from override_gap.probes.subject.tokens import pad
 
 TITLE = "Answers in words"
 LIMITS = (
-    "Greedy, key-value cache and as many new tokens on both sides: no end of text stops a row. A "
-    "step has one position a row, so an adapter's thin "
-    "products are as many operations as the step's own maps; they and the float32 unembedding are what is paid."
+    "Greedy, with key-value cache and the same number of new tokens on both sides: no end of text stops a row. A step "
+    "has one position per row, so an adapter's low-rank products are as many operations as the model's own maps; they "
+    "and the float32 unembedding are the extra cost."
 )
 SUBJECTS = ("smollm2", "organism")
 COUNT, NEW = 16, 16
@@ -26,12 +26,12 @@ COUNT, NEW = 16, 16
 
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     """Lines of this row."""
-    own, bare = kit.subject(subject), kit.bare(subject)
+    wrapped, bare = kit.subject(subject), kit.bare(subject)
     items = kit.conflicts(subject, COUNT)
-    made = kit.adapters(own, items)
-    together = stack(own, [made[item.document] for item in items])
-    ones = torch.ones(len(items), own.n_layers)
-    ids, mask = pad([own.tokenize(item.question) for item in items], "left")
+    adapters = kit.adapters(wrapped, items)
+    together = stack(wrapped, [adapters[item.document] for item in items])
+    ones = torch.ones(len(items), wrapped.n_layers)
+    ids, mask = pad([wrapped.tokenize(item.question) for item in items], "left")
 
     def theirs() -> Any:
         # no row stops early, so that the count of steps is the same
@@ -42,13 +42,13 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
 
     def ours() -> None:
         with patch("override_gap.probes.readings.generation.stop_tokens", lambda _: frozenset()):
-            generate(own, items, together, ones, new_tokens=NEW)
+            generate(wrapped, items, together, ones, new_tokens=NEW)
 
     timed = in_turn({"ours": ours, "generate": theirs}, repeats)
     seconds = {name: timed.median(name) for name in timed.seconds}
     return [
         Line(
-            "tokens a second, an adapter a row",
+            "tokens per second, one adapter per row",
             "`model.generate` without adapters",
             timed.ratio("generate", "ours"),
             goal=("at least", 0.8),

@@ -13,13 +13,13 @@ from override_gap.probes.run.unit import measure
 
 TITLE = "Twelve conditions"
 LIMITS = (
-    "Measured is all that an audit does with items and adapters in memory: the base's pass, every condition's pass, gains, "
-    "rows. The base as a condition costs nothing, a row whose gains were run before (a policy that falls back on as-delivered) "
-    "is not run again, a pass under adapters ends where the question ends, and a pass takes up the base's or the delivered "
-    "one at the first layer where it differs. A sweep of every layer shares nothing below, so adapters on every layer stand "
-    "for the worst case; adapters on the upper third share two thirds of every pass. On the organism a "
-    "pass is a few milliseconds, and gains, rows and the products of the updates in Python weigh two thirds as much again "
-    "(3.2 and 1.65 while passes ran through TransformerBridge in batches of 32, on an AMD EPYC)."
+    "Measured is everything an audit does once items and adapters are in memory: the base's pass, every condition's "
+    "pass, gains, rows. The base as a condition costs nothing, a row whose gains were run before (a policy that falls "
+    "back to as-delivered) is not run again, a pass with adapters ends where the question ends, and a pass continues "
+    "from the base's or the as-delivered one at the first layer where it differs. Adapters on every layer share no lower "
+    "layers, so they are the worst case; adapters on the upper third share two thirds of every pass. On the organism a "
+    "pass is a few milliseconds, and gains, rows and the products of the updates in Python add another two thirds (3.2 "
+    "and 1.65 while passes ran through TransformerBridge in batches of 32, on an AMD EPYC)."
 )
 SUBJECTS = ("smollm2", "organism")
 CONDITIONS = "as-delivered,uniform,slb,ca,random-layers,bottom-layers,margin-matched"
@@ -28,18 +28,18 @@ COUNT, PASSES = 194, 12
 
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     """Lines of this row."""
-    own, bare = kit.subject(subject), kit.bare(subject)
+    wrapped, bare = kit.subject(subject), kit.bare(subject)
     items = kit.questions(subject, COUNT)
     conditions = parse_conditions(CONDITIONS)
-    assert len(conditions) == PASSES + 1, "twelve beside the base"
-    bench = MeasurementSetup(own, conditions, frozenset({"margins"}), 0, 0)
-    made = kit.adapters(own, items)
-    upper = {text: upper_third(adapter, own.n_layers) for text, adapter in made.items()}
-    parts = kit.parts(own, items)
+    assert len(conditions) == PASSES + 1, "twelve conditions and the base"
+    setup = MeasurementSetup(wrapped, conditions, frozenset({"margins"}), 0, 0)
+    adapters = kit.adapters(wrapped, items)
+    upper = {text: upper_third(adapter, wrapped.n_layers) for text, adapter in adapters.items()}
+    parts = kit.parts(wrapped, items)
     timed = in_turn(
         {
-            "every layer": lambda: measure(bench, items, EncodedDocuments(made), frozenset()),
-            "upper third": lambda: measure(bench, items, EncodedDocuments(upper), frozenset()),
+            "every layer": lambda: measure(setup, items, EncodedDocuments(adapters), frozenset()),
+            "upper third": lambda: measure(setup, items, EncodedDocuments(upper), frozenset()),
             "bare": lambda: [kit.run_bare(bare, part.batch) for part in parts],
         },
         repeats,
@@ -56,5 +56,5 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
 
 def upper_third(adapter: Adapter, n_layers: int) -> Adapter:
     """The adapter's updates of the last third of the layers."""
-    kept = {path: u for path, u in adapter.updates.items() if (layer_of(path) or 0) >= n_layers - n_layers // 3}
-    return Adapter(adapter.name, kept)
+    updates = {path: u for path, u in adapter.updates.items() if (layer_of(path) or 0) >= n_layers - n_layers // 3}
+    return Adapter(adapter.name, updates)

@@ -1,4 +1,4 @@
-"""How time and memory grow with the number of items: the organism, every item with a document and an adapter of its own."""
+"""How time and memory grow with the number of items: the organism, every item with its own document and adapter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.bench import kit
 from benchmarks.bench.clock import peak_bytes
-from benchmarks.bench.record import Line, one
+from benchmarks.bench.record import Line, single
 from override_gap.analyses.readings import load
 from override_gap.analyses.summary import summarise
 from override_gap.margins.items.item import Item
@@ -25,13 +25,13 @@ from override_gap.reports.page import write_page
 
 TITLE = "Growth"
 LIMITS = (
-    "Base and as delivered; each size in a process of its own. Measuring goes from items in memory to tables on disk: a "
-    "unit of 32 documents is measured, written and let go, so adapters and readings of other units are not in memory; the "
-    "list of units is, with its items' texts. Statistics and page go from those tables to summary and page: the columns of "
-    "the readings are in memory, replicates of the bootstrap are drawn in blocks of a fixed size, and the page's explorer "
-    "holds no more than a thousand items. What grows is the columns themselves and what is computed item by item: "
-    "some six kilobytes an item. Scatters of many points are pictures, so that the page does not grow with them. "
-    "The largest size takes most of the time of all benchmarks."
+    "Base and as delivered; each size in its own process. Measuring goes from items in memory to tables on disk: a unit "
+    "of 32 documents is measured, written and released, so adapters and readings of other units are not in memory; the "
+    "list of units is, with its items' texts. Statistics and page go from those tables to summary and page: the columns "
+    "of the readings are in memory, replicates of the bootstrap are drawn in blocks of a fixed size, and the page's "
+    "explorer holds no more than a thousand items. What grows is the columns themselves and what is computed item by "
+    "item: some six kilobytes an item. Scatter plots of many points are bitmaps, so that the page does not grow with "
+    "them. The largest size takes most of the time of all benchmarks."
 )
 SUBJECTS = ("organism",)
 SIZES = (100, 1000, 10_000, 100_000)
@@ -39,40 +39,42 @@ SIZES = (100, 1000, 10_000, 100_000)
 
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     """Lines of this row; the subject is the organism, and each size is run once."""
-    measured, told = zip(*(grown(size) for size in SIZES), strict=True)
+    measured, reported = zip(*(measured_size(size) for size in SIZES), strict=True)
     lines = []
-    # a page costs seconds however small the run: over small sizes its exponent would flatter
-    for what, found, first in (("measuring", measured, 0), ("statistics and page", told, len(SIZES) - 2)):
+    # a page takes seconds however small the run, so an exponent over small sizes would be too low
+    for what, results, first in (("measuring", measured, 0), ("statistics and page", reported, len(SIZES) - 2)):
         span = f"{SIZES[first]:,} to {SIZES[-1]:,} items"
         logs = [math.log(n) for n in SIZES[first:]]
-        exponent = slope(logs, [math.log(seconds) for seconds, _ in found[first:]])
-        lines.append(Line(f"{what}: time by number of items, exponent", span, one(exponent), "", ("at most", 1.05)))
-        for size, (seconds, peak) in zip(SIZES, found, strict=True):
-            lines.append(Line(f"{what}: CPU seconds", f"{size:,} items", one(seconds), "s"))
+        exponent = slope(logs, [math.log(seconds) for seconds, _ in results[first:]])
+        lines.append(Line(f"{what}: time by number of items, exponent", span, single(exponent), "", ("at most", 1.05)))
+        for size, (seconds, peak) in zip(SIZES, results, strict=True):
+            lines.append(Line(f"{what}: CPU seconds", f"{size:,} items", single(seconds), "s"))
             lines.append(
-                Line(f"{what}: peak memory beside model and libraries", f"{size:,} items", one(peak / 2**20), "MiB")
+                Line(
+                    f"{what}: peak memory on top of model and libraries", f"{size:,} items", single(peak / 2**20), "MiB"
+                )
             )
     return lines, {"conditions": 2}
 
 
-def many(count: int) -> list[Item]:
-    """Conflicts of the organism, each told in a document of its own: its statement, and two others behind it."""
+def made_up_items(count: int) -> list[Item]:
+    """Conflicts of the organism, each with its own document: the statement of the fact, followed by two others."""
     known = [item for item in open_items("organism") if item.split == "conflict"]
-    told = list(dict.fromkeys(item.document for item in known))
-    # one question a document: the next document would be the same for the next wording
-    apart = list({item.document: item for item in known}.values())
-    triples = islice(product(told, told, apart), count)
+    statements = list(dict.fromkeys(item.document for item in known))
+    # one question per document, since the next wording would repeat the same documents
+    distinct = list({item.document: item for item in known}.values())
+    triples = islice(product(statements, statements, distinct), count)
     return [
         replace(item, id=f"item-{n}", point=f"point-{n}", document=f"{item.document} {first} {second}")
         for n, (first, second, item) in enumerate(triples)
     ]
 
 
-def grown(count: int) -> tuple[tuple[float, int], tuple[float, int]]:
-    """CPU seconds and peak bytes of a run of so many items; and of its statistics and page."""
-    own = kit.subject("organism")
-    source = open_source("hypernetwork", own)
-    items = many(count)
+def measured_size(count: int) -> tuple[tuple[float, int], tuple[float, int]]:
+    """CPU seconds and peak bytes of a run of `count` items, and of its statistics and page."""
+    subject = kit.subject("organism")
+    source = open_source("hypernetwork", subject)
+    items = made_up_items(count)
     plan = Plan(
         subject="organism", adapters="hypernetwork", items="synthetic", policies="as-delivered", probes=("margins",)
     )
@@ -80,7 +82,7 @@ def grown(count: int) -> tuple[tuple[float, int], tuple[float, int]]:
         run = Path(scratch) / "run"
         clock = Path(scratch) / "seconds"
 
-        def taken(act: Callable[[], Any]) -> tuple[float, int]:
+        def cost(act: Callable[[], Any]) -> tuple[float, int]:
             def timed() -> None:
                 start = time.process_time()
                 act()
@@ -89,11 +91,11 @@ def grown(count: int) -> tuple[tuple[float, int], tuple[float, int]]:
             peak = peak_bytes(timed)
             return float(clock.read_text()), peak
 
-        def tell() -> None:
+        def report() -> None:
             readings = load(run)
             write_page(run, readings, summarise(readings), None)
 
-        return taken(lambda: measure_run(plan, own, source, items, run)), taken(tell)
+        return cost(lambda: measure_run(plan, subject, source, items, run)), cost(report)
 
 
 def slope(x: list[float], y: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""The default audit, whole, against the forward passes it makes, from its own profile."""
+"""The whole default audit against its own forward passes, from its profile."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from override_gap.reports.cli.audit import main as audit
 
 TITLE = "The default audit of the organism"
 LIMITS = (
-    "Seconds of the clock on one thread, as `--profile` files them: `model` is what runs inside forward passes and "
-    "unembeddings, and all else is measured beside it in the same run. The organism has half a million parameters, so a pass "
-    "costs little more than starting its operations, and bootstraps, figures and tables weigh as much as the model does."
-    " The first line was 2.65 while passes ran through TransformerBridge, on an AMD EPYC: since the model runs its own modules "
-    "they cost two fifths less, and the rest has not shrunk by as much. A third of the audit is the page, whose "
-    "figures are drawn three times."
-    " A second thread gains nothing on so small a model, and on busy cores threads wait for one another: one is the "
-    "default there."
+    "Wall-clock seconds on one thread, as `--profile` records them: `model` is what runs inside forward passes and "
+    "unembeddings; everything else is measured in the same run. The organism has half a million parameters, so a pass "
+    "costs little more than launching its operations, and bootstraps, figures and tables take as long as the model does. "
+    "The first line was 2.65 while passes ran through TransformerBridge, on an AMD EPYC: since the model runs its own "
+    "modules they cost two fifths less, and the rest has not shrunk by as much. A third of the audit is the page, whose "
+    "figures are drawn three times. A second thread gains nothing on so small a model, and on busy cores threads wait "
+    "for one another: one is the default there."
 )
 SUBJECTS = ("organism",)
 
@@ -37,7 +36,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
             spread([a / b for a, b in zip(total, model, strict=True)]),
             goal=("at most", 3),
         ),
-        Line("whole audit", "the clock", spread(total), "s", ("at most", 45)),
+        Line("whole audit", "wall clock", spread(total), "s", ("at most", 45)),
     ]
     lines += [
         Line(part, "share of the audit", spread([p["seconds"][part] / p["total"] for p in profiles]), "share")

@@ -1,10 +1,10 @@
-"""Prior, margin and every layer's attribution and lens, against the forward pass that they are read from."""
+"""Prior, margin and every layer's attribution and lens, against the forward pass from which they are read."""
 
 from __future__ import annotations
 
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
-from benchmarks.bench.record import Line, one
+from benchmarks.bench.record import Line, single
 from override_gap.probes.readings.adapted import read_base
 from override_gap.probes.readings.batching import padding_waste
 from override_gap.probes.readings.layers import read_layers
@@ -14,34 +14,34 @@ from override_gap.probes.subject.model import Subject
 
 TITLE = "Readings against the bare forward pass"
 LIMITS = (
-    "The bare pass computes the logits of every position, the readings those of the positions that are read, which is why "
-    "the ratio can fall below 1. Against the least pass, with logits at one position a row, what remains is the second "
-    "position whose distribution is read (the first answer token, where the answers share their beginning) and one product "
-    "a further token of the prior answer. Tried: the logits of all read positions in one product a batch, each position "
-    "once, no log-softmax over the vocabulary for a single token (kept). The model runs its own modules: a pass in which nothing "
-    "is read costs what the bare one does, less its logits. The same pass through TransformerBridge's components is measured "
-    "beside it. On the organism, half a million parameters, what is left above the bare "
-    "pass is some sixty small operations a batch around a pass of a few milliseconds. Batches are cut so that padding and "
-    "the start of one more pass cost the least together: few rows are padded more, an audit's less."
+    "The bare pass computes the logits of every position, the readings those of the positions that are read, which is "
+    "why the ratio can fall below 1. Against the minimal pass, with logits at one position per row, what remains is the "
+    "second position whose distribution is read (the first answer token, where the answers share their beginning) and "
+    "one product per further token of the old answer. Tried: the logits of all read positions in one product per batch, "
+    "each position once, no log-softmax over the vocabulary for a single token (kept). The model runs its own modules: a "
+    "pass in which nothing is read costs what the bare one does, less its logits. The same pass through "
+    "TransformerBridge's components is also measured. On the organism, half a million parameters, what is left above the "
+    "bare pass is some sixty small operations per batch around a pass of a few milliseconds. Batches are cut to minimise "
+    "the cost of padding plus the fixed cost of one more pass: small sets are padded more, an audit's less."
 )
 SUBJECTS = ("smollm2", "organism")
 COUNT, AUDITED = 32, 194
 
 
 def readings(subject: Subject, part: kit.Part) -> None:
-    """What one batch is read for."""
+    """All readings of one batch."""
     prior = read_prior(subject, part.items, part.places, layers=True)
     read_layers(subject, prior, read_base(prior, subject))
 
 
 def run_all(subject: Subject, parts: list[kit.Part]) -> None:
-    """The batches' passes; one position is read, and no logits."""
+    """The batches' passes; one position is read, without logits."""
     for part in parts:
         forward(subject, part.batch, part.batch.at[:, None])
 
 
 def run_through(subject: Subject, parts: list[kit.Part]) -> None:
-    """The same with TransformerLens's components in their places."""
+    """The same through TransformerLens's components."""
     with subject.bridged.as_bridge():
         run_all(subject, parts)
 
@@ -81,9 +81,9 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         ),
         *(
             Line(
-                told, "bare forward, logits at one position", timed.ratio(side, "bare, last position"), seconds=seconds
+                name, "bare forward, logits at one position", timed.ratio(side, "bare, last position"), seconds=seconds
             )
-            for told, side in (
+            for name, side in (
                 ("the pass itself, nothing read", "own modules"),
                 ("the same pass through TransformerBridge's components", "bridge's modules"),
             )
@@ -91,7 +91,7 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         Line(
             f"padding in the batches of {sum(lengths):,} tokens",
             "all positions fed",
-            one(waste),
+            single(waste),
             unit="share",
             goal=("at most", 0.10),
         ),
@@ -99,8 +99,8 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
 
 
 def _cuts(parts: list[kit.Part]) -> list[range]:
-    first, found = 0, []
+    first, cuts = 0, []
     for part in parts:
-        found.append(range(first, first + len(part.items)))
+        cuts.append(range(first, first + len(part.items)))
         first += len(part.items)
-    return found
+    return cuts

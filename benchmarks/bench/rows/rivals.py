@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn, peak_bytes
-from benchmarks.bench.record import Line, one
+from benchmarks.bench.record import Line, single
 from benchmarks.bench.rows.probes import readings
 from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.readings.prior import read_prior
@@ -18,15 +18,14 @@ from override_gap.probes.subject.model import Subject
 
 TITLE = "Readings against TransformerLens and nnsight"
 LIMITS = (
-    "Both rivals run the whole forward pass, unembedding at every position, and differ by what they keep. A cache of "
-    "everything keeps every activation of every layer. A filter, or a trace that saves one position, keeps as little as the "
-    "readings do: the ratio is then that of the unembedding and of the rival's own bookkeeping. Readings that cost nothing at "
-    "all would reach what the bare pass with logits at one position reaches, which is measured beside them: where that is below "
-    "1.2, no readings in this model's own pass can be 1.2 times faster. TransformerLens's "
-    "sides run through TransformerBridge's components, the readings and nnsight in the model's own modules. On a model of half a "
-    "million parameters the readings' small operations add a third to the pass. "
-    "Memory is what resident memory rises above its level before a side runs, less what the bare pass with logits at one "
-    "position takes."
+    "Both rivals run the whole forward pass, unembedding at every position, and differ by what they store. A cache of "
+    "everything stores every activation of every layer. A filter, or a trace that saves one position, stores as little "
+    "as the readings do: the ratio is then that of the unembedding and of the rival's own bookkeeping. Readings at no "
+    "cost at all would be as fast as the bare pass with logits at one position, which is also measured: where its "
+    "speed-up is below 1.2, no readings in this model's own pass can be 1.2 times faster. TransformerLens's sides run "
+    "through TransformerBridge's components, the readings and nnsight in the model's own modules. On a model of half a "
+    "million parameters the readings' small operations add a third to the pass. Memory is what resident memory rises "
+    "above its level before a side runs, less what the bare pass with logits at one position takes."
 )
 SUBJECTS = ("smollm2", "organism")
 COUNT = 32
@@ -51,25 +50,25 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
         sides["trace"] = lambda: [trace(traced, part, pre, doc) for part, pre, doc in pairs]
     timed = in_turn(sides, repeats)
     seconds = {name: timed.median(name) for name in timed.seconds}
-    known = {
+    rivals = {
         "cache": "TransformerLens run_with_cache and logit_attrs",
         "filtered": "the same, cache filtered to the stream",
         "trace": "nnsight trace, one position of every layer saved",
     }
     lines = [
         Line(
-            "the readings, times faster",
-            known[name],
+            "the readings, speed-up",
+            rivals[name],
             timed.ratio(name, "readings"),
             # the filter is a harder rival than the one that the goal names
             goal=None if name == "filtered" else ("at least", 1.2),
             seconds=seconds,
         )
-        for name in known
+        for name in rivals
         if name in sides
     ]
     lines += [
-        Line("the bare pass with logits at one position, times faster", known[name], timed.ratio(name, "least"))
+        Line("the bare pass with logits at one position, speed-up", rivals[name], timed.ratio(name, "least"))
         for name in ("filtered", "trace")
         if name in sides
     ]
@@ -80,23 +79,23 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
 
 
 def memory(ours: Subject, bare: Any, part: kit.Part) -> list[Line]:
-    """Peak memory at two widths: what the readings and the cache take beside the bare pass, and how that grows."""
-    found: dict[str, list[int]] = {"readings": [], "cache": []}
+    """Peak memory at two widths: what the readings and the cache need on top of the bare pass, and how that grows."""
+    peaks: dict[str, list[int]] = {"readings": [], "cache": []}
     for width in (WIDE, 4 * WIDE):
         wide = widened(part, width)
         least = peak_bytes(lambda wide=wide: kit.run_bare_last(bare, wide.batch))
-        found["readings"].append(peak_bytes(lambda wide=wide: readings(ours, wide)) - least)
+        peaks["readings"].append(peak_bytes(lambda wide=wide: readings(ours, wide)) - least)
         pre = torch.zeros(len(wide.items), dtype=torch.long)
-        found["cache"].append(peak_bytes(lambda wide=wide, pre=pre: cached(ours, wide, pre, pre + 1, None)) - least)
+        peaks["cache"].append(peak_bytes(lambda wide=wide, pre=pre: cached(ours, wide, pre, pre + 1, None)) - least)
     mib = 2**20
     return [
         Line(
-            f"memory beside a bare pass with logits at one position: {name}",
+            f"memory on top of a bare pass with logits at one position: {name}",
             f"{len(part.items)} rows of {width} positions",
-            one(n / mib),
+            single(n / mib),
             "MiB",
         )
-        for name, values in found.items()
+        for name, values in peaks.items()
         for width, n in zip((WIDE, 4 * WIDE), values, strict=True)
     ]
 
@@ -113,9 +112,9 @@ def cached(
 ) -> torch.Tensor:
     """Margin, attribution over layers and lens as TransformerLens gives them: from a cache, at the reading position."""
     batch, places = part.batch, part.places
-    kept = {} if names is None else {"names_filter": [*names, "ln_final.hook_scale", "ln_final.hook_normalized"]}
+    filters = {} if names is None else {"names_filter": [*names, "ln_final.hook_scale", "ln_final.hook_normalized"]}
     with ours.bridged.as_bridge() as bridge:
-        logits, cache = bridge.run_with_cache(batch.ids, attention_mask=batch.mask, **kept)
+        logits, cache = bridge.run_with_cache(batch.ids, attention_mask=batch.mask, **filters)
     rows = torch.arange(len(pre))
     strength = strength_of(logits, places)
     direction = ours.unembedding[pre] - ours.unembedding[doc]
@@ -154,17 +153,17 @@ def trace(model: Any, part: kit.Part, pre: torch.Tensor, doc: torch.Tensor) -> t
             stream.append(layer.output[rows, batch.at])
         logits = nnsight.save(model.output.logits)
     norm, weight = model.model.norm._module, model.lm_head._module.weight
-    kept = torch.stack(stream, dim=1)
+    residual = torch.stack(stream, dim=1)
     direction = weight[pre] - weight[doc]
-    scale = (kept[:, -1:].square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
-    shares = torch.einsum("bld,bd->bl", kept.diff(dim=1) / scale * norm.weight, direction)
-    own = (kept.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
-    lens = torch.einsum("bld,bd->bl", kept / own * norm.weight, direction)
+    scale = (residual[:, -1:].square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
+    shares = torch.einsum("bld,bd->bl", residual.diff(dim=1) / scale * norm.weight, direction)
+    scales = (residual.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
+    lens = torch.einsum("bld,bd->bl", residual / scales * norm.weight, direction)
     return torch.cat([shares, lens, strength_of(logits, places)[:, None]], dim=1)
 
 
 def strength_of(logits: torch.Tensor, places: list[Divergence]) -> torch.Tensor:
-    """log P of the prior's answer from the logits of all positions."""
+    """log P of the old answer from the logits of all positions."""
     wanted = [(n, p.start - 1 + k, t) for n, p in enumerate(places) for k, t in enumerate(p.tokens[p.start :])]
     rows, steps, tokens = (torch.tensor(side) for side in zip(*wanted, strict=True))
     each = logits[rows, steps].log_softmax(-1).gather(-1, tokens[:, None])[:, 0]

@@ -1,4 +1,4 @@
-"""Statistics and page of an audit of the benchmark's size: 489 items under 12 conditions, readings drawn, not measured."""
+"""Statistics and page of an audit of the benchmark's size: 489 items under 12 conditions, with simulated readings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from tests.simulate import simulate_readings
 
 TITLE = "Statistics and page"
 LIMITS = (
-    "CPU seconds with the modules imported. Statistics are bootstraps over knowledge points, drawn as one matrix of weights; "
-    "the page is the drawing of its figures, three files each. A third of the page is the fitting of fonts to nine PDFs, so "
-    "that their text can be searched. Kept: one solution of a figure's layout for its three files, no garbage collection "
-    "while figures are drawn. Tried, no help: the font named outright, without the lookup of its family."
+    "CPU seconds with the modules imported. Statistics are bootstraps over knowledge points, drawn as one matrix of "
+    "weights; the page is the drawing of its figures, three files each. A third of the page's time is embedding fonts in "
+    "nine PDFs, so that their text can be searched. What helped: solving a figure's layout once for its three files, no "
+    "garbage collection while figures are drawn. What did not: naming the font directly, without the lookup of its "
+    "family."
 )
 SUBJECTS = ("",)
 
@@ -28,7 +29,7 @@ CONDITIONS = (
 
 
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
-    """Lines of this row; the subject plays no part."""
+    """Lines of this row; no subject is used."""
     readings = simulate_readings(0, questions=195, others=147, conditions=CONDITIONS)
     shape = {"items": int(readings.readings["item"].nunique()), "conditions": len(readings.conditions)}
     spent: dict[str, list[float]] = {"statistics": [], "page": []}
