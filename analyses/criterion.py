@@ -14,14 +14,14 @@ from override_gap.analyses.results import ResultRows
 from override_gap.analyses.stats.intervals import proportion
 
 
-def counts(override: Float[np.ndarray, " n"], said: Float[np.ndarray, " n"]) -> dict[str, int]:
-    """The four cells of the criterion against what the model said, over items with both."""
-    predicted, spoken = override == 1.0, said == 1.0
+def counts(override: Float[np.ndarray, " n"], success: Float[np.ndarray, " n"]) -> dict[str, int]:
+    """The four cells of the criterion against what the model says, over items with both."""
+    predicted, succeeded = override == 1.0, success == 1.0
     return {
-        "true_override": int((predicted & spoken).sum()),
-        "third_token": int((predicted & ~spoken).sum()),
-        "without_criterion": int((~predicted & spoken).sum()),
-        "neither": int((~predicted & ~spoken).sum()),
+        "true_override": int((predicted & succeeded).sum()),
+        "third_token": int((predicted & ~succeeded).sum()),
+        "without_criterion": int((~predicted & succeeded).sum()),
+        "neither": int((~predicted & ~succeeded).sum()),
     }
 
 
@@ -32,14 +32,14 @@ def agreement(run: RunFrame) -> ResultRows:
         under = run.select("conflict", condition)
         override = truth(under["success_margin"])
         for measure in ("top1", "answer"):
-            said = truth(under[f"success_{measure}"])
-            both = ~np.isnan(override) & ~np.isnan(said)
+            success = truth(under[f"success_{measure}"])
+            both = ~np.isnan(override) & ~np.isnan(success)
             if not both.any():
                 continue
-            same = (override[both] == said[both]).astype(float)
+            same = (override[both] == success[both]).astype(float)
             share = proportion("agreement", same, points_of(under)[both])
             rows.append(
-                {"condition": condition, "measure": measure} | share.as_json() | counts(override[both], said[both])
+                {"condition": condition, "measure": measure} | share.as_json() | counts(override[both], success[both])
             )
     return ResultRows("Agreement of the criterion (net margin > 0) with what the model says", tuple(rows))
 
@@ -67,10 +67,10 @@ def calibration(run: RunFrame, condition: str = DELIVERED) -> ResultRows:
     for measure in ("top1", "answer"):
         for population in POPULATIONS:
             under = run.select("conflict", condition, population)
-            net, said = values(under["net_margin"]), truth(under[f"success_{measure}"])
+            net, success = values(under["net_margin"]), truth(under[f"success_{measure}"])
             points = points_of(under)
-            keep = np.isfinite(net) & ~np.isnan(said)
-            net, said, points = net[keep], said[keep], points[keep]
+            keep = np.isfinite(net) & ~np.isnan(success)
+            net, success, points = net[keep], success[keep], points[keep]
             for inside in bins(net):
                 rows.append(
                     {
@@ -83,6 +83,6 @@ def calibration(run: RunFrame, condition: str = DELIVERED) -> ResultRows:
                         "by_sign": float(net[inside].min() > 0),
                         "by_size": expit(net[inside]).mean(),
                     }
-                    | proportion("said", said[inside], points[inside]).as_json()
+                    | proportion("said", success[inside], points[inside]).as_json()
                 )
     return ResultRows("Calibration of the criterion in bins of net margin", tuple(rows))

@@ -119,17 +119,17 @@ def criterion_predicts(run: RunFrame) -> Finding | str:
     rows = run.select("conflict", DELIVERED)
     override, points = truth(rows["success_margin"]), points_of(rows)
     for measure in ("answer", "top1"):
-        said = truth(rows[f"success_{measure}"])
-        both = ~np.isnan(override) & ~np.isnan(said)
+        success = truth(rows[f"success_{measure}"])
+        both = ~np.isnan(override) & ~np.isnan(success)
         if both.sum() >= FEWEST:
             break
-    override, said, points = override[both], said[both], points[both]
-    if reason := too_few(len(said), len(set(points))):
+    override, success, points = override[both], success[both], points[both]
+    if reason := too_few(len(success), len(set(points))):
         return reason
     yes, no = override == 1, override == 0
     if min(yes.sum(), no.sum()) < RARE:
         return f"the criterion gives the same answer on nearly all items ({yes.sum()} yes, {no.sum()} no)"
-    sides = [(said[yes], points[yes]), (1 - said[no], points[no])]
+    sides = [(success[yes], points[yes]), (1 - success[no], points[no])]
     if min(len(set(side_points)) for _, side_points in sides) < 2:
         return "all items on which the criterion says yes, or all on which it says no, are of one knowledge point"
     value = float(np.mean([side.mean() for side, _ in sides]))
@@ -141,9 +141,11 @@ def criterion_predicts(run: RunFrame) -> Finding | str:
         return value - mover(p1 - l1, p2 - l2, -r) / 2, value + mover(h1 - p1, h2 - p2, -r) / 2
 
     low, high = interval(0.95)
-    estimate = Estimate(f"balanced accuracy against {measure}", value, low, min(1.0, high), len(said), len(set(points)))
+    estimate = Estimate(
+        f"balanced accuracy against {measure}", value, low, min(1.0, high), len(success), len(set(points))
+    )
     p = one_sided(interval, SAID_RIGHT)
-    same = float((override == said).mean())
+    same = float((override == success).mean())
     note = (
         "; a first-token success implies a positive margin, so only the other direction is tested"
         if measure == "top1"

@@ -211,6 +211,7 @@ def test_results_speak_in_a_notebook_and_escape() -> None:
         head = str(result).split("\n")[0]
         assert Reader(result._repr_html_()).text.startswith(" ".join(head.split()))
     assert judged.label in str(judged)
-    hostile = comparison.runs(run, run, names=("<b>x</b>", "y"))
+    rows = run.select("conflict", "slb"), run.select("conflict", "as-delivered")
+    hostile = comparison.compare(*rows, ("<b>x</b>", "y"), "conflict", "top1")
     assert "<b>" not in hostile._repr_html_()
     assert "&lt;b&gt;x" in hostile._repr_html_()
