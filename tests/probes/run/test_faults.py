@@ -70,13 +70,17 @@ def audit(subject: Subject, out: Path, plan: Plan = PLAN) -> pd.DataFrame:
     return pd.read_parquet(out / "readings").sort_values(ORDER, ignore_index=True)
 
 
-def same(found: pd.DataFrame, wanted: pd.DataFrame, *, exact: bool = False) -> None:
-    """Equal rows, or equal to float error: attention over another padding rounds otherwise."""
+def difference(found: pd.DataFrame, wanted: pd.DataFrame, *, exact: bool = False) -> str | None:
+    """How two tables differ, or None; beyond float error unless exact: attention over another padding rounds otherwise."""
     left, right = (table.reset_index(drop=True).infer_objects() for table in (found, wanted))
-    if exact:
-        pd.testing.assert_frame_equal(left, right, check_exact=True)
-    else:
-        pd.testing.assert_frame_equal(left, right, rtol=0, atol=1e-4, check_dtype=False)
+    try:
+        if exact:
+            pd.testing.assert_frame_equal(left, right, check_exact=True)
+        else:
+            pd.testing.assert_frame_equal(left, right, rtol=0, atol=1e-4, check_dtype=False)
+    except AssertionError as fault:
+        return str(fault)
+    return None
 
 
 def is_of(text: str, item: int) -> bool:
@@ -84,14 +88,14 @@ def is_of(text: str, item: int) -> bool:
 
 
 def test_the_same_seed_gives_the_same_readings(subject: Subject, wanted: pd.DataFrame, tmp_path: Path) -> None:
-    same(audit(subject, tmp_path / "run"), wanted, exact=True)
+    assert difference(audit(subject, tmp_path / "run"), wanted, exact=True) is None
 
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_the_batch_size_changes_nothing_beyond_float_error(
     subject: Subject, wanted: pd.DataFrame, tmp_path: Path, size: int
 ) -> None:
-    same(audit(subject, tmp_path / "run", replace(PLAN, batch_size=size)), wanted)
+    assert difference(audit(subject, tmp_path / "run", replace(PLAN, batch_size=size)), wanted) is None
 
 
 @pytest.mark.parametrize(
@@ -109,7 +113,7 @@ def test_a_batch_that_memory_does_not_hold_is_halved_for_the_rest_of_the_run(
             raise fault
 
     with measuring(subject, refuse):
-        same(audit(subject, tmp_path / "run"), wanted)
+        assert difference(audit(subject, tmp_path / "run"), wanted) is None
     assert Store(tmp_path / "run").manifest()["memory"] == {"asked": 8, "batch_size": 2}
     assert [size for size in sizes if size > 3] == [8, 4], "it is not tried again"
 
@@ -122,7 +126,7 @@ def test_the_size_that_was_found_is_kept_where_it_was_chosen_by_the_program(
             raise MemoryError
 
     with measuring(subject, refuse):
-        same(audit(subject, tmp_path / "run", replace(PLAN, batch_size="auto")), wanted)
+        assert difference(audit(subject, tmp_path / "run", replace(PLAN, batch_size="auto")), wanted) is None
     assert Store(tmp_path / "run").manifest()["memory"] == {"asked": "auto", "batch_size": 2}
 
 
@@ -177,8 +181,8 @@ def test_an_item_too_large_for_memory_is_a_row_and_is_tried_again(
     assert (failed.status == "error").all()
     assert failed.error.str.contains("memory").all()
     assert (found[found.item != "c3"].status == "ok").all()
-    same(found[found.item != "c3"], wanted[wanted.item != "c3"])
-    same(audit(subject, tmp_path / "run"), wanted)
+    assert difference(found[found.item != "c3"], wanted[wanted.item != "c3"]) is None
+    assert difference(audit(subject, tmp_path / "run"), wanted) is None
 
 
 def test_rows_are_worked_on_once_and_in_order() -> None:
@@ -211,9 +215,9 @@ def test_a_source_that_raises_for_one_document_costs_that_documents_rows(
     assert len(failed) == len(wanted[wanted.item == "c5"])
     assert (failed.status == "error").all()
     assert failed.error.str.contains("no such document").all()
-    same(found[found.item != "c5"], wanted[wanted.item != "c5"])
+    assert difference(found[found.item != "c5"], wanted[wanted.item != "c5"]) is None
     spoil(lambda _, adapter: adapter)
-    same(audit(subject, tmp_path / "run"), wanted)
+    assert difference(audit(subject, tmp_path / "run"), wanted) is None
 
 
 def test_a_wording_that_the_source_fails_on_costs_its_own_condition(
@@ -229,7 +233,7 @@ def test_a_wording_that_the_source_fails_on_costs_its_own_condition(
     lost = (found.item == "c5") & (found.condition == "hedged")
     assert lost.sum() == 1
     assert found[lost].error.str.contains("not a statement").all()
-    same(found[~lost], wanted[~lost])
+    assert difference(found[~lost], wanted[~lost]) is None
 
 
 def test_a_source_that_always_raises_stops_the_run(subject: Subject, tmp_path: Path, spoil) -> None:
@@ -256,7 +260,7 @@ def test_numbers_that_are_not_finite_are_an_error_of_their_own_rows(
     failed = found[(found.item == "c2") & (found.condition != "base")]
     assert (failed.status == "error").all()
     assert failed.error.str.contains("not finite").all()
-    same(found[found.item != "c2"], wanted[wanted.item != "c2"])
+    assert difference(found[found.item != "c2"], wanted[wanted.item != "c2"]) is None
 
 
 def test_logits_that_are_not_finite_for_one_question_leave_the_others_unharmed(
@@ -286,7 +290,7 @@ def test_logits_that_are_not_finite_for_one_question_leave_the_others_unharmed(
     assert failed.error.str.contains("not finite").all()
     others = wanted[wanted.condition.isin(["base", "as-delivered"]) & wanted.item.isin([item.id for item in free])]
     worded = ["answer_text", "success_answer", "success_answer_substring"]
-    same(found[found.item != bad.id].drop(columns=worded), others.drop(columns=worded))
+    assert difference(found[found.item != bad.id].drop(columns=worded), others.drop(columns=worded)) is None
 
 
 @pytest.mark.parametrize("change", ["weight", "training", "hook"])

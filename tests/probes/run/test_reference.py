@@ -54,24 +54,28 @@ def adapters(family: str, rng: torch.Generator, first: int = 0) -> dict[str, Ada
     return found
 
 
-def same(fast: list[dict], slow: list[dict], keys: list[str]) -> None:
-    """Every column of every row, in any order."""
+def row_differences(fast: list[dict], slow: list[dict], keys: list[str]) -> list[tuple]:
+    """Where any column of any row differs, in any order of rows."""
     left, right = (pd.DataFrame(rows).set_index(keys).sort_index() for rows in (fast, slow))
-    assert list(left.index) == list(right.index)
-    assert set(left.columns) == set(right.columns)
-    for name in left.columns:
-        for a, b in zip(left[name], right[name], strict=True):
-            if isinstance(a, float) and isinstance(b, float):
-                alike = math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE) or (a != a and b != b)
-                assert alike, (name, a, b)
-            else:
-                assert a == b or (pd.isna(a) and pd.isna(b)), (name, a, b)
+    if list(left.index) != list(right.index) or set(left.columns) != set(right.columns):
+        return [("rows or columns", len(left), len(right))]
+    return [
+        (name, a, b)
+        for name in left.columns
+        for a, b in zip(left[name], right[name], strict=True)
+        if not (
+            math.isclose(a, b, rel_tol=TOLERANCE, abs_tol=TOLERANCE)
+            if isinstance(a, float) and isinstance(b, float)
+            else a == b
+        )
+        and not (pd.isna(a) and pd.isna(b))
+    ]
 
 
 def test_readings_are_those_of_one_at_a_time(family: str, rng: torch.Generator) -> None:
     fast, slow = both(family, adapters(family, rng, first=0 if family == "llama" else 1))
-    same(fast.readings, slow.readings, ["item", "condition"])
-    same(fast.layers, slow.layers, ["item", "condition", "layer"])
+    assert row_differences(fast.readings, slow.readings, ["item", "condition"]) == []
+    assert row_differences(fast.layers, slow.layers, ["item", "condition", "layer"]) == []
 
 
 def test_the_summary_is_that_of_one_at_a_time(rng: torch.Generator) -> None:
@@ -81,23 +85,23 @@ def test_the_summary_is_that_of_one_at_a_time(rng: torch.Generator) -> None:
         summarise(RunFrame(manifest, pd.DataFrame(found.readings), pd.DataFrame(found.layers)))
         for found in (fast, slow)
     )
-    alike(left, right)
+    assert differences(left, right) == []
 
 
-def alike(left: object, right: object, where: str = "") -> None:
-    """Two summaries, number by number."""
+def differences(left: object, right: object, where: str = "") -> list[tuple]:
+    """Where two summaries differ, number by number."""
     if isinstance(left, dict) and isinstance(right, dict):
-        assert left.keys() == right.keys(), where
-        for key in left:
-            alike(left[key], right[key], f"{where}.{key}")
-    elif isinstance(left, list) and isinstance(right, list):
-        assert len(left) == len(right), where
-        for n, (a, b) in enumerate(zip(left, right, strict=True)):
-            alike(a, b, f"{where}[{n}]")
-    elif isinstance(left, float) and isinstance(right, float):
-        assert math.isclose(left, right, rel_tol=1e-3, abs_tol=1e-3), (where, left, right)
-    else:
-        assert left == right, where
+        if left.keys() != right.keys():
+            return [(where, left.keys() ^ right.keys())]
+        return [found for key in left for found in differences(left[key], right[key], f"{where}.{key}")]
+    if isinstance(left, list) and isinstance(right, list):
+        if len(left) != len(right):
+            return [(where, len(left), len(right))]
+        pairs = enumerate(zip(left, right, strict=True))
+        return [found for n, (a, b) in pairs for found in differences(a, b, f"{where}[{n}]")]
+    if isinstance(left, float) and isinstance(right, float):
+        return [] if math.isclose(left, right, rel_tol=1e-3, abs_tol=1e-3) else [(where, left, right)]
+    return [] if left == right else [(where, left, right)]
 
 
 def test_shared_passes_run_fewer_layers_and_no_gains_twice(rng: torch.Generator, monkeypatch) -> None:
@@ -115,7 +119,7 @@ def test_shared_passes_run_fewer_layers_and_no_gains_twice(rng: torch.Generator,
         EncodedDocuments(made),
         frozenset(),
     )
-    # the base runs layer 0; neither the delivered pass nor the louder one does again
+    # the base runs layer 0; neither the delivered pass nor the one at gain 2 runs it again
     assert ran.count(0) == 1
     assert ran.count(2) == 3
     assert calls == [1, 1]
@@ -131,16 +135,16 @@ def test_gain_two_is_the_adapter_of_twice_the_scale(rng: torch.Generator) -> Non
     }
     subject = tiny("llama")
     conditions = parse_conditions("as-delivered,uniform-2")
-    bench = MeasurementSetup(subject, conditions, frozenset({"margins"}), 32, 0)
-    loud = [
-        r for r in measure(bench, ITEMS, EncodedDocuments(made), frozenset()).readings if r["condition"] == "uniform-2"
+    setup = MeasurementSetup(subject, conditions, frozenset({"margins"}), 32, 0)
+    at_gain_two = [
+        r for r in measure(setup, ITEMS, EncodedDocuments(made), frozenset()).readings if r["condition"] == "uniform-2"
     ]
     plain = [
         r
-        for r in measure(bench, ITEMS, EncodedDocuments(doubled), frozenset()).readings
+        for r in measure(setup, ITEMS, EncodedDocuments(doubled), frozenset()).readings
         if r["condition"] == "as-delivered"
     ]
-    margins = ({r["item"]: r["adapter_margin"] for r in rows} for rows in (loud, plain))
+    margins = ({r["item"]: r["adapter_margin"] for r in rows} for rows in (at_gain_two, plain))
     left, right = margins
     assert left == pytest.approx(right, abs=1e-4)
 
