@@ -29,7 +29,7 @@ from override_gap.margins.conditions import (
     Reworded,
     Scaled,
 )
-from override_gap.margins.policies import (
+from override_gap.margins.gain_policies import (
     BottomNorm,
     ConflictAware,
     MarginMatched,

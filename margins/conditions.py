@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
 from override_gap.margins.condition_names import BASE, CONTESTED, DELIVERED
-from override_gap.margins.policies import Policy, RelevanceGate, Uniform
+from override_gap.margins.gain_policies import Policy, RelevanceGate, Uniform
 
 IN_CONTEXT = "{document}\n{question}"
 PROMPTS = {

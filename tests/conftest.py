@@ -6,13 +6,12 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# Shapes and types of every annotation in the packages are checked at each call; before the packages are imported.
-if os.environ.get("OVERRIDE_GAP_SHAPES"):
-    from jaxtyping import install_import_hook
+from jaxtyping import install_import_hook
 
-    import tests.shapes  # noqa: F401 (the hook looks it up as an attribute)
+import tests.shapes
 
-    install_import_hook("override_gap", "tests.shapes.checked")
+# Shapes and types of every annotation in the packages are checked at each call: installed before the packages are imported.
+install_import_hook("override_gap", f"{tests.shapes.__name__}.checked")
 
 import pytest
 import torch

@@ -20,7 +20,7 @@ from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.prior import Prior, locate
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.resume import BlockOutputs, ResumePoint
+from override_gap.probes.subject.partial_forward import BlockOutputs, ResumePoint
 
 
 @dataclass(frozen=True)

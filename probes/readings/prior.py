@@ -14,7 +14,7 @@ from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.subject.forward import Batch, ForwardState, forward
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.resume import BlockOutputs
+from override_gap.probes.subject.partial_forward import BlockOutputs
 from override_gap.probes.subject.tokens import divergence_of
 
 #: How many rows of logits over the whole vocabulary are computed at a time for an answer's further tokens.

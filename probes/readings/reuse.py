@@ -17,7 +17,7 @@ from override_gap.probes.readings.adapted import Adapted, read_adapted, read_bas
 from override_gap.probes.readings.batching import PASS_COST
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.resume import ResumePoint
+from override_gap.probes.subject.partial_forward import ResumePoint
 
 
 @dataclass(frozen=True)

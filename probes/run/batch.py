@@ -12,10 +12,10 @@ from torch import Tensor
 
 from override_gap.margins.adapter import Adapter, AnyAdapter
 from override_gap.margins.conditions import Condition
+from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.relevance import is_relevant
-from override_gap.margins.policies import Policy, PolicyInputs, Uniform
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, batched, prefix_length
 from override_gap.probes.attach.stack import Stack
@@ -33,7 +33,7 @@ from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.run import rows
-from override_gap.probes.run.distractors import Distractors
+from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.subject.model import Subject
 
 

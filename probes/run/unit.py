@@ -22,7 +22,7 @@ from override_gap.probes.readings.prior import locate
 from override_gap.probes.run import rows
 from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest, answer, draw
 from override_gap.probes.run.batch import ConditionReadings, ItemBatch, MeasurementSetup, too_long_behind_prefix
-from override_gap.probes.run.distractors import Distractors
+from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.subject.model import Subject
 

@@ -21,8 +21,8 @@ from override_gap.probes.environment import home
 from override_gap.probes.smollm2.evaluate import accuracies, build_examination, first_token_successes
 from override_gap.probes.smollm2.facts import Fact
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
+from override_gap.probes.smollm2.hypernetwork_folder import TrainedHypernetwork, round_to_half, save
 from override_gap.probes.smollm2.known_facts import BaseKnowledge, probe_facts, sample_facts
-from override_gap.probes.smollm2.load import TrainedHypernetwork, round_to_half, save
 from override_gap.probes.smollm2.statements import DocumentSampler
 from override_gap.probes.smollm2.training import (
     CHECKPOINT,

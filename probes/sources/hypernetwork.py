@@ -17,9 +17,9 @@ from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.organism.faults import FAULTS, Fault, scaled
 from override_gap.probes.organism.load import Organism, load
-from override_gap.probes.smollm2 import load as smollm2
+from override_gap.probes.smollm2 import hypernetwork_folder as smollm2
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
-from override_gap.probes.smollm2.load import FILE, WEIGHTS, TrainedHypernetwork
+from override_gap.probes.smollm2.hypernetwork_folder import FILE, WEIGHTS, TrainedHypernetwork
 from override_gap.probes.sources.files import file_hash
 from override_gap.probes.subject.model import Subject
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.resume import BlockOutputs, ResumePoint, recording, resumed
+from override_gap.probes.subject.partial_forward import BlockOutputs, ResumePoint, recording, resumed
 from override_gap.probes.subject.tokens import pad
 from override_gap.probes.timing import timed
 

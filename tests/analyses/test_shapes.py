@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
 from override_gap.analyses.prior_gradient import gradient
 from override_gap.analyses.stats import bootstrap, intervals, logistic, paired
-
-pytestmark = pytest.mark.skipif(not os.environ.get("OVERRIDE_GAP_SHAPES"), reason="shapes are not checked in this run")
 
 ONES, POINTS = np.ones(6), np.arange(6)
 CALLS = {

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from override_gap.margins.attribution import FinalNorm, attribution, direct, lens
+from override_gap.margins.attribution import attribution, direct, lens
+from override_gap.margins.gain_policies import PolicyInputs, Uniform
 from override_gap.margins.margin import Margins, token_logit
-from override_gap.margins.policies import PolicyInputs, Uniform
 from override_gap.margins.updates import Dense, Vector
 
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("OVERRIDE_GAP_SHAPES"), reason="shapes are checked only under OVERRIDE_GAP_SHAPES=1"
-)
 NORM = FinalNorm(torch.ones(4), torch.zeros(4), 1e-5, centred=False)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 import torch
 from jaxtyping import TypeCheckError
@@ -14,10 +12,6 @@ from override_gap.probes.readings.layers import LayerProfile
 from override_gap.probes.readings.prior import locate, read_prior
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import down
-
-pytestmark = pytest.mark.skipif(
-    not os.environ.get("OVERRIDE_GAP_SHAPES"), reason="shapes are checked only under OVERRIDE_GAP_SHAPES=1"
-)
 
 
 def test_a_tensor_with_an_axis_too_many_or_too_few_is_refused() -> None:

@@ -67,7 +67,6 @@ def test_compare_takes_two_or_more_runs() -> None:
         compare("runs/one")
 
 
-@pytest.mark.skipif(not hasattr(rounded, "__wrapped__"), reason="the shape hook is off")
 def test_a_wrong_type_fails_where_the_hook_is_on() -> None:
     with pytest.raises(Exception, match="Type-check error"):
         rounded("3")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import torch
 
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.readings.batching import MAX_ROWS, free_bytes, row_bytes, rows_that_fit
-from override_gap.probes.subject.resume import recording
+from override_gap.probes.subject.partial_forward import recording
 from tests.conftest import tiny
 from tests.probes.run.test_loop import PLAN, audit
 

@@ -14,7 +14,7 @@ from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
 from override_gap.probes.readings.adapted import fill_prompt
-from override_gap.probes.run.distractors import Distractors
+from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources.fitted import FittedAdapters

@@ -14,7 +14,7 @@ from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.smollm2.evaluate import accuracies, build_examination, first_token_successes
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
-from override_gap.probes.smollm2.load import FILE, WEIGHTS, load
+from override_gap.probes.smollm2.hypernetwork_folder import FILE, WEIGHTS, load
 from override_gap.probes.smollm2.train import knowledge_from_json
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
@@ -58,7 +58,9 @@ def test_altered_weights_are_refused(tmp_path, monkeypatch) -> None:
         file.write(bytes([last[0] ^ 1]))
     monkeypatch.setattr("override_gap.probes.sources.hypernetwork.WEIGHTS", tmp_path)
     subject = tiny("llama")
-    monkeypatch.setattr("override_gap.probes.smollm2.load.TrainedHypernetwork.was_trained_on", lambda *_: True)
+    monkeypatch.setattr(
+        "override_gap.probes.smollm2.hypernetwork_folder.TrainedHypernetwork.was_trained_on", lambda *_: True
+    )
     with pytest.raises(AdapterError, match="not those that"):
         open_source("hypernetwork", subject)
 

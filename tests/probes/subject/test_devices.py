@@ -25,7 +25,7 @@ from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.subject.devices import DeviceMap, DevicesError, runs_on, spread_over_devices
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.resume import ResumePoint
+from override_gap.probes.subject.partial_forward import ResumePoint
 from override_gap.probes.subject.sites import base_bias, base_weight
 from tests.conftest import conflict, random_adapter
 from tests.families import GROUPED, build, down, many, words

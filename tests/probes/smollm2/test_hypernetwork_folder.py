@@ -14,7 +14,7 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.smollm2.evaluate import accuracies
 from override_gap.probes.smollm2.hypernetwork import applied
-from override_gap.probes.smollm2.load import FILE, load
+from override_gap.probes.smollm2.hypernetwork_folder import FILE, load
 from override_gap.probes.smollm2.train import main, train
 from override_gap.probes.smollm2.training import TrainingRecipe
 from override_gap.probes.sources import open_source

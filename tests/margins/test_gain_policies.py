@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from override_gap.margins.attribution import predicted_critical_gain
 from override_gap.margins.condition_parser import parse_conditions
-from override_gap.margins.policies import (
+from override_gap.margins.gain_policies import (
     BottomNorm,
     ConflictAware,
     MarginMatched,
