@@ -67,7 +67,7 @@ def listing(root: Path) -> dict[str, tuple[int, int, str]]:
 def test_a_bad_input_is_refused_in_one_line_and_leaves_no_files(name: str, sandbox: Path, monkeypatch, capsys) -> None:
     words, message = CASES[name](sandbox / "work")
     if "hole" in name:
-        monkeypatch.setattr(file_checks, "memory", lambda: 2**20)
+        monkeypatch.setattr(file_checks, "total_memory", lambda: 2**20)
     monkeypatch.setattr(peft_config, "SECONDS", 0.2)
     capsys.readouterr()
     before = listing(sandbox)

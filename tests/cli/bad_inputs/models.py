@@ -58,7 +58,7 @@ WEIGHTS: dict[str, tuple[bytes, str]] = {
         tensors({"a": ("F32", [4], [0, 16]), "b": ("F32", [4], [8, 24])}, 24),
         "cannot be loaded",
     ),
-    "a header that is not a table": ((4).to_bytes(8, "little") + b"[1] ", "its header is no table of tensors"),
+    "a header that is not a table": ((4).to_bytes(8, "little") + b"[1] ", "its header is not a table of tensors"),
     "nothing at all": (b"", "cannot be loaded"),
 }
 for title, (raw, message) in WEIGHTS.items():
@@ -108,7 +108,7 @@ GGUF: dict[str, tuple[bytes, str]] = {
     "values without end": (gguf(count=2**60), "claims 0 tensors and 1,152,921,504,606,846,976 values"),
     "tensors without end": (gguf(tensors=2**60), "tensors and 0 values in 24 bytes"),
     "a billion layers": (gguf(key(b"llama.block_count", 4, struct.pack("<I", 10**9))), "claims 1,000,000,000 layers"),
-    "a value of no type": (gguf(key(b"a", 77, b"")), "a value of type 77"),
+    "a value of no type": (gguf(key(b"a", 77, b"")), "a value has type 77"),
     "no GGUF": (b"GGML" + bytes(64), "not a GGUF file"),
 }
 for title, (raw, message) in GGUF.items():
