@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from override_gap.probes import timing
+from override_gap.probes.run import audit
 from override_gap.reports.cli.main import main
 from tests.cli.test_cli import items, model  # noqa: F401
 
@@ -51,14 +53,27 @@ def test_an_audit_writes_where_its_time_went(model: Path, items: Path, tmp_path:
     assert all(part in printed for part in timing.PARTS)
 
 
-def test_a_tiny_model_runs_on_one_thread_by_default(model: Path, items: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_tiny_model_runs_on_one_thread_by_default(
+    model: Path,  # noqa: F811
+    items: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    run_audit = audit.run_audit
+
+    def watched(*words: Any, **settings: Any) -> Any:
+        seen.append(torch.get_num_threads())
+        return run_audit(*words, **settings)
+
+    monkeypatch.setattr(audit, "run_audit", watched)
     words = ["audit", "--subject", str(model), "--adapters", "fitted:steps=1", "--items", str(items), "--quiet"]
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
         main([*words, "--out", str(tmp_path / "a")])
-        assert torch.get_num_threads() == 1
         main([*words, "--out", str(tmp_path / "b"), "--threads", "2"])
-        assert torch.get_num_threads() == 2
+        assert seen == [1, 2]
+        assert torch.get_num_threads() == 2, "the number is as it was before"
     finally:
         torch.set_num_threads(before)
