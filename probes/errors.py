@@ -1,4 +1,4 @@
-"""Errors of opening a model, attaching an adapter, and running a user's own code."""
+"""Errors of opening a model, attaching an adapter, running a user's own code, and the toolkit's check of itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiny random causal models of the families that the toolkit must read rightly, built from configs."""
+"""Tiny random causal models of the families that the toolkit supports, built from configs."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def build(family: str, seed: int = 0) -> tuple[Any, PreTrainedTokenizerFast]:
 
 def words() -> PreTrainedTokenizerFast:
     """A tokenizer of whole words."""
-    inner = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="</s>", pad_token="<pad>")
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="</s>", pad_token="<pad>")
 
 
 def down(family: str) -> tuple[str, ...]:
-    """What the family calls its down projection."""
+    """How the paths of the family's down projections end."""
     return DOWN.get(family, ("down_proj",))
 
 
 def many(family: str) -> tuple[str, ...]:
-    """Linear maps of every kind."""
+    """How the paths of the family's linear maps end, all kinds of them."""
     return MANY.get(family, ("q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"))

@@ -19,7 +19,7 @@ FIRST, SECOND = torch.device("cpu", 0), torch.device("cpu", 1)
 
 
 def hooked(family: str) -> Subject:
-    """A tiny model with accelerate's hooks as a map over devices sets them, all on the CPU still."""
+    """A tiny model with the hooks that accelerate sets for several devices, all still on the CPU."""
     model, tokenizer = build(family)
     blocks = "transformer.h" if family == "gpt2" else "model.layers"
     inner = model.get_submodule(blocks.split(".")[0])
@@ -31,7 +31,7 @@ def hooked(family: str) -> Subject:
 
 @contextmanager
 def pretended(subject: Subject, upper: Sequence[int]) -> Iterator[FakeTensorMode]:
-    """Inside the block the blocks `upper` are on SECOND and all else on FIRST; the subject is of no use afterwards."""
+    """Inside the block the model's blocks `upper` are on SECOND and all else on FIRST; the subject is unusable afterwards."""
     with FakeTensorMode() as mode:
         for module in subject.model.modules():
             _move(module, FIRST)
@@ -42,10 +42,10 @@ def pretended(subject: Subject, upper: Sequence[int]) -> Iterator[FakeTensorMode
 
 
 def _move(module: Any, device: torch.device) -> None:
-    for held in (module._parameters, module._buffers):
-        for name, tensor in held.items():
+    for tensors in (module._parameters, module._buffers):
+        for name, tensor in tensors.items():
             if tensor is not None:
-                held[name] = on(tensor, device)
+                tensors[name] = on(tensor, device)
     hook = getattr(module, "_hf_hook", None)
     if hook is not None and hasattr(hook, "execution_device"):
         hook.execution_device = device
@@ -54,10 +54,10 @@ def _move(module: Any, device: torch.device) -> None:
 def on(value: Any, device: torch.device) -> Any:
     """A tensor, or every tensor of a dataclass, as a fake one on a device."""
     if isinstance(value, Tensor):
-        made = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
-        return torch.nn.Parameter(made, requires_grad=False) if isinstance(value, torch.nn.Parameter) else made
+        fake = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=device)
+        return torch.nn.Parameter(fake, requires_grad=False) if isinstance(value, torch.nn.Parameter) else fake
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{f.name: on(getattr(value, f.name), device) for f in fields(value)})
     if isinstance(value, tuple):
-        return tuple(on(part, device) for part in value)
+        return tuple(on(element, device) for element in value)
     return value

@@ -1,4 +1,4 @@
-"""The same oracles on CUDA in bf16, where there is one."""
+"""Margins on CUDA in bf16 against those in float32 on the CPU, where there is a GPU."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def test_bf16_margins_are_near_the_float32_ones_and_gain_zero_is_exact(family: s
     subject = wrap(model.to("cuda", torch.bfloat16), tokenizer, f"cuda-{family}")
     ones = torch.ones(len(ITEMS), subject.n_layers)
     margins = {}
-    for one in (reference, subject):
-        prior = read_prior(one, ITEMS, [locate(one, item) for item in ITEMS])
-        stacked = stack(one, adapters)
-        margins[one.name] = read_adapted(one, prior, stacked, ones).margins.prior.cpu()
-        none = read_adapted(one, prior, stacked, 0 * ones)
-        assert torch.equal(none.logits, prior.logits)
+    for model in (reference, subject):
+        prior = read_prior(model, ITEMS, [locate(model, item) for item in ITEMS])
+        stacked = stack(model, adapters)
+        margins[model.name] = read_adapted(model, prior, stacked, ones).margins.prior.cpu()
+        at_zero = read_adapted(model, prior, stacked, 0 * ones)
+        assert torch.equal(at_zero.logits, prior.logits)
     assert torch.allclose(margins[reference.name], margins[subject.name], atol=0.15)

@@ -70,8 +70,8 @@ def test_gains_are_per_example_and_per_layer(rng: torch.Generator) -> None:
     chosen[1, 2] = 2.5
     with attached(subject, stack(subject, [adapter] * 3), chosen):
         ours = logits(subject)
-    louder = {p: LowRank(u.A, u.B, u.scale * (2.5 if ".2." in p else 1.0)) for p, u in adapter.updates.items()}
-    for n, updates in enumerate([adapter.updates, louder, adapter.updates]):
+    scaled = {p: LowRank(u.A, u.B, u.scale * (2.5 if ".2." in p else 1.0)) for p, u in adapter.updates.items()}
+    for n, updates in enumerate([adapter.updates, scaled, adapter.updates]):
         alone = Adapter("alone", {p: Dense(u.dense()) for p, u in updates.items()})
         with attached(subject, stack(subject, [alone] * 3), gains(subject)):
             assert (logits(subject)[n] - ours[n]).abs().max() < 1e-4
@@ -110,16 +110,19 @@ def test_a_site_that_the_model_never_runs_is_an_error(rng: torch.Generator) -> N
     subject = tiny("llama")
     adapter = random_adapter(subject, rng, down("llama"))
     path = next(iter(adapter.updates))
-    own = subject.sites[path]
-    idle = torch.nn.Linear(own.d_in, own.d_out)
-    blind = Subject(
+    site = subject.sites[path]
+    idle = torch.nn.Linear(site.d_in, site.d_out)
+    unconnected = Subject(
         **{
             **vars(subject),
-            "sites": {**subject.sites, path: type(own)(path, own.d_in, own.d_out, idle)},
+            "sites": {**subject.sites, path: type(site)(path, site.d_in, site.d_out, idle)},
         }
     )
-    with pytest.raises(AdapterError, match="never run"), attached(blind, stack(blind, [adapter] * 3), gains(subject)):
-        logits(blind)
+    with (
+        pytest.raises(AdapterError, match="never run"),
+        attached(unconnected, stack(unconnected, [adapter] * 3), gains(subject)),
+    ):
+        logits(unconnected)
 
 
 def test_peft_folder_round_trip(rng: torch.Generator, tmp_path: Path) -> None:

@@ -109,14 +109,14 @@ def _lora(subject: Subject, text: str) -> Adapter:
     return random_adapter(subject, draw, down(subject.name.removeprefix("tiny-")))
 
 
-def by_hand(family: str, place, held: Prefix | None) -> torch.Tensor:
+def by_hand(family: str, divergence, prefix: Prefix | None) -> torch.Tensor:
     """The plain model's logits where an item is read, behind a prefix in its own cache: positions and mask written out."""
     model, _ = build(family)
-    tokens = torch.tensor([place.prefix])
-    if held is None:
+    tokens = torch.tensor([divergence.prefix])
+    if prefix is None:
         return model(input_ids=tokens).logits[0, -1]
-    cache, before = DynamicCache(config=model.config), held.positions
-    for layer, (keys, values) in enumerate(zip(held.keys, held.values, strict=True)):
+    cache, before = DynamicCache(config=model.config), prefix.positions
+    for layer, (keys, values) in enumerate(zip(prefix.keys, prefix.values, strict=True)):
         cache.update(keys[None].clone(), values[None].clone(), layer)
     positions = torch.arange(before, before + tokens.shape[1])[None]
     mask = torch.ones(1, before + tokens.shape[1], dtype=torch.long)
@@ -127,56 +127,56 @@ def by_hand(family: str, place, held: Prefix | None) -> torch.Tensor:
 @torch.no_grad()
 def test_a_prefix_is_the_plain_models_own_cache(family: str) -> None:
     subject = tiny(family)
-    places = [locate(subject, item) for item in ITEMS]
-    prior = read_prior(subject, ITEMS, places)
-    held = [prefix(subject, item.document) for item in ITEMS]
-    together = runtime_batch(subject, held, [place.n_question_tokens for place in places])
+    divergences = [locate(subject, item) for item in ITEMS]
+    prior = read_prior(subject, ITEMS, divergences)
+    prefixes = [prefix(subject, item.document) for item in ITEMS]
+    together = runtime_batch(subject, prefixes, [divergence.n_question_tokens for divergence in divergences])
     read = read_adapted(subject, prior, together, torch.ones(len(ITEMS), subject.n_layers))
-    for n, place in enumerate(places):
-        wanted, base = by_hand(family, place, held[n]), by_hand(family, place, None)
+    for n, divergence in enumerate(divergences):
+        wanted, base = by_hand(family, divergence, prefixes[n]), by_hand(family, divergence, None)
         assert (wanted - base).abs().max() > 0.1, "the prefix must matter for this test to mean anything"
         assert (read.logits[n] - wanted).abs().max() < 1e-4
         moved = (wanted - base)[prior.doc[n]] - (wanted - base)[prior.pre[n]]
         assert abs(read.margins.adapter[n] - moved) < 1e-4
-    silent = read_adapted(subject, prior, together, torch.zeros(len(ITEMS), subject.n_layers))
-    assert torch.equal(silent.logits, prior.logits)
-    assert bool((silent.margins.adapter == 0).all())
+    at_zero = read_adapted(subject, prior, together, torch.zeros(len(ITEMS), subject.n_layers))
+    assert torch.equal(at_zero.logits, prior.logits)
+    assert bool((at_zero.margins.adapter == 0).all())
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 @torch.no_grad()
 def test_greedy_answers_behind_a_prefix_are_those_of_a_loop_by_hand(family: str) -> None:
     subject = tiny(family)
-    held = [prefix(subject, item.document) for item in ITEMS[:3]]
-    together = runtime_batch(subject, held, [1, 1, 1])
+    prefixes = [prefix(subject, item.document) for item in ITEMS[:3]]
+    together = runtime_batch(subject, prefixes, [1, 1, 1])
     gains = torch.tensor([1.0, 1.0, 0.0])[:, None].expand(-1, subject.n_layers)
-    said = generate(subject, ITEMS[:3], together, gains, new_tokens=6)
+    answers = generate(subject, ITEMS[:3], together, gains, new_tokens=6)
     for n, item in enumerate(ITEMS[:3]):
         tokens: list[int] = []
         question = subject.tokenize(item.question)
         for _ in range(6):
-            place = replace(locate(subject, item), tokens=(*question, *tokens), at=len(question) + len(tokens) - 1)
-            tokens.append(int(by_hand(family, place, held[n] if n < 2 else None).argmax()))
+            divergence = replace(locate(subject, item), tokens=(*question, *tokens), at=len(question) + len(tokens) - 1)
+            tokens.append(int(by_hand(family, divergence, prefixes[n] if n < 2 else None).argmax()))
             if tokens[-1] == subject.tokenizer.eos_token_id:
                 break
-        assert said[n] == subject.tokenizer.decode(tokens, skip_special_tokens=True)
+        assert answers[n] == subject.tokenizer.decode(tokens, skip_special_tokens=True)
 
 
 @torch.no_grad()
 def test_a_router_acts_where_its_rule_says_and_nowhere_else() -> None:
     subject = tiny("llama")
-    places = [locate(subject, item) for item in ITEMS]
-    prior = read_prior(subject, ITEMS, places)
-    made = Router(subject).encode(documents_of(ITEMS))
-    by_text = {document.text: adapter for document, adapter in zip(documents_of(ITEMS), made, strict=True)}
-    together = runtime_batch(subject, [by_text[i.document] for i in ITEMS], [p.n_question_tokens for p in places])
+    divergences = [locate(subject, item) for item in ITEMS]
+    prior = read_prior(subject, ITEMS, divergences)
+    adapters = Router(subject).encode(documents_of(ITEMS))
+    by_text = {document.text: adapter for document, adapter in zip(documents_of(ITEMS), adapters, strict=True)}
+    together = runtime_batch(subject, [by_text[i.document] for i in ITEMS], [p.n_question_tokens for p in divergences])
     read = read_adapted(subject, prior, together, torch.ones(len(ITEMS), subject.n_layers))
-    for n, (item, place) in enumerate(zip(ITEMS, places, strict=True)):
+    for n, (item, divergence) in enumerate(zip(ITEMS, divergences, strict=True)):
         model, _ = build("llama")
         if item.question.startswith("alpha"):
             for path, update in by_text[item.document].adapter.updates.items():
                 model.get_parameter(f"{path}.weight").add_(update.dense())
-        wanted = model(input_ids=torch.tensor([place.prefix])).logits[0, -1]
+        wanted = model(input_ids=torch.tensor([divergence.prefix])).logits[0, -1]
         assert (read.logits[n] - wanted).abs().max() < 1e-4
     assert abs(read.margins.adapter[0]) > 0.01
     assert read.margins.adapter[1:].abs().max() < 1e-5
@@ -196,9 +196,11 @@ def test_a_method_sees_one_question_without_padding_and_no_answer() -> None:
             yield
             hook.remove()
 
-    places = [locate(subject, item) for item in ITEMS]
-    prior = read_prior(subject, ITEMS, places)
-    together = runtime_batch(subject, [Watcher()] * len(ITEMS), [place.n_question_tokens for place in places])
+    divergences = [locate(subject, item) for item in ITEMS]
+    prior = read_prior(subject, ITEMS, divergences)
+    together = runtime_batch(
+        subject, [Watcher()] * len(ITEMS), [divergence.n_question_tokens for divergence in divergences]
+    )
     read_adapted(subject, prior, together, torch.ones(len(ITEMS), subject.n_layers))
     questions = [subject.tokenize(item.question) for item in ITEMS]
     assert [question for question, _ in seen] == questions
@@ -249,7 +251,7 @@ def test_prefixes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         replace(whole, values=whole.values[1:])
     with pytest.raises(ValueError, match="not finite"):
         replace(whole, values=[*whole.values[1:], whole.values[0] * float("nan")])
-    with pytest.raises(AdapterError, match="no adapter that can be scaled or written"):
+    with pytest.raises(AdapterError, match="no adapters that can be scaled or written"):
         export(subject, Cartridges(subject), documents_of(ITEMS[:1]), "compact", tmp_path / "c.safetensors")
     source = Cartridges(subject, static=True)
     with pytest.raises(AdapterError, match=r"Adapter, since static is True.*Prefix among them"):
@@ -288,8 +290,8 @@ def test_a_run_measures_what_needs_no_amplitude_and_says_what_it_refused(kind: t
     assert (gated.drop("r").adapter_margin == whole.drop("r").adapter_margin).all()
     fused = rows.xs("logit-fusion-1.5", level="condition")
     assert (fused.adapter_margin - 1.5 * whole.adapter_margin).abs().max() < 1e-4
-    retold = rows.xs("stated-2", level="condition").adapter_margin
-    assert (retold != whole.adapter_margin)["c1"], "another text, another adapter"
+    stated = rows.xs("stated-2", level="condition").adapter_margin
+    assert (stated != whole.adapter_margin)["c1"], "another text, another adapter"
     assert rows.answer_text.notna().sum() == 2 * 5, "two items in words under all but the fusion"
     summary = summarise(frame)
     assert summary["refused"] == refused
@@ -298,7 +300,7 @@ def test_a_run_measures_what_needs_no_amplitude_and_says_what_it_refused(kind: t
     assert summary["dose"] is None
 
 
-def test_an_item_without_room_behind_its_prefix_is_an_error_row(tmp_path: Path) -> None:
+def test_an_item_too_long_for_its_prefix_is_an_error_row(tmp_path: Path) -> None:
     subject = tiny("gpt2")
     long = conflict(9, " ".join(["alpha"] * 60), document="alpha beta .")
     run(
@@ -313,7 +315,7 @@ def test_an_item_without_room_behind_its_prefix_is_an_error_row(tmp_path: Path) 
     assert (rows.loc["c1", "status"] == "ok").all()
 
 
-def test_the_handshake_of_opaque_methods() -> None:
+def test_the_handshake_of_methods_that_are_no_weight_update() -> None:
     subject = tiny("llama")
 
     def checks(source) -> dict[str, bool | None]:

@@ -1,4 +1,4 @@
-"""Batches of like length: every row once, the least cost, little padding."""
+"""Batches of rows of similar length: every row once, the least cost, little padding."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def cost(lengths: list[int], parts: list[range]) -> int:
 
 def every_cut(count: int, most: int) -> list[list[range]]:
     """All ways to cut `count` rows into neighbouring runs of at most `most`."""
-    found = []
+    cuts = []
     for k in range(count):
         for inner in combinations(range(1, count), k):
             edges = [0, *inner, count]
             parts = [range(a, b) for a, b in pairwise(edges)]
             if max(map(len, parts)) <= most:
-                found.append(parts)
-    return found
+                cuts.append(parts)
+    return cuts
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,4 +1,4 @@
-"""The batch size that is found by itself: what fits, and the same readings whatever it is."""
+"""The automatic batch size: what fits in memory, with the same readings as any other size."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.probes.run.test_loop import PLAN, audit
 
 def test_rows_grow_with_memory_and_shrink_with_length() -> None:
     subject = tiny("llama")
-    one = row_bytes(subject, 16)
-    assert rows_that_fit(subject, 16, free=20 * one) == 10
-    assert rows_that_fit(subject, 32, free=20 * one) < 10
+    size = row_bytes(subject, 16)
+    assert rows_that_fit(subject, 16, free=20 * size) == 10
+    assert rows_that_fit(subject, 32, free=20 * size) < 10
     assert rows_that_fit(subject, 16, free=0) == 1
     assert rows_that_fit(subject, 16, free=10**15) == MAX_ROWS
     assert free_bytes(torch.device("cpu")) > 2**20
 
 
-def test_a_row_counts_what_a_pass_keeps() -> None:
+def test_the_size_of_a_row_includes_the_block_outputs_of_two_passes() -> None:
     subject = tiny("llama")
     with torch.no_grad(), recording(subject, 8) as outputs:
         subject.model.base_model(input_ids=torch.arange(3, 11)[None])
@@ -37,12 +37,12 @@ def test_a_row_counts_what_a_pass_keeps() -> None:
 
 def test_auto_gives_the_readings_of_any_size(tmp_path: Path) -> None:
     plan = replace(PLAN, probes=("margins",), policies="as-delivered,slb")
-    found = [audit(tmp_path / str(size), replace(plan, batch_size=size)) for size in ("auto", 2)]
-    left, right = (table.set_index(["item", "condition"]).sort_index() for table in found)
+    tables = [audit(tmp_path / str(size), replace(plan, batch_size=size)) for size in ("auto", 2)]
+    left, right = (table.set_index(["item", "condition"]).sort_index() for table in tables)
     columns = ["prior_margin", "push", "pull", "prior_logprob"]
     pd.testing.assert_frame_equal(left[columns].astype(float), right[columns].astype(float), atol=1e-4, rtol=1e-4)
 
 
-def test_a_batch_of_none_is_refused() -> None:
+def test_a_batch_size_of_zero_is_refused() -> None:
     with pytest.raises(PlanError, match="auto"):
         Plan(batch_size=0)

@@ -52,39 +52,41 @@ def test_prior_margin_and_strength_by_hand(subject: Subject) -> None:
     assert prior.n_answer.tolist()[:3] == [1, 2, 3]
 
 
-def test_items_without_a_prior_answer_take_the_bases_own(subject: Subject) -> None:
+def test_items_without_a_prior_answer_take_the_bases_first_or_second_choice(subject: Subject) -> None:
     prior = prior_of(subject)
-    novel, kept = slow_logits(subject, "pi rho")[-1], slow_logits(subject, "phi chi")[-1]
+    novel, retention = slow_logits(subject, "pi rho")[-1], slow_logits(subject, "phi chi")[-1]
     sigma = subject.tokenizer.get_vocab()["sigma"]
     best = novel.topk(2).indices.tolist()
     assert prior.pre[3].item() == (best[1] if best[0] == sigma else best[0])
-    assert (prior.pre[4].item(), prior.doc[4].item()) == tuple(kept.topk(2).indices.tolist())
+    assert (prior.pre[4].item(), prior.doc[4].item()) == tuple(retention.topk(2).indices.tolist())
     assert torch.isnan(prior.known[3])
 
 
-def test_batch_equals_single_and_padding_sides_agree(subject: Subject, family: str, rng: torch.Generator) -> None:
+def test_a_batch_equals_single_items_and_padding_sides_agree(
+    subject: Subject, family: str, rng: torch.Generator
+) -> None:
     adapters = [random_adapter(subject, rng, many(family)) for _ in ITEMS]
     ones = torch.ones(len(ITEMS), subject.n_layers)
     right = prior_of(subject)
-    both = read_adapted(subject, right, stack(subject, adapters), ones, layers=True)
+    whole = read_adapted(subject, right, stack(subject, adapters), ones, layers=True)
     left = prior_of(subject, side="left")
     other = read_adapted(subject, left, stack(subject, adapters), ones, layers=True)
     assert torch.allclose(right.strength, left.strength, atol=1e-4)
-    assert torch.allclose(both.margins.adapter, other.margins.adapter, atol=1e-4)
+    assert torch.allclose(whole.margins.adapter, other.margins.adapter, atol=1e-4)
     for n, item in enumerate(ITEMS):
         alone = prior_of(subject, [item])
         single = read_adapted(subject, alone, stack(subject, adapters[n : n + 1]), ones[:1], layers=True)
-        assert torch.allclose(single.margins.adapter, both.margins.adapter[n], atol=1e-4)
-        assert torch.allclose(single.margins.prior, both.margins.prior[n], atol=1e-4)
-        assert torch.allclose(single.residual, both.residual[n], atol=1e-4)
+        assert torch.allclose(single.margins.adapter, whole.margins.adapter[n], atol=1e-4)
+        assert torch.allclose(single.margins.prior, whole.margins.prior[n], atol=1e-4)
+        assert torch.allclose(single.residual, whole.residual[n], atol=1e-4)
 
 
 def test_gain_zero_reads_the_base_exactly(subject: Subject, family: str, rng: torch.Generator) -> None:
     prior = prior_of(subject)
     stacked = stack(subject, [random_adapter(subject, rng, many(family)) for _ in ITEMS])
-    none = read_adapted(subject, prior, stacked, torch.zeros(len(ITEMS), subject.n_layers))
-    assert torch.equal(none.logits, prior.logits)
-    assert none.margins.adapter.abs().max() == 0
+    at_zero = read_adapted(subject, prior, stacked, torch.zeros(len(ITEMS), subject.n_layers))
+    assert torch.equal(at_zero.logits, prior.logits)
+    assert at_zero.margins.adapter.abs().max() == 0
 
 
 def test_attribution_sums_to_the_margin_and_lens_ends_at_it(
@@ -99,11 +101,11 @@ def test_attribution_sums_to_the_margin_and_lens_ends_at_it(
         # an independent route to the same margin: the model's own (capped) logits, the cap undone
         margin = state.margins.adapted_pre - state.margins.adapted_doc
         if subject.cap is not None:
-            undo = [
+            uncapped = [
                 subject.cap * torch.atanh(z / subject.cap)
                 for z in (state.margins.adapted_pre, state.margins.adapted_doc)
             ]
-            margin = undo[0] - undo[1]
+            margin = uncapped[0] - uncapped[1]
         assert torch.allclose(profile.attribution.sum(1), margin, atol=5e-3 if subject.cap else 1e-3)
         assert torch.allclose(profile.lens[:, -1], margin, atol=5e-3 if subject.cap else 1e-3)
 
@@ -119,9 +121,9 @@ def test_attribution_equals_transformerlens_direct_logit_attribution(family: str
     subject = wrap(model, tokenizer, f"dla-{family}")
     prior = prior_of(subject, ITEMS[:1])
     profile = read_layers(subject, prior, read_base(prior, subject))
-    place = locate(subject, ITEMS[0])
+    divergence = locate(subject, ITEMS[0])
     with torch.no_grad(), subject.bridged.as_bridge() as bridge:
-        _, cache = bridge.run_with_cache(torch.tensor([place.prefix]))
+        _, cache = bridge.run_with_cache(torch.tensor([divergence.prefix]))
     ends = torch.stack([cache["blocks.0.hook_in"], *(cache[f"blocks.{n}.hook_out"] for n in range(subject.n_layers))])
     steps = torch.cat([ends[:1], ends.diff(dim=0)])
     theirs = cache.logit_attrs(
@@ -164,7 +166,7 @@ def test_causal_layers_of_a_one_layer_adapter(rng: torch.Generator) -> None:
     assert torch.equal(removed[:, 0], full)
 
 
-def test_logit_fusion_ends_are_base_and_adapted(rng: torch.Generator) -> None:
+def test_logit_fusion_at_gain_zero_is_the_base_and_at_one_the_adapted_model(rng: torch.Generator) -> None:
     subject = tiny("gemma2")
     prior = prior_of(subject)
     adapters = stack(subject, [random_adapter(subject, rng, down("gemma2")) for _ in ITEMS])

@@ -1,4 +1,4 @@
-"""The model runs its own modules; TransformerLens's are there while they are asked for, and see the same stream."""
+"""The model runs its own modules, and TransformerLens's inside `as_bridge`; both see the same residual stream."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def components(subject: Subject) -> int:
     return sum(isinstance(module, GeneralizedComponent) for module in subject.model.modules())
 
 
-def test_at_rest_no_module_is_the_bridges(subject: Subject) -> None:
+def test_outside_as_bridge_no_module_is_transformerlenss(subject: Subject) -> None:
     assert components(subject) == 0
     with suppress(KeyError), subject.bridged.as_bridge():
         assert components(subject) > subject.n_layers
@@ -27,10 +27,10 @@ def test_at_rest_no_module_is_the_bridges(subject: Subject) -> None:
     assert len(subject.blocks) == subject.n_layers
 
 
-def test_the_stream_is_what_the_bridges_hook_points_show(subject: Subject) -> None:
+def test_the_stream_equals_the_cache_of_the_bridges_hook_points(subject: Subject) -> None:
     """Two routes: hooks on the model's own blocks, and TransformerLens's cache, on rows padded to one width."""
-    places = [locate(subject, item) for item in ITEMS]
-    batch = Batch.of(places, subject.device)
+    divergences = [locate(subject, item) for item in ITEMS]
+    batch = Batch.of(divergences, subject.device)
     ours = forward(subject, batch, batch.at[:, None], layers=True)
     assert ours.residual is not None
     names = ["blocks.0.hook_in", *(f"blocks.{n}.hook_out" for n in range(subject.n_layers))]
@@ -41,11 +41,11 @@ def test_the_stream_is_what_the_bridges_hook_points_show(subject: Subject) -> No
     assert torch.allclose(ours.residual, theirs.float(), atol=1e-5)
 
 
-def test_the_models_own_pass_ends_where_the_bridges_does(subject: Subject) -> None:
-    """A Llama's to the last bit, at the final state; TransformerLens computes some families' norms in an order of its own."""
+def test_the_final_state_equals_the_bridges(subject: Subject) -> None:
+    """To the last bit for a Llama; TransformerLens computes some families' norms in another order."""
     batch = Batch.of([locate(subject, item) for item in ITEMS], subject.device)
-    own = forward(subject, batch, batch.at[:, None]).final
+    ours = forward(subject, batch, batch.at[:, None]).final
     with subject.bridged.as_bridge():
         bridged = forward(subject, batch, batch.at[:, None]).final
-    assert torch.allclose(own, bridged, atol=1e-5)
-    assert torch.equal(own, bridged) or subject.name != "tiny-llama"
+    assert torch.allclose(ours, bridged, atol=1e-5)
+    assert torch.equal(ours, bridged) or subject.name != "tiny-llama"

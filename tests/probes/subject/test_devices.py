@@ -1,4 +1,4 @@
-"""A model laid over memory and disk reads as the plain one; over two pretend devices every tensor is where it is needed."""
+"""A model spread over memory and disk gives the readings of one that is not; over two pretend devices tensors meet on one."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def folder(family: str, tmp_path: Path) -> Path:
 
 
 def opened(folder: Path, device: str, dtype: str = "auto") -> Subject:
-    """A saved model with the tokenizer of whole words, which a library may take for another when it is read."""
+    """A saved model with the tokenizer of whole words; a library may read the saved one as another kind."""
     return replace(open_subject(str(folder), device=device, dtype=dtype), tokenizer=words())
 
 
-def room(folder: Path, share: float = 0.85) -> str:
-    """Memory for so much of a model: some of its blocks, by accelerate's reckoning, and the rest goes to disk."""
+def partial_memory(folder: Path, share: float = 0.85) -> str:
+    """A --device with memory for this share of a model: by accelerate's count some of its blocks; the rest goes to disk."""
     return f"map:cpu={share * (folder / 'model.safetensors').stat().st_size / 2**10:.1f}KiB"
 
 
@@ -59,25 +59,25 @@ def prior_of(subject: Subject) -> Prior:
     return read_prior(subject, ITEMS, [locate(subject, item) for item in ITEMS], layers=True)
 
 
-def everything(subject: Subject, adapters: list[Adapter]) -> list[torch.Tensor]:
+def all_readings(subject: Subject, adapters: list[Adapter]) -> list[torch.Tensor]:
     """Prior, then margins, logits, attribution, lens and direct writing at every gain, and each layer alone and removed."""
-    prior, acting = prior_of(subject), stack(subject, adapters)
+    prior, stacked = prior_of(subject), stack(subject, adapters)
     assert prior.residual is not None
-    found = [prior.strength, prior.logits, prior.residual]
+    readings = [prior.strength, prior.logits, prior.residual]
     for gain in GAINS:
-        state = read_adapted(subject, prior, acting, torch.full((len(ITEMS), subject.n_layers), gain), layers=True)
-        profile, straight = read_layers(subject, prior, state), read_direct(subject, prior, state)
-        found += [state.margins.adapter, state.margins.prior, state.logits, profile.attribution, profile.lens]
-        found += [] if straight is None else [straight]
-    shared = ReusedPasses(subject, prior, acting, layers=True)
-    found.append(shared.run_delivered().margins.adapter)
-    return found + list(read_causal(subject, prior, acting, [0, 1, 2], shared))
+        state = read_adapted(subject, prior, stacked, torch.full((len(ITEMS), subject.n_layers), gain), layers=True)
+        profile, direct = read_layers(subject, prior, state), read_direct(subject, prior, state)
+        readings += [state.margins.adapter, state.margins.prior, state.logits, profile.attribution, profile.lens]
+        readings += [] if direct is None else [direct]
+    shared = ReusedPasses(subject, prior, stacked, layers=True)
+    readings.append(shared.run_delivered().margins.adapter)
+    return readings + list(read_causal(subject, prior, stacked, [0, 1, 2], shared))
 
 
-def test_readings_over_memory_and_disk_are_the_plain_models(family: str, folder: Path, rng: torch.Generator) -> None:
-    plain, spread = opened(folder, "cpu"), opened(folder, room(folder))
-    away = {name for name, weight in spread.model.named_parameters() if weight.is_meta}
-    assert any(".1." in name for name in away), "layers are on disk"
+def test_readings_with_weights_on_disk_equal_those_in_memory(family: str, folder: Path, rng: torch.Generator) -> None:
+    plain, spread = opened(folder, "cpu"), opened(folder, partial_memory(folder))
+    offloaded = {name for name, weight in spread.model.named_parameters() if weight.is_meta}
+    assert any(".1." in name for name in offloaded), "layers are on disk"
     assert spread.describe()["device"] == "cpu+disk"
     assert spread.fingerprint == plain.fingerprint
     adapters = [random_adapter(plain, rng, many(family)) for _ in ITEMS]
@@ -86,30 +86,32 @@ def test_readings_over_memory_and_disk_are_the_plain_models(family: str, folder:
     norm = torch.randn(plain.d_model, generator=rng)
     adapters.append(Adapter("dense", {paths[2]: Dense(dense)}))
     adapters.append(Adapter("norm", {NORM.get(family, "model.layers.2.input_layernorm.weight"): Vector(norm)}))
-    for few in (adapters[:3], [adapters[3]] * 3, [adapters[4]] * 3):
-        wanted, came = everything(plain, few), everything(spread, few)
+    for batch in (adapters[:3], [adapters[3]] * 3, [adapters[4]] * 3):
+        wanted, ours = all_readings(plain, batch), all_readings(spread, batch)
         assert wanted[-3].abs().max() > 0.01, "the adapter must matter for this test to mean anything"
-        for one, other in zip(wanted, came, strict=True):
+        for one, other in zip(wanted, ours, strict=True):
             assert (one - other).abs().max() < 1e-5
-    assert {name for name, weight in spread.model.named_parameters() if weight.is_meta} == away, "nothing stays behind"
+    assert {name for name, weight in spread.model.named_parameters() if weight.is_meta} == offloaded, (
+        "nothing stays behind"
+    )
     assert spread.how_changed() is None
 
 
-def test_weights_read_outside_a_pass_are_the_plain_models(family: str, folder: Path) -> None:
-    plain, spread = opened(folder, "cpu"), opened(folder, room(folder))
+def test_offloaded_weights_read_outside_a_pass_equal_those_in_memory(family: str, folder: Path) -> None:
+    plain, spread = opened(folder, "cpu"), opened(folder, partial_memory(folder))
     for path, site in plain.sites.items():
         assert torch.equal(base_weight(spread.sites[path]), base_weight(site)), path
         assert torch.equal(base_bias(spread.sites[path]), base_bias(site)), path
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_answers_and_fitted_adapters_over_disk(family: str, folder: Path, rng: torch.Generator) -> None:
+def test_answers_and_fitted_adapters_with_weights_on_disk(family: str, folder: Path, rng: torch.Generator) -> None:
     from override_gap.margins.items.item import documents_of
 
-    plain, spread = opened(folder, "cpu"), opened(folder, room(folder))
+    plain, spread = opened(folder, "cpu"), opened(folder, partial_memory(folder))
     documents = documents_of(ITEMS)
-    wanted, came = (FittedAdapters(s, steps=2).encode(documents) for s in (plain, spread))
-    for one, other in zip(wanted, came, strict=True):
+    wanted, ours = (FittedAdapters(s, steps=2).encode(documents) for s in (plain, spread))
+    for one, other in zip(wanted, ours, strict=True):
         for path, update in one.updates.items():
             assert (update.dense() - other.updates[path].dense()).abs().max() < 1e-6
     ones = torch.ones(len(ITEMS), plain.n_layers)
@@ -118,24 +120,24 @@ def test_answers_and_fitted_adapters_over_disk(family: str, folder: Path, rng: t
     assert any(texts[0])
 
 
-def test_a_file_of_another_number_format_is_read_in_the_one_asked_for(tmp_path: Path) -> None:
+def test_weights_are_converted_to_the_dtype_asked_for(tmp_path: Path) -> None:
     model, tokenizer = build("llama")
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    plain, spread = (opened(tmp_path, d, "bfloat16") for d in ("cpu", room(tmp_path, 0.42)))
+    plain, spread = (opened(tmp_path, d, "bfloat16") for d in ("cpu", partial_memory(tmp_path, 0.42)))
     assert any(weight.is_meta for weight in spread.model.parameters())
     assert spread.fingerprint == plain.fingerprint
     assert torch.equal(prior_of(plain).logits, prior_of(spread).logits)
 
 
-def test_experts_are_written_anew_and_go_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # a place of its own: other tests write theirs at the same time
+def test_scratch_files_of_experts_are_removed_with_the_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a folder of its own: other tests write theirs at the same time
     (scratch := tmp_path / "scratch").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     torch.manual_seed(0)
     MixtralForCausalLM(MixtralConfig(**GROUPED, num_local_experts=4)).eval().save_pretrained(tmp_path)
     words().save_pretrained(tmp_path)
-    plain, spread = (opened(tmp_path, d) for d in ("cpu", room(tmp_path)))
+    plain, spread = (opened(tmp_path, d) for d in ("cpu", partial_memory(tmp_path)))
     assert any(weight.is_meta for weight in spread.model.parameters())
     assert (prior_of(plain).logits - prior_of(spread).logits).abs().max() < 1e-5
     assert len(list(scratch.glob("override-gap-*"))) == 1
@@ -145,7 +147,7 @@ def test_experts_are_written_anew_and_go_with_the_model(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("bad", [None, "not finite"])
-def test_weights_on_disk_that_are_not_numbers_are_told(bad: str | None, tmp_path: Path) -> None:
+def test_offloaded_weights_that_are_not_finite_are_refused(bad: str | None, tmp_path: Path) -> None:
     model, tokenizer = build("llama")
     if bad:
         with torch.no_grad():
@@ -153,14 +155,16 @@ def test_weights_on_disk_that_are_not_numbers_are_told(bad: str | None, tmp_path
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     if bad is None:
-        assert any(weight.is_meta for weight in open_subject(str(tmp_path), device=room(tmp_path)).model.parameters())
+        assert any(
+            weight.is_meta for weight in open_subject(str(tmp_path), device=partial_memory(tmp_path)).model.parameters()
+        )
         return
     with pytest.raises(SubjectError, match="not all finite"):
-        open_subject(str(tmp_path), device=room(tmp_path))
+        open_subject(str(tmp_path), device=partial_memory(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("words_", "says"),
+    ("device", "message"),
     [
         ("map:", "need map, map:cpu=8GiB"),
         ("map:cpu", "need map, map:cpu=8GiB"),
@@ -173,23 +177,23 @@ def test_weights_on_disk_that_are_not_numbers_are_told(bad: str | None, tmp_path
         ("map:cpu=20KiB", "cpu needs 4[0-9],[0-9]+ bytes"),
     ],
 )
-def test_words_and_rooms_that_cannot_be_are_refused_in_one_line(words_: str, says: str, tmp_path: Path) -> None:
+def test_impossible_device_maps_are_refused_in_one_line(device: str, message: str, tmp_path: Path) -> None:
     model, tokenizer = build("llama")
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(SubjectError, match=says) as fault:
-        open_subject(str(tmp_path), device=words_)
+    with pytest.raises(SubjectError, match=message) as fault:
+        open_subject(str(tmp_path), device=device)
     assert "\n" not in str(fault.value)
 
 
-def test_blocks_are_laid_over_gpus_and_all_else_is_on_the_first(family: str) -> None:
+def test_blocks_are_spread_over_gpus_and_all_else_is_on_the_first(family: str) -> None:
     skeleton, _ = build(family)
     size = 4 * sum(p.numel() for p in skeleton.parameters())
     skeleton = skeleton.to("meta")
     placed = spread_over_devices(skeleton, DeviceMap({0: int(0.9 * size), 1: size}), torch.float32)
     blocks = {name: device for name, device in placed.items() if name.endswith((".0", ".1", ".2"))}
     assert set(blocks.values()) == {0, 1}
-    assert list(blocks.values()) == sorted(blocks.values()), "a stream crosses to the second device once"
+    assert list(blocks.values()) == sorted(blocks.values()), "the stream crosses to the second device once"
     assert {device for name, device in placed.items() if name not in blocks} == {0}
     for name, _ in skeleton.named_parameters():
         assert sum(name.startswith(f"{key}.") for key in placed) == 1, f"{name} is on one device"
@@ -217,21 +221,21 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
             prior.logits + prior.logits.to(SECOND)
         plain = [replace(a, updates={p: on(u, CPU) for p, u in a.updates.items()}) for a in adapters]
         assert isinstance(mode, FakeTensorMode)
-        for few in (plain[:3], [plain[3]] * 3):
-            acting, ones = stack(subject, few), torch.ones(3, subject.n_layers)
-            state = read_adapted(subject, prior, acting, ones, layers=True, keep_blocks=True)
+        for batch in (plain[:3], [plain[3]] * 3):
+            stacked, ones = stack(subject, batch), torch.ones(3, subject.n_layers)
+            state = read_adapted(subject, prior, stacked, ones, layers=True, keep_blocks=True)
             blocks = state.block_outputs
             assert blocks is not None
             assert {_tensor(output).device for output in blocks.outputs} == {FIRST, SECOND}
             for layer in (1, 2):
                 point = ResumePoint(blocks, layer, state.residual, state.written)
-                state = read_adapted(subject, prior, acting, ones, layers=True, resume=point)
+                state = read_adapted(subject, prior, stacked, ones, layers=True, resume=point)
                 assert state.margins.adapter.device == FIRST
                 assert read_layers(subject, prior, state).lens.device == FIRST
                 read_direct(subject, prior, state)
 
 
-def _tensor(out: object) -> torch.Tensor:
-    found = out[0] if isinstance(out, tuple) else out
-    assert isinstance(found, torch.Tensor)
-    return found
+def _tensor(output: object) -> torch.Tensor:
+    tensor = output[0] if isinstance(output, tuple) else output
+    assert isinstance(tensor, torch.Tensor)
+    return tensor

@@ -1,4 +1,4 @@
-"""Models that must not be audited as they are, and what decides a subject's identity."""
+"""Models that cannot be audited, and what a subject's fingerprint depends on."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ def rewrite(folder: Path, change) -> None:
     save_file(change(weights), file, metadata={"format": "pt"})
 
 
-def test_missing_weights_are_never_random_ones(folder: Path) -> None:
+def test_missing_weights_are_refused_instead_of_drawn_at_random(folder: Path) -> None:
     rewrite(folder, lambda w: {k: v for k, v in w.items() if "layers.1.mlp" not in k})
     with pytest.raises(SubjectError, match="3 missing weights"):
         open_subject(str(folder), device="cpu")
 
 
-def test_weights_that_are_not_numbers_are_told(folder: Path) -> None:
+def test_weights_that_are_not_finite_are_refused(folder: Path) -> None:
     rewrite(folder, lambda w: {k: v * float("nan") if "layers.1.mlp" in k else v for k, v in w.items()})
     with pytest.raises(SubjectError, match="not all finite"):
         open_subject(str(folder), device="cpu")
 
 
-def test_damaged_weights_are_told(folder: Path) -> None:
+def test_damaged_weights_are_refused(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:500])
     with pytest.raises(SubjectError, match="cannot be loaded"):
         open_subject(str(folder), device="cpu")
 
 
-def test_the_fingerprint_follows_weights_and_configuration(folder: Path) -> None:
+def test_the_fingerprint_depends_on_the_configuration(folder: Path) -> None:
     before = open_subject(str(folder), device="cpu").fingerprint
     assert open_subject(str(folder), device="cpu").fingerprint == before
     config = json.loads((folder / "config.json").read_text())
@@ -66,7 +66,7 @@ def test_a_question_longer_than_the_models_positions_is_an_item_error() -> None:
         locate(subject, conflict(0, " ".join(["alpha"] * 80)))
 
 
-def test_a_second_wrap_of_a_live_model_reads_the_same(rng: torch.Generator) -> None:
+def test_reading_twice_gives_the_same_margins(rng: torch.Generator) -> None:
     subject, item = tiny("llama"), conflict(0)
     prior = read_prior(subject, [item], [locate(subject, item)])
     adapter = random_adapter(subject, rng, down("llama"))

@@ -1,4 +1,4 @@
-"""Items under a tokenizer alone: the same places as a subject finds, and the trouble its tokens make."""
+"""Items under a tokenizer alone: read where a subject reads them; answers that cannot be told apart are faults."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ITEMS = [
 ]
 
 
-def test_shared_long_and_equal_answers(subject: Subject) -> None:
+def test_answers_that_share_tokens_are_long_or_are_equal(subject: Subject) -> None:
     plain, shared, prefix, same, novel, chat = tokenize_items(subject.tokenizer, ITEMS)
     assert (plain.n_shared, plain.n_answer, plain.fault) == (0, 1, None)
     assert (shared.n_shared, shared.n_answer) == (1, 2)
@@ -35,19 +35,19 @@ def test_shared_long_and_equal_answers(subject: Subject) -> None:
     assert "no chat template" in chat.fault
 
 
-def test_places_are_those_of_the_subject(subject: Subject) -> None:
+def test_divergences_are_those_of_the_subject(subject: Subject) -> None:
     for item in ITEMS[:2]:
         assert divergence_of(subject.tokenizer, item) == locate(subject, item)
 
 
-def test_a_tokenizer_is_opened_without_its_model(subject: Subject, tmp_path: Path) -> None:
+def test_a_tokenizer_opens_without_its_model(subject: Subject, tmp_path: Path) -> None:
     subject.tokenizer.save_pretrained(tmp_path)
-    assert [one.n_answer for one in tokenize_items(open_tokenizer(str(tmp_path)), ITEMS[:2])] == [1, 2]
+    assert [tokens.n_answer for tokens in tokenize_items(open_tokenizer(str(tmp_path)), ITEMS[:2])] == [1, 2]
 
 
-def test_no_tokenizer_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match=r"no such folder; did you mean 'smollm2'"):
         open_tokenizer("smolm2")
-    with pytest.raises(ItemError, match=r"no tokenizer can be read") as told:
+    with pytest.raises(ItemError, match=r"no tokenizer can be read") as caught:
         open_tokenizer(str(tmp_path))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
