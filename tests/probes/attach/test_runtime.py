@@ -1,4 +1,4 @@
-"""Methods that are no update of the weights: against the plain model called by hand, at gain 0 and 1 and no other."""
+"""Methods that are not weight updates: against the plain model called by hand, at gain 0 and 1 and no other."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_a_method_that_leaves_a_trace_or_fails_is_named() -> None:
 
 
 @pytest.mark.parametrize("gain", [0.5, 1.5, -1.0])
-def test_an_amplitude_is_refused(gain: float) -> None:
+def test_gains_other_than_zero_and_one_are_refused(gain: float) -> None:
     subject = tiny("llama")
     prior = read_prior(subject, ITEMS[:1], [locate(subject, ITEMS[0])])
     together = runtime_batch(subject, [prefix(subject, "alpha")], [3])
@@ -259,7 +259,7 @@ def test_prefixes_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Cartridges, Router])
-def test_a_run_measures_what_needs_no_amplitude_and_says_what_it_refused(kind: type, tmp_path: Path) -> None:
+def test_a_run_measures_what_needs_no_gain_and_lists_what_it_refused(kind: type, tmp_path: Path) -> None:
     from override_gap.analyses.readings import load
     from override_gap.analyses.summary import summarise
 
