@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from override_gap.margins.attribution import attribution, direct, lens
+from override_gap.margins.attribution import FinalNorm, attribution, direct, lens
 from override_gap.margins.gain_policies import PolicyInputs, Uniform
 from override_gap.margins.margin import Margins, token_logit
 from override_gap.margins.updates import Dense, Vector
