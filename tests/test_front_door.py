@@ -60,6 +60,15 @@ def test_a_finished_audit_is_not_measured_again(tmp_path: Path) -> None:
     assert calls == [(2, 2, "measured")]
 
 
+def test_policies_and_probes_are_a_list_or_have_commas(tmp_path: Path) -> None:
+    subject = tiny("llama")
+    source = FittedAdapters(subject, steps=1)
+    og.audit(subject, source, ITEMS, policies=["as-delivered", "slb"], probes="margins, layers", out=tmp_path / "run")
+    plan = og.load(tmp_path / "run").manifest["plan"]
+    assert plan["policies"] == "as-delivered,slb"
+    assert plan["probes"] == ["margins", "layers"]
+
+
 def test_a_wrong_setting_is_named() -> None:
     with pytest.raises(PlanError, match=r"unknown setting 'polices'; known: .*policies"):
         og.audit("organism", polices="slb")

@@ -56,10 +56,11 @@ def audit(
     """Measure a method on a subject into a run folder; returns the folder, which `report` and `load` take.
 
     `subject`, `adapters` and `items` are what the command line takes, or open objects: a Subject, a source (any object with
-    `name`, `settings` and `encode(documents)`), a list of items. `settings` are those of a Plan: `policies`, `probes`,
-    `limit`, `answers`, `seed`, `batch_size`, `device`, `dtype` and so on. Called again with the same `out`, it goes on where
-    it was stopped. `progress` is called with (done, total, what); `say` with what is refused. Raises PlanError, SubjectError,
-    AdapterError, ItemError, HandshakeError, RunError, each with one line that says what to do.
+    `name`, `settings` and `encode(documents)`), a list of items. `settings` are those of a Plan: `policies`, `probes` (each
+    a list, or names with commas), `limit`, `answers`, `seed`, `batch_size`, `device`, `dtype` and so on. Called again with
+    the same `out`, it resumes where it was stopped. `progress` is called with (done, total, what); `say` with what is
+    refused. Raises PlanError, SubjectError, AdapterError, ItemError, HandshakeError, RunError, each with one line that says
+    what to do.
     """
     known = {field.name for field in fields(Plan)}
     unknown = sorted(set(settings) - known)
@@ -73,6 +74,10 @@ def audit(
     else:
         items, item_name = None, None if items is None else str(items)
     names = {"subject": _name(subject), "adapters": _name(adapters), "items": item_name}
+    if isinstance(settings.get("probes"), str):
+        settings["probes"] = [name.strip() for name in settings["probes"].split(",")]
+    if not isinstance(settings.get("policies", ""), str):
+        settings["policies"] = ",".join(settings["policies"])
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     plan = plan_from({**settings, **{key: name for key, name in names.items() if name is not None}})
     resolved = resolve(plan, items)
