@@ -70,7 +70,7 @@ _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 def parse_condition(name: str) -> Condition:
     """One condition by its name. Raises ValueError naming the nearest known name."""
     if len(name) > 60 or any(float(number) > 100 for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", name)):
-        raise ValueError(f"policy {name[:60]!r}: no setting of a policy is above 100")
+        raise ValueError(f"policy {name[:60]!r}: a setting is above 100, the largest allowed")
     policies: dict[str, Policy] = {
         "ca": ConflictAware(),
         "ca-slb": ConflictAware(otherwise=TopNorm()),

@@ -88,5 +88,8 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
         raise ItemError(f"answers share all tokens: {short!r} is a prefix of {long!r}")
     start = min(start, common_length(alone, pre))
     if shared == 0:
-        raise ItemError("the two answers change the question's first token; nothing predicts it")
+        raise ItemError(
+            "already the question's first token depends on which answer follows, and no token stands before it to predict "
+            "it; use a longer question"
+        )
     return Divergence(pre, start, shared - 1, doc[shared], pre[shared], start)

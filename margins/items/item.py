@@ -45,7 +45,7 @@ class Item:
     def conflict(cls, document: str, question: str, *, answer: str, prior_answer: str, **more: Any) -> Item:
         """An item whose document contradicts what the base model holds: `answer` against `prior_answer`.
 
-        `more` are other fields of an item. Without `id` and `point` the id is a hash of the texts, the point one of the
+        `more` are other fields of an item. If not given, `id` is a hash of all the texts and `point` a hash of the
         document. Raises ItemError where a text is missing or empty, or the two answers are the same.
         """
         return cls._from_texts("conflict", document, question, answer, prior_answer=prior_answer, **more)

@@ -26,11 +26,11 @@ class Prior:
     """The base model's readings of a batch.
 
     `pre` and `doc` are the tokens the margin compares; `strength` is log P(y_pre | x) in nats, summed over the answer's
-    `n_answer` tokens. `top` and `top_prob` are the base's first answer token and its probability; `logits` its logits
-    where the answers first differ, and `top_at_divergence` their arg max, which is what retention is about. `known`: the
-    base's first answer token is the prior answer's (conflicts) or the right answer's (retention); NaN where the item has
-    no answer to know. `residual` is the stream before the first layer and after each, and `block_outputs` what every
-    block gave; None where not asked for.
+    `n_answer` tokens. `top` is the token that the base puts first in its answer, `top_prob` its probability. `logits`
+    are the base's logits at the first position where the two answers differ; `top_at_divergence` is their arg max, and
+    retention asks whether it stays. `known`: whether the base's first answer token is that of the prior answer
+    (conflicts) or of the right answer (retention); NaN for novel and combination items. `residual` is the stream before
+    the first layer and after each, and `block_outputs` what every block gave; None where not asked for.
     """
 
     batch: Batch

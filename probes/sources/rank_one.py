@@ -44,7 +44,8 @@ def rome_update(
 
 @dataclass(frozen=True, eq=False)
 class RankOne:
-    """Makes one map of one layer return value v for key k: W' k = v, by the rank-one update that is least under C.
+    """Edits one weight matrix of one layer so that W' k = v, by the rank-one update that is smallest in the norm
+    weighted by C.
 
     k is the map's input at one position of the document. v is its output there, changed by `steps` of Adam so that the rest
     of the document becomes likely (mean next-token cross-entropy, nats); `lr` is in units of that output's root mean square,

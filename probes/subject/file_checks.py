@@ -85,8 +85,9 @@ def model_files(folder: Path) -> list[Path]:
 def check_claimed_sizes(folder: Path) -> None:
     """Raise FileSizeError where a model folder's configuration claims more than its weight files hold.
 
-    A layer has at least one tensor and the embedding a row per token, so the files bound both counts; unchecked, a
-    configuration of a kilobyte could have a model of any size built before its weights are looked at. Folders without
+    Each layer needs at least one tensor and each token one embedding row, so the weight files limit how many layers and
+    tokens a configuration can claim. Unchecked, a configuration of one kilobyte could make us build a model of any size
+    before its weights are looked at. Folders without
     safetensors, and quantised ones, whose tensors are packed, have no such bound. The configuration is not read as strict
     JSON: published ones hold Infinity.
     """

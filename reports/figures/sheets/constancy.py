@@ -54,7 +54,9 @@ def constancy(run: RunFrame, summary: Mapping) -> Figure:
     rows = rows.assign(position=position, **{name: as_floats(rows[name]) for name, _, _ in PANELS})
     rows = rows.dropna(subset=["position", "prior_margin", "adapter_margin"])
     if rows.empty:
-        raise FigureUnavailable("no conflict has both margins and a training frequency or prior strength")
+        raise FigureUnavailable(
+            "no conflict has a prior margin, an adapter margin, and either a training frequency or a prior strength"
+        )
     fig = canvas(7.2, 3.2)
     panels = fig.subplots(1, 2, sharex=True, sharey=True)
     for axes, (name, label, shade) in zip(panels, PANELS, strict=True):

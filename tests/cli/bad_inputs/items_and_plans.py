@@ -107,7 +107,7 @@ PLANS: dict[str, tuple[Any, str]] = {
     "a batch of none": ("batch_size = 0", "--batch-size needs"),
     "an unknown probe": ('probes = ["layer"]', "did you mean 'layers'"),
     "an unknown policy": ('policies = "uniforn"', "did you mean 'uniform'"),
-    "a gain of 400 digits": (f'policies = "logit-fusion-{"9" * 40}"', "no setting of a policy is above 100"),
+    "a gain of 400 digits": (f'policies = "logit-fusion-{"9" * 40}"', "a setting is above 100, the largest allowed"),
     "a reference to nothing": (REFERENCE + 'condition = "slb-2.0-50"', "references, number 1: condition 'slb-2.0-50' is not"),
     "a reference with an unknown key": (REFERENCE + 'condition = "slb"\nlayer = 3', "unknown key 'layer'"),
     "more than a plan": ("#" + " " * 2**20, "a plan has at most"),
