@@ -6,8 +6,8 @@ import json
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 Target = Callable[[bytes], bool]
@@ -174,11 +174,12 @@ def _file(folder: Path, form: str) -> Target:
 
 
 def model() -> Any:
-    """The attributes of a subject that adapter readers use, around a tiny unwrapped model."""
+    """A tiny subject; adapters are read for it, and it answers nothing."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from override_gap.probes.subject.sites import find_sites
+    from override_gap.probes.subject.model import wrap
+    from tests.families import words
 
     torch.manual_seed(0)
     sizes = {
@@ -189,14 +190,7 @@ def model() -> Any:
         "num_attention_heads": 2,
     }
     llama = LlamaForCausalLM(LlamaConfig(**sizes))
-    return SimpleNamespace(
-        model=llama,
-        sites=find_sites(llama),
-        n_layers=2,
-        unembedding=llama.get_output_embeddings().weight,
-        name="tiny",
-        fingerprint="f",
-    )
+    return replace(wrap(llama, words(), "tiny"), fingerprint="f")
 
 
 def tensor_file(tensors: dict[str, list[int]], metadata: dict[str, str] | None = None) -> bytes:

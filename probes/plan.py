@@ -47,6 +47,9 @@ class Plan:
     shares no work between passes, and ignores `batch_size`; "auto" is what fits in the memory that is free.
     """
 
+    # the values come from files and people: a wrong one is a PlanError in words, not a fault of the types
+    __no_type_check__ = True
+
     subject: str = "organism"
     adapters: str = "fitted"
     items: str = "starter"

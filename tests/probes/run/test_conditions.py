@@ -62,7 +62,7 @@ def edited(texts: list[str]) -> Subject:
 
 def test_a_joined_adapter_equals_weights_edited_by_the_sum(measured: pd.DataFrame) -> None:
     texts = [item.document for item in [*ITEMS, SECOND]]
-    company = Distractors.of([*ITEMS, SECOND], EncodedDocuments(dict.fromkeys(texts)))
+    unit = Distractors.of([*ITEMS, SECOND], EncodedDocuments({}))
     row = measured.loc[("c1", "joined-2")]
     found = [
         other
@@ -71,7 +71,7 @@ def test_a_joined_adapter_equals_weights_edited_by_the_sum(measured: pd.DataFram
         and abs(margin(edited([ITEMS[1].document, other]), ITEMS[1].question) + row.net_margin) < 1e-3
     ]
     assert len(found) == 1, "exactly one other document's update must explain the joined reading"
-    assert company.points[found[0]].isdisjoint({"p1"})
+    assert unit.points[found[0]].isdisjoint({"p1"})
 
 
 def test_documents_of_the_same_point_are_not_joined(measured: pd.DataFrame) -> None:

@@ -120,11 +120,11 @@ def test_an_attachment_that_forgets_the_gain_is_caught(monkeypatch: pytest.Monke
 
 def test_an_attachment_that_exchanges_examples_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each alone is right, so that nothing but the comparison of batch and single can notice."""
-    honest = stacking._side_by_side
+    honest = stacking._batched_update
     monkeypatch.setattr(
         stacking,
-        "_side_by_side",
-        lambda subject, column: honest(subject, replace(column, rows=column.rows[::-1], alike=None)),
+        "_batched_update",
+        lambda subject, site: honest(subject, replace(site, by_adapter=site.by_adapter[::-1], low_rank=None)),
     )
     assert failed(Method(tiny("llama"))) == ["batch"]
 
