@@ -51,7 +51,7 @@ class Verdict(HtmlRepr):
     def __str__(self) -> str:
         estimates = [estimate for estimate in (self.rescued, self.corrected, self.failing) if estimate]
         lines = dict.fromkeys(
-            f"  {str(estimate).splitlines()[0]}" for estimate in estimates
+            f"  {estimate.percent().splitlines()[0]}" for estimate in estimates
         )  # the two shares may be equal
         return "\n".join([f"{self.label}: {self.sentence}", *lines])
 

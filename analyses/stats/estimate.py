@@ -47,6 +47,12 @@ class Estimate(HtmlRepr):
         )
         return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
 
+    def percent(self) -> str:
+        """A share as text in per cent."""
+        interval = f"[{100 * self.low:.0f}, {100 * self.high:.0f}]"
+        line = f"{self.name} {100 * self.value:.0f}% {interval}, n={self.n}, points={self.points}"
+        return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
+
     @property
     def known(self) -> bool:
         """Whether there is a value at all."""
