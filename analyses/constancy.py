@@ -121,11 +121,15 @@ def equivalence(
     return Equivalence(ratio, p, against, bound)
 
 
+MIN_FREQUENCIES = 20
+"""Conflicts of known training frequency below which no slope on it is estimated."""
+
+
 def axes(rows: Table) -> dict[str, Float[np.ndarray, " n"]]:
     """What margins are regressed on: log training frequency where it is known, and prior strength (nats)."""
     frequency = values(rows["frequency"])
     positive = np.where((frequency > 0) & np.isfinite(frequency), frequency, np.nan)
-    by_frequency = {"log_frequency": np.log(positive)} if np.isfinite(positive).sum() >= 20 else {}
+    by_frequency = {"log_frequency": np.log(positive)} if np.isfinite(positive).sum() >= MIN_FREQUENCIES else {}
     return by_frequency | {"prior_logprob": values(rows["prior_logprob"])}
 
 

@@ -99,6 +99,8 @@ def constant_margin(run: RunFrame) -> Finding | str:
     """H2: equivalence test of the adapter margin's slope on log frequency."""
     rows = run.select("conflict", DELIVERED)
     axes = constancy.axes(rows)
+    if "log_frequency" not in axes and (n := int(np.isfinite(values(rows["frequency"])).sum())):
+        return f"training frequency is known for {n} conflicts here; {constancy.MIN_FREQUENCIES} are needed"
     if "log_frequency" not in axes:
         return "training frequency is unknown here, and prior strength shares a term with both margins"
     x, prior, adapter = axes["log_frequency"], values(rows["prior_margin"]), values(rows["adapter_margin"])

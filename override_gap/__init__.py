@@ -78,6 +78,8 @@ __all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("margins", "probes", "analyses", "reports"):
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOME[name].partition(":")
@@ -87,4 +89,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME})
+    return sorted([*_HOME, "margins", "probes", "analyses", "reports"])

@@ -68,6 +68,14 @@ class Plan:
     references: tuple[Reference, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in ("answers", "draws", "seed", "limit", "batch_size"):
+            value = getattr(self, name)
+            unset = (name == "limit" and value is None) or (name == "batch_size" and value == "auto")
+            if not unset and (not isinstance(value, int) or isinstance(value, bool)):
+                raise PlanError(f"{name} needs a whole number, got {value!r}")
+        for name in ("probes", "temperatures"):
+            if not isinstance(getattr(self, name), tuple):
+                raise PlanError(f"{name} needs a tuple, got {getattr(self, name)!r}")
         unknown = [str(probe) for probe in self.probes if not isinstance(probe, str) or probe not in PROBES]
         if unknown:
             near = difflib.get_close_matches(unknown[0], PROBES, n=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import override_gap as og
+from override_gap.margins.items.item import ItemError
 from override_gap.probes.plan import PlanError
 from override_gap.probes.sources.fitted import FittedAdapters
 from tests.conftest import conflict, tiny
@@ -72,3 +74,118 @@ def test_policies_and_probes_are_a_list_or_have_commas(tmp_path: Path) -> None:
 def test_a_wrong_setting_is_named() -> None:
     with pytest.raises(PlanError, match=r"unknown setting 'polices'; known: .*policies"):
         og.audit("organism", polices="slb")
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+TYPED = """
+import sys
+import override_gap as og
+from tests.conftest import tiny, random_adapter
+import torch
+
+SCALE = {scale}
+
+
+class Source:
+    name, settings = "typed", {{}}
+
+    def __init__(self, subject):
+        self.subject = subject
+
+    def encode(self, documents):
+        draw = torch.Generator().manual_seed(0)
+        return [random_adapter(self.subject, draw, ("down_proj",), size=SCALE) for _ in documents]
+
+
+from tests.test_front_door import ITEMS
+
+subject = tiny("llama")
+og.audit(subject, Source(subject), ITEMS, policies="as-delivered", probes="margins", answers=0, out=sys.argv[1])
+"""
+
+
+def typed(scale: float, out: Path, *, piped: bool) -> subprocess.CompletedProcess:
+    code = TYPED.format(scale=scale)
+    words = ["-", str(out)] if piped else ["-c", code, str(out)]
+    return subprocess.run(
+        [sys.executable, *words],
+        input=code if piped else None,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env=ENVIRONMENT,
+    )
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_a_source_that_was_typed_and_changed_is_not_taken_for_the_old_one(tmp_path: Path, piped: bool) -> None:
+    first = typed(0.05, tmp_path / "run", piped=piped)
+    assert first.returncode == 0, first.stderr
+    again = typed(0.05, tmp_path / "run", piped=piped)
+    assert again.returncode == 0, again.stderr
+    changed = typed(0.5, tmp_path / "run", piped=piped)
+    assert changed.returncode == 1
+    assert "RunError" in changed.stderr
+    assert "another audit" in changed.stderr
+
+
+WRONG = """
+import override_gap as og
+from override_gap.probes.sources.fitted import FittedAdapters
+from override_gap.probes.subject.model import wrap
+from tests.families import build
+
+ITEMS = [og.Item.conflict("one red", "one", answer="red", prior_answer="blue")]
+CALLS
+for call in calls:
+    try:
+        call()
+    except Exception as fault:
+        print(type(fault).__name__, fault)
+"""
+
+
+def test_what_cannot_be_measured_is_one_line_that_names_it(tmp_path: Path) -> None:
+    """As a user meets it, without the hook that checks types in the tests."""
+    calls = f"""
+subject = wrap(*build("llama"), "tiny")
+source = FittedAdapters(subject, steps=1)
+out = {str(tmp_path / "run")!r}
+calls = [
+    lambda: og.audit(subject, source, [ITEMS[0], ITEMS[0]], out=out),
+    lambda: og.measure(subject, source, []),
+    lambda: og.measure(subject, source, ["abc"]),
+    lambda: og.measure(subject, source, ITEMS[0]),
+    lambda: og.audit(subject, source, ITEMS, limit="8", out=out),
+    lambda: og.measure(subject, source, ITEMS, policies=3),
+    lambda: og.audit(subject, object(), ITEMS, out=out),
+    lambda: og.measure(subject, None, ITEMS),
+]
+"""
+    code = WRONG.replace("CALLS", calls)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1], env=ENVIRONMENT
+    )
+    lines = ran.stdout.strip().split("\n")
+    wanted = [
+        ("ItemError", "stands twice"),
+        ("ItemError", "no items to measure"),
+        ("ItemError", "got str"),
+        ("ItemError", "put the one item into brackets"),
+        ("PlanError", "limit needs a whole number, got '8'"),
+        ("PlanError", "policies needs a list of names"),
+        ("AdapterError", "object has no name, settings, encode"),
+        ("AdapterError", "no adapters named"),
+    ]
+    assert len(lines) == len(wanted), ran.stderr
+    assert [line for line, words in zip(lines, wanted, strict=True) if not all(word in line for word in words)] == []
+    assert not (tmp_path / "run").exists()
+
+
+def test_measure_takes_names_and_lists_as_audit_does() -> None:
+    subject = tiny("llama")
+    source = FittedAdapters(subject, steps=1)
+    table = og.measure(subject, source, ITEMS, policies=["as-delivered", "slb"], probes="margins")
+    assert set(table["condition"]) == {"base", "as-delivered", "slb"}
+    with pytest.raises(ItemError, match=r"did you mean 'starter'"):
+        og.measure(subject, source, "startr")

@@ -13,9 +13,10 @@ import pandas as pd
 import torch
 
 from override_gap.margins.adapter import AdapterSource, traits_of
-from override_gap.margins.items.files import read_items
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.runtime import refusal_message
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, PlanError, plan_from
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.run.encode import encode, encode_reworded
@@ -26,6 +27,7 @@ from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import measure as measure_items
 from override_gap.probes.sources import open_source
+from override_gap.probes.sources.custom import require_source
 from override_gap.probes.store.remote import store_at
 from override_gap.probes.store.schema import READINGS
 from override_gap.probes.subject.load import open_subject
@@ -66,20 +68,17 @@ def audit(
     unknown = sorted(set(settings) - known)
     if unknown:
         raise PlanError(f"unknown setting {unknown[0]!r}; known: {', '.join(sorted(known))}")
-    if not isinstance(items, str | Path | None):
-        items, item_name = list(items), "items"
-        items = items[: settings["limit"]] if settings.get("limit") else items
-        if not items:
-            raise ItemError("no items to measure")
-    else:
-        items, item_name = None, None if items is None else str(items)
-    names = {"subject": _name(subject), "adapters": _name(adapters), "items": item_name}
-    if isinstance(settings.get("probes"), str):
-        settings["probes"] = [name.strip() for name in settings["probes"].split(",")]
-    if not isinstance(settings.get("policies", ""), str):
+    by_name = items is None or isinstance(items, str | Path)
+    names = {"subject": _name(subject), "adapters": _name(adapters)}
+    names["items"] = (None if items is None else str(items)) if by_name else "items"
+    for name in ("probes", "policies"):
+        if name in settings:
+            settings[name] = _names(name, settings[name])
+    if "policies" in settings:
         settings["policies"] = ",".join(settings["policies"])
     settings = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     plan = plan_from({**settings, **{key: name for key, name in names.items() if name is not None}})
+    items = None if by_name else _checked(items)[: plan.limit]
     resolved = resolve(plan, items)
     store_at(out or Path("runs")).require_room(needed=1)
     opened = partial(open_plan, plan, allow_pickle, trust_remote_code, subject=subject, adapters=adapters)
@@ -94,8 +93,8 @@ def measure(
     adapters: str | AdapterSource,
     items: Items,
     *,
-    policies: str = "as-delivered",
-    probes: Sequence[str] = ("margins",),
+    policies: str | Sequence[str] = "as-delivered",
+    probes: str | Sequence[str] = ("margins",),
     answers: bool = False,
     seed: int = 0,
     allow_pickle: bool = False,
@@ -105,9 +104,13 @@ def measure(
     Nothing is written and no document is checked beforehand (`audit` does both). With `answers` every item is also answered
     in words. Raises SubjectError, AdapterError, ItemError, ValueError for a policy that is not known.
     """
-    rows = read_items(items) if isinstance(items, str | Path) else list(items)
-    names = tuple(probes) + (("answers",) if answers and "answers" not in probes else ())
-    plan = Plan(_name(subject) or "", _name(adapters) or "", "items", policies, names, seed=seed)
+    rows = open_items(str(items)) if isinstance(items, str | Path) else _checked(items)
+    names = _names("probes", probes)
+    names += ("answers",) if answers and "answers" not in names else ()
+    policies = ",".join(_names("policies", policies))
+    plan = Plan(_name(subject) or "organism", _name(adapters) or "", "items", policies, names, seed=seed)
+    if not plan.adapters:
+        raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
     model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
     resolved = resolve(plan, rows).for_source(static=traits_of(source).static)
     ids = frozenset(item.id for item in rows)
@@ -164,8 +167,8 @@ def open_plan(
             subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust_remote_code)
     with timed("adapters"):
         if adapters is None or isinstance(adapters, str):
-            adapters = open_source(plan.adapters, subject, allow_pickle=allow_pickle)
-    return subject, adapters
+            return subject, open_source(plan.adapters, subject, allow_pickle=allow_pickle)
+        return subject, require_source(adapters, "adapters")
 
 
 @contextmanager
@@ -204,6 +207,31 @@ def _is_static(_: Subject, source: AdapterSource) -> bool:
 
 def _run_name(subject: Subject, source: AdapterSource) -> str:
     return f"{subject.name}-{source.name}"
+
+
+def _names(setting: str, value: Any) -> tuple[str, ...]:
+    """Names as a tuple, from a list or from text with commas. Raises PlanError."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+        raise PlanError(f"{setting} needs a list of names, or names with commas, got {value!r}")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _checked(items: Any) -> list[Item]:
+    """Open items as a list. Raises ItemError where there is none, one is something else, or two have one id."""
+    if isinstance(items, Item):
+        raise ItemError("items need a list; put the one item into brackets")
+    items = list(items)
+    if not items:
+        raise ItemError("no items to measure")
+    ids: set[str] = set()
+    for item in items:
+        if not isinstance(item, Item):
+            raise ItemError(f"items need Item objects, got {type(item).__name__}; see Item.conflict, or give a file")
+        if item.id in ids:
+            raise ItemError(f"id {item.id!r} stands twice; ids must be unique")
+        ids.add(item.id)
+    return items
 
 
 def _name(thing: Any) -> str | None:

@@ -17,7 +17,7 @@ from override_gap.probes.errors import ParityError
 from override_gap.probes.plan import code_hash, content_key
 from override_gap.probes.run.resolve import ResolvedPlan
 from override_gap.probes.run.unit import ATTRIBUTION_TOLERANCE
-from override_gap.probes.sources.custom import source_hash
+from override_gap.probes.sources.source_hash import source_hash
 from override_gap.probes.subject.model import Subject
 
 PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")

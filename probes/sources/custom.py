@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
-import inspect
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +19,7 @@ from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
+from override_gap.probes.sources.source_hash import source_hash
 from override_gap.probes.subject.model import Subject
 
 
@@ -33,12 +31,19 @@ def open_custom(spec: str, subject: Subject) -> AdapterSource:
     thing = load_object(spec)
     is_source = isinstance(thing, AdapterSource) and not isinstance(thing, type)
     source = thing if is_source else _call(spec, thing, subject)
+    return require_source(source, f"--adapters {spec}")
+
+
+def require_source(source: Any, what: str) -> AdapterSource:
+    """The source, if it has what every source has. Raises AdapterError, which begins with `what`."""
     missing = [name for name in ("name", "settings", "encode") if not hasattr(source, name)]
     if missing:
         raise AdapterError(
-            f"--adapters {spec}: a source needs name, settings and encode(documents); "
+            f"{what}: a source needs name, settings and encode(documents); "
             f"{type(source).__name__} has no {', '.join(missing)}"
         )
+    if not isinstance(source.settings, Mapping):
+        raise AdapterError(f"{what}: settings need to be a mapping, got {type(source.settings).__name__}")
     traits_of(source)
     return source
 
@@ -69,26 +74,6 @@ def encode_updates(source: AdapterSource, documents: Sequence[Document]) -> list
     if not traits_of(source).static:
         raise AdapterError(f"source {source.name} has no adapters that can be scaled or written: {NO_AMPLITUDE}")
     return [adapter for adapter in encode_checked(source, documents) if isinstance(adapter, Adapter)]
-
-
-def source_hash(thing: Any) -> str | None:
-    """SHA-256 over the code that a function, or an object's class, comes from: its module, or every module of its package.
-
-    None for what has no file of its own: built in, typed at a prompt, or of this package, whose code is hashed anyway.
-    """
-    owner = thing if inspect.isroutine(thing) or isinstance(thing, type) else type(thing)
-    name = str(getattr(owner, "__module__", None) or "")
-    top = name.partition(".")[0]
-    module, package = sys.modules.get(name), sys.modules.get(top)
-    file = getattr(module, "__file__", None)
-    if file is None or top in ("override_gap", "builtins"):
-        return None
-    folders = list(getattr(package, "__path__", []))
-    files = sorted(Path(folders[0]).rglob("*.py")) if folders else [Path(file)]
-    digest = hashlib.sha256()
-    for code in files:
-        digest.update(f"{code.name}\0".encode() + hashlib.sha256(code.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def load_object(spec: str) -> Any:
