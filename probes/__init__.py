@@ -1,1 +1,1 @@
-"""Everything that runs a model: subjects, adapters as hooks, and one file a probe."""
+"""Everything that runs a model: subjects, adapters as hooks, and readings, one file per probe."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ import override_gap as og
 from override_gap.margins.items.item import ItemError
 from override_gap.probes.plan import PlanError
 from override_gap.probes.sources.fitted import FittedAdapters
+from override_gap.probes.sources.source_hash import source_hash
 from tests.conftest import conflict, tiny
 
 HEAVY = {"torch", "transformers", "transformer_lens", "pandas", "numpy", "pyarrow", "seaborn", "statsmodels"}
@@ -115,6 +117,32 @@ def typed(scale: float, out: Path, *, piped: bool) -> subprocess.CompletedProces
         cwd=Path(__file__).parents[1],
         env=ENVIRONMENT,
     )
+
+
+PLACES = {
+    "a global": "K = {k}\nclass Source:\n    def encode(self, documents):\n        return K\nmade = Source()",
+    "in the code": "class Source:\n    def encode(self, documents):\n        return {k}\nmade = Source()",
+    "an attribute": "class Source:\n    k = {k}\n    def encode(self, documents):\n        return self.k\nmade = Source()",
+    "a default": "class Source:\n    def encode(self, documents, k={k}):\n        return k\nmade = Source()",
+    "a helper": "def k():\n    return {k}\nclass Source:\n    def encode(self, documents):\n        return k()\nmade = Source()",
+    "a base": "class B:\n    k = {k}\nclass Source(B):\n    def encode(self, documents):\n        return self.k\nmade = Source()",
+    "a closure": (
+        "def make(k):\n    class Source:\n        def encode(self, documents):\n            return k\n"
+        "    return Source()\nmade = make({k})"
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_number_of_a_typed_source_is_in_its_hash_wherever_it_stands(place: str, monkeypatch) -> None:
+    def hashed(k: float) -> str | None:
+        typed = ModuleType("typed_at_a_prompt")
+        monkeypatch.setitem(sys.modules, "typed_at_a_prompt", typed)
+        exec(PLACES[place].format(k=k), vars(typed))
+        return source_hash(typed.made)
+
+    assert hashed(0.5) == hashed(0.5) is not None
+    assert hashed(0.5) != hashed(0.25)
 
 
 @pytest.mark.parametrize("piped", [False, True])

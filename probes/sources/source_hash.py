@@ -6,9 +6,11 @@ import hashlib
 import inspect
 import sys
 from pathlib import Path
-from types import CodeType
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
+#: Where a class stands, not what it does.
+PLACES = ("__module__", "__firstlineno__", "__doc__")
 SIMPLE = (int, float, complex, str, bytes, bool, type(None), tuple)
 
 
@@ -37,14 +39,22 @@ def source_hash(thing: Any) -> str | None:
 
 
 def _hash_of_typed_code(owner: Any, namespace: dict[str, Any]) -> str | None:
-    """SHA-256 over functions and classes without a file; None where none of them is Python code."""
+    """SHA-256 over functions and classes without a file, and the plain values in them; None where none is Python code."""
     module = owner.__module__
     typed = {name: v for name, v in namespace.items() if getattr(v, "__module__", None) == module}
-    codes = [code for name, value in sorted({**typed, "": owner}.items()) for code in _codes(value)]
-    if not codes:
+    functions = [part for _, value in sorted({**typed, "": owner}.items()) for part in _functions(value)]
+    if not functions:
         return None
     digest = hashlib.sha256()
+    for part in _attributes(owner):
+        digest.update(part.encode())
     named: set[str] = set()
+    codes = []
+    for function in functions:
+        codes.append(function.__code__)
+        cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+        values = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *cells]
+        digest.update(repr([value for value in values if isinstance(value, SIMPLE)]).encode())
     while codes:
         code = codes.pop()
         named |= set(code.co_names)
@@ -57,13 +67,16 @@ def _hash_of_typed_code(owner: Any, namespace: dict[str, Any]) -> str | None:
                     repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant).encode()
                 )
     for name in sorted(named & namespace.keys()):
-        if isinstance(namespace[name], SIMPLE):
-            digest.update(f"{name}={namespace[name]!r}\0".encode())
+        value = namespace[name]
+        if isinstance(value, SIMPLE):
+            digest.update(f"{name}={value!r}\0".encode())
+        elif name in typed and isinstance(value, type):
+            digest.update("".join(_attributes(value)).encode())
     return digest.hexdigest()
 
 
-def _codes(thing: Any) -> list[CodeType]:
-    """The code of a function, or of a class's functions and those of the classes that it extends."""
+def _functions(thing: Any) -> list[FunctionType]:
+    """A function, or a class's functions and those of the classes that it extends."""
     if isinstance(thing, type):
         parts = [part for base in thing.__mro__ if base is not object for _, part in sorted(vars(base).items())]
     else:
@@ -74,4 +87,20 @@ def _codes(thing: Any) -> list[CodeType]:
             functions += [part.fget, part.fset]
         else:
             functions.append(getattr(part, "__func__", getattr(part, "func", part)))
-    return [code for f in functions if isinstance(code := getattr(f, "__code__", None), CodeType)]
+    return [function for function in functions if isinstance(function, FunctionType)]
+
+
+def _attributes(thing: Any) -> list[str]:
+    """The plain values that stand in a class, and in the classes that it extends."""
+    bases = thing.__mro__ if isinstance(thing, type) else ()
+    attributes = [(base.__qualname__, name, value) for base in bases for name, value in vars(base).items()]
+    return sorted(
+        f"{base}.{name}={v!r}\0" for base, name, v in attributes if isinstance(v, SIMPLE) and name not in PLACES
+    )
+
+
+def _is_filled(cell: CellType) -> bool:
+    try:
+        return cell.cell_contents is cell.cell_contents
+    except ValueError:  # the name is not bound yet
+        return False

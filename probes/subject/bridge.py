@@ -16,7 +16,7 @@ class BridgedModel:
     """A bridge and the places of its components: (parent, attribute, the model's own module, the bridge's) per place.
 
     The bridge says which modules are the blocks, the norms and the unembedding, for every architecture that TransformerLens
-    knows. Running through its components makes a pass a tenth slower on SmolLM2 and two thirds slower on the organism (each
+    knows. Running through its components makes each pass 10% slower on SmolLM2 and two thirds slower on the organism (each
     norm is computed twice, and every map has two hook points), so the model runs its own modules except in `as_bridge`.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_what_needs_a_gain_or_an_update_says_so() -> None:
 
 
 def test_no_kind_of_condition_is_named_outside_its_own_module_and_the_parser() -> None:
-    """Nobody can ask which kind a condition is without naming a kind."""
+    """Nobody can ask which kind a condition is without naming a kind, or a condition's name."""
     assert {"Base", "Scaled", "LogitFusion", "InContext", "Contested", "Joined", "Reworded", "AsDelivered"} == KINDS
     own = {ROOT / "margins" / name for name in ("conditions.py", "condition_parser.py")}
     strangers = {}
@@ -89,9 +90,11 @@ def test_no_kind_of_condition_is_named_outside_its_own_module_and_the_parser() -
             imported = {
                 alias.name
                 for node in ast.walk(tree)
-                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("override_gap.margins.condition")
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("override_gap.margins")
                 for alias in node.names
             }
-            if imported & KINDS:
-                strangers[str(file.relative_to(ROOT))] = imported & KINDS
+            by_name = re.findall(r"\bcondition\.name\s*(?:==|!=|in)\s*\S+", file.read_text())
+            found = {*(imported & {*KINDS, "conditions"}), *by_name}
+            if found:
+                strangers[str(file.relative_to(ROOT))] = found
     assert strangers == {}
