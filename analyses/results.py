@@ -6,6 +6,7 @@ the prior gradient, the hypotheses) are classes of their own with the same three
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
@@ -43,7 +44,7 @@ class ResultRows(HtmlRepr, Sequence[dict[str, Any]]):
         return "\n".join([f"{self.title}: {len(self)} rows" if len(self) else f"{self.title}: no rows", *lines])
 
     def _repr_html_(self) -> str:
-        return f"<p>{self.title}</p>{self.frame().to_html(max_rows=SHOWN)}"
+        return f"<p>{html.escape(self.title)}</p>{self.frame().to_html(max_rows=SHOWN)}"
 
     def frame(self) -> pd.DataFrame:
         """One row per row; an estimate within a row becomes columns such as `difference.value`."""

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from override_gap.probes.sources import open_source as open_source
     from override_gap.probes.subject.load import open_subject as open_subject
     from override_gap.reports import figures as figures
-    from override_gap.reports.build import write as report  # noqa: F401
+    from override_gap.reports.build import write as report
     from override_gap.reports.comparison import compare as compare
 
 #: Each name that people type, and where it is loaded from when it is first used: a module, with `:name` where names differ.
@@ -74,7 +74,28 @@ _HOME = {
     "report": "reports.build:write",
 }
 
-__all__ = [*_HOME]
+__all__ = [
+    "Adapter",
+    "AdapterSource",
+    "Dense",
+    "Document",
+    "Item",
+    "LowRank",
+    "Margins",
+    "Plan",
+    "Prefix",
+    "Vector",
+    "audit",
+    "compare",
+    "figures",
+    "load",
+    "measure",
+    "open_items",
+    "open_source",
+    "open_subject",
+    "read_items",
+    "report",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -85,3 +85,9 @@ def test_a_section_names_its_tables() -> None:
     assert section.frame("second")["b.low"].tolist() == [2]
     with pytest.raises(KeyError, match="there are first, second"):
         section.frame("third")
+
+
+def test_a_title_and_a_cell_are_text_in_a_notebook() -> None:
+    shown = ResultRows("net margin > 0 <b>", ({"condition": "<script>x</script>"},))._repr_html_()
+    assert "net margin &gt; 0 &lt;b&gt;" in shown
+    assert "<script>" not in shown
