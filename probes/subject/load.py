@@ -14,6 +14,7 @@ from override_gap.margins.items.item import ItemError
 from override_gap.probes.catalogue import SUBJECTS
 from override_gap.probes.environment import home, quietly
 from override_gap.probes.errors import SubjectError
+from override_gap.probes.subject.constant_tensors import weights_left_over
 from override_gap.probes.subject.devices import DeviceMap, DevicesError, named_tensors, spread_over_devices
 from override_gap.probes.subject.file_checks import FileSizeError, check_claimed_sizes, check_gguf_sizes
 from override_gap.probes.subject.model import Subject, wrap
@@ -148,6 +149,8 @@ def _load(
     model, loading = loaded
     if scratch is not None:
         weakref.finalize(model, scratch.cleanup)
+    if loading.get("unexpected_keys") and "gguf_file" not in extra:
+        loading["unexpected_keys"] = weights_left_over(model, where, sorted(map(str, loading["unexpected_keys"])))
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if loading.get(kind):
             first, count = sorted(map(str, loading[kind]))[0], len(loading[kind])

@@ -14,6 +14,7 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.subject.constant_tensors import is_constant
 from override_gap.probes.subject.load import open_subject
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, down
@@ -73,3 +74,69 @@ def test_reading_twice_gives_the_same_margins(rng: torch.Generator) -> None:
     ones = torch.ones(1, subject.n_layers)
     first, again = (read_adapted(subject, prior, stack(subject, [adapter]), ones).margins.net for _ in range(2))
     assert torch.equal(first, again)
+
+
+def with_buffers(folder: Path, buffers: dict[str, torch.Tensor]) -> None:
+    rewrite(folder, lambda w: {**w, **buffers})
+
+
+def saved(family: str, folder: Path):
+    model, tokenizer = build(family)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return model
+
+
+TRIANGLE = torch.ones(64, 64, dtype=torch.bool).tril()[None, None]
+WINDOW = TRIANGLE & ~torch.ones(64, 64, dtype=torch.bool).tril(-16)
+
+
+@pytest.mark.parametrize(
+    ("key", "tensor"),
+    [
+        ("transformer.h.{}.attn.bias", TRIANGLE),
+        ("transformer.h.{}.attn.bias", TRIANGLE.to(torch.uint8)),
+        ("transformer.h.{}.attn.bias", WINDOW),
+        ("transformer.h.{}.attn.bias", torch.zeros(64, 64).masked_fill(~TRIANGLE[0, 0], -1e4)),
+        ("transformer.h.{}.attn.masked_bias", torch.tensor(-1e9)),
+        ("transformer.h.{}.attn.masked_bias", torch.tensor([-1e4])),
+        ("transformer.h.{}.attn.rotary_emb.inv_freq", 10000.0 ** -(torch.arange(0, 8, 2) / 8)),
+        ("transformer.h.{}.attn.position_ids", torch.arange(64)[None]),
+    ],
+)
+def test_constants_of_old_checkpoints_are_no_weights(tmp_path: Path, key: str, tensor: torch.Tensor) -> None:
+    model = saved("gpt2", tmp_path)
+    with_buffers(tmp_path, {key.format(layer): tensor.clone() for layer in range(3)})
+    opened = open_subject(str(tmp_path), device="cpu", dtype="float32")
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        assert torch.allclose(opened.model(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "tensor"),
+    [
+        ("transformer.h.1.attn.masked_bias", torch.ones(32)),  # no scalar
+        ("transformer.h.1.attn.c_attn.lora_A", torch.ones(4, 32)),
+        ("v_head.summary.bias", torch.ones(1)),
+        ("transformer.h.1.attn.rotary_emb.inv_freq", torch.tensor([0.1, 1.0, 0.2, 0.3])),  # no falling series
+        ("transformer.h.1.attn.position_ids", torch.zeros(64, dtype=torch.long)),
+        ("transformer.h.1.attn.k_scale", torch.ones(1)),
+        ("transformer.h.3.mlp.c_fc.bias", torch.ones(48)),  # a layer that the configuration does not have
+    ],
+)
+def test_weights_that_the_model_has_no_place_for_are_refused_by_name(
+    tmp_path: Path, key: str, tensor: torch.Tensor
+) -> None:
+    saved("gpt2", tmp_path)
+    with_buffers(tmp_path, {key: tensor})
+    with pytest.raises(SubjectError, match=f"1 unexpected weights.*{key}"):
+        open_subject(str(tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize("tensor", [torch.randn(64, 64), TRIANGLE[0, 0].T, torch.ones(1) * 3])
+def test_what_is_named_as_a_mask_and_is_none_is_a_weight(tensor: torch.Tensor) -> None:
+    model, _ = build("qwen2")
+    key = "model.layers.0.self_attn.bias"
+    assert not is_constant(model, key, tensor)
+    assert is_constant(model, key, TRIANGLE[0, 0])
