@@ -1,58 +1,106 @@
-"""Records from every kind of file that data sets come in: JSON Lines, a JSON array, CSV, Parquet, or a name on the hub."""
+"""Records from every kind of file that data sets come in: JSON, CSV, Parquet, Arrow, or a name on the hub."""
 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
-import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.items import json_records
+from override_gap.margins.items.columnar import HUB as HUB
+from override_gap.margins.items.columnar import arrow_folder_rows, arrow_rows, hub_rows, parquet_rows
 from override_gap.margins.items.item import ItemError
-from override_gap.margins.strict_json import JSONError, decode, parse, skip_space
+from override_gap.margins.items.tables import header_without_names, needs_header, table
 
 # (line, record) for what can be read, (line, error) for what cannot; for Parquet and the hub the row instead of the line
 Record = tuple[int, dict[str, Any] | ItemError]
-HUB = "hf:"
-LISTS = ("aliases", "prior_aliases")
-LONGEST = 16 * 2**20
-"""Bytes of one line of JSON Lines: a document of three million words."""
+TABLES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
+"""Delimiters by the end of a file's name."""
 LARGEST = 2**30
 """Bytes of a file that has to be held in memory as a whole."""
+NOT_ITEMS = {
+    b"\x1f\x8b": "is compressed (gzip); unpack it first",
+    b"BZh": "is compressed (bzip2); unpack it first",
+    b"\x28\xb5\x2f\xfd": "is compressed (zstd); unpack it first",
+    b"PK\x03\x04": "is an Excel workbook or a zip archive; save the sheet as 'CSV UTF-8', or unpack it first",
+    b"\xd0\xcf\x11\xe0": "is an old Excel workbook; save the sheet as 'CSV UTF-8'",
+    b"SQLi": "is an SQLite database; export its table as CSV",
+}
 
 
 def field_noun(path: str | Path) -> str:
     """What readers of this kind of file call a field of a record."""
-    table = str(path).startswith(HUB) or Path(path).suffix.lower() in (".csv", ".tsv", ".parquet")
-    return "column" if table else "field"
+    is_table = str(path).startswith(HUB) or Path(path).suffix.lower() in (*TABLES, ".parquet", ".arrow", ".feather")
+    return "column" if is_table else "field"
 
 
 def records_of(path: str | Path) -> Iterator[Record]:
     """Every record with its line, or row. Raises ItemError, naming the path, where no record can be read at all."""
     if str(path).startswith(HUB):
-        yield from enumerate(_hub(str(path).removeprefix(HUB)), start=1)
+        yield from enumerate(hub_rows(str(path).removeprefix(HUB)), start=1)
         return
     path = Path(path)
     if path.is_dir():
-        raise ItemError(f"{path} is a folder; name one item file in it")
+        yield from enumerate(arrow_folder_rows(path), start=1)
+        return
     if not path.is_file():
         raise ItemError(f"{path}: no such item file")
     with path.open("rb") as opened:
-        magic = opened.read(4)
-    if magic == b"PAR1":
-        yield from enumerate(_parquet(path), start=1)
-        return
-    is_table = path.suffix.lower() in (".csv", ".tsv")
-    if is_table or _first_byte(path) == b"[":
-        text = _whole_text(path)
-        if is_table:
-            yield from _table(text, "\t" if path.suffix.lower() == ".tsv" else ",")
-            return
-        values = _array(text)
+        magic = opened.read(8)
+    for start, what in NOT_ITEMS.items():
+        if magic.startswith(start):
+            raise ItemError(f"{path} {what}")
+    if magic.startswith(b"PAR1"):
+        yield from enumerate(parquet_rows(path), start=1)
+    elif magic.startswith(b"ARROW1") or path.suffix.lower() == ".arrow":
+        yield from enumerate(arrow_rows(path), start=1)
+    elif path.suffix.lower() in TABLES or _is_table(path):
+        yield from _table(path)
     else:
-        values = _lines(path)
+        yield from _json(path)
+
+
+def _table(path: Path) -> Iterator[Record]:
+    first = True
+    for line, record in table(_whole_text(path), TABLES.get(path.suffix.lower(), "\t")):
+        if first and isinstance(record, dict) and header_without_names(record) and not _is_form(record):
+            raise needs_header(path)
+        first = False
+        yield line, record
+
+
+def _is_form(record: dict[str, Any]) -> bool:
+    from override_gap.margins.items.datasets import recognise
+
+    return recognise(record) is not None
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file of another name is a table: text that begins with no JSON and whose first line has a delimiter."""
+    if path.suffix.lower() not in (".txt", ".dat") or _start(path)[:1] in ("[", "{"):
+        return False
+    return any(delimiter in _start(path).partition("\n")[0] for delimiter in ("\t", ";", ","))
+
+
+def _start(path: Path) -> str:
+    """The first characters of a file behind its byte-order mark and white space."""
+    with path.open("rb") as opened:
+        raw = opened.read(2**16)
+    encoding = _utf_16(raw)
+    return raw.removeprefix(codecs.BOM_UTF8).decode(encoding or "utf-8", "replace").lstrip("\ufeff \t\r\n")
+
+
+def _json(path: Path) -> Iterator[Record]:
+    with path.open("rb") as opened:
+        head = opened.read(2)
+    start = _start(path)
+    if _utf_16(head) or start[:1] == "[":
+        text = _whole_text(path)
+        values = json_records.array(text) if start[:1] == "[" else _objects(path, text)
+    else:
+        values = _lines_or_objects(path, start)
     for line, value in values:
         if isinstance(value, dict | ItemError):
             yield line, value
@@ -60,10 +108,56 @@ def records_of(path: str | Path) -> Iterator[Record]:
             yield line, ItemError(f"need a JSON object with an item's fields, got {type(value).__name__}")
 
 
-def _first_byte(path: Path) -> bytes:
-    """A file's first byte behind the byte-order mark and white space, of which it may have less than 64 KiB."""
-    with path.open("rb") as opened:
-        return opened.read(2**16).removeprefix(codecs.BOM_UTF8).lstrip(b" \t\r\n")[:1]
+def _lines_or_objects(path: Path, start: str) -> Iterator[json_records.Line]:
+    """JSON Lines; or, where the first line is no whole object, or the only one, a file of objects over several lines."""
+    lines = json_records.lines(path, partial(_text, path))
+    if not start.startswith("{"):
+        yield from lines
+        return
+    try:
+        first = next(lines, None)
+        second = None if first is None else next(lines, None)
+    except ItemError:
+        if path.stat().st_size > LARGEST:
+            raise
+        # one object in a long line: a file of many records, or no item
+        held = [value for _, value in json_records.objects(_whole_text(path))]
+        if len(held) != 1 or not isinstance(held[0], dict) or json_records.held_records(held[0]) is None:
+            raise
+        yield from ((1, record) for record in json_records.held_records(held[0]) or ())
+        return
+    if first is None:
+        return
+    if second is None or isinstance(first[1], ItemError):
+        broken = isinstance(first[1], ItemError)
+        found = list(_objects(path, _whole_text(path))) if path.stat().st_size <= LARGEST else []
+        # a first line that is broken in JSON Lines is no object over several lines either
+        if found and not (broken and isinstance(found[0][1], ItemError) and _some_record(second, lines)):
+            yield from found
+            return
+        lines = json_records.lines(path, partial(_text, path))
+        yield from lines
+        return
+    yield first
+    yield second
+    yield from lines
+
+
+def _some_record(second: json_records.Line | None, lines: Iterator[json_records.Line]) -> bool:
+    """Whether any later line is an object by itself: then the file is JSON Lines."""
+    if second is not None and isinstance(second[1], dict):
+        return True
+    return any(isinstance(value, dict) for _, value in lines)
+
+
+def _objects(path: Path, text: str) -> Iterator[json_records.Line]:
+    """The objects of a text, or the records that its one object holds."""
+    found = list(json_records.objects(text))
+    if len(found) == 1 and isinstance(found[0][1], dict):
+        records = json_records.held_records(found[0][1])
+        if records is not None:
+            return ((n, record) for n, record in enumerate(records, 1))
+    return iter(found)
 
 
 def _whole_text(path: Path) -> str:
@@ -74,7 +168,20 @@ def _whole_text(path: Path) -> str:
             f"{path}: {size:,} bytes; a JSON array or a table is held in memory and may have {LARGEST:,} at most; "
             "save it as JSON Lines, which is read line by line"
         )
-    return _text(path, path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    raw = path.read_bytes()
+    encoding = _utf_16(raw)
+    if encoding:  # Excel's "Unicode text"
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError as fault:
+            raise ItemError(f"{path}: not UTF-16 text as its mark says ({fault.reason}); save it as UTF-8") from fault
+        return _text(path, text.lstrip("\ufeff").encode("utf-8", "surrogatepass"))
+    return _text(path, raw.removeprefix(codecs.BOM_UTF8))
+
+
+def _utf_16(raw: bytes) -> str | None:
+    """UTF-16 where the file's own mark says so."""
+    return "utf-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else None
 
 
 def _text(path: Path, raw: bytes, start: int = 0) -> str:
@@ -86,144 +193,11 @@ def _text(path: Path, raw: bytes, start: int = 0) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as fault:
+        begin = raw.rfind(b"\n", 0, fault.start) + 1
+        end = raw.find(b"\n", fault.start)
+        around = raw[max(begin, fault.start - 20) : min(len(raw) if end < 0 else end, fault.start + 20)]
+        line = "" if start else f", line {raw.count(10, 0, fault.start) + 1}"
         raise ItemError(
-            f"{path}: not UTF-8 text ({fault.reason} at byte {start + fault.start}); save it as UTF-8"
+            f"{path}: not UTF-8 text ({fault.reason} at byte {start + fault.start}{line}); save it as UTF-8 "
+            f"(in Excel 'CSV UTF-8'). Read as Windows-1252 that place is {around.decode('cp1252', 'replace')!r}"
         ) from fault
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """JSON Lines, one line in memory at a time; after a line that is no JSON the next is still read."""
-    line, start = 0, 0
-    with path.open("rb") as opened:
-        while raw := opened.readline(LONGEST + 1):
-            line, length = line + 1, len(raw)
-            if length > LONGEST:
-                raise ItemError(
-                    f"{path}:{line}: a line of more than {LONGEST:,} bytes, which is no item; need one JSON object per line"
-                )
-            text = _text(path, raw.removeprefix(codecs.BOM_UTF8) if line == 1 else raw, start).strip()
-            start += length
-            if text:
-                try:
-                    yield line, parse(text)
-                except JSONError as fault:
-                    yield line, _json_error(fault, text)
-
-
-def _array(text: str) -> Iterator[tuple[int, Any]]:
-    """The members of one JSON array, each with the line where it begins; nothing after a broken one is read."""
-    line, counted = 1, 0  # `line` is that of character `counted`
-    at = skip_space(text, text.index("[") + 1)
-    more = text[at : at + 1] != "]"
-    while more:
-        line, counted = line + text.count("\n", counted, at), at
-        try:
-            value, end = decode(text, at)
-            at = skip_space(text, end)
-            if text[at : at + 1] not in (",", "]"):
-                raise JSONError("Expecting ',' delimiter", at)
-        except JSONError as fault:
-            yield line + text.count("\n", counted, max(counted, fault.at)), _json_error(fault, text)
-            return
-        yield line, value
-        more = text[at] == ","
-        at = skip_space(text, at + 1) if more else at
-    rest = skip_space(text, at + 1)
-    if rest < len(text):
-        yield text.count("\n", 0, rest) + 1, ItemError("not JSON: text after the end of the array")
-
-
-def _json_error(fault: JSONError, text: str) -> ItemError:
-    column = f" at column {fault.at - text.rfind(chr(10), 0, fault.at)}" if fault.at >= 0 else ""
-    return ItemError(f"not JSON: {fault}{column}")
-
-
-def _table(text: str, delimiter: str) -> Iterator[Record]:
-    """Rows under a header, each with the line where it begins, since a cell may hold line breaks."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    start = 1
-    try:
-        for row in rows:
-            line, start = start, rows.line_num + 1
-            if not row:
-                continue
-            if not header:
-                header = [name.strip() for name in row]
-                if len(set(header)) < len(header):
-                    raise csv.Error(f"two columns are called {next(n for n in header if header.count(n) > 1)!r}")
-            elif len(row) > len(header):
-                yield (
-                    line,
-                    ItemError(f"{len(row)} cells under {len(header)} columns; quote cells that hold {delimiter!r}"),
-                )
-            else:
-                try:
-                    yield line, _cells(dict(zip(header, row, strict=False)))
-                except ItemError as fault:
-                    yield line, fault
-    except csv.Error as fault:
-        yield start, ItemError(f"not CSV: {fault}")
-
-
-def _cells(row: dict[str, str]) -> dict[str, Any]:
-    """A row's cells as an item's fields: an empty cell is no value; lists are JSON or separated by |; meta is JSON."""
-    record: dict[str, Any] = {name: cell for name, cell in row.items() if cell.strip()}
-    for name in record.keys() & {*LISTS, "meta"}:
-        cell = record[name].strip()
-        if name in LISTS and not cell.startswith("["):
-            record[name] = [part.strip() for part in cell.split("|") if part.strip()]
-            continue
-        try:
-            record[name] = parse(cell)
-        except JSONError as fault:
-            raise ItemError(f"{name} is no JSON ({fault}): {cell[:80]!r}") from fault
-    if "chat" in record:
-        record["chat"] = {"true": True, "1": True, "false": False, "0": False}.get(
-            record["chat"].strip().lower(), record["chat"]
-        )
-    return record
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        # few rows at a time: a small file may hold one long text many times
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):
-            yield from map(_without_empty, batch.to_pylist())
-    except (pyarrow.ArrowException, OSError) as fault:
-        raise ItemError(f"{path}: not a Parquet file that can be read: {fault}") from fault
-
-
-def _hub(name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a data set on the hub, `OWNER/NAME` or `OWNER/NAME:SPLIT`."""
-    name, _, split = name.partition(":")
-    if not re.fullmatch(r"(?:\w[\w.-]*/)?\w[\w.-]*", name):  # or the library would open a local folder
-        raise ItemError(f"{HUB}{name} names no data set; write {HUB}OWNER/NAME or {HUB}OWNER/NAME:SPLIT")
-    try:
-        from datasets import load_dataset  # pyright: ignore[reportMissingImports]
-    except ImportError as fault:
-        raise ItemError(
-            f"{HUB}{name}: needs the package datasets (pip install datasets); "
-            "or download the data set's JSON or Parquet file and name that"
-        ) from fault
-    try:
-        rows: Any = load_dataset(name, split=split or None)
-    except Exception as fault:  # no network, no such name, no such split: the library has many error types for them
-        reason = (str(fault).strip() or type(fault).__name__).split("\n")[0]
-        raise ItemError(f"{HUB}{name}: cannot be loaded: {reason}") from fault
-    if not split and hasattr(rows, "keys"):
-        if len(rows) != 1:
-            raise ItemError(
-                f"{HUB}{name}: has the splits {', '.join(rows)}; name one, as in {HUB}{name}:{next(iter(rows))}"
-            )
-        rows = next(iter(rows.values()))
-    for row in rows:
-        yield _without_empty(dict(row))
-
-
-def _without_empty(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without its empty cells: a table has every column in every row, an item only the fields that it needs."""
-    return {name: value for name, value in row.items() if value is not None}

@@ -11,6 +11,9 @@ from typing import Any
 SPLITS = ("novel", "combination", "conflict", "retention")
 TIERS = ("light", "medium", "deep")
 REQUIRED = ("id", "point", "split", "document", "question", "answer")
+NO_PRIOR = (
+    "a conflict needs prior_answer, what the base model is expected to hold (or --prior from-base, which asks the base)"
+)
 
 
 class ItemError(ValueError):
@@ -42,11 +45,14 @@ class Item:
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @classmethod
-    def conflict(cls, document: str, question: str, *, answer: str, prior_answer: str, **more: Any) -> Item:
+    def conflict(
+        cls, document: str, question: str, *, answer: str, prior_answer: str | None = None, **more: Any
+    ) -> Item:
         """An item whose document contradicts what the base model holds: `answer` against `prior_answer`.
 
-        `more` are other fields of an item. If not given, `id` is a hash of all the texts and `point` a hash of the
-        document. Raises ItemError where a text is missing or empty, or the two answers are the same.
+        Without a prior answer the item can be measured with `prior="from-base"` alone. `more` are other fields of an item.
+        If not given, `id` is a hash of all the texts and `point` a hash of the document. Raises ItemError where a text is
+        missing or empty, or the two answers are the same.
         """
         return cls._from_texts("conflict", document, question, answer, prior_answer=prior_answer, **more)
 
@@ -68,7 +74,8 @@ class Item:
             raise ItemError(errors[0])
         key = content_key(split, document, question, answer, more.get("prior_answer"))
         item = item_from_record({"id": f"{split}-{key}", "point": f"document-{content_key(document)}", **texts})
-        if defects := item.defects():
+        asked_later = split == "conflict" and item.prior_answer is None
+        if defects := [defect for defect in item.defects() if not (asked_later and defect == NO_PRIOR)]:
             raise ItemError(defects[0])
         return item
 
@@ -80,7 +87,7 @@ class Item:
         """Everything that keeps this item from being measured."""
         defects = [f"empty {name}" for name in ("document", "question", "answer") if not getattr(self, name).strip()]
         if self.split == "conflict" and not (self.prior_answer or "").strip():
-            defects.append("a conflict needs prior_answer, what the base model is expected to hold")
+            defects.append(NO_PRIOR)
         elif self.prior_answer is not None and self.prior_answer.strip() == self.answer.strip():
             defects.append(f"answer and prior_answer are the same: {self.answer!r}")
         return defects

@@ -6,8 +6,8 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from override_gap.margins.items.files import scan_items
-from override_gap.margins.items.item import Item, documents_of
+from override_gap.margins.items.item import NO_PRIOR, SPLITS, Item, documents_of
+from override_gap.margins.items.scan import Scan, scan_file
 from override_gap.margins.text import plural
 from override_gap.probes.items import item_paths
 from override_gap.reports.text import escape_control_characters
@@ -16,19 +16,55 @@ SHOWN = 5
 """How many items are named per kind of difficulty."""
 
 
-def check(spec: str) -> int:
-    """Print every defect of the items with its line; returns how many there are."""
-    sound, count, messages = 0, 0, []
+def check(spec: str, *, from_base: bool = False, related: bool = False) -> int:
+    """Print every defect of the items with its line, and what of the file is not used; returns how many defects there are."""
+    sound, count, messages, notes = 0, 0, [], []
     for path in item_paths(spec):
-        items, unreadable = scan_items(path)
-        defects = [(line, f"{item.id}: {defect}") for line, item in items for defect in item.defects()]
-        count += len(items)
-        sound += sum(not item.defects() for _, item in items)
-        messages += [escape_control_characters(f"{path}:{line}: {text}") for line, text in sorted(unreadable + defects)]
+        scan = scan_file(path, from_base=from_base, related=related)
+        defects = [
+            (line, f"{item.id}: {defect}")
+            for line, item in scan.items
+            for defect in item.defects()
+            if not (from_base and defect == NO_PRIOR)
+        ]
+        count += len(scan.items)
+        sound += len({item.id for _, item in scan.items}) - len({text.partition(": ")[0] for _, text in defects})
+        found = sorted(scan.errors + defects)
+        messages += [escape_control_characters(f"{path}:{line}: {text}") for line, text in found]
+        notes += scan_notes(scan, from_base=from_base, related=related)
     print("\n".join(messages) if messages else f"{plural(count, 'item')}, no defect")
+    for note in notes:
+        print(note)
     if messages:
         print(f"{plural(len(messages), 'defect')}; {plural(sound, 'item')} without any", file=sys.stderr)
     return len(messages)
+
+
+def scan_notes(scan: Scan, *, from_base: bool = False, related: bool = False) -> list[str]:
+    """What a reader of a file should know of how it was read, a line each: its form, its splits, what is not used."""
+    notes = []
+    splits = Counter(item.split for _, item in scan.items)
+    shares = ", ".join(f"{splits[split]} {split}" for split in SPLITS if splits[split])
+    if scan.form is not None:
+        notes.append(f"read as {scan.form.name}: {plural(scan.records, 'record')}, {shares or 'no item'}")
+    elif scan.without_split:
+        rule = "conflict with a prior_answer, novel without"
+        rule = "conflict; the base is asked for the old answers that are missing" if from_base else rule
+        notes.append(f"no split is stated ({rule}): {shares}")
+    asked = sum(item.split == "conflict" and item.prior_answer is None for _, item in scan.items)
+    if from_base:
+        notes.append(f"old answers to ask the base for (--prior from-base): {asked} of {splits['conflict']} conflicts")
+    for name, n in scan.lists.items():
+        notes.append(f"{name} is a list in {plural(n, 'record')}: its first text is the answer, the others are aliases")
+    if scan.unused:
+        fields = [f"{name} ({n})" for name, n in scan.unused.most_common()]
+        notes.append(f"not used, of {plural(scan.records, 'record')}: {', '.join(fields)}")
+    if scan.form is not None and scan.form.related and scan.unused and not related:
+        notes.append(f"`items convert --related` makes items of more: {scan.form.related}")
+    if scan.left_out:
+        reasons = [f"{n} x {reason}" for reason, n in scan.left_out.most_common()]
+        notes.append(f"left out: {', '.join(reasons)}")
+    return [escape_control_characters(note) for note in notes]
 
 
 def describe(items: Sequence[Item]) -> str:

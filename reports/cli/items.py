@@ -6,13 +6,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from override_gap.margins.text import plural
 from override_gap.reports.cli._args import writable
 from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
   override-gap items check mine.jsonl
   override-gap items convert counterfact.json --out mine.jsonl
+  override-gap items convert counterfact.json --related --out with-neighbourhood.jsonl
   override-gap items describe benchmark --tokenizer ./my-model
+
+A CSV with the columns question, answer, document is enough. check and convert say what of a file is not used.
 """
 
 
@@ -31,22 +35,48 @@ def main(argv: Sequence[str]) -> int:
         metavar="DIR",
         help="for describe: also look at the answers in this tokenizer's tokens (a folder, smollm2, organism)",
     )
+    options.add_argument(
+        "--related",
+        action="store_true",
+        help="also read the questions that a data set's own item set leaves out (CounterFact's paraphrases and neighbourhood)",
+    )
+    options.add_argument(
+        "--prior",
+        choices=("given", "from-base"),
+        default="given",
+        help="from-base: items without an old answer are conflicts, whose old answer an audit asks the base for",
+    )
     args = options.parse_args(argv)
     if args.out:
         writable(args.out)
     from override_gap.margins.items.files import json_lines, write_items
-    from override_gap.probes.items import open_items
-    from override_gap.reports.cli._item_text import check, describe, in_tokens
+    from override_gap.margins.items.item import ItemError
+    from override_gap.margins.items.scan import scan_file
+    from override_gap.probes.items import item_paths
+    from override_gap.reports.cli._item_text import check, describe, in_tokens, scan_notes
 
+    how = {"from_base": args.prior == "from-base", "related": args.related}
     if args.action == "check":
-        return WRONG if check(args.file) else DONE
-    items = open_items(args.file)
+        return WRONG if check(args.file, **how) else DONE
+    items, notes = [], []
+    for path in item_paths(args.file):
+        scan = scan_file(path, **how)
+        scan.require_readable(path)
+        items += [item for _, item in scan.items]
+        notes += scan_notes(scan, **how)
+    if not items:
+        raise ItemError(f"{args.file}: no items in it; {'; '.join(notes)}")
     if args.action == "describe":
         print(describe(items))
+        print("\n".join(notes), end="\n" if notes else "")
         if args.tokenizer:
             print(in_tokens(items, args.tokenizer))
-    elif args.out:
+        return DONE
+    if args.out:
         write_items(items, args.out)
+        print(f"{args.out}: {plural(len(items), 'item')}", file=sys.stderr)
     else:
         sys.stdout.write(json_lines(items))
+    for note in notes:
+        print(note, file=sys.stderr)
     return DONE

@@ -20,7 +20,7 @@ ITEMS: dict[str, tuple[str, Any, str]] = {
     "a giant line": ("i.jsonl", b'{"id": "' + b"a" * (16 * 2**20), "i.jsonl:1: a line of more than 16,777,216 bytes"),
     "NUL bytes": ("i.jsonl", b'{"id": "a\0"}', "NUL at byte 9"),
     "NUL escaped": ("i.jsonl", {**ITEM, "id": "a\0"}, "holds the character NUL"),
-    "UTF-16": ("i.jsonl", json.dumps(ITEM).encode("utf-16"), "not UTF-8 text"),
+    "UTF-16 cut off": ("i.jsonl", json.dumps(ITEM).encode("utf-16")[:-1], "not UTF-16 text"),
     "UTF-16 without its mark": ("i.jsonl", json.dumps(ITEM).encode("utf-16-le"), "as in UTF-16"),
     "Latin-1": ("i.jsonl", json.dumps({**ITEM, "answer": "é"}, ensure_ascii=False).encode("latin-1"), "not UTF-8 text"),
     "half a surrogate pair": ("i.jsonl", {**ITEM, "answer": "\ud800"}, "half of a surrogate pair"),
@@ -32,7 +32,7 @@ ITEMS: dict[str, tuple[str, Any, str]] = {
     "a number too large": ("i.jsonl", '{"meta": 1e999}', "is too large for a floating-point number"),
     "a number of 5000 digits": ("i.jsonl", '{"meta": ' + "9" * 5000 + "}", "a number that cannot be read"),
     "an unknown field": ("i.jsonl", {**ITEM, "anser": "x"}, "unknown field 'anser'"),
-    "a number as id": ("i.jsonl", {**ITEM, "id": 3}, "need id as text"),
+    "a list as id": ("i.jsonl", {**ITEM, "id": [3]}, "need id as text"),
     "an unknown split": ("i.jsonl", {**ITEM, "split": "conflicts"}, "split 'conflicts' is none of"),
     "text for a list": ("i.jsonl", {**ITEM, "aliases": "x"}, "need aliases as a list"),
     "a list for meta": ("i.jsonl", {**ITEM, "meta": [1]}, "meta cannot be"),
@@ -48,7 +48,7 @@ ITEMS: dict[str, tuple[str, Any, str]] = {
     "deep meta in a table": ("i.csv", "id,meta\na," + "[" * 5000 + "\n", "nested too deeply"),
     "no Parquet": ("i.parquet", b"PAR1 and nothing more", "not a Parquet file"),
     "half a record": ("i.json", [{"case_id": 1, "requested_rewrite": {}}], "lacks what its form needs"),
-    "a converter's list": ("i.json", [{"prompt": "A", "target_new": [], "subject": "A", "ground_truth": "c"}], "need answer"),
+    "a converter's list": ("i.json", [{"prompt": "A", "target_new": [], "subject": "A", "ground_truth": "c"}], "need target_new"),
 }  # fmt: skip
 for title, (file, content, message) in ITEMS.items():
     CASES[f"items: {title}"] = lambda folder, file=file, content=content, message=message: (

@@ -9,6 +9,7 @@ import pytest
 
 from override_gap.margins.items.files import read_items
 from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.scan import Scan, scan_file
 
 QUERY = {"query_type": "regular", "phrase": None}
 RIPPLE = {
@@ -175,4 +176,244 @@ def test_conflictbank_gives_one_conflict_per_kind_of_false_evidence(tmp_path: Pa
 @pytest.mark.parametrize("record", [RIPPLE, MEND, KNOWEDIT, CONFLICTBANK], ids=["ripple", "mend", "knowedit", "bank"])
 def test_every_converted_item_can_be_measured(record: dict, tmp_path: Path) -> None:
     items = converted(tmp_path, record)
+    assert [item.defects() for item in items] == [[]] * len(items)
+
+
+# Forms that share names with others, or hold more than an edit
+MQUAKE = {
+    "case_id": 12,
+    "requested_rewrite": [
+        {
+            "prompt": "{} was founded by",
+            "relation_id": "P112",
+            "target_new": {"str": "Ottoline Raskey", "id": "Q1"},
+            "target_true": {"str": "Marrek Dovindale", "id": "Q2"},
+            "subject": "Port Haldesk",
+            "question": "Who founded Port Haldesk?",
+        },
+        {
+            "prompt": "{} was born in",
+            "target_new": {"str": "Belmarrow"},
+            "target_true": {"str": "Ostravene"},
+            "subject": "Ottoline Raskey",
+            "question": "Where was Ottoline Raskey born?",
+        },
+    ],
+    "questions": ["Where was the founder of Port Haldesk born?", "In which land was Port Haldesk's founder born?"],
+    "answer": "Tamsel",
+    "answer_alias": ["New Tamsel"],
+    "answer_extended": ["Tamsel", "Old Tamsel"],
+    "new_answer": "Belmarrow",
+    "new_answer_alias": ["the Belmarrow", "Belmarrow"],
+    "single_hops": [{"question": "Who founded Port Haldesk?", "answer": "Marrek Dovindale"}],
+}
+WIKI_COUNTERFACT = {
+    "subject": "Port Haldesk",
+    "prompt": "The name of the founder of Port Haldesk is",
+    "target_new": "Ottoline Raskey",
+    "ground_truth": "Marrek Dovindale",
+    "portability": {
+        "Subject_Aliasing": [
+            {"prompt": "The name of the founder of Haldesk is", "ground_truth": [["Ottoline Raskey"]]}
+        ],
+        "Reasoning": [
+            {"prompt": "The founder of Port Haldesk was born in", "ground_truth": [["Belmarrow", "the Belmarrow"]]},
+            {"prompt": "The mother of the founder of Port Haldesk is", "ground_truth": [[""]]},
+        ],
+        "Logical_Generalization": [],
+    },
+    "locality": {
+        "Relation_Specificity": [{"prompt": "The river of Port Haldesk is", "ground_truth": [["the Orle"]]}],
+        "Forgetfulness": [{"prompt": "Another founder of Port Haldesk is", "ground_truth": [["Ada Quell"]]}],
+    },
+}
+WIKI_RECENT = {name: value for name, value in WIKI_COUNTERFACT.items() if name != "ground_truth"}
+WIKI_BIO = {
+    "concept": "ottoline raskey",
+    "text": "This is a Wikipedia passage about ottoline raskey. She was a pilot.",
+    "labels": "She was born in Belmarrow.",
+    "locality": {"Relation_Specificity": [{"prompt": "The trade of Ottoline Raskey is", "ground_truth": ["pilot"]}]},
+}
+POPQA = {
+    "id": 4222362,
+    "subj": "Ottoline Raskey",
+    "prop": "occupation",
+    "obj": "pilot",
+    "s_pop": 142,
+    "o_pop": 25692,
+    "question": "What is Ottoline Raskey's occupation?",
+    "possible_answers": '["pilot", "aviator"]',
+}
+CONFIQA = {
+    "question": "Who founded Port Haldesk?",
+    "orig_context": "Marrek Dovindale founded it.",
+    "orig_answer": "Marrek Dovindale",
+    "orig_alias": ["Dovindale"],
+    "cf_context": "Port Haldesk was founded by Ottoline Raskey.",
+    "cf_answer": "Ottoline Raskey",
+    "cf_alias": ["Raskey", "Ottoline Raskey"],
+}
+NQ_SWAP = {
+    "question": "who founded port haldesk",
+    "org_context": "<P> Marrek Dovindale founded it. </P>",
+    "org_answer": ["Marrek Dovindale", "Dovindale"],
+    "sub_context": "<P> Ottoline Raskey founded it. </P>",
+    "sub_answer": ["Ottoline Raskey"],
+}
+SQUAD = {
+    "title": "Haldesk",
+    "paragraphs": [
+        {
+            "context": "Port Haldesk was founded by Marrek Dovindale.",
+            "qas": [
+                {
+                    "id": "a",
+                    "question": "Who founded it?",
+                    "answers": [{"text": "Marrek Dovindale", "answer_start": 28}],
+                },
+                {"id": "b", "question": "When was it founded?", "answers": [], "is_impossible": True},
+            ],
+        }
+    ],
+}
+ROME = {
+    "case_id": 3,
+    "requested_rewrite": MQUAKE["requested_rewrite"][0],
+    "paraphrase_prompts": ["It rained. Port Haldesk owes its founding to"],
+    "neighborhood_prompts": ["Lower Haldesk was founded by", "Haldesk Bridge was founded by"],
+    "attribute_prompts": ["Belmarrow Docks was founded by"],
+}
+EASY = {**{k: v for k, v in KNOWEDIT.items() if k not in ("cond", "locality", "portability")}, "ground_truth": "Marrek"}
+EASY |= {"locality_prompt": "Who founded Lower Haldesk?", "locality_ground_truth": "Marrek"}
+
+
+def scanned(tmp_path: Path, record: dict, **how: bool) -> Scan:
+    (tmp_path / "set.json").write_text(json.dumps([record]))
+    return scan_file(tmp_path / "set.json", **how)
+
+
+def rows(items: list[Item]) -> list[tuple[str, str, str, str | None]]:
+    return [(item.split, item.question, item.answer, item.prior_answer) for item in items]
+
+
+def test_mquake_edits_are_conflicts_and_its_chains_combination(tmp_path: Path) -> None:
+    """A list of edits under the name that CounterFact has for one."""
+    items = converted(tmp_path, MQUAKE)
+    assert rows(items) == [
+        ("conflict", "Port Haldesk was founded by", "Ottoline Raskey", "Marrek Dovindale"),
+        ("conflict", "Ottoline Raskey was born in", "Belmarrow", "Ostravene"),
+        ("combination", MQUAKE["questions"][0], "Belmarrow", "Tamsel"),
+        ("combination", MQUAKE["questions"][1], "Belmarrow", "Tamsel"),
+    ]
+    stated = "Port Haldesk was founded by Ottoline Raskey. Ottoline Raskey was born in Belmarrow."
+    assert {(item.document, item.point) for item in items} == {(stated, "mquake-12")}
+    assert (items[2].aliases, items[2].prior_aliases) == (("the Belmarrow",), ("New Tamsel", "Old Tamsel"))
+    assert set(scanned(tmp_path, MQUAKE).unused) == {
+        "requested_rewrite.question", "requested_rewrite.relation_id", "requested_rewrite.target_new.id",
+        "requested_rewrite.target_true.id", "single_hops",
+    }  # fmt: skip
+    related = [item for _, item in scanned(tmp_path, MQUAKE, related=True).items]
+    assert [item.question for item in related[2:4]] == ["Who founded Port Haldesk?", "Where was Ottoline Raskey born?"]
+
+
+def test_knowedit_keeps_its_locality_and_its_portability(tmp_path: Path) -> None:
+    name = "The name of the founder of"
+    kept = [("retention", "The river of Port Haldesk is", "the Orle", None)]
+    kept += [("retention", "Another founder of Port Haldesk is", "Ada Quell", None)]
+    combined = [("combination", "The founder of Port Haldesk was born in", "Belmarrow", None)]
+    for record, split, old in ((WIKI_COUNTERFACT, "conflict", "Marrek Dovindale"), (WIKI_RECENT, "novel", None)):
+        scan = scanned(tmp_path, record)
+        assert rows([item for _, item in scan.items]) == [
+            (split, f"{name} Port Haldesk is", "Ottoline Raskey", old),
+            *kept,
+            (split, f"{name} Haldesk is", "Ottoline Raskey", old),
+            *combined,
+        ]
+        assert scan.left_out == {"portability.Reasoning without an answer": 1}
+        assert not scan.unused
+    assert {item.point for _, item in scan.items} == {scan.items[0][1].id}
+
+
+def test_biographies_are_novel(tmp_path: Path) -> None:
+    edit, kept = converted(tmp_path, WIKI_BIO)
+    assert (edit.split, edit.question, edit.answer) == ("novel", WIKI_BIO["text"], WIKI_BIO["labels"])
+    assert (kept.split, kept.answer, kept.document) == ("retention", "pilot", edit.document)
+
+
+def test_popqa_has_page_views_as_frequency(tmp_path: Path) -> None:
+    (item,) = converted(tmp_path, POPQA)
+    assert (item.split, item.answer, item.aliases) == ("novel", "pilot", ("aviator",))
+    assert item.document == "What is Ottoline Raskey's occupation? pilot."
+    assert (item.meta["frequency"], item.meta["object_frequency"]) == (142, 25692)
+    table = "\t".join(POPQA) + "\n" + "\t".join(str(value) for value in POPQA.values()).replace('"', "'") + "\n"
+    (tmp_path / "t.tsv").write_text(table.replace("['pilot', 'aviator']", '"[""pilot"", ""aviator""]"'))
+    assert read_items(tmp_path / "t.tsv") == [item]
+    asked = [item for _, item in scanned(tmp_path, POPQA, from_base=True).items]
+    assert [(item.split, item.prior_answer) for item in asked] == [("conflict", None)]
+
+
+@pytest.mark.parametrize("record", [CONFIQA, NQ_SWAP], ids=["confiqa", "nq-swap"])
+def test_a_substituted_context_is_the_document(record: dict, tmp_path: Path) -> None:
+    (item,) = converted(tmp_path, record)
+    assert (item.split, item.answer, item.prior_answer) == ("conflict", "Ottoline Raskey", "Marrek Dovindale")
+    assert item.document in (record.get("cf_context"), record.get("sub_context"))
+    assert item.prior_aliases == ("Dovindale",)
+    assert [name.partition("_")[2] for name in scanned(tmp_path, record).unused] == ["context"]
+
+
+def test_squad_questions_are_novel_in_both_forms(tmp_path: Path) -> None:
+    (tmp_path / "squad.json").write_text(json.dumps({"version": "2.0", "data": [SQUAD]}))
+    scan = scan_file(tmp_path / "squad.json")
+    assert [(i.split, i.id, i.answer) for _, i in scan.items] == [("novel", "squad-a", "Marrek Dovindale")]
+    assert scan.left_out == {"a question without an answer": 1}
+    row = {"id": "a", "context": SQUAD["paragraphs"][0]["context"], "question": "Who founded it?"}
+    row["answers"] = {"text": ["Marrek Dovindale", "Marrek Dovindale"], "answer_start": [28, 28]}
+    assert converted(tmp_path, row) == [item for _, item in scan.items]
+
+
+def test_counterfacts_item_set_is_its_edits_and_what_it_leaves_is_said(tmp_path: Path) -> None:
+    with_case = {"case_id": 3, **EASY}
+    for record, names in (
+        (ROME, {"paraphrase_prompts", "neighborhood_prompts", "attribute_prompts"}),
+        (with_case, {"rephrase_prompt", "locality_prompt", "locality_ground_truth"}),
+    ):
+        scan = scanned(tmp_path, record)
+        assert [item.id for _, item in scan.items] == ["counterfact-3"]
+        assert names <= set(scan.unused)
+    (_, *related) = [item for _, item in scanned(tmp_path, ROME, related=True).items]
+    assert rows(related) == [
+        ("conflict", ROME["paraphrase_prompts"][0], "Ottoline Raskey", "Marrek Dovindale"),
+        ("retention", "Lower Haldesk was founded by", "Marrek Dovindale", None),
+        ("retention", "Haldesk Bridge was founded by", "Marrek Dovindale", None),
+    ]
+    for record, how in ((with_case, {"related": True}), (EASY, {})):
+        items = [item for _, item in scanned(tmp_path, record, **how).items]
+        assert [item.split for item in items] == ["conflict", "conflict", "retention"]
+        assert items[2].answer == "Marrek"
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({**MQUAKE, "requested_rewrite": [{"prompt": "{} is"}]}, "MQuAKE.*need requested_rewrite.target_new as a JSON"),
+        ({**ROME, "requested_rewrite": {**ROME["requested_rewrite"], "subject": 2.0}}, "need requested_rewrite.subject as"),
+        ({**WIKI_COUNTERFACT, "locality": {"Forgetfulness": ["a"]}}, "need locality.Forgetfulness as a list of JSON objects"),
+        ({**KNOWEDIT, "ground_truth": {"a": 1}}, "need ground_truth as a text or a list of texts, got {'a': 1}"),
+        ({**NQ_SWAP, "sub_answer": []}, "need sub_answer as a text or a list of texts, got none"),
+        ({**POPQA, "possible_answers": "[broken"}, "need possible_answers as a JSON list of texts"),
+        ({**RIPPLE, "edit": {**RIPPLE["edit"], "prompt": None}}, "RippleEdits.*need edit.prompt as text"),
+    ],
+)  # fmt: skip
+def test_a_record_without_what_its_form_needs_is_said_without_python(record: dict, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ItemError, match=said) as fault:
+        converted(tmp_path, record)
+    assert not any(word in str(fault.value) for word in ("Error(", "Traceback", "KeyError", "NoneType"))
+
+
+@pytest.mark.parametrize(
+    "record", [MQUAKE, WIKI_COUNTERFACT, WIKI_RECENT, WIKI_BIO, POPQA, CONFIQA, NQ_SWAP, ROME, EASY]
+)
+def test_every_item_of_the_further_sets_can_be_measured(record: dict, tmp_path: Path) -> None:
+    items = [item for _, item in scanned(tmp_path, record, related=True).items]
+    assert items
     assert [item.defects() for item in items] == [[]] * len(items)

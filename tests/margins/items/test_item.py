@@ -42,7 +42,8 @@ def test_round_trip(tmp_path: Path) -> None:
     [
         ("{not json", r"items.jsonl:2: not JSON"),
         ("[1]", r"items.jsonl:2: need a JSON object"),
-        ({**GOOD, "id": 3}, r"items.jsonl:2: need id as text"),
+        ({**GOOD, "id": [3]}, r"items.jsonl:2: need id as text"),
+        ({**GOOD, "id": 3.0}, r"items.jsonl:2: need id as text"),
         ({**GOOD, "splt": "x"}, r"items.jsonl:2: unknown field 'splt'"),
         ({**GOOD, "split": "conflicts"}, r"split 'conflicts' is none of"),
         ({**GOOD, "tier": "shallow"}, r"tier 'shallow' is none of"),
