@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 from override_gap.margins.condition_names import BASE, CONTESTED, DELIVERED
 from override_gap.margins.gain_policies import Policy, RelevanceGate, Uniform
+from override_gap.margins.items.joining import between_sentences
 
 IN_CONTEXT = "{document}\n{question}"
 PROMPTS = {
@@ -17,7 +18,7 @@ PROMPTS = {
     ),
 }
 #: A second turn in plain text, since a base model has no turns: the document's answer was given and is contradicted.
-CONTEST = "{question} {answer}. No, that is wrong: it is {rival}. {question}"
+CONTEST = "{statement}. No, that is wrong: it is {rival}. {question}"
 
 R = TypeVar("R")
 Readings = TypeVar("Readings", covariant=True)
@@ -189,5 +190,5 @@ class Reworded(Condition):
 
 
 def reword(wording: str, document: str) -> str:
-    """The document in a wording; braces in the document stay as they are."""
-    return wording.replace("{document}", document)
+    """The document in a wording; braces in the document stay as they are. Repeated, it is joined as its script is written."""
+    return wording.replace("} {", "}" + between_sentences(document) + "{").replace("{document}", document)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.joining import joined, stated_separator
 
 Tokenize = Callable[[str], Sequence[int]]
 
@@ -16,7 +17,8 @@ class Divergence:
 
     `tokens` is the question followed by the old answer (the question alone where there is no old answer). The logits
     at position `at` predict the first token where the answers differ: `pre` in the old answer, `doc` in the document's.
-    Tokens from `start` on are the answer's. Positions count from 0 without padding.
+    Tokens from `start` on are the old answer's (the document's where there is none); where the other answer alone merges
+    with the end of the question, `at` comes before it. Positions count from 0 without padding.
     """
 
     tokens: tuple[int, ...]
@@ -35,16 +37,6 @@ class Divergence:
     def fed(self) -> tuple[int, ...]:
         """The tokens that some reading depends on: all but the old answer's last, after which nothing is read."""
         return self.tokens[: max(self.at + 1, len(self.tokens) - 1)]
-
-
-def joined(question: str, answer: str, *, chat: bool = False) -> str:
-    """Question and answer as the one text to tokenise: one space between them unless the text has its own.
-
-    After a chat template the answer opens the assistant's turn, so it is not preceded by a space.
-    """
-    if chat or question[-1:].isspace() or answer[:1].isspace():
-        return question + answer
-    return f"{question} {answer}"
 
 
 def common_length(left: Sequence[int], right: Sequence[int]) -> int:
@@ -67,8 +59,9 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
         raise ItemError(defect)
     text = item.question if question is None else question
     chat = question is not None
+    separator = stated_separator(item)
     alone = tuple(tokenize(text))
-    doc = tuple(tokenize(joined(text, item.answer, chat=chat)))
+    doc = tuple(tokenize(joined(text, item.answer, chat=chat, separator=separator)))
     start = common_length(alone, doc)
     if start == 0:
         raise ItemError("the question has no token before its answer; nothing predicts the first token")
@@ -76,7 +69,7 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
         raise ItemError(f"answer {item.answer!r} adds no token to the question")
     if item.prior_answer is None or item.split != "conflict":
         return Divergence(alone[:start], start, start - 1, doc[start], None, start)
-    pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat)))
+    pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat, separator=separator)))
     shared = common_length(pre, doc)
     if pre == doc:
         both = f"{item.prior_answer!r} and {item.answer!r}"
@@ -86,10 +79,10 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
     if shared in (len(pre), len(doc)):
         short, long = (item.prior_answer, item.answer) if shared == len(pre) else (item.answer, item.prior_answer)
         raise ItemError(f"answers share all tokens: {short!r} is a prefix of {long!r}")
-    start = min(start, common_length(alone, pre))
+    n_question_tokens, start = min(start, common_length(alone, pre)), common_length(alone, pre)
     if shared == 0:
         raise ItemError(
             "already the question's first token depends on which answer follows, and no token stands before it to predict "
             "it; use a longer question"
         )
-    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], start)
+    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], n_question_tokens)

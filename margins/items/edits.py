@@ -6,6 +6,7 @@ from typing import Any
 
 from override_gap.margins.items.fields import FieldError, Fields
 from override_gap.margins.items.item import Item, content_key
+from override_gap.margins.items.joining import as_text_of, sentence
 
 
 def counterfact_easyedit(record: Fields, related: bool = False) -> list[Item]:
@@ -104,7 +105,7 @@ def mquake(record: Fields, related: bool = False) -> list[Item]:
     for n, rewrite in enumerate(rewrites, 1):
         new, true = (rewrite.inner(name).text("str") for name in ("target_new", "target_true"))
         edits.append(edit(f"{point}-edit-{n}", _cloze(rewrite), new, (true,), {"subject": rewrite.text("subject")}))
-    document = " ".join(dict.fromkeys(item.document for item in edits))
+    document = as_text_of(dict.fromkeys(item.document for item in edits))
     items = [Item(**{**vars(item), "point": point, "document": document}) for item in edits]
     if related:
         wordings = [(item, rewrite.text_or_none("question")) for item, rewrite in zip(items, rewrites, strict=True)]
@@ -128,11 +129,12 @@ def mquake(record: Fields, related: bool = False) -> list[Item]:
 def edit(
     name: str, prompt: str, answer: str, true: tuple[str, ...], meta: dict[str, Any], aliases: tuple[str, ...] = ()
 ) -> Item:
-    """A prompt completed by its new answer as document: a conflict with the first true answer; without one, novel."""
+    """A prompt completed by its new answer as document, joined as its script is written: a conflict with the first true
+    answer; without one, novel."""
     old, *others = true or (None,)
     split = "novel" if old is None else "conflict"
     return Item(
-        name, name, split, f"{prompt} {answer}.", prompt, answer, old,
+        name, name, split, sentence(prompt, answer), prompt, answer, old,
         aliases=aliases, prior_aliases=tuple(others), meta=meta,
     )  # fmt: skip
 

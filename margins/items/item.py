@@ -26,7 +26,8 @@ class Item:
 
     `answer` is what the document states (for retention: the right answer, which should stay as the base has it);
     `prior_answer`, the old answer, is what the base model is expected to hold (conflicts only). `point` is the knowledge
-    point: questions about one fact share it and are not independent, so statistics are clustered by it.
+    point: questions about one fact share it and are not independent, so statistics are clustered by it. `separator`
+    is what stands between question and answer, "" or " "; None leaves it to `margins.items.joining`.
     """
 
     __no_type_check__ = True  # fields come from files and people: `field_errors` checks them, in plain messages
@@ -43,6 +44,7 @@ class Item:
     prior_aliases: tuple[str, ...] = ()
     chat: bool = False
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
+    separator: str | None = None
 
     @classmethod
     def conflict(
@@ -93,8 +95,13 @@ class Item:
         return defects
 
     def as_json(self) -> dict[str, Any]:
-        """The item as a JSON object with the field names of the item file."""
+        """The item as a JSON object with the field names of the item file.
+
+        `separator` is left out where the item states none, so that items without it keep the hash they had before it.
+        """
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if self.separator is None:
+            del values["separator"]
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -118,6 +125,8 @@ def field_errors(record: dict[str, Any], noun: str = "field") -> Iterator[str]:
     for name, types in (("prior_answer", (str, type(None))), ("chat", (bool,)), ("meta", (dict, type(None)))):
         if name in record and not isinstance(record[name], types):
             yield f"{name} cannot be {record[name]!r}"
+    if record.get("separator") not in (None, "", " "):
+        yield f'separator is "" or " " (nothing or a space between question and answer), got {record["separator"]!r}'
     if isinstance(record.get("split"), str) and record["split"] not in SPLITS:
         yield f"split {record['split']!r} is none of {', '.join(SPLITS)}"
     if record.get("tier") is not None and record["tier"] not in TIERS:

@@ -14,6 +14,8 @@ from override_gap.margins.strict_json import JSONError, parse
 
 LISTS = ("aliases", "prior_aliases")
 DELIMITERS = (",", ";", "\t", "|")
+SEPARATORS = {"": " ", "none": "", "space": " ", '""': "", '" "': " "}
+"""How a cell states what stands between question and answer."""
 NO_NAME = "(column {} has no name)"
 _KNOWN = {*NAMES, *(other for others in OTHER_NAMES.values() for other in others)}
 
@@ -96,6 +98,9 @@ def _cells(row: dict[str, str]) -> dict[str, Any]:
     """
     cells = {name: cell if _plain(name) == "document" else cell.strip() for name, cell in row.items() if cell.strip()}
     record: dict[str, Any] = dict(cells)
+    for name, cell in row.items():
+        if _plain(name) == "separator" and cell:  # an empty cell states none, so that nothing has a name, too
+            record[name] = SEPARATORS.get(cell.strip().lower(), cell)
     for name, cell in cells.items():
         field = _plain(name)
         if field in LISTS:

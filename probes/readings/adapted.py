@@ -13,6 +13,7 @@ from torch import Tensor
 
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.items.item import Item
+from override_gap.margins.items.joining import joined, stated_separator, with_separator
 from override_gap.margins.margin import Margins, token_logit
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, acting_rows, final_states
@@ -104,14 +105,16 @@ def fuse_logits(subject: Subject, prior: Prior, delivered: Adapted, gain: float)
 
 
 def fill_prompt(prompt: str, item: Item) -> str:
-    """A prompt with the item's texts filled in for {question}, {document}, {answer} and {rival}.
+    """A prompt with the item's texts filled in for {question}, {document}, {answer}, {statement} and {rival}.
 
-    {rival} is the old answer, or "something else" where the item has none. Braces within the texts are left as they are.
+    {statement} is the question followed by the document's answer; {rival} is the old answer, or "something else" where the
+    item has none. Braces within the texts are left as they are.
     """
     texts = {
         "question": item.question,
         "document": item.document,
         "answer": item.answer,
+        "statement": joined(item.question, item.answer, separator=stated_separator(item)),
         "rival": item.prior_answer or "something else",
     }
     return re.sub(r"\{(" + "|".join(texts) + r")\}", lambda match: texts[match[1]], prompt)
@@ -122,7 +125,7 @@ def read_in_context(subject: Subject, prior: Prior, items: Sequence[Item], promp
 
     Raises ItemError where an item's answers do not differ in any token after the prompt.
     """
-    prompted = [replace(item, question=fill_prompt(prompt, item)) for item in items]
+    prompted = [replace(with_separator(item), question=fill_prompt(prompt, item)) for item in items]
     batch = Batch.of([locate(subject, item) for item in prompted], subject.device).only(range(len(prompted)))
     hidden = forward(subject, batch, batch.at[:, None]).final[:, 0]
     return _adapted(subject, prior, subject.logits(hidden), hidden, None)

@@ -15,6 +15,7 @@ from override_gap.margins.conditions import Condition
 from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.joining import with_separator
 from override_gap.margins.items.relevance import is_relevant
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, batched, prefix_length
@@ -162,7 +163,7 @@ class ItemBatch:
         questions = [fill_prompt(prompt, item) for item in items]
         for n, (item, question) in enumerate(zip(items, questions, strict=True)):
             try:
-                locate(subject, replace(item, question=question))
+                locate(subject, replace(with_separator(item), question=question))
             except ItemError as reason:
                 unreadable.setdefault(n, str(reason))
         # an item that cannot be read behind the prompt has a short document in the batch; its row says so instead

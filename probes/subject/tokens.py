@@ -11,8 +11,9 @@ from jaxtyping import Int
 from jinja2 import TemplateError
 from torch import Tensor
 
-from override_gap.margins.items.divergence import Divergence, common_length, diverge, joined
+from override_gap.margins.items.divergence import Divergence, common_length, diverge
 from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.joining import joined, stated_separator
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ def tokenize_items(tokenizer: Any, items: Sequence[Item]) -> list[ItemTokens]:
         text = chat_prompt(tokenizer, item.question) if item.chat else item.question
         question, whole = (
             token_ids(tokenizer, words, special=not item.chat)
-            for words in (text, joined(text, item.answer, chat=item.chat))
+            for words in (text, joined(text, item.answer, chat=item.chat, separator=stated_separator(item)))
         )
-        shared = divergence.at + 1 - divergence.start
+        shared = max(0, divergence.at + 1 - divergence.start)
         rows.append(ItemTokens(item, shared, len(whole) - common_length(question, whole)))
     return rows
 

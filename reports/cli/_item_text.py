@@ -7,13 +7,17 @@ from collections import Counter
 from collections.abc import Sequence
 
 from override_gap.margins.items.item import NO_PRIOR, SPLITS, Item, documents_of
+from override_gap.margins.items.joining import joined, separator_of
 from override_gap.margins.items.scan import Scan, scan_file
+from override_gap.margins.items.scripts import has_unspaced, writing_of
 from override_gap.margins.text import plural
 from override_gap.probes.items import item_paths
 from override_gap.reports.text import escape_control_characters
 
 SHOWN = 5
 """How many items are named per kind of difficulty."""
+SHOWN_CHARACTERS = 60
+"""How much is shown of a question's end with its answer."""
 
 
 def check(spec: str, *, from_base: bool = False, related: bool = False) -> int:
@@ -80,9 +84,39 @@ def describe(items: Sequence[Item]) -> str:
         ("question", [item.question for item in items]),
         ("answer", [item.answer for item in items]),
     ):
-        lengths = sorted(len(text.split()) for text in texts)
-        lines.append(f"{name} length in words: {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
-    return "\n".join(lines)
+        lengths = sorted(map(_length, texts))
+        unit = "words or characters" if any(map(has_unspaced, texts)) else "words"
+        lines.append(f"{name} length in {unit}: {lengths[0]} to {lengths[-1]}, median {lengths[len(lengths) // 2]}")
+    return "\n".join([*lines, *_separators(items)])
+
+
+def _length(text: str) -> int:
+    """Words between spaces; of scripts that write none, characters."""
+    return sum(
+        1 if not has_unspaced(word) else sum(writing_of(c) is not None and c.isalnum() for c in word)
+        for word in text.split()
+    )
+
+
+def _separators(items: Sequence[Item]) -> list[str]:
+    """How many answers follow their question behind a space and how many directly, the first of each shown."""
+    kinds: dict[str, list[str]] = {}
+    in_chat = 0
+    for item in items:
+        in_chat += item.chat
+        for answer in (item.answer, item.prior_answer):
+            if answer and not item.chat:
+                between = separator_of(item, answer)
+                text = joined(item.question, answer, separator=between)
+                own = item.question[-1:].isspace() or answer[:1].isspace()
+                kind = "their own white space" if own and not between else {" ": "a space", "": "nothing"}[between]
+                kinds.setdefault(kind, []).append(text)
+    lines = ["between question and answer:"] if kinds or in_chat else []
+    for kind, texts in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
+        example = " ".join(texts[0].split("\n")[-1:])[-SHOWN_CHARACTERS:]
+        lines.append(escape_control_characters(f"  {kind}: {plural(len(texts), 'answer')}, as in {example!r}"))
+    lines += [f"  the chat template: {plural(in_chat, 'item')}"] if in_chat else []
+    return lines
 
 
 def in_tokens(items: Sequence[Item], spec: str) -> str:

@@ -89,6 +89,20 @@ def test_an_answer_merged_with_the_question_is_read_where_it_first_differs() -> 
     assert divergence.prefix == tuple(pairs("Year 19 84"))[: divergence.at + 1]
 
 
+def bridging(text: str) -> list[int]:
+    """One token per character, but 是雅 is one: the question's last character merges with one of the answers."""
+    return characters(text.replace("是雅", "\ue000"))
+
+
+def test_where_only_the_documents_answer_merges_the_old_answer_begins_behind_the_question() -> None:
+    divergence = diverge(bridging, item("法国的首都是", "雅典", "巴黎"))
+    assert divergence.tokens[divergence.start] == ord("巴")  # what a base that knows the capital emits first
+    assert (divergence.pre, divergence.doc) == (ord("是"), 0xE000)
+    assert divergence.prefix == tuple(characters("法国的首都"))
+    merged = diverge(bridging, item("法国的首都是", "巴黎", "雅典"))
+    assert (merged.tokens[merged.start], merged.doc) == (0xE000, ord("是"))
+
+
 @pytest.mark.parametrize(
     ("answer", "prior", "message"),
     [
