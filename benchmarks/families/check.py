@@ -1,0 +1,289 @@
+"""One family checked: each number against the plain model, its weights edited by hand, unpadded and without a cache."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from benchmarks.families.configs import VOCABULARY, build
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.items.item import Item
+from override_gap.margins.updates import LowRank
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.environment import quietly
+from override_gap.probes.errors import AdapterError, SubjectError
+from override_gap.probes.readings.adapted import Adapted, read_adapted
+from override_gap.probes.readings.generation import generate
+from override_gap.probes.readings.layers import read_direct, read_layers
+from override_gap.probes.readings.prior import Prior, locate, read_prior
+from override_gap.probes.subject.model import Subject, wrap
+
+NEW_TOKENS = 12
+END = 2
+FINAL_NORMS = ("norm", "final_layernorm", "ln_f", "final_norm", "norm_f", "final_layer_norm", "layer_norm", "embedding_norm")
+FINAL_NORMS += ("out_norm", "ln_out")
+#: Three questions of different lengths, so that two rows of the batch are padded.
+QUESTIONS = (range(3, 5), range(3, 16), range(20, 31))
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """What was measured on one family. Gaps are the largest absolute differences over the items, nats.
+
+    `maps` and `adapter_gap` are of the kinds of linear map that could be changed, `refused_maps` says why others could not.
+    `lens_gap` compares the attribution's sum with the plain model's margin, `direct_gap` the direct part of the last
+    map of the last layer with the change of the plain model's stream. A gap is None where there is nothing to compare. `same_answers`
+    counts, of base and adapted answers, those that equal the uncached loop.
+    """
+
+    model_type: str
+    class_name: str
+    refused: str | None = None
+    prior_gap: float | None = None
+    maps: tuple[str, ...] = ()
+    adapter_gap: float | None = None
+    refused_maps: Mapping[str, str] = field(default_factory=dict)
+    layers: str | None = None
+    lens_gap: float | None = None
+    direct_gap: float | None = None
+    same_answers: int | None = None
+    n_answers: int = 0
+    answers_refused: str | None = None
+
+
+def check(model_type: str) -> FamilyRow:
+    """Build, wrap and measure a family. What the toolkit refuses is in the row; any other exception is a fault and passes."""
+    plain = build(model_type)
+    name = type(plain).__name__
+    items = [
+        Item(f"i{n}", "p", "conflict", "w3 w4", " ".join(f"w{token}" for token in question), "w40", "w41")
+        for n, question in enumerate(QUESTIONS)
+    ]
+    try:
+        with quietly():
+            subject = wrap(copy.deepcopy(plain), word_tokenizer(), model_type)
+    except SubjectError as fault:
+        return FamilyRow(model_type, name, refused=str(fault))
+    prior = read_prior(subject, items, [locate(subject, item) for item in items], layers=True)
+    base = torch.stack([last_logits(plain, question) for question in QUESTIONS])
+    row: dict[str, Any] = {"prior_gap": gap(prior.logits, base)}
+
+    kinds: dict[str, list[str]] = {}
+    for path in subject.sites:
+        if layer_of(path) is not None:
+            kinds.setdefault(kind(path), []).append(path)
+    measured, refused, gaps = [], {}, []
+    for map_kind, paths in kinds.items():
+        try:
+            found, expected = adapted(subject, prior, plain, paths)
+        except AdapterError as fault:
+            refused[map_kind] = str(fault)
+            continue
+        measured.append(map_kind)
+        gaps.append(gap(found, expected - (base[:, 41] - base[:, 40])))
+    row |= {"maps": tuple(measured), "adapter_gap": max(gaps, default=None), "refused_maps": refused}
+
+    paths = [path for map_kind in measured for path in kinds[map_kind]]
+    adapters = random_adapters(subject, paths)
+    edited = [edit(plain, adapter) for adapter in adapters]
+    row |= layer_gaps(subject, prior, plain, paths) if paths else {}
+    try:
+        ones = torch.ones(len(items), subject.n_layers)
+        given = generate(subject, items, new_tokens=NEW_TOKENS)
+        given += generate(subject, items, stack(subject, adapters), ones, new_tokens=NEW_TOKENS) if paths else []
+        models = [plain] * len(items) + (edited if paths else [])
+        greedy = [answer(m, subject.tokenizer, q) for m, q in zip(models, list(QUESTIONS) * 2, strict=False)]
+        same = sum(a == b for a, b in zip(given, greedy, strict=True))
+        row |= {"same_answers": same, "n_answers": len(greedy)}
+    except SubjectError as fault:
+        row["answers_refused"] = str(fault)
+    return FamilyRow(model_type, name, **row)
+
+
+def adapted(
+    subject: Subject, prior: Prior, plain: Any, paths: Sequence[str]
+) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Adapter margins of the batch as measured, and adapted margins of plain models with the same updates in their weights."""
+    adapters = random_adapters(subject, paths)
+    state = read_adapted(subject, prior, stack(subject, adapters), torch.ones(len(adapters), subject.n_layers))
+    logits = [last_logits(edit(plain, a), q) for a, q in zip(adapters, QUESTIONS, strict=True)]
+    return -state.margins.adapter.cpu(), torch.stack([z[41] - z[40] for z in logits])
+
+
+def layer_gaps(subject: Subject, prior: Prior, plain: Any, paths: Sequence[str]) -> dict[str, Any]:
+    """How far attribution and `direct` are from what the plain model's own stream says."""
+    ones = torch.ones(len(QUESTIONS), subject.n_layers)
+    whole = random_adapters(subject, paths)
+    state = read_adapted(subject, prior, stack(subject, whole), ones, layers=True)
+    try:
+        profile = read_layers(subject, prior, state)
+    except SubjectError as fault:
+        return {"layers": str(fault)}
+    logits = torch.stack([last_logits(edit(plain, a), q) for a, q in zip(whole, QUESTIONS, strict=True)])
+    if subject.cap is not None:
+        logits = subject.cap * torch.atanh(logits / subject.cap)
+    gaps: dict[str, Any] = {"lens_gap": gap(profile.attribution.sum(1), logits[:, 41] - logits[:, 40])}
+
+    norm = next((name for name in FINAL_NORMS if hasattr(plain.base_model, name)), None)
+    path = last_run(plain, [path for path in paths if layer_of(path) == subject.n_layers - 1])
+    direct_gaps = []
+    if norm is not None and subject.sites[path].d_out == subject.d_model:
+        adapters = random_adapters(subject, [path])
+        state = read_adapted(subject, prior, stack(subject, adapters), ones, layers=True)
+        direct = read_direct(subject, prior, state)
+        direction, _ = subject.margin_direction(prior.pre, prior.doc)
+        for n, (adapter, question) in enumerate(zip(adapters, QUESTIONS, strict=True) if direct is not None else []):
+            edited = edit(plain, adapter)
+            before, later = final_stream(plain, norm, question, path)
+            after, _ = final_stream(edited, norm, question, path)
+            without_reaction, _ = final_stream(edited, norm, question, path, replayed=later)
+            added = frozen(getattr(edited.base_model, norm), after, without_reaction - before)
+            direct_gaps.append(abs(float(direct[n, -1]) + float(added @ direction[n])))
+    return gaps | {"direct_gap": max(direct_gaps, default=None)}
+
+
+def last_run(plain: Any, paths: Sequence[str]) -> str:
+    """Of these maps the one that runs last."""
+    order: list[str] = []
+    handles = [
+        plain.get_submodule(path).register_forward_hook(lambda *_, path=path: order.append(path)) for path in paths
+    ]
+    last_logits(plain, QUESTIONS[0])
+    for handle in handles:
+        handle.remove()
+    return order[-1]
+
+
+def frozen(norm: Any, at: Float[Tensor, " d"], added: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+    """What an addition to the stream becomes behind a norm whose scale is held as it is `at` this state.
+
+    From the norm's own output, element by element: a LayerNorm is told from an RMSNorm by that a constant added to its
+    input changes nothing.
+    """
+    out, shifted = norm(at[None])[0], norm((at + 1.0)[None])[0]
+    if torch.allclose(out, shifted, atol=1e-4):
+        bias = getattr(norm, "bias", None)
+        slope = (out - (0.0 if bias is None else bias)) / (at - at.mean())
+        return slope * (added - added.mean())
+    return out / at * added
+
+
+def final_stream(
+    model: Any, norm: str, question: Sequence[int], path: str, *, replayed: Mapping[str, Any] | None = None
+) -> tuple[Float[Tensor, " d"], dict[str, Any]]:
+    """The input of a plain model's final norm at the question's last token, and what ran in the layer after the map `path`.
+
+    That is the outputs of those parts of its layer (norms left out, which carry the stream on) that start when the map has
+    run. With `replayed` they give these outputs instead of their own, so that nothing in the layer reacts to the map.
+    """
+    parts = path.split(".")
+    block = ".".join(parts[: next(n for n, part in enumerate(parts) if part.isdigit()) + 1])
+    has_run = False
+    stream: list[Tensor] = []
+    later: dict[str, Any] = {}
+
+    def note_run(*_: Any) -> None:
+        nonlocal has_run
+        has_run = True
+
+    def note_start(name: str, started_after: set[str]) -> None:
+        if has_run:
+            started_after.add(name)
+
+    started_after: set[str] = set()
+    handles = [
+        getattr(model.base_model, norm).register_forward_pre_hook(lambda _, inputs: stream.append(inputs[0])),
+        model.get_submodule(path).register_forward_hook(note_run),
+    ]
+
+    def output(name: str, out: Any) -> Any:
+        if name not in started_after:
+            return None
+        later[name] = out
+        return None if replayed is None else replayed[name]
+
+    for name, part in model.get_submodule(block).named_children():
+        if any(weight.ndim > 1 for weight in part.parameters()):
+            handles += [
+                part.register_forward_pre_hook(lambda *_, name=name: note_start(name, started_after)),
+                part.register_forward_hook(lambda _m, _i, out, name=name: output(name, out)),
+            ]
+    last_logits(model, question)
+    for handle in handles:
+        handle.remove()
+    return stream[0][0, -1], later
+
+
+def random_adapters(subject: Subject, paths: Sequence[str]) -> list[Adapter]:
+    """One rank-2 adapter per question on these maps, all different."""
+    generator = torch.Generator().manual_seed(1)
+
+    def update(path: str) -> LowRank:
+        site = subject.sites[path]
+        a, b = torch.randn(2, site.d_in, generator=generator), torch.randn(site.d_out, 2, generator=generator)
+        return LowRank(0.3 * a, 0.3 * b)
+
+    return [Adapter(f"a{n}", {path: update(path) for path in paths}) for n in range(len(QUESTIONS))]
+
+
+@torch.no_grad()
+def edit(plain: Any, adapter: Adapter) -> Any:
+    """A copy of the plain model with B A added to its weights, each map's alone where several share one (as PEFT adds it)."""
+    model = copy.deepcopy(plain)
+    for path, update in adapter.updates.items():
+        assert isinstance(update, LowRank)
+        module = model.get_submodule(path)
+        delta = update.scale * update.B @ update.A
+        module.weight = torch.nn.Parameter(module.weight + (delta.T if type(module).__name__ == "Conv1D" else delta))
+    return model
+
+
+@torch.no_grad()
+def last_logits(model: Any, question: Sequence[int]) -> Float[Tensor, " vocab"]:
+    """A plain model's own logits after a question, alone, unpadded, without a cache."""
+    return model(input_ids=torch.tensor([list(question)]), use_cache=False).logits[0, -1].float()
+
+
+def answer(model: Any, tokenizer: Any, question: Sequence[int]) -> str:
+    """A plain model's greedy answer, each token from a pass over the whole text."""
+    tokens = list(question)
+    for _ in range(NEW_TOKENS):
+        tokens.append(int(last_logits(model, tokens).argmax()))
+        if tokens[-1] == END:
+            break
+    return tokenizer.decode(tokens[len(question) :], skip_special_tokens=True)
+
+
+def gap(found: Tensor, expected: Tensor) -> float:
+    """The largest absolute difference; infinite where either is not a number."""
+    largest = float((found.float() - expected.float()).abs().max())
+    return largest if largest == largest else float("inf")
+
+
+def kind(path: str) -> str:
+    """The name of a map within its layer, numbers left out: `self_attn.q_proj`."""
+    parts = path.split(".")
+    first = next(n for n, part in enumerate(parts) if part.isdigit())
+    return ".".join(part for part in parts[first + 1 :] if not part.isdigit())
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer of the words w3 to w63 behind three special tokens."""
+    words = {"<pad>": 0, "<s>": 1, "</s>": END} | {f"w{n}": n for n in range(3, VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<s>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", pad_token="<pad>")
+
+
+def rows(model_types: Sequence[str]) -> Iterator[FamilyRow]:
+    """The families checked, in order."""
+    for model_type in model_types:
+        yield check(model_type)
