@@ -20,15 +20,25 @@ from override_gap.margins.updates import LowRank
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError, SubjectError
-from override_gap.probes.readings.adapted import Adapted, read_adapted
+from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.generation import generate
 from override_gap.probes.readings.layers import read_direct, read_layers
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.subject.model import Subject, wrap
+from override_gap.probes.subject.structure import decoder_of
 
 NEW_TOKENS = 12
 END = 2
-FINAL_NORMS = ("norm", "final_layernorm", "ln_f", "final_norm", "norm_f", "final_layer_norm", "layer_norm", "embedding_norm")
+FINAL_NORMS = (
+    "norm",
+    "final_layernorm",
+    "ln_f",
+    "final_norm",
+    "norm_f",
+    "final_layer_norm",
+    "layer_norm",
+    "embedding_norm",
+)
 FINAL_NORMS += ("out_norm", "ln_out")
 #: Three questions of different lengths, so that two rows of the batch are padded.
 QUESTIONS = (range(3, 5), range(3, 16), range(20, 31))
@@ -39,9 +49,9 @@ class FamilyRow:
     """What was measured on one family. Gaps are the largest absolute differences over the items, nats.
 
     `maps` and `adapter_gap` are of the kinds of linear map that could be changed, `refused_maps` says why others could not.
-    `lens_gap` compares the attribution's sum with the plain model's margin, `direct_gap` the direct part of the last
-    map of the last layer with the change of the plain model's stream. A gap is None where there is nothing to compare. `same_answers`
-    counts, of base and adapted answers, those that equal the uncached loop.
+    `lens_gap` compares the attribution's sum with the plain model's margin, `direct_gap` the direct part of the last map of
+    the last layer with the change of the plain model's stream. A gap is None where there is nothing to compare.
+    `same_answers` counts, of base and adapted answers, those that equal the uncached loop.
     """
 
     model_type: str
@@ -132,20 +142,22 @@ def layer_gaps(subject: Subject, prior: Prior, plain: Any, paths: Sequence[str])
         logits = subject.cap * torch.atanh(logits / subject.cap)
     gaps: dict[str, Any] = {"lens_gap": gap(profile.attribution.sum(1), logits[:, 41] - logits[:, 40])}
 
-    norm = next((name for name in FINAL_NORMS if hasattr(plain.base_model, name)), None)
+    norm = next((name for name in FINAL_NORMS if hasattr(decoder_of(plain), name)), None)
     path = last_run(plain, [path for path in paths if layer_of(path) == subject.n_layers - 1])
     direct_gaps = []
     if norm is not None and subject.sites[path].d_out == subject.d_model:
         adapters = random_adapters(subject, [path])
         state = read_adapted(subject, prior, stack(subject, adapters), ones, layers=True)
         direct = read_direct(subject, prior, state)
+        if direct is None:
+            return gaps
         direction, _ = subject.margin_direction(prior.pre, prior.doc)
-        for n, (adapter, question) in enumerate(zip(adapters, QUESTIONS, strict=True) if direct is not None else []):
+        for n, (adapter, question) in enumerate(zip(adapters, QUESTIONS, strict=True)):
             edited = edit(plain, adapter)
             before, later = final_stream(plain, norm, question, path)
             after, _ = final_stream(edited, norm, question, path)
             without_reaction, _ = final_stream(edited, norm, question, path, replayed=later)
-            added = frozen(getattr(edited.base_model, norm), after, without_reaction - before)
+            added = frozen(getattr(decoder_of(edited), norm), after, without_reaction - before)
             direct_gaps.append(abs(float(direct[n, -1]) + float(added @ direction[n])))
     return gaps | {"direct_gap": max(direct_gaps, default=None)}
 
@@ -200,7 +212,7 @@ def final_stream(
 
     started_after: set[str] = set()
     handles = [
-        getattr(model.base_model, norm).register_forward_pre_hook(lambda _, inputs: stream.append(inputs[0])),
+        getattr(decoder_of(model), norm).register_forward_pre_hook(lambda _, inputs: stream.append(inputs[0])),
         model.get_submodule(path).register_forward_hook(note_run),
     ]
 

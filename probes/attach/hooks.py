@@ -36,7 +36,7 @@ def attached(
         ran = True
 
     with ExitStack() as undo:
-        undo.callback(subject.model.base_model.register_forward_hook(note_forward).remove)
+        undo.callback(subject.decoder.register_forward_hook(note_forward).remove)
         for path, update in adapters.sites.items():
             gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
             hook = _add_update(update, gain, path, reached, watch)

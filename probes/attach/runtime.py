@@ -148,7 +148,7 @@ def _cache_shapes(subject: Subject) -> list[tuple[int, int]]:
     """(kv_head, d_head) of each layer, from what the model itself caches for one token."""
     token = torch.zeros(1, 1, dtype=torch.long, device=subject.device)
     with torch.no_grad():
-        cache = subject.model.base_model(input_ids=token, use_cache=True).past_key_values
+        cache = subject.decoder(input_ids=token, use_cache=True).past_key_values
     layers = getattr(cache, "layers", [])
     tensors = [getattr(layer, "keys", None) for layer in layers]
     if len(tensors) != subject.n_layers or not all(isinstance(t, Tensor) and t.ndim == 4 for t in tensors):

@@ -92,9 +92,8 @@ def read_adapted(
 
 def writes_stream(subject: Subject, path: str) -> bool:
     """Whether a linear map's output is added directly to the residual stream, with no norm in between (Gemma 2 has one)."""
-    block = subject.bridged.bridge.blocks[layer_of(path) or 0]
-    post_norm = any(hasattr(block, name) for name in ("ln1_post", "ln2_post"))
-    return not post_norm and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
+    indirect = (layer_of(path) or 0) in subject.bridged.structure.indirect
+    return not indirect and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
 
 
 def fuse_logits(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:

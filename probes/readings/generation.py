@@ -140,7 +140,7 @@ def _step(
     """Float32 logits after the tokens fed, the cache holding those before them."""
     positions = (mask.cumsum(1) - 1)[:, -fed.shape[1] :].clamp(0, (subject.max_positions or mask.shape[1]) - 1)
     with timed("model"):
-        out = subject.model.base_model(
+        out = subject.decoder(
             input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
         )
     if cache.get_seq_length() != mask.shape[1]:

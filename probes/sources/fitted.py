@@ -98,7 +98,7 @@ class FittedAdapters:
 
 def _loss(subject: Subject, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:
     """Sum over documents of each one's mean cross-entropy, so that no document's gradient depends on another's length."""
-    hidden = subject.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    hidden = subject.decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     logprobs = subject.logits(hidden[:, :-1]).log_softmax(-1)
     nats = -logprobs.gather(-1, ids[:, 1:, None])[..., 0] * mask[:, 1:]
     return (nats.sum(1) / mask[:, 1:].sum(1)).sum()

@@ -204,5 +204,5 @@ def _nats(
     subject: Subject, ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "batch pos-1"]:
     """-log p of each next token, nats."""
-    hidden = subject.model.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    hidden = subject.decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
     return -subject.logits(hidden[:, :-1]).log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]

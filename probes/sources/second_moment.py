@@ -54,7 +54,7 @@ def second_moment(subject: Subject, site: Site, ids: Int[Tensor, "samples pos"])
     handle = site.module.register_forward_hook(add)
     try:
         for rows in ids.split(8):
-            subject.model.base_model(input_ids=rows, use_cache=False)
+            subject.decoder(input_ids=rows, use_cache=False)
     finally:
         handle.remove()
     return total / ids.numel()

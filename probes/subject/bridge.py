@@ -7,58 +7,81 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from override_gap.probes.subject.structure import Structure, find_structure, structure_of_bridge
+
+Places = tuple[tuple[nn.Module, str, nn.Module | None, nn.Module], ...]
 
 
 @dataclass(frozen=True, eq=False)
 class BridgedModel:
     """A bridge and the places of its components: (parent, attribute, the model's own module, the bridge's) per place.
 
-    The bridge says which modules are the blocks, the norms and the unembedding, for every architecture that TransformerLens
-    knows. Running through its components makes each pass 10% slower on SmolLM2 and two thirds slower on the organism (each
-    norm is computed twice, and every map has two hook points), so the model runs its own modules except in `as_bridge`.
+    The bridge says which modules are the blocks and the norms for every architecture that TransformerLens knows; for others
+    it is None and `structure.find_structure` says so. Running through its components makes each pass 10% slower on SmolLM2
+    and two thirds slower on the organism (each norm is computed twice, and every map has two hook points), so the model runs
+    its own modules except in `as_bridge`.
     """
 
-    bridge: Any
-    places: tuple[tuple[nn.Module, str, nn.Module, nn.Module], ...]
+    bridge: Any | None
+    structure: Structure
+    places: Places
 
     @classmethod
-    def over(cls, model: Any, tokenizer: Any, name: str, device: torch.device) -> BridgedModel:
-        """Wrap a model, which keeps its own modules. Raises ValueError where TransformerLens does not know it."""
+    def over(cls, model: Any, tokenizer: Any, name: str, probe_ids: Int[Tensor, "batch pos"]) -> BridgedModel:
+        """Wrap a model, which keeps its own modules; where TransformerLens does not know it, `bridge` is None.
+
+        Raises ValueError where its structure cannot be found either.
+        """
         from transformer_lens.model_bridge import TransformerBridge
 
-        # not named_children, which lists a module with two names only once
+        # not named_children, which lists a module with two names only once and leaves out attributes that are None
         before = [
             (parent, key, module)
             for parent in model.modules()
-            for key, module in parent._modules.items()
-            if module is not None
+            for key, module in [*parent._modules.items(), *((k, v) for k, v in vars(parent).items() if v is None)]
         ]
-        bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, device=str(device))
-        places = tuple(
-            (parent, key, module, component)
-            for parent, key, module in before
-            if (component := getattr(parent, key)) is not module
-        )
-        bridged = cls(bridge, places)
-        bridged._put_in_place(components=False)
-        return bridged
 
-    @property
-    def blocks(self) -> tuple[nn.Module, ...]:
-        """The model's own blocks, in order."""
-        return tuple(block.original_component for block in self.bridge.blocks)
+        def places() -> Places:
+            return tuple(
+                (parent, key, module, component)
+                for parent, key, module in before
+                if (component := getattr(parent, key)) is not module and component is not None
+            )
+
+        try:
+            bridge = TransformerBridge.boot_transformers(
+                name, hf_model=model, tokenizer=tokenizer, device=str(probe_ids.device)
+            )
+            structure = structure_of_bridge(bridge)
+        except Exception as fault:  # whatever it raises on an architecture that it does not support
+            _put_in_place(places(), components=False)
+            try:
+                return cls(None, find_structure(model, probe_ids), ())
+            except ValueError as own:
+                reason = " ".join(str(fault).split())[:120]
+                raise ValueError(f"{own}; nor does TransformerLens know it ({reason})") from fault
+        bridged = cls(bridge, structure, places())
+        _put_in_place(bridged.places, components=False)
+        return bridged
 
     @contextmanager
     def as_bridge(self) -> Iterator[Any]:
-        """Inside the block the model runs through the bridge's components, whose hook points fire."""
-        self._put_in_place(components=True)
+        """Inside the block the model runs through the bridge's components, whose hook points fire.
+
+        Raises ValueError where TransformerLens does not know the architecture.
+        """
+        if self.bridge is None:
+            raise ValueError("TransformerLens does not know this architecture")
+        _put_in_place(self.places, components=True)
         try:
             yield self.bridge
         finally:
-            self._put_in_place(components=False)
+            _put_in_place(self.places, components=False)
 
-    def _put_in_place(self, *, components: bool) -> None:
-        for parent, key, module, component in self.places:
-            setattr(parent, key, component if components else module)
+
+def _put_in_place(places: Places, *, components: bool) -> None:
+    for parent, key, module, component in places:
+        setattr(parent, key, component if components else module)

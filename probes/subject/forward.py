@@ -123,7 +123,7 @@ def forward(
             mask = torch.cat([past.mask, batch.mask], dim=1)
             cached = {"past_key_values": past.cache}
         with timed("model"):
-            out = subject.model.base_model(
+            out = subject.decoder(
                 input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **cached
             )
     final = out.last_hidden_state[rows[:, None], read].float()

@@ -17,11 +17,14 @@ from override_gap.probes.subject.bridge import BridgedModel
 from override_gap.probes.subject.devices import devices_of
 from override_gap.probes.subject.fingerprint import subject_fingerprint, weight_sums
 from override_gap.probes.subject.sites import Site, find_sites
+from override_gap.probes.subject.structure import decoder_of
 from override_gap.probes.subject.tokens import chat_prompt, token_ids
 from override_gap.probes.timing import timed
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
 VOCAB_CHUNK = 32_768
+#: What configurations call the soft cap of the final logits (Gemma; RecurrentGemma; xLSTM).
+CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +54,22 @@ class Subject:
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        return int(self.bridged.bridge.cfg.n_layers)
+        return len(self.blocks)
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self.bridged.bridge.cfg.d_model)
+        return self.bridged.structure.d_model
 
     @property
     def blocks(self) -> tuple[nn.Module, ...]:
         """The model's own blocks: the residual stream is the first one's input and the output of each."""
-        return self.bridged.blocks
+        return self.bridged.structure.blocks
+
+    @property
+    def decoder(self) -> nn.Module:
+        """The model without its unembedding: its output is the final normalised state."""
+        return decoder_of(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -134,7 +142,7 @@ class Subject:
     @torch.no_grad()
     def parity(self) -> float:
         """Largest |difference| between our logits on PROBE_IDS and the unwrapped model's own, in nats."""
-        hidden = self.model.base_model(input_ids=_probe_ids(self.reference.shape[-1], self.device)).last_hidden_state
+        hidden = self.decoder(input_ids=_probe_ids(self.reference.shape[-1], self.device)).last_hidden_state
         return (self.logits(hidden[0]).cpu() - self.reference).abs().max().item()
 
     def parity_tolerance(self) -> float:
@@ -171,8 +179,8 @@ class Subject:
 def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     """Wrap a live Hugging Face causal model; from here on the Subject owns it.
 
-    Raises SubjectError where TransformerLens has no adapter for the architecture, or where the model's logits cannot
-    be reproduced from its final state.
+    Raises SubjectError where the blocks of the architecture cannot be told, or where the model's logits cannot be reproduced
+    from its final state.
     """
     model = model.eval().requires_grad_(False)
     fingerprint = subject_fingerprint(model, tokenizer)
@@ -184,9 +192,9 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     if "name_or_path" not in tokenizer.init_kwargs:
         tokenizer.init_kwargs["name_or_path"] = name
     try:
-        bridged = BridgedModel.over(model, tokenizer, name, device)
+        bridged = BridgedModel.over(model, tokenizer, name, _probe_ids(reference.shape[-1], device))
     except ValueError as fault:
-        raise SubjectError(f"{name}: TransformerLens cannot wrap this model: {str(fault)[:200]}") from fault
+        raise SubjectError(f"{name}: this architecture cannot be read: {str(fault)[:300]}") from fault
     model.eval().requires_grad_(False)
     config = model.config.get_text_config()
     subject = Subject(
@@ -196,8 +204,8 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         tokenizer=tokenizer,
         fingerprint=fingerprint,
         sites=find_sites(model),
-        norm=_final_norm(bridged.bridge.ln_final.original_component),
-        cap=getattr(config, "final_logit_softcapping", None),
+        norm=_final_norm(bridged.structure.final_norm),
+        cap=next((cap for name in CAPS if (cap := getattr(config, name, None)) is not None), None),
         logit_scale=_logit_scale(config),
         reference=reference,
         sums=weight_sums(model),
@@ -218,16 +226,17 @@ def _probe_ids(vocab: int, device: torch.device) -> Int[Tensor, "batch pos"]:
 def _logit_scale(config: Any) -> float:
     if getattr(config, "logits_scaling", None):
         return 1.0 / float(config.logits_scaling)
-    return float(getattr(config, "logit_scale", None) or 1.0)
+    named = getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None)  # Cohere; Falcon-H1
+    return float(named or 1.0)
 
 
-def _final_norm(module: nn.Module) -> FinalNorm | None:
+def _final_norm(module: nn.Module | None) -> FinalNorm | None:
     """The final norm as numbers; None where neither LayerNorm nor RMSNorm reproduces it.
 
     Decided by what the module computes, not by its name: RMSNorms that multiply by w and by 1 + w have the same parameters.
     """
     weight = getattr(module, "weight", None)
-    if weight is None:
+    if module is None or weight is None:
         return None
     eps = next((float(getattr(module, n)) for n in ("eps", "variance_epsilon", "epsilon") if hasattr(module, n)), 1e-6)
     weight = weight.detach().float()
