@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,11 @@ DEFAULT_PROBES = ("margins", "layers", "answers")
 MOST_DRAWS = 10_000
 LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
+#: What `apply_chat_template` takes beside a template's own settings.
+RESERVED_ARGS = frozenset(
+    "conversation messages chat_template add_generation_prompt continue_final_message tokenize sanitize_control_tokens "
+    "padding truncation max_length return_tensors return_dict return_assistant_tokens_mask tokenizer_kwargs".split()
+)
 # The organism is small enough for every probe and policy; a large subject gets those that its user names.
 ORGANISM = {
     "policies": "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched,margin-matched,"
@@ -41,10 +46,12 @@ class PlanError(ValueError):
 class Plan:
     """The settings of an audit.
 
-    `answers` is how many items are also answered in words; `limit` keeps the first items. `system_prompt` puts every
-    question through the subject's chat template, behind a system turn. `references` are published shares that the
-    report shows beside its own; they change no measurement. `reference` measures one item under one condition at a time,
-    shares no work between passes, and ignores `batch_size`; "auto" is what fits in the memory that is free.
+    `answers` is how many items are also answered in words; `limit` keeps the first items. `chat` puts every question through
+    the subject's chat template, `system_prompt` does so behind a system turn. `chat_template` is a file that replaces the
+    template, or the name of one that the tokenizer has; `template_args` are the template's own settings. `references` are
+    published shares that the report shows beside its own; they change no measurement. `reference` measures one item under
+    one condition at a time, shares no work between passes, and ignores `batch_size`; "auto" is what fits in the memory that
+    is free.
     """
 
     # the values come from files and people: a wrong one is a PlanError in words, not a fault of the types
@@ -60,6 +67,9 @@ class Plan:
     temperatures: tuple[float, ...] = (0.7, 1.0)
     draws: int = 4
     system_prompt: str | None = None
+    chat: bool = False
+    chat_template: str | None = None
+    template_args: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     reference: bool = False
@@ -81,6 +91,7 @@ class Plan:
             near = difflib.get_close_matches(unknown[0], PROBES, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PlanError(f"unknown probe {unknown[0]!r}{hint} Known: {', '.join(PROBES)}")
+        self._check_chat()
         if self.limit is not None and self.limit < 1:
             raise PlanError(f"--limit needs a whole number of items from 1, got {self.limit}")
         if self.batch_size != "auto" and self.batch_size < 1:
@@ -96,6 +107,29 @@ class Plan:
         in_range = [t for t in self.temperatures if isinstance(t, int | float) and t is not True and 0 < t <= 10]
         if not self.temperatures or list(self.temperatures) != in_range:
             raise PlanError(f"--temperatures needs numbers above 0 and up to 10, got {list(self.temperatures)}")
+
+    def _check_chat(self) -> None:
+        """Raise PlanError where a setting of the chat template cannot be one."""
+        if not isinstance(self.chat, bool):
+            raise PlanError(f"chat needs true or false, got {self.chat!r}")
+        for name in ("system_prompt", "chat_template"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, str) or not value.strip()):
+                raise PlanError(f"--{name.replace('_', '-')} needs a text, got {value!r}")
+        if not isinstance(self.template_args, dict) or not all(isinstance(key, str) for key in self.template_args):
+            raise PlanError(f"template_args needs settings by name, got {self.template_args!r}")
+        reserved = sorted(RESERVED_ARGS & set(self.template_args))
+        if reserved:
+            raise PlanError(f"--template-arg {reserved[0]} cannot be set: it is how a question is put, not a setting")
+        try:
+            json.dumps(self.template_args, allow_nan=False)
+        except (TypeError, ValueError) as fault:
+            raise PlanError(f"template_args needs JSON values: {fault}") from fault
+
+    @property
+    def in_chat(self) -> bool:
+        """Whether every question goes through the chat template, also of items without `chat` set."""
+        return self.chat or self.system_prompt is not None
 
     def named_conditions(self) -> str:
         """The names of all conditions, by commas: what the policies name, and then what the probes of robustness add."""
@@ -131,10 +165,10 @@ def read_plan(path: Path) -> dict[str, Any]:
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(settings)}")
         lists = dict.fromkeys(("probes", "temperatures", "references"), list)
-        wanted = {**lists, "limit": int, "system_prompt": str, "batch_size": str if value == "auto" else int}.get(
-            key, type(settings[key].default)
-        )
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        texts = dict.fromkeys(("system_prompt", "chat_template"), str)
+        others = {"limit": int, "template_args": dict, "batch_size": str if value == "auto" else int}
+        wanted = {**lists, **texts, **others}.get(key, type(settings[key].default))
+        if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise PlanError(f"{path}: {key} needs a {wanted.__name__}, got {value!r}")
     parse = {"probes": tuple, "temperatures": tuple, "references": partial(_references, path)}
     return {key: parse[key](value) if key in parse else value for key, value in table.items()}

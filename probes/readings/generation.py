@@ -75,13 +75,9 @@ def _alone(
     if isinstance(adapter, Prefix):
         past = cached_prefix(subject, [adapter])
         return _continued(subject, [item], None, None, new_tokens, sampling, past)[0]
-    question = torch.tensor(_prompt(subject, item), device=subject.device)
+    question = torch.tensor(subject.prompt_ids(item), device=subject.device)
     with leaving_no_trace(subject, [adapter]), acting(subject, adapter, question):
         return _continued(subject, [item], None, None, new_tokens, sampling)[0]
-
-
-def _prompt(subject: Subject, item: Item) -> list[int]:
-    return subject.tokenize(subject.chat_prompt(item.question) if item.chat else item.question, special=not item.chat)
 
 
 def _continued(
@@ -93,7 +89,7 @@ def _continued(
     sampling: Sampling | None,
     past: CachedPrefix | None = None,
 ) -> list[str]:
-    prompts = [_prompt(subject, item) for item in items]
+    prompts = [subject.prompt_ids(item) for item in items]
     used = 0 if past is None else past.mask.shape[1]
     # each row's budget is its own: a long prompt takes no tokens from the others
     budgets = [

@@ -62,7 +62,7 @@ class Prior:
 
 def locate(subject: Subject, item: Item) -> Divergence:
     """Where an item is read on a subject; the chat template is applied where the item has `chat` set. Raises ItemError."""
-    divergence = divergence_of(subject.tokenizer, item, subject.system)
+    divergence = divergence_of(subject.tokenizer, item, subject.chat)
     if subject.max_positions is not None and len(divergence.tokens) > subject.max_positions:
         raise ItemError(f"{len(divergence.tokens)} tokens, more than the model's {subject.max_positions} positions")
     return divergence

@@ -114,7 +114,7 @@ def measure(
     model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
     resolved = resolve(plan, rows).for_source(static=traits_of(source).static)
     ids = frozenset(item.id for item in rows)
-    job = Job(resolved.conditions, resolved.probes, 0, seed, (), ids if answers else frozenset(), None)
+    job = Job(resolved.conditions, resolved.probes, 0, seed, (), ids if answers else frozenset(), resolved.chat)
     documents = [document for document in resolved.items.documents if document.text.strip()]
     encoded = encode(source, documents)
     encoded |= encode_reworded(source, [d for d in documents if d.text in encoded.adapters], resolved.conditions)
@@ -148,9 +148,11 @@ def run_audit(
         say(refusal_message(supported.refused))
     if not store_at(out).exists():
         with timed("adapters"):
-            engine.ask(partial(check_adapters, items=resolved.items.items[:HANDSHAKE_ITEMS])).require()
+            engine.ask(
+                partial(check_adapters, items=resolved.items.items[:HANDSHAKE_ITEMS], chat=resolved.chat)
+            ).require()
     with timed("readings"):
-        run_plan(engine, resolved, out, progress, shard)
+        run_plan(engine, resolved, out, progress, shard, say)
 
 
 def open_plan(

@@ -19,6 +19,7 @@ from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.unit import UnitReadings, measure
 from override_gap.probes.store.run_store import RunStore
+from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.timing import timed
 
@@ -44,12 +45,12 @@ class Job:
     seed: int
     sampled: tuple[Sampling, ...]
     answered: frozenset[str]
-    system: str | None
+    chat: ChatSettings
     plain: bool = False
 
     def setup(self, subject: Subject, batch_sizer: BatchSizer) -> MeasurementSetup:
         """The job on a subject, with the batch size that its machine's memory was found to take."""
-        subject = subject if self.system is None else replace(subject, system=self.system)
+        subject = replace(subject, chat=self.chat)
         return MeasurementSetup(
             subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, batch_sizer
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from override_gap.probes.attach.runtime import RuntimeBatch, batched, final_stat
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.sources.custom import encode_checked
+from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.tokens import pad
@@ -63,8 +64,18 @@ class Handshake:
             raise HandshakeError("; ".join(f"handshake {check.name} failed: {check.says}" for check in self.failed))
 
 
-def check_adapters(subject: Subject, source: AdapterSource, items: Sequence[Item], documents: int = 2) -> Handshake:
-    """Check a source on the first items whose documents differ. Raises ItemError where no item can be read."""
+def check_adapters(
+    subject: Subject,
+    source: AdapterSource,
+    items: Sequence[Item],
+    documents: int = 2,
+    chat: ChatSettings | None = None,
+) -> Handshake:
+    """Check a source on the first items whose documents differ. Raises ItemError where no item can be read.
+
+    `chat` is how items with `chat` set are put through the chat template.
+    """
+    subject = subject if chat is None else replace(subject, chat=chat)
     traits, chosen = traits_of(source), _first_readable(subject, items, documents)
     checks = [_check_base(subject, traits)]
     encoded = [document for item in chosen for document in documents_of([item])]

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,19 @@ def run_plan(
     out: Path | str,
     progress: Progress = lambda *_: None,
     shard: Shard | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
 
     `out` is a folder or the URL of one. The readings do not depend on the engine. With a shard, only its units are
-    measured.
+    measured. `say` is told before anything is measured if the model begins its answers in chat with none.
     """
     store = store_at(out)
     store.require_room()
-    system, items = resolved.plan.system_prompt, resolved.items.items
-    facts = engine.ask(partial(run_facts, system=system, question=items[0].question))
+    resolved = resolved.on_day(_first_day(store))
+    facts = engine.ask(partial(run_facts, chat=resolved.chat, items=resolved.chat_sample))
+    for warning in facts.chat["warnings"] if facts.chat else ():
+        say(warning)
     resolved = resolved.for_source(static=facts.static)
     with store.locked() as dead_holder:
         _measure(engine, facts, resolved, store, progress, shard, dead_holder)
@@ -76,8 +80,7 @@ def _measure(
     started = time.monotonic()
     plan = resolved.plan
     identity = run_identity(facts, resolved)
-    item_set = resolved.items if plan.system_prompt is None else resolved.items.in_chat()
-    units = split_into_units(item_set, identity, plan.seed)
+    units = split_into_units(resolved.items, identity, plan.seed)
     manifest = new_manifest(facts, resolved, identity) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
@@ -101,7 +104,7 @@ def _measure(
         plan.seed,
         resolved.sampled,
         _answered(units, resolved.n_answers),
-        plan.system_prompt,
+        resolved.chat,
         plan.reference,
     )
     changed_maps: Mapping[str, Any] = {
@@ -130,6 +133,12 @@ def _measure(
     so_far = {"total_s": time.monotonic() - started, **seconds}
     manifest = with_progress(manifest, changed_maps, gap, seconds_before, so_far)
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
+
+
+def _first_day(store: RunStore) -> str:
+    """The day on which a run began, today where it has not: a template may print the date, and a resumed run keeps it."""
+    chat = (store.manifest().get("chat") if store.exists() else None) or {}
+    return chat.get("day") or datetime.now().astimezone().date().isoformat()
 
 
 def split_into_units(items: ItemSet, identity: str, seed: int) -> list[Unit]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -13,11 +13,14 @@ from typing import Any
 import torch
 
 from override_gap.margins.adapter import AdapterSource, traits_of
+from override_gap.margins.items.item import Item
 from override_gap.probes.errors import ParityError
 from override_gap.probes.plan import code_hash, content_key
+from override_gap.probes.run.chat_facts import CHAT_IDENTITY, chat_facts
 from override_gap.probes.run.resolve import ResolvedPlan
 from override_gap.probes.run.unit import ATTRIBUTION_TOLERANCE
 from override_gap.probes.sources.source_hash import source_hash
+from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.model import Subject
 
 PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")
@@ -38,15 +41,17 @@ class RunFacts:
     parity: float
     parity_tolerance: float
     attribution_tolerance: float
+    chat: Mapping[str, Any] | None = None
 
 
-def run_facts(subject: Subject, source: AdapterSource, system: str | None, question: str) -> RunFacts:
-    """Describe a subject and a source; `question` is one to put behind the system turn, where there is one.
+def run_facts(
+    subject: Subject, source: AdapterSource, chat: ChatSettings | None = None, items: Sequence[Item] = ()
+) -> RunFacts:
+    """Describe a subject and a source, and how they are asked through the chat template: `items` are some that are.
 
-    Raises ParityError, and whatever a chat template without a system turn raises.
+    Raises ParityError; ItemError where the template cannot put the first of the items.
     """
-    if system is not None:
-        replace(subject, system=system).chat_prompt(question)  # refused before anything is measured
+    asked = chat_facts(subject, chat or ChatSettings(), items) if items else None
     parity = subject.parity()
     if not parity <= subject.parity_tolerance():
         raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
@@ -61,6 +66,7 @@ def run_facts(subject: Subject, source: AdapterSource, system: str | None, quest
         parity,
         subject.parity_tolerance(),
         ATTRIBUTION_TOLERANCE[subject.dtype],
+        asked,
     )
 
 
@@ -78,6 +84,7 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan) -> str:
         [plan.seed, plan.answers, plan.system_prompt],
         [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
         *(["reference"] if plan.reference else []),
+        *([] if facts.chat is None else [facts.chat[name] for name in CHAT_IDENTITY]),
         code_hash(),
         {name: installed_version(name) for name in MEASURING},
         resolved.items.sha256,
@@ -101,6 +108,7 @@ def new_manifest(facts: RunFacts, resolved: ResolvedPlan, identity: str) -> dict
             "documents": len(items.documents),
         },
         "items": {"name": Path(plan.items).name, "sha256": items.sha256, "count": len(items.items)},
+        "chat": None if facts.chat is None else {**facts.chat, "items": sum(item.chat for item in items.items)},
         "conditions": [condition.name for condition in resolved.conditions],
         "refused": list(resolved.refused),
         "versions": {name: installed_version(name) for name in PACKAGES},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.conditions import Condition
@@ -15,20 +15,27 @@ from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run.answers import ANSWER_PROBES
+from override_gap.probes.subject.chat_template import ChatSettings, chat_settings
 
+#: How many items show how the model begins its answers.
+CHAT_SAMPLE = 16
 #: Probes that read weight updates, layer by layer or at other gains.
 NEED_UPDATES = ("layers", "causal", "critical")
 
 
 @dataclass(frozen=True)
 class ResolvedPlan:
-    """What is measured of a plan, and what is refused: rows of `condition` or `probe` with their `reason`."""
+    """What is measured of a plan, and what is refused: rows of `condition` or `probe` with their `reason`.
+
+    An item has `chat` set where its question goes through the chat template, as `chat` says how.
+    """
 
     plan: Plan
     conditions: tuple[Condition, ...]
     probes: frozenset[str]
     items: ItemSet
     refused: tuple[dict[str, str], ...] = ()
+    chat: ChatSettings = field(default_factory=ChatSettings)
 
     def for_source(self, *, static: bool) -> ResolvedPlan:
         """What a source supports: all of it, or for one that is no weight update what needs neither a gain nor an update."""
@@ -40,6 +47,20 @@ class ResolvedPlan:
         supported = tuple(c for c in self.conditions if not c.needs_gain and not c.needs_update)
         probes = self.probes - set(NEED_UPDATES)
         return replace(self, conditions=supported, probes=probes, refused=tuple(refused))
+
+    def on_day(self, day: str) -> ResolvedPlan:
+        """The same plan with the date that a chat template prints, YYYY-MM-DD, unless the plan fixes another."""
+        return replace(self, chat=replace(self.chat, day=self.chat.day or day))
+
+    @property
+    def chat_sample(self) -> tuple[Item, ...]:
+        """The items by which it is checked how the model is asked through its template; none where no question is.
+
+        They lie evenly over all of them. A template that fails is an error of the run only where all items go through it.
+        """
+        asked = [item for item in self.items.items if item.chat]
+        step = max(1, len(asked) // CHAT_SAMPLE)
+        return tuple(asked[::step][:CHAT_SAMPLE])
 
     @property
     def sampled(self) -> tuple[Sampling, ...]:
@@ -88,4 +109,10 @@ def resolve(plan: Plan, items: Sequence[Item] | None = None, *, drop_references:
         items = items[: plan.limit] if plan.limit else items
         if not items:
             raise ItemError(f"{plan.items}: no items to measure")
-    return ResolvedPlan(plan, conditions, frozenset(plan.probes), ItemSet.of(items))
+    item_set = ItemSet.of(items)
+    if plan.in_chat:
+        item_set = item_set.in_chat()
+    elif (plan.chat_template or plan.template_args) and not any(item.chat for item in items):
+        flag = "--chat-template" if plan.chat_template else "--template-arg"
+        raise PlanError(f"{flag} would change nothing: no item has chat set; add --chat to ask all of them through it")
+    return ResolvedPlan(plan, conditions, frozenset(plan.probes), item_set, chat=chat_settings(plan))

@@ -11,14 +11,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from override_gap.margins.attribution import FinalNorm
+from override_gap.margins.items.item import Item
 from override_gap.margins.margin import capped
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.bridge import BridgedModel
+from override_gap.probes.subject.chat import chat_prompt
+from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.devices import devices_of
 from override_gap.probes.subject.fingerprint import subject_fingerprint, weight_sums
 from override_gap.probes.subject.sites import Site, find_sites
 from override_gap.probes.subject.structure import decoder_of
-from override_gap.probes.subject.tokens import chat_prompt, token_ids
+from override_gap.probes.subject.tokens import prompt_ids, token_ids
 from override_gap.probes.timing import timed
 
 PROBE_IDS = (1, 2, 3, 5, 7, 11)
@@ -33,8 +36,8 @@ class Subject:
 
     `sites` are its linear maps by path, which adapters update. `norm` is the final norm, None where it is neither LayerNorm
     nor RMSNorm. `logit_scale` multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds
-    the model's logits for PROBE_IDS before anything was done to it, so that every run can be checked against it. `system` is
-    the text of a system turn before every question that goes through the chat template. `sums` are the `weight_sums` at the
+    the model's logits for PROBE_IDS before anything was done to it, so that every run can be checked against it. `chat` is
+    how questions go through the chat template. `sums` are the `weight_sums` at the
     time of wrapping.
     """
 
@@ -48,7 +51,7 @@ class Subject:
     cap: float | None
     logit_scale: float
     reference: Float[Tensor, "pos vocab"]
-    system: str | None = None
+    chat: ChatSettings = field(default_factory=ChatSettings)
     sums: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -102,8 +105,12 @@ class Subject:
         return token_ids(self.tokenizer, text, special=special)
 
     def chat_prompt(self, question: str) -> str:
-        """The question as the user's turn of the model's chat template, up to where the assistant answers."""
-        return chat_prompt(self.tokenizer, question, self.system)
+        """The question as the user's turn of a chat template, up to where the assistant's answer begins. Raises ItemError."""
+        return chat_prompt(self.tokenizer, question, self.chat).text
+
+    def prompt_ids(self, item: Item) -> list[int]:
+        """The tokens after which an item is answered; margins are read after the same ones."""
+        return prompt_ids(self.tokenizer, item, self.chat)
 
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """All logits in float32 from the final normalised state, scale and cap applied.

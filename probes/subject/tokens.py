@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from jaxtyping import Int
-from jinja2 import TemplateError
 from torch import Tensor
 
 from override_gap.margins.items.divergence import Divergence, common_length, diverge
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.joining import joined, stated_separator
+from override_gap.probes.subject.chat import chat_prompt
+from override_gap.probes.subject.chat_template import ChatSettings
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,16 @@ class ItemTokens:
     fault: str | None = None
 
 
-def tokenize_items(tokenizer: Any, items: Sequence[Item]) -> list[ItemTokens]:
-    """Every item's answers under a tokenizer, in order."""
+def tokenize_items(tokenizer: Any, items: Sequence[Item], chat: ChatSettings | None = None) -> list[ItemTokens]:
+    """Every item's answers under a tokenizer, in order; `chat` is how those with `chat` set are put through a template."""
     rows = []
     for item in items:
         try:
-            divergence = divergence_of(tokenizer, item)
+            divergence = divergence_of(tokenizer, item, chat)
         except ItemError as fault:
             rows.append(ItemTokens(item, fault=str(fault)))
             continue
-        text = chat_prompt(tokenizer, item.question) if item.chat else item.question
+        text = chat_prompt(tokenizer, item.question, chat).text if item.chat else item.question
         question, whole = (
             token_ids(tokenizer, words, special=not item.chat)
             for words in (text, joined(text, item.answer, chat=item.chat, separator=stated_separator(item)))
@@ -49,11 +50,11 @@ def tokenize_items(tokenizer: Any, items: Sequence[Item]) -> list[ItemTokens]:
     return rows
 
 
-def divergence_of(tokenizer: Any, item: Item, system: str | None = None) -> Divergence:
-    """Where an item is read under a tokenizer; the chat template is applied where the item has `chat` set. Raises ItemError."""
+def divergence_of(tokenizer: Any, item: Item, chat: ChatSettings | None = None) -> Divergence:
+    """Where an item is read under a tokenizer; a chat template is applied where the item has `chat` set. Raises ItemError."""
     unknown = getattr(tokenizer, "unk_token_id", None)
     if item.chat:
-        text = chat_prompt(tokenizer, item.question, system)
+        text = chat_prompt(tokenizer, item.question, chat).text
         return diverge(lambda whole: token_ids(tokenizer, whole, special=False), item, text, unknown=unknown)
     return diverge(lambda whole: token_ids(tokenizer, whole), item, unknown=unknown)
 
@@ -66,25 +67,18 @@ def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
     return ids
 
 
-def chat_prompt(tokenizer: Any, question: str, system: str | None = None) -> str:
-    """The question as the user's turn of the model's chat template, up to where the assistant answers.
+def prompt_ids(tokenizer: Any, item: Item, chat: ChatSettings | None = None) -> list[int]:
+    """The tokens after which an item is answered: those of its question that stay the same whichever answer follows.
 
-    A system prompt goes before it as a system turn. Raises ItemError where there is no template, where it refuses a
-    system turn (Gemma's does) or leaves its text out.
+    Margins are read after the same tokens. A space at the question's end is not among them where the tokenizer writes it
+    as part of the answer's first token. For an item that cannot be read they are all tokens of its question.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        needed_by = "the item has chat set" if system is None else "--system-prompt needs a chat template"
-        raise ItemError(f"{needed_by}, but the subject's tokenizer has no chat template")
-    turns = [{"role": "user", "content": question}]
-    if system is not None:
-        turns.insert(0, {"role": "system", "content": system})
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    except TemplateError as fault:
-        raise ItemError(f"the subject's chat template refuses the turns: {fault}") from fault
-    if system is not None and system.strip() not in text:
-        raise ItemError("--system-prompt: the subject's chat template leaves the system turn out")
-    return text
+        divergence = divergence_of(tokenizer, item, chat)
+        return list(divergence.tokens[: divergence.n_question_tokens])
+    except ItemError:
+        text = chat_prompt(tokenizer, item.question, chat).text if item.chat else item.question
+        return token_ids(tokenizer, text, special=not item.chat)
 
 
 def pad(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def run_folder(text: str) -> Path:
@@ -41,6 +44,53 @@ def writable(path: Path, *, folder: bool = False) -> Path:
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{path}: cannot be written: no permission in {parent}")
     return path
+
+
+def add_model_flags(parser: argparse.ArgumentParser, *, subject: str | None = None) -> None:
+    """Which model is opened, where, and in which number format."""
+    named = "organism, smollm2, a model folder, a .gguf file or a Hugging Face id"
+    parser.add_argument("--subject", metavar="S", default=subject, help=named)
+    devices = "auto (default), cpu, cuda, cuda:N, mps, or map: over all GPUs, or map:cpu=8GiB: the rest on disk"
+    parser.add_argument("--device", help=devices)
+    parser.add_argument("--dtype", help="auto (default), float32, bfloat16 or float16")
+
+
+def add_chat_flags(parser: argparse.ArgumentParser) -> None:
+    """How questions are put to an instruction-tuned model."""
+    add = parser.add_argument
+    add("--chat", action="store_const", const=True, help="put every question through the chat template")
+    add("--system-prompt", metavar="TEXT", help="as --chat, behind a system turn with this text")
+    add("--chat-template", metavar="FILE", help="a Jinja template instead of the subject's, such as a method's own")
+    add(
+        "--template-arg",
+        dest="template_args",
+        metavar="KEY=VALUE",
+        type=_template_arg,
+        action="append",
+        help="a setting of the template, as enable_thinking=false; may be given several times",
+    )
+
+
+def _template_arg(text: str) -> tuple[str, Any]:
+    """A setting of a chat template: its value as JSON, or as text where it is none."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"needs KEY=VALUE, as enable_thinking=false, got {text!r}")
+    try:
+        return key, json.loads(value)
+    except (ValueError, RecursionError):
+        if value in ("True", "False"):  # as Python writes them; a text would count as true in a template
+            return key, value == "True"
+        return key, value
+
+
+def plan_settings(args: argparse.Namespace, names: set[str], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a plan that flags give, over those of its file."""
+    settings = dict(config)
+    settings |= {name: value for name, value in vars(args).items() if name in names and value is not None}
+    if args.template_args:
+        settings["template_args"] = {**config.get("template_args", {}), **dict(args.template_args)}
+    return settings
 
 
 def add_trust_flags(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from override_gap.reports.cli._args import add_trust_flags, run_or_url
+from override_gap.reports.cli._args import add_chat_flags, add_model_flags, add_trust_flags, plan_settings, run_or_url
 from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
 ENGINES = ("local", "ray")
@@ -118,9 +118,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
     from override_gap.probes.plan import Plan, PlanError, read_plan
 
-    settings: dict[str, Any] = read_plan(args.config) if args.config else {}
-    names = {field.name for field in fields(Plan)}
-    settings |= {name: value for name, value in vars(args).items() if name in names and value is not None}
+    config = read_plan(args.config) if args.config else {}
+    settings = plan_settings(args, {field.name for field in fields(Plan)}, config)
     if isinstance(settings.get("probes"), str):
         settings["probes"] = tuple(name for part in settings["probes"].split(",") if (name := part.strip()))
         if not settings["probes"]:
@@ -162,7 +161,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 def _parser() -> argparse.ArgumentParser:
     words = parser("audit", EPILOG)
     add = words.add_argument
-    add("--subject", metavar="S", help="organism, smollm2, a model folder, a .gguf file or a Hugging Face id")
+    add_model_flags(words)
     add("--adapters", metavar="A", help="fitted, fitted:steps=4,lr=3e-3, or a folder that PEFT saved")
     add(
         "--items",
@@ -175,12 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--answers", type=int, metavar="N", help="how many items are also answered in words (default 32)")
     add("--temperatures", metavar="T,..", help="for the probe sampled (default 0.7,1)")
     add("--draws", type=int, metavar="N", help="for the probe sampled: answers per temperature (default 4)")
-    add("--system-prompt", metavar="TEXT", help="a system turn; puts every question through the chat template")
-    add(
-        "--device",
-        help="auto (default), cpu, cuda, cuda:N, mps, or map: over all GPUs, or map:cpu=8GiB: the rest on disk",
-    )
-    add("--dtype", help="auto (default), float32, bfloat16 or float16")
+    add_chat_flags(words)
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
     add(
         "--batch-size",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
-from override_gap.reports.cli._args import add_trust_flags
+from override_gap.reports.cli._args import add_chat_flags, add_model_flags, add_trust_flags, plan_settings
 from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -21,21 +22,29 @@ Exit code 0: no check failed; 2: one did, or the adapters could not be read.
 def main(argv: Sequence[str]) -> int:
     """Print every check with its numbers; exit code 2 if one failed."""
     words = parser("handshake", EPILOG)
-    words.add_argument("--subject", metavar="S", default="organism", help="as for audit")
-    words.add_argument("--adapters", metavar="A", required=True, help="see `override-gap list adapters`")
+    add_model_flags(words)
+    words.add_argument("--adapters", metavar="A", help="see `override-gap list adapters`")
     words.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")
+    words.add_argument("--limit", type=int, metavar="N", help="look only at the first N items")
+    add_chat_flags(words)
+    words.add_argument("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
     add_trust_flags(words)
     words.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = words.parse_args(argv)
-    from override_gap.probes.items import open_items
-    from override_gap.probes.plan import plan_from
+    from override_gap.probes.plan import PlanError, plan_from, read_plan
+
+    names = {"subject", "adapters", "items", "limit", "device", "dtype", "chat", "system_prompt", "chat_template"}
+    settings = plan_settings(args, names, read_plan(args.config) if args.config else {})
+    if "adapters" not in settings:
+        raise PlanError("--adapters is missing: which method is to be checked?")
+    plan = plan_from(settings)
     from override_gap.probes.run.audit import open_plan
     from override_gap.probes.run.handshake import MEANING, check_adapters
+    from override_gap.probes.run.resolve import resolve
 
-    plan = plan_from({name: getattr(args, name) for name in ("subject", "adapters", "items") if getattr(args, name)})
-    items = open_items(plan.items)
+    resolved = resolve(plan, drop_references=True)
     subject, source = open_plan(plan, args.allow_pickle, args.trust_remote_code)
-    handshake = check_adapters(subject, source, items)
+    handshake = check_adapters(subject, source, resolved.items.items, chat=resolved.chat)
     if args.json:
         checks = [asdict(check) for check in handshake.checks]
         print(json.dumps({"checks": checks, "norms": handshake.norms}))

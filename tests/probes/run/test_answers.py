@@ -16,8 +16,8 @@ from override_gap.probes.plan import Plan, PlanError, read_plan
 from override_gap.probes.readings.generation import Sampling, generate
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources.fitted import FittedAdapters
+from override_gap.probes.subject.chat import chat_prompt
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.tokens import chat_prompt
 from tests.conftest import conflict, tiny
 
 WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
@@ -25,7 +25,10 @@ ITEMS = [conflict(n, f"{WORDS[n]} {WORDS[n + 1]}", "red", "blue") for n in range
 PLAN = Plan(
     "tiny", "fitted", "own", "uniform-1.5", ("margins", "answers", "sampled"), answers=2, temperatures=(1.0,), draws=2
 )
-TURNS = "{% for m in messages %}{{ 'one' if m.role == 'system' else 'two' }} {{ m.content }} {% endfor %}three "
+TURNS = (
+    "{% for m in messages %}{{ {'system': 'one', 'user': 'two', 'assistant': 'three'}[m.role] }} {{ m.content }} {% endfor %}"
+    "{% if add_generation_prompt %}three {% endif %}"
+)
 
 
 def audit(out: Path, subject: Subject, plan: Plan = PLAN) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -77,7 +80,7 @@ def test_a_system_prompt_goes_before_every_question(tmp_path: Path) -> None:
     [
         (None, "needs a chat template"),
         ("{{ raise_exception('System role not supported') }}", "refuses the turns: System role"),
-        ("{{ messages[-1].content }} one", "leaves the system turn out"),
+        ("one", "leaves the question out"),
     ],
 )
 def test_a_system_prompt_that_cannot_be_put_is_refused(template: str | None, message: str, tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_a_system_prompt_that_cannot_be_put_is_refused(template: str | None, mes
 def test_without_a_system_prompt_the_template_is_as_it_was() -> None:
     tokenizer = tiny("llama").tokenizer
     tokenizer.chat_template = TURNS
-    assert chat_prompt(tokenizer, "red") == "two red three "
+    assert chat_prompt(tokenizer, "red").text == "two red three "
 
 
 def test_settings_of_draws_are_checked(tmp_path: Path) -> None:
