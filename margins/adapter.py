@@ -31,6 +31,8 @@ class Adapter:
     name: str
     updates: Mapping[str, Update]
     shared: Mapping[str, Update] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    """What the method changed that is not measured here, since text never reaches it: maps of a vision tower, say."""
 
     def parts(self) -> Iterator[tuple[str, Update]]:
         """(path, update) of both parts."""
@@ -133,10 +135,19 @@ def traits_of(source: Any) -> SourceTraits:
     return traits
 
 
+OTHER_INPUTS = re.compile(r"(?:^|[._])(?:vision|visual|image|audio|speech|video|vit)(?:[._]|$)|multi_modal|multimodal")
+"""Names of a model's parts for other inputs than text, whose layers are not the language model's."""
+
+
 def layer_of(path: str) -> int | None:
-    """The layer that a module path belongs to: its first number; None where it has none."""
+    """The layer of the language model that a module path belongs to: its first number.
+
+    None where it has none, and in a part for other inputs: `model.vision_tower.layers.0.fc1` is in no layer.
+    """
     number = re.search(r"(?:^|\.)([0-9]{1,9})(?:\.|$)", path)
-    return int(number[1]) if number else None
+    if number is None or OTHER_INPUTS.search(path[: number.start()]):
+        return None
+    return int(number[1])
 
 
 def _layer_index(path: str, n_layers: int, name: str) -> int:

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.updates import LowRank, LowRankBatch, Update, Vector, frobenius_norms
+from override_gap.probes.attach.parameters import ParameterUpdates
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.parameters import parameter_site
 from override_gap.probes.subject.sites import NormalisedInput, VectorSite, nearest_path, vector_site
 from override_gap.probes.timing import timed
 
@@ -75,7 +77,7 @@ class Vectors:
         return Vectors(self.delta[examples.to(self.delta.device)], self.multiplies)
 
 
-BatchedUpdate = Factors | Matrices | Vectors
+BatchedUpdate = Factors | Matrices | Vectors | ParameterUpdates
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
 
 def acts_on(subject: Subject, path: str, update: BatchedUpdate) -> nn.Module:
     """The module whose output a site's update is added to."""
+    if isinstance(update, ParameterUpdates):
+        return update.site.module
     owner = path.rpartition(".")[0]
     return subject.model.get_submodule(owner) if isinstance(update, Vectors) else subject.sites[path].module
 
@@ -176,6 +180,9 @@ def _parameter_shape(subject: Subject, path: str, update: Update, name: str) -> 
             f"adapter {name}: {path!r} is neither the bias of a linear map nor the weight or bias of a norm"
         )
     site = subject.sites.get(path)
+    parameter = parameter_site(subject.model, path) if site is None else None
+    if parameter is not None:
+        return parameter.shape
     if site is None:
         near = nearest_path(path, subject.sites)
         raise AdapterError(f"adapter {name}: the model has no linear map {path!r}; the nearest is {near!r}")
@@ -194,6 +201,10 @@ def _batched_update(subject: Subject, updates: SiteUpdates) -> BatchedUpdate:
         vector = _vector(subject, updates.path)
         delta = _summed(by_adapter, vector.base.shape).to(runs_on(vector.module), subject.dtype)
         return Vectors(delta, vector.multiplies)
+    if updates.path not in subject.sites:
+        parameter = parameter_site(subject.model, updates.path)
+        assert parameter is not None, "check comes first"
+        return ParameterUpdates(parameter, by_adapter)
     site = subject.sites[updates.path]
     options = {"device": runs_on(site.module), "dtype": subject.dtype}
     if any(not isinstance(update, LowRank) for row in by_adapter for update in row):

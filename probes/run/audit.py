@@ -21,7 +21,7 @@ from override_gap.probes.plan import Plan, PlanError, plan_from
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.engine import Engine, Job, Local
-from override_gap.probes.run.handshake import check_adapters
+from override_gap.probes.run.handshake import check_adapters, left_out_in_words
 from override_gap.probes.run.loop import Progress, run_plan
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
@@ -141,16 +141,19 @@ def run_audit(
 ) -> None:
     """Check a new run's adapters on a few documents, then measure it into a run folder or URL.
 
-    `say` is told what cannot be measured with this source. Raises HandshakeError and what `run_plan` raises.
+    `say` is told what cannot be measured with this source, and what of its adapters is left out. Raises HandshakeError and what `run_plan` raises.
     """
     supported = resolved.for_source(static=engine.ask(_is_static))
     if supported.refused:
         say(refusal_message(supported.refused))
     if not store_at(out).exists():
         with timed("adapters"):
-            engine.ask(
+            handshake = engine.ask(
                 partial(check_adapters, items=resolved.items.items[:HANDSHAKE_ITEMS], chat=resolved.chat)
-            ).require()
+            )
+            handshake.require()
+        if handshake.left_out:
+            say(left_out_in_words(handshake.left_out))
     with timed("readings"):
         run_plan(engine, resolved, out, progress, shard, say)
 

@@ -157,6 +157,8 @@ def _what_adapters_change(adapters: Sequence[AnyAdapter]) -> Mapping[str, Any]:
         return {"prefix": max(lengths)} if lengths else {}
     if not updates:
         return {}
-    maps = {path.rsplit(".", 1)[-1] for adapter in updates for path in adapter.paths}
+    # an expert's path ends in its number
+    maps = {path.rstrip("0123456789").rstrip(".").rsplit(".", 1)[-1] for adapter in updates for path in adapter.paths}
     ranks = {update.rank for adapter in updates for _, update in adapter.parts()}
-    return {"modules": sorted(maps), "rank": max(ranks)}
+    left_out = sorted({path for adapter in updates for path in adapter.left_out})
+    return {"modules": sorted(maps), "rank": max(ranks), **({"left_out": left_out} if left_out else {})}

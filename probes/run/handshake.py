@@ -12,6 +12,7 @@ from torch import Tensor
 from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter, SourceTraits, traits_of
 from override_gap.margins.items.item import Document, Item, ItemError, documents_of
 from override_gap.margins.runtime import Prefix
+from override_gap.margins.text import plural
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, batched, final_states
 from override_gap.probes.errors import AdapterError
@@ -52,6 +53,8 @@ class Handshake:
 
     checks: tuple[Check, ...]
     norms: tuple[tuple[float, float], ...] = ()
+    left_out: tuple[str, ...] = ()
+    """What the adapters change that is not measured; see `Adapter.left_out`."""
 
     @property
     def failed(self) -> list[Check]:
@@ -88,7 +91,9 @@ def check_adapters(
         return Handshake((*checks, Check("fits", False, str(fault))))
     weights = [adapter for adapter in adapters if isinstance(adapter, Adapter)]
     fits = f"{len(weights[0].paths)} places in the first" if weights else "run as delivered, not a weight update"
-    checks.append(Check("fits", True, f"{len(adapters)} adapters, {fits}"))
+    left_out = tuple(dict.fromkeys(place for adapter in weights for place in adapter.left_out))
+    rest = f"; {left_out_in_words(left_out)}" if left_out else ""
+    checks.append(Check("fits", True, f"{len(adapters)} adapters, {fits}{rest}"))
     # a method that is not a weight update is not entered at gain 0: what is compared is whether its last run left a trace
     at_zero = _logits(subject, chosen, adapters, 0.0 if weights else None)
     alone = torch.cat([_logits(subject, [i], [a], 1.0) for i, a in zip(chosen, adapters, strict=True)])
@@ -109,7 +114,13 @@ def check_adapters(
         ),
         _check_documents(traits, adapters),
     ]
-    return Handshake(tuple(checks), tuple((a.norm("document"), a.norm("shared")) for a in weights))
+    return Handshake(tuple(checks), tuple((a.norm("document"), a.norm("shared")) for a in weights), left_out)
+
+
+def left_out_in_words(left_out: Sequence[str]) -> str:
+    """What adapters change that is not measured, in words."""
+    shown = "; ".join(left_out[:3]) + ("; ..." if len(left_out) > 3 else "")
+    return f"{plural(len(left_out), 'part')} of the adapters left out: {shown}"
 
 
 def _first_readable(subject: Subject, items: Sequence[Item], count: int) -> list[Item]:

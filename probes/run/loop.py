@@ -108,7 +108,7 @@ def _measure(
         plan.reference,
     )
     changed_maps: Mapping[str, Any] = {
-        k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix")
+        k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix", "left_out")
     }
     gap, seconds_before = before["parity"].get("attribution_max_abs") or 0.0, before.get("timing") or {}
     seconds = {"adapters_s": 0.0, "measuring_s": 0.0}

@@ -19,10 +19,14 @@ from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import entry_name, read_tensors
 from override_gap.probes.sources.peft_config import CONFIG, by_pattern, read_config
-from override_gap.probes.sources.peft_whole import by_parameter, read_dora, read_saved
+from override_gap.probes.sources.peft_keys import converted, is_module, plain_keys
+from override_gap.probes.sources.peft_keys import PREFIX as PREFIX
+from override_gap.probes.sources.peft_parameters import read_parameters
+from override_gap.probes.sources.peft_places import Places, owner, places
+from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_dora, read_saved
 from override_gap.probes.subject.model import Subject
 
-WEIGHTS, PREFIX = "adapter_model.safetensors", "base_model.model."
+WEIGHTS = "adapter_model.safetensors"
 INDEX = "override_gap.json"
 """File beside exported folders: which documents and which model they are for."""
 
@@ -78,21 +82,35 @@ class PeftFolder:
 def read_adapter(folder: Path, subject: Subject) -> Adapter:
     """Read one LoRA folder; the scale is lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA, per module pattern.
 
-    DoRA, trained biases and modules_to_save become their difference from this subject's weights.
+    Keys are read as PEFT and transformers load them, those of older versions and of wrapped models included. DoRA, trained
+    biases and modules_to_save become their difference from this subject's weights. What text never reaches (maps of a
+    vision tower, say) is left out, and named in `left_out`.
 
     Raises AdapterError for a file that is missing or damaged, and for changes outside the layers, which no gain scales.
     """
     config = read_config(folder)
-    tensors = _read_tensors(folder)
-    factors, magnitudes, saved_tensors = _group_tensors(folder, config, tensors)
-    updates: dict[str, Update] = {}
-    for path in factors:
-        updates |= _read_module(folder, config, subject, path, factors[path], magnitudes.get(path))
+    config, tensors = converted(folder, subject, config, plain_keys(folder, _read_tensors(folder)))
+    factors, magnitudes, whole = _group_tensors(folder, config, subject, tensors)
     try:
-        saved = {path: read_saved(subject, path, tensor) for path, tensor in by_parameter(saved_tensors).items()}
+        parameters = by_parameter(whole)
     except AdapterError as fault:
         raise AdapterError(f"{folder}: {fault}") from fault
-    for path, update in filter(None, saved.values()):
+    there = places(subject, [*factors, *parameters])
+    updates: dict[str, Update] = {}
+    nested: dict[str, dict[int, dict[str, Tensor]]] = {}
+    for saved_path, pair in factors.items():
+        path = there.paths[saved_path]
+        if path is None:
+            continue
+        module = path.replace(".base_layer", "")
+        if path in subject.sites or not is_module(subject.model, module):
+            updates |= _read_module(folder, config, subject, path, pair, magnitudes.get(saved_path))
+        else:
+            nested.setdefault(module, {})[path.count(".base_layer")] = pair
+    for path, by_depth in nested.items():
+        updates |= read_parameters(folder, config, subject, path, by_depth)
+    notes, whole_updates = _read_whole(folder, subject, parameters, there)
+    for path, update in whole_updates.items():
         trained = updates.get(path)
         if trained is not None and not (isinstance(trained, Vector) and isinstance(update, Vector)):
             raise AdapterError(
@@ -100,33 +118,63 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
             )
         # lora_B's bias comes on top of a trained bias of the map itself
         updates[path] = update if trained is None else Vector(trained.dense().float() + update.dense())
-    missing = [n for n in config.get("modules_to_save") or () if not any(_inside(p, [n]) for p in saved)]
+    missing = [n for n in config.get("modules_to_save") or () if not any(_inside(p, [n]) for p in parameters)]
     if missing:
         raise AdapterError(f"{folder}: modules_to_save names {missing[0]!r}, but {WEIGHTS} holds no weight of it")
-    return Adapter(folder.name, updates)
+    if there.left_out and not updates:
+        raise AdapterError(
+            f"{folder}: changes only what text never reaches: {len(there.left_out)} places, {there.left_out[0]} first"
+        )
+    return Adapter(folder.name, updates, left_out=(*(f"{path}, which text never reaches" for path in there.left_out), *notes))
+
+
+def _read_whole(
+    folder: Path, subject: Subject, parameters: Mapping[str, Tensor], there: Places
+) -> tuple[list[str], dict[str, Update]]:
+    """(notes, updates) of parameters that are stored whole; notes name rows of added tokens, which are left out."""
+    notes: list[str] = []
+    updates: dict[str, Update] = {}
+    try:
+        for saved_path, tensor in parameters.items():
+            path = there.paths[saved_path]
+            if path is None:
+                continue
+            note = added_rows(subject, path, tensor)
+            if note is not None:
+                notes.append(note)
+                continue
+            updates |= read_saved(subject, path, tensor)
+    except AdapterError as fault:
+        raise AdapterError(f"{folder}: {fault}") from fault
+    return notes, updates
 
 
 def _group_tensors(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    folder: Path, config: Mapping[str, Any], subject: Subject, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor], dict[str, Tensor]]:
     """A folder's tensors as LoRA factors (A, B, perhaps bias) and DoRA magnitudes by module path, and whole parameters by key."""
     factors: dict[str, dict[str, Tensor]] = {}
     magnitudes: dict[str, Tensor] = {}
     whole: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        magnitude = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_magnitude_vector(?:\.weight)?", key)
-        if magnitude is not None and config.get("use_dora"):
-            magnitudes[magnitude[1]] = tensor
-            continue
-        factor = re.fullmatch(rf"{re.escape(PREFIX)}(.+)\.lora_(A|B)(?:\.default)?\.(weight|bias)", key)
-        if factor is None and _stores_whole(config, key):
-            whole[key.removeprefix(PREFIX)] = tensor
-            continue
-        if factor is None or factor[2] + factor[3] == "Abias":
+        path = key.removeprefix(PREFIX)
+        factor = re.fullmatch(r"(.+)\.lora_(A|B)\.(weight|bias)", path)
+        if path.endswith(".lora_magnitude_vector") and config.get("use_dora"):
+            magnitudes[path.removesuffix(".lora_magnitude_vector")] = tensor
+        elif factor is not None and factor[2] + factor[3] != "Abias":
+            factors.setdefault(factor[1], {})[factor[2] if factor[3] == "weight" else "bias"] = tensor
+        elif ".lora_embedding_" in path:
             raise AdapterError(
-                f"{folder}: tensor {key!r} is not a plain LoRA factor, and without it the adapter is incomplete"
+                f"{folder}: {path.partition('.lora_embedding_')[0]} is an embedding with LoRA factors: it is in no layer, so no "
+                "gain scales it"
             )
-        factors.setdefault(factor[1], {})[factor[2] if factor[3] == "weight" else "bias"] = tensor
+        elif ".lora_" not in path and (_stores_whole(config, path) or owner(subject.model, parameter_path(path))):
+            whole[path] = tensor
+        else:
+            head = f"; its task_type is {config['task_type']}" if config.get("task_type") not in (None, "CAUSAL_LM") else ""
+            raise AdapterError(
+                f"{folder}: tensor {key!r} is not a plain LoRA factor, and without it the adapter is incomplete{head}"
+            )
     return factors, magnitudes, whole
 
 
@@ -168,7 +216,7 @@ def _read_module(
 def _stores_whole(config: Mapping[str, Any], key: str) -> bool:
     """Whether the configuration says that this parameter is stored whole, not as factors."""
     biased = config.get("bias", "none") != "none" and key.endswith(".bias")
-    return key.startswith(PREFIX) and (biased or _inside(key, config.get("modules_to_save") or ()))
+    return biased or _inside(key, config.get("modules_to_save") or ())
 
 
 def _inside(path: str, modules: Sequence[str]) -> bool:
