@@ -71,7 +71,11 @@ def _by_module(adapters: Stack) -> dict[nn.Module, list[ParameterUpdates]]:
 
 
 def _add_update(
-    update: Factors | Matrices | Vectors, gain: Float[Tensor, " batch"], path: str, reached: set[str], watch: Watch | None
+    update: Factors | Matrices | Vectors,
+    gain: Float[Tensor, " batch"],
+    path: str,
+    reached: set[str],
+    watch: Watch | None,
 ) -> Any:
     def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         x = args[0]

@@ -1,4 +1,4 @@
-"""Updates of stacked experts and routers: the module runs once per adapter, on that adapter's tokens, with its weights changed."""
+"""Updates of stacked experts and routers: their module runs once per adapter, on its tokens, with changed weights."""
 
 from __future__ import annotations
 
@@ -66,7 +66,10 @@ def edited(
         outputs: list[Any] = []
         for examples in groups.values():
             chosen = rows[examples].flatten()
-            taken = [[_take(v, chosen, len(first)) for v in args], {k: _take(v, chosen, len(first)) for k, v in named.items()}]
+            taken = [
+                [_take(v, chosen, len(first)) for v in args],
+                {k: _take(v, chosen, len(first)) for k, v in named.items()},
+            ]
             n = examples[0]
             outputs.append(
                 _with_updates(module, updates, n, gains[n], lambda taken=taken: forward(*taken[0], **taken[1]))

@@ -141,7 +141,8 @@ def run_audit(
 ) -> None:
     """Check a new run's adapters on a few documents, then measure it into a run folder or URL.
 
-    `say` is told what cannot be measured with this source, and what of its adapters is left out. Raises HandshakeError and what `run_plan` raises.
+    `say` is told what cannot be measured with this source, and what of its adapters is left out. Raises
+    HandshakeError and what `run_plan` raises.
     """
     supported = resolved.for_source(static=engine.ask(_is_static))
     if supported.refused:

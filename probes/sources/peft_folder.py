@@ -19,8 +19,8 @@ from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import entry_name, read_tensors
 from override_gap.probes.sources.peft_config import CONFIG, by_pattern, read_config
-from override_gap.probes.sources.peft_keys import converted, is_module, plain_keys
 from override_gap.probes.sources.peft_keys import PREFIX as PREFIX
+from override_gap.probes.sources.peft_keys import converted, is_module, plain_keys
 from override_gap.probes.sources.peft_parameters import read_parameters
 from override_gap.probes.sources.peft_places import Places, owner, places
 from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_dora, read_saved
@@ -125,7 +125,9 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
         raise AdapterError(
             f"{folder}: changes only what text never reaches: {len(there.left_out)} places, {there.left_out[0]} first"
         )
-    return Adapter(folder.name, updates, left_out=(*(f"{path}, which text never reaches" for path in there.left_out), *notes))
+    return Adapter(
+        folder.name, updates, left_out=(*(f"{path}, which text never reaches" for path in there.left_out), *notes)
+    )
 
 
 def _read_whole(
@@ -171,7 +173,11 @@ def _group_tensors(
         elif ".lora_" not in path and (_stores_whole(config, path) or owner(subject.model, parameter_path(path))):
             whole[path] = tensor
         else:
-            head = f"; its task_type is {config['task_type']}" if config.get("task_type") not in (None, "CAUSAL_LM") else ""
+            head = (
+                f"; its task_type is {config['task_type']}"
+                if config.get("task_type") not in (None, "CAUSAL_LM")
+                else ""
+            )
             raise AdapterError(
                 f"{folder}: tensor {key!r} is not a plain LoRA factor, and without it the adapter is incomplete{head}"
             )

@@ -42,7 +42,11 @@ def plain_keys(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
             adapters |= {magnitude[1]} if magnitude[1] else set()
             path = f"{path[: magnitude.start()]}.lora_magnitude_vector"
         if f"{PREFIX}{path}" in plain:
-            what = f"holds several adapters ({', '.join(sorted(adapters))}); save one" if len(adapters) > 1 else "is damaged"
+            what = (
+                f"holds several adapters ({', '.join(sorted(adapters))}); save one"
+                if len(adapters) > 1
+                else "is damaged"
+            )
             raise AdapterError(f"{folder}: two tensors are stored under {path!r}; the file {what}")
         plain[f"{PREFIX}{path}"] = tensor
     if len(adapters) > 1:
@@ -58,7 +62,9 @@ def converted(
     Where every path is one of the model's, there is nothing to convert. The targets are those that the file holds factors of,
     not what the configuration's patterns would match. Raises AdapterError where PEFT cannot convert it.
     """
-    modules = {key[len(PREFIX) : match.start()].replace(".base_layer", "") for key in tensors if (match := FACTOR.search(key))}
+    modules = {
+        key[len(PREFIX) : match.start()].replace(".base_layer", "") for key in tensors if (match := FACTOR.search(key))
+    }
     if all(is_module(subject.model, path) for path in modules):
         return dict(config), dict(tensors)
     from peft.utils import transformers_weight_conversion as conversion
@@ -84,12 +90,13 @@ def converted(
 
 def _peft_config(folder: Path, config: Mapping[str, Any], targets: list[str]) -> Any:
     """PEFT's own configuration object. Raises AdapterError with PEFT's reason where it takes the values for impossible."""
+    from peft import PeftType
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     layers = dict.fromkeys(("layers_to_transform", "layers_pattern", "exclude_modules"))
     try:
         with quietly():
-            kind = PEFT_TYPE_TO_CONFIG_MAPPING[str(config["peft_type"]).upper()]
+            kind = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(str(config["peft_type"]).upper())]
             return kind.from_peft_type(**{**config, **layers, "target_modules": targets})
     except Exception as fault:  # whatever PEFT raises on values that it does not expect
         reason = " ".join(str(fault).split())[:200] or type(fault).__name__

@@ -13,7 +13,9 @@ from torch import nn
 from override_gap.margins.adapter import OTHER_INPUTS
 from override_gap.probes.subject.model import Subject
 
-TEXT_PREFIX = re.compile(r"(?:(?:model|language_model|text_model|transformer|decoder|gpt_neox)\.)*(layers|h|blocks)\.(\d+)\.(.+)")
+TEXT_PREFIX = re.compile(
+    r"(?:(?:model|language_model|text_model|transformer|decoder|gpt_neox)\.)*(layers|h|blocks)\.(\d+)\.(.+)"
+)
 """A path in a block of a model's text part, whatever prefix the model's classes put before it."""
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from override_gap.margins.adapter import layer_of
-from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.margins.text import plural
+from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.parameters import parameter_site
