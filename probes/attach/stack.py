@@ -153,8 +153,16 @@ def acts_on(subject: Subject, path: str, update: BatchedUpdate) -> nn.Module:
     """The module whose output a site's update is added to."""
     if isinstance(update, ParameterUpdates):
         return update.site.module
-    owner = path.rpartition(".")[0]
-    return subject.model.get_submodule(owner) if isinstance(update, Vectors) else subject.sites[path].module
+    owner = module_path(path, update)
+    return subject.sites[path].module if owner == path else subject.model.get_submodule(owner)
+
+
+def module_path(path: str, update: BatchedUpdate) -> str:
+    """The path of the module whose output an update is added to: the linear map, or the owner of a bias or norm's weight.
+
+    An update within a parameter is added to no output: its own path then, which is no module's.
+    """
+    return path.rpartition(".")[0] if isinstance(update, Vectors) else path
 
 
 def _check_shape(subject: Subject, name: str, path: str, update: Update) -> None:

@@ -17,11 +17,12 @@ from override_gap.margins.items.joining import joined, stated_separator, with_se
 from override_gap.margins.margin import Margins, token_logit
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, acting_rows, final_states
-from override_gap.probes.attach.stack import Stack
+from override_gap.probes.attach.stack import Stack, module_path
 from override_gap.probes.readings.prior import Prior, locate
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.partial_forward import BlockOutputs, ResumePoint
+from override_gap.probes.subject.stream_paths import StreamPath
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Adapted:
 
     `residual` is the stream before the first layer and after each, `written` what each layer's updates add to it at the
     reading position, and `block_outputs` what every block gave. They are None where not asked for, `written` also where
-    some updates do not write directly into the stream, and `logits` where the rows come from several passes.
+    some update's way into the stream is no straight line, and `logits` where the rows come from several passes.
     """
 
     margins: Margins
@@ -68,7 +69,8 @@ def read_adapted(
         return _read_runtime(subject, prior, adapters, gains)
     below = resume.layer if resume is not None else 0
     acting = Stack({p: u for p, u in adapters.sites.items() if (layer_of(p) or 0) >= below}, adapters.size)
-    direct = layers and all(writes_stream(subject, path) for path in adapters.sites)
+    paths = stream_paths(subject, adapters) if layers else {}
+    direct = layers and all(path.scale is not None for path in paths.values())
     written = torch.zeros(len(prior.pre), subject.n_layers, subject.d_model, device=subject.device) if direct else None
     if written is not None and resume is not None and resume.written is not None:
         written[:, :below] = resume.written[:, :below]
@@ -77,9 +79,9 @@ def read_adapted(
     def record_written(path: str, added: Float[Tensor, "#batch #pos d_model"]) -> None:
         layer = layer_of(path)
         if written is not None and layer is not None:
-            written[:, layer] += (
-                added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
-            )
+            added = added.expand(len(rows), prior.batch.ids.shape[1], -1)
+            at = added[rows.to(added.device), prior.batch.at.to(added.device)].float().to(written.device)
+            written[:, layer] += paths[path].written(at)
 
     with attached(subject, acting, gains, watch=record_written if direct else None):
         state = forward(
@@ -90,10 +92,11 @@ def read_adapted(
     return replace(adapted, written=written, block_outputs=state.block_outputs)
 
 
-def writes_stream(subject: Subject, path: str) -> bool:
-    """Whether a linear map's output is added directly to the residual stream, with no norm in between (Gemma 2 has one)."""
-    indirect = (layer_of(path) or 0) in subject.bridged.structure.indirect
-    return not indirect and path.endswith((".down_proj", ".o_proj", ".c_proj", ".out_proj", ".fc2", ".dense_4h_to_h"))
+def stream_paths(subject: Subject, adapters: Stack) -> dict[str, StreamPath]:
+    """By path of the update: what the stream gets of what it adds to its module's output."""
+    modules = {path: module_path(path, update) for path, update in adapters.sites.items()}
+    measured = subject.stream.of(list(modules.values()))
+    return {path: measured[module] for path, module in modules.items()}
 
 
 def fuse_logits(subject: Subject, prior: Prior, delivered: Adapted, gain: float) -> Adapted:

@@ -13,7 +13,7 @@ from torch import Tensor
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.margin import Margins
 from override_gap.probes.attach.stack import Stack
-from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base, writes_stream
+from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base, stream_paths
 from override_gap.probes.readings.batching import PASS_COST
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
@@ -94,7 +94,7 @@ class ReusedPasses:
         """The base's readings; an adapter at gain 0 writes nothing."""
         if self.base is None:
             self.base = read_base(self.prior, self.subject)
-            if self.layers and all(writes_stream(self.subject, path) for path in self.adapters.sites):
+            if self.layers and all(p.scale is not None for p in stream_paths(self.subject, self.adapters).values()):
                 shape = (len(self.prior.pre), self.subject.n_layers, self.subject.d_model)
                 self.base = replace(self.base, written=torch.zeros(shape, device=self.subject.device))
         return self.base

@@ -112,7 +112,7 @@ def measure(
     if not plan.adapters:
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
     model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
-    resolved = resolve(plan, rows).for_source(static=traits_of(source).static)
+    resolved = resolve(plan, rows).for_source(static=traits_of(source).static, unread=model.unread)
     ids = frozenset(item.id for item in rows)
     job = Job(resolved.conditions, resolved.probes, 0, seed, (), ids if answers else frozenset(), resolved.chat)
     documents = [document for document in resolved.items.documents if document.text.strip()]
@@ -144,7 +144,8 @@ def run_audit(
     `say` is told what cannot be measured with this source, and what of its adapters is left out. Raises
     HandshakeError and what `run_plan` raises.
     """
-    supported = resolved.for_source(static=engine.ask(_is_static))
+    static, unread = engine.ask(_static_and_unread)
+    supported = resolved.for_source(static=static, unread=unread)
     if supported.refused:
         say(refusal_message(supported.refused))
     if not store_at(out).exists():
@@ -157,6 +158,9 @@ def run_audit(
             say(left_out_in_words(handshake.left_out))
     with timed("readings"):
         run_plan(engine, resolved, out, progress, shard, say)
+    found = [row for row in store_at(out).manifest().get("refused") or [] if row not in supported.refused]
+    if found:
+        say(refusal_message(found))
 
 
 def open_plan(
@@ -207,8 +211,8 @@ def open_engine(
         torch.set_num_threads(threads_before)
 
 
-def _is_static(_: Subject, source: AdapterSource) -> bool:
-    return traits_of(source).static
+def _static_and_unread(subject: Subject, source: AdapterSource) -> tuple[bool, tuple[dict[str, str], ...]]:
+    return traits_of(source).static, subject.unread
 
 
 def _run_name(subject: Subject, source: AdapterSource) -> str:

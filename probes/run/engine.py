@@ -60,17 +60,19 @@ class Job:
 class FinishedUnit:
     """A unit whose tables are written: its largest attribution gap, nats; its seconds; which maps its adapters change.
 
-    `faults` counts rows that failed for reasons that may be transient. `largest_batch` is what memory took, where it ran
-    out.
+    `attribution_gap` is None where no margin was split over layers. `unread` is what could not be read: rows of `probe` with
+    their `reason`. `faults` counts rows that failed for reasons that may be transient. `largest_batch` is what memory took,
+    where it ran out.
     """
 
     key: str
-    attribution_gap: float
+    attribution_gap: float | None
     adapters_s: float
     measuring_s: float
     adapters: Mapping[str, Any]
     faults: int = 0
     largest_batch: int | None = None
+    unread: tuple[Mapping[str, str], ...] = ()
 
 
 @runtime_checkable
@@ -140,13 +142,14 @@ def measure_unit(
         _what_adapters_change([encoded.adapters[d.text] for d in with_adapter]),
         measured.faults,
         setup.batch_sizer.most,
+        measured.unread,
     )
 
 
 def _all_failed(setup: MeasurementSetup, items: Sequence[Item], reason: str) -> UnitReadings:
     """Error rows for all of a unit, whose numbers cannot be trusted."""
     table = [rows.failed(item, condition.name, reason) for item in items for condition in setup.conditions]
-    return UnitReadings(table, [], 0.0, faults=len(table))
+    return UnitReadings(table, [], None, faults=len(table))
 
 
 def _what_adapters_change(adapters: Sequence[AnyAdapter]) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from override_gap.probes.run.engine import Engine, Job, Local, Unit
 from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_facts, run_identity, with_progress
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
+from override_gap.probes.run.unit import larger
 from override_gap.probes.store.files import expected_bytes
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.store.remote import store_at
@@ -62,7 +63,7 @@ def run_plan(
     facts = engine.ask(partial(run_facts, chat=resolved.chat, items=resolved.chat_sample))
     for warning in facts.chat["warnings"] if facts.chat else ():
         say(warning)
-    resolved = resolved.for_source(static=facts.static)
+    resolved = resolved.for_source(static=facts.static, unread=facts.unread)
     with store.locked() as dead_holder:
         _measure(engine, facts, resolved, store, progress, shard, dead_holder)
 
@@ -110,7 +111,8 @@ def _measure(
     changed_maps: Mapping[str, Any] = {
         k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix", "left_out")
     }
-    gap, seconds_before = before["parity"].get("attribution_max_abs") or 0.0, before.get("timing") or {}
+    gap, seconds_before = before["parity"].get("attribution_max_abs"), before.get("timing") or {}
+    unread = [row for row in before.get("refused") or [] if row not in manifest["refused"]]
     seconds = {"adapters_s": 0.0, "measuring_s": 0.0}
     if dead_holder or damages:
         manifest["recovered"] = [*([dead_holder] if dead_holder else []), *damages]
@@ -118,7 +120,8 @@ def _measure(
     progress(done, total, "measuring")
     for unit in engine.measure(job, pending, store):
         done += n_items[unit.key]
-        gap = max(gap, unit.attribution_gap)
+        gap = larger(gap, unit.attribution_gap)
+        unread += [row for row in unit.unread if row not in unread]
         seconds["adapters_s"] += unit.adapters_s
         seconds["measuring_s"] += unit.measuring_s
         changed_maps = changed_maps or unit.adapters
@@ -126,12 +129,12 @@ def _measure(
             batch_size = unit.largest_batch if batch_size == "auto" else min(batch_size, unit.largest_batch)
             manifest["memory"] = {"asked": plan.batch_size, "batch_size": batch_size}
         so_far = {"total_s": time.monotonic() - started, **seconds}
-        manifest = with_progress(manifest, changed_maps, gap, seconds_before, so_far)
+        manifest = with_progress(manifest, changed_maps, gap, seconds_before, so_far, unread)
         store.write_json("manifest.json", manifest)
         progress(done, total, "measuring")
     progress(total, total, "measured")
     so_far = {"total_s": time.monotonic() - started, **seconds}
-    manifest = with_progress(manifest, changed_maps, gap, seconds_before, so_far)
+    manifest = with_progress(manifest, changed_maps, gap, seconds_before, so_far, unread)
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
 
 

@@ -42,6 +42,7 @@ class RunFacts:
     parity_tolerance: float
     attribution_tolerance: float
     chat: Mapping[str, Any] | None = None
+    unread: tuple[Mapping[str, str], ...] = ()
 
 
 def run_facts(
@@ -67,6 +68,7 @@ def run_facts(
         subject.parity_tolerance(),
         ATTRIBUTION_TOLERANCE[subject.dtype],
         asked,
+        subject.unread,
     )
 
 
@@ -119,6 +121,7 @@ def new_manifest(facts: RunFacts, resolved: ResolvedPlan, identity: str) -> dict
             "tolerance": facts.parity_tolerance,
             "attribution_max_abs": None,
             "attribution_tolerance": facts.attribution_tolerance,
+            "attribution_passed": None,
             "passed": True,
         },
         "memory": {"asked": plan.batch_size, "batch_size": plan.batch_size},
@@ -132,23 +135,29 @@ def new_manifest(facts: RunFacts, resolved: ResolvedPlan, identity: str) -> dict
 def with_progress(
     manifest: Mapping[str, Any],
     adapters: Mapping[str, Any],
-    attribution_gap: float,
+    attribution_gap: float | None,
     seconds_before: Mapping[str, float],
     seconds: Mapping[str, float],
+    refused: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """The manifest with what the units so far have shown: their adapters, the largest attribution gap in nats, seconds.
 
-    `seconds` of this session come on top of those of the sessions before it. An item whose attribution misses is an error
-    row; the run goes on, and its manifest says that the check did not pass.
+    `attribution_gap` is None where no margin was split over layers: then there was nothing to check, and `passed` is about
+    the logits alone. `seconds` of this session come on top of those of the sessions before it. `refused` is what the units
+    could not read. An item whose attribution misses is an error row; the run goes on, and its manifest says that the check
+    did not pass.
     """
     parity = manifest["parity"]
+    passed = None if attribution_gap is None else attribution_gap <= parity["attribution_tolerance"]
     return {
         **manifest,
         "adapters": {**manifest["adapters"], **adapters},
+        "refused": [*manifest["refused"], *(dict(row) for row in refused if row not in manifest["refused"])],
         "parity": {
             **parity,
             "attribution_max_abs": attribution_gap,
-            "passed": attribution_gap <= parity["attribution_tolerance"],
+            "attribution_passed": passed,
+            "passed": passed is not False,
         },
         "timing": {name: seconds_before.get(name, 0.0) + value for name, value in seconds.items()},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from override_gap.margins.condition_parser import parse_conditions
@@ -37,10 +37,13 @@ class ResolvedPlan:
     refused: tuple[dict[str, str], ...] = ()
     chat: ChatSettings = field(default_factory=ChatSettings)
 
-    def for_source(self, *, static: bool) -> ResolvedPlan:
-        """What a source supports: all of it, or for one that is no weight update what needs neither a gain nor an update."""
+    def for_source(self, *, static: bool, unread: Sequence[Mapping[str, str]] = ()) -> ResolvedPlan:
+        """What a source supports: all of it, or for one that is no weight update what needs neither a gain nor an update.
+
+        `unread`: what cannot be read of the subject, rows of `probe` and `reason`; it is refused where the plan asks for it.
+        """
         if static:
-            return self
+            return replace(self, refused=tuple(dict(row) for row in unread if row["probe"] in self.probes))
         refused = [{"condition": c.name, "reason": NO_AMPLITUDE} for c in self.conditions if c.needs_gain]
         refused += [{"probe": probe, "reason": NO_AMPLITUDE} for probe in NEED_UPDATES if probe in self.probes]
         refused += [{"condition": c.name, "reason": NO_UPDATE} for c in self.conditions if c.needs_update]

@@ -112,31 +112,33 @@ def add_critical_gains(rows: Sequence[dict[str, Any]], gains: Sequence[float | N
 def layers(
     items: Sequence[Item],
     condition: str,
-    profile: LayerProfile,
+    profile: LayerProfile | None,
     norms: Float[Tensor, "batch layer"],
     gains: Float[Tensor, "batch layer"],
     further: Mapping[str, Float[Tensor, "batch layer"]],
 ) -> list[dict[str, Any]]:
     """One row per item and layer; layer -1 holds the embedding and the constant terms of the attribution.
 
-    `further`: other columns, by name.
+    `profile`: None where margins cannot be split over layers. `further`: other columns, by name.
     """
     rows = []
-    shares, lens = profile.attribution.cpu().double().tolist(), profile.lens.cpu().double().tolist()
+    shares = None if profile is None else profile.attribution.cpu().double().tolist()
+    lens = None if profile is None else profile.lens.cpu().double().tolist()
     layer_norms, layer_gains = norms.double().tolist(), gains.double().tolist()
     others = {name: tensor.detach().cpu().double().tolist() for name, tensor in further.items()}
     for n, item in enumerate(items):
         identity_columns = {"item": item.id, "point": item.point, "split": item.split, "condition": condition}
-        rows.append({**identity_columns, "layer": -1, "attribution": _finite(shares[n][0])})
-        for layer in range(len(lens[n])):
+        if shares is not None:
+            rows.append({**identity_columns, "layer": -1, "attribution": _finite(shares[n][0])})
+        for layer in range(len(layer_norms[n])):
             rows.append(
                 {
                     **identity_columns,
                     "layer": layer,
                     "norm": layer_norms[n][layer],
                     "gain": layer_gains[n][layer],
-                    "attribution": _finite(shares[n][layer + 1]),
-                    "lens": _finite(lens[n][layer]),
+                    "attribution": None if shares is None else _finite(shares[n][layer + 1]),
+                    "lens": None if lens is None else _finite(lens[n][layer]),
                     **{name: _finite(values[n][layer]) for name, values in others.items()},
                 }
             )

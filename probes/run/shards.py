@@ -160,7 +160,12 @@ def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **first["parity"],
         "logits_max_abs": max(m["parity"]["logits_max_abs"] for m in manifests),
         "attribution_max_abs": max((gap for gap in gaps if gap is not None), default=None),
+        "attribution_passed": _passed([m["parity"].get("attribution_passed") for m in manifests]),
+        "passed": all(m["parity"].get("passed") for m in manifests),
     }
+    refused: list[Any] = []
+    for manifest in manifests:
+        refused += [row for row in manifest.get("refused") or [] if row not in refused]
     timings = [m.get("timing") or {} for m in manifests]
     timing = {name: sum(t.get(name, 0.0) for t in timings) for name in dict.fromkeys(n for t in timings for n in t)}
     adapters = {}
@@ -170,8 +175,15 @@ def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **first,
         "adapters": adapters,
         "parity": parity,
+        "refused": refused,
         "timing": timing,
         "started": min(m["started"] for m in manifests),
         "finished": max(m["finished"] for m in manifests),
         "shards": len(manifests),
     }
+
+
+def _passed(shards: Sequence[bool | None]) -> bool | None:
+    """Whether a check passed in all shards that made it; None where none did."""
+    made = [passed for passed in shards if passed is not None]
+    return all(made) if made else None

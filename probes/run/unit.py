@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from override_gap.margins.conditions import Condition
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.adapted import stream_paths
 from override_gap.probes.readings.batching import batches, rows_that_fit
 from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
 from override_gap.probes.readings.prior import locate
@@ -36,14 +37,17 @@ NO_MEMORY = "memory ran out for this item alone"
 class UnitReadings:
     """The rows of a unit, the largest attribution gap in it, nats, and the answers drawn at a temperature.
 
-    `faults` counts rows that failed for reasons that may be transient: no memory for one item, a source that raised.
+    `attribution_gap` is None where no margin was split over layers. `unread` is what could not be read of these adapters:
+    rows of `probe` with their `reason`. `faults` counts rows that failed for reasons that may be transient: no memory for
+    one item, a source that raised.
     """
 
     readings: list[dict[str, Any]]
     layers: list[dict[str, Any]]
-    attribution_gap: float
+    attribution_gap: float | None
     drawn: list[dict[str, Any]] = field(default_factory=list)
     faults: int = 0
+    unread: tuple[dict[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,9 @@ class BatchRows:
     readings: list[dict[str, Any]]
     requests: list[AnswerRequest]
     layers: list[dict[str, Any]] = field(default_factory=list)
-    attribution_gap: float = 0.0
+    attribution_gap: float | None = None
     faults: int = 0
+    unread: tuple[dict[str, str], ...] = ()
 
     @classmethod
     def concatenated(cls, parts: Sequence[BatchRows]) -> BatchRows:
@@ -63,9 +68,15 @@ class BatchRows:
             [row for part in parts for row in part.readings],
             [request for part in parts for request in part.requests],
             [row for part in parts for row in part.layers],
-            max((part.attribution_gap for part in parts), default=0.0),
+            reduce(larger, (part.attribution_gap for part in parts), None),
             sum(part.faults for part in parts),
+            tuple({row["reason"]: row for part in parts for row in part.unread}.values()),
         )
+
+
+def larger(one: float | None, other: float | None) -> float | None:
+    """The larger of two gaps; None is one that was not measured."""
+    return max((gap for gap in (one, other) if gap is not None), default=None)
 
 
 def measure(
@@ -106,7 +117,9 @@ def measure(
     requests = [request for request in requests if request.row["status"] == "ok"]
     sampled = setup.sampled if "sampled" in setup.probes else ()
     drawn, failed = draw(setup.subject, requests, batch_size, sampled, setup.batch_sizer)
-    return UnitReadings(measured.readings, measured.layers, measured.attribution_gap, drawn, faults + failed)
+    return UnitReadings(
+        measured.readings, measured.layers, measured.attribution_gap, drawn, faults + failed, measured.unread
+    )
 
 
 def _measure_batch(
@@ -144,8 +157,12 @@ def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[
         table[n] = rows.failed(batch.items[n], condition.name, reason)
     if under.as_delivered and "critical" in probes:
         rows.add_critical_gains(table, batch.critical_gains())
-    if "layers" not in probes or not under.has_layers or under.state.residual is None or subject.norm is None:
+    if "layers" not in probes or not under.has_layers or under.state.residual is None:
         return BatchRows(table, _requests(batch, under, table, answered))
+    gains = torch.zeros_like(batch.norms) if under.gains is None else under.gains
+    if subject.norm is None:
+        layers = rows.layers(batch.items, condition.name, None, batch.norms, gains, _causal_effects(batch, under))
+        return BatchRows(table, _requests(batch, under, table, answered), layers)
     profile = read_layers(subject, batch.prior, under.state)
     gaps = attribution_gap(subject, batch.prior, under.state, profile)
     # items whose logits are not finite are error rows already, and have no margin to split
@@ -154,28 +171,33 @@ def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[
     for n in missed:
         reason = f"layer attribution misses the margin by {gaps[n].item():.3g} nats"
         table[n] = rows.failed(batch.items[n], condition.name, reason)
-    gains = torch.zeros_like(batch.norms) if under.gains is None else under.gains
-    layers = rows.layers(batch.items, condition.name, profile, batch.norms, gains, _layer_effects(batch, under))
+    written = read_direct(subject, batch.prior, under.state)
+    effects = _causal_effects(batch, under) if written is None else {"direct": written, **_causal_effects(batch, under)}
+    layers = rows.layers(batch.items, condition.name, profile, batch.norms, gains, effects)
     failed_ids = {batch.items[n].id for n in missed}
     return BatchRows(
         table,
         _requests(batch, under, table, answered),
         [row for row in layers if row["item"] not in failed_ids],
-        gaps[finite].max().item() if bool(finite.any()) else 0.0,
+        gaps[finite].max().item() if bool(finite.any()) else None,
+        unread=_unread(batch) if written is None else (),
     )
 
 
-def _layer_effects(batch: ItemBatch, under: ConditionReadings) -> dict[str, Float[Tensor, "batch layer"]]:
-    """What each layer's update writes directly, and its effect alone and when removed, where these are read."""
+def _causal_effects(batch: ItemBatch, under: ConditionReadings) -> dict[str, Float[Tensor, "batch layer"]]:
+    """What each layer's update does alone and when it is removed, where that is read."""
+    if not (under.as_delivered and "causal" in batch.setup.probes):
+        return {}
     subject = batch.setup.subject
-    effects = {}
-    written = read_direct(subject, batch.prior, under.state)
-    if written is not None:
-        effects["direct"] = written
-    if under.as_delivered and "causal" in batch.setup.probes:
-        layers = list(range(subject.n_layers))
-        effects["alone"], effects["removed"] = read_causal(subject, batch.prior, batch.stack, layers, batch.passes)
-    return effects
+    alone, removed = read_causal(subject, batch.prior, batch.stack, list(range(subject.n_layers)), batch.passes)
+    return {"alone": alone, "removed": removed}
+
+
+def _unread(batch: ItemBatch) -> tuple[dict[str, str], ...]:
+    """Why what the adapters write directly is not given, as a row for the manifest."""
+    paths = stream_paths(batch.setup.subject, batch.stack).values()
+    reason = next((path.reason for path in paths if path.scale is None), None)
+    return () if reason is None else ({"probe": "layers, direct", "reason": reason},)
 
 
 def _requests(

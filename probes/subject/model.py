@@ -18,8 +18,10 @@ from override_gap.probes.subject.bridge import BridgedModel
 from override_gap.probes.subject.chat import chat_prompt
 from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.devices import devices_of
+from override_gap.probes.subject.final_norm import final_norm
 from override_gap.probes.subject.fingerprint import subject_fingerprint, weight_sums
 from override_gap.probes.subject.sites import Site, find_sites
+from override_gap.probes.subject.stream_paths import StreamPaths
 from override_gap.probes.subject.structure import decoder_of
 from override_gap.probes.subject.tokens import prompt_ids, token_ids
 from override_gap.probes.timing import timed
@@ -28,6 +30,7 @@ PROBE_IDS = (1, 2, 3, 5, 7, 11)
 VOCAB_CHUNK = 32_768
 #: What configurations call the soft cap of the final logits (Gemma; RecurrentGemma; xLSTM).
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+NO_NORM = "the final norm is neither LayerNorm nor RMSNorm, so margins are not split over layers: no attribution, lens, direct"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,8 @@ class Subject:
 
     `sites` are its linear maps by path, which adapters update. `norm` is the final norm, None where it is neither LayerNorm
     nor RMSNorm. `logit_scale` multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds
-    the model's logits for PROBE_IDS before anything was done to it, so that every run can be checked against it. `chat` is
+    the model's logits for PROBE_IDS before anything was done to it, so that every run can be checked against it. `stream`
+    tells what the residual stream gets of what is added to a module's output. `chat` is
     how questions go through the chat template. `sums` are the `weight_sums` at the
     time of wrapping.
     """
@@ -51,6 +55,7 @@ class Subject:
     cap: float | None
     logit_scale: float
     reference: Float[Tensor, "pos vocab"]
+    stream: StreamPaths
     chat: ChatSettings = field(default_factory=ChatSettings)
     sums: Mapping[str, int] = field(default_factory=dict)
 
@@ -99,6 +104,11 @@ class Subject:
         """The most positions that the model takes; None where its configuration states no limit."""
         config = self.model.config.get_text_config()
         return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+
+    @property
+    def unread(self) -> tuple[dict[str, str], ...]:
+        """What of this model cannot be read under any adapter: rows of `probe` with their `reason`."""
+        return () if self.norm is not None else ({"probe": "layers", "reason": NO_NORM},)
 
     def tokenize(self, text: str, *, special: bool = True) -> list[int]:
         """Token ids, with the BOS token that the tokenizer puts in front and without the EOS token that it puts behind."""
@@ -211,10 +221,16 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         tokenizer=tokenizer,
         fingerprint=fingerprint,
         sites=find_sites(model),
-        norm=_final_norm(bridged.structure.final_norm),
+        norm=final_norm(
+            bridged.structure.final_norm,
+            bridged.structure.d_model,
+            device,
+            model.get_output_embeddings().weight.dtype,
+        ),
         cap=next((cap for name in CAPS if (cap := getattr(config, name, None)) is not None), None),
         logit_scale=_logit_scale(config),
         reference=reference,
+        stream=StreamPaths(decoder_of(model), model, bridged.structure.blocks, bridged.structure.d_model),
         sums=weight_sums(model),
     )
     gap = subject.parity()
@@ -235,29 +251,3 @@ def _logit_scale(config: Any) -> float:
         return 1.0 / float(config.logits_scaling)
     named = getattr(config, "logit_scale", None) or getattr(config, "lm_head_multiplier", None)  # Cohere; Falcon-H1
     return float(named or 1.0)
-
-
-def _final_norm(module: nn.Module | None) -> FinalNorm | None:
-    """The final norm as numbers; None where neither LayerNorm nor RMSNorm reproduces it.
-
-    Decided by what the module computes, not by its name: RMSNorms that multiply by w and by 1 + w have the same parameters.
-    """
-    weight = getattr(module, "weight", None)
-    if module is None or weight is None:
-        return None
-    eps = next((float(getattr(module, n)) for n in ("eps", "variance_epsilon", "epsilon") if hasattr(module, n)), 1e-6)
-    weight = weight.detach().float()
-    bias = getattr(module, "bias", None)
-    bias = torch.zeros_like(weight) if bias is None else bias.detach().float()
-    x = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device)
-    dtype = next(module.parameters()).dtype
-    x = x.to(dtype)
-    with torch.no_grad():
-        output = module(x).float()
-    tolerance = 1e-4 if dtype == torch.float32 else 3e-2
-    for centred in (True, False):
-        for offset in (0.0, 1.0):
-            norm = FinalNorm(weight + offset, bias, eps, centred)
-            if torch.allclose(norm(x.float()), output, atol=tolerance, rtol=tolerance):
-                return norm
-    return None

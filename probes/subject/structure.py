@@ -11,15 +11,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """The parts of a model that readings need: its blocks, its final norm (None where none ends it), the stream's width.
-
-    `indirect` are the numbers of the blocks where a norm lies between maps and the stream, or may lie.
-    """
+    """The parts of a model that readings need: its blocks, its final norm (None where none ends it), the stream's width."""
 
     blocks: tuple[nn.Module, ...]
     final_norm: nn.Module | None
     d_model: int
-    indirect: frozenset[int] = frozenset()
 
 
 def decoder_of(model: Any) -> nn.Module:
@@ -72,7 +68,7 @@ def find_structure(model: Any, probe_ids: Tensor) -> Structure:
     through = last if norm is None else norm(last)
     if not torch.equal(through, final):
         raise ValueError("its final state is not the last layer's output, or the final norm's of it")
-    return Structure(blocks, norm, final.shape[-1], frozenset(range(count)))
+    return Structure(blocks, norm, final.shape[-1])
 
 
 def structure_of_bridge(bridge: Any) -> Structure:
@@ -83,7 +79,4 @@ def structure_of_bridge(bridge: Any) -> Structure:
         blocks=tuple(block.original_component for block in bridge.blocks),
         final_norm=bridge.ln_final.original_component,
         d_model=int(bridge.cfg.d_model),
-        indirect=frozenset(
-            n for n, block in enumerate(bridge.blocks) if any(hasattr(block, name) for name in ("ln1_post", "ln2_post"))
-        ),
     )

@@ -27,6 +27,7 @@ from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.partial_forward import ResumePoint
 from override_gap.probes.subject.sites import base_bias, base_weight
+from override_gap.probes.subject.stream_paths import StreamPath
 from tests.conftest import conflict, random_adapter
 from tests.families import GROUPED, build, down, many, words
 from tests.probes.pretend import FIRST, SECOND, hooked, on, pretended
@@ -213,6 +214,8 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
     adapters.append(Adapter("dense", {path: Dense(torch.zeros(site.d_out, site.d_in))}))
     prior = prior_of(subject)
     monkeypatch.setattr("override_gap.probes.attach.stack.check", lambda *_: None)  # it reads numbers
+    straight = {path: StreamPath(1.0 if path.endswith(down(family)) else None) for path in subject.sites}
+    monkeypatch.setattr(subject.stream, "of", lambda paths: {path: straight[path] for path in paths})  # so does this
     with pretended(subject, [1, 2]) as mode:
         sites = {path: replace(site, module=on(site.module, CPU)) for path, site in subject.sites.items()}
         subject, prior = replace(subject, norm=on(subject.norm, FIRST), sites=sites), on(prior, FIRST)
