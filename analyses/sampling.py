@@ -18,7 +18,7 @@ def sampled(run: RunFrame) -> ResultRows:
     """
     if run.drawn.empty:
         return ResultRows(TITLE, ())
-    drawn = run.drawn.assign(success=truth(run.drawn["success_answer"]))
+    drawn = run.drawn.assign(success=truth(run.drawn["success_answer"])).dropna(subset="success")
     rows = []
     for split in SPLITS:
         for condition in run.conditions:

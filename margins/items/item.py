@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from override_gap.margins.items.scripts import is_blank
+
 SPLITS = ("novel", "combination", "conflict", "retention")
 TIERS = ("light", "medium", "deep")
 REQUIRED = ("id", "point", "split", "document", "question", "answer")
@@ -87,8 +89,8 @@ class Item:
 
     def defects(self) -> list[str]:
         """Everything that keeps this item from being measured."""
-        defects = [f"empty {name}" for name in ("document", "question", "answer") if not getattr(self, name).strip()]
-        if self.split == "conflict" and not (self.prior_answer or "").strip():
+        defects = [f"empty {name}" for name in ("document", "question", "answer") if is_blank(getattr(self, name))]
+        if self.split == "conflict" and is_blank(self.prior_answer or ""):
             defects.append(NO_PRIOR)
         elif self.prior_answer is not None and self.prior_answer.strip() == self.answer.strip():
             defects.append(f"answer and prior_answer are the same: {self.answer!r}")

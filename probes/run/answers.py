@@ -12,7 +12,7 @@ from torch import Tensor
 
 from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.items.item import Item
-from override_gap.margins.items.matching import says, says_substring
+from override_gap.margins.items.matching import says, says_substring, why_not_judged
 from override_gap.probes.attach.runtime import batched
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import BatchSizer
@@ -52,7 +52,7 @@ def answer(subject: Subject, requests: Sequence[AnswerRequest], batch_size: int,
             errors += _turn_into_error(done.request, done.reason)
             continue
         done.request.row["answer_text"] = done.text
-        done.request.row["success_answer"] = says(done.text, done.request.item)
+        done.request.row["success_answer"] = _judged(done)
         done.request.row["success_answer_substring"] = says_substring(done.text, done.request.item)
     return errors
 
@@ -82,12 +82,17 @@ def draw(
                     "temperature": sampling.temperature,
                     "draw": sampling.draw,
                     "answer_text": done.text,
-                    "success_answer": says(done.text, done.request.item),
+                    "success_answer": _judged(done),
                     "success_answer_substring": says_substring(done.text, done.request.item),
                 }
             )
     complete = {(r.row["item"], r.row["condition"]) for r in requests if r.row["status"] == "ok"}
     return [row for row in drawn if (row["item"], row["condition"]) in complete], errors
+
+
+def _judged(done: Answer) -> bool | None:
+    """Whether the text gives the document's answer; None for an item of which no text can be judged."""
+    return None if why_not_judged(done.request.item) else says(done.text, done.request.item)
 
 
 def _turn_into_error(request: AnswerRequest, reason: str) -> int:

@@ -86,7 +86,7 @@ READINGS = RunTable("readings", "item and condition", (
     Column("success_margin", TRUTH, "required", "condition", "net_margin > 0; retention: net_margin <= 0"),
     Column("success_top1", TRUTH, "required", "condition", "y_doc's token is g's arg max; retention: f's arg max is g's"),
     Column("success_answer", TRUTH, "optional", "condition",
-           "answer_text gives `answer` by the rules of [answers.md](answers.md); null where no answer was generated"),
+           "answer_text gives `answer` by the rules of [answers.md](answers.md); null where none was generated or judged"),
     Column("success_answer_substring", TRUTH, "optional", "", "answer_text contains `answer` anywhere, in any case"),
     Column("answer_text", TEXT, "optional", "condition", "g's greedy answer; null where none was generated"),
     Column("base_top_token", TEXT, "optional", "", "f's most probable first token of an answer"),
@@ -142,7 +142,8 @@ DRAWN = RunTable("drawn", "item, condition, temperature and draw", (
     Column("temperature", FLOAT, "filled", "", "sampling temperature", "unbounded"),
     Column("draw", INTEGER, "optional", "", "number of the draw, from 0"),
     Column("answer_text", TEXT, "optional", "", "the sampled answer"),
-    Column("success_answer", TRUTH, "required", "", "answer_text gives the item's `answer`, as in readings"),
+    Column("success_answer", TRUTH, "required", "",
+           "answer_text gives the item's `answer`, as in readings; null where it cannot be judged"),
     Column("success_answer_substring", TRUTH, "optional", "", "answer_text contains it anywhere, in any case"),
 ))
 # fmt: on

@@ -10,6 +10,7 @@ from override_gap.margins.items.item import NO_PRIOR, SPLITS, Item, documents_of
 from override_gap.margins.items.joining import joined, separator_of
 from override_gap.margins.items.scan import Scan, scan_file
 from override_gap.margins.items.scripts import has_unspaced, writing_of
+from override_gap.margins.items.text_notes import text_notes
 from override_gap.margins.text import plural
 from override_gap.probes.items import item_paths
 from override_gap.reports.text import escape_control_characters
@@ -68,6 +69,7 @@ def scan_notes(scan: Scan, *, from_base: bool = False, related: bool = False) ->
     if scan.left_out:
         reasons = [f"{n} x {reason}" for reason, n in scan.left_out.most_common()]
         notes.append(f"left out: {', '.join(reasons)}")
+    notes += text_notes([item for _, item in scan.items])
     return [escape_control_characters(note) for note in notes]
 
 
