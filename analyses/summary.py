@@ -23,7 +23,7 @@ from override_gap.analyses import (
     verdict,
 )
 from override_gap.analyses.compare import conditions as comparison
-from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
 
 SCHEMA = 1
@@ -106,6 +106,25 @@ def items(run: RunFrame) -> dict[str, Any]:
         "measured": measured,
         "excluded": n - measured,
         "by_split": outcomes.by_split(run),
+        "prior": prior_from_base(run),
+    }
+
+
+def prior_from_base(run: RunFrame) -> dict[str, Any] | None:
+    """Conflicts whose old answer is the base's own greedy answer: how many, how many count as known, what was left out.
+
+    None where every old answer is the items' own. `excluded` lists reasons with their counts.
+    """
+    rows = run.readings[run.readings["prior_from"].notna()]
+    asked = (run.manifest.get("items") or {}).get("prior") or {}
+    if rows.empty and not asked:
+        return None
+    return {
+        "from": "base",
+        "n": int(rows["item"].nunique()),
+        "known": int(rows.loc[truth(rows["known"]) == 1.0, "item"].nunique()),
+        "long": asked.get("long"),
+        "excluded": list(asked.get("excluded") or []),
     }
 
 

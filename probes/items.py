@@ -33,6 +33,9 @@ def item_paths(spec: str) -> list[Path | str]:
     return [spec]
 
 
-def open_items(spec: str) -> list[Item]:
-    """The items that a name, a file or a data set on the hub stands for. Raises ItemError."""
-    return [item for path in item_paths(spec) for item in read_items(path)]
+def open_items(spec: str, *, from_base: bool = False) -> list[Item]:
+    """The items that a name, a file or a data set on the hub stands for. Raises ItemError.
+
+    With `from_base`, items without an old answer, whose split the file does not state, are conflicts.
+    """
+    return [item for path in item_paths(spec) for item in read_items(path, from_base=from_base)]

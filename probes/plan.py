@@ -22,6 +22,7 @@ ROBUSTNESS = {
     "contested": ("as-delivered", "contested", "contested-base"),
 }
 DEFAULT_PROBES = ("margins", "layers", "answers")
+PRIORS = ("given", "from-base")
 MOST_DRAWS = 10_000
 LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
@@ -48,10 +49,11 @@ class Plan:
 
     `answers` is how many items are also answered in words; `limit` keeps the first items. `chat` puts every question through
     the subject's chat template, `system_prompt` does so behind a system turn. `chat_template` is a file that replaces the
-    template, or the name of one that the tokenizer has; `template_args` are the template's own settings. `references` are
-    published shares that the report shows beside its own; they change no measurement. `reference` measures one item under
-    one condition at a time, shares no work between passes, and ignores `batch_size`; "auto" is what fits in the memory that
-    is free.
+    template, or the name of one that the tokenizer has; `template_args` are the template's own settings. `prior` says
+    where old answers come from: "given", the items alone, or "from-base": conflicts without one get the base's own greedy
+    answer. `references` are published shares that the report shows beside its own; they change no measurement. `reference`
+    measures one item under one condition at a time, shares no work between passes, and ignores `batch_size`; "auto" is what
+    fits in the memory that is free.
     """
 
     # the values come from files and people: a wrong one is a PlanError in words, not a fault of the types
@@ -70,6 +72,7 @@ class Plan:
     chat: bool = False
     chat_template: str | None = None
     template_args: dict[str, Any] = field(default_factory=dict)
+    prior: str = "given"
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     reference: bool = False
@@ -98,6 +101,8 @@ class Plan:
             raise PlanError(f"--batch-size needs auto or a whole number from 1, got {self.batch_size}")
         if not 0 <= self.seed < 2**63:
             raise PlanError(f"--seed needs a whole number from 0 and below 2^63, got {self.seed}")
+        if self.prior not in PRIORS:
+            raise PlanError(f"--prior needs {' or '.join(PRIORS)}, got {self.prior!r}")
         if "causal" in self.probes and "layers" not in self.probes:
             raise PlanError("probe causal is read with the layers; add layers to --probes")
         if self.answers < 0:

@@ -24,6 +24,23 @@ def untrusted(text: object) -> Markup:
     return Markup("<bdi>{}</bdi>").format(escape_control_characters(text))
 
 
+def prior_message(prior: Mapping[str, Any]) -> str:
+    """What `items.prior` of a summary means for the figures: whose old answers the base gave itself, and who is left out."""
+    n, known = prior["n"], prior["known"]
+    text = (
+        f"Old answers: {plural(n, 'conflict')} named none and {'has' if n == 1 else 'have'} the base's own greedy answer "
+        f"instead, right or wrong. {known} of these {'counts' if known == 1 else 'count'} as known, and do so by construction: "
+        "the base was asked for the very token that is compared. The figures for known items therefore select nothing that "
+        "the base knows better, and prior margins are those of answers that the base puts first."
+    )
+    left_out = [f"{row['count']} x {row['reason']}" for row in prior["excluded"]]
+    if left_out:
+        text += f" Left out before anything was measured: {'; '.join(left_out)}."
+    if prior["long"]:
+        text += f" {prior['long']} of the base's answers are sentences: their first token is how the sentence begins."
+    return text
+
+
 def script_json(data: Any) -> Markup:
     """JSON for a script element: no character in it can end the element or break a line of script."""
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -19,10 +19,11 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, PlanError, plan_from
 from override_gap.probes.readings.batching import BatchSizer
+from override_gap.probes.run.base_answers import fill_priors, priors_message
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.engine import Engine, Job, Local
 from override_gap.probes.run.handshake import check_adapters, left_out_in_words
-from override_gap.probes.run.loop import Progress, run_plan
+from override_gap.probes.run.loop import Progress, first_day, run_plan
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import measure as measure_items
@@ -96,23 +97,29 @@ def measure(
     policies: str | Sequence[str] = "as-delivered",
     probes: str | Sequence[str] = ("margins",),
     answers: bool = False,
+    prior: str = "given",
     seed: int = 0,
     allow_pickle: bool = False,
 ) -> pd.DataFrame:
     """Readings of a few items in memory: one row per item and condition, in the columns of a run's readings.
 
     Nothing is written and no document is checked beforehand (`audit` does both). With `answers` every item is also answered
-    in words. Raises SubjectError, AdapterError, ItemError, ValueError for a policy that is not known.
+    in words. With `prior="from-base"` conflicts without an old answer get the base's own; those for which it gives the
+    document's answer already, or none, have no row. Raises SubjectError, AdapterError, ItemError, ValueError for a policy
+    that is not known.
     """
-    rows = open_items(str(items)) if isinstance(items, str | Path) else _checked(items)
+    from_base = prior == "from-base"
+    rows = open_items(str(items), from_base=from_base) if isinstance(items, str | Path) else _checked(items)
     names = _names("probes", probes)
     names += ("answers",) if answers and "answers" not in names else ()
     policies = ",".join(_names("policies", policies))
-    plan = Plan(_name(subject) or "organism", _name(adapters) or "", "items", policies, names, seed=seed)
+    plan = Plan(_name(subject) or "organism", _name(adapters) or "", "items", policies, names, prior=prior, seed=seed)
     if not plan.adapters:
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
     model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
     resolved = resolve(plan, rows).for_source(static=traits_of(source).static, unread=model.unread)
+    resolved = fill_priors(Local(model, source), resolved)
+    rows = list(resolved.items.items)
     ids = frozenset(item.id for item in rows)
     job = Job(resolved.conditions, resolved.probes, 0, seed, (), ids if answers else frozenset(), resolved.chat)
     documents = [document for document in resolved.items.documents if document.text.strip()]
@@ -148,16 +155,20 @@ def run_audit(
     supported = resolved.for_source(static=static, unread=unread)
     if supported.refused:
         say(refusal_message(supported.refused))
+    with timed("readings"):
+        supported = fill_priors(engine, supported.on_day(first_day(store_at(out))), store_at(out), progress)
+    if supported.priors is not None:
+        say(priors_message(supported.priors))
     if not store_at(out).exists():
         with timed("adapters"):
             handshake = engine.ask(
-                partial(check_adapters, items=resolved.items.items[:HANDSHAKE_ITEMS], chat=resolved.chat)
+                partial(check_adapters, items=supported.items.items[:HANDSHAKE_ITEMS], chat=supported.chat)
             )
             handshake.require()
         if handshake.left_out:
             say(left_out_in_words(handshake.left_out))
     with timed("readings"):
-        run_plan(engine, resolved, out, progress, shard, say)
+        run_plan(engine, supported, out, progress, shard, say)
     found = [row for row in store_at(out).manifest().get("refused") or [] if row not in supported.refused]
     if found:
         say(refusal_message(found))

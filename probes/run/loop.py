@@ -16,6 +16,7 @@ from override_gap.margins.adapter import AdapterSource
 from override_gap.margins.items.item import Item
 from override_gap.margins.items.item_set import ItemSet
 from override_gap.probes.plan import Plan, content_key
+from override_gap.probes.run.base_answers import FILE, fill_priors, items_json
 from override_gap.probes.run.engine import Engine, Job, Local, Unit
 from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_facts, run_identity, with_progress
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
@@ -59,7 +60,7 @@ def run_plan(
     """
     store = store_at(out)
     store.require_room()
-    resolved = resolved.on_day(_first_day(store))
+    resolved = fill_priors(engine, resolved.on_day(first_day(store)), store, progress)
     facts = engine.ask(partial(run_facts, chat=resolved.chat, items=resolved.chat_sample))
     for warning in facts.chat["warnings"] if facts.chat else ():
         say(warning)
@@ -86,6 +87,9 @@ def _measure(
     if shard is not None:
         manifest["shard"] = asdict(shard)
     before = store.open(manifest, identity)
+    as_measured = items_json(resolved)
+    if as_measured is not None and not before.get("complete"):
+        store.write_json(FILE, as_measured)
     if before.get("shard") != manifest.get("shard"):
         raise RunError(f"{store} holds another part of this audit; give each --shard an --out of its own")
     own_units = units if shard is None else shard.share(units)
@@ -138,7 +142,7 @@ def _measure(
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
 
 
-def _first_day(store: RunStore) -> str:
+def first_day(store: RunStore) -> str:
     """The day on which a run began, today where it has not: a template may print the date, and a resumed run keeps it."""
     chat = (store.manifest().get("chat") if store.exists() else None) or {}
     return chat.get("day") or datetime.now().astimezone().date().isoformat()

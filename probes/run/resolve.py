@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.conditions import Condition
@@ -24,6 +26,27 @@ NEED_UPDATES = ("layers", "causal", "critical")
 
 
 @dataclass(frozen=True)
+class BasePriors:
+    """What came of asking the base for old answers: `asked` conflicts without one, of which `filled` have one now.
+
+    `long` of these are sentences rather than short answers. `excluded` has a row per item that is left out: its id, the
+    `reason` and the base's `answer`. `key` names what was asked, and of which model.
+    """
+
+    key: str
+    asked: int
+    filled: int
+    long: int
+    excluded: tuple[dict[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts, for the manifest."""
+        reasons = Counter(row["reason"] for row in self.excluded)
+        rows = [{"reason": reason, "count": count} for reason, count in reasons.most_common()]
+        return {"from": "base", "asked": self.asked, "filled": self.filled, "long": self.long, "excluded": rows}
+
+
+@dataclass(frozen=True)
 class ResolvedPlan:
     """What is measured of a plan, and what is refused: rows of `condition` or `probe` with their `reason`.
 
@@ -36,6 +59,7 @@ class ResolvedPlan:
     items: ItemSet
     refused: tuple[dict[str, str], ...] = ()
     chat: ChatSettings = field(default_factory=ChatSettings)
+    priors: BasePriors | None = None
 
     def for_source(self, *, static: bool, unread: Sequence[Mapping[str, str]] = ()) -> ResolvedPlan:
         """What a source supports: all of it, or for one that is no weight update what needs neither a gain nor an update.
@@ -64,6 +88,10 @@ class ResolvedPlan:
         asked = [item for item in self.items.items if item.chat]
         step = max(1, len(asked) // CHAT_SAMPLE)
         return tuple(asked[::step][:CHAT_SAMPLE])
+
+    def with_priors(self, items: ItemSet, priors: BasePriors) -> ResolvedPlan:
+        """The plan on items whose missing old answers are the base's own."""
+        return replace(self, items=items, priors=priors)
 
     @property
     def sampled(self) -> tuple[Sampling, ...]:
@@ -108,7 +136,7 @@ def resolve(plan: Plan, items: Sequence[Item] | None = None, *, drop_references:
                 f"Measured: {', '.join(measured)}"
             )
     if items is None:
-        items = open_items(plan.items)
+        items = open_items(plan.items, from_base=plan.prior == "from-base")
         items = items[: plan.limit] if plan.limit else items
         if not items:
             raise ItemError(f"{plan.items}: no items to measure")

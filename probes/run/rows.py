@@ -22,7 +22,7 @@ from override_gap.probes.subject.model import Subject
 def identity(item: Item, condition: str) -> dict[str, Any]:
     """The columns that the item and the condition determine, without measuring."""
     frequency = item.meta.get("frequency")
-    wording = item.meta.get("wording")
+    wording, prior_from = item.meta.get("wording"), item.meta.get("prior_from")
     return {
         "item": item.id,
         "point": item.point,
@@ -37,6 +37,7 @@ def identity(item: Item, condition: str) -> dict[str, Any]:
         "prior_answer": item.prior_answer,
         "aliases": list(item.aliases),
         "prior_aliases": list(item.prior_aliases),
+        "prior_from": None if prior_from is None else str(prior_from),
     }
 
 

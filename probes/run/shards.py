@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from override_gap.probes.run.base_answers import FILE as ITEMS_FILE
 from override_gap.probes.run.engine import Unit
 from override_gap.probes.store.checksum import DamagedError
 from override_gap.probes.store.folder import RunError, Store, refuse_symlinks
@@ -67,6 +68,9 @@ def merge(folders: Sequence[Path], out: Path) -> Path:
     try:
         merging.chmod(0o755)
         _copy_tables(folders, merging, next(iter(manifests.values()))["units"])
+        asked = Store(folders[0]).read_json(ITEMS_FILE)
+        if asked is not None:
+            Store(merging).write_json(ITEMS_FILE, asked)
         Store(merging).write_json("manifest.json", _merged_manifest(list(manifests.values())))
         if out.exists():
             out.rmdir()

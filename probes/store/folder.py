@@ -204,6 +204,14 @@ class Store:
         except OSError as fault:
             raise _disk_error(self.path, fault) from fault
 
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the run, or None where it is missing or no JSON object."""
+        try:
+            content = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        return content if isinstance(content, dict) else None
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all; the manifest with its checksum."""
         if name == "manifest.json":

@@ -122,6 +122,16 @@ class Remote:
             written = [str(file.relative_to(staged)) for file in sorted(staged.rglob("*")) if file.is_file()]
             self._upload(staged, sorted(written, key=lambda name: name.startswith("readings/")))
 
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the run, or None where it is missing or no JSON object."""
+        files, root = self._connection
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                files.get_file(f"{root}/{name}", f"{scratch}/{name}")
+            except OSError:
+                return None
+            return Store(Path(scratch)).read_json(name)
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
         with tempfile.TemporaryDirectory() as scratch:

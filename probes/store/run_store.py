@@ -54,6 +54,10 @@ class RunStore(Protocol):
         """Write a unit's tables, the readings last; `faults`: rows that failed for reasons that may be transient."""
         ...
 
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the run, or None where it is missing or no JSON object."""
+        ...
+
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
         ...

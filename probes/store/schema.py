@@ -115,6 +115,8 @@ READINGS = RunTable("readings", "item and condition", (
            "prior_margin / adapter_margin, infinite where adapter_margin <= 0; the same rows", "unbounded"),
     Column("aliases", TEXTS, "optional", "", "other accepted forms of `answer`"),
     Column("prior_aliases", TEXTS, "optional", "", "other accepted forms of `prior_answer`"),
+    Column("prior_from", TEXT, "optional", "",
+           "meta.prior_from: `base` where the old answer is the base's own greedy answer; null where the item names it"),
 ))
 LAYERS = RunTable("layers", "item, condition and layer", (
     Column("item", TEXT, "filled", "", "id of the item"),

@@ -174,6 +174,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--answers", type=int, metavar="N", help="how many items are also answered in words (default 32)")
     add("--temperatures", metavar="T,..", help="for the probe sampled (default 0.7,1)")
     add("--draws", type=int, metavar="N", help="for the probe sampled: answers per temperature (default 4)")
+    add(
+        "--prior",
+        choices=("given", "from-base"),
+        help="where conflicts without a prior_answer get it: from-base takes the base's own greedy answer (default given)",
+    )
     add_chat_flags(words)
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
     add(

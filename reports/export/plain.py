@@ -10,7 +10,7 @@ from markupsafe import Markup
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
 from override_gap.reports.page.tables import tables
-from override_gap.reports.text import escape_control_characters
+from override_gap.reports.text import escape_control_characters, prior_message
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def paragraphs(summary: Mapping) -> list[str]:
             f"{plural(items.get('points') or 0, 'knowledge point')}; "
             f"{errors.get('count') or 0} could not be measured under at least one condition."
         )
+    if items.get("prior"):
+        texts.append(prior_message(items["prior"]))
     if summary.get("refused"):
         texts.append(f"{refusal_message(summary['refused'])}.".replace("not measured", "Not measured"))
     texts.append(

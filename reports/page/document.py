@@ -26,6 +26,7 @@ from override_gap.reports.text import (
     escape_control_characters,
     estimate,
     p_value,
+    prior_message,
     rounded,
     sample_size,
     script_json,
@@ -115,6 +116,7 @@ def template_environment() -> Environment:
         indented_json,
         capitalised,
         refusal_message,
+        prior_message,
         quantity_label,
         quantity_kind,
     ):

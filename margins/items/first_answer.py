@@ -1,0 +1,39 @@
+"""The short answer at the beginning of a generated text: what the base is taken to answer where an item names no old answer."""
+
+from __future__ import annotations
+
+import re
+
+#: Words whose full stop ends no sentence, lower case; so does no single letter's (J. R. R. Tolkien).
+ABBREVIATIONS = frozenset("st mr mrs ms dr prof sr jr no vs mt ft gen col capt rev hon".split())
+_LINE = re.compile(r"[\r\n\u2028\u2029]")
+# a stop of a script that writes no space behind it; or a stop, or a mark between clauses, behind which a space stands
+_END = re.compile(r"[。！？；，：｡]|[.!?…؟۔।](?=[\s\"'”’»)\]]|$)|[,;:،؛](?=\s|$)|\s(?=[(\[–—]|-\s)|—")
+_BRACKETS = "\"'“”‘’«»„*_`()[] \t\u00a0\u3000"
+
+
+def first_answer(text: str) -> str:
+    """The text up to its first line break, end of a sentence or end of a clause, without white space, quotes or stops around.
+
+    White space before the answer is skipped, line breaks, too. A clause ends at a comma, semicolon or colon before a space,
+    and before a bracket or a dash: the old answer to "The capital of France is" is "Paris" where the text goes on "Paris,
+    which is also ...". With the rest of the sentence its log-probability would measure how the text goes on, and no
+    answer in words would repeat it. A full stop after a single letter or an abbreviation ends nothing. Empty where the text
+    has no such answer.
+    """
+    text = _LINE.split(text.strip(), maxsplit=1)[0].lstrip(_BRACKETS)
+    for end in _END.finditer(text):
+        before = text[: end.start()]
+        word = re.search(r"(\w+)$", before)
+        if end.group() == "." and word and (_initial(word.group()) or word.group().lower() in ABBREVIATIONS):
+            continue
+        if end.group() == "." and before.strip().isdecimal():  # the number of a list's first entry
+            continue
+        if before.strip():
+            text = before
+            break
+    return text.strip(_BRACKETS).rstrip(".!?…。！？,;:، ")
+
+
+def _initial(word: str) -> bool:
+    return len(word) == 1 and word.isalpha() and word.isupper()
