@@ -33,6 +33,11 @@ def prior_message(prior: Mapping[str, Any]) -> str:
         "the base was asked for the very token that is compared. The figures for known items therefore select nothing that "
         "the base knows better, and prior margins are those of answers that the base puts first."
     )
+    if known < n:
+        text += (
+            f" In the other {n - known} the base begins with something that is no part of the answer (a line break, a quotation "
+            "mark, a special token), or the item could not be measured."
+        )
     left_out = [f"{row['count']} x {row['reason']}" for row in prior["excluded"]]
     if left_out:
         text += f" Left out before anything was measured: {'; '.join(left_out)}."

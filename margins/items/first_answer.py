@@ -9,6 +9,8 @@ ABBREVIATIONS = frozenset("st mr mrs ms dr prof sr jr no vs mt ft gen col capt r
 _LINE = re.compile(r"[\r\n\u2028\u2029]")
 # a stop of a script that writes no space behind it; or a stop, or a mark between clauses, behind which a space stands
 _END = re.compile(r"[。！？；，：｡]|[.!?…؟۔।](?=[\s\"'”’»)\]]|$)|[,;:،؛](?=\s|$)|\s(?=[(\[–—]|-\s)|—")
+# the text goes on with the question's sentence, or ends it
+_GOES_ON = re.compile(r"[.,;:!?…。，、；：！？،؛؟]+(?:\s|$)")
 _BRACKETS = "\"'“”‘’«»„*_`()[] \t\u00a0\u3000"
 
 
@@ -19,9 +21,11 @@ def first_answer(text: str) -> str:
     and before a bracket or a dash: the old answer to "The capital of France is" is "Paris" where the text goes on "Paris,
     which is also ...". With the rest of the sentence its log-probability would measure how the text goes on, and no
     answer in words would repeat it. A full stop after a single letter or an abbreviation ends nothing. Empty where the text
-    has no such answer.
+    has no such answer, or begins with a comma or a stop: the model then does not answer first.
     """
     text = _LINE.split(text.strip(), maxsplit=1)[0].lstrip(_BRACKETS)
+    if _GOES_ON.match(text):
+        return ""
     for end in _END.finditer(text):
         before = text[: end.start()]
         word = re.search(r"(\w+)$", before)

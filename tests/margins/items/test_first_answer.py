@@ -28,6 +28,7 @@ from override_gap.margins.items.first_answer import first_answer
         (" red . The sea", "red"),
         ("  \n ", ""),
         ("...", ""),
+        (", who was a pilot.", ""),
     ],
 )
 def test_the_answer_ends_where_a_line_a_sentence_or_a_clause_ends(text: str, answer: str) -> None:

@@ -25,7 +25,8 @@ from override_gap.probes.sources import open_source
 from override_gap.probes.subject.model import Subject
 from tests.conftest import tiny
 
-QUESTIONS = ["alpha beta", "gamma delta", "epsilon zeta eta", "nine ten"]
+# questions after which the model does not go on with a comma; to the third it begins with its pad token, which is no text
+QUESTIONS = ["alpha beta", "sigma nu", "seven", "nine ten"]
 PLAN = Plan("tiny", "fitted", "i", "as-delivered", ("margins",), prior="from-base")
 
 
@@ -72,14 +73,15 @@ def test_the_old_answer_is_the_greedy_text_and_its_first_token_is_known(subject:
     assert (asked[4], asked[5]) == (kept, named)
     rows = load(out).readings
     base = rows[(rows["prior_from"] == "base") & (rows["condition"] == "base")]
-    assert list(base["known"]) == [True] * 4
+    known = dict(zip(base["question"], base["known"], strict=True))
+    assert [known[question] for question in QUESTIONS] == [True, True, False, True]
     assert dict(zip(base["item"], base["prior_answer"], strict=True)) == {i.id: i.prior_answer for i in asked[:4]}
     assert rows.loc[rows["item"] == "named", "prior_from"].isna().all()
     summary = summarise(load(out))
-    assert summary["items"]["prior"] == {"from": "base", "n": 4, "known": 4, "long": 4, "excluded": []}
+    assert summary["items"]["prior"] == {"from": "base", "n": 4, "known": 3, "long": 2, "excluded": []}
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["plan"]["prior"] == "from-base"
-    assert manifest["items"]["prior"] == {"from": "base", "asked": 4, "filled": 4, "long": 4, "excluded": []}
+    assert manifest["items"]["prior"] == {"from": "base", "asked": 4, "filled": 4, "long": 2, "excluded": []}
 
 
 def test_the_margin_compares_the_greedy_token_with_the_documents(subject: Subject) -> None:
@@ -97,11 +99,12 @@ def test_what_the_base_says_already_is_no_conflict_and_what_it_leaves_open_neith
 ) -> None:
     items = conflicts(subject)
     said = Item.conflict("a document", QUESTIONS[0], answer=greedy(subject, QUESTIONS[0]).split()[0], id="said")
-    long = Item.conflict("a document", "alpha " * 200, answer="red", id="long")
-    resolved = fill_priors(Local(subject, open_source("fitted", subject)), resolve(PLAN, [*items, said, long]))
+    long = Item.conflict("a document", "alpha " * int(subject.max_positions or 0), answer="red", id="long")
+    on = Item.conflict("a document", "epsilon zeta eta", answer="red", id="on")  # it goes on with a comma
+    resolved = fill_priors(Local(subject, open_source("fitted", subject)), resolve(PLAN, [*items, said, long, on]))
     assert [item.id for item in resolved.items.items] == [item.id for item in items]
     left_out = {row["item"]: row["reason"] for row in resolved.priors.excluded}
-    assert left_out["said"] == SAYS_IT
+    assert (left_out["said"], left_out["on"]) == (SAYS_IT, SAYS_NOTHING)
     assert "no room for an answer" in left_out["long"]
     monkeypatch.setattr("override_gap.probes.run.base_answers.generate", lambda _, items, **__: [" ..."] * len(items))
     with pytest.raises(ItemError, match=f"leaves no item to measure: 4 x {SAYS_NOTHING}"):
