@@ -103,7 +103,7 @@ def test_what_the_base_says_already_is_no_conflict_and_what_it_leaves_open_neith
     on = Item.conflict("a document", "epsilon zeta eta", answer="red", id="on")  # it goes on with a comma
     resolved = fill_priors(Local(subject, open_source("fitted", subject)), resolve(PLAN, [*items, said, long, on]))
     assert [item.id for item in resolved.items.items] == [item.id for item in items]
-    left_out = {row["item"]: row["reason"] for row in resolved.priors.excluded}
+    left_out = {row["item"]: row["reason"] for row in (resolved.priors.excluded if resolved.priors else ())}
     assert (left_out["said"], left_out["on"]) == (SAYS_IT, SAYS_NOTHING)
     assert "no room for an answer" in left_out["long"]
     monkeypatch.setattr("override_gap.probes.run.base_answers.generate", lambda _, items, **__: [" ..."] * len(items))
