@@ -15,6 +15,10 @@ from override_gap.probes.errors import SubjectError
 from override_gap.probes.readings.adapted import Adapted, read_adapted
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.parity import unit_roundoff
+
+#: No larger gap between a margin and the sum of its attribution is ever rounding, nats.
+LARGEST_GAP = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 
 ReadAtGains = Callable[[Float[Tensor, "batch layer"]], Adapted]
 
@@ -44,10 +48,22 @@ def read_layers(subject: Subject, prior: Prior, state: Adapted) -> LayerProfile:
 
 
 def attribution_gap(subject: Subject, prior: Prior, state: Adapted, profile: LayerProfile) -> Float[Tensor, " batch"]:
-    """|sum of the attribution - pre-cap margin|, nats: it must be rounding alone, and every run checks it."""
+    """|sum of the attribution - pre-cap margin|, nats: rounding alone (`attribution_tolerance`), which every run checks."""
     direction, constant = subject.margin_direction(prior.pre, prior.doc)
     margin = (state.hidden * direction).sum(-1) + constant
     return (profile.attribution.sum(1) - margin).abs()
+
+
+def attribution_tolerance(subject: Subject, prior: Prior, state: Adapted) -> Float[Tensor, " batch"]:
+    """The largest `attribution_gap` that is rounding, nats: 1e-3 in float32, else by what rounding the final state can do.
+
+    The attribution sums in float32 what the model's final norm rounds to its number format: each of its products h_i with a
+    relative error of at most a few u, u the format's unit roundoff. These are independent, so the margin is off by about
+    u sqrt(sum_i (h_i w_i)^2), w its direction; on SmolLM2 never by more than 1.8 times that, and 8 times is allowed.
+    """
+    direction, _ = subject.margin_direction(prior.pre, prior.doc)
+    typical = unit_roundoff(subject.coarsest_dtype) * (state.hidden * direction).square().sum(-1).sqrt()
+    return (8 * typical).clamp(1e-3, LARGEST_GAP[subject.coarsest_dtype])
 
 
 def read_direct(subject: Subject, prior: Prior, state: Adapted) -> Float[Tensor, "batch layer"] | None:

@@ -60,9 +60,9 @@ class Job:
 class FinishedUnit:
     """A unit whose tables are written: its largest attribution gap, nats; its seconds; which maps its adapters change.
 
-    `attribution_gap` is None where no margin was split over layers. `unread` is what could not be read: rows of `probe` with
-    their `reason`. `faults` counts rows that failed for reasons that may be transient. `largest_batch` is what memory took,
-    where it ran out.
+    `attribution_gap` is None where no margin was split over layers; `attribution_missed` counts rows whose gap is more than
+    rounding. `unread` is what could not be read: rows of `probe` with their `reason`. `faults` counts rows that failed for
+    reasons that may be transient. `largest_batch` is what memory took, where it ran out.
     """
 
     key: str
@@ -73,6 +73,7 @@ class FinishedUnit:
     faults: int = 0
     largest_batch: int | None = None
     unread: tuple[Mapping[str, str], ...] = ()
+    attribution_missed: int = 0
 
 
 @runtime_checkable
@@ -143,6 +144,7 @@ def measure_unit(
         measured.faults,
         setup.batch_sizer.most,
         measured.unread,
+        measured.attribution_missed,
     )
 
 

@@ -117,6 +117,7 @@ def _measure(
     }
     gap, seconds_before = before["parity"].get("attribution_max_abs"), before.get("timing") or {}
     unread = [row for row in before.get("refused") or [] if row not in manifest["refused"]]
+    missed = before["parity"].get("attribution_missed") or 0
     seconds = {"adapters_s": 0.0, "measuring_s": 0.0}
     if dead_holder or damages:
         manifest["recovered"] = [*([dead_holder] if dead_holder else []), *damages]
@@ -126,6 +127,7 @@ def _measure(
         done += n_items[unit.key]
         gap = larger(gap, unit.attribution_gap)
         unread += [row for row in unit.unread if row not in unread]
+        missed += unit.attribution_missed
         seconds["adapters_s"] += unit.adapters_s
         seconds["measuring_s"] += unit.measuring_s
         changed_maps = changed_maps or unit.adapters
@@ -133,12 +135,12 @@ def _measure(
             batch_size = unit.largest_batch if batch_size == "auto" else min(batch_size, unit.largest_batch)
             manifest["memory"] = {"asked": plan.batch_size, "batch_size": batch_size}
         so_far = {"total_s": time.monotonic() - started, **seconds}
-        manifest = with_progress(manifest, changed_maps, gap, seconds_before, so_far, unread)
+        manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
         store.write_json("manifest.json", manifest)
         progress(done, total, "measuring")
     progress(total, total, "measured")
     so_far = {"total_s": time.monotonic() - started, **seconds}
-    manifest = with_progress(manifest, changed_maps, gap, seconds_before, so_far, unread)
+    manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
 
 

@@ -16,9 +16,9 @@ from override_gap.margins.adapter import AdapterSource, traits_of
 from override_gap.margins.items.item import Item
 from override_gap.probes.errors import ParityError
 from override_gap.probes.plan import code_hash, content_key
+from override_gap.probes.readings.layers import LARGEST_GAP
 from override_gap.probes.run.chat_facts import CHAT_IDENTITY, chat_facts
 from override_gap.probes.run.resolve import ResolvedPlan
-from override_gap.probes.run.unit import ATTRIBUTION_TOLERANCE
 from override_gap.probes.sources.source_hash import source_hash
 from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.model import Subject
@@ -53,9 +53,9 @@ def run_facts(
     Raises ParityError; ItemError where the template cannot put the first of the items.
     """
     asked = chat_facts(subject, chat or ChatSettings(), items) if items else None
-    parity = subject.parity()
-    if not parity <= subject.parity_tolerance():
-        raise ParityError(f"{subject.name}: logits read here differ from the model's own by {parity:.3g} nats")
+    fault = subject.parity_fault()
+    if fault is not None:
+        raise ParityError(f"{subject.name}: logits read here differ from the model's own {fault}")
     code = source_hash(source)
     return RunFacts(
         subject.describe(),
@@ -64,9 +64,9 @@ def run_facts(
         source.name,
         {**source.settings, **({} if code is None else {"code": code})},
         traits_of(source).static,
-        parity,
+        subject.parity(),
         subject.parity_tolerance(),
-        ATTRIBUTION_TOLERANCE[subject.dtype],
+        LARGEST_GAP[subject.coarsest_dtype],
         asked,
         subject.unread,
     )
@@ -142,11 +142,13 @@ def with_progress(
     manifest: Mapping[str, Any],
     adapters: Mapping[str, Any],
     attribution_gap: float | None,
+    attribution_missed: int,
     seconds_before: Mapping[str, float],
     seconds: Mapping[str, float],
     refused: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
-    """The manifest with what the units so far have shown: their adapters, the largest attribution gap in nats, seconds.
+    """The manifest with what the units so far have shown: their adapters, the largest attribution gap in nats, how many
+    rows' gaps are more than rounding (of each row, at most the tolerance), seconds.
 
     `attribution_gap` is None where no margin was split over layers: then there was nothing to check, and `passed` is about
     the logits alone. `seconds` of this session come on top of those of the sessions before it. `refused` is what the units
@@ -154,7 +156,8 @@ def with_progress(
     did not pass.
     """
     parity = manifest["parity"]
-    passed = None if attribution_gap is None else attribution_gap <= parity["attribution_tolerance"]
+    within = attribution_gap is not None and attribution_gap <= parity["attribution_tolerance"]
+    passed = None if attribution_gap is None else within and attribution_missed == 0
     return {
         **manifest,
         "adapters": {**manifest["adapters"], **adapters},
@@ -162,6 +165,7 @@ def with_progress(
         "parity": {
             **parity,
             "attribution_max_abs": attribution_gap,
+            "attribution_missed": attribution_missed,
             "attribution_passed": passed,
             "passed": passed is not False,
         },

@@ -17,6 +17,7 @@ from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.layers import LayerProfile
 from override_gap.probes.readings.prior import Prior
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.parity import format_name
 
 
 def identity(item: Item, condition: str) -> dict[str, Any]:
@@ -44,6 +45,12 @@ def identity(item: Item, condition: str) -> dict[str, Any]:
 def failed(item: Item, condition: str, reason: str) -> dict[str, Any]:
     """The row of an item that could not be measured: the reason, and no numbers."""
     return {**identity(item, condition), "status": "error", "error": reason}
+
+
+def not_finite(subject: Subject) -> str:
+    """Why a row holds no numbers where the model's logits are not finite; a format of fewer digits may be the cause."""
+    dtype = subject.coarsest_dtype
+    return "the model's logits are not finite" + ("" if dtype == torch.float32 else f" in {format_name(dtype)}")
 
 
 def readings(
@@ -78,7 +85,7 @@ def readings(
     for n, (item, divergence) in enumerate(zip(items, divergences, strict=True)):
         numbers = {name: values[n] for name, values in lists.items()}
         if not all(map(math.isfinite, numbers.values())):
-            rows.append(failed(item, condition, "the model's logits are not finite"))
+            rows.append(failed(item, condition, not_finite(subject)))
             continue
         retention = item.split == "retention"
         document_wins = numbers["net_margin"] > 0

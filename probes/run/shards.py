@@ -164,6 +164,7 @@ def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **first["parity"],
         "logits_max_abs": max(m["parity"]["logits_max_abs"] for m in manifests),
         "attribution_max_abs": max((gap for gap in gaps if gap is not None), default=None),
+        "attribution_missed": sum(m["parity"].get("attribution_missed") or 0 for m in manifests),
         "attribution_passed": _passed([m["parity"].get("attribution_passed") for m in manifests]),
         "passed": all(m["parity"].get("passed") for m in manifests),
     }

@@ -18,7 +18,13 @@ from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.adapted import stream_paths
 from override_gap.probes.readings.batching import batches, rows_that_fit
-from override_gap.probes.readings.layers import attribution_gap, read_causal, read_direct, read_layers
+from override_gap.probes.readings.layers import (
+    attribution_gap,
+    attribution_tolerance,
+    read_causal,
+    read_direct,
+    read_layers,
+)
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run import rows
 from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest, answer, draw
@@ -27,9 +33,6 @@ from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.subject.model import Subject
 
-# In float32 the sum over layers agrees with the margin to rounding; a lower precision rounds the final state itself.
-ATTRIBUTION_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
-
 NO_MEMORY = "memory ran out for this item alone"
 
 
@@ -37,9 +40,9 @@ NO_MEMORY = "memory ran out for this item alone"
 class UnitReadings:
     """The rows of a unit, the largest attribution gap in it, nats, and the answers drawn at a temperature.
 
-    `attribution_gap` is None where no margin was split over layers. `unread` is what could not be read of these adapters:
-    rows of `probe` with their `reason`. `faults` counts rows that failed for reasons that may be transient: no memory for
-    one item, a source that raised.
+    `attribution_gap` is None where no margin was split over layers; `attribution_missed` counts rows whose gap is more than
+    rounding. `unread` is what could not be read of these adapters: rows of `probe` with their `reason`. `faults` counts rows
+    that failed for reasons that may be transient: no memory for one item, a source that raised.
     """
 
     readings: list[dict[str, Any]]
@@ -48,6 +51,7 @@ class UnitReadings:
     drawn: list[dict[str, Any]] = field(default_factory=list)
     faults: int = 0
     unread: tuple[dict[str, str], ...] = ()
+    attribution_missed: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class BatchRows:
     requests: list[AnswerRequest]
     layers: list[dict[str, Any]] = field(default_factory=list)
     attribution_gap: float | None = None
+    attribution_missed: int = 0
     faults: int = 0
     unread: tuple[dict[str, str], ...] = ()
 
@@ -69,6 +74,7 @@ class BatchRows:
             [request for part in parts for request in part.requests],
             [row for part in parts for row in part.layers],
             reduce(larger, (part.attribution_gap for part in parts), None),
+            sum(part.attribution_missed for part in parts),
             sum(part.faults for part in parts),
             tuple({row["reason"]: row for part in parts for row in part.unread}.values()),
         )
@@ -118,7 +124,13 @@ def measure(
     sampled = setup.sampled if "sampled" in setup.probes else ()
     drawn, failed = draw(setup.subject, requests, batch_size, sampled, setup.batch_sizer)
     return UnitReadings(
-        measured.readings, measured.layers, measured.attribution_gap, drawn, faults + failed, measured.unread
+        measured.readings,
+        measured.layers,
+        measured.attribution_gap,
+        drawn,
+        faults + failed,
+        measured.unread,
+        measured.attribution_missed,
     )
 
 
@@ -167,9 +179,10 @@ def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[
     gaps = attribution_gap(subject, batch.prior, under.state, profile)
     # items whose logits are not finite are error rows already, and have no margin to split
     finite = under.state.margins.net.isfinite() & batch.prior.strength.to(gaps.device).isfinite()
-    missed = (finite & ~(gaps <= ATTRIBUTION_TOLERANCE[subject.dtype])).nonzero().flatten().tolist()
+    allowed = attribution_tolerance(subject, batch.prior, under.state)
+    missed = (finite & ~(gaps <= allowed)).nonzero().flatten().tolist()
     for n in missed:
-        reason = f"layer attribution misses the margin by {gaps[n].item():.3g} nats"
+        reason = f"layer attribution misses the margin by {gaps[n].item():.3g} nats, more than {allowed[n].item():.3g}"
         table[n] = rows.failed(batch.items[n], condition.name, reason)
     written = read_direct(subject, batch.prior, under.state)
     effects = _causal_effects(batch, under) if written is None else {"direct": written, **_causal_effects(batch, under)}
@@ -180,6 +193,7 @@ def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[
         _requests(batch, under, table, answered),
         [row for row in layers if row["item"] not in failed_ids],
         gaps[finite].max().item() if bool(finite.any()) else None,
+        len(missed),
         unread=_unread(batch) if written is None else (),
     )
 

@@ -14,6 +14,7 @@ import torch
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
+from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.organism.faults import FAULTS, Fault, scaled
 from override_gap.probes.organism.load import Organism, load
@@ -21,6 +22,8 @@ from override_gap.probes.smollm2 import hypernetwork_folder as smollm2
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.hypernetwork_folder import FILE, WEIGHTS, TrainedHypernetwork
 from override_gap.probes.sources.files import file_hash
+from override_gap.probes.subject.devices import named_tensors
+from override_gap.probes.subject.fingerprint import subject_fingerprint
 from override_gap.probes.subject.model import Subject
 
 
@@ -131,7 +134,9 @@ def shipped_for(subject: Subject) -> SmolLM2HypernetworkSource | None:
 
     Raises AdapterError where its weights have changed.
     """
-    if not (WEIGHTS / "recipe.json").is_file() or not smollm2.load(WEIGHTS).was_trained_on(subject.fingerprint):
+    if not (WEIGHTS / "recipe.json").is_file() or not smollm2.load(WEIGHTS).was_trained_on(
+        float32_fingerprint(subject)
+    ):
         return None
     return trained_in(WEIGHTS, subject)
 
@@ -147,10 +152,31 @@ def trained_in(folder: Path, subject: Subject) -> SmolLM2HypernetworkSource:
         raise AdapterError(
             f"{folder}: the weights are not those that recipe.json records; train or copy the folder again"
         )
-    if not trained.was_trained_on(subject.fingerprint):
+    if not trained.was_trained_on(float32_fingerprint(subject)):
         base = trained.recipe["base"]["name"]
         raise AdapterError(
-            f"{folder}: this hypernetwork is for {base} in float32, and {subject.name} has other weights; audit that base, with "
-            "--dtype float32"
+            f"{folder}: this hypernetwork is for {base}, and {subject.name} has other weights; audit that base"
         )
     return SmolLM2HypernetworkSource(subject, trained)
+
+
+def float32_fingerprint(subject: Subject) -> str:
+    """The fingerprint that a subject has in float32, whatever format its weights were rounded to when it was opened.
+
+    It is that of the subject's folder in float32, if rounding the weights there gives the subject's; else the subject's own.
+    """
+    path = Path(str(subject.model.config.name_or_path))
+    if subject.dtype == torch.float32 or not (path / "config.json").is_file():
+        return subject.fingerprint
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    with quietly():
+        model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+    # the subject may hold more than the folder: wrapping gives its unembedding a bias of zeros
+    rounded = dict(named_tensors(subject.model))
+    same = all(
+        name in rounded and torch.equal(exact.to(rounded[name].dtype), rounded[name].cpu())
+        for name, exact in named_tensors(model)
+    )
+    # wrapping gives the tokenizer a padding token where it has none: the folder's is without
+    return subject_fingerprint(model, AutoTokenizer.from_pretrained(path)) if same else subject.fingerprint

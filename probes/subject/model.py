@@ -20,13 +20,19 @@ from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.devices import devices_of
 from override_gap.probes.subject.final_norm import final_norm
 from override_gap.probes.subject.fingerprint import subject_fingerprint, weight_sums
+from override_gap.probes.subject.parity import (
+    disagreement,
+    logit_rounding,
+    model_logits,
+    probe_tokens,
+    require_finite,
+)
 from override_gap.probes.subject.sites import Site, find_sites
 from override_gap.probes.subject.stream_paths import StreamPaths
 from override_gap.probes.subject.structure import decoder_of
 from override_gap.probes.subject.tokens import prompt_ids, token_ids
 from override_gap.probes.timing import timed
 
-PROBE_IDS = (1, 2, 3, 5, 7, 11)
 VOCAB_CHUNK = 32_768
 #: What configurations call the soft cap of the final logits (Gemma; RecurrentGemma; xLSTM).
 CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
@@ -39,9 +45,9 @@ class Subject:
 
     `sites` are its linear maps by path, which adapters update. `norm` is the final norm, None where it is neither LayerNorm
     nor RMSNorm. `logit_scale` multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds
-    the model's logits for PROBE_IDS before anything was done to it, so that every run can be checked against it. `stream`
-    tells what the residual stream gets of what is added to a module's output. `chat` is
-    how questions go through the chat template. `sums` are the `weight_sums` at the
+    the model's logits for `probe` before anything was done to it, so that every run can be checked against it. `stream`
+    tells what the residual stream gets of what is added to a module's output. `chat` is how questions go through the chat
+    template. `sums` are the `weight_sums` at the
     time of wrapping.
     """
 
@@ -54,6 +60,7 @@ class Subject:
     norm: FinalNorm | None
     cap: float | None
     logit_scale: float
+    probe: tuple[int, ...]
     reference: Float[Tensor, "pos vocab"]
     stream: StreamPaths
     chat: ChatSettings = field(default_factory=ChatSettings)
@@ -88,6 +95,11 @@ class Subject:
     def dtype(self) -> torch.dtype:
         """The model's own dtype; margins are float32 whatever it is."""
         return self.unembedding.dtype
+
+    @property
+    def coarsest_dtype(self) -> torch.dtype:
+        """The format of fewest digits among the unembedding's and the other weights': the final state is rounded to it."""
+        return max((self.dtype, self.model.dtype), key=lambda dtype: torch.finfo(dtype).eps)
 
     @property
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
@@ -157,22 +169,35 @@ class Subject:
         return rows * self.logit_scale, constant * self.logit_scale
 
     @torch.no_grad()
+    def probe_logits(self) -> Float[Tensor, "pos vocab"]:
+        """Our logits for the probe tokens, on the CPU."""
+        ids = torch.tensor([self.probe], device=self.device)
+        return self.logits(self.decoder(input_ids=ids).last_hidden_state[0]).cpu()
+
     def parity(self) -> float:
-        """Largest |difference| between our logits on PROBE_IDS and the unwrapped model's own, in nats."""
-        hidden = self.decoder(input_ids=_probe_ids(self.reference.shape[-1], self.device)).last_hidden_state
-        return (self.logits(hidden[0]).cpu() - self.reference).abs().max().item()
+        """Largest |difference| between our logits for the probe tokens and the unwrapped model's own, in nats."""
+        return (self.probe_logits() - self.reference).abs().max().item()
+
+    def parity_fault(self) -> str | None:
+        """How these logits differ by more than the rounding of the model's number format; None where they do not."""
+        return disagreement(self.probe_logits(), self.reference, self._rounding)
 
     def parity_tolerance(self) -> float:
-        """The largest `parity` that is rounding: of the model's own dtype, at logits of this size; nats."""
-        return max(1e-3, 4 * torch.finfo(self.dtype).eps * self.reference.abs().max().item())
+        """The largest `parity` that is rounding: of the model's own number format, at logits of this size; nats."""
+        return self._rounding.max().item()
+
+    @property
+    def _rounding(self) -> Float[Tensor, "pos vocab"]:
+        scaled = self.logit_scale != 1.0
+        return logit_rounding(self.reference, self.coarsest_dtype, scaled=scaled, is_capped=self.cap is not None)
 
     def how_changed(self, *, weights: bool = True) -> str | None:
-        """How the model differs from when it was wrapped, in its logits on PROBE_IDS or its weights; None where it does not."""
+        """How the model differs from when it was wrapped, in its probe logits or its weights; None where it does not."""
         if self.model.training:
             return f"{self.name} was put into training mode while it was measured"
-        gap = self.parity()
-        if not gap <= self.parity_tolerance():
-            return f"{self.name} changed while it was measured: its logits differ by {gap:.3g} nats from before"
+        fault = self.parity_fault()
+        if fault is not None:
+            return f"{self.name} changed while it was measured: its logits differ from before {fault}"
         sums = weight_sums(self.model) if weights and self.sums else self.sums
         changed = [name for name in self.sums if sums.get(name) != self.sums[name]]
         return (
@@ -196,20 +221,20 @@ class Subject:
 def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     """Wrap a live Hugging Face causal model; from here on the Subject owns it.
 
-    Raises SubjectError where the blocks of the architecture cannot be told, or where the model's logits cannot be reproduced
-    from its final state.
+    Raises SubjectError where the blocks of the architecture cannot be told, where the model's logits are not finite in its
+    number format, or where they cannot be reproduced from its final state.
     """
     model = model.eval().requires_grad_(False)
     fingerprint = subject_fingerprint(model, tokenizer)
     device = model.get_input_embeddings().weight.device
-    with torch.no_grad():
-        reference = (
-            model(input_ids=_probe_ids(model.config.get_text_config().vocab_size, device)).logits[0].float().cpu()
-        )
+    probe = probe_tokens(tokenizer, model)
+    ids = torch.tensor([probe], device=device)
+    reference = model_logits(model, ids)
+    require_finite(reference, model.dtype, name)
     if "name_or_path" not in tokenizer.init_kwargs:
         tokenizer.init_kwargs["name_or_path"] = name
     try:
-        bridged = BridgedModel.over(model, tokenizer, name, _probe_ids(reference.shape[-1], device))
+        bridged = BridgedModel.over(model, tokenizer, name, ids)
     except ValueError as fault:
         raise SubjectError(f"{name}: this architecture cannot be read: {str(fault)[:300]}") from fault
     model.eval().requires_grad_(False)
@@ -229,21 +254,22 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         ),
         cap=next((cap for name in CAPS if (cap := getattr(config, name, None)) is not None), None),
         logit_scale=_logit_scale(config),
+        probe=probe,
         reference=reference,
         stream=StreamPaths(decoder_of(model), model, bridged.structure.blocks, bridged.structure.d_model),
         sums=weight_sums(model),
     )
-    gap = subject.parity()
-    if not gap <= subject.parity_tolerance():
+    fault = subject.parity_fault()
+    if fault is not None:
+        # the model's own forward pass again tells a head that is not known from a model that wrapping has changed
+        changed = disagreement(model_logits(model, ids), reference, subject._rounding)
         raise SubjectError(
-            f"{name}: logits read here differ from the model's own by {gap:.3g} nats, more than "
-            f"{subject.parity_tolerance():.3g}; its head does something that this toolkit does not support"
+            f"{name}: wrapping changed the model's own logits {changed}; TransformerLens cannot wrap it unchanged"
+            if changed is not None
+            else f"{name}: logits read here differ from the model's own {fault}; its head does something that this toolkit "
+            "does not support"
         )
     return subject
-
-
-def _probe_ids(vocab: int, device: torch.device) -> Int[Tensor, "batch pos"]:
-    return torch.tensor([[n % vocab for n in PROBE_IDS]], device=device)
 
 
 def _logit_scale(config: Any) -> float:

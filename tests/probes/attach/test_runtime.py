@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -287,7 +288,8 @@ def test_a_run_measures_what_needs_no_gain_and_lists_what_it_refused(kind: type,
     assert rows.loc[("c1", "as-delivered"), "adapter_margin"] != 0
     gated, whole = rows.xs("relevance-gate", level="condition"), rows.xs("as-delivered", level="condition")
     assert gated.loc["r", "adapter_margin"] == 0, "the document does not touch that question"
-    assert (gated.drop("r").adapter_margin == whole.drop("r").adapter_margin).all()
+    # fewer rows in one pass: sdpa attention takes another kernel where no row is padded, which rounds otherwise
+    assert np.allclose(gated.drop("r").adapter_margin, whole.drop("r").adapter_margin, atol=1e-5)
     fused = rows.xs("logit-fusion-1.5", level="condition")
     assert (fused.adapter_margin - 1.5 * whole.adapter_margin).abs().max() < 1e-4
     stated = rows.xs("stated-2", level="condition").adapter_margin

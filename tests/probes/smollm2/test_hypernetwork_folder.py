@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from override_gap.margins.items.item import Item, documents_of
+from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
@@ -91,8 +91,22 @@ def test_shipped_weights_are_chosen_by_the_bases_fingerprint(
 def test_another_base_is_refused(model: Path, trained: Path) -> None:
     with pytest.raises(AdapterError, match="has other weights"):
         open_source(f"hypernetwork:folder={trained}", tiny("llama"))
-    with pytest.raises(AdapterError, match="--dtype float32"):
-        open_source(f"hypernetwork:folder={trained}", open_subject(str(model), device="cpu", dtype="bfloat16"))
+    altered = open_subject(str(model), device="cpu", dtype="bfloat16")
+    altered.model.model.layers[1].mlp.down_proj.weight[0, 0] += 1
+    with pytest.raises(AdapterError, match="has other weights"):
+        open_source(f"hypernetwork:folder={trained}", altered)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_the_same_base_in_fewer_digits_gets_the_same_adapters(model: Path, trained: Path, dtype: str) -> None:
+    """The base is that in float32 whose weights round to the subject's; documents are read with that one."""
+    exact, rounded = (
+        open_source(f"hypernetwork:folder={trained}", open_subject(str(model), device="cpu", dtype=name)).encode(
+            [Document("The gate of Orm moved to Vell.")]
+        )[0]
+        for name in ("float32", dtype)
+    )
+    assert exact.hash() == rounded.hash()
 
 
 def test_an_altered_file_is_refused(model: Path, trained: Path, tmp_path: Path) -> None:

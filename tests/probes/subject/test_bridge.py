@@ -42,10 +42,24 @@ def test_the_stream_equals_the_cache_of_the_bridges_hook_points(subject: Subject
 
 
 def test_the_final_state_equals_the_bridges(subject: Subject) -> None:
-    """To the last bit for a Llama; TransformerLens computes some families' norms in another order."""
+    """To the last bit for a Llama under eager attention; TransformerLens computes some norms in another order."""
     batch = Batch.of([locate(subject, item) for item in ITEMS], subject.device)
     ours = forward(subject, batch, batch.at[:, None]).final
     with subject.bridged.as_bridge():
         bridged = forward(subject, batch, batch.at[:, None]).final
+        for parent, key, module, _ in subject.bridged.places:
+            setattr(parent, key, module)
+        eager = forward(subject, batch, batch.at[:, None]).final
     assert torch.allclose(ours, bridged, atol=1e-5)
-    assert torch.equal(ours, bridged) or subject.name != "tiny-llama"
+    assert torch.equal(eager, bridged) or subject.name != "tiny-llama"
+
+
+def test_a_model_keeps_the_attention_that_it_came_with(subject: Subject) -> None:
+    """Booting a bridge leaves eager attention; outside `as_bridge` the model's own is back, in every configuration."""
+    own = subject.model.config._attn_implementation
+    assert own == "sdpa" or not subject.model._supports_sdpa
+    with suppress(KeyError), subject.bridged.as_bridge():
+        assert subject.model.config._attn_implementation == "eager"
+        raise KeyError
+    configurations = {id(m.config): m.config for m in subject.model.modules() if hasattr(m, "config")}
+    assert {c._attn_implementation for c in configurations.values()} == {own}
