@@ -100,6 +100,18 @@ class Dense:
 
 
 @dataclass(frozen=True)
+class Rescaled(Dense):
+    """A matrix that is diag(rows) W + low_rank, W the base's weight, as DoRA makes it; `delta` is the whole of it.
+
+    On a quantised base the map's output is not quite W x, since its input is rounded too; diag(rows) times that output is
+    what the method adds.
+    """
+
+    rows: Float[Tensor, " d_out"]
+    low_rank: LowRank
+
+
+@dataclass(frozen=True)
 class Vector:
     """The update of a parameter that is a vector: a bias, or the weight of a LayerNorm or RMSNorm.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from override_gap.margins.adapter import layer_of
 from override_gap.probes.attach.parameters import ParameterUpdates, edited
-from override_gap.probes.attach.stack import Factors, Matrices, Stack, Vectors, acts_on
+from override_gap.probes.attach.stack import Factors, Matrices, Rescales, Stack, Vectors, acts_on
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.timing import timed
@@ -54,7 +54,9 @@ def attached(
                 continue
             gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
             hook = _add_update(update, gain, path, reached, watch)
-            undo.callback(acts_on(subject, path, update).register_forward_hook(hook).remove)
+            # before other updates of the same map, since it takes the map's own output
+            first = isinstance(update, Rescales)
+            undo.callback(acts_on(subject, path, update).register_forward_hook(hook, prepend=first).remove)
         yield subject
     missed = [path for path in adapters.sites if path not in reached]
     if ran and missed:
@@ -71,13 +73,13 @@ def _by_module(adapters: Stack) -> dict[nn.Module, list[ParameterUpdates]]:
 
 
 def _add_update(
-    update: Factors | Matrices | Vectors,
+    update: Factors | Matrices | Rescales | Vectors,
     gain: Float[Tensor, " batch"],
     path: str,
     reached: set[str],
     watch: Watch | None,
 ) -> Any:
-    def hook(_: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    def hook(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         x = args[0]
         if x.ndim != 3 or len(x) != len(gain):
             raise AdapterError(
@@ -86,7 +88,11 @@ def _add_update(
             )
         reached.add(path)
         with timed("hooks"):
-            added = update(x, gain.to(x.device))
+            if isinstance(update, Rescales):
+                bias = getattr(module, "bias", None)
+                added = update(x, gain.to(x.device), out if bias is None else out - bias)
+            else:
+                added = update(x, gain.to(x.device))
             if watch is not None:
                 watch(path, added)
             return out + added

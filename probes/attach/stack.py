@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.updates import LowRank, LowRankBatch, Update, Vector, frobenius_norms
+from override_gap.margins.updates import LowRank, LowRankBatch, Rescaled, Update, Vector, frobenius_norms
 from override_gap.probes.attach.parameters import ParameterUpdates
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.parameters import parameter_site
-from override_gap.probes.subject.sites import NormalisedInput, VectorSite, nearest_path, vector_site
+from override_gap.probes.subject.quantised import holds_its_weight
+from override_gap.probes.subject.sites import NormalisedInput, Site, VectorSite, nearest_path, vector_site
 from override_gap.probes.timing import timed
 
 
@@ -59,6 +61,25 @@ class Matrices:
 
 
 @dataclass(frozen=True)
+class Rescales:
+    """One site's DoRA updates for a whole batch on a quantised map: diag(rows) times its output, and B A."""
+
+    rows: Float[Tensor, "batch d_out"]
+    factors: Factors
+
+    def __call__(
+        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"], out: Float[Tensor, "batch pos d_out"]
+    ) -> Float[Tensor, "batch pos d_out"]:
+        """gain * (rows * out + B A x); `out` is the base's own output without its bias."""
+        scaled = out.float() * self.rows.float()[:, None] * gain[:, None, None]
+        return scaled.to(out.dtype) + self.factors(x, gain)
+
+    def only(self, examples: Int[Tensor, " chosen"]) -> Rescales:
+        """The updates of these examples of the batch."""
+        return Rescales(self.rows[examples.to(self.rows.device)], self.factors.only(examples))
+
+
+@dataclass(frozen=True)
 class Vectors:
     """One vector parameter's updates for a whole batch; `multiplies` is n(x) for a norm's weight, None for a bias."""
 
@@ -77,7 +98,7 @@ class Vectors:
         return Vectors(self.delta[examples.to(self.delta.device)], self.multiplies)
 
 
-BatchedUpdate = Factors | Matrices | Vectors | ParameterUpdates
+BatchedUpdate = Factors | Matrices | Rescales | Vectors | ParameterUpdates
 
 
 @dataclass(frozen=True)
@@ -215,12 +236,32 @@ def _batched_update(subject: Subject, updates: SiteUpdates) -> BatchedUpdate:
         return ParameterUpdates(parameter, by_adapter)
     site = subject.sites[updates.path]
     options = {"device": runs_on(site.module), "dtype": subject.dtype}
-    if any(not isinstance(update, LowRank) for row in by_adapter for update in row):
+    everything = [update for row in by_adapter for update in row]
+    rescaled = any(isinstance(update, Rescaled) for update in everything) and not holds_its_weight(site.module)
+    if rescaled and all(isinstance(update, Rescaled | LowRank) for update in everything):
+        return _rescales(by_adapter, site, options)
+    if any(not isinstance(update, LowRank) for update in everything):
         return Matrices(_summed(by_adapter, (site.d_out, site.d_in)).to(**options))
     low_rank = updates.low_rank
     if low_rank is not None and all(len(row) == 1 for row in by_adapter):
         scale = low_rank.scale.float()[:, None, None]
         return Factors(low_rank.A.float().to(**options), (scale * low_rank.B.float()).to(**options))
+    return _factors(by_adapter, site, options)
+
+
+def _rescales(by_adapter: Sequence[Sequence[Update]], site: Site, options: Mapping[str, Any]) -> Rescales:
+    """DoRA updates of a map that is not its parameter times its input."""
+    rows = torch.zeros(len(by_adapter), site.d_out)
+    for n, row in enumerate(by_adapter):
+        for update in row:
+            if isinstance(update, Rescaled):
+                rows[n] += update.rows.detach().float().cpu()
+    low = [[u.low_rank if isinstance(u, Rescaled) else u for u in row] for row in by_adapter]
+    return Rescales(rows.to(**options), _factors(low, site, options))
+
+
+def _factors(by_adapter: Sequence[Sequence[Update]], site: Site, options: Mapping[str, Any]) -> Factors:
+    """Low-rank updates of different ranks, or several per adapter, as one pair of factors each."""
     rank = max(sum(update.rank for update in row) for row in by_adapter)
     A = torch.zeros(len(by_adapter), rank, site.d_in)
     B = torch.zeros(len(by_adapter), site.d_out, rank)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.text import plural
-from override_gap.margins.updates import Dense, LowRank, Update, Vector
+from override_gap.margins.updates import Dense, LowRank, Rescaled, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.parameters import parameter_site
@@ -85,6 +85,10 @@ def read_saved(subject: Subject, path: str, tensor: Tensor) -> dict[str, Update]
         raise AdapterError(f"{path} is saved: it is in no layer, so no gain scales it")
     else:
         raise AdapterError(f"{path} is saved; need a linear map, the bias of one, or the weight or bias of a norm")
+    if not saved.is_floating_point():
+        raise AdapterError(
+            f"{path} is saved in quantised numbers ({str(saved.dtype).removeprefix('torch.')}); save the unquantised weight"
+        )
     if saved.shape != base.shape:
         raise AdapterError(f"{path} is saved with shape {list(saved.shape)}; this model needs {list(base.shape)}")
     if _same(base, saved):
@@ -127,16 +131,18 @@ def _same(base: Tensor, saved: Tensor) -> bool:
     return torch.equal(base, saved.to(base.dtype)) or torch.equal(base.to(saved.dtype), saved)
 
 
-def dora_update(weight: Float[Tensor, "d_out d_in"], update: LowRank, magnitude: Float[Tensor, " d_out"]) -> Dense:
+def dora_update(weight: Float[Tensor, "d_out d_in"], update: LowRank, magnitude: Float[Tensor, " d_out"]) -> Rescaled:
     """W_adapted - W_base, where W_adapted = magnitude * (W + s B A) / ||W + s B A|| row by row (Liu et al. 2024, eq. 5).
 
     Neither B A nor the magnitude alone scales with the gain; this difference does, by the definition of amplitude.
     """
     adapted = weight + update.dense().to(weight)
-    return Dense(magnitude[:, None].to(weight) * adapted / adapted.norm(dim=1, keepdim=True) - weight)
+    delta = magnitude[:, None].to(weight) * adapted / adapted.norm(dim=1, keepdim=True) - weight
+    rows = magnitude.to(weight) / adapted.norm(dim=1)
+    return Rescaled(delta, rows - 1, LowRank(update.A, rows[:, None] * update.B.to(weight), update.scale))
 
 
-def read_dora(subject: Subject, path: str, update: LowRank, magnitude: Tensor) -> Dense:
+def read_dora(subject: Subject, path: str, update: LowRank, magnitude: Tensor) -> Rescaled:
     """A DoRA module as a dense update of the subject's map. Raises AdapterError where there is no such map or shapes differ."""
     site = subject.sites.get(path)
     if site is None:

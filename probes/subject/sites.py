@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from override_gap.probes.subject.devices import materialized
+from override_gap.probes.subject.quantised import holds_its_weight, weight_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +39,13 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
 
 
 def base_weight(site: Site) -> Float[Tensor, "d_out d_in"]:
-    """The base's weight of a linear map in float32, on the CPU."""
+    """The base's weight of a linear map in float32, on the CPU; dequantised where it is stored in other numbers.
+
+    Raises AdapterError where it cannot be.
+    """
     with materialized(site.module):
+        if not holds_its_weight(site.module):
+            return weight_of(site.module, site.d_out, site.d_in, site.path)
         weight = site.module.get_parameter("weight").detach()
         return (weight.T if site.transposed else weight).to("cpu", torch.float32, copy=True)
 
