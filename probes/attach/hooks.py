@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from override_gap.margins.adapter import layer_of
 from override_gap.probes.attach.parameters import ParameterUpdates, edited
-from override_gap.probes.attach.stack import Factors, Matrices, Rescales, Stack, Vectors, acts_on
+from override_gap.probes.attach.stack import Factors, Matrices, Rescales, Stack, Vectors, acts_on, module_path
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.row_layouts import Layout, rows_of
 from override_gap.probes.timing import timed
 
 Watch = Callable[[str, Float[Tensor, "#batch #pos d_out"]], None]
@@ -27,9 +28,11 @@ def attached(
 ) -> Iterator[Subject]:
     """Add gain * update at every site of every example; on exit, also after an error, the subject is as it was.
 
-    `watch` is called with a site's path and what its update adds to the output there. Raises AdapterError if a site was
-    never run inside the block: its update would have been silently ignored.
+    `watch` is called with a site's path and what its update adds to the output there, rows in front. Raises AdapterError if
+    a site was never run inside the block, since its update would have been silently ignored; a routed expert may not be.
     """
+    owners = {p: module_path(p, u) for p, u in adapters.sites.items() if not isinstance(u, ParameterUpdates)}
+    layouts = subject.rows.of(list(owners.values()))
     reached: set[str] = set()
     ran, positions = False, 0
 
@@ -53,12 +56,14 @@ def attached(
             if isinstance(update, ParameterUpdates):
                 continue
             gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
-            hook = _add_update(update, gain, path, reached, watch)
+            split = partial(_split, path, layouts[owners[path]], lambda: positions)
+            hook = _add_update(update, gain, path, split, reached, watch)
             # before other updates of the same map, since it takes the map's own output
             first = isinstance(update, Rescales)
             undo.callback(acts_on(subject, path, update).register_forward_hook(hook, prepend=first).remove)
         yield subject
-    missed = [path for path in adapters.sites if path not in reached]
+    routed = {path for path, owner in owners.items() if layouts[owner] == "selection"}
+    missed = [path for path in adapters.sites if path not in reached | routed]
     if ran and missed:
         raise AdapterError(f"{missed[0]} was never run by the model, so an update of it changes nothing")
 
@@ -76,25 +81,37 @@ def _add_update(
     update: Factors | Matrices | Rescales | Vectors,
     gain: Float[Tensor, " batch"],
     path: str,
+    split: Callable[[Tensor, int], Float[Tensor, "batch vectors d_in"]],
     reached: set[str],
     watch: Watch | None,
 ) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
         x = args[0]
-        if x.ndim != 3 or len(x) != len(gain):
-            raise AdapterError(
-                f"{path} sees a tensor of shape {list(x.shape)}, not [{len(gain)}, positions, width]: its examples cannot "
-                "be told apart, so no adapter can be given to each"
-            )
+        rows = split(x, len(gain))
         reached.add(path)
         with timed("hooks"):
+            split_out = out if rows is x else out.reshape(len(rows), -1, out.shape[-1])
             if isinstance(update, Rescales):
                 bias = getattr(module, "bias", None)
-                added = update(x, gain.to(x.device), out if bias is None else out - bias)
+                added = update(rows, gain.to(x.device), split_out if bias is None else split_out - bias)
             else:
-                added = update(x, gain.to(x.device))
+                added = update(rows, gain.to(x.device))
             if watch is not None:
                 watch(path, added)
-            return out + added
+            return (split_out + added).reshape(out.shape)
 
     return hook
+
+
+def _split(
+    path: str, layout: Layout, positions: Callable[[], int], x: Tensor, batch: int
+) -> Float[Tensor, "batch vectors d_in"]:
+    """A module's input with the batch's rows in front. Raises AdapterError where they cannot be told apart."""
+    rows = rows_of(x, layout, batch, positions())
+    if rows is not None:
+        return rows
+    sees = "some of the tokens" if layout == "selection" else f"a tensor of shape {list(x.shape)}"
+    raise AdapterError(
+        f"{path} sees {sees}, not [{batch}, {positions()} positions, width]: its examples cannot be told apart, so no adapter "
+        "can be given to each; use --batch-size 1"
+    )

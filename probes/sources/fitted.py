@@ -55,8 +55,17 @@ class FittedAdapters:
             raise AdapterError(f"fitted: the model has no module named {' or '.join(self.modules)}; set modules=")
         fitted: list[Adapter] = []
         for first in range(0, len(documents), self.batch):
-            fitted += self._fit(documents[first : first + self.batch], paths)
+            fitted += self._fit_together(documents[first : first + self.batch], paths)
         return fitted
+
+    def _fit_together(self, documents: Sequence[Document], paths: list[str]) -> list[Adapter]:
+        """One adapter per document; one document after the other where a map sees some of a batch's tokens only."""
+        try:
+            return self._fit(documents, paths)
+        except AdapterError:
+            if len(documents) == 1 or "selection" not in self.subject.rows.of(paths).values():
+                raise
+        return [adapter for document in documents for adapter in self._fit([document], paths)]
 
     def _fit(self, documents: Sequence[Document], paths: list[str]) -> list[Adapter]:
         subject = self.subject

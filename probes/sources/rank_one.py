@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import Document
@@ -141,7 +141,7 @@ class RankOne:
         """k of each document, and v - W k, the change of the map's output there."""
         ids, mask = (tensor.to(self.subject.device) for tensor in pad(self._rows(documents)))
         captured: list[Tensor] = []
-        with torch.no_grad(), self._hooked(lambda x, out: captured.extend((x, out))):
+        with torch.no_grad(), self._hooked(ids.shape, lambda x, out: captured.extend((x, out))):
             nats = _nats(self.subject, ids, mask)
         at = torch.tensor([self._key_position(d, nats[n]) for n, d in enumerate(documents)], device=ids.device)
         rows = torch.arange(len(at), device=ids.device)
@@ -155,7 +155,7 @@ class RankOne:
         def moved(_x: Tensor, out: Tensor) -> Tensor:
             return out.index_put((rows, at), (out[rows, at].float() + unit * move).to(out.dtype))
 
-        with torch.enable_grad(), self._hooked(moved):
+        with torch.enable_grad(), self._hooked(ids.shape, moved):
             for _ in range(self.steps):
                 adam.zero_grad()
                 # a sum over documents, so that no document's change depends on another
@@ -191,9 +191,21 @@ class RankOne:
         return int(nats[1 : len(self.subject.tokenize(text)) - 1].argmax()) + 1
 
     @contextmanager
-    def _hooked(self, act: Any) -> Iterator[None]:
-        """Call `act` with the map's input and output; what it returns, unless None, replaces the output."""
-        handle = self.site.module.register_forward_hook(lambda _module, args, out: act(args[0], out))
+    def _hooked(self, shape: torch.Size, act: Any) -> Iterator[None]:
+        """Call `act` with the map's input and output as [batch, pos, width]; what it returns, unless None, replaces the output.
+
+        Raises AdapterError where the map sees a batch so that its rows cannot be told apart.
+        """
+        path = self.site.path
+        if self.subject.rows.of([path])[path] != "rows":
+            raise AdapterError(f"rank-one: {path} sees some of a batch's tokens only, or not row by row; set modules=")
+
+        def hook(_module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor | None:
+            x = args[0]
+            changed = act(x.reshape(*shape, x.shape[-1]), out.reshape(*shape, out.shape[-1]))
+            return None if changed is None else changed.reshape(out.shape)
+
+        handle = self.site.module.register_forward_hook(hook)
         try:
             yield
         finally:

@@ -27,6 +27,7 @@ from override_gap.probes.subject.parity import (
     probe_tokens,
     require_finite,
 )
+from override_gap.probes.subject.row_layouts import RowLayouts
 from override_gap.probes.subject.sites import Site, find_sites
 from override_gap.probes.subject.stream_paths import StreamPaths
 from override_gap.probes.subject.structure import decoder_of
@@ -46,9 +47,8 @@ class Subject:
     `sites` are its linear maps by path, which adapters update. `norm` is the final norm, None where it is neither LayerNorm
     nor RMSNorm. `logit_scale` multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds
     the model's logits for `probe` before anything was done to it, so that every run can be checked against it. `stream`
-    tells what the residual stream gets of what is added to a module's output. `chat` is how questions go through the chat
-    template. `sums` are the `weight_sums` at the
-    time of wrapping.
+    tells what the residual stream gets of what is added to a module's output, `rows` how a module's input holds a batch.
+    `chat` is how questions go through the chat template. `sums` are the `weight_sums` at the time of wrapping.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Subject:
     probe: tuple[int, ...]
     reference: Float[Tensor, "pos vocab"]
     stream: StreamPaths
+    rows: RowLayouts
     chat: ChatSettings = field(default_factory=ChatSettings)
     sums: Mapping[str, int] = field(default_factory=dict)
 
@@ -257,6 +258,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         probe=probe,
         reference=reference,
         stream=StreamPaths(decoder_of(model), model, bridged.structure.blocks, bridged.structure.d_model),
+        rows=RowLayouts(decoder_of(model), model),
         sums=weight_sums(model),
     )
     fault = subject.parity_fault()

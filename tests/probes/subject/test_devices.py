@@ -216,6 +216,7 @@ def test_every_tensor_is_on_its_device_over_two_pretend_ones(
     monkeypatch.setattr("override_gap.probes.attach.stack.check", lambda *_: None)  # it reads numbers
     straight = {path: StreamPath(1.0 if path.endswith(down(family)) else None) for path in subject.sites}
     monkeypatch.setattr(subject.stream, "of", lambda paths: {path: straight[path] for path in paths})  # so does this
+    monkeypatch.setattr(subject.rows, "of", lambda paths: dict.fromkeys(paths, "rows"))  # and this
     with pretended(subject, [1, 2]) as mode:
         sites = {path: replace(site, module=on(site.module, CPU)) for path, site in subject.sites.items()}
         subject, prior = replace(subject, norm=on(subject.norm, FIRST), sites=sites), on(prior, FIRST)
