@@ -111,6 +111,7 @@ class SourceTraits:
     for every document).
     `native_logits(document, text)`: [vocab] or [pos, vocab], the method's own adapted model after reading `text`, tokenised
     as the subject does; a handshake compares them with what is measured here.
+    `notes_on(documents)`: what a user should know of how these documents are encoded, a line each; told before they are.
     """
 
     __no_type_check__ = True  # read from a user's object: `traits_of` checks them, with messages of its own
@@ -120,6 +121,7 @@ class SourceTraits:
     static: bool = True
     scope: str = "document"
     native_logits: Callable[[Document, str], Tensor] | None = None
+    notes_on: Callable[[Sequence[Document]], Sequence[str]] | None = None
 
 
 def traits_of(source: Any) -> SourceTraits:
@@ -132,6 +134,8 @@ def traits_of(source: Any) -> SourceTraits:
         raise ValueError(f"source {source.name}: its template must contain {{document}}, got {traits.template!r}")
     if traits.native_logits is not None and not callable(traits.native_logits):
         raise ValueError(f"source {source.name}: native_logits is called with a document and a text, got no function")
+    if traits.notes_on is not None and not callable(traits.notes_on):
+        raise ValueError(f"source {source.name}: notes_on is called with documents, got no function")
     return traits
 
 

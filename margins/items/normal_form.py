@@ -118,6 +118,17 @@ def _split(text: str) -> list[Part]:
     return [*split, Part(run)] if run else split
 
 
+def clusters(text: str) -> list[str]:
+    """A text's characters, each with the marks behind it."""
+    found: list[str] = []
+    for c in text:
+        if found and unicodedata.category(c)[0] == "M":
+            found[-1] += c
+        else:
+            found.append(c)
+    return found
+
+
 def _sign(text: str) -> str:
     return {"\u2212": "-", "\u2010": "-"}.get(text, text)
 

@@ -13,7 +13,8 @@ import pandas as pd
 import torch
 
 from override_gap.margins.adapter import AdapterSource, traits_of
-from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.item import Document, Item, ItemError
+from override_gap.margins.items.scripts import is_blank
 from override_gap.margins.runtime import refusal_message
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.items import open_items
@@ -167,6 +168,8 @@ def run_audit(
             handshake.require()
         if handshake.left_out:
             say(left_out_in_words(handshake.left_out))
+        for note in engine.ask(partial(_notes, documents=resolved.items.documents)):
+            say(note)
     with timed("readings"):
         run_plan(engine, supported, out, progress, shard, say)
     found = [row for row in store_at(out).manifest().get("refused") or [] if row not in supported.refused]
@@ -224,6 +227,11 @@ def open_engine(
 
 def _static_and_unread(subject: Subject, source: AdapterSource) -> tuple[bool, tuple[dict[str, str], ...]]:
     return traits_of(source).static, subject.unread
+
+
+def _notes(subject: Subject, source: AdapterSource, documents: Sequence[Document]) -> list[str]:
+    notes_on = traits_of(source).notes_on
+    return [] if notes_on is None else list(notes_on([d for d in documents if not is_blank(d.text)]))
 
 
 def _run_name(subject: Subject, source: AdapterSource) -> str:

@@ -62,6 +62,8 @@ class Handshake:
     norms: tuple[tuple[float, float], ...] = ()
     left_out: tuple[str, ...] = ()
     """What the adapters change that is not measured; see `Adapter.left_out`."""
+    notes: tuple[str, ...] = ()
+    """What the source says of these documents; see `SourceTraits.notes_on`."""
 
     @property
     def failed(self) -> list[Check]:
@@ -117,7 +119,8 @@ def check_adapters(
         _check_batch(subject, chosen, adapters, base, _largest_difference(with_adapters, alone), tolerance),
         _check_documents(traits, adapters),
     ]
-    return Handshake(tuple(checks), tuple((a.norm("document"), a.norm("shared")) for a in weights), left_out)
+    norms = tuple((a.norm("document"), a.norm("shared")) for a in weights)
+    return Handshake(tuple(checks), norms, left_out, tuple(traits.notes_on(encoded)) if traits.notes_on else ())
 
 
 def left_out_in_words(left_out: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import Document
+from override_gap.margins.items.subjects import mention_end
+from override_gap.margins.text import plural
 from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.fitted import fields_of
@@ -121,6 +122,22 @@ class RankOne:
         diagonal = moment.diagonal()
         return moment + self.ridge * diagonal[diagonal > 0].median() * torch.eye(len(moment), dtype=moment.dtype)
 
+    def notes_on(self, documents: Sequence[Document]) -> list[str]:
+        """With position=auto: how many documents have no subject that they name, so that surprise decides."""
+        without = [d for d in documents if mention_end(d.text, d.subjects) is None]
+        if self.position != "auto" or not without:
+            return []
+        unnamed = sum(not d.subjects for d in without)
+        reason = (
+            "no item of it has a meta.subject"
+            if not without[0].subjects
+            else (f"it does not hold its meta.subject {without[0].subjects[0]!r}")
+        )
+        return [
+            f"rank-one: position=auto takes the position of surprise in {len(without)} of {plural(len(documents), 'document')} "
+            f"({unnamed} without a meta.subject); the first, {without[0].text[:40]!r}: {reason}"
+        ]
+
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One edit per document. Raises AdapterError where the key has no position."""
         adapters: list[Adapter] = []
@@ -176,9 +193,7 @@ class RankOne:
 
     def _key_position(self, document: Document, nats: Float[Tensor, " pos"]) -> int:
         """The key's position. `surprise` never takes the first: its key is nearly the same for every text."""
-        text, names = document.text, document.subjects
-        mentions = (re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names)  # as a word, not within one
-        end = next((mention.end() for mention in mentions if mention), None)
+        text, end = document.text, mention_end(document.text, document.subjects)
         if end is not None and self.position != "surprise":
             whole, head = self.subject.tokenize(text), self.subject.tokenize(text[:end])
             same = next((n for n, (a, b) in enumerate(zip(whole, head, strict=False)) if a != b), len(head))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from override_gap.reports.cli._args import add_chat_flags, add_model_flags, add_trust_flags, plan_settings
 from override_gap.reports.cli.main import DONE, WRONG, parser
+from override_gap.reports.text import escape_control_characters
 
 EPILOG = """examples:
   override-gap handshake --adapters hypernetwork
@@ -47,11 +48,13 @@ def main(argv: Sequence[str]) -> int:
     handshake = check_adapters(subject, source, resolved.items.items, chat=resolved.chat)
     if args.json:
         checks = [asdict(check) for check in handshake.checks]
-        print(json.dumps({"checks": checks, "norms": handshake.norms}))
+        print(json.dumps({"checks": checks, "norms": handshake.norms, "notes": handshake.notes}))
         return WRONG if handshake.failed else DONE
     results = {True: "passed", False: "FAILED", None: "not checked"}
     for check in handshake.checks:
         print(f"{check.name:<10} {results[check.passed]:<12} {MEANING[check.name]}: {check.says}")
     for document, shared in handshake.norms:
         print(f"norm: document part {document:.4g}, shared part {shared:.4g}")
+    for note in handshake.notes:
+        print(f"note: {escape_control_characters(note)}")
     return WRONG if handshake.failed else DONE

@@ -11,6 +11,7 @@ from override_gap.margins.items.item import Document, documents_of
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.rank_one import RankOne, rome_update
 from override_gap.probes.sources.second_moment import own_text, second_moment
@@ -187,3 +188,15 @@ def test_what_cannot_be_edited_is_refused_with_its_reason(settings: str, message
 def test_a_text_too_short_to_edit_is_refused() -> None:
     with pytest.raises(AdapterError, match="fewer than three tokens"):
         RankOne(tiny("llama"), **QUICK).encode([Document("alpha beta")])
+
+
+def test_what_auto_cannot_find_is_told() -> None:
+    source = RankOne(tiny("llama"), **QUICK)
+    named = Document("alpha beta gamma", subjects=("beta",))
+    elsewhere, unnamed = Document("alpha gamma", subjects=("beta",)), Document("gamma delta")
+    assert source.notes_on([named]) == []
+    [note] = source.notes_on([named, elsewhere, unnamed])
+    assert "in 2 of 3 documents (1 without a meta.subject)" in note
+    assert "'alpha gamma': it does not hold its meta.subject 'beta'" in note
+    assert RankOne(source.subject, **{**QUICK, "position": "surprise"}).notes_on([unnamed]) == []
+    assert check_adapters(source.subject, source, [conflict(1)]).notes[0].startswith("rank-one: position=auto")
