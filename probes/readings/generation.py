@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import ExitStack
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import Cache, DynamicCache
 
 from override_gap.margins.items.item import Item
 from override_gap.margins.runtime import Prefix, RuntimeAdapter
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, acting, acting_rows, cached_prefix, leaving_no_trace
 from override_gap.probes.attach.stack import Stack
-from override_gap.probes.errors import SubjectError
+from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.caches import cache_kind, keep_rows, logits_after, new_cache, step
 from override_gap.probes.subject.forward import CachedPrefix
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.parity import format_name
 from override_gap.probes.subject.tokens import pad
-from override_gap.probes.timing import timed
 
 NEW_TOKENS = 64
 
@@ -76,6 +78,7 @@ def _alone(
         past = cached_prefix(subject, [adapter])
         return _continued(subject, [item], None, None, new_tokens, sampling, past)[0]
     question = torch.tensor(subject.prompt_ids(item), device=subject.device)
+    cache_kind(subject)  # found without the adapter
     with leaving_no_trace(subject, [adapter]), acting(subject, adapter, question):
         return _continued(subject, [item], None, None, new_tokens, sampling)[0]
 
@@ -97,54 +100,92 @@ def _continued(
         for p in prompts
     ]
     generators = [sampling.generator(item) for item in items] if sampling else None
-    written: list[list[int]] = [[] for _ in items]
-    stops = stop_tokens(subject)
-    alive = [n for n, budget in enumerate(budgets) if budget > 0]
-    cache = DynamicCache(config=subject.model.config) if past is None else past.cache
-    fed, mask = (t.to(subject.device) for t in pad([prompts[n] for n in alive] or [[]], "left"))
+    answers = Answers(subject, prompts, budgets, sampling, generators, [[] for _ in items])
+    rows = [n for n, budget in enumerate(budgets) if budget > 0]
+
+    def under(numbers: Sequence[int]) -> AbstractContextManager[Any]:
+        none = adapters is None or gains is None
+        return nullcontext() if none else attached(subject, adapters.only(numbers), gains[numbers])
+
+    kind = "keys" if past is not None else cache_kind(subject)
+    if kind == "none":
+        _without_cache(answers, rows, under)
+    elif kind == "keys":
+        _with_cache(answers, rows, under, past)
+    else:
+        # padding would enter a recurrent state: rows of one length need none
+        for length in sorted({len(prompts[n]) for n in rows}):
+            _with_cache(answers, [n for n in rows if len(prompts[n]) == length], under, None)
+    return subject.tokenizer.batch_decode(answers.written, skip_special_tokens=True)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of a batch while they are written: prompts, budgets, and the tokens so far, by row."""
+
+    subject: Subject
+    prompts: Sequence[Sequence[int]]
+    budgets: Sequence[int]
+    sampling: Sampling | None
+    generators: Sequence[torch.Generator] | None
+    written: list[list[int]]
+
+    def take(
+        self, rows: Sequence[int], logits: Float[Tensor, "batch vocab"], finished: set[int]
+    ) -> Int[Tensor, " batch"]:
+        """Choose each row's next token; rows that end by it are added to `finished`, whose rows are written no further.
+
+        Raises AdapterError where the logits of a row still written are not finite numbers.
+        """
+        largest = logits.amax(-1).tolist()
+        broken = [n for n, value in zip(rows, largest, strict=True) if n not in finished and not math.isfinite(value)]
+        if broken:
+            dtype = format_name(self.subject.coarsest_dtype)
+            raise AdapterError(f"the model's logits are not finite in {dtype} while the answer is written")
+        chosen = choose(logits, self.sampling, self.generators and [self.generators[n] for n in rows])
+        stops = stop_tokens(self.subject)
+        for n, token in zip(rows, chosen.tolist(), strict=True):
+            if n not in finished:
+                self.written[n].append(token)
+                if token in stops or len(self.written[n]) == self.budgets[n]:
+                    finished.add(n)
+        return chosen
+
+
+Under = Callable[[Sequence[int]], AbstractContextManager[Any]]
+
+
+def _with_cache(answers: Answers, rows: Sequence[int], under: Under, past: CachedPrefix | None) -> None:
+    """Write the answers of some rows with a cache, prompts padded on the left."""
+    subject, alive = answers.subject, list(rows)
+    cache = new_cache(subject) if past is None else past.cache
+    fed, mask = (t.to(subject.device) for t in pad([answers.prompts[n] for n in alive] or [[]], "left"))
     if past is not None:
         mask = torch.cat([past.mask, mask], dim=1)
     while alive:
         finished: set[int] = set()
-        with ExitStack() as undo:
-            if adapters is not None and gains is not None:
-                undo.enter_context(attached(subject, adapters.only(alive), gains[alive]))
+        with under(alive):
             # copying the cache costs about as much as a step, so finished rows are dropped once they are half of the batch
             while 2 * len(finished) < len(alive):
-                logits = _step(subject, cache, fed, mask)
-                chosen = choose(logits, sampling, generators and [generators[n] for n in alive])
-                for n, token in zip(alive, chosen.tolist(), strict=True):
-                    if n not in finished:
-                        written[n].append(token)
-                        if token in stops or len(written[n]) == budgets[n]:
-                            finished.add(n)
+                chosen = answers.take(alive, step(subject, cache, fed, mask), finished)
                 fed = chosen[:, None].to(subject.device)
                 mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
         remaining = [k for k, n in enumerate(alive) if n not in finished]
         alive = [alive[k] for k in remaining]
         if alive:
-            cache.batch_select_indices(
-                torch.tensor(remaining)
-            )  # on the CPU: the cache's layers may lie on several devices
+            keep_rows(cache, remaining)
             fed, mask = fed[remaining], mask[remaining]
-    return subject.tokenizer.batch_decode(written, skip_special_tokens=True)
 
 
-def _step(
-    subject: Subject, cache: Cache, fed: Int[Tensor, "batch new"], mask: Int[Tensor, "batch pos"]
-) -> Float[Tensor, "batch vocab"]:
-    """Float32 logits after the tokens fed, the cache holding those before them."""
-    positions = (mask.cumsum(1) - 1)[:, -fed.shape[1] :].clamp(0, (subject.max_positions or mask.shape[1]) - 1)
-    with timed("model"):
-        out = subject.decoder(
-            input_ids=fed, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
-    if cache.get_seq_length() != mask.shape[1]:
-        raise SubjectError(
-            f"{subject.name}: its cache holds {cache.get_seq_length()} positions after {mask.shape[1]} were fed, so "
-            "answers cannot be read from it; leave answers out of --probes"
-        )
-    return subject.logits(out.last_hidden_state[:, -1])
+def _without_cache(answers: Answers, rows: Sequence[int], under: Under) -> None:
+    """Write the answers of some rows by whole passes, padded on the right, where padding has no effect on what is read."""
+    subject, alive = answers.subject, list(rows)
+    while alive:
+        finished: set[int] = set()
+        tokens = [[*answers.prompts[n], *answers.written[n]] for n in alive]
+        with under(alive):
+            answers.take(alive, logits_after(subject, tokens), finished)
+        alive = [n for n in alive if n not in finished]
 
 
 def choose(

@@ -173,7 +173,7 @@ class Subject:
     def probe_logits(self) -> Float[Tensor, "pos vocab"]:
         """Our logits for the probe tokens, on the CPU."""
         ids = torch.tensor([self.probe], device=self.device)
-        return self.logits(self.decoder(input_ids=ids).last_hidden_state[0]).cpu()
+        return self.logits(self.decoder(input_ids=ids, use_cache=False).last_hidden_state[0]).cpu()
 
     def parity(self) -> float:
         """Largest |difference| between our logits for the probe tokens and the unwrapped model's own, in nats."""

@@ -26,8 +26,8 @@ def probe_tokens(tokenizer: Any, model: Any) -> tuple[int, ...]:
 
 @torch.no_grad()
 def model_logits(model: Any, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "pos vocab"]:
-    """The model's own logits in float32 on the CPU, by its own forward pass."""
-    return model(input_ids=ids).logits[0].float().cpu()
+    """The model's own logits in float32 on the CPU, by its own forward pass without a cache."""
+    return model(input_ids=ids, use_cache=False).logits[0].float().cpu()
 
 
 def require_finite(logits: Float[Tensor, "pos vocab"], dtype: torch.dtype, name: str) -> None:
