@@ -34,6 +34,7 @@ from override_gap.probes.store.remote import store_at
 from override_gap.probes.store.schema import READINGS
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.unknown_words import UnknownWords, unknown_words
 from override_gap.probes.timing import timed
 
 HANDSHAKE_ITEMS = 1000
@@ -156,6 +157,12 @@ def run_audit(
     supported = resolved.for_source(static=static, unread=unread)
     if supported.refused:
         say(refusal_message(supported.refused))
+    unknown = engine.ask(partial(_unknown_words, items=supported.items.items[:HANDSHAKE_ITEMS]))
+    if unknown is not None:
+        message = unknown.message(supported.plan.subject)
+        if unknown.in_answers == unknown.n:
+            raise ItemError(message)
+        say(message)
     with timed("readings"):
         supported = fill_priors(engine, supported.on_day(first_day(store_at(out))), store_at(out), progress)
     if supported.priors is not None:
@@ -232,6 +239,10 @@ def _static_and_unread(subject: Subject, source: AdapterSource) -> tuple[bool, t
 def _notes(subject: Subject, source: AdapterSource, documents: Sequence[Document]) -> list[str]:
     notes_on = traits_of(source).notes_on
     return [] if notes_on is None else list(notes_on([d for d in documents if not is_blank(d.text)]))
+
+
+def _unknown_words(subject: Subject, _: AdapterSource, items: Sequence[Item]) -> UnknownWords | None:
+    return unknown_words(subject.tokenizer, items)
 
 
 def _run_name(subject: Subject, source: AdapterSource) -> str:

@@ -15,6 +15,10 @@ from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
 ENGINES = ("local", "ray")
 MOST_THREADS = 1024
+NO_CONFLICT = (
+    "no item is a conflict, so there is no prior to override and no verdict: a conflict has a prior_answer, what the model "
+    "believes; with --prior from-base the model itself is asked for it"
+)
 EPILOG = """examples:
   override-gap audit --subject smollm2 --adapters fitted --items starter
   override-gap audit --subject smollm2 --adapters fitted:steps=4,lr=3e-3 --items counterfact.json --limit 200 \\
@@ -67,6 +71,8 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(resolved.items.items), 'item')}")
+    if not any(item.split == "conflict" for item in resolved.items.items):
+        say(NO_CONFLICT)
     opener = partial(open_plan, resolved.plan, args.allow_pickle, args.trust_remote_code)
     # what is refused is said even to those who want no progress: they named it and do not get it
     say_refused = partial(print, file=sys.stderr)
