@@ -175,7 +175,7 @@ def run_audit(
             handshake.require()
         if handshake.left_out:
             say(left_out_in_words(handshake.left_out))
-        for note in engine.ask(partial(_notes, documents=resolved.items.documents)):
+        for note in engine.ask(partial(_notes, documents=supported.items.documents)):
             say(note)
     with timed("readings"):
         run_plan(engine, supported, out, progress, shard, say)
