@@ -155,9 +155,22 @@ def _objects(path: Path, text: str) -> Iterator[json_records.Line]:
     found = list(json_records.objects(text))
     if len(found) == 1 and isinstance(found[0][1], dict):
         records = json_records.held_records(found[0][1])
+        if records is None and not is_record(found[0][1]):
+            lists = json_records.other_lists(found[0][1])
+            if len(lists) > 1:
+                names = ", ".join(lists)
+                raise ItemError(
+                    f"{path}: one object with several lists of records ({names}); save one of them as a file"
+                )
+            records = next(iter(lists.values()), None)
         if records is not None:
             return ((n, record) for n, record in enumerate(records, 1))
     return iter(found)
+
+
+def is_record(value: dict[str, Any]) -> bool:
+    """Whether an object is a record itself: of a known data set, or with a field of an item."""
+    return _is_form(value) or not header_without_names(value)
 
 
 def _whole_text(path: Path) -> str:

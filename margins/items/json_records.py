@@ -80,16 +80,19 @@ def objects(text: str) -> Iterator[Line]:
 def held_records(value: dict[str, Any]) -> list[Any] | None:
     """The records that one object of a file holds, or None where it is a record itself.
 
-    They are a list of objects under one of the usual names, or the only list of objects; or the columns of a table, as
-    lists, as objects by row (pandas), or as `columns` and `data`.
+    They are a list of objects under one of the usual names, or within an object of such a name; or the columns of a table,
+    as lists, as objects by row (pandas), or as `columns` and `data`.
     """
     names, rows = value.get("columns"), value.get("data")
     if isinstance(names, list) and isinstance(rows, list) and all(isinstance(row, list) for row in rows):
         return [dict(zip(map(str, names), row, strict=False)) for row in rows]
-    lists = {name: inner for name, inner in value.items() if _are_records(inner)}
+    lists = other_lists(value)
     usual = [name for name in CONTAINERS if name in lists]
     if usual:
         return lists[usual[0]]
+    within = [value[name] for name in CONTAINERS if isinstance(value.get(name), dict)]
+    if within and _are_records(next(iter(within[0].values()), None)):
+        return held_records(within[0])
     columns = list(value.values())
     as_lists = len(columns) > 1 and not lists and all(isinstance(column, list) for column in columns)
     if as_lists and len({len(column) for column in columns}) == 1:
@@ -100,6 +103,11 @@ def held_records(value: dict[str, Any]) -> list[Any] | None:
         if scalar and all(list(column) == keys for column in columns):
             return [{name: value[name][key] for name in value} for key in keys]
     return None
+
+
+def other_lists(value: dict[str, Any]) -> dict[str, list[Any]]:
+    """The lists of objects that one object holds, by name: the records of a file, where the object is no record itself."""
+    return {name: inner for name, inner in value.items() if _are_records(inner)}
 
 
 def json_error(fault: JSONError, text: str) -> ItemError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from override_gap.margins.items.fields import as_text
-from override_gap.margins.items.item import Item, content_key, field_errors, item_from_record
+from override_gap.margins.items.item import SPLITS, TIERS, Item, content_key, field_errors, item_from_record
 
 #: What a record must hold; `id`, `point` and `split` follow from these where they are left out.
 TEXTS = ("document", "question", "answer")
@@ -20,9 +20,9 @@ META = "meta."
 #: Names that other files have for an item's fields.
 OTHER_NAMES = {
     "document": "context passage text article paragraph doc documents evidence statement fact background source",
-    "question": "prompt query questions input cloze",
+    "question": "prompt query questions input cloze q",
     "answer": "target target_new new_answer answers gold gold_answer ground_truth label output object obj response "
-    "completion",
+    "completion a",
     "prior_answer": "prior prioranswer old_answer previous_answer original_answer orig_answer org_answer true_answer "
     "ground_truth target_true base_answer y_pre",
     "aliases": "alias answer_alias answer_aliases possible_answers",
@@ -65,6 +65,10 @@ def plain_item(record: Mapping[str, Any], noun: str = "field", *, from_base: boo
             unused.append(raw)
     item_values = {name: value for name, value in values.items() if name in NAMES}
     lists = _answers_from_lists(item_values)
+    for name, known in (("split", SPLITS), ("tier", TIERS)):
+        value = item_values.get(name)
+        if isinstance(value, str) and value.strip().lower() in known:
+            item_values[name] = value.strip().lower()
     for name in ("id", "point", *TEXTS, "prior_answer"):
         number = as_text(item_values.get(name))
         if number is not None:

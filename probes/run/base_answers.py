@@ -134,8 +134,9 @@ def priors_message(priors: BasePriors) -> str:
     reasons = Counter(row["reason"] for row in priors.excluded)
     text += "".join(f"; {count} left out: {reason}" for reason, count in reasons.most_common())
     if priors.long:
+        verb = "has" if priors.long == 1 else "have"
         text += (
-            f". {priors.long} of them have more than {LONG} words: the base answers in sentences, and the first token is how "
+            f". {priors.long} of them {verb} more than {LONG} words: the base answers in sentences, and the first token is how "
             "it begins one; unfinished statements as questions (The capital of France is) get short answers"
         )
     return text

@@ -61,7 +61,7 @@ def scan_notes(scan: Scan, *, from_base: bool = False, related: bool = False) ->
         notes.append(f"old answers to ask the base for (--prior from-base): {asked} of {splits['conflict']} conflicts")
     for name, n in scan.lists.items():
         notes.append(f"{name} is a list in {plural(n, 'record')}: its first text is the answer, the others are aliases")
-    if scan.unused:
+    if scan.unused and scan.items:
         fields = [f"{name} ({n})" for name, n in scan.unused.most_common()]
         notes.append(f"not used, of {plural(scan.records, 'record')}: {', '.join(fields)}")
     if scan.form is not None and scan.form.related and scan.unused and not related:

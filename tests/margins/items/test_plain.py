@@ -45,6 +45,8 @@ def read(tmp_path: Path, name: str, content: str | bytes, **how: bool) -> list[I
         ("one.json", json.dumps(ROW, indent=2)),
         ("nested.json", json.dumps({"version": 1, "data": [ROW]})),
         ("nested-pretty.json", json.dumps({"data": [ROW], "version": "x"}, indent=1)),
+        ("named.json", json.dumps({"licence": "CC0", "train": [ROW]})),
+        ("within.json", json.dumps({"data": {"items": [ROW]}})),
         ("columns.json", json.dumps({name: [text] for name, text in ROW.items()})),
         ("pandas.json", json.dumps({name: {"0": text} for name, text in ROW.items()})),
         ("split.json", json.dumps({"columns": list(ROW), "index": [0], "data": [list(ROW.values())]})),
@@ -80,6 +82,11 @@ def test_a_prior_answer_makes_a_conflict_and_a_stated_split_rules(tmp_path: Path
     assert [item.split for item in read(tmp_path, "s.jsonl", stated, from_base=True)] == ["retention"]
 
 
+def test_splits_and_tiers_may_have_capitals(tmp_path: Path) -> None:
+    (item,) = read(tmp_path, "t.csv", "Split,Tier,document,question,answer,prior_answer\nConflict,DEEP,d,q,x,y\n")
+    assert (item.split, item.tier) == ("conflict", "deep")
+
+
 def test_answers_are_lists_or_numbers_and_cells_hold_lists(tmp_path: Path) -> None:
     record = {**ROW, "id": 7, "answer": [1994, "nineteen ninety-four"], "prior_answer": 1987, "meta.frequency": 12}
     (item,) = read(tmp_path, "i.jsonl", json.dumps(record))
@@ -101,6 +108,8 @@ def test_answers_are_lists_or_numbers_and_cells_hold_lists(tmp_path: Path) -> No
         ("t.csv", "question,gold,passage\nq,x,d\n", "is 'passage' the document?"),
         ("t.csv", "question,Question,answer,document\nq,r,x,d\n", "'question' and 'Question' are the same to an item"),
         ("t.csv", "question,answer,document\nq,caf\xe9,d\n".encode("cp1252"), "line 2.*CSV UTF-8.*'q,café,d'"),
+        ("i.json", json.dumps({"train": [ROW], "test": [ROW]}), r"several lists of records \(train, test\)"),
+        ("t.csv", "q,answer,document\nq,x,d\n", "no column 'question' .*is 'q' the question"),
         ("t.xlsx", b"PK\x03\x04rest", "is an Excel workbook"),
         ("i.jsonl.gz", b"\x1f\x8brest", "is compressed"),
         ("i.json", '[{"question": "q",}]', "remove the comma before the closing bracket"),
