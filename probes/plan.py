@@ -26,6 +26,8 @@ PRIORS = ("given", "from-base")
 MOST_DRAWS = 10_000
 LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
+#: The settings that say how questions are put to an instruction-tuned model.
+CHAT_SETTINGS = ("chat", "system_prompt", "chat_template", "template_args")
 #: What `apply_chat_template` takes beside a template's own settings.
 RESERVED_ARGS = frozenset(
     "conversation messages chat_template add_generation_prompt continue_final_message tokenize sanitize_control_tokens "

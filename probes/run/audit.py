@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
@@ -18,9 +19,10 @@ from override_gap.margins.items.scripts import is_blank
 from override_gap.margins.runtime import refusal_message
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.items import open_items
-from override_gap.probes.plan import Plan, PlanError, plan_from
+from override_gap.probes.plan import CHAT_SETTINGS, Plan, PlanError, plan_from
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.run.base_answers import fill_priors, priors_message
+from override_gap.probes.run.chat_facts import asked_in_chat
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.engine import Engine, Job, Local
 from override_gap.probes.run.handshake import check_adapters, left_out_in_words
@@ -53,7 +55,7 @@ def audit(
     *,
     out: str | Path | None = None,
     progress: Progress = lambda *_: None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], None] | None = None,
     allow_pickle: bool = False,
     trust_remote_code: bool = False,
     **settings: Any,
@@ -64,8 +66,8 @@ def audit(
     `name`, `settings` and `encode(documents)`), a list of items. `settings` are those of a Plan: `policies`, `probes` (each
     a list, or names with commas), `limit`, `answers`, `seed`, `batch_size`, `device`, `dtype` and so on. Called again with
     the same `out`, it resumes where it was stopped. `progress` is called with (done, total, what); `say` with what is
-    refused. Raises PlanError, SubjectError, AdapterError, ItemError, HandshakeError, RunError, each with one line that says
-    what to do.
+    refused and with what is wrong with how questions are asked in chat, which without it are Python warnings. Raises
+    PlanError, SubjectError, AdapterError, ItemError, HandshakeError, RunError, each with one line that says what to do.
     """
     known = {field.name for field in fields(Plan)}
     unknown = sorted(set(settings) - known)
@@ -87,7 +89,7 @@ def audit(
     opened = partial(open_plan, plan, allow_pickle, trust_remote_code, subject=subject, adapters=adapters)
     with open_engine("local", opened) as engine:
         folder = out or default_folder(engine, resolved)
-        run_audit(engine, resolved, folder, progress=progress, say=say)
+        run_audit(engine, resolved, folder, progress=progress, say=say or partial(warnings.warn, stacklevel=2))
         return folder
 
 
@@ -102,24 +104,30 @@ def measure(
     prior: str = "given",
     seed: int = 0,
     allow_pickle: bool = False,
+    **chat: Any,
 ) -> pd.DataFrame:
     """Readings of a few items in memory: one row per item and condition, in the columns of a run's readings.
 
     Nothing is written and no document is checked beforehand (`audit` does both). With `answers` every item is also answered
     in words. With `prior="from-base"` conflicts without an old answer get the base's own; those for which it gives the
-    document's answer already, or none, have no row. Raises SubjectError, AdapterError, ItemError, ValueError for a policy
-    that is not known.
+    document's answer already, or none, have no row. `chat`, `system_prompt`, `chat_template` and `template_args` are those of
+    a Plan. Raises SubjectError, AdapterError, ItemError, PlanError, ValueError for a policy that is not known.
     """
+    if unknown := sorted(set(chat) - set(CHAT_SETTINGS)):
+        raise PlanError(f"unknown setting {unknown[0]!r}; known: {', '.join(CHAT_SETTINGS)}")
     from_base = prior == "from-base"
     rows = open_items(str(items), from_base=from_base) if isinstance(items, str | Path) else _checked(items)
     names = _names("probes", probes)
     names += ("answers",) if answers and "answers" not in names else ()
-    policies = ",".join(_names("policies", policies))
-    plan = Plan(_name(subject) or "organism", _name(adapters) or "", "items", policies, names, prior=prior, seed=seed)
+    settings = {"policies": ",".join(_names("policies", policies)), "probes": names, "prior": prior, "seed": seed, **chat}
+    plan = Plan(_name(subject) or "organism", _name(adapters) or "", "items", **settings)
     if not plan.adapters:
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
     model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
     resolved = resolve(plan, rows).for_source(static=traits_of(source).static, unread=model.unread)
+    asked = asked_in_chat(model, resolved.chat, resolved.chat_sample, required=resolved.all_in_chat)
+    for warning in asked["warnings"] if asked else ():
+        warnings.warn(warning, stacklevel=2)
     resolved = fill_priors(Local(model, source), resolved)
     rows = list(resolved.items.items)
     ids = frozenset(item.id for item in rows)
@@ -127,7 +135,7 @@ def measure(
     documents = [document for document in resolved.items.documents if document.text.strip()]
     encoded = encode(source, documents)
     encoded |= encode_reworded(source, [d for d in documents if d.text in encoded.adapters], resolved.conditions)
-    readings = measure_items(job.setup(model, BatchSizer()), rows, encoded, job.answered).readings
+    readings = measure_items(job.setup(model, BatchSizer()), resolved.items.items, encoded, job.answered).readings
     order = {(item.id, c.name): n for n, (item, c) in enumerate((i, c) for i in rows for c in resolved.conditions)}
     readings.sort(key=lambda row: order[row["item"], row["condition"]])
     return pd.DataFrame(readings, columns=[name for name in READINGS.names if any(name in row for row in readings)])

@@ -28,35 +28,54 @@ TAG_TOKENS = 12
 _TAG = re.compile(r"\s*(<[|/]?[\w:.\-]{1,40}\|?>|\[/?[A-Z_]{3,20}\])")
 
 
+def asked_in_chat(
+    subject: Subject, settings: ChatSettings, items: Sequence[Item], *, required: bool
+) -> dict[str, Any] | None:
+    """The `chat_facts` of some items that are asked in chat; None where there are none, or the template can put none of them.
+
+    Then each of them is an error of its own; but where it is `required`, since all items of a run are asked so, it raises
+    ItemError.
+    """
+    try:
+        return chat_facts(subject, settings, items) if items else None
+    except ItemError:
+        if required:
+            raise
+        return None
+
+
 def chat_facts(subject: Subject, settings: ChatSettings, items: Sequence[Item]) -> dict[str, Any]:
     """How a subject is asked through its chat template, as a run's manifest records it.
 
     `answer_begins` says how the place was found where answers are read, `opening` what stands between question and answer,
-    `example` the whole prompt of the first item. `first_tokens` counts the items whose answer the model itself begins with a
+    `example` the whole prompt of an item. `first_tokens` counts the items whose answer the model itself begins with a
     special token, a tag or an empty line, and `warnings` says what to change where these are most.
 
-    Raises ItemError where the template cannot put the first item.
+    Raises ItemError where the template can put none of the items.
     """
     subject = replace(subject, chat=settings)
     template = template_text(subject.tokenizer, settings)
-    prompts = [chat_prompt(subject.tokenizer, items[0].question, settings)]
-    for item in items[1:]:
+    prompts, faults = [], []
+    for item in items:
         try:
-            prompts.append(chat_prompt(subject.tokenizer, item.question, settings))
-        except ItemError:
-            continue
+            prompts.append((item, chat_prompt(subject.tokenizer, item.question, settings)))
+        except ItemError as fault:
+            faults.append(fault)
+    if not prompts:
+        raise faults[0]
     begins = first_tokens(subject, items)
+    first = prompts[0][1]
     return {
         "template_sha256": template_hash(template),
         "template": "own" if settings.template is None else "replaced",
         "args": dict(settings.args),
         "day": settings.day if prints_date(template) else None,
-        "system": prompts[0].system,
-        "answer_begins": " and ".join(sorted({prompt.begins for prompt in prompts})),
-        "opening": prompts[0].opening,
-        "example": prompts[0].text,
+        "system": first.system,
+        "answer_begins": " and ".join(sorted({prompt.begins for _, prompt in prompts})),
+        "opening": first.opening,
+        "example": first.text,
         "first_tokens": begins,
-        "warnings": _warnings(subject, items[0], prompts, begins),
+        "warnings": _warnings(subject, prompts[0][0], [prompt for _, prompt in prompts], begins),
     }
 
 

@@ -61,7 +61,8 @@ def run_plan(
     store = store_at(out)
     store.require_room()
     resolved = fill_priors(engine, resolved.on_day(first_day(store)), store, progress)
-    facts = engine.ask(partial(run_facts, chat=resolved.chat, items=resolved.chat_sample))
+    asked = {"chat": resolved.chat, "items": resolved.chat_sample, "required": resolved.all_in_chat}
+    facts = engine.ask(partial(run_facts, **asked))
     for warning in facts.chat["warnings"] if facts.chat else ():
         say(warning)
     resolved = resolved.for_source(static=facts.static, unread=facts.unread)

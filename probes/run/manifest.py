@@ -17,7 +17,7 @@ from override_gap.margins.items.item import Item
 from override_gap.probes.errors import ParityError
 from override_gap.probes.plan import code_hash, content_key
 from override_gap.probes.readings.layers import LARGEST_GAP
-from override_gap.probes.run.chat_facts import CHAT_IDENTITY, chat_facts
+from override_gap.probes.run.chat_facts import CHAT_IDENTITY, asked_in_chat
 from override_gap.probes.run.resolve import ResolvedPlan
 from override_gap.probes.sources.source_hash import source_hash
 from override_gap.probes.subject.chat_template import ChatSettings
@@ -46,13 +46,17 @@ class RunFacts:
 
 
 def run_facts(
-    subject: Subject, source: AdapterSource, chat: ChatSettings | None = None, items: Sequence[Item] = ()
+    subject: Subject,
+    source: AdapterSource,
+    chat: ChatSettings | None = None,
+    items: Sequence[Item] = (),
+    required: bool = False,
 ) -> RunFacts:
     """Describe a subject and a source, and how they are asked through the chat template: `items` are some that are.
 
-    Raises ParityError; ItemError where the template cannot put the first of the items.
+    Raises ParityError; ItemError where the template can put none of the items and it is `required`.
     """
-    asked = chat_facts(subject, chat or ChatSettings(), items) if items else None
+    asked = asked_in_chat(subject, chat or ChatSettings(), items, required=required)
     fault = subject.parity_fault()
     if fault is not None:
         raise ParityError(f"{subject.name}: logits read here differ from the model's own {fault}")

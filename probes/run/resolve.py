@@ -80,10 +80,15 @@ class ResolvedPlan:
         return replace(self, chat=replace(self.chat, day=self.chat.day or day))
 
     @property
+    def all_in_chat(self) -> bool:
+        """Whether every question goes through the chat template, so that none can be measured where it fails."""
+        return all(item.chat for item in self.items.items)
+
+    @property
     def chat_sample(self) -> tuple[Item, ...]:
         """The items by which it is checked how the model is asked through its template; none where no question is.
 
-        They lie evenly over all of them. A template that fails is an error of the run only where all items go through it.
+        They lie evenly over all of them.
         """
         asked = [item for item in self.items.items if item.chat]
         step = max(1, len(asked) // CHAT_SAMPLE)
