@@ -85,6 +85,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "verdict": verdict.verdict(run).as_json(),
         "power": section("power", sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
         "refused": list(run.manifest.get("refused") or []),
+        "chat": run.manifest.get("chat"),
         "references": published.references(run).as_json(),
         "errors": errors(run),
         "timing": run.manifest.get("timing"),

@@ -72,6 +72,33 @@ def per_cent(value: float | None) -> str:
     return f"{100 * value:.{digits}f}".replace("-", "\u2212")
 
 
+def chat_message(chat: Mapping[str, Any], n: int | None = None) -> str:
+    """How questions are put through a chat template, from a manifest's `chat`; `n` is how many items there are."""
+    count = chat.get("items")
+    which = (
+        "Questions are"
+        if n is None or count == n or not isinstance(count, int)
+        else f"{count:,} of {n:,} questions are"
+    )
+    template = (
+        "a chat template given for this run" if chat.get("template") == "replaced" else "the model's chat template"
+    )
+    args = chat.get("args")
+    settings = [f"{key}={json.dumps(value)}" for key, value in (args.items() if isinstance(args, Mapping) else ())]
+    settings += [f"date {chat['day']}"] if chat.get("day") else []
+    with_settings = f" ({', '.join(settings)})" if settings else ""
+    places = {"system turn": ", behind a system turn", "user turn": ", the system text before the question"}
+    opening = json.dumps(chat.get("opening"), ensure_ascii=False)
+    how = f"{which} put through {template}{with_settings}{places.get(str(chat.get('system')), '')}"
+    return f"{how}; the answer is read after {opening} ({chat.get('answer_begins')})."
+
+
+def chat_warnings(chat: Mapping[str, Any] | None) -> list[str]:
+    """What was wrong with how questions were asked in chat; empty where nothing was."""
+    warnings = (chat or {}).get("warnings")
+    return [f"{text}." for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else []
+
+
 def p_value(p: float | None) -> str:
     """'p = 0.03' or 'p < 0.0001', not to be broken over lines."""
     text = p_cell(p)

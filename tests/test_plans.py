@@ -23,8 +23,10 @@ from override_gap.probes.subject.model import Subject, wrap
 from override_gap.reports.page.published import published
 from tests.conftest import conflict, tiny
 from tests.families import GROUPED, words
+from tests.probes.subject.templates import CHATML, GEMMA, MISTRAL_02
 
 PLANS = Path(__file__).parents[1] / "plans"
+TEMPLATE = {"gemma2": GEMMA, "mistral": MISTRAL_02, "qwen3": CHATML}
 FAMILY = {"gemma-2-2b-it": "gemma2", "mistral-7b-instruct": "mistral", "qwen3-4b-instruct": "qwen3"}
 GREEK = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"]
 ITEMS = [
@@ -71,10 +73,13 @@ def test_a_plan_runs_on_a_tiny_model_of_its_family(name: str, tmp_path: Path) ->
     assert open_items(plan.items)
     assert plan.adapters.startswith("doc-to-lora:")
     subject, file = subject_of(FAMILY[name]), tmp_path / "adapters.safetensors"
+    assert plan.chat
+    subject.tokenizer.chat_template = TEMPLATE[FAMILY[name]]
     exported(subject, file)
     source = open_source(f"doc-to-lora:{file}", subject)
     frame = load(run(replace(plan, answers=1), subject, source, ITEMS, tmp_path / "run"))
     assert (frame.readings["status"] == "ok").all()
+    assert frame.manifest["chat"]["items"] == len(ITEMS)
     assert set(frame.readings["condition"]) == set(asked)
     rows = summarise(frame)["references"]
     assert len(rows) == len(plan.references)

@@ -72,6 +72,7 @@ def pair(runs: Runs, condition: str) -> Paired:
         raise ValueError(f"a comparison needs two runs or more, got {len(runs)}; give another run folder")
     one_subject(runs)
     about, notes = shared_items(runs)
+    notes += asked_otherwise(runs)
     under = {name: measured_rows(run, condition, about.index) for name, run in runs.items()}
     empty = [name for name, rows in under.items() if rows["status"].isna().all()]
     if empty:
@@ -113,6 +114,22 @@ def one_subject(runs: Runs) -> None:
                 f"{first!r} and {name!r} have different base models ({subjects[first]} and {subjects[name]}); "
                 "compare runs that audited the same one"
             )
+
+
+def asked_otherwise(runs: Runs) -> list[str]:
+    """A note where runs do not put their questions in the same way: then not only the methods differ."""
+    names = ("template_sha256", "args", "system", "day")
+    first, *rest = runs
+    asked = {}
+    for name, run in runs.items():
+        plan, chat = run.manifest.get("plan") or {}, run.manifest.get("chat") or {}
+        asked[name] = [plan.get("system_prompt"), bool(chat), *(chat.get(key) for key in names)]
+    others = [name for name in rest if asked[name] != asked[first]]
+    if not others:
+        return []
+    return [
+        f"{first!r} and {others[0]!r} do not put their questions in the same way (chat template, its settings, system prompt)"
+    ]
 
 
 def shared_items(runs: Runs) -> tuple[Table, list[str]]:

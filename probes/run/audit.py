@@ -119,7 +119,13 @@ def measure(
     rows = open_items(str(items), from_base=from_base) if isinstance(items, str | Path) else _checked(items)
     names = _names("probes", probes)
     names += ("answers",) if answers and "answers" not in names else ()
-    settings = {"policies": ",".join(_names("policies", policies)), "probes": names, "prior": prior, "seed": seed, **chat}
+    settings = {
+        "policies": ",".join(_names("policies", policies)),
+        "probes": names,
+        "prior": prior,
+        "seed": seed,
+        **chat,
+    }
     plan = Plan(_name(subject) or "organism", _name(adapters) or "", "items", **settings)
     if not plan.adapters:
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")

@@ -26,6 +26,16 @@ def manifest_error(manifest: Mapping[str, Any]) -> str | None:
         isinstance(conditions, list) and all(isinstance(name, str) for name in conditions)
     ):
         return f"conditions needs a list of names, got {reprlib.repr(conditions)}"
+    chat = manifest.get("chat")
+    if chat is not None and not (
+        isinstance(chat, dict)
+        and _whole(chat.get("items"), 1, chat.get("items"))
+        and isinstance(chat.get("args"), dict)
+        and all(isinstance(chat.get(name), str) for name in ("template_sha256", "answer_begins", "opening", "example"))
+        and isinstance(chat.get("warnings"), list)
+        and all(isinstance(text, str) for text in chat["warnings"])
+    ):
+        return f"chat needs how questions go through the chat template, got {reprlib.repr(chat)}"
     if seed is not None and not _whole(seed, 0, seed):
         return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
     return None

@@ -55,19 +55,19 @@ def add_model_flags(parser: argparse.ArgumentParser, *, subject: str | None = No
     parser.add_argument("--dtype", help="auto (default), float32, bfloat16 or float16")
 
 
-def add_chat_flags(parser: argparse.ArgumentParser) -> None:
-    """How questions are put to an instruction-tuned model."""
+def add_chat_flags(parser: argparse.ArgumentParser, when: str = "") -> None:
+    """How questions are put to an instruction-tuned model; `when` says for what the flags are."""
     add = parser.add_argument
-    add("--chat", action="store_const", const=True, help="put every question through the chat template")
-    add("--system-prompt", metavar="TEXT", help="as --chat, behind a system turn with this text")
-    add("--chat-template", metavar="FILE", help="a Jinja template instead of the subject's, such as a method's own")
+    add("--chat", action="store_const", const=True, help=f"{when}put every question through the chat template")
+    add("--system-prompt", metavar="TEXT", help=f"{when}as --chat, behind a system turn with this text")
+    add("--chat-template", metavar="FILE", help=f"{when}a Jinja template in place of the model's, as a method's own")
     add(
         "--template-arg",
         dest="template_args",
         metavar="KEY=VALUE",
         type=_template_arg,
         action="append",
-        help="a setting of the template, as enable_thinking=false; may be given several times",
+        help=f"{when}a setting of the template, as enable_thinking=false; may be given several times",
     )
 
 

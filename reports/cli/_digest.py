@@ -12,7 +12,7 @@ from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
 from override_gap.probes.store.remote import store_at
 from override_gap.probes.timing import PARTS, TimingProfile
-from override_gap.reports.text import escape_control_characters, prior_message
+from override_gap.reports.text import chat_warnings, escape_control_characters, prior_message
 
 WIDTH, NAME, CELL = 80, 20, 15
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
@@ -46,6 +46,8 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
         lines += [*sentence, ""]
     if items.get("prior"):
         lines += [*textwrap.wrap(prior_message(items["prior"]), WIDTH), ""]
+    for text in chat_warnings(summary.get("chat")):
+        lines += [*textwrap.wrap(escape_control_characters(text), WIDTH), ""]
     if summary.get("refused"):
         lines += [*textwrap.wrap(refusal_message(summary["refused"]), WIDTH), ""]
     rows = [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from override_gap.margins.items.item import NO_PRIOR, SPLITS, Item, documents_of
 from override_gap.margins.items.joining import joined, separator_of
@@ -121,12 +122,22 @@ def _separators(items: Sequence[Item]) -> list[str]:
     return lines
 
 
-def in_tokens(items: Sequence[Item], spec: str) -> str:
-    """The items that are hard to measure with one tokenizer, counted by kind, the first few of each named."""
+def in_tokens(items: Sequence[Item], spec: str, settings: Mapping[str, Any] | None = None) -> str:
+    """The items that are hard to measure with one tokenizer, counted by kind, the first few of each named.
+
+    `settings` are those of a plan that say how questions go through the chat template; where any does, how is said first.
+    """
+    from override_gap.margins.items.item_set import ItemSet
+    from override_gap.probes.plan import Plan
+    from override_gap.probes.subject.chat import chat_prompt
+    from override_gap.probes.subject.chat_template import chat_settings
     from override_gap.probes.subject.load import open_tokenizer
     from override_gap.probes.subject.tokens import tokenize_items
 
-    tokenized = tokenize_items(open_tokenizer(spec), items)
+    plan, tokenizer = Plan(**(settings or {})), open_tokenizer(spec)
+    chat = chat_settings(plan)
+    items = ItemSet.of(items).in_chat().items if plan.in_chat else items
+    tokenized = tokenize_items(tokenizer, items, chat)
     kinds = {
         "cannot be measured": [f"{answers.item.id}: {answers.fault}" for answers in tokenized if answers.fault],
         "answers share their first tokens, so the margin is read after them": [
@@ -137,6 +148,13 @@ def in_tokens(items: Sequence[Item], spec: str) -> str:
         ],
     }
     lines = [f"in the tokens of {spec}:"]
+    asked = [answers.item for answers in tokenized if answers.item.chat and not answers.fault]
+    if asked:
+        prompt = chat_prompt(tokenizer, asked[0].question, chat)
+        place = (
+            f"  in chat: {len(asked)} of {len(items)}, the answer is read after {prompt.opening!r} ({prompt.begins})"
+        )
+        lines.append(escape_control_characters(place))
     for kind, notes in kinds.items():
         lines.append(f"  {kind}: {len(notes)} of {len(items)}")
         lines += [escape_control_characters(f"    {note}") for note in notes[:SHOWN]]

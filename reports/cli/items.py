@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from override_gap.margins.text import plural
-from override_gap.reports.cli._args import writable
+from override_gap.reports.cli._args import add_chat_flags, plan_settings, writable
 from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -46,13 +46,17 @@ def main(argv: Sequence[str]) -> int:
         default="given",
         help="from-base: items without an old answer are conflicts, whose old answer an audit asks the base for",
     )
+    add_chat_flags(options, "for describe with --tokenizer: ")
     args = options.parse_args(argv)
+    if plan_settings(args, {"chat", "system_prompt", "chat_template"}, {}) and not args.tokenizer:
+        raise ValueError("--chat and its settings are for describe with --tokenizer: a template is the tokenizer's")
     if args.out:
         writable(args.out)
     from override_gap.margins.items.files import json_lines, write_items
     from override_gap.margins.items.item import ItemError
     from override_gap.margins.items.scan import scan_file
     from override_gap.probes.items import item_paths
+    from override_gap.probes.plan import CHAT_SETTINGS
     from override_gap.reports.cli._item_text import check, describe, in_tokens, scan_notes
 
     how = {"from_base": args.prior == "from-base", "related": args.related}
@@ -70,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         print(describe(items))
         print("\n".join(notes), end="\n" if notes else "")
         if args.tokenizer:
-            print(in_tokens(items, args.tokenizer))
+            print(in_tokens(items, args.tokenizer, plan_settings(args, set(CHAT_SETTINGS), {})))
         return DONE
     if args.out:
         write_items(items, args.out)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
 from override_gap.reports.page.tables import tables
-from override_gap.reports.text import escape_control_characters, prior_message
+from override_gap.reports.text import chat_message, chat_warnings, escape_control_characters, prior_message
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ def paragraphs(summary: Mapping) -> list[str]:
         )
     if items.get("prior"):
         texts.append(prior_message(items["prior"]))
+    if summary.get("chat"):
+        texts += [chat_message(summary["chat"], items.get("n")), *chat_warnings(summary["chat"])]
     if summary.get("refused"):
         texts.append(f"{refusal_message(summary['refused'])}.".replace("not measured", "Not measured"))
     texts.append(

@@ -23,6 +23,8 @@ from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import headline_numbers
 from override_gap.reports.page.tables import tables
 from override_gap.reports.text import (
+    chat_message,
+    chat_warnings,
     escape_control_characters,
     estimate,
     p_value,
@@ -117,6 +119,8 @@ def template_environment() -> Environment:
         capitalised,
         refusal_message,
         prior_message,
+        chat_message,
+        chat_warnings,
         quantity_label,
         quantity_kind,
     ):

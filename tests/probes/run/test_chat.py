@@ -78,7 +78,12 @@ def taught(template: str, texts: list[str], specials: tuple[str, ...] = (), *, m
     ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
     labels = torch.tensor([row + [-100] * (width - len(row)) for row in rows])
     torch.manual_seed(0)
-    shape = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    shape: dict[str, Any] = {
+        "hidden_size": 48,
+        "intermediate_size": 96,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, **shape))
     optimiser = torch.optim.AdamW(model.parameters(), lr=4e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, total_iters=260)
@@ -166,7 +171,7 @@ def test_all_questions_can_be_asked_in_chat_and_are_read_the_same(mistral: Subje
     as_asked = measured(mistral, tmp_path / "flag", replace(PLAN, chat=True), items(chat=False))
     pd.testing.assert_frame_equal(as_items_say, as_asked)
     plain = measured(mistral, tmp_path / "plain", rows=items(chat=False))
-    assert not plain["known"].astype(bool).any()
+    assert set(plain["known"]) == {0}
     assert manifest(tmp_path / "plain")["chat"] is None
 
 
@@ -183,7 +188,7 @@ def test_a_model_that_thinks_first_is_said_before_it_is_measured(hybrid: Subject
     engine = Local(hybrid, FittedAdapters(hybrid, steps=3, lr=1e-2))
     run_plan(
         engine, resolve(PLAN, items()), tmp_path / "run", lambda *_: order.append("measured"),
-        say=lambda text: (said.append(text), order.append("said")),
+        say=lambda text: said.append(text) or order.append("said"),
     )  # fmt: skip
     assert order[0] == "said"
     [text] = said
@@ -194,7 +199,7 @@ def test_a_model_that_thinks_first_is_said_before_it_is_measured(hybrid: Subject
     chat = manifest(tmp_path / "run")["chat"]
     assert chat["warnings"] == said
     assert chat["first_tokens"] == {"asked": 6, "no_answer": 6, "begins": "<think>"}
-    assert not pd.read_parquet(tmp_path / "run" / "readings")["known"].astype(bool).any()
+    assert set(pd.read_parquet(tmp_path / "run" / "readings")["known"]) == {0}
 
 
 def test_with_thinking_off_it_answers_as_plain_transformers_say(hybrid: Subject, tmp_path: Path) -> None:
@@ -309,8 +314,8 @@ def test_python_takes_the_same_settings_and_warns(hybrid: Subject) -> None:
     with pytest.warns(UserWarning, match="begins 2 of 2 answers with '<think>'"):
         thinking = og.measure(hybrid, "fitted:steps=3", rows, chat=True)
     off = og.measure(hybrid, "fitted:steps=3", rows, chat=True, template_args=OFF)
-    assert not thinking["known"].astype(bool).any()
-    assert off["known"].astype(bool).all()
+    assert set(thinking["known"]) == {0}
+    assert set(off["known"]) == {1}
     with pytest.raises(PlanError, match="unknown setting 'chats'"):
         og.measure(hybrid, "fitted:steps=3", rows, chats=True)
 

@@ -115,7 +115,7 @@ def test_a_space_before_the_answer_is_part_of_its_first_token() -> None:
     tokenizer = pieces(t.LLAMA_2)
     item = Item.conflict("It moved to Lyon.", Q, answer="Lyon", prior_answer="Paris", chat=True)
     place = divergence_of(tokenizer, item)
-    assert tokenizer.convert_ids_to_tokens([place.pre, place.doc]) == ["▁Paris", "▁Lyon"]
+    assert tokenizer.convert_ids_to_tokens([place.pre or 0, place.doc]) == ["▁Paris", "▁Lyon"]
     assert tokenizer.convert_ids_to_tokens(list(place.tokens))[-2:] == ["▁[/INST]", "▁Paris"]
     assert tokenizer.convert_ids_to_tokens(prompt_ids(tokenizer, item))[-1] == "▁[/INST]"
     assert place.tokens.count(tokenizer.bos_token_id) == 1
