@@ -67,13 +67,15 @@ class ResolvedPlan:
         `unread`: what cannot be read of the subject, rows of `probe` and `reason`; it is refused where the plan asks for it.
         """
         if static:
-            return replace(self, refused=tuple(dict(row) for row in unread if row["probe"] in self.probes))
+            refused = [dict(row) for row in unread if row["probe"] in self.probes]
+            return replace(self, refused=(*self.refused, *(row for row in refused if row not in self.refused)))
         refused = [{"condition": c.name, "reason": NO_AMPLITUDE} for c in self.conditions if c.needs_gain]
         refused += [{"probe": probe, "reason": NO_AMPLITUDE} for probe in NEED_UPDATES if probe in self.probes]
         refused += [{"condition": c.name, "reason": NO_UPDATE} for c in self.conditions if c.needs_update]
         supported = tuple(c for c in self.conditions if not c.needs_gain and not c.needs_update)
         probes = self.probes - set(NEED_UPDATES)
-        return replace(self, conditions=supported, probes=probes, refused=tuple(refused))
+        # asked a second time, of what is left, it refuses nothing more
+        return replace(self, conditions=supported, probes=probes, refused=(*self.refused, *refused))
 
     def on_day(self, day: str) -> ResolvedPlan:
         """The same plan with the date that a chat template prints, YYYY-MM-DD, unless the plan fixes another."""
