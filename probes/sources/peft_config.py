@@ -17,15 +17,20 @@ SECONDS = 2
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a LoRA folder. Raises AdapterError where it is missing, damaged, or of what cannot be read here."""
+    """The configuration of a PEFT folder; that of a LoRA is checked.
+
+    Raises AdapterError where it is missing, damaged, or of a LoRA that cannot be read here.
+    """
     file = folder / CONFIG
     try:
         config = read_json(file)
     except ValueError as fault:
         raise AdapterError(str(fault)) from fault
-    if not isinstance(config, dict) or str(config.get("peft_type", "")).upper() != "LORA":
+    if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
-        raise AdapterError(f"{file}: peft_type is {kind!r}; need LORA")
+        raise AdapterError(f"{file}: peft_type is {kind!r}; need a kind of PEFT, such as LORA")
+    if config["peft_type"].upper() != "LORA":
+        return config
     if config.get("use_dora") and config.get("lora_bias"):
         raise AdapterError(f"{file}: use_dora with lora_bias is ambiguous in PEFT; train with one of them")
     for name in ("trainable_token_indices", "layer_replication"):
@@ -37,12 +42,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     if config.get("bias", "none") not in ("none", "all", "lora_only"):
         raise AdapterError(f"{file}: bias must be none, all or lora_only, got {config['bias']!r}")
     initialisation = str(config.get("init_lora_weights", True)).lower()
-    if initialisation.startswith(("pissa", "olora", "corda", "loftq", "lora_ga")):
+    if initialisation.startswith(("pissa_niter", "corda", "loftq", "lora_ga")):
         raise AdapterError(
-            f"{file}: init_lora_weights is {initialisation}: its factors add to a changed base, not to this one"
+            f"{file}: init_lora_weights is {initialisation}: its factors add to a changed base, not to this one, and it "
+            "cannot be made again from this one; save the adapter with path_initial_model_for_weight_conversion"
         )
     if config.get("alora_invocation_tokens"):
         raise AdapterError(f"{file}: alora_invocation_tokens is set; the adapter acts at some positions only")
+    if config.get("arrow_config"):
+        raise AdapterError(f"{file}: arrow_config is set; a router that reads the input mixes several LoRAs")
+    if config.get("megatron_config"):
+        raise AdapterError(f"{file}: megatron_config is set; need a LoRA of a transformers model")
     for name in ("rank_pattern", "alpha_pattern"):
         patterns = config.get(name) or {}
         if not isinstance(patterns, dict) or not all(map(_is_scale, patterns.values())):
@@ -52,6 +62,17 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{file}: no lora_alpha, so the update's size is unknown; add the value that it was trained with"
         )
     return config
+
+
+def needs_peft(config: Mapping[str, Any]) -> bool:
+    """Whether PEFT itself must compute the weights: other kinds than LoRA, and LoRAs with more than a pair of factors.
+
+    PiSSA and OLoRA take factors out of the base; PEFT does it again, exactly, when it loads them.
+    """
+    if str(config["peft_type"]).upper() != "LORA":
+        return True
+    variants = ("kasa_config", "velora_config", "monteclora_config", "use_bdlora")
+    return str(config.get("init_lora_weights", True)).lower() in ("pissa", "olora") or any(map(config.get, variants))
 
 
 def _is_scale(value: Any) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +12,20 @@ from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
+from override_gap.margins.runtime import Prefix
 from override_gap.margins.strict_json import read_json
-from override_gap.margins.updates import LowRank, Update, Vector
+from override_gap.margins.updates import Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import entry_name, read_tensors
-from override_gap.probes.sources.peft_config import CONFIG, by_pattern, read_config
+from override_gap.probes.sources.peft_config import CONFIG, needs_peft, read_config
 from override_gap.probes.sources.peft_keys import PREFIX as PREFIX
 from override_gap.probes.sources.peft_keys import converted, is_module, plain_keys
+from override_gap.probes.sources.peft_lora import group_tensors, inside, read_module
 from override_gap.probes.sources.peft_parameters import read_parameters
 from override_gap.probes.sources.peft_places import Places, owner, places
-from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_dora, read_saved
+from override_gap.probes.sources.peft_prompts import PROMPTS, read_prompt
+from override_gap.probes.sources.peft_tuners import read_tuner
+from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_saved
 from override_gap.probes.subject.model import Subject
 
 WEIGHTS = "adapter_model.safetensors"
@@ -69,14 +71,35 @@ class PeftFolder:
         """`document` where there is one folder per document, else `nothing`: one adapter serves them all."""
         return "nothing" if (self.path / CONFIG).is_file() else "document"
 
-    def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+    @property
+    def static(self) -> bool:
+        """False where the folder holds trained positions (prompt and prefix tuning): they have no gain to vary."""
+        folders = (
+            [self.path] if (self.path / CONFIG).is_file() else sorted(f.parent for f in self.path.glob(f"*/{CONFIG}"))
+        )
+        return not folders or not is_prompt(folders[0])
+
+    def encode(self, documents: Sequence[Document]) -> list[Adapter | Prefix]:
         """One adapter per document. Raises AdapterError where a document has none."""
-        return [read_adapter(self._folder(document), self.subject) for document in documents]
+        return [self._read(self._folder(document)) for document in documents]
+
+    def _read(self, folder: Path) -> Adapter | Prefix:
+        if not is_prompt(folder):
+            return read_adapter(folder, self.subject)
+        return read_prompt(folder, read_config(folder), self.subject, _read_tensors(folder))
 
     def _folder(self, document: Document) -> Path:
         if (self.path / CONFIG).is_file():
             return self.path
         return self.path / entry_name(document, [file.parent.name for file in self.path.glob(f"*/{CONFIG}")], self.path)
+
+
+def is_prompt(folder: Path) -> bool:
+    """Whether a folder holds trained positions before the question; False where its configuration cannot be read."""
+    try:
+        return str(read_config(folder)["peft_type"]).upper() in PROMPTS
+    except AdapterError:
+        return False
 
 
 def read_adapter(folder: Path, subject: Subject) -> Adapter:
@@ -89,8 +112,10 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     Raises AdapterError for a file that is missing or damaged, and for changes outside the layers, which no gain scales.
     """
     config = read_config(folder)
+    if needs_peft(config):
+        return _read_by_peft(folder, config, subject)
     config, tensors = converted(folder, subject, config, plain_keys(folder, _read_tensors(folder)))
-    factors, magnitudes, whole = _group_tensors(folder, config, subject, tensors)
+    factors, magnitudes, whole = group_tensors(folder, config, subject, tensors)
     try:
         parameters = by_parameter(whole)
     except AdapterError as fault:
@@ -104,7 +129,7 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
             continue
         module = path.replace(".base_layer", "")
         if path in subject.sites or not is_module(subject.model, module):
-            updates |= _read_module(folder, config, subject, path, pair, magnitudes.get(saved_path))
+            updates |= read_module(folder, config, subject, path, pair, magnitudes.get(saved_path))
         else:
             nested.setdefault(module, {})[path.count(".base_layer")] = pair
     for path, by_depth in nested.items():
@@ -118,7 +143,7 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
             )
         # lora_B's bias comes on top of a trained bias of the map itself
         updates[path] = update if trained is None else Vector(trained.dense().float() + update.dense())
-    missing = [n for n in config.get("modules_to_save") or () if not any(_inside(p, [n]) for p in parameters)]
+    missing = [n for n in config.get("modules_to_save") or () if not any(inside(p, [n]) for p in parameters)]
     if missing:
         raise AdapterError(f"{folder}: modules_to_save names {missing[0]!r}, but {WEIGHTS} holds no weight of it")
     if there.left_out and not updates:
@@ -128,6 +153,27 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     return Adapter(
         folder.name, updates, left_out=(*(f"{path}, which text never reaches" for path in there.left_out), *notes)
     )
+
+
+def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: Subject) -> Adapter:
+    """An adapter whose weights PEFT itself computes, and parameters that are stored whole."""
+    tensors = dict(_read_tensors(folder))
+    if str(config["peft_type"]).upper() == "LORA":
+        tensors = plain_keys(folder, tensors)
+    whole = {
+        key.removeprefix(PREFIX): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(PREFIX) and owner(subject.model, parameter_path(key.removeprefix(PREFIX)))
+    }
+    own = {key: tensor for key, tensor in tensors.items() if key.removeprefix(PREFIX) not in whole}
+    updates = read_tuner(folder, config, subject, own)
+    parameters = by_parameter(whole)
+    there = places(subject, parameters)
+    notes, whole_updates = _read_whole(folder, subject, parameters, there)
+    both = updates.keys() & whole_updates.keys()
+    if both:
+        raise AdapterError(f"{folder}: {min(both)} is both saved and tuned; which of them acts is unclear")
+    return Adapter(folder.name, {**updates, **whole_updates}, left_out=tuple(notes))
 
 
 def _read_whole(
@@ -149,86 +195,6 @@ def _read_whole(
     except AdapterError as fault:
         raise AdapterError(f"{folder}: {fault}") from fault
     return notes, updates
-
-
-def _group_tensors(
-    folder: Path, config: Mapping[str, Any], subject: Subject, tensors: Mapping[str, Tensor]
-) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor], dict[str, Tensor]]:
-    """A folder's tensors as LoRA factors (A, B, perhaps bias) and DoRA magnitudes by module path, and whole parameters by key."""
-    factors: dict[str, dict[str, Tensor]] = {}
-    magnitudes: dict[str, Tensor] = {}
-    whole: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        path = key.removeprefix(PREFIX)
-        factor = re.fullmatch(r"(.+)\.lora_(A|B)\.(weight|bias)", path)
-        if path.endswith(".lora_magnitude_vector") and config.get("use_dora"):
-            magnitudes[path.removesuffix(".lora_magnitude_vector")] = tensor
-        elif factor is not None and factor[2] + factor[3] != "Abias":
-            factors.setdefault(factor[1], {})[factor[2] if factor[3] == "weight" else "bias"] = tensor
-        elif ".lora_embedding_" in path:
-            raise AdapterError(
-                f"{folder}: {path.partition('.lora_embedding_')[0]} is an embedding with LoRA factors: it is in no layer, so no "
-                "gain scales it"
-            )
-        elif ".lora_" not in path and (_stores_whole(config, path) or owner(subject.model, parameter_path(path))):
-            whole[path] = tensor
-        else:
-            head = (
-                f"; its task_type is {config['task_type']}"
-                if config.get("task_type") not in (None, "CAUSAL_LM")
-                else ""
-            )
-            raise AdapterError(
-                f"{folder}: tensor {key!r} is not a plain LoRA factor, and without it the adapter is incomplete{head}"
-            )
-    return factors, magnitudes, whole
-
-
-def _read_module(
-    folder: Path,
-    config: Mapping[str, Any],
-    subject: Subject,
-    path: str,
-    factors: Mapping[str, Tensor],
-    magnitude: Tensor | None,
-) -> dict[str, Update]:
-    """The update of one module, and of its bias where lora_B has one. Raises AdapterError where its scale is not certain."""
-    if not {"A", "B"} <= set(factors):
-        present = [f"lora_{side}" for side in factors if side != "bias"] or ["a bias of lora_B"]
-        raise AdapterError(f"{folder}: {path} has only {present[0]}; need both factors")
-    A, B, bias = factors["A"], factors["B"], factors.get("bias")
-    rank = A.shape[0] if A.ndim else 0
-    if rank == 0:
-        raise AdapterError(f"{folder}: {path} has rank 0")
-    alpha = by_pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
-    scale = float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    updates: dict[str, Update] = {}
-    try:
-        update = LowRank(A, B, scale)
-        if config.get("use_dora") and magnitude is None:
-            raise ValueError("use_dora is set but no lora_magnitude_vector is stored, so the update's size is unknown")
-        updates[path] = update if magnitude is None else read_dora(subject, path, update, magnitude)
-        if bias is not None:
-            # PEFT scales lora_B's bias with its product
-            updates[f"{path}.bias"] = Vector(bias * scale)
-    except ValueError as fault:
-        raise AdapterError(f"{folder}: {path}: {fault}") from fault
-    declared = by_pattern(config.get("rank_pattern"), path, config.get("r", rank))
-    if declared != rank:
-        raise AdapterError(f"{folder}: {path} has rank {rank}, but {CONFIG} says {declared}; the scale would be wrong")
-    return updates
-
-
-def _stores_whole(config: Mapping[str, Any], key: str) -> bool:
-    """Whether the configuration says that this parameter is stored whole, not as factors."""
-    biased = config.get("bias", "none") != "none" and key.endswith(".bias")
-    return biased or _inside(key, config.get("modules_to_save") or ())
-
-
-def _inside(path: str, modules: Sequence[str]) -> bool:
-    """PEFT's rule for modules_to_save: a name stands for every module whose path ends with it, and all inside that module."""
-    owners = path.split(".")[:-1]
-    return any(".".join(owners[: n + 1]).endswith(module) for n in range(len(owners)) for module in modules)
 
 
 def folder_hash(path: Path) -> str:

@@ -68,7 +68,7 @@ def test_conv1d_weights_are_read_in_the_models_orientation(tmp_path: Path) -> No
     ("key", "value", "message"),
     [
         ("lora_alpha", None, "no lora_alpha"),
-        ("peft_type", "IA3", "need LORA"),
+        ("peft_type", None, "need a kind of PEFT"),
         ("bias", "some", "none, all or lora_only"),
         ("modules_to_save", ["lm_head"], "modules_to_save names 'lm_head'"),
         ("modules_to_save", "lm_head", "must be a list"),
