@@ -15,16 +15,20 @@ class FinalNorm:
     """The model's last normalisation, as numbers: y = (x - mean) / scale(x) * weight + bias.
 
     `centred` is LayerNorm (mean removed, scale the standard deviation); otherwise RMSNorm (mean 0, scale the root mean
-    square). `weight` is the effective one: 1 + w where the model multiplies by that (Gemma).
+    square). `weight` is the effective one: 1 + w where the model multiplies by that (Gemma). `divides` False: the model has no
+    final norm (GPT-1), its scale is 1.
     """
 
     weight: Float[Tensor, " d_model"]
     bias: Float[Tensor, " d_model"]
     eps: float
     centred: bool
+    divides: bool = True
 
     def scale(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 1"]:
         """What x is divided by."""
+        if not self.divides:
+            return torch.ones_like(x[..., :1])
         x = self.centre(x)
         return (x.square().mean(-1, keepdim=True) + self.eps).sqrt()
 

@@ -231,7 +231,7 @@ def final_stream(
     last_logits(model, question)
     for handle in handles:
         handle.remove()
-    return stream[0][0, -1], later
+    return stream[-1][0, -1], later  # nanochat's norm runs before the layers too
 
 
 def random_adapters(subject: Subject, paths: Sequence[str]) -> list[Adapter]:

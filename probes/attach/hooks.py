@@ -85,8 +85,10 @@ def _add_update(
     reached: set[str],
     watch: Watch | None,
 ) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], out: Tensor) -> Tensor:
+    def hook(module: nn.Module, args: tuple[Any, ...], out: Any) -> Tensor:
         x = args[0]
+        if not isinstance(out, Tensor):
+            raise AdapterError(f"{path} gives more than the product with its weight, so no update can be added to it")
         rows = split(x, len(gain))
         reached.add(path)
         with timed("hooks"):

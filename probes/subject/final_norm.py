@@ -19,13 +19,16 @@ SMALL = 0.01
 
 @torch.no_grad()
 def final_norm(module: nn.Module | None, width: int, device: torch.device, dtype: torch.dtype) -> FinalNorm | None:
-    """The norm that a module computes; None where it is neither LayerNorm nor RMSNorm, or there is none.
+    """The norm that a module computes; None where it is neither LayerNorm nor RMSNorm.
+
+    Without a module the final state is the last block's output: then the norm is the identity.
 
     Decided by what the module computes, not by its name: RMSNorms that multiply by w and by 1 + w have the same parameters,
     and a norm without parameters (OLMo's, nanochat's) multiplies by 1. An epsilon that no attribute states is measured.
     """
     if module is None:
-        return None
+        one = torch.ones(width, device=device)
+        return FinalNorm(one, torch.zeros_like(one), 0.0, centred=False, divides=False)
     own = next(module.parameters(), None)
     device, dtype = (device, dtype) if own is None else (own.device, own.dtype)
     x = torch.randn(4, width, generator=torch.Generator().manual_seed(0)).to(device, dtype)

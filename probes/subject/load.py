@@ -115,10 +115,11 @@ def _load(
     where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: DeviceMap | None
 ) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
 
     if not extra:
         check_claimed_sizes(Path(where))
+        _require_safetensors(Path(where))
         config = AutoConfig.from_pretrained(where, trust_remote_code=trust)
         causal = {
             n
@@ -126,6 +127,9 @@ def _load(
             for n in ([names] if isinstance(names, str) else names)
         }
         declared = config.architectures or []
+        if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            # saved by AutoModel, without a head: whole where the unembedding is tied to the embedding, else it is missing
+            causal |= {str(MODEL_MAPPING_NAMES.get(config.model_type))}
         if trust:  # a class of the folder's own
             causal |= {str(name).rpartition(".")[2] for name in (getattr(config, "auto_map", None) or {}).values()}
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
@@ -145,7 +149,9 @@ def _load(
     # weights that the model stores otherwise than the file (experts, say) are written to disk anew, for the model's lifetime
     scratch = None if spread is None else TemporaryDirectory(prefix="override-gap-")
     placed = {} if scratch is None else {"offload_folder": scratch.name}
-    loaded: Any = AutoModelForCausalLM.from_pretrained(where, dtype=dtype, output_loading_info=True, **placed, **extra)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
+        where, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placed, **extra
+    )
     model, loading = loaded
     if scratch is not None:
         weakref.finalize(model, scratch.cleanup)
@@ -153,13 +159,27 @@ def _load(
         loading["unexpected_keys"] = weights_left_over(model, where, sorted(map(str, loading["unexpected_keys"])))
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if loading.get(kind):
-            first, count = sorted(map(str, loading[kind]))[0], len(loading[kind])
+            first, count = sorted(loading[kind], key=str)[0], len(loading[kind])
+            if kind == "mismatched_keys":
+                name, stored, needed = first
+                first = f"{name} of shape {list(stored)} where the configuration needs {list(needed)}"
             problem = kind.removesuffix("_keys")
             raise SubjectError(f"{where}: {count} {problem} weights ({first} first), which would be random or dropped")
+    model.config.architectures = [type(model).__name__]  # what is measured; a file may name its trunk alone, or nothing
     if not all(bool(tensor.isfinite().all()) for _, tensor in named_tensors(model)):
         raise SubjectError(f"{where}: its weights are not all finite numbers")
     tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
     return model, AutoTokenizer.from_pretrained(where, **tokens)
+
+
+def _require_safetensors(folder: Path) -> None:
+    """Raise SubjectError for a folder whose weights are pickles alone."""
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
+    if folder.is_dir() and pickles and not any(folder.glob("*.safetensors")):
+        raise SubjectError(
+            f"{folder}: its weights are in {pickles[0]}, a pickle, which is not opened because it can run code; save them anew "
+            "with transformers' save_pretrained, which writes safetensors"
+        )
 
 
 def _reason(spec: str, fault: Exception) -> str:

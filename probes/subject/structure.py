@@ -11,7 +11,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """The parts of a model that readings need: its blocks, its final norm (None where none ends it), the stream's width."""
+    """The parts of a model that readings need: its blocks, its final norm (None where none ends it), the stream's width.
+
+    Where more than a norm turns the last block's output into the final state, as the projection of OPT-350m does, `final_norm`
+    is all of it.
+    """
 
     blocks: tuple[nn.Module, ...]
     final_norm: nn.Module | None
@@ -29,8 +33,8 @@ def decoder_of(model: Any) -> nn.Module:
 def find_structure(model: Any, probe_ids: Tensor) -> Structure:
     """The structure of a model that TransformerLens does not know, from one pass over `probe_ids`.
 
-    The blocks are the modules of the decoder's list that run in order, each once; the final norm is the module of the decoder
-    whose output is the final state. Raises ValueError where no such list exists, or where the last block's output, through the
+    The blocks are the modules of the decoder's list that run in order, each once; the final norm is what runs behind the last
+    of them. Raises ValueError where no such list exists, or where the last block's output, through the
     final norm if there is one, does not give the final state.
     """
     decoder = decoder_of(model)
@@ -52,7 +56,9 @@ def find_structure(model: Any, probe_ids: Tensor) -> Structure:
         order.append(number)
         outputs[number] = output if isinstance(output, Tensor) else output[0]
 
-    watched = [*blocks, *(module for module in decoder.children() if module is not layers)]
+    inside = {module for block in blocks for module in block.modules()}
+    ends = [m for m in decoder.modules() if m not in inside and not any(part is layers for part in m.modules())]
+    watched = [*blocks, *ends]
     handles = [
         module.register_forward_hook(lambda _m, _i, output, n=n: note(n, output)) for n, module in enumerate(watched)
     ]
@@ -64,11 +70,16 @@ def find_structure(model: Any, probe_ids: Tensor) -> Structure:
     if [n for n in order if n < count] != list(range(count)):
         raise ValueError("its layers do not run in order, each once")
     last = outputs[count - 1]
-    norm = next((watched[n] for n in reversed(order) if n >= count and outputs[n] is final), None)
-    through = last if norm is None else norm(last)
+    # what runs behind the last layer; the part of a part is not run again
+    behind = [watched[n] for n in order[order.index(count - 1) + 1 :] if n >= count]
+    behind = [m for m in behind if not any(m is not other and m in set(other.modules()) for other in behind)]
+    through = last
+    for module in behind:
+        through = module(through)
     if not torch.equal(through, final):
-        raise ValueError("its final state is not the last layer's output, or the final norm's of it")
-    return Structure(blocks, norm, final.shape[-1])
+        raise ValueError("its final state is not the last layer's output, or what the modules behind it make of that")
+    end = behind[0] if len(behind) == 1 else nn.Sequential(*behind) if behind else None
+    return Structure(blocks, end, last.shape[-1])
 
 
 def structure_of_bridge(bridge: Any) -> Structure:

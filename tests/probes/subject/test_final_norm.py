@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
-from transformers import NanoChatConfig, NanoChatForCausalLM, OlmoConfig, OlmoForCausalLM
+from transformers import (
+    NanoChatConfig,
+    NanoChatForCausalLM,
+    OlmoConfig,
+    OlmoForCausalLM,
+    OpenAIGPTConfig,
+    OpenAIGPTLMHeadModel,
+)
 
 from override_gap.probes.readings.adapted import read_base
 from override_gap.probes.readings.layers import read_layers
@@ -45,6 +54,28 @@ def test_a_final_norm_without_weights_splits_the_margin(family: str) -> None:
     assert profile.attribution.sum().item() == pytest.approx(float(uncapped[pre] - uncapped[doc]), abs=1e-4)
     assert profile.lens[0, :-1].tolist() == pytest.approx(margins, abs=1e-4)
     assert profile.lens[0, -1].item() == pytest.approx(float(uncapped[pre] - uncapped[doc]), abs=1e-4)
+
+
+def test_a_model_without_a_final_norm_is_split_as_it_is() -> None:
+    """GPT-1: each block ends in a norm, and nothing follows the last one."""
+    torch.manual_seed(0)
+    model = OpenAIGPTLMHeadModel(OpenAIGPTConfig(vocab_size=64, n_embd=32, n_layer=3, n_head=4, n_positions=64)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight) * 0.15)
+        states = model.transformer(
+            input_ids=torch.tensor([words()("alpha beta gamma")["input_ids"]]), output_hidden_states=True
+        ).hidden_states
+        margins = [model.lm_head(state)[0, -1] for state in states]
+    subject, items = wrap(model, words(), "gpt-1"), [conflict(0)]
+    prior = read_prior(subject, items, [locate(subject, items[0])], layers=True)
+    profile = read_layers(subject, prior, read_base(prior, subject))
+    pre, doc = int(prior.pre[0]), int(prior.doc[0])
+    expected = [float(z[pre] - z[doc]) for z in margins]
+    assert profile.lens[0].tolist() == pytest.approx(expected[1:], abs=1e-5)
+    assert profile.attribution[0, 1:].tolist() == pytest.approx(
+        [b - a for a, b in itertools.pairwise(expected)], abs=1e-5
+    )
 
 
 class Norm(nn.Module):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from override_gap.margins.items.item import ItemError
 from override_gap.probes.attach.stack import stack
@@ -16,8 +18,9 @@ from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.subject.constant_tensors import is_constant
 from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import wrap
 from tests.conftest import conflict, random_adapter, tiny
-from tests.families import build, down
+from tests.families import GROUPED, build, down, words
 
 
 @pytest.fixture
@@ -140,3 +143,76 @@ def test_what_is_named_as_a_mask_and_is_none_is_a_weight(tensor: torch.Tensor) -
     key = "model.layers.0.self_attn.bias"
     assert not is_constant(model, key, tensor)
     assert is_constant(model, key, TRIANGLE[0, 0])
+
+
+def test_a_trunk_saved_alone_is_whole_where_the_embedding_is_tied(tmp_path: Path) -> None:
+    """As AutoModel saves it: the class of the trunk in the configuration, no unembedding in the file."""
+    for tied in (True, False):
+        torch.manual_seed(0)
+        model = LlamaForCausalLM(LlamaConfig(**GROUPED, tie_word_embeddings=tied)).eval()
+        model.model.save_pretrained(tmp_path / str(tied))
+        words().save_pretrained(tmp_path / str(tied))
+        assert json.loads((tmp_path / str(tied) / "config.json").read_text())["architectures"] == ["LlamaModel"]
+        if tied:
+            opened = open_subject(str(tmp_path / "True"), device="cpu")
+            ids = torch.tensor([[3, 4, 5, 6]])
+            with torch.no_grad():
+                assert torch.allclose(opened.model(input_ids=ids).logits, model(input_ids=ids).logits, atol=1e-5)
+        else:
+            with pytest.raises(SubjectError, match=r"1 missing weights \(lm_head.weight first\)"):
+                open_subject(str(tmp_path / "False"), device="cpu")
+
+
+def test_weights_in_a_pickle_alone_are_refused_with_what_to_do(folder: Path) -> None:
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(SubjectError, match=r"pytorch_model.bin, a pickle.*save_pretrained"):
+        open_subject(str(folder), device="cpu")
+
+
+def test_an_embedding_of_another_size_than_configured_is_refused_with_both_shapes(folder: Path) -> None:
+    rewrite(folder, lambda w: {**w, "lm_head.weight": torch.zeros(66, 32)})
+    with pytest.raises(
+        SubjectError, match=r"lm_head.weight of shape \[66, 32\] where the configuration needs \[64, 32\]"
+    ):
+        open_subject(str(folder), device="cpu")
+
+
+def test_shards_are_read_and_one_that_is_missing_is_named(tmp_path: Path) -> None:
+    model, tokenizer = build("llama")
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    tokenizer.save_pretrained(tmp_path)
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        logits = open_subject(str(tmp_path), device="cpu").model(input_ids=ids).logits
+        assert torch.allclose(logits, model(input_ids=ids).logits, atol=1e-5)
+    shards[1].unlink()
+    with pytest.raises(SubjectError, match=shards[1].name):
+        open_subject(str(tmp_path), device="cpu")
+
+
+def test_a_map_behind_the_last_layer_leaves_margins_readable_and_layers_refused(rng: torch.Generator) -> None:
+    """OPT-350m: no final norm, and a projection from the stream's width to the embedding's."""
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 64, "hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": 3, "num_attention_heads": 4}
+    plain = OPTForCausalLM(
+        OPTConfig(
+            **sizes, word_embed_proj_dim=16, do_layer_norm_before=False, pad_token_id=0, max_position_embeddings=64
+        )
+    ).eval()
+    plain.config.architectures = ["OPTForCausalLM"]
+    subject, item = wrap(copy.deepcopy(plain), words(), "opt-350m"), conflict(0)
+    assert (subject.d_model, subject.norm) == (32, None)
+    assert [row["probe"] for row in subject.unread] == ["layers"]
+    place = locate(subject, item)
+    prior = read_prior(subject, [item], [place])
+    adapter = random_adapter(subject, rng, ("fc1", "fc2"))
+    state = read_adapted(subject, prior, stack(subject, [adapter]), torch.ones(1, 3))
+    with torch.no_grad():
+        for path, update in adapter.updates.items():
+            plain.get_submodule(path).weight.add_(update.dense())
+        logits = plain(input_ids=torch.tensor([place.fed])).logits[0, place.at]
+    assert state.logits is not None
+    assert torch.allclose(state.logits[0], logits, atol=1e-4)
