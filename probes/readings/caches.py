@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -50,7 +50,7 @@ def keep_rows(cache: Cache, rows: Sequence[int]) -> None:
     if all(hasattr(layer, "batch_select_indices") for layer in cache.layers):
         cache.batch_select_indices(chosen)
     else:
-        cache.reorder_cache(chosen)
+        cache.reorder_cache(cast(Any, chosen))
 
 
 def step(

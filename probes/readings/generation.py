@@ -104,8 +104,9 @@ def _continued(
     rows = [n for n, budget in enumerate(budgets) if budget > 0]
 
     def under(numbers: Sequence[int]) -> AbstractContextManager[Any]:
-        none = adapters is None or gains is None
-        return nullcontext() if none else attached(subject, adapters.only(numbers), gains[numbers])
+        if adapters is None or gains is None:
+            return nullcontext()
+        return attached(subject, adapters.only(numbers), gains[list(numbers)])
 
     kind = "keys" if past is not None else cache_kind(subject)
     if kind == "none":

@@ -17,6 +17,7 @@ from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.constant_tensors import weights_left_over
 from override_gap.probes.subject.devices import DeviceMap, DevicesError, named_tensors, spread_over_devices
 from override_gap.probes.subject.file_checks import FileSizeError, check_claimed_sizes, check_gguf_sizes
+from override_gap.probes.subject.gguf_settings import apply_gguf_settings
 from override_gap.probes.subject.model import Subject, wrap
 
 
@@ -168,6 +169,8 @@ def _load(
     model.config.architectures = [type(model).__name__]  # what is measured; a file may name its trunk alone, or nothing
     if not all(bool(tensor.isfinite().all()) for _, tensor in named_tensors(model)):
         raise SubjectError(f"{where}: its weights are not all finite numbers")
+    if "gguf_file" in extra:
+        apply_gguf_settings(model, Path(where) / extra["gguf_file"])
     tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
     return model, AutoTokenizer.from_pretrained(where, **tokens)
 
@@ -191,6 +194,8 @@ def _reason(spec: str, fault: Exception) -> str:
         )
     if "couldn't connect" in first or "We couldn't" in first or "offline" in first.lower():
         return f"{spec}: no such folder here, and the Hugging Face hub cannot be reached; give a local folder or .gguf file"
+    if "ignore_mismatched_sizes" in first:
+        return f"{spec}: its weights have other shapes than its configuration states"
     return f"{spec}: cannot be loaded as a causal language model: {first[:240]}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -90,7 +92,7 @@ def test_each_row_has_its_own_adapter_and_gain(family: str, rng: torch.Generator
         adapters.append(Adapter(f"a{n}", {path: LowRank(A, B * 0.3)}))
     gains = torch.rand(len(items), generator=rng)[:, None].expand(-1, subject.n_layers)
     ours = generate(subject, items, stack(subject, adapters), gains, 12)
-    expected, weight = [], site.module.weight
+    expected, weight = [], site.module.get_parameter("weight")
     for item, adapter, gain in zip(items, adapters, gains[:, 0], strict=True):
         before = weight.detach().clone()
         with torch.no_grad():
@@ -122,9 +124,10 @@ def test_rows_of_a_cache_of_keys_are_dropped_as_before() -> None:
     cache = new_cache(subject)
     ids = torch.tensor([[3, 4, 5], [6, 7, 8], [9, 10, 11]])
     caches.step(subject, cache, ids, torch.ones_like(ids))
-    expected = cache.layers[1].keys[[2, 0]].clone()
+    layer: Any = cache.layers[1]
+    expected = layer.keys[[2, 0]].clone()
     keep_rows(cache, [2, 0])
-    assert torch.equal(cache.layers[1].keys, expected)
+    assert torch.equal(layer.keys, expected)
 
 
 def test_an_answer_whose_logits_are_not_finite_is_no_answer() -> None:
