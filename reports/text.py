@@ -42,7 +42,7 @@ def prior_message(prior: Mapping[str, Any]) -> str:
     if left_out:
         text += f" Left out before anything was measured: {'; '.join(left_out)}."
     if prior["long"]:
-        text += f" {prior['long']} of the base's answers are sentences: their first token is how the sentence begins."
+        text += f" Answers that are sentences, whose first token is how the sentence begins: {prior['long']} of {n}."
     return text
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -79,6 +80,16 @@ def test_two_workers_write_the_bytes_of_the_local_engine(engine: OnRay, whole, t
     assert contents(tmp_path / "run") == whole
     assert len(whole) == 2 * len(ITEMS)
     assert [done for done, _, _ in told] == [*range(len(ITEMS) + 1), len(ITEMS)], "progress after every unit"
+
+
+def test_a_worker_is_asked_for_the_bases_old_answers(engine: OnRay, tmp_path: Path) -> None:
+    items = [replace(item, prior_answer=None) for item in ITEMS]
+    plan = replace(PLAN, prior="from-base")
+    for name, asked in (("ray", engine), ("local", Local(*fitted()))):
+        run_plan(asked, resolve(plan, items), tmp_path / name)
+    as_measured = [(tmp_path / name / "items.json").read_bytes() for name in ("ray", "local")]
+    assert as_measured[0] == as_measured[1]
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
 
 
 def test_an_interrupted_run_is_resumed_by_the_other_engine(engine: OnRay, whole, tmp_path: Path) -> None:
