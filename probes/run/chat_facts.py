@@ -13,7 +13,7 @@ import torch
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.text import plural
 from override_gap.probes.readings.prior import locate
-from override_gap.probes.subject.chat import ChatPrompt, chat_prompt
+from override_gap.probes.subject.chat import ChatPrompt, chat_prompt, opens_thought
 from override_gap.probes.subject.chat_template import ChatSettings, prints_date, template_hash, template_text
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
@@ -110,6 +110,8 @@ def _no_answer(subject: Subject, ids: list[int], own: set[int]) -> str | None:
     if first in own:
         return None
     text = tokenizer.decode([first])
+    if not text:
+        return f"token {first}"  # one that the tokenizer has no text for
     if first in tokenizer.all_special_ids or (first in tokenizer.added_tokens_decoder and _TAG.fullmatch(text)):
         return text
     written = [first]
@@ -154,5 +156,7 @@ def _advice(subject: Subject, item: Item, begins: str) -> str:
         off = replace(subject, chat=replace(subject.chat, args={**subject.chat.args, name: False}))
         if off.chat_prompt(item.question) != now:
             return f"add --template-arg {name}=false, or give --chat-template FILE"
-    end = f"ends with {begins!r} and what closes it" if begins.strip() else "ends where the model's answer begins"
+    end = (
+        f"ends with {begins!r} and what closes it" if opens_thought(begins) else "ends where the model's answer begins"
+    )
     return f"give --chat-template FILE, a copy of the template that {end}"
