@@ -70,7 +70,8 @@ def scan_notes(scan: Scan, *, from_base: bool = False, related: bool = False) ->
     if scan.left_out:
         reasons = [f"{n} x {reason}" for reason, n in scan.left_out.most_common()]
         notes.append(f"left out: {', '.join(reasons)}")
-    notes += text_notes([item for _, item in scan.items])
+    # an item that has a defect is told with it
+    notes += text_notes([item for _, item in scan.items if set(item.defects()) <= {NO_PRIOR}])
     return [escape_control_characters(note) for note in notes]
 
 
