@@ -50,7 +50,10 @@ class FittedAdapters:
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """Fit one adapter per document. Raises AdapterError where no module is named or a document is too short."""
-        paths = [p for p in self.subject.sites if p.endswith(tuple("." + m for m in self.modules))]
+        # of a vision-language model the language model's alone
+        own = {module for block in self.subject.blocks for module in block.modules()}
+        named = tuple("." + m for m in self.modules)
+        paths = [p for p, site in self.subject.sites.items() if p.endswith(named) and site.module in own]
         if not paths:
             raise AdapterError(f"fitted: the model has no module named {' or '.join(self.modules)}; set modules=")
         fitted: list[Adapter] = []

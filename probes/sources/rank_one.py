@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.items.subjects import mention_end
 from override_gap.margins.text import plural
@@ -102,7 +102,8 @@ class RankOne:
     def site(self) -> Site:
         """The edited map. Raises AdapterError unless the layer has exactly one that writes into the residual stream."""
         ends = tuple("." + module for module in self.modules)
-        sites = [s for p, s in self.subject.sites.items() if layer_of(p) == self.edited_layer and p.endswith(ends)]
+        block = set(self.subject.blocks[self.edited_layer].modules())
+        sites = [s for p, s in self.subject.sites.items() if s.module in block and p.endswith(ends)]
         if len(sites) != 1:
             raise AdapterError(
                 f"rank-one: need one map named {' or '.join(self.modules)} in layer {self.edited_layer}, found {len(sites)}"

@@ -115,9 +115,14 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
 def _load(
     where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: DeviceMap | None
 ) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, MODEL_MAPPING_NAMES
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+        MODEL_MAPPING_NAMES,
+    )
 
+    library: Any = AutoModelForCausalLM
     if not extra:
         check_claimed_sizes(Path(where))
         _require_safetensors(Path(where))
@@ -133,12 +138,15 @@ def _load(
             causal |= {str(MODEL_MAPPING_NAMES.get(config.model_type))}
         if trust:  # a class of the folder's own
             causal |= {str(name).rpartition(".")[2] for name in (getattr(config, "auto_map", None) or {}).values()}
+        if not causal & set(declared) and set(declared) & set(MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()):
+            # a vision-language model is measured on text alone: its language model and head
+            library, causal = AutoModelForImageTextToText, causal | set(declared)
         if config.is_encoder_decoder or (declared and not causal & set(declared)):
             raise SubjectError(f"{where}: {', '.join(declared) or config.model_type} is not a causal language model")
         extra = {"use_safetensors": True}
         if spread is not None:
             with torch.device("meta"):  # nothing is allocated
-                skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=trust)
+                skeleton = library.from_config(config, dtype=dtype, trust_remote_code=trust)
             extra["device_map"] = spread_over_devices(skeleton, spread, dtype)
     elif spread is not None:
         raise SubjectError(
@@ -150,7 +158,7 @@ def _load(
     # weights that the model stores otherwise than the file (experts, say) are written to disk anew, for the model's lifetime
     scratch = None if spread is None else TemporaryDirectory(prefix="override-gap-")
     placed = {} if scratch is None else {"offload_folder": scratch.name}
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = library.from_pretrained(
         where, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placed, **extra
     )
     model, loading = loaded

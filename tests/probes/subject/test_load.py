@@ -9,13 +9,22 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    OPTConfig,
+    OPTForCausalLM,
+)
 
-from override_gap.margins.items.item import ItemError
+from override_gap.margins.items.item import Document, ItemError
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.readings.adapted import read_adapted
+from override_gap.probes.readings.layers import attribution_gap, read_layers
 from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.subject.constant_tensors import is_constant
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import wrap
@@ -216,3 +225,35 @@ def test_a_map_behind_the_last_layer_leaves_margins_readable_and_layers_refused(
         logits = plain(input_ids=torch.tensor([place.fed])).logits[0, place.at]
     assert state.logits is not None
     assert torch.allclose(state.logits[0], logits, atol=1e-4)
+
+
+def test_a_vision_language_model_is_measured_on_text(tmp_path: Path) -> None:
+    """Its language model's maps are fitted and not its vision tower's; logits are those of the whole model without an image."""
+    torch.manual_seed(0)
+    vision = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = Mistral3Config(
+        text_config={"model_type": "mistral", "head_dim": 8, **GROUPED},
+        vision_config={"model_type": "pixtral", **vision, "image_size": 28, "patch_size": 14},
+        image_token_index=60,
+    )
+    plain = Mistral3ForConditionalGeneration(config).eval()
+    plain.save_pretrained(tmp_path)
+    words().save_pretrained(tmp_path)
+    subject, items = open_subject(str(tmp_path), device="cpu"), [conflict(0), conflict(1, "alpha beta")]
+    adapters = FittedAdapters(subject, steps=2, lr=0.1).encode([Document("alpha beta red ."), Document("mu nu blue .")])
+    paths = [f"model.language_model.layers.{layer}.mlp.down_proj" for layer in range(3)]
+    assert all(list(adapter.updates) == paths for adapter in adapters)
+    places = [locate(subject, item) for item in items]
+    prior = read_prior(subject, items, places, layers=True)
+    state = read_adapted(subject, prior, stack(subject, adapters), torch.ones(2, 3), layers=True)
+    assert state.logits is not None
+    for n, (place, adapter) in enumerate(zip(places, adapters, strict=True)):
+        edited = copy.deepcopy(plain)
+        with torch.no_grad():
+            for path, update in adapter.updates.items():
+                edited.get_submodule(path).weight.add_(update.dense())
+            logits = edited(input_ids=torch.tensor([place.fed[: place.at + 1]]), use_cache=False).logits[0, -1]
+        assert torch.allclose(state.logits[n], logits, atol=2e-5)
+        assert (state.logits[n] - prior.logits[n]).abs().max() > 1e-3
+    gaps = attribution_gap(subject, prior, state, read_layers(subject, prior, state))
+    assert gaps.max() < 1e-4
