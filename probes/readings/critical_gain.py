@@ -18,8 +18,12 @@ GRID = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0)
 HALVINGS = 5
 
 
-def read_critical(subject: Subject, prior: Prior, adapters: Stack, read: ReadAtGains | None = None) -> list[float]:
+def read_critical(
+    subject: Subject, prior: Prior, adapters: Stack, read: ReadAtGains | None = None
+) -> list[float | None]:
     """Critical gain of each item within GRID's range; infinity where no gain of the grid makes y_doc the arg max.
+
+    None where the logits are not finite at some gain of the grid before one flips the item (float16 overflows).
 
     The response need not be monotone, so the grid is searched upwards for the first gain that flips the item; then the step
     before it is halved HALVINGS times (to 0.016 below gain 3). `read` gives the readings at gains; by default each is a pass
@@ -27,23 +31,28 @@ def read_critical(subject: Subject, prior: Prior, adapters: Stack, read: ReadAtG
     """
     read = read or (lambda gains: read_adapted(subject, prior, adapters, gains))
 
-    def flips_at(gain: Float[Tensor, " batch"]) -> Bool[Tensor, " batch"]:
-        return (read(gain[:, None].expand(-1, subject.n_layers)).top == prior.doc).cpu()
+    def flips_at(gain: Float[Tensor, " batch"]) -> tuple[Bool[Tensor, " batch"], Bool[Tensor, " batch"]]:
+        """Whether y_doc is the arg max, and whether the logits are finite."""
+        state = read(gain[:, None].expand(-1, subject.n_layers))
+        finite = state.top_prob.isfinite().cpu()
+        return (state.top == prior.doc).cpu() & finite, finite
 
     count = len(prior.pre)
     low = torch.zeros(count)
     high = torch.full((count,), math.inf)
+    readable = torch.ones(count, dtype=torch.bool)
     for gain in GRID:
         unflipped = high.isinf()
         if not bool(unflipped.any()):
             break
-        flips = flips_at(torch.where(unflipped, torch.tensor(gain), torch.tensor(0.0)))
+        flips, finite = flips_at(torch.where(unflipped, torch.tensor(gain), torch.tensor(0.0)))
+        readable &= finite | ~unflipped
         high = torch.where(unflipped & flips, torch.tensor(gain), high)
         low = torch.where(high.isinf(), torch.tensor(gain), low)
     bracketed = high.isfinite() & (high > 0)
     for _ in range(HALVINGS if bool(bracketed.any()) else 0):
         middle = torch.where(bracketed, (low + high) / 2, torch.zeros(count))
-        flips = flips_at(middle)
+        flips, _ = flips_at(middle)
         high = torch.where(bracketed & flips, middle, high)
         low = torch.where(bracketed & ~flips, middle, low)
-    return high.tolist()
+    return [gain if known else None for gain, known in zip(high.tolist(), readable.tolist(), strict=True)]
