@@ -8,10 +8,10 @@ import re
 ABBREVIATIONS = frozenset("st mr mrs ms dr prof sr jr no vs mt ft gen col capt rev hon".split())
 _LINE = re.compile(r"[\r\n\u2028\u2029]")
 # a stop of a script that writes no space behind it; or a stop, or a mark between clauses, behind which a space stands
-_END = re.compile(r"[。！？；，：｡]|[.!?…؟۔।](?=[\s\"'”’»)\]]|$)|[,;:،؛](?=\s|$)|\s(?=[(\[–—]|-\s)|—")
+_END = re.compile(r"[。！？；，：｡」』》】）]|[.!?…؟۔।။៕។།։።](?=[\s\"'”’»)\]]|$)|[,;:،؛](?=\s|$)|\s(?=[(\[–—]|-\s)|—")
 # the text goes on with the question's sentence, or ends it
 _GOES_ON = re.compile(r"[.,;:!?…。，、；：！？،؛؟]+(?:\s|$)")
-_BRACKETS = "\"'“”‘’«»„*_`()[] \t\u00a0\u3000"
+_BRACKETS = "\"'“”‘’«»„*_`()[]「」『』《》〈〉【】（） \t\u00a0\u3000"
 
 
 def first_answer(text: str) -> str:

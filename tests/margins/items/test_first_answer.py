@@ -33,3 +33,17 @@ from override_gap.margins.items.first_answer import first_answer
 )
 def test_the_answer_ends_where_a_line_a_sentence_or_a_clause_ends(text: str, answer: str) -> None:
     assert first_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("「東京」です。", "東京"),
+        ("《红楼梦》。", "红楼梦"),
+        ("ပါရီ။ ", "ပါရီ"),
+        ("ប៉ារីស។ ទីក្រុង", "ប៉ារីស"),
+        ("巴黎，法国", "巴黎"),
+    ],
+)
+def test_brackets_and_stops_of_other_scripts(text: str, answer: str) -> None:
+    assert first_answer(text) == answer

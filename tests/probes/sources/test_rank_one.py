@@ -198,5 +198,5 @@ def test_what_auto_cannot_find_is_told() -> None:
     [note] = source.notes_on([named, elsewhere, unnamed])
     assert "in 2 of 3 documents (1 without a meta.subject)" in note
     assert "'alpha gamma': it does not hold its meta.subject 'beta'" in note
-    assert RankOne(source.subject, **{**QUICK, "position": "surprise"}).notes_on([unnamed]) == []
+    assert RankOne(source.subject, position="surprise").notes_on([unnamed]) == []
     assert check_adapters(source.subject, source, [conflict(1)]).notes[0].startswith("rank-one: position=auto")
