@@ -49,6 +49,7 @@ answers = 3
 temperatures = [0.7, 1]
 draws = 2
 system_prompt = "Be brief."
+chat = true
 seed = 3
 batch_size = 8
 device = "cpu"

@@ -131,10 +131,10 @@ def measure(
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
     model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
     resolved = resolve(plan, rows).for_source(static=traits_of(source).static, unread=model.unread)
+    resolved = fill_priors(Local(model, source), resolved)
     asked = asked_in_chat(model, resolved.chat, resolved.chat_sample, required=resolved.all_in_chat)
     for warning in asked["warnings"] if asked else ():
         warnings.warn(warning, stacklevel=2)
-    resolved = fill_priors(Local(model, source), resolved)
     rows = list(resolved.items.items)
     ids = frozenset(item.id for item in rows)
     job = Job(resolved.conditions, resolved.probes, 0, seed, (), ids if answers else frozenset(), resolved.chat)

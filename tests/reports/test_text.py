@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from override_gap.reports.text import (
+    chat_message,
+    chat_warnings,
     escape_control_characters,
     estimate,
     p_value,
@@ -70,3 +72,19 @@ def test_plain_text_and_emoji_stay_as_they_are():
 
 def test_untrusted_text_is_isolated_and_escaped():
     assert untrusted("<b>\u202e&") == "<bdi>&lt;b&gt;[U+202E]&amp;</bdi>"
+
+
+def test_how_questions_are_put_in_chat_is_one_sentence():
+    chat = {
+        "items": 3, "template": "own", "args": {"enable_thinking": False}, "day": "2024-07-26", "system": "user turn",
+        "answer_begins": "assistant turn", "opening": " [/INST] ", "warnings": ["it thinks first"],
+    }  # fmt: skip
+    assert chat_message(chat, 3) == (
+        "Questions are put through the model's chat template (enable_thinking=false, date 2024-07-26), the system text before "
+        'the question; the answer is read after " [/INST] " (assistant turn).'
+    )
+    assert chat_message({**chat, "template": "replaced"}, 8).startswith(
+        "3 of 8 questions are put through a chat template given"
+    )
+    assert chat_warnings(chat) == ["it thinks first."]
+    assert chat_warnings(None) == []

@@ -16,6 +16,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import override_gap as og
+from override_gap.analyses.compare.pairing import asked_otherwise
+from override_gap.analyses.readings import load
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.run import loop
@@ -324,3 +326,13 @@ def test_settings_travel_to_workers() -> None:
     settings = ChatSettings("Be brief.", "{{ messages }}", None, OFF, "2024-07-26")
     job = Job((), frozenset(), 0, 0, (), frozenset(), settings)
     assert pickle.loads(pickle.dumps(job)).chat == settings
+
+
+def test_a_comparison_says_that_its_runs_ask_otherwise(mistral: Subject, tmp_path: Path) -> None:
+    measured(mistral, tmp_path / "chat")
+    measured(mistral, tmp_path / "plain", rows=items(chat=False))
+    measured(mistral, tmp_path / "again", replace(PLAN, answers=3))
+    runs = {name: load(tmp_path / name) for name in ("chat", "plain", "again")}
+    [note] = asked_otherwise(runs)
+    assert note.startswith("'chat' and 'plain' do not put their questions in the same way")
+    assert asked_otherwise({name: runs[name] for name in ("chat", "again")}) == []
