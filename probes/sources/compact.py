@@ -83,7 +83,7 @@ class CompactFile:
             ) from fault
         except ValueError as fault:
             raise AdapterError(f"{self.path}: document {entry['key']}: {fault}") from fault
-        adapter = Adapter(f"{self.name}:{entry['key']}", *parts)
+        adapter = Adapter(f"{self.name}:{entry['key']}", parts[0], parts[1])
         if adapter.hash() != entry["sha256"]:
             raise AdapterError(
                 f"{self.path}: the adapter of document {entry['key']} has changed since it was written: its hash differs; "

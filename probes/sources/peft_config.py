@@ -26,6 +26,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = read_json(file)
     except ValueError as fault:
         raise AdapterError(str(fault)) from fault
+    if isinstance(config, dict) and is_mlx(config):
+        return config
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
         raise AdapterError(f"{file}: peft_type is {kind!r}; need a kind of PEFT, such as LORA")
@@ -64,11 +66,18 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
+def is_mlx(config: Mapping[str, Any]) -> bool:
+    """Whether an adapter_config.json is one of mlx_lm.lora, which has no peft_type."""
+    return "peft_type" not in config and "fine_tune_type" in config
+
+
 def needs_peft(config: Mapping[str, Any]) -> bool:
     """Whether PEFT itself must compute the weights: other kinds than LoRA, and LoRAs with more than a pair of factors.
 
     PiSSA and OLoRA take factors out of the base; PEFT does it again, exactly, when it loads them.
     """
+    if is_mlx(config):
+        return False
     if str(config["peft_type"]).upper() != "LORA":
         return True
     variants = ("kasa_config", "velora_config", "monteclora_config", "use_bdlora")

@@ -16,8 +16,9 @@ from override_gap.margins.runtime import Prefix
 from override_gap.margins.strict_json import read_json
 from override_gap.margins.updates import Update, Vector
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources import mlx
 from override_gap.probes.sources.files import entry_name, read_tensors
-from override_gap.probes.sources.peft_config import CONFIG, needs_peft, read_config
+from override_gap.probes.sources.peft_config import CONFIG, is_mlx, needs_peft, read_config
 from override_gap.probes.sources.peft_keys import PREFIX as PREFIX
 from override_gap.probes.sources.peft_keys import converted, is_module, plain_keys
 from override_gap.probes.sources.peft_lora import group_tensors, inside, read_module
@@ -91,13 +92,26 @@ class PeftFolder:
     def _folder(self, document: Document) -> Path:
         if (self.path / CONFIG).is_file():
             return self.path
-        return self.path / entry_name(document, [file.parent.name for file in self.path.glob(f"*/{CONFIG}")], self.path)
+        folders = [file.parent.name for file in self.path.glob(f"*/{CONFIG}")]
+        if not folders:
+            whole = " (a whole model's folder: its difference from the base is a dense: file)"
+            raise AdapterError(
+                f"{self.path}: no {CONFIG} here or in a subfolder{whole if (self.path / 'config.json').is_file() else ''}"
+            )
+        try:
+            return self.path / entry_name(document, folders, self.path)
+        except AdapterError as fault:
+            if len(folders) > 1:
+                raise
+            raise AdapterError(
+                f"{fault}; for one adapter that serves every document give {self.path / folders[0]}"
+            ) from fault
 
 
 def is_prompt(folder: Path) -> bool:
     """Whether a folder holds trained positions before the question; False where its configuration cannot be read."""
     try:
-        return str(read_config(folder)["peft_type"]).upper() in PROMPTS
+        return str(read_config(folder).get("peft_type")).upper() in PROMPTS
     except AdapterError:
         return False
 
@@ -114,7 +128,10 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     config = read_config(folder)
     if needs_peft(config):
         return _read_by_peft(folder, config, subject)
-    config, tensors = converted(folder, subject, config, plain_keys(folder, _read_tensors(folder)))
+    stored = _read_tensors(folder, mlx.WEIGHTS if is_mlx(config) else WEIGHTS)
+    if is_mlx(config):
+        config, stored = mlx.as_peft(folder, config, stored)
+    config, tensors = converted(folder, subject, config, plain_keys(folder, stored))
     factors, magnitudes, whole = group_tensors(folder, config, subject, tensors)
     try:
         parameters = by_parameter(whole)
@@ -134,7 +151,7 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
             nested.setdefault(module, {})[path.count(".base_layer")] = pair
     for path, by_depth in nested.items():
         updates |= read_parameters(folder, config, subject, path, by_depth)
-    notes, whole_updates = _read_whole(folder, subject, parameters, there)
+    notes, whole_updates = _read_whole(folder, config.get("task_type"), subject, parameters, there)
     for path, update in whole_updates.items():
         trained = updates.get(path)
         if trained is not None and not (isinstance(trained, Vector) and isinstance(update, Vector)):
@@ -169,7 +186,7 @@ def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: Subject) -> 
     updates = read_tuner(folder, config, subject, own)
     parameters = by_parameter(whole)
     there = places(subject, parameters)
-    notes, whole_updates = _read_whole(folder, subject, parameters, there)
+    notes, whole_updates = _read_whole(folder, config.get("task_type"), subject, parameters, there)
     both = updates.keys() & whole_updates.keys()
     if both:
         raise AdapterError(f"{folder}: {min(both)} is both saved and tuned; which of them acts is unclear")
@@ -177,7 +194,7 @@ def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: Subject) -> 
 
 
 def _read_whole(
-    folder: Path, subject: Subject, parameters: Mapping[str, Tensor], there: Places
+    folder: Path, task: Any, subject: Subject, parameters: Mapping[str, Tensor], there: Places
 ) -> tuple[list[str], dict[str, Update]]:
     """(notes, updates) of parameters that are stored whole; notes name rows of added tokens, which are left out."""
     notes: list[str] = []
@@ -193,22 +210,25 @@ def _read_whole(
                 continue
             updates |= read_saved(subject, path, tensor)
     except AdapterError as fault:
-        raise AdapterError(f"{folder}: {fault}") from fault
+        head = "" if task in (None, "CAUSAL_LM") else f"; its task_type is {task}: it was trained with another head"
+        raise AdapterError(f"{folder}: {fault}{head}") from fault
     return notes, updates
 
 
 def folder_hash(path: Path) -> str:
     """SHA-256 over the names and bytes of the adapter files in a folder and its subfolders; links to folders are followed."""
     digest = hashlib.sha256()
-    for file in sorted(file for name in (CONFIG, WEIGHTS) for file in (*path.glob(name), *path.glob(f"*/{name}"))):
+    for file in sorted(
+        file for name in (CONFIG, WEIGHTS, mlx.WEIGHTS) for file in (*path.glob(name), *path.glob(f"*/{name}"))
+    ):
         digest.update(str(file.relative_to(path)).encode())
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
 
 
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    file = folder / WEIGHTS
+def _read_tensors(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
+    file = folder / name
     if not file.is_file():
         pickled = (folder / "adapter_model.bin").is_file()
         hint = "; adapter_model.bin is a pickle, which can run code and is not opened: save it as safetensors"

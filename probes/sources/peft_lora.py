@@ -67,7 +67,10 @@ def read_module(
     A, B, bias = factors["A"], factors["B"], factors.get("bias")
     rank = A.shape[0] if A.ndim else 0
     if rank == 0:
-        raise AdapterError(f"{folder}: {path} has rank 0")
+        raise AdapterError(
+            f"{folder}: {path} has rank 0: its tensors are empty, as when DeepSpeed ZeRO-3 or FSDP save shards that were not "
+            "gathered"
+        )
     alpha = by_pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
     scale = float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
     updates: dict[str, Update] = {}

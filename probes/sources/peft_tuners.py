@@ -156,9 +156,8 @@ def _differences(folder: Path, tuned: Any, subject: Subject, kind: str) -> dict[
     updates: dict[str, Update] = {}
     generator = torch.Generator().manual_seed(0)
     layers: list[tuple[str, Any]] = list(tuned.base_model.model.named_modules())
-    for name, layer in layers:
-        if not isinstance(layer, BaseTunerLayer):
-            continue
+    tuners: list[tuple[str, Any]] = [(name, layer) for name, layer in layers if isinstance(layer, BaseTunerLayer)]
+    for name, layer in tuners:
         site = subject.sites.get(name)
         # the subject's own: PiSSA, OLoRA and KaSA change the base when PEFT puts them in
         before = _own_parameters(subject, name)

@@ -31,7 +31,13 @@ def factors_and_biases(
     for path in adapter.paths:
         updates = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
         owner = path.removesuffix(".bias")
-        if not any(isinstance(update, Vector) for update in updates):
+        vector = any(isinstance(update, Vector) for update in updates)
+        if not vector and (path.rpartition(".")[2].isdecimal() or path.endswith(".weight")):
+            raise AdapterError(
+                f"adapter {adapter.name}: {path} is part of a parameter, not a linear map; a PEFT LoRA folder of maps "
+                "cannot hold it; use --form compact"
+            )
+        if not vector:
             maps[path] = _concat_ranks(updates)
         elif sites is None:
             raise AdapterError(

@@ -92,17 +92,10 @@ def test_a_tuner_equals_pefts_own_forward(kind: str, tmp_path: Path) -> None:
     assert gap(tmp_path, "llama")[0] < 1e-4
 
 
-@pytest.mark.parametrize("kind", ["LOHA", "LOKR", "IA3", "OFT", "VERA", "HRA"])
+@pytest.mark.parametrize("kind", ["IA3", "VERA"])
 def test_a_tuner_of_conv1d_weights_equals_pefts_own_forward(kind: str, tmp_path: Path) -> None:
-    settings = {**MATCHED[kind], "target_modules": ["c_attn", "c_fc"]}
-    if kind == "IA3":
-        settings |= {"feedforward_modules": ["c_fc"], "fan_in_fan_out": True}
-    if kind in ("OFT", "VERA"):
-        settings["fan_in_fan_out"] = True
-    try:
-        saved(tmp_path, "gpt2", config(kind, settings))
-    except (ValueError, TypeError, NotImplementedError) as fault:
-        pytest.skip(f"PEFT cannot make it: {str(fault)[:80]}")
+    settings: dict[str, Any] = {**MATCHED[kind], "target_modules": ["c_attn", "c_fc"], "fan_in_fan_out": True}
+    saved(tmp_path, "gpt2", config(kind, settings | ({"feedforward_modules": ["c_fc"]} if kind == "IA3" else {})))
     assert gap(tmp_path, "gpt2")[0] < 1e-4
 
 
