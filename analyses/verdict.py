@@ -13,6 +13,7 @@ from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of
 from override_gap.analyses.results import estimates_frame
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number, missing
 from override_gap.analyses.stats.intervals import proportion
+from override_gap.margins.items.scripts import has_unspaced
 from override_gap.margins.text import plural
 
 NO_FAILURE = 0.20
@@ -104,7 +105,9 @@ def chance_rate(run: RunFrame, rows: Table) -> float | None:
                 continue
             tried = True
             token = str(token).strip()
-            if len(token) < 2 or old_answers[item].startswith(token) or document_answers[item].startswith(token):
+            # one letter begins many answers; one character of a script without spaces is half a word
+            short = len(token) < 2 and not has_unspaced(token)
+            if short or old_answers[item].startswith(token) or document_answers[item].startswith(token):
                 continue
             hits |= {(item, answer) for answer in answers if answer.startswith(token)}
     return len(hits) / len(rows) / (len(answers) - 1) if tried else None
