@@ -88,6 +88,8 @@ def _configuration(
             p for p in sorted(targets) if _is_target(config.get("feedforward_modules"), p)
         ]
     for name in ("rank_pattern", "alpha_pattern") if kind != "ADALORA" else ():
+        if config.get(name) and not isinstance(config[name], dict):
+            raise AdapterError(f"{folder}: {name} must map module names to numbers, got {str(config[name])[:80]!r}")
         if config.get(name):
             found = {path: by_pattern(config[name], path, None) for path in targets}
             changed[name] = {path.replace(".", r"\."): value for path, value in found.items() if value is not None}

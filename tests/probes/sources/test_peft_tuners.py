@@ -142,6 +142,7 @@ def test_a_variant_of_lora_equals_pefts_own_forward(variant: str, tmp_path: Path
         ({"layer_replication": [[0, 2]]}, "layer_replication is set"),
         ({"peft_type": "NEWEST"}, "which this PEFT does not know"),
         ({"peft_type": 3}, "need a kind of PEFT"),
+        ({"peft_type": "LOHA", "rank_pattern": [1]}, "rank_pattern must map module names to numbers"),
         ({"peft_type": "LOHA", "r": 10**9}, "r is 1000000000; need at most"),
         ({"peft_type": "LOKR"}, "PEFT cannot load this LOKR adapter|tensors of this LOKR adapter"),
     ],
