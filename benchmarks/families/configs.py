@@ -274,13 +274,7 @@ FAMILIES: Mapping[str, dict[str, Any]] = {
         "bos_token_id": 1,
         "eos_token_id": 2,
     },
-    "xlstm": {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 32,
-        "num_hidden_layers": 3,
-        "num_heads": 4,
-        "qk_dim_factor": 1.0,
-    },
+    "xlstm": {"vocab_size": VOCABULARY, "hidden_size": 128, "num_hidden_layers": 3, "num_heads": 4, "eos_token_id": 2},
     "youtu": {**UNGROUPED, **LATENT},
     "zamba2": {
         **SIZE,

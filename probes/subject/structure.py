@@ -49,12 +49,14 @@ def find_structure(model: Any, probe_ids: Tensor) -> Structure:
         raise ValueError(f"it has no list of {count} layers")
     layers = decoder.get_submodule(lists[0][1])
     blocks = tuple(layers.children())
-    outputs: dict[int, Any] = {}
+    outputs: dict[int, Tensor] = {}
     order: list[int] = []
 
     def note(number: int, output: Any) -> None:
-        order.append(number)
-        outputs[number] = output if isinstance(output, Tensor) else output[0]
+        first = output[0] if isinstance(output, tuple | list) else output
+        if isinstance(first, Tensor):
+            order.append(number)
+            outputs[number] = first
 
     inside = {module for block in blocks for module in block.modules()}
     ends = [m for m in decoder.modules() if m not in inside and not any(part is layers for part in m.modules())]
