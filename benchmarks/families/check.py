@@ -128,6 +128,7 @@ def adapted(
     return -state.margins.adapter.cpu(), torch.stack([z[41] - z[40] for z in logits])
 
 
+@torch.no_grad()
 def layer_gaps(subject: Subject, prior: Prior, plain: Any, paths: Sequence[str]) -> dict[str, Any]:
     """How far attribution and `direct` are from what the plain model's own stream says."""
     ones = torch.ones(len(QUESTIONS), subject.n_layers)
@@ -231,7 +232,11 @@ def final_stream(
     last_logits(model, question)
     for handle in handles:
         handle.remove()
+<<<<<<< HEAD
     return stream[-1][0, -1], later  # nanochat's norm runs before the layers too
+=======
+    return stream[-1][0, -1], later  # nanochat runs its norm on the embedding, too
+>>>>>>> 8862a59 (The families' check sees planted faults; a norm that runs twice is read at the end)
 
 
 def random_adapters(subject: Subject, paths: Sequence[str]) -> list[Adapter]:
