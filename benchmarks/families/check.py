@@ -232,11 +232,7 @@ def final_stream(
     last_logits(model, question)
     for handle in handles:
         handle.remove()
-<<<<<<< HEAD
     return stream[-1][0, -1], later  # nanochat's norm runs before the layers too
-=======
-    return stream[-1][0, -1], later  # nanochat runs its norm on the embedding, too
->>>>>>> 8862a59 (The families' check sees planted faults; a norm that runs twice is read at the end)
 
 
 def random_adapters(subject: Subject, paths: Sequence[str]) -> list[Adapter]:
