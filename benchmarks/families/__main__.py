@@ -29,13 +29,14 @@ lengths in one padded batch, each under an adapter of its own. A cell is the lar
 - *direct*: what the last map of the last layer writes into the margin, against the change of the plain model's stream when
   what runs after the map in its layer is held. "–": not given, or nothing to compare it with; the last column says why.
 - *answers*: greedy answers of {tokens} tokens, of the base and under the adapters, that equal the uncached loop.
+- *GGUF*: all logits of a float32 GGUF file against the weights written into it. "–": transformers reads no GGUF of this family.
 
 `python -m benchmarks.families > docs/families.md` measures this page again (transformers {transformers}, torch {torch}, CPU).
 {summary}
 """
 HEADER = """
-| model type | base | adapters | layers | direct | answers | not read, and why |
-|---|---|---|---|---|---|---|"""
+| model type | base | adapters | layers | direct | answers | GGUF | not read, and why |
+|---|---|---|---|---|---|---|---|"""
 
 
 def main(model_types: list[str]) -> None:
@@ -63,7 +64,7 @@ def main(model_types: list[str]) -> None:
 def line(row: FamilyRow) -> str:
     """One family as a row of the table."""
     if row.refused is not None:
-        return f"| {row.model_type} | | | | | | {cell(row.refused.removeprefix(f'{row.model_type}: '))} |"
+        return f"| {row.model_type} | | | | | | | {cell(row.refused.removeprefix(f'{row.model_type}: '))} |"
     answers = "–"
     if row.same_answers is not None:
         answers = f"{row.same_answers} of {row.n_answers}" + (f" {WRONG}" if row.same_answers < row.n_answers else "")
@@ -74,7 +75,7 @@ def line(row: FamilyRow) -> str:
     texts = (("layers", row.layers), ("direct", row.direct), ("answers", row.answers_refused))
     notes += [f"{probe}: {text.removeprefix(f'{row.model_type}: ')}" for probe, text in texts if text]
     gaps = " | ".join(number(gap) for gap in (row.prior_gap, row.adapter_gap, row.lens_gap, row.direct_gap))
-    return f"| {row.model_type} | {gaps} | {answers} | {cell('; '.join(notes))} |"
+    return f"| {row.model_type} | {gaps} | {answers} | {number(row.gguf_gap)} | {cell('; '.join(notes))} |"
 
 
 def number(gap: float | None) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.families.configs import VOCABULARY, build
+from benchmarks.families.gguf_files import GGUF_FAMILIES, model_of, write_family
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import Item
 from override_gap.margins.updates import LowRank
@@ -24,6 +27,7 @@ from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.generation import generate
 from override_gap.probes.readings.layers import read_direct, read_layers
 from override_gap.probes.readings.prior import Prior, locate, read_prior
+from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject, wrap
 from override_gap.probes.subject.structure import decoder_of
 
@@ -51,7 +55,8 @@ class FamilyRow:
     `maps` and `adapter_gap` are of the kinds of linear map that could be changed, `refused_maps` says why others could not.
     `lens_gap` compares the attribution's sum with the plain model's margin, `direct_gap` the direct part of the last map of
     the last layer with the change of the plain model's stream. A gap is None where there is nothing to compare; `direct`
-    then says why.
+    then says why. `gguf_gap` compares the logits of a GGUF file with those of the weights written into it; None where
+    transformers reads no GGUF of this family.
     `same_answers` counts, of base and adapted answers, those that equal the uncached loop.
     """
 
@@ -69,6 +74,7 @@ class FamilyRow:
     same_answers: int | None = None
     n_answers: int = 0
     answers_refused: str | None = None
+    gguf_gap: float | None = None
 
 
 def check(model_type: str) -> FamilyRow:
@@ -86,7 +92,7 @@ def check(model_type: str) -> FamilyRow:
         return FamilyRow(model_type, name, refused=str(fault))
     prior = read_prior(subject, items, [locate(subject, item) for item in items], layers=True)
     base = torch.stack([last_logits(plain, question) for question in QUESTIONS])
-    row: dict[str, Any] = {"prior_gap": gap(prior.logits, base)}
+    row: dict[str, Any] = {"prior_gap": gap(prior.logits, base), "gguf_gap": gguf_gap(model_type)}
 
     kinds: dict[str, list[str]] = {}
     for path in subject.sites:
@@ -168,6 +174,18 @@ def layer_gaps(subject: Subject, prior: Prior, plain: Any, paths: Sequence[str])
         added = frozen(decoder_of(edited).get_submodule(norm), after, without_reaction - before)
         direct_gaps.append(abs(float(direct[n, -1]) + float(added @ direction[n])))
     return gaps | {"direct_gap": max(direct_gaps)}
+
+
+@torch.no_grad()
+def gguf_gap(model_type: str) -> float | None:
+    """The largest difference of a GGUF file's logits from those of the weights in it; None where none can be read."""
+    families = [family for family, (name, _) in GGUF_FAMILIES.items() if name == model_type]
+    if not families:
+        return None
+    model, ids = model_of(families[0]), torch.tensor([[5, 9, 77, 30, 100, 41]])
+    with TemporaryDirectory() as folder:
+        subject = open_subject(write_family(model, families[0], Path(folder)), device="cpu", dtype="float32")
+        return gap(subject.model(input_ids=ids).logits, model(input_ids=ids).logits)
 
 
 def last_run(plain: Any, paths: Sequence[str]) -> str:

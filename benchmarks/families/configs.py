@@ -290,10 +290,13 @@ FAMILIES: Mapping[str, dict[str, Any]] = {
 }
 
 
-def build(model_type: str, seed: int = 0) -> Any:
-    """A random model of a family, in float32, its weights large enough that every norm, bias, cap and multiplier matters."""
+def build(model_type: str, seed: int = 0, **settings: Any) -> Any:
+    """A random model of a family, in float32, its weights large enough that every norm, bias, cap and multiplier matters.
+
+    `settings` replace those of its configuration.
+    """
     torch.manual_seed(seed)
-    config = transformers.AutoConfig.for_model(model_type, **FAMILIES[model_type])
+    config = transformers.AutoConfig.for_model(model_type, **{**FAMILIES[model_type], **settings})
     model = transformers.AutoModelForCausalLM.from_config(config).eval()
     model.config.architectures = [type(model).__name__]
     with torch.no_grad():

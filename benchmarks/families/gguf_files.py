@@ -10,6 +10,8 @@ import gguf
 import numpy as np
 from tokenizers import pre_tokenizers
 
+from benchmarks.families.configs import build
+
 #: A byte-level vocabulary: three special tokens, every byte, and one merge.
 TOKENS = ["<unk>", "<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "aa"]
 #: GGUF's names of the settings, and those of a configuration.
@@ -31,6 +33,52 @@ SETTINGS = {
 }
 FLOATS = {"attention.layer_norm_rms_epsilon": ("rms_norm_eps", "norm_eps", "layer_norm_epsilon")}
 FLOATS["attention.layer_norm_epsilon"] = ("layer_norm_epsilon", "norm_epsilon", "layer_norm_eps")
+#: The family, and settings that transformers does not read from GGUF: it takes its own defaults, those of the real models.
+GGUF_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bloom": ("bloom", {}),
+    "falcon": ("falcon", {}),
+    "gemma2": ("gemma2", {"final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0}),
+    "gemma3": ("gemma3_text", {}),
+    "gpt2": ("gpt2", {"n_inner": None, "n_positions": 1024}),
+    "lfm2": ("lfm2", {"block_auto_adjust_ff_dim": False}),
+    "llama": ("llama", {}),
+    "mamba": ("mamba", {}),
+    "minimax-m2": ("minimax_m2", {}),
+    "mistral": ("mistral", {"sliding_window": 4096}),
+    "nemotron": ("nemotron", {}),
+    "phi3": ("phi3", {"vocab_size": 32064}),
+    "qwen2": ("qwen2", {}),
+    "qwen2moe": ("qwen2_moe", {"moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632}),
+    "qwen3": ("qwen3", {"head_dim": 128}),
+    "qwen3moe": ("qwen3_moe", {"head_dim": 128, "moe_intermediate_size": 768, "norm_topk_prob": True}),
+    "stablelm": ("stablelm", {}),
+    "starcoder2": ("starcoder2", {}),
+}
+#: Names of the mapping that are no family of causal language models that can be tried here, with the reason.
+OTHERS = {
+    "general": "not a family",
+    "tokenizer": "not a family",
+    "t5": "an encoder and a decoder",
+    "umt5": "an encoder and a decoder",
+    "deci": "a Llama with layers of different shapes, whose class comes as remote code",
+    "gemma4": "its per-layer inputs are stored under names that the gguf package does not map",
+    "gpt_oss": "its experts are stored in a format of their own (mxfp4), which transformers maps to other names",
+}
+
+
+def model_of(family: str, **further: Any) -> Any:
+    """A tiny random model that a GGUF file of this family can hold."""
+    model_type, settings = GGUF_FAMILIES[family]
+    return build(model_type, **{"vocab_size": len(TOKENS), **settings, **further})
+
+
+def write_family(model: Any, family: str, folder: Path, **extra: Any) -> str:
+    """Write a model of a family into a folder, with what this family's files hold besides; the path."""
+    if family == "mistral":  # llama.cpp has no family of this name: it is stored as a Llama
+        return str(write_gguf(model, "llama", folder / "mistral.gguf", extra, name="Mistral 7B"))
+    if family == "lfm2":  # heads of keys by layer, 0 where a layer is a convolution
+        extra["attention.head_count_kv"] = [0, 2, 0]
+    return str(write_gguf(model, family, folder / f"{family}.gguf", extra))
 
 
 def write_gguf(
