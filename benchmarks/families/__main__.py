@@ -11,8 +11,9 @@ import textwrap
 import torch
 import transformers
 
-from benchmarks.families.check import NEW_TOKENS, FamilyRow, check
+from benchmarks.families.check import FamilyRow, check
 from benchmarks.families.configs import FAMILIES
+from benchmarks.families.plain import NEW_TOKENS
 
 #: Float32 models of three layers: a larger difference than this is not rounding.
 TOLERANCE = 1e-4

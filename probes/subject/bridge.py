@@ -57,16 +57,17 @@ class BridgedModel:
             )
 
         try:
-            bridge = TransformerBridge.boot_transformers(
-                name, hf_model=model, tokenizer=tokenizer, device=str(probe_ids.device)
-            )
+            with _without_processor():
+                bridge = TransformerBridge.boot_transformers(
+                    name, hf_model=model, tokenizer=tokenizer, device=str(probe_ids.device)
+                )
             structure = structure_of_bridge(bridge)
         except Exception as fault:  # whatever it raises on an architecture that it does not support
             _put_in_place(places(), components=False)
             try:
                 return cls(None, find_structure(model, probe_ids), ())
             except ValueError as own:
-                reason = " ".join(str(fault).split())[:120]
+                reason = " ".join(str(fault).split()).split(". ")[0][:120]
                 raise ValueError(f"{own}; nor does TransformerLens know it ({reason})") from fault
         bridged = cls(bridge, structure, places())
         _put_in_place(bridged.places, components=False)
@@ -85,6 +86,23 @@ class BridgedModel:
             yield self.bridge
         finally:
             _put_in_place(self.places, components=False)
+
+
+@contextmanager
+def _without_processor() -> Iterator[None]:
+    """Inside the block TransformerLens loads no processor for images or sound, of which text needs none.
+
+    It would ask the hub for one by the model's name, which may be anyone's, and where torchvision is missing it would have
+    pip install it, and another torch with it, into the environment that runs.
+    """
+    from transformer_lens.model_bridge.sources.transformers import source
+
+    load = source.load_modality_processor
+    source.load_modality_processor = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        source.load_modality_processor = load
 
 
 def _put_in_place(places: Places, *, components: bool) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pytest
 import torch
+import transformers
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+from transformer_lens.model_bridge.sources.transformers import helpers, source
 
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.subject.forward import Batch, forward
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.model import Subject, wrap
+from tests.families import words
 from tests.probes.readings.test_readings import ITEMS
 
 
@@ -64,3 +68,25 @@ def test_a_model_keeps_the_attention_that_it_came_with(subject: Subject) -> None
         raise KeyError
     configurations = {id(m.config): m.config for m in subject.model.modules() if hasattr(m, "config")}
     assert {c._attn_implementation for c in configurations.values()} == {own}
+
+
+def test_a_vision_language_model_is_wrapped_without_a_processor_or_an_installer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TransformerLens would ask the hub for a processor, and where it needs torchvision have pip install it."""
+
+    calls: list[str] = []
+    monkeypatch.setattr(helpers, "_ensure_torchvision", lambda: calls.append("pip"))
+    monkeypatch.setattr(transformers.AutoProcessor, "from_pretrained", lambda *_, **__: calls.append("hub"))
+    text = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
+    text |= {"num_attention_heads": 4, "num_key_value_heads": 2, "sliding_window": 8}
+    vision = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision |= {"image_size": 16, "patch_size": 8}
+    config = transformers.Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
+    config.architectures = ["Gemma3ForConditionalGeneration"]
+    before = source.load_modality_processor
+    subject = wrap(transformers.Gemma3ForConditionalGeneration(config).eval(), words(), "tiny-vision")
+    assert subject.bridged.bridge is not None
+    assert source.load_modality_processor is before
+    assert len(subject.blocks) == 2
+    assert calls == []
