@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,3 +104,16 @@ def by_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> A
         if match:
             return value
     return default
+
+
+def carried(config: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, Any]:
+    """A configuration whose rank_pattern and alpha_pattern hold for modules under new paths what they held under the old.
+
+    Patterns are of the paths that the adapter was trained under. `moved`: new path by old one.
+    """
+    changed = dict(config)
+    for name in ("rank_pattern", "alpha_pattern"):
+        patterns = config.get(name) or {}
+        kept = {re.escape(new): by_pattern(patterns, old, None) for old, new in moved.items() if old != new}
+        changed[name] = {path: value for path, value in kept.items() if value is not None} | patterns
+    return changed

@@ -18,7 +18,7 @@ from override_gap.margins.updates import Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import mlx
 from override_gap.probes.sources.files import entry_name, read_tensors
-from override_gap.probes.sources.peft_config import CONFIG, is_mlx, needs_peft, read_config
+from override_gap.probes.sources.peft_config import CONFIG, carried, is_mlx, needs_peft, read_config
 from override_gap.probes.sources.peft_keys import PREFIX as PREFIX
 from override_gap.probes.sources.peft_keys import converted, is_module, plain_keys
 from override_gap.probes.sources.peft_lora import group_tensors, inside, read_module
@@ -138,6 +138,7 @@ def read_adapter(folder: Path, subject: Subject) -> Adapter:
     except AdapterError as fault:
         raise AdapterError(f"{folder}: {fault}") from fault
     there = places(subject, [*factors, *parameters])
+    config = carried(config, {saved: path for saved, path in there.paths.items() if path is not None})
     updates: dict[str, Update] = {}
     nested: dict[str, dict[int, dict[str, Tensor]]] = {}
     for saved_path, pair in factors.items():

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.peft_config import carried
 from override_gap.probes.subject.model import Subject
 
 PREFIX = "base_model.model."
@@ -85,7 +86,15 @@ def converted(
             "alpha_pattern": {**(stated.alpha_pattern or {}), r".*\.gate_up_proj": 2 * stated.lora_alpha},
             "target_parameters": {"gate_up_proj", "down_proj"},
         }
-    return {**config, **changed}, dict(by_key)
+    return carried({**config, **changed}, _renamed(tensors, by_key)), dict(by_key)
+
+
+def _renamed(tensors: Mapping[str, Tensor], by_key: Mapping[str, Tensor]) -> dict[str, str]:
+    """New module path by old one, of factors that the conversion took over as they are, told by where they lie in memory."""
+    new = {tensor.data_ptr(): key for key, tensor in by_key.items() if tensor.numel()}
+    pairs = [(FACTOR.search(key), key, new.get(tensor.data_ptr())) for key, tensor in tensors.items()]
+    paths = [(key[: m.start()], FACTOR.split(there, maxsplit=1)[0]) for m, key, there in pairs if m and there]
+    return {old.removeprefix(PREFIX): path.removeprefix(PREFIX) for old, path in paths}
 
 
 def _peft_config(folder: Path, config: Mapping[str, Any], targets: list[str]) -> Any:

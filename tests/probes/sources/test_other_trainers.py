@@ -49,6 +49,33 @@ def test_an_mlx_folder_equals_weights_edited_by_its_rule(kind: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("family", "theirs", "here", "map_path"),
+    [
+        ("gpt2", "model.h", "transformer.h", "attn.c_attn"),
+        ("vision", "language_model.model.layers", "model.language_model.layers", "self_attn.q_proj"),
+    ],
+)
+def test_an_mlx_folder_keeps_its_scale_where_mlx_has_other_paths(
+    family: str, theirs: str, here: str, map_path: str, tmp_path: Path, rng: torch.Generator
+) -> None:
+    """MLX's own classes of a model: `model.h` of GPT-2, `language_model.model` of Gemma-3."""
+    model = build(family)
+    module = model.get_submodule(f"{here}.1.{map_path}")
+    rows, columns = module.weight.shape if family == "gpt2" else reversed(module.weight.shape)
+    a, b = torch.randn(rows, 4, generator=rng) * 0.2, torch.randn(4, columns, generator=rng) * 0.2
+    module.weight.data += 5.0 * (a @ b if family == "gpt2" else (a @ b).T)
+    save_file(
+        {f"{theirs}.1.{map_path}.lora_{s}": t for s, t in (("a", a), ("b", b))}, tmp_path / "adapters.safetensors"
+    )
+    config = {"fine_tune_type": "lora", "lora_parameters": {"rank": 4, "scale": 5.0}}
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    subject = opened(family)
+    got = ours(subject, read_adapter(tmp_path, subject))
+    with torch.no_grad():
+        assert (model(input_ids=IDS).logits - got).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"fine_tune_type": "full"}, "fine_tune_type is 'full'; need lora or dora"),

@@ -17,7 +17,7 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources.peft_config import CONFIG
 from override_gap.probes.sources.peft_folder import WEIGHTS, PeftFolder, read_adapter
-from tests.probes.sources.peft_models import IDS, build, gap, opened, ours, renamed, saved
+from tests.probes.sources.peft_models import IDS, build, gap, opened, ours, pefts, renamed, saved
 
 ITEM = Item("a", "p", "conflict", "alpha beta red", "alpha beta", "red", "blue")
 TEXT = r".*language_model.*\.(q_proj|down_proj)"
@@ -39,6 +39,20 @@ def test_a_text_models_adapter_is_read_on_the_model_that_contains_it(tmp_path: P
     wanted = ours(subject, read_adapter(tmp_path, subject))
     renamed(tmp_path, lambda key: key.replace(NEW, "base_model.model.model."))
     assert torch.equal(ours(subject, read_adapter(tmp_path, subject)), wanted)
+
+
+@pytest.mark.parametrize("was", ["model.layers", "language_model.model.layers"])
+def test_patterns_hold_under_the_paths_that_an_adapter_was_trained_with(was: str, tmp_path: Path) -> None:
+    """Of a text model alone, and of transformers < 4.52: a pattern of a whole path is that of the place it was trained at."""
+    now = "model.language_model.layers"
+    patterns = {f"{now}.0.self_attn.q_proj": 2}, {f"{now}.0.self_attn.q_proj": 64}
+    targets = r".*language_model.*\.(q_proj|down_proj)"
+    saved(tmp_path, "vision", target_modules=targets, rank_pattern=patterns[0], alpha_pattern=patterns[1])
+    wanted, subject = pefts(tmp_path, "vision"), opened("vision")
+    renamed(tmp_path, lambda key: key.replace(now, was))
+    file = tmp_path / CONFIG
+    file.write_text(file.read_text().replace(f"{now}.0", f"{was}.0"))
+    assert (ours(subject, read_adapter(tmp_path, subject)) - wanted).abs().max() < 1e-5
 
 
 def test_maps_of_the_vision_tower_are_left_out_and_named(tmp_path: Path) -> None:
