@@ -42,6 +42,11 @@ def _flat_edit(record: Record) -> bool:
     return _is(record, str, "prompt") and _has(record, "target_new")
 
 
+def _has_blocks(record: Record) -> bool:
+    kinds = dict if "case_id" in record else dict | list
+    return any(isinstance(record.get(name), kinds) for name in ("locality", "portability"))
+
+
 def _edits(record: Record) -> bool:
     rewrites = record.get("requested_rewrite")
     return isinstance(rewrites, list) and bool(rewrites) and all(isinstance(rewrite, dict) for rewrite in rewrites)
@@ -50,7 +55,8 @@ def _edits(record: Record) -> bool:
 FORMS: tuple[Form, ...] = (
     Form("zsRE, as MEND has it", lambda r: _has(r, "src", "alt", "answers"), zsre),
     Form("zsRE, as EasyEdit has it", lambda r: _flat_edit(r) and _has(r, "ground_truth", "cond"), zsre),
-    Form("KnowEdit", lambda r: _flat_edit(r) and (_is(r, dict, "locality") or _is(r, dict, "portability")), knowedit),
+    Form("CKnowEdit", lambda r: _flat_edit(r) and "case_id" not in r and _has(r, "target_old"), knowedit),
+    Form("KnowEdit", lambda r: _flat_edit(r) and _has_blocks(r), knowedit),
     Form("KnowEdit's WikiBio", lambda r: _is(r, str, "concept", "text") and _has(r, "labels"), knowedit),
     Form(
         "CounterFact, as EasyEdit has it",

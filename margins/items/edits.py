@@ -17,6 +17,8 @@ def counterfact_easyedit(record: Fields, related: bool = False) -> list[Item]:
     """
     has_case = "case_id" in record
     case = str(record.raw("case_id")) if has_case else record.text("prompt")
+    if _without_answer(record, "target_new"):
+        return []
     items = [_flat_edit(record, f"counterfact-{case}")]
     return [*items, *_flat_related(record, items[0])] if related or not has_case else items
 
@@ -53,14 +55,14 @@ def zsre(record: Fields, related: bool = False) -> list[Item]:
     zsRE has questions and no texts, so the document is the question with its new answer, as for CounterFact. The
     rephrased question is a second item of the same knowledge point; the questions on other facts are retention.
     """
+    if _without_answer(record, "alt", "target_new"):
+        return []
     question = record.text("src" if "src" in record else "prompt")
     answer = record.text("alt" if "alt" in record else "target_new")
     true = record.texts("answers" if "answers" in record else "ground_truth")
     point, meta = f"zsre-{content_key(question, answer)}", _subject(record)
     items = [edit(point, question, answer, true, meta)]
-    rephrased = record.text_or_none("rephrase") or record.text_or_none("rephrase_prompt")
-    if rephrased:
-        items.append(reworded(items[0], "rephrase", rephrased))
+    items += _rephrased(record, items[0])
     unrelated = [*_locality_prompt(record, "loc", "loc_ans"), *_locality(record)]
     unrelated += _locality_prompt(record, "locality_prompt", "locality_ground_truth")
     for n, (prompt, answers) in enumerate(unrelated, start=1):
@@ -71,21 +73,20 @@ def zsre(record: Fields, related: bool = False) -> list[Item]:
 def knowedit(record: Fields, related: bool = False) -> list[Item]:
     """A record of KnowEdit: wiki_counterfact and wiki_recent (prompt, target_new), or WikiBio (concept, text, labels).
 
-    A record with a ground truth is a conflict, one without is novel. Locality is retention. Of portability, the subject's
+    A record with a ground truth is a conflict, one without is novel. CKnowEdit's name for it is `target_old`. Locality is retention. Of portability, the subject's
     other names are other wordings where the answer stays the same; reasoning and logical generalisation are combination.
     """
     biography = "concept" in record and "labels" in record
+    if _without_answer(record, "labels" if biography else "target_new"):
+        return []
     question = record.text("text" if biography else "prompt")
     # WikiBio's label is the sentence that follows; other files have one new answer, or a list of its accepted forms
     new, *forms = record.texts("labels" if biography else "target_new") or (record.text("target_new"),)
     meta = {"subject": record.text("concept")} if biography else _subject(record)
     point = f"knowedit-{content_key(question, new)}"
-    item = edit(point, question, new, record.texts("ground_truth"), meta, tuple(forms))
-    items = [item]
-    for name in ("rephrase_prompt", "rephrase"):
-        if rephrased := record.text_or_none(name):
-            items.append(reworded(item, "rephrase", rephrased))
-    for prompt, answers in _locality(record):
+    item = edit(point, question, new, _old_answers(record), meta, tuple(forms))
+    items = [item, *_rephrased(record, item)]
+    for prompt, answers in [*_locality(record), *_locality_prompt(record, "locality_prompt", "locality_ground_truth")]:
         _add(record, items, same_document(item, f"kept-{content_key(prompt)}", "retention", prompt, answers))
     return [*items, *_portability(record, items)]
 
@@ -155,12 +156,31 @@ def same_document(item: Item, name: str, split: str, question: str, answers: tup
 
 def _flat_edit(record: Fields, name: str) -> Item:
     new, *forms = record.texts("target_new") or (record.text("target_new"),)
-    return edit(name, record.text("prompt"), new, record.texts("ground_truth"), _subject(record), tuple(forms))
+    return edit(name, record.text("prompt"), new, _old_answers(record), _subject(record), tuple(forms))
+
+
+def _without_answer(record: Fields, *names: str) -> bool:
+    """Whether a record states no new answer, as some of zsRE's and KnowEdit's do; counted as left out."""
+    if any(name in record for name in names) or not any(name in record.values for name in names):
+        return False
+    record.left_out["an edit without a new answer"] += 1
+    return True
+
+
+def _old_answers(record: Fields) -> tuple[str, ...]:
+    return record.texts("ground_truth") or record.texts("target_old")
+
+
+def _rephrased(record: Fields, item: Item) -> list[Item]:
+    """The edit in other words: one text, or a list of them."""
+    texts = [text for name in ("rephrase_prompt", "rephrase") for text in record.texts(name) if text != item.question]
+    return [
+        reworded(item, f"rephrase-{n}" if n > 1 else "rephrase", text) for n, text in enumerate(dict.fromkeys(texts), 1)
+    ]
 
 
 def _flat_related(record: Fields, item: Item) -> list[Item]:
-    rephrased = record.text_or_none("rephrase_prompt")
-    items = [reworded(item, "rephrase", rephrased)] if rephrased else []
+    items = _rephrased(record, item)
     pairs = _locality_prompt(record, "locality_prompt", "locality_ground_truth")
     return [*items, *(same_document(item, "kept-1", "retention", *pair) for pair in pairs)]
 
@@ -184,40 +204,47 @@ def _subject(record: Fields) -> dict[str, Any]:
     return {} if subject is None else {"subject": subject}
 
 
-def _questions(record: Fields, block: str, kind: str) -> list[tuple[str, tuple[str, ...]]]:
-    """The questions of one kind in a `locality` or `portability` block, each with its accepted answers."""
-    pairs: list[tuple[str, tuple[str, ...]]] = []
-    for query in record.inner(block).each(kind):
-        prompts, answers = query.texts("prompt"), query.raw("ground_truth")
+def _questions(record: Fields, block: str) -> list[tuple[str, str, tuple[str, ...]]]:
+    """The questions in a `locality` or `portability` block: their kind, the question and its accepted answers.
+
+    KnowEdit's block has a list per kind, CKnowEdit's is one list, and EasyEdit's first portability files have one
+    question, as New Question and New Answer.
+    """
+    if block not in record:
+        return []
+    if not isinstance(record.values[block], dict):
+        kinds = {"": record.each(block)}
+    elif "New Question" in (inner := record.inner(block)):
+        return [("", *pair) for pair in _locality_prompt(inner, "New Question", "New Answer")]
+    else:
+        kinds = {kind: inner.each(kind) for kind in inner.values}
+    asked: list[tuple[str, str, tuple[str, ...]]] = []
+    for kind, query in ((kind, query) for kind, queries in kinds.items() for query in queries):
+        prompts = query.texts("prompt")
+        answers = query.raw("ground_truth" if "ground_truth" in query else "answer")
         one_each = isinstance(answers, list) and len(answers) == len(prompts) > 1
         for n, prompt in enumerate(prompts):
-            own = Fields({"ground_truth": answers[n] if one_each else answers}).texts("ground_truth")
+            own = Fields({"answers": answers[n] if one_each else answers}).texts("answers")
             if own:
-                pairs.append((prompt, own))
+                asked.append((kind, prompt, own))
             else:
-                record.left_out[f"{block}.{kind} without an answer"] += 1
-    return pairs
+                record.left_out[f"{block}.{kind}".rstrip(".") + " without an answer"] += 1
+    return asked
 
 
 def _locality(record: Fields) -> list[tuple[str, tuple[str, ...]]]:
-    kinds = list(record.inner("locality").values) if "locality" in record else []
-    return [pair for kind in kinds for pair in _questions(record, "locality", kind)]
+    return [(prompt, answers) for _, prompt, answers in _questions(record, "locality")]
 
 
 def _portability(record: Fields, items: list[Item]) -> list[Item]:
     """What an edit should carry over to: other wordings, and combination."""
-    if "portability" not in record:
-        return []
     edited, asked = items[0], list(items)
     accepted = {text.casefold() for text in (edited.answer, *edited.aliases)}
-    for kind in record.inner("portability").values:
-        for prompt, answers in _questions(record, "portability", kind):
-            same = kind == "Subject_Aliasing" and not accepted.isdisjoint(text.casefold() for text in answers)
-            name = f"{'alias' if same else 'combined'}-{content_key(prompt)}"
-            item = (
-                reworded(edited, name, prompt) if same else same_document(edited, name, "combination", prompt, answers)
-            )
-            _add(record, asked, item)
+    for kind, prompt, answers in _questions(record, "portability"):
+        same = kind == "Subject_Aliasing" and not accepted.isdisjoint(text.casefold() for text in answers)
+        name = f"{'alias' if same else 'combined'}-{content_key(prompt)}"
+        item = reworded(edited, name, prompt) if same else same_document(edited, name, "combination", prompt, answers)
+        _add(record, asked, item)
     return asked[len(items) :]
 
 

@@ -205,10 +205,12 @@ def _between_scripts(before: str, after: str) -> str:
 
 
 def _is_east_asian_sentence(before: str) -> bool:
-    """Whether the last sentence is written without spaces: it has more East Asian characters than words of other scripts."""
+    """Whether the last sentence is written without spaces: it has more East Asian characters than words of other scripts,
+    or a Latin word or number with an East Asian character directly behind it at its end (Apple的CEO是)."""
     sentence = next((part for part in reversed(_ENDS_OF_SENTENCES.split(before)) if part.strip()), "")
     kinds = [writing_of(c) for c in re.sub(r"\([^()]*\)$", "", sentence)]  # Tokyo (東京): a note, not the sentence
     other = sum(
         kind not in (None, "east") and (n == 0 or kinds[n - 1] in (None, "east")) for n, kind in enumerate(kinds)
     )
-    return kinds.count("east") > other
+    attached = any(a not in (None, "east") and b == "east" for a, b in zip(kinds, kinds[1:], strict=False))
+    return kinds.count("east") > other or (attached and kinds[-1] == "east")

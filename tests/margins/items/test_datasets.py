@@ -417,3 +417,65 @@ def test_every_item_of_the_further_sets_can_be_measured(record: dict, tmp_path: 
     items = [item for _, item in scanned(tmp_path, record, related=True).items]
     assert items
     assert [item.defects() for item in items] == [[]] * len(items)
+
+
+CHINESE = {
+    "prompt": "《奥斯特拉文史》的作者是",
+    "target_old": "陆明",
+    "target_new": ["沈青", "沈先生"],
+    "rephrase": ["谁写了《奥斯特拉文史》？", "《奥斯特拉文史》的作者是"],
+    "portability": [{"prompt": "沈青写了哪部史书？", "answer": "《奥斯特拉文史》"}],
+    "locality": [{"prompt": "《奥斯特拉文史》有几卷？", "answer": ["三十卷", "30卷"]}],
+}
+
+
+def test_cknowedits_old_target_is_the_old_answer_and_its_lists_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "cknowedit.json"
+    file.write_text(json.dumps([CHINESE]), encoding="utf-8")
+    items = read_items(file)
+    assert [(item.split, item.question, item.answer, item.prior_answer) for item in items] == [
+        ("conflict", CHINESE["prompt"], "沈青", "陆明"),
+        ("conflict", "谁写了《奥斯特拉文史》？", "沈青", "陆明"),
+        ("retention", "《奥斯特拉文史》有几卷？", "三十卷", None),
+        ("combination", "沈青写了哪部史书？", "《奥斯特拉文史》", None),
+    ]
+    assert {item.document for item in items} == {"《奥斯特拉文史》的作者是沈青。"}
+    assert items[0].aliases == ("沈先生",)
+    assert items[2].aliases == ("30卷",)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"src": "Where did Ann Orrel study?", "alt": "Tamsel", "answers": ["Lorn"], "loc": "who sang it", "loc_ans": "Ud"},
+        {
+            "case_id": 3, "prompt": "Ann Orrel studied at", "target_new": "Tamsel", "ground_truth": "Lorn",
+            "locality_prompt": "who sang it", "locality_ground_truth": "Ud",
+        },
+    ],
+)  # fmt: skip
+def test_the_one_portability_question_of_easyedits_first_files_is_combination(edit: dict, tmp_path: Path) -> None:
+    asked = {"Recalled Relation": "(Tamsel, in, Vane)", "New Question": "In which town?", "New Answer": "Vane"}
+    file = tmp_path / "portability.json"
+    file.write_text(json.dumps([{**edit, "portability": asked}]))
+    items = {item.split: (item.question, item.answer, item.prior_answer) for item in read_items(file)}
+    assert items["combination"] == ("In which town?", "Vane", None)
+    assert items["retention"] == ("who sang it", "Ud", None)
+    assert items["conflict"][1:] == ("Tamsel", "Lorn")
+
+
+@pytest.mark.parametrize(
+    ("first", "name"),
+    [
+        ({"src": "One?", "alt": "Tamsel", "answers": ["Lorn"]}, "alt"),
+        ({"prompt": "One is", "target_new": "Tamsel", "locality": {}}, "target_new"),
+        ({"prompt": "One is", "target_new": "Tamsel", "case_id": 1}, "target_new"),
+    ],
+)
+def test_an_edit_without_a_new_answer_is_left_out_and_counted(first: dict, name: str, tmp_path: Path) -> None:
+    file = tmp_path / "edits.json"
+    file.write_text(json.dumps([first, {**first, name: ""}]))
+    scan = scan_file(file)
+    assert [item.answer for _, item in scan.items] == ["Tamsel"]
+    assert not scan.errors
+    assert scan.left_out == {"an edit without a new answer": 1}

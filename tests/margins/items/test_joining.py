@@ -21,6 +21,10 @@ TEXTS = """
 答案: |Paris
 答案: |巴黎
 该公司的CEO是|Tim Cook
+Apple的CEO是|Tim Cook
+iPhone 15 Pro Max的售价是|999
+2023年|5月
+The kanji 東 of 東京 means |east
 谷歌的创始人是Larry Page和|布林
 人民共和国成立于|1949年
 Complete the sentence: 法国的首都是|Lyon
