@@ -73,8 +73,9 @@ def zsre(record: Fields, related: bool = False) -> list[Item]:
 def knowedit(record: Fields, related: bool = False) -> list[Item]:
     """A record of KnowEdit: wiki_counterfact and wiki_recent (prompt, target_new), or WikiBio (concept, text, labels).
 
-    A record with a ground truth is a conflict, one without is novel. CKnowEdit's name for it is `target_old`. Locality is retention. Of portability, the subject's
-    other names are other wordings where the answer stays the same; reasoning and logical generalisation are combination.
+    A record with a ground truth is a conflict, one without is novel. CKnowEdit's name for it is `target_old`. Locality is
+    retention. Of portability, the subject's other names are other wordings where the answer stays the same; reasoning and
+    logical generalisation are combination.
     """
     biography = "concept" in record and "labels" in record
     if _without_answer(record, "labels" if biography else "target_new"):

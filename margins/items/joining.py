@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 from override_gap.margins.items.item import Item
 from override_gap.margins.items.quotes import closes_bracket, closes_quote, opens
@@ -212,5 +213,5 @@ def _is_east_asian_sentence(before: str) -> bool:
     other = sum(
         kind not in (None, "east") and (n == 0 or kinds[n - 1] in (None, "east")) for n, kind in enumerate(kinds)
     )
-    attached = any(a not in (None, "east") and b == "east" for a, b in zip(kinds, kinds[1:], strict=False))
+    attached = any(a not in (None, "east") and b == "east" for a, b in pairwise(kinds))
     return kinds.count("east") > other or (attached and kinds[-1] == "east")
