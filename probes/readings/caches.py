@@ -16,6 +16,7 @@ from transformers.cache_utils import CacheLayerMixin, LinearAttentionCacheLayerM
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.parity import unit_roundoff
+from override_gap.probes.subject.rope_lengths import lengths_apart
 from override_gap.probes.subject.tokens import pad
 from override_gap.probes.timing import timed
 
@@ -59,7 +60,7 @@ def step(
     """Float32 logits after the tokens fed, the cache holding those before them."""
     positions = (mask.cumsum(1) - 1)[:, -fed.shape[1] :].clamp(0, (subject.max_positions or mask.shape[1]) - 1)
     named: dict[str, Any] = {_cache_name(subject): cache}
-    with timed("model"):
+    with timed("model"), lengths_apart(subject.decoder, positions):
         out = subject.decoder(input_ids=fed, attention_mask=mask, position_ids=positions, use_cache=True, **named)
     return subject.logits(out.last_hidden_state[:, -1])
 

@@ -23,6 +23,7 @@ from override_gap.probes.readings.caches import cache_kind, keep_rows, logits_af
 from override_gap.probes.subject.forward import CachedPrefix
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.parity import format_name
+from override_gap.probes.subject.rope_lengths import rope_switch
 from override_gap.probes.subject.tokens import pad
 
 NEW_TOKENS = 64
@@ -109,6 +110,12 @@ def _continued(
         return attached(subject, adapters.only(numbers), gains[list(numbers)])
 
     kind = "keys" if past is not None else cache_kind(subject)
+    switch = rope_switch(subject.decoder)
+    if switch is not None and past is None:
+        # a token beyond the switch changes the keys before it, so a cache holds the wrong ones
+        crossing = [n for n in rows if len(prompts[n]) <= switch < len(prompts[n]) + budgets[n]]
+        _without_cache(answers, crossing, under)
+        rows = [n for n in rows if n not in crossing]
     if kind == "none":
         _without_cache(answers, rows, under)
     elif kind == "keys":

@@ -14,6 +14,7 @@ from torch import Tensor
 from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.partial_forward import BlockOutputs, ResumePoint, recording, resumed
+from override_gap.probes.subject.rope_lengths import lengths_apart
 from override_gap.probes.subject.tokens import pad
 from override_gap.probes.timing import timed
 
@@ -122,6 +123,7 @@ def forward(
             positions = (positions + past.mask.sum(1, keepdim=True)).clamp_max(last)
             mask = torch.cat([past.mask, batch.mask], dim=1)
             cached = {"past_key_values": past.cache}
+        undo.enter_context(lengths_apart(subject.decoder, positions))
         with timed("model"):
             out = subject.decoder(
                 input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **cached
