@@ -11,6 +11,11 @@ _LINE = re.compile(r"[\r\n\u2028\u2029]")
 _END = re.compile(r"[。！？；，：｡」』》】）]|[.!?…؟۔।။៕។།։።](?=[\s\"'”’»)\]]|$)|[,;:،؛](?=\s|$)|\s(?=[(\[–—]|-\s)|—")
 # the text goes on with the question's sentence, or ends it
 _GOES_ON = re.compile(r"[.,;:!?…。，、；：！？،؛؟]+(?:\s|$)")
+# Japanese and Korean copulas and Thai particles at a sentence's end are written together with the answer before them
+_COPULA = re.compile(
+    r"(?<=\w)(?:でした|です|であった|である|だった)$|(?<=\w)(?<![\u3040-\u309f])だ$"
+    r"|(?<=[\uac00-\ud7a3])(?:입니다|이었습니다|였습니다|이에요|예요)$|(?<=[\uac00-\ud7a3]{2})이다$|(?<=[\u0e01-\u0e4e])(?:ครับ|ค่ะ)$"
+)
 _BRACKETS = "\"'“”‘’«»„*_`()[]「」『』《》〈〉【】（） \t\u00a0\u3000"
 
 
@@ -20,8 +25,9 @@ def first_answer(text: str) -> str:
     White space before the answer is skipped, line breaks, too. A clause ends at a comma, semicolon or colon before a space,
     and before a bracket or a dash: the old answer to "The capital of France is" is "Paris" where the text goes on "Paris,
     which is also ...". With the rest of the sentence its log-probability would measure how the text goes on, and no
-    answer in words would repeat it. A full stop after a single letter or an abbreviation ends nothing. Empty where the text
-    has no such answer, or begins with a comma or a stop: the model then does not answer first.
+    answer in words would repeat it. So it would with a copula that is written together with the answer (パリです). A full stop
+    after a single letter or an abbreviation ends nothing. Empty where the text has no such answer, or begins with a comma
+    or a stop: the model then does not answer first.
     """
     text = _LINE.split(text.strip(), maxsplit=1)[0].lstrip(_BRACKETS)
     if _GOES_ON.match(text):
@@ -36,7 +42,8 @@ def first_answer(text: str) -> str:
         if before.strip():
             text = before
             break
-    return text.strip(_BRACKETS).rstrip(".!?…。！？,;:، ")
+    text = text.strip(_BRACKETS).rstrip(".!?…。！？,;:، ")
+    return _COPULA.sub("", text).strip(_BRACKETS)
 
 
 def _initial(word: str) -> bool:

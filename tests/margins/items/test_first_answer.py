@@ -43,6 +43,15 @@ def test_the_answer_ends_where_a_line_a_sentence_or_a_clause_ends(text: str, ans
         ("ပါရီ။ ", "ပါရီ"),
         ("ប៉ារីស។ ទីក្រុង", "ប៉ារីស"),
         ("巴黎，法国", "巴黎"),
+        ("パリです。", "パリ"),
+        ("「パリ」である。", "パリ"),
+        ("東京だ。そして", "東京"),
+        ("くだ。", "くだ"),
+        ("です。", "です"),
+        ("파리입니다.", "파리"),
+        ("아이다.", "아이다"),
+        ("서울이다.", "서울"),
+        ("ปารีสครับ", "ปารีส"),
     ],
 )
 def test_brackets_and_stops_of_other_scripts(text: str, answer: str) -> None:
