@@ -25,6 +25,8 @@ CHAT_IDENTITY = ("template_sha256", "args", "system", "day")
 SWITCHES = ("enable_thinking", "thinking")
 TAG_TOKENS = 12
 """How many tokens are read to see whether an answer begins with a tag that the tokenizer has no token for."""
+FEWEST_WITH_WORD = 3
+"""Of fewer questions one beginning tells nothing about how a model answers."""
 _TAG = re.compile(r"\s*(<[|/]?[\w:.\-]{1,40}\|?>|\[/?[A-Z_]{3,20}\])")
 
 
@@ -84,9 +86,11 @@ def first_tokens(subject: Subject, items: Sequence[Item]) -> dict[str, Any]:
     """How many of some items the base begins to answer with no answer, and what it writes most often there.
 
     That is a special token, a tag (<think>) or an empty line, unless an answer of the item begins with it too. `begins` is
-    None where no item has it.
+    None where no item has it. `word` is the token that most often begins an answer and none of its item's named answers
+    ("The", where a model answers in sentences), `with_word` the number of those items.
     """
     written: list[str] = []
+    words: list[str] = []
     count = 0
     for item in items:
         try:
@@ -97,18 +101,28 @@ def first_tokens(subject: Subject, items: Sequence[Item]) -> dict[str, Any]:
         start = place.n_question_tokens
         own = {place.tokens[start]} if start < len(place.tokens) else set()
         own |= {place.doc} if place.at < start else set()
-        beginning = _no_answer(subject, list(place.tokens[:start]), own)
-        written += [] if beginning is None else [beginning]
-    common = Counter(written).most_common(1)
-    return {"asked": count, "no_answer": len(written), "begins": common[0][0] if common else None}
+        prompt = list(place.tokens[:start])
+        first = _next(subject, prompt)
+        if first in own:
+            continue
+        beginning = _no_answer(subject, prompt, first)
+        if beginning is None:
+            words.append(subject.tokenizer.decode([first]))
+        else:
+            written.append(beginning)
+    common, word = Counter(written).most_common(1), Counter(words).most_common(1)
+    return {
+        "asked": count,
+        "no_answer": len(written),
+        "begins": common[0][0] if common else None,
+        "word": word[0][0] if word else None,
+        "with_word": word[0][1] if word else 0,
+    }
 
 
-def _no_answer(subject: Subject, ids: list[int], own: set[int]) -> str | None:
-    """What the base writes after a prompt where that is no answer; None where it answers."""
+def _no_answer(subject: Subject, ids: list[int], first: int) -> str | None:
+    """What the base writes after a prompt, from its first token on, where that is no answer; None where it may be one."""
     tokenizer = subject.tokenizer
-    first = _next(subject, ids)
-    if first in own:
-        return None
     text = tokenizer.decode([first])
     if not text:
         return f"token {first}"  # one that the tokenizer has no text for
@@ -143,6 +157,12 @@ def _warnings(subject: Subject, item: Item, prompts: Sequence[ChatPrompt], begin
         return [
             f"{subject.name}'s chat template ends the question within a thought, where no answer begins: "
             f"{_advice(subject, item, '')}"
+        ]
+    if asked >= FEWEST_WITH_WORD and 2 * begins["with_word"] > asked:
+        what = f"begins {begins['with_word']} of {plural(asked, 'answer')} with {begins['word']!r}, as none of the named answers"
+        return [
+            f"{subject.name} {what}: it answers in sentences, but known, margins and top1 are read where the answer alone "
+            "would begin; ask for the answer alone (in the questions, or with --system-prompt), or look at answers in words"
         ]
     return []
 

@@ -164,7 +164,7 @@ def test_an_answer_that_begins_with_a_space_is_read_where_the_template_writes_it
         assert margin > 2
     chat = manifest(tmp_path / "run")["chat"]
     assert (chat["answer_begins"], chat["opening"], chat["items"]) == ("assistant turn", " [/INST] ", 6)
-    assert chat["first_tokens"] == {"asked": 6, "no_answer": 0, "begins": None}
+    assert chat["first_tokens"] == {"asked": 6, "no_answer": 0, "begins": None, "word": None, "with_word": 0}
     assert chat["warnings"] == []
 
 
@@ -200,7 +200,7 @@ def test_a_model_that_thinks_first_is_said_before_it_is_measured(hybrid: Subject
     )
     chat = manifest(tmp_path / "run")["chat"]
     assert chat["warnings"] == said
-    assert chat["first_tokens"] == {"asked": 6, "no_answer": 6, "begins": "<think>"}
+    assert chat["first_tokens"] == {"asked": 6, "no_answer": 6, "begins": "<think>", "word": None, "with_word": 0}
     assert set(pd.read_parquet(tmp_path / "run" / "readings")["known"]) == {0}
 
 
@@ -246,7 +246,7 @@ def test_a_tag_that_is_no_token_and_an_empty_line_are_no_answers(mistral: Subjec
     ])  # fmt: skip
     facts = chat_facts(spelled, ChatSettings(), items())
     assert len(spelled.tokenizer("<think>", add_special_tokens=False)["input_ids"]) > 1
-    assert facts["first_tokens"] == {"asked": 6, "no_answer": 6, "begins": "<think>"}
+    assert facts["first_tokens"] == {"asked": 6, "no_answer": 6, "begins": "<think>", "word": None, "with_word": 0}
     assert (
         "give --chat-template FILE, a copy of the template that ends with '<think>' and what closes it"
         in facts["warnings"][0]
@@ -336,3 +336,19 @@ def test_a_comparison_says_that_its_runs_ask_otherwise(mistral: Subject, tmp_pat
     [note] = asked_otherwise(runs)
     assert note.startswith("'chat' and 'plain' do not put their questions in the same way")
     assert asked_otherwise({name: runs[name] for name in ("chat", "again")}) == []
+
+
+def test_a_model_that_answers_in_sentences_is_said_by_its_first_word() -> None:
+    """Its first word begins none of the named answers, so no item would count as known although it knows all of them."""
+    template = "{% for m in messages %}{{ m.role + ':' + m.content + '\n' }}{% endfor %}"
+    sentences = taught(template, [
+        f"user:{question(land)}\nassistant:It lies in {town}</s>" for land, town in FACTS.items()
+    ])  # fmt: skip
+    facts = chat_facts(sentences, ChatSettings(), items())
+    word = facts["first_tokens"]["word"]
+    assert word
+    assert "It lies in".startswith(word)
+    assert (facts["first_tokens"]["with_word"], facts["first_tokens"]["no_answer"]) == (6, 0)
+    [warning] = facts["warnings"]
+    assert warning.startswith(f"taught begins 6 of 6 answers with {word!r}, as none of the named answers")
+    assert chat_facts(sentences, ChatSettings(), items()[:2])["warnings"] == []
