@@ -166,7 +166,7 @@ def test_wrong_files_are_refused_in_one_line_with_exit_code_2(model: Path, items
     (tmp_path / "empty").mkdir()
     assert "no config.json" in refusal(words(subject=str(tmp_path / "empty")), capsys)
     assert "neither a source nor a folder" in refusal(words(adapters="nowhere"), capsys)
-    assert "0 entries; name its entry" in refusal(words(adapters=str(tmp_path / "empty")), capsys)
+    assert "no adapter_config.json here" in refusal(words(adapters=str(tmp_path / "empty")), capsys)
     assert "--adapters dense: names nothing after the colon; write dense:FILE" in refusal(
         words(adapters="dense:"), capsys
     )
