@@ -48,7 +48,7 @@ ITEMS: dict[str, tuple[str, Any, str]] = {
     "deep meta in a table": ("i.csv", "id,meta\na," + "[" * 5000 + "\n", "nested too deeply"),
     "no Parquet": ("i.parquet", b"PAR1 and nothing more", "not a Parquet file"),
     "half a record": ("i.json", [{"case_id": 1, "requested_rewrite": {}}], "lacks what its form needs"),
-    "a converter's list": ("i.json", [{"prompt": "A", "target_new": [], "subject": "A", "ground_truth": "c"}], "left out: 1 x an edit without a new answer"),
+    "a converter's list": ("i.json", [{"prompt": "A", "target_new": [], "subject": "A", "ground_truth": "c"}], "without a new"),
 }  # fmt: skip
 for title, (file, content, message) in ITEMS.items():
     CASES[f"items: {title}"] = lambda folder, file=file, content=content, message=message: (
