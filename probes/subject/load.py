@@ -101,6 +101,12 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise SubjectError(f"{path}: no config.json in this folder; need one that save_pretrained wrote")
+        if (path / "adapter_config.json").is_file():
+            # transformers would open the adapter's base in its stead, with the adapter already in it
+            raise SubjectError(
+                f"{path}: holds an adapter (adapter_config.json) beside config.json, so which model is meant is unclear; give the "
+                "base, or move the adapter's files to a folder of their own"
+            )
         return str(path), {}
     if path.exists():
         raise SubjectError(f"{path}: a subject is a folder, a .gguf file or a Hugging Face id, not this file")

@@ -65,6 +65,15 @@ def test_damaged_weights_are_refused(folder: Path) -> None:
         open_subject(str(folder), device="cpu")
 
 
+def test_a_folder_that_holds_an_adapter_too_is_not_opened_as_another_model(folder: Path) -> None:
+    """transformers would open the base that adapter_config.json names, with the adapter in it, and not this model."""
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "other"}))
+    with pytest.raises(SubjectError, match=r"holds an adapter \(adapter_config.json\) beside config.json"):
+        open_subject(str(folder), device="cpu")
+    (folder / "adapter_config.json").unlink()
+    assert open_subject(str(folder), device="cpu").n_layers
+
+
 def test_the_fingerprint_depends_on_the_configuration(folder: Path) -> None:
     before = open_subject(str(folder), device="cpu").fingerprint
     assert open_subject(str(folder), device="cpu").fingerprint == before
