@@ -104,8 +104,8 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
         if (path / "adapter_config.json").is_file():
             # transformers would open the adapter's base in its stead, with the adapter already in it
             raise SubjectError(
-                f"{path}: holds an adapter (adapter_config.json) beside config.json, so which model is meant is unclear; give the "
-                "base, or move the adapter's files to a folder of their own"
+                f"{path}: holds an adapter (adapter_config.json) beside config.json, so which model is meant is unclear; give "
+                "the base, or move the adapter's files to a folder of their own"
             )
         return str(path), {}
     if path.exists():
