@@ -11,6 +11,7 @@ from typing import Any
 from override_gap.margins.items import json_records
 from override_gap.margins.items.columnar import HUB as HUB
 from override_gap.margins.items.columnar import arrow_folder_rows, arrow_rows, hub_rows, parquet_rows
+from override_gap.margins.items.encodings import readings
 from override_gap.margins.items.item import ItemError
 from override_gap.margins.items.tables import header_without_names, needs_header, table
 
@@ -210,7 +211,9 @@ def _text(path: Path, raw: bytes, start: int = 0) -> str:
         end = raw.find(b"\n", fault.start)
         around = raw[max(begin, fault.start - 20) : min(len(raw) if end < 0 else end, fault.start + 20)]
         line = "" if start else f", line {raw.count(10, 0, fault.start) + 1}"
+        (name, text), *others = readings(raw, around)
+        seen = f"{name} that place is {text!r}" + "".join(f", as {name} {text!r}" for name, text in others)
         raise ItemError(
             f"{path}: not UTF-8 text ({fault.reason} at byte {start + fault.start}{line}); save it as UTF-8 "
-            f"(in Excel 'CSV UTF-8'). Read as Windows-1252 that place is {around.decode('cp1252', 'replace')!r}"
+            f"(in Excel 'CSV UTF-8'). Read as {seen}"
         ) from fault
