@@ -155,11 +155,17 @@ def _cache_shapes(subject: Subject) -> list[tuple[int, int]]:
     token = torch.zeros(1, 1, dtype=torch.long, device=subject.device)
     with torch.no_grad():
         cache = subject.decoder(input_ids=token, use_cache=True).past_key_values
+    from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
     layers = getattr(cache, "layers", [])
     tensors = [getattr(layer, "keys", None) for layer in layers]
     if len(tensors) != subject.n_layers or not all(isinstance(t, Tensor) and t.ndim == 4 for t in tensors):
         raise AdapterError(
             f"{subject.name} does not cache keys and values at every layer, so no prefix can be put in front of it"
+        )
+    if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers):
+        raise AdapterError(
+            f"{subject.name} keeps a recurrent state beside keys and values, which a prefix of keys and values does not hold"
         )
     return [(t.shape[1], t.shape[3]) for t in tensors if isinstance(t, Tensor)]
 

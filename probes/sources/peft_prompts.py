@@ -62,12 +62,23 @@ def _prefix(folder: Path, layers: list[tuple[Tensor, Tensor]]) -> Prefix:
 @torch.no_grad()
 def _cache(subject: Subject, embeddings: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of every layer after the model has read these embeddings. Raises AdapterError where it keeps none."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import LinearAttentionCacheLayerMixin
+
+    layers = DynamicCache(config=subject.model.config).layers
+    if any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers):
+        raise AdapterError(
+            f"{subject.name} keeps a recurrent state beside keys and values; trained positions on it are not measured"
+        )
     try:
-        out: Any = subject.decoder(inputs_embeds=embeddings.to(subject.device, subject.dtype), use_cache=True)
+        # without the model's configuration: a sliding layer would keep its last window alone, at other positions
+        out: Any = subject.decoder(
+            inputs_embeds=embeddings.to(subject.device, subject.dtype), use_cache=True, past_key_values=DynamicCache()
+        )
         layers = [(layer.keys, layer.values) for layer in out.past_key_values.layers]
         if len(layers) == subject.n_layers and all(keys.ndim == 4 for keys, _ in layers):
             return layers
-    except (AttributeError, TypeError, ValueError) as fault:
+    except (AttributeError, TypeError, ValueError, LookupError, RuntimeError) as fault:
         reason = " ".join(str(fault).split())[:160]
         raise AdapterError(
             f"{subject.name} keeps no keys and values that trained positions could be: {reason}"

@@ -178,6 +178,35 @@ def test_a_tuner_with_a_tensor_too_many_or_too_few_is_refused(tmp_path: Path) ->
         read_adapter(tmp_path, opened("llama"))
 
 
+@torch.no_grad()
+def last_logits_behind(folder: Path, family: str) -> torch.Tensor:
+    """Logits of the last token of IDS behind a folder's trained positions."""
+    subject = opened(family)
+    prefixes = PeftFolder(subject, folder).encode([Document("alpha", ("a",), ("p",))] * 2)
+    batch = Batch(IDS, torch.ones_like(IDS), torch.full((2,), IDS.shape[1] - 1), torch.zeros(2, dtype=torch.long))
+    together = batched(subject, prefixes, [IDS.shape[1]] * 2)
+    return subject.logits(final_states(subject, batch, together, [0, 1]))
+
+
+@pytest.mark.parametrize("family", ["cohere2", "gpt_oss"])
+def test_more_trained_positions_than_a_sliding_window_holds_equal_pefts_own_forward(
+    family: str, tmp_path: Path
+) -> None:
+    """The window is of 8 positions, at every layer or at some."""
+    saved(tmp_path, family, config("PROMPT_TUNING", {"num_virtual_tokens": 12, "task_type": "CAUSAL_LM"}), size=0.3)
+    wanted, base = pefts(tmp_path, family)[:, -1], opened(family).model(input_ids=IDS).logits[:, -1]
+    assert (wanted - base).abs().max() > 0.1
+    assert (last_logits_behind(tmp_path, family) - wanted).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("family", ["falcon_h1", "bamba"])
+def test_trained_positions_on_a_model_with_a_recurrent_state_are_refused(family: str, tmp_path: Path) -> None:
+    """Keys and values alone, without the state that the positions left, gave other logits than PEFT."""
+    saved(tmp_path, family, config("PROMPT_TUNING", {"num_virtual_tokens": 3, "task_type": "CAUSAL_LM"}))
+    with pytest.raises(AdapterError, match=f"{family} keeps a recurrent state beside keys and values"):
+        last_logits_behind(tmp_path, family)
+
+
 @pytest.mark.parametrize("kind", sorted(POSITIONS))
 def test_trained_positions_equal_pefts_own_forward(kind: str, tmp_path: Path) -> None:
     settings = {"num_virtual_tokens": 3, "task_type": "CAUSAL_LM", **POSITIONS[kind]}
