@@ -14,6 +14,7 @@ from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.peft_config import CONFIG, by_pattern
 from override_gap.probes.sources.peft_keys import PREFIX
+from override_gap.probes.sources.peft_parameters import targeted_parameters
 from override_gap.probes.sources.peft_places import owner
 from override_gap.probes.sources.peft_whole import parameter_path, read_dora
 from override_gap.probes.subject.model import Subject
@@ -74,8 +75,17 @@ def read_module(
     alpha = by_pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
     scale = float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
     updates: dict[str, Update] = {}
+    site = subject.sites.get(path)
+    if (
+        site is not None
+        and site.transposed
+        and targeted_parameters(config, site.module, path)
+        and A.ndim == B.ndim == 2
+    ):
+        A, B = B.T, A.T  # target_parameters adds to a weight as it is stored; Conv1D stores [d_in, d_out]
     try:
-        update = LowRank(A, B, scale)
+        # PEFT computes in float32 also where a file holds bfloat16
+        update = LowRank(A, B, scale) if magnitude is None else LowRank(A.float(), B.float(), scale)
         if config.get("use_dora") and magnitude is None:
             raise ValueError("use_dora is set but no lora_magnitude_vector is stored, so the update's size is unknown")
         updates[path] = update if magnitude is None else read_dora(subject, path, update, magnitude)

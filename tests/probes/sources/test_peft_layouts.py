@@ -101,6 +101,20 @@ def test_factors_of_fused_experts_equal_pefts_own_forward(family: str, tmp_path:
     assert any(path.endswith(".down_proj.3") or path.endswith(".gate_up_proj.3") for path in adapter.paths)
 
 
+@pytest.mark.parametrize("target", ["c_attn.weight", "attn.c_proj.weight"])
+def test_a_targeted_weight_of_conv1d_is_read_as_it_is_stored(target: str, tmp_path: Path) -> None:
+    """Conv1D stores [d_in, d_out]; the second is square, so that its shape does not tell."""
+    saved(tmp_path, "gpt2", target_modules=[], target_parameters=[target])
+    assert gap(tmp_path, "gpt2")[0] < 1e-5
+
+
+def test_dora_of_a_bfloat16_file_is_computed_in_float32(tmp_path: Path) -> None:
+    saved(tmp_path, "llama", target_modules=["q_proj"], use_dora=True)
+    stored = {key: tensor.bfloat16() for key, tensor in load_file(tmp_path / WEIGHTS).items()}
+    save_file(stored, tmp_path / WEIGHTS, metadata={"format": "pt"})
+    assert gap(tmp_path, "llama")[0] < 1e-5
+
+
 def test_examples_of_different_gain_have_experts_of_their_own(tmp_path: Path) -> None:
     subject = opened("mixtral")
     adapter = read_adapter(
