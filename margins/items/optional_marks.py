@@ -19,8 +19,10 @@ _LIGATURES = {
     "\u00df": "ss",
 }
 _LETTER_WITH = re.compile(r"LATIN SMALL LETTER (?:DOTLESS )?([A-Z]{1,2}) WITH ")
-# Arabic alef wasla, and yeh and kaf as Persian and Egyptian keyboards write them
-_ARABIC = {"\u0671": "\u0627", "\u06cc": "\u064a", "\u0649": "\u064a", "\u06a9": "\u0643"}
+# Arabic alef wasla; yeh and kaf as Persian and Egyptian keyboards write them; teh marbuta without dots, and Urdu's heh
+_ARABIC = {"\u0671": "\u0627", "\u06cc": "\u064a", "\u0649": "\u064a", "\u06a9": "\u0643"} | dict.fromkeys(
+    "\u0629\u06c1\u06c3", "\u0647"
+)
 # modifier letters that stand for an apostrophe in transliterations: Hawaii for Hawaiʻi
 _APOSTROPHES = frozenset("\u02b9\u02ba\u02bb\u02bc\u02bd\u02be\u02bf\u02c8\u02ee")
 _SKIN_TONES = frozenset("\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
