@@ -58,7 +58,7 @@ def _read_parameter(
         raise AdapterError(f"{folder}: {path} (target_parameters): need both factors, got {', '.join(sorted(factors))}")
     if config.get("use_dora"):
         raise AdapterError(f"{folder}: {path} (target_parameters): use_dora is not defined for experts and routers")
-    A, B = factors["A"], factors["B"]
+    A, B = factors["A"].float(), factors["B"].float()  # PEFT computes in float32 also where a file holds bfloat16
     value = module.get_parameter(path.rpartition(".")[2])
     if value.is_meta or not value.is_floating_point() or value.ndim not in (2, 3):
         raise AdapterError(

@@ -108,11 +108,15 @@ def test_a_targeted_weight_of_conv1d_is_read_as_it_is_stored(target: str, tmp_pa
     assert gap(tmp_path, "gpt2")[0] < 1e-5
 
 
-def test_dora_of_a_bfloat16_file_is_computed_in_float32(tmp_path: Path) -> None:
-    saved(tmp_path, "llama", target_modules=["q_proj"], use_dora=True)
+@pytest.mark.parametrize(
+    ("family", "settings"),
+    [("llama", {"use_dora": True}), ("mixtral", {"target_parameters": ["experts.gate_up_proj", "experts.down_proj"]})],
+)
+def test_factors_in_bfloat16_are_multiplied_in_float32(family: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    saved(tmp_path, family, target_modules=["q_proj"], **settings)
     stored = {key: tensor.bfloat16() for key, tensor in load_file(tmp_path / WEIGHTS).items()}
     save_file(stored, tmp_path / WEIGHTS, metadata={"format": "pt"})
-    assert gap(tmp_path, "llama")[0] < 1e-5
+    assert gap(tmp_path, family)[0] < 1e-5
 
 
 def test_examples_of_different_gain_have_experts_of_their_own(tmp_path: Path) -> None:
