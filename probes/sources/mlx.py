@@ -24,7 +24,8 @@ def as_peft(
     DoRA has the magnitudes m. So A is lora_a transposed, B lora_b transposed, and lora_alpha / r the scale. Raises
     AdapterError for a folder of whole weights, of experts or embeddings, or without a scale.
     """
-    kind, parameters = config.get("fine_tune_type"), config.get("lora_parameters")
+    kind = config.get("fine_tune_type", "dora" if config.get("use_dora") else "lora")
+    parameters = config.get("lora_parameters")
     scale = parameters.get("scale") if isinstance(parameters, dict) else None
     if kind not in ("lora", "dora"):
         raise AdapterError(f"{folder}: an MLX folder whose fine_tune_type is {kind!r}; need lora or dora")

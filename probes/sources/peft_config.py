@@ -68,8 +68,8 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def is_mlx(config: Mapping[str, Any]) -> bool:
-    """Whether an adapter_config.json is one of mlx_lm.lora, which has no peft_type."""
-    return "peft_type" not in config and "fine_tune_type" in config
+    """Whether an adapter_config.json is one of mlx_lm.lora, which has no peft_type; older ones name no fine_tune_type."""
+    return "peft_type" not in config and ("fine_tune_type" in config or "lora_parameters" in config)
 
 
 def needs_peft(config: Mapping[str, Any]) -> bool:

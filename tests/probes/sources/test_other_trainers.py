@@ -43,6 +43,9 @@ def test_an_mlx_folder_equals_weights_edited_by_its_rule(kind: str, tmp_path: Pa
     with torch.no_grad():
         assert (model(input_ids=IDS).logits - got).abs().max() < 1e-4
         assert (subject.model(input_ids=IDS).logits - got).abs().max() > 0.1
+    older = {"lora_layers": 2, "use_dora": kind == "dora", "lora_parameters": config["lora_parameters"]}
+    (tmp_path / CONFIG).write_text(json.dumps(older))  # as MLX wrote it before fine_tune_type
+    assert torch.equal(ours(subject, read_adapter(tmp_path, subject)), got)
     before = folder_hash(tmp_path)
     save_file({**tensors, next(iter(tensors)): torch.zeros(32, 4)}, tmp_path / "adapters.safetensors")
     assert folder_hash(tmp_path) != before
