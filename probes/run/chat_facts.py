@@ -67,6 +67,7 @@ def chat_facts(subject: Subject, settings: ChatSettings, items: Sequence[Item]) 
         raise faults[0]
     begins = first_tokens(subject, items)
     first = prompts[0][1]
+    unknown = [name for name in settings.args if name not in template]
     return {
         "template_sha256": template_hash(template),
         "template": "own" if settings.template is None else "replaced",
@@ -77,7 +78,10 @@ def chat_facts(subject: Subject, settings: ChatSettings, items: Sequence[Item]) 
         "opening": first.opening,
         "example": first.text,
         "first_tokens": begins,
-        "warnings": _warnings(subject, prompts[0][0], [prompt for _, prompt in prompts], begins),
+        "warnings": [
+            *(f"--template-arg {name} changes nothing: the template has no such setting" for name in unknown),
+            *_warnings(subject, prompts[0][0], [prompt for _, prompt in prompts], begins),
+        ],
     }
 
 

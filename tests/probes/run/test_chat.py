@@ -258,6 +258,8 @@ def test_a_tag_that_is_no_token_and_an_empty_line_are_no_answers(mistral: Subjec
     assert begins["no_answer"] == 6
     assert begins["begins"].strip() == ""
     assert chat_facts(mistral, ChatSettings(), items())["warnings"] == []
+    misspelt = chat_facts(mistral, ChatSettings(args={"enable_thinkng": False}), items())["warnings"]
+    assert misspelt == ["--template-arg enable_thinkng changes nothing: the template has no such setting"]
 
 
 def test_a_run_keeps_the_day_on_which_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
