@@ -185,7 +185,7 @@ class Subject:
 
     def parity_tolerance(self) -> float:
         """The largest `parity` that is rounding: of the model's own number format, at logits of this size; nats."""
-        return self._rounding.max().item()
+        return float(f"{self._rounding.max().item():.6g}")  # without the digits that float32 adds to 1e-3
 
     @property
     def _rounding(self) -> Float[Tensor, "pos vocab"]:
