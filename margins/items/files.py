@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from override_gap.margins.items.item import Item
+from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.scan import scan_file
 
 
@@ -14,10 +14,14 @@ def read_items(path: str | Path, *, from_base: bool = False) -> list[Item]:
     """The items of a file: JSON Lines of items, or any form that `margins.items.formats` reads and `.datasets` recognises.
 
     With `from_base`, items without an old answer, whose split the file does not state, are conflicts whose old answer the
-    base is asked for. Raises ItemError with the path and line of the first thing that cannot be read.
+    base is asked for. Raises ItemError with the path and line of the first thing that cannot be read, or where no record of
+    the file gave an item.
     """
     scan = scan_file(path, from_base=from_base)
     scan.require_readable(path)
+    if not scan.items:
+        reasons = ", ".join(f"{n} x {reason}" for reason, n in scan.left_out.most_common())
+        raise ItemError(f"{path}: no items in it; left out: {reasons}")
     return [item for _, item in scan.items]
 
 

@@ -62,6 +62,10 @@ def test_files_that_hold_no_items_are_errors(tmp_path: Path) -> None:
         read_items(tmp_path / "missing")
     with pytest.raises(ItemError, match="no items in it"):
         read_items(write(tmp_path, ""))
+    left_out = '{"prompt": "A", "target_new": [], "subject": "A", "ground_truth": "c"}'
+    (tmp_path / "edits.jsonl").write_text(left_out)
+    with pytest.raises(ItemError, match="no items in it; left out: 1 x an edit without a new answer"):
+        read_items(tmp_path / "edits.jsonl")
     (tmp_path / "latin").write_bytes("é".encode("latin-1"))
     with pytest.raises(ItemError, match="not UTF-8"):
         read_items(tmp_path / "latin")
