@@ -11,6 +11,10 @@ import pandas as pd
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
+from override_gap.margins.text import plural
+
+FEWEST, FEWEST_POINTS = 20, 10
+"""Conflicts, and knowledge points, that a test needs."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +100,10 @@ class Results(HtmlRepr, Sequence[Result]):
     def as_json(self) -> list[dict[str, Any]]:
         """The section ``hypotheses`` of the summary."""
         return [result.as_json() for result in self.results]
+
+
+def too_few(n: int, points: int) -> str | None:
+    """Why so few conflicts cannot be tested, or None where they can."""
+    if n < FEWEST or points < FEWEST_POINTS:
+        return f"{plural(n, 'conflict')} over {plural(points, 'knowledge point')}; {FEWEST} over {FEWEST_POINTS} are needed"
+    return None

@@ -114,6 +114,7 @@ FLOORS = {
         {"run"},
         {"summary", "calibration"},
         {"hypotheses"},
+        {"hypothesis_tests"},
         {"verdict", "matched_retention", "robustness", "published", "hypothesis"},
         {
             "sensitivity",
