@@ -18,7 +18,8 @@ class Divergence:
     `tokens` is the question followed by the old answer (the question alone where there is no old answer). The logits
     at position `at` predict the first token where the answers differ: `pre` in the old answer, `doc` in the document's.
     Tokens from `start` on are the old answer's (the document's where there is none); where the other answer alone merges
-    with the end of the question, `at` comes before it. Positions count from 0 without padding.
+    with the end of the question, `at` comes before it. `n_answer_tokens` is the length of the document's answer. Positions
+    count from 0 without padding.
     """
 
     tokens: tuple[int, ...]
@@ -27,6 +28,12 @@ class Divergence:
     doc: int
     pre: int | None
     n_question_tokens: int
+    n_answer_tokens: int
+
+    @property
+    def n_prior_tokens(self) -> int | None:
+        """Number of tokens of the old answer; None where there is none."""
+        return None if self.pre is None else len(self.tokens) - self.start
 
     @property
     def prefix(self) -> tuple[int, ...]:
@@ -68,7 +75,7 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
     if len(doc) <= start:
         raise ItemError(f"answer {item.answer!r} adds no token to the question")
     if item.prior_answer is None or item.split != "conflict":
-        return Divergence(alone[:start], start, start - 1, doc[start], None, start)
+        return Divergence(alone[:start], start, start - 1, doc[start], None, start, len(doc) - start)
     pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat, separator=separator)))
     shared = common_length(pre, doc)
     if pre == doc:
@@ -79,10 +86,11 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
     if shared in (len(pre), len(doc)):
         short, long = (item.prior_answer, item.answer) if shared == len(pre) else (item.answer, item.prior_answer)
         raise ItemError(f"answers share all tokens: {short!r} is a prefix of {long!r}")
+    n_answer_tokens = len(doc) - start
     n_question_tokens, start = min(start, common_length(alone, pre)), common_length(alone, pre)
     if shared == 0:
         raise ItemError(
             "already the question's first token depends on which answer follows, and no token stands before it to predict "
             "it; use a longer question"
         )
-    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], n_question_tokens)
+    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], n_question_tokens, n_answer_tokens)

@@ -102,6 +102,8 @@ def readings(
                 "gain_mean": None if gains is None else float(gains[n].mean()),
                 "adapter_norm": norms[n],
                 "n_question_tokens": divergence.n_question_tokens,
+                "n_prior_tokens": divergence.n_prior_tokens,
+                "n_answer_tokens": divergence.n_answer_tokens,
                 "status": "ok",
                 "error": None,
             }

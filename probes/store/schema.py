@@ -117,6 +117,9 @@ READINGS = RunTable("readings", "item and condition", (
     Column("prior_aliases", TEXTS, "optional", "", "other accepted forms of `prior_answer`"),
     Column("prior_from", TEXT, "optional", "",
            "meta.prior_from: `base` where the old answer is the base's own greedy answer; null where the item names it"),
+    Column("n_prior_tokens", INTEGER, "optional", "",
+           "number of tokens of `prior_answer`; null where the item has none"),
+    Column("n_answer_tokens", INTEGER, "optional", "", "number of tokens of `answer`"),
 ))
 LAYERS = RunTable("layers", "item, condition and layer", (
     Column("item", TEXT, "filled", "", "id of the item"),

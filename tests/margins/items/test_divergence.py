@@ -145,3 +145,10 @@ def test_the_prefix_is_shared_and_the_next_tokens_differ(question: str, answer: 
     assert doc[: divergence.at + 1] == pre[: divergence.at + 1]
     assert doc[divergence.at + 1] != pre[divergence.at + 1]
     assert divergence.start - 1 <= divergence.at
+
+
+def test_both_answers_are_counted_in_tokens() -> None:
+    divergence = diverge(spaced, item(answer="San Juan City", prior="Lima Norte"))
+    assert (divergence.n_prior_tokens, divergence.n_answer_tokens) == (2, 3)
+    novel = diverge(spaced, item(answer="San Juan", prior=None, split="novel"))
+    assert (novel.n_prior_tokens, novel.n_answer_tokens) == (None, 2)
