@@ -37,7 +37,7 @@ def row(item: Reference, share: Estimate | None) -> dict[str, Any]:
 
 def measured(run: RunFrame, item: Reference) -> Estimate | None:
     """The same share in this run, over all items, known or not; None where the run did not measure it."""
-    if item.condition not in {*run.conditions, *run.variants}:
+    if item.condition not in {*run.conditions, *run.nulls, *run.variants}:
         return None
     rows = run.select(item.split, item.condition)
     if item.tier:

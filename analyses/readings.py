@@ -17,7 +17,7 @@ from jaxtyping import Float, Shaped
 
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.condition_names import robustness_family
+from override_gap.margins.condition_names import NULLS, robustness_family
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.manifest import manifest_error
@@ -68,8 +68,13 @@ class RunFrame:
 
     @cached_property
     def conditions(self) -> list[str]:
-        """Names of the base and the policies in the run's order; `variants` holds the others."""
-        return [name for name in self._all_conditions if not robustness_family(name)]
+        """Names of the base and the policies in the run's order; `variants` and `nulls` hold the others."""
+        return [name for name in self._all_conditions if not robustness_family(name) and name not in NULLS]
+
+    @cached_property
+    def nulls(self) -> list[str]:
+        """Names of the null conditions: adapters that cannot hold the item's answer."""
+        return [name for name in self._all_conditions if name in NULLS]
 
     @cached_property
     def variants(self) -> list[str]:

@@ -175,7 +175,7 @@ def join(adapters: Sequence[Adapter]) -> Adapter:
     """
     first = adapters[0]
     for other in adapters[1:]:
-        if not _equal(first.shared, other.shared):
+        if not same_updates(first.shared, other.shared):
             raise ValueError(
                 f"adapters {first.name} and {other.name} differ in the part that every document shares, so they cannot be "
                 "joined with that part acting once"
@@ -195,7 +195,8 @@ def _sum(updates: Sequence[Update]) -> Update:
     return LowRank(torch.cat([f.A for f in factors]), torch.cat([f.scale * f.B for f in factors], dim=1))
 
 
-def _equal(left: Mapping[str, Update], right: Mapping[str, Update]) -> bool:
+def same_updates(left: Mapping[str, Update], right: Mapping[str, Update]) -> bool:
+    """Whether two adapters' updates are the same matrices at the same paths."""
     return left.keys() == right.keys() and all(
         left[path] is right[path] or torch.equal(left[path].dense(), right[path].dense()) for path in left
     )

@@ -11,6 +11,8 @@ SWEEP = (1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 JOINED = (2, 4, 8)
 STATED = (2, 3, 4, 5)
 MOST_DOCUMENTS = 32
+#: Conditions whose adapters cannot hold the item's answer; what they achieve is not the content of the item's document.
+NULL_OTHER, NULL_MEAN, NULL_RANDOM = NULLS = ("null-other", "null-mean", "null-random")
 CONTESTED, CONTESTED_BASE = "contested", "contested-base"
 #: Wordings that do not assert what the document says; an override by them would be wrong.
 HEDGES = {"hedged": "It is rumoured that {document}", "negated": "It is not true that {document}"}
@@ -38,6 +40,9 @@ MEANING = {
     "logit-fusion": "base + gain * (adapted - base) on the logits: no weight is touched (default gain 1.5)",
     "in-context": "no adapter: the document in the prompt, before the question",
     "in-context-instructed": "no adapter: the document in the prompt, with the instruction to trust it",
+    NULL_OTHER: "null: another document's adapter, of the same relation where there is one, with another answer",
+    NULL_MEAN: "null: the mean adapter of documents about other knowledge points",
+    NULL_RANDOM: "null: a random update of the same norm and rank at every weight",
     **ROBUSTNESS_MEANING,
 }
 _COUNTED = {"joined": JOINED, "in-context-joined": JOINED, "stated": STATED}

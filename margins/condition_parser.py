@@ -26,6 +26,9 @@ from override_gap.margins.conditions import (
     InContext,
     Joined,
     LogitFusion,
+    NullMean,
+    NullOther,
+    NullRandom,
     Reworded,
     Scaled,
 )
@@ -86,6 +89,7 @@ def parse_condition(name: str) -> Condition:
         **{stem: Reworded(stem, wording) for stem, wording in HEDGES.items()},
         CONTESTED: Contested(),
         CONTESTED_BASE: InContext(CONTESTED_BASE, CONTEST),
+        **{null.name: null for null in (NullOther(), NullMean(), NullRandom())},
         "logit-fusion": LogitFusion("logit-fusion-1.5"),
     }
     condition = fixed.get(name) or _counted(name) or _with_settings(name)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
-from override_gap.margins.condition_names import BASE, CONTESTED, DELIVERED
+from override_gap.margins.condition_names import BASE, CONTESTED, DELIVERED, NULL_MEAN, NULL_OTHER, NULL_RANDOM
 from override_gap.margins.gain_policies import Policy, RelevanceGate, Uniform
 from override_gap.margins.items.joining import between_sentences
 
@@ -56,6 +56,18 @@ class Batch(Protocol[Readings]):
         """Each item under the adapter made of its document in other words, at gain 1."""
         ...
 
+    def under_other(self) -> Readings:
+        """Each item under another document's adapter, at gain 1."""
+        ...
+
+    def under_mean(self) -> Readings:
+        """Each item under the mean adapter of documents about other knowledge points, at gain 1."""
+        ...
+
+    def under_random(self) -> Readings:
+        """Each item under a random adapter of its own adapter's norm and rank at every weight, at gain 1."""
+        ...
+
 
 @dataclass(frozen=True)
 class Condition(ABC):
@@ -71,6 +83,16 @@ class Condition(ABC):
     @property
     def needs_update(self) -> bool:
         """Whether adapters are joined by their ranks or stand behind a prompt: both take weight updates."""
+        return False
+
+    @property
+    def needs_partner(self) -> bool:
+        """Whether another document's adapter acts, which takes a method whose adapters differ by document."""
+        return False
+
+    @property
+    def needs_mean(self) -> bool:
+        """Whether the mean adapter of other documents acts, which takes the same."""
         return False
 
     @property
@@ -187,6 +209,56 @@ class Reworded(Condition):
 
     def read(self, batch: Batch[R]) -> R:
         return batch.reworded(self.wording)
+
+
+@dataclass(frozen=True)
+class NullOther(Condition):
+    """Null: another document's adapter, which holds another answer; for any method."""
+
+    name: str = NULL_OTHER
+
+    @property
+    def needs_partner(self) -> bool:
+        """The other document."""
+        return True
+
+    def read(self, batch: Batch[R]) -> R:
+        return batch.under_other()
+
+
+@dataclass(frozen=True)
+class NullMean(Condition):
+    """Null: what the adapters of documents have in common, without any one document's content."""
+
+    name: str = NULL_MEAN
+
+    @property
+    def needs_update(self) -> bool:
+        """A mean is taken of weight updates."""
+        return True
+
+    @property
+    def needs_mean(self) -> bool:
+        """The mean."""
+        return True
+
+    def read(self, batch: Batch[R]) -> R:
+        return batch.under_mean()
+
+
+@dataclass(frozen=True)
+class NullRandom(Condition):
+    """Null: a random change of the weights of the same size."""
+
+    name: str = NULL_RANDOM
+
+    @property
+    def needs_update(self) -> bool:
+        """Its norm and rank are those of a weight update."""
+        return True
+
+    def read(self, batch: Batch[R]) -> R:
+        return batch.under_random()
 
 
 def reword(wording: str, document: str) -> str:

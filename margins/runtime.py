@@ -19,6 +19,8 @@ NO_AMPLITUDE = (
 
 NO_UPDATE = "it is made from weight updates or read through them, and the method has none"
 
+ONE_ADAPTER = "one adapter serves every document, so no other document has another"
+
 
 @dataclass(frozen=True)
 class Prefix:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from override_gap.margins.adapter import layer_of
 from override_gap.probes.attach.parameters import ParameterUpdates, edited
-from override_gap.probes.attach.stack import Factors, Matrices, Rescales, Stack, Vectors, acts_on, module_path
+from override_gap.probes.attach.stack import Factors, Matrices, Rescales, Shared, Stack, Vectors, acts_on, module_path
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.row_layouts import Layout, rows_of
@@ -78,7 +78,7 @@ def _by_module(adapters: Stack) -> dict[nn.Module, list[ParameterUpdates]]:
 
 
 def _add_update(
-    update: Factors | Matrices | Rescales | Vectors,
+    update: Factors | Matrices | Rescales | Shared | Vectors,
     gain: Float[Tensor, " batch"],
     path: str,
     split: Callable[[Tensor, int], Float[Tensor, "batch vectors d_in"]],

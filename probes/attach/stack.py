@@ -98,7 +98,33 @@ class Vectors:
         return Vectors(self.delta[examples.to(self.delta.device)], self.multiplies)
 
 
-BatchedUpdate = Factors | Matrices | Rescales | Vectors | ParameterUpdates
+@dataclass(frozen=True)
+class Shared:
+    """One site's updates where several examples have the same one: each is held once. `which`: the number of each example's."""
+
+    updates: Factors | Matrices
+    which: Int[Tensor, " batch"]
+
+    def __call__(
+        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch pos d_out"]:
+        """gain * update x, one product per update over all examples that have it."""
+        out: Tensor | None = None
+        for number in self.which.unique().tolist():
+            rows = (self.which == number).nonzero().flatten().to(x.device)
+            flat = x[rows].flatten(0, 1)[None]
+            part = self.updates.only(torch.tensor([number]))(flat, torch.ones(1, device=x.device))
+            out = part.new_empty(*x.shape[:2], part.shape[-1]) if out is None else out
+            out[rows] = part.reshape(len(rows), x.shape[1], -1)
+        assert out is not None, "a batch has an example"
+        return (out.float() * gain[:, None, None]).to(x.dtype)
+
+    def only(self, examples: Int[Tensor, " chosen"]) -> Shared:
+        """The updates of these examples of the batch."""
+        return Shared(self.updates, self.which[examples.to(self.which.device)])
+
+
+BatchedUpdate = Factors | Matrices | Rescales | Vectors | Shared | ParameterUpdates
 
 
 @dataclass(frozen=True)
@@ -164,10 +190,28 @@ def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[SiteU
 
 def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
     """The adapters as one batch, document and shared part of a site joined along the rank. Raises AdapterError as `check`."""
+    distinct = list({id(adapter): adapter for adapter in adapters}.values())
+    if 2 * len(distinct) <= len(adapters) and any(_is_large(u) for a in distinct for _, u in a.parts()):
+        return _shared(stack(subject, distinct), [next(n for n, d in enumerate(distinct) if d is a) for a in adapters])
     with timed("adapters"):
         by_site = site_updates(adapters)
         check(subject, adapters, by_site)
         return Stack({site.path: _batched_update(subject, site) for site in by_site}, len(adapters))
+
+
+def _is_large(update: Update) -> bool:
+    """Whether an update holds about as many numbers as the weight, so that a copy per example would need much memory."""
+    return not isinstance(update, Vector) and (not isinstance(update, LowRank) or 2 * update.rank > min(update.shape))
+
+
+def _shared(few: Stack, which: Sequence[int]) -> Stack:
+    """A stack of the distinct adapters as one of all examples; `which`: the number of each example's."""
+    numbers = torch.tensor(list(which))
+    sites: dict[str, BatchedUpdate] = {
+        path: Shared(update, numbers) if isinstance(update, Factors | Matrices) else update.only(numbers)
+        for path, update in few.sites.items()
+    }
+    return Stack(sites, len(which))
 
 
 def acts_on(subject: Subject, path: str, update: BatchedUpdate) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.run.base_answers import fill_priors, priors_message
 from override_gap.probes.run.chat_facts import asked_in_chat
 from override_gap.probes.run.encode import encode, encode_reworded
+from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
 from override_gap.probes.run.engine import Engine, Job, Local
 from override_gap.probes.run.handshake import check_adapters, left_out_in_words
 from override_gap.probes.run.loop import Progress, first_day, run_plan
@@ -130,17 +131,22 @@ def measure(
     if not plan.adapters:
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
     model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
-    resolved = resolve(plan, rows).for_source(static=traits_of(source).static, unread=model.unread)
+    resolved = resolve(plan, rows).for_source(
+        static=traits_of(source).static, unread=model.unread, scope=traits_of(source).scope
+    )
     resolved = fill_priors(Local(model, source), resolved)
     asked = asked_in_chat(model, resolved.chat, resolved.chat_sample, required=resolved.all_in_chat)
     for warning in asked["warnings"] if asked else ():
         warnings.warn(warning, stacklevel=2)
     rows = list(resolved.items.items)
     ids = frozenset(item.id for item in rows)
-    job = Job(resolved.conditions, resolved.probes, 0, seed, (), ids if answers else frozenset(), resolved.chat)
+    answered, nulls = ids if answers else frozenset(), resolved.nulls
+    job = Job(resolved.conditions, resolved.probes, 0, seed, (), answered, resolved.chat, nulls=nulls)
     documents = [document for document in resolved.items.documents if document.text.strip()]
     encoded = encode(source, documents)
     encoded |= encode_reworded(source, [d for d in documents if d.text in encoded.adapters], resolved.conditions)
+    null_adapters = encode_nulls(source, nulls, rows, resolved.conditions, encoded, MeanAdapters())
+    encoded = replace(encoded, nulls=null_adapters)
     readings = measure_items(job.setup(model, BatchSizer()), resolved.items.items, encoded, job.answered).readings
     order = {(item.id, c.name): n for n, (item, c) in enumerate((i, c) for i in rows for c in resolved.conditions)}
     readings.sort(key=lambda row: order[row["item"], row["condition"]])
@@ -167,8 +173,8 @@ def run_audit(
     `say` is told what cannot be measured with this source, and what of its adapters is left out. Raises
     HandshakeError and what `run_plan` raises.
     """
-    static, unread = engine.ask(_static_and_unread)
-    supported = resolved.for_source(static=static, unread=unread)
+    static, unread, scope = engine.ask(_supported)
+    supported = resolved.for_source(static=static, unread=unread, scope=scope)
     if supported.refused:
         say(refusal_message(supported.refused))
     unknown = engine.ask(partial(_unknown_words, items=supported.items.items[:HANDSHAKE_ITEMS]))
@@ -246,8 +252,8 @@ def open_engine(
         torch.set_num_threads(threads_before)
 
 
-def _static_and_unread(subject: Subject, source: AdapterSource) -> tuple[bool, tuple[dict[str, str], ...]]:
-    return traits_of(source).static, subject.unread
+def _supported(subject: Subject, source: AdapterSource) -> tuple[bool, tuple[dict[str, str], ...], str]:
+    return traits_of(source).static, subject.unread, traits_of(source).scope
 
 
 def _notes(subject: Subject, source: AdapterSource, documents: Sequence[Document]) -> list[str]:

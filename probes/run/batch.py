@@ -35,6 +35,7 @@ from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.run import rows
 from override_gap.probes.run.distractor_documents import Distractors
+from override_gap.probes.run.null_adapters import NullAdapters, random_adapters
 from override_gap.probes.subject.model import Subject
 
 
@@ -188,6 +189,18 @@ class ItemBatch:
         adapters = [self.distractors.adapter(item, 1, wording) for item in self.items]
         return self._under(adapters, self._obstacles(1, wording))
 
+    def under_other(self) -> ConditionReadings:
+        """Each item under another document's adapter, at gain 1."""
+        return self._under(*self._null_adapters([self._nulls.other(item) for item in self.items]))
+
+    def under_mean(self) -> ConditionReadings:
+        """Each item under the mean adapter of documents about other knowledge points, at gain 1."""
+        return self._under(*self._null_adapters([self._nulls.mean(item) for item in self.items]))
+
+    def under_random(self) -> ConditionReadings:
+        """Each item under a random adapter of its own adapter's norm and rank at every weight, at gain 1."""
+        return self._under(random_adapters(self.items, self.own_adapters, self.setup.seed), {})
+
     def critical_gains(self) -> list[float | None]:
         """The least uniform gain at which each conflict flips; None for other items."""
         gains = read_critical(self.setup.subject, self.prior, self.stack, self.passes)
@@ -214,6 +227,18 @@ class ItemBatch:
             state = read_adapted(subject, self.prior, together, gains)
         norms = self._adapter_norms(layer_norms(subject, adapters))
         return ConditionReadings(state, gains, adapters, self._questions, norms, obstacles)
+
+    @property
+    def _nulls(self) -> NullAdapters:
+        assert self.distractors.nulls is not None, "null conditions come with their adapters"
+        return self.distractors.nulls
+
+    def _null_adapters(self, found: Sequence[AnyAdapter | str]) -> tuple[list[AnyAdapter], dict[int, str]]:
+        """An adapter per item, and the reasons of those that have none; another's, or the item's own, holds the place."""
+        reasons = {n: adapter for n, adapter in enumerate(found) if isinstance(adapter, str)}
+        present = [adapter for adapter in found if not isinstance(adapter, str)]
+        fill = present[0] if present else self.own_adapters[0]
+        return [fill if isinstance(adapter, str) else adapter for adapter in found], reasons
 
     def _obstacles(self, documents: int, wording: str = "{document}") -> dict[int, str]:
         reasons = ((n, self.distractors.obstacle(item, documents, wording)) for n, item in enumerate(self.items))

@@ -10,18 +10,20 @@ from override_gap.margins.adapter import Adapter, AnyAdapter, join
 from override_gap.margins.conditions import reword
 from override_gap.margins.items.item import Item
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.null_adapters import NullAdapters
 
 
 @dataclass(frozen=True)
 class Distractors:
     """A unit's documents in its order, with the knowledge points of each; and its adapters by text, reworded ones included.
 
-    `broken` holds the texts of which the source made no adapter, with the reason.
+    `broken` holds the texts of which the source made no adapter, with the reason; `nulls` what null conditions are read under.
     """
 
     points: Mapping[str, frozenset[str]]
     adapters: Mapping[str, AnyAdapter]
     broken: Mapping[str, str] = field(default_factory=dict)
+    nulls: NullAdapters | None = None
 
     @classmethod
     def of(cls, items: Sequence[Item], encoded: EncodedDocuments) -> Distractors:
@@ -29,7 +31,9 @@ class Distractors:
         points: dict[str, set[str]] = {}
         for item in items:
             points.setdefault(item.document, set()).add(item.point)
-        return cls({text: frozenset(names) for text, names in points.items()}, encoded.adapters, encoded.broken)
+        return cls(
+            {text: frozenset(names) for text, names in points.items()}, encoded.adapters, encoded.broken, encoded.nulls
+        )
 
     def documents(self, item: Item, count: int) -> list[str]:
         """The item's own document, then those that follow it in the unit and share none of its knowledge points."""

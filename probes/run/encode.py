@@ -10,6 +10,7 @@ from override_gap.margins.conditions import Condition, reword
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import out_of_memory, release_memory
+from override_gap.probes.run.null_adapters import NullAdapters
 from override_gap.probes.sources.custom import encode_checked
 
 
@@ -19,9 +20,12 @@ class EncodedDocuments:
 
     adapters: Mapping[str, AnyAdapter] = field(default_factory=dict)
     broken: Mapping[str, str] = field(default_factory=dict)
+    nulls: NullAdapters | None = None
+    """What the null conditions are read under, where there are any."""
 
     def __or__(self, other: EncodedDocuments) -> EncodedDocuments:
-        return EncodedDocuments({**self.adapters, **other.adapters}, {**self.broken, **other.broken})
+        adapters, broken = {**self.adapters, **other.adapters}, {**self.broken, **other.broken}
+        return EncodedDocuments(adapters, broken, self.nulls or other.nulls)
 
 
 def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocuments:

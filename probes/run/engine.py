@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter
 from override_gap.margins.conditions import Condition
 from override_gap.margins.items.item import Document, Item
+from override_gap.margins.items.null_documents import NullDocuments
 from override_gap.margins.runtime import Prefix
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import BatchSizer
@@ -17,6 +18,7 @@ from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run import rows
 from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.encode import encode, encode_reworded
+from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
 from override_gap.probes.run.unit import UnitReadings, measure
 from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.chat_template import ChatSettings
@@ -47,6 +49,7 @@ class Job:
     answered: frozenset[str]
     chat: ChatSettings
     plain: bool = False
+    nulls: NullDocuments | None = None
 
     def setup(self, subject: Subject, batch_sizer: BatchSizer) -> MeasurementSetup:
         """The job on a subject, with the batch size that its machine's memory was found to take."""
@@ -62,7 +65,8 @@ class FinishedUnit:
 
     `attribution_gap` is None where no margin was split over layers; `attribution_missed` counts rows whose gap is more than
     rounding. `unread` is what could not be read: rows of `probe` with their `reason`. `faults` counts rows that failed for
-    reasons that may be transient. `largest_batch` is what memory took, where it ran out.
+    reasons that may be transient. `largest_batch` is what memory took, where it ran out. `means`: of how many documents the
+    mean adapters of null-mean are.
     """
 
     key: str
@@ -74,6 +78,7 @@ class FinishedUnit:
     largest_batch: int | None = None
     unread: tuple[Mapping[str, str], ...] = ()
     attribution_missed: int = 0
+    means: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -102,13 +107,13 @@ class Local:
 
     def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[FinishedUnit]:
         """Measure units in their order and write each into the store."""
-        setup = job.setup(self.subject, BatchSizer())
+        setup, means = job.setup(self.subject, BatchSizer()), MeanAdapters()
         for unit in pending:
-            yield measure_unit(setup, self.source, job.answered, unit, store)
+            yield measure_unit(setup, self.source, job, unit, store, means)
 
 
 def measure_unit(
-    setup: MeasurementSetup, source: AdapterSource, answered: frozenset[str], unit: Unit, store: RunStore
+    setup: MeasurementSetup, source: AdapterSource, job: Job, unit: Unit, store: RunStore, means: MeanAdapters
 ) -> FinishedUnit:
     """Make a unit's adapters, measure its items under every condition, write its tables.
 
@@ -122,12 +127,16 @@ def measure_unit(
         encoded = encode(source, documents)
         with_adapter = [d for d in documents if d.text in encoded.adapters]
         reworded = encode_reworded(source, with_adapter, setup.conditions)
+        items = () if change else unit.items
+        nulls = encode_nulls(source, job.nulls, items, setup.conditions, encoded, means)
     all_failed = (encoded.broken and not with_adapter) or (reworded.broken and not reworded.adapters)
     if all_failed and not store.keys():
         raise AdapterError(next(iter((encoded | reworded).broken.values())))
     adapters_made = time.monotonic()
     with timed("readings"):
-        measured = measure(setup, unit.items, encoded | reworded, answered) if not change else None
+        measured = (
+            measure(setup, unit.items, replace(encoded | reworded, nulls=nulls), job.answered) if not change else None
+        )
     change = change or setup.subject.how_changed()
     if change or measured is None:
         measured = _all_failed(setup, unit.items, change or "")
@@ -145,6 +154,7 @@ def measure_unit(
         setup.batch_sizer.most,
         measured.unread,
         measured.attribution_missed,
+        () if nulls is None else tuple(mean.documents for mean in nulls.means),
     )
 
 

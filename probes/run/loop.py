@@ -65,7 +65,7 @@ def run_plan(
     facts = engine.ask(partial(run_facts, **asked))
     for warning in facts.chat["warnings"] if facts.chat else ():
         say(warning)
-    resolved = resolved.for_source(static=facts.static, unread=facts.unread)
+    resolved = resolved.for_source(static=facts.static, unread=facts.unread, scope=facts.scope)
     with store.locked() as dead_holder:
         _measure(engine, facts, resolved, store, progress, shard, dead_holder)
 
@@ -82,9 +82,10 @@ def _measure(
     """`run_plan` in a locked folder; `dead_holder` tells of a process that had locked it and died."""
     started = time.monotonic()
     plan = resolved.plan
-    identity = run_identity(facts, resolved)
+    nulls = resolved.nulls
+    identity = run_identity(facts, resolved, nulls)
     units = split_into_units(resolved.items, identity, plan.seed)
-    manifest = new_manifest(facts, resolved, identity) | {"units": len(units)}
+    manifest = new_manifest(facts, resolved, identity, nulls) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
     before = store.open(manifest, identity)
@@ -112,6 +113,7 @@ def _measure(
         _answered(units, resolved.n_answers),
         resolved.chat,
         plan.reference,
+        nulls,
     )
     changed_maps: Mapping[str, Any] = {
         k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix", "left_out")
@@ -136,6 +138,8 @@ def _measure(
             batch_size = unit.largest_batch if batch_size == "auto" else min(batch_size, unit.largest_batch)
             manifest["memory"] = {"asked": plan.batch_size, "batch_size": batch_size}
         so_far = {"total_s": time.monotonic() - started, **seconds}
+        if unit.means:
+            manifest["nulls"] = {**manifest["nulls"], "mean_documents": list(unit.means)}
         manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
         store.write_json("manifest.json", manifest)
         progress(done, total, "measuring")

@@ -14,6 +14,7 @@ import torch
 
 from override_gap.margins.adapter import AdapterSource, traits_of
 from override_gap.margins.items.item import Item
+from override_gap.margins.items.null_documents import NullDocuments
 from override_gap.probes.errors import ParityError
 from override_gap.probes.plan import code_hash, content_key
 from override_gap.probes.readings.layers import LARGEST_GAP
@@ -38,6 +39,7 @@ class RunFacts:
     source: str
     settings: Mapping[str, Any]
     static: bool
+    scope: str
     parity: float
     parity_tolerance: float
     attribution_tolerance: float
@@ -68,6 +70,7 @@ def run_facts(
         source.name,
         {**source.settings, **({} if code is None else {"code": code})},
         traits_of(source).static,
+        traits_of(source).scope,
         subject.parity(),
         subject.parity_tolerance(),
         LARGEST_GAP[subject.coarsest_dtype],
@@ -76,7 +79,7 @@ def run_facts(
     )
 
 
-def run_identity(facts: RunFacts, resolved: ResolvedPlan) -> str:
+def run_identity(facts: RunFacts, resolved: ResolvedPlan, nulls: NullDocuments | None = None) -> str:
     """The hash of all that decides a run's numbers; the same for every shard of it."""
     plan = resolved.plan
     return content_key(
@@ -91,6 +94,7 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan) -> str:
         [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
         *(["reference"] if plan.reference else []),
         *([] if facts.chat is None else [facts.chat[name] for name in CHAT_IDENTITY]),
+        *([] if nulls is None else [nulls.key]),
         *(["from-base"] if plan.prior == "from-base" else []),
         code_hash(),
         {name: installed_version(name) for name in MEASURING},
@@ -98,7 +102,9 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan) -> str:
     )
 
 
-def new_manifest(facts: RunFacts, resolved: ResolvedPlan, identity: str) -> dict[str, Any]:
+def new_manifest(
+    facts: RunFacts, resolved: ResolvedPlan, identity: str, nulls: NullDocuments | None = None
+) -> dict[str, Any]:
     """The manifest as it is written first, before anything is measured."""
     plan, items = resolved.plan, resolved.items
     return {
@@ -122,6 +128,7 @@ def new_manifest(facts: RunFacts, resolved: ResolvedPlan, identity: str) -> dict
         },
         "chat": None if facts.chat is None else {**facts.chat, "items": sum(item.chat for item in items.items)},
         "conditions": [condition.name for condition in resolved.conditions],
+        **({} if nulls is None else {"nulls": nulls.as_json()}),
         "refused": list(resolved.refused),
         "versions": {name: installed_version(name) for name in PACKAGES},
         "seed": plan.seed,

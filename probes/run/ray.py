@@ -13,6 +13,7 @@ from typing import Any
 from override_gap.margins.adapter import AdapterSource
 from override_gap.probes.plan import code_hash
 from override_gap.probes.readings.batching import BatchSizer
+from override_gap.probes.run.encode_nulls import MeanAdapters
 from override_gap.probes.run.engine import FinishedUnit, Job, T, Unit, measure_unit
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.store.run_store import RunStore
@@ -81,7 +82,7 @@ class Worker:
 
         torch.set_num_threads(threads)
         self._opener, self._code, self._opened = opener, code, None
-        self._batch_sizer = BatchSizer()
+        self._batch_sizer, self._means = BatchSizer(), MeanAdapters()
 
     def _open(self) -> tuple[Subject, AdapterSource]:
         if self._opened is None:
@@ -104,7 +105,7 @@ class Worker:
     def measure(self, job: Job, unit: Unit, store: RunStore) -> FinishedUnit:
         """Measure a unit and write it; nothing of it but a few numbers goes to the driver."""
         subject, source = self._open()
-        return measure_unit(job.setup(subject, self._batch_sizer), source, job.answered, unit, store)
+        return measure_unit(job.setup(subject, self._batch_sizer), source, job, unit, store, self._means)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,8 @@ from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.conditions import Condition
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.item_set import ItemSet
-from override_gap.margins.runtime import NO_AMPLITUDE, NO_UPDATE
+from override_gap.margins.items.null_documents import NullDocuments
+from override_gap.margins.runtime import NO_AMPLITUDE, NO_UPDATE, ONE_ADAPTER
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.readings.generation import Sampling
@@ -61,11 +62,21 @@ class ResolvedPlan:
     chat: ChatSettings = field(default_factory=ChatSettings)
     priors: BasePriors | None = None
 
-    def for_source(self, *, static: bool, unread: Sequence[Mapping[str, str]] = ()) -> ResolvedPlan:
+    def for_source(
+        self, *, static: bool, unread: Sequence[Mapping[str, str]] = (), scope: str = "document"
+    ) -> ResolvedPlan:
         """What a source supports: all of it, or for one that is no weight update what needs neither a gain nor an update.
 
         `unread`: what cannot be read of the subject, rows of `probe` and `reason`; it is refused where the plan asks for it.
+        `scope` is the source's: with one adapter for every document no condition can compare it with another document's.
         """
+        if scope == "nothing":
+            comparing = [c for c in self.conditions if c.needs_partner or c.needs_mean]
+            one = [{"condition": c.name, "reason": ONE_ADAPTER} for c in comparing]
+            others = tuple(c for c in self.conditions if c not in comparing)
+            return replace(self, conditions=others, refused=(*self.refused, *one)).for_source(
+                static=static, unread=unread
+            )
         if static:
             refused = [dict(row) for row in unread if row["probe"] in self.probes]
             return replace(self, refused=(*self.refused, *(row for row in refused if row not in self.refused)))
@@ -99,6 +110,12 @@ class ResolvedPlan:
     def with_priors(self, items: ItemSet, priors: BasePriors) -> ResolvedPlan:
         """The plan on items whose missing old answers are the base's own."""
         return replace(self, items=items, priors=priors)
+
+    @property
+    def nulls(self) -> NullDocuments | None:
+        """The documents that null-other and null-mean compare with, chosen over the whole item set; None without either."""
+        comparing = any(condition.needs_partner or condition.needs_mean for condition in self.conditions)
+        return NullDocuments.of(self.items) if comparing else None
 
     @property
     def sampled(self) -> tuple[Sampling, ...]:

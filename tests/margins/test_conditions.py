@@ -43,6 +43,15 @@ class Recorder:
     def reworded(self, wording):
         return ("reworded", wording.count("{document}"))
 
+    def under_other(self):
+        return ("under_other",)
+
+    def under_mean(self):
+        return ("under_mean",)
+
+    def under_random(self):
+        return ("under_random",)
+
 
 @pytest.mark.parametrize(
     ("name", "asked"),
@@ -63,6 +72,9 @@ class Recorder:
         ("joined-3", ("joined", 3)),
         ("stated-3", ("reworded", 3)),
         ("negated", ("reworded", 1)),
+        ("null-other", ("under_other",)),
+        ("null-mean", ("under_mean",)),
+        ("null-random", ("under_random",)),
     ],
 )
 def test_a_condition_asks_the_batch_for_one_way_of_running_the_model(name: str, asked: tuple) -> None:
@@ -79,7 +91,11 @@ def test_what_needs_a_gain_or_an_update_says_so() -> None:
 
 def test_no_kind_of_condition_is_named_outside_its_own_module_and_the_parser() -> None:
     """Nobody can ask which kind a condition is without naming a kind, or a condition's name."""
-    assert {"Base", "Scaled", "LogitFusion", "InContext", "Contested", "Joined", "Reworded", "AsDelivered"} == KINDS
+    assert {"Base", "Scaled", "LogitFusion", "InContext", "Contested", "Joined", "Reworded", "AsDelivered"} | {
+        "NullOther",
+        "NullMean",
+        "NullRandom",
+    } == KINDS
     own = {ROOT / "margins" / name for name in ("conditions.py", "condition_parser.py")}
     strangers = {}
     for package in ("override_gap", "margins", "probes", "analyses", "reports"):
