@@ -33,10 +33,11 @@ def random_like(adapter: Adapter, content: str, seed: int) -> Adapter:
 
 
 def _random(parts: Sequence[Update], norm: float, generator: torch.Generator) -> Update:
-    if all(isinstance(update, Vector) for update in parts):
-        delta = torch.randn(parts[0].shape, generator=generator)
+    shape = tuple(parts[0].shape)
+    if len(shape) == 1:
+        delta = torch.randn(shape, generator=generator)
         return Vector(delta * (norm / torch.linalg.norm(delta).item()))
-    rank, shape = sum(rank_of(update) for update in parts), parts[0].shape
+    rank = sum(rank_of(update) for update in parts)
     if rank > min(shape) // 2:
         delta = torch.randn(shape, generator=generator)
         return Dense(delta * (norm / torch.linalg.norm(delta).item()))

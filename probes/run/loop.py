@@ -138,8 +138,8 @@ def _measure(
             batch_size = unit.largest_batch if batch_size == "auto" else min(batch_size, unit.largest_batch)
             manifest["memory"] = {"asked": plan.batch_size, "batch_size": batch_size}
         so_far = {"total_s": time.monotonic() - started, **seconds}
-        if unit.means:
-            manifest["nulls"] = {**manifest["nulls"], "mean_documents": list(unit.means)}
+        if nulls is not None and unit.means:
+            manifest["nulls"] = {**nulls.as_json(), "mean_documents": list(unit.means)}
         manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
         store.write_json("manifest.json", manifest)
         progress(done, total, "measuring")

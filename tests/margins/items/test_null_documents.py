@@ -26,8 +26,8 @@ def items(n: int = 40, seed: int = 0, points: int = 15) -> list[Item]:
         answer = CITIES[document % len(CITIES)] if split != "retention" else answer
         prior = prior if prior != answer else CITIES[(CITIES.index(answer) + 1) % len(CITIES)]
         meta = {"relation": ["capital", "river", "mayor"][document % 3]} if document % 7 else {}
-        fields = {"prior_answer": prior} if split == "conflict" else {}
-        made.append(Item(f"i{k}", f"p{document % points}", split, text, f"Question {k}", answer, meta=meta, **fields))
+        old = prior if split == "conflict" else None
+        made.append(Item(f"i{k}", f"p{document % points}", split, text, f"Question {k}", answer, old, meta=meta))
     return made
 
 
