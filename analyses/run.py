@@ -29,6 +29,7 @@ from override_gap.analyses import (
     readings,
     robustness,
     sampling,
+    strength,
     summary,
     verdict,
 )
@@ -83,6 +84,10 @@ class Run(RunFrame):
     def margins(self, seed: int = 0) -> ResultSection | None:
         """Prior margin, adapter margin, push and pull of conflicts (nats): spread, slopes, constancy."""
         return constancy.margins(self, seed)
+
+    def strength(self) -> ResultSection | None:
+        """Adapter margin over prior margin, update norm over weight norm, and the gain that breaks the model."""
+        return strength.strength(self)
 
     def dose_response(self, seed: int = 0) -> ResultSection | None:
         """Success against the gain, and the critical gains of the failures."""

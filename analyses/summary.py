@@ -20,6 +20,7 @@ from override_gap.analyses import (
     published,
     robustness,
     sampling,
+    strength,
     verdict,
 )
 from override_gap.analyses.compare import conditions as comparison
@@ -56,6 +57,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "outcomes": outcomes.outcomes(run).as_json(),
         "prior_gradient": section("prior_gradient", prior_gradient.prior_gradient(run, seed=seed), no_conflict),
         "margins": section("margins", constancy.margins(run, seed), no_conflict),
+        "strength": section("strength", strength.strength(run), "no known conflict was measured as delivered"),
         "criterion": {
             "agreement": criterion.agreement(run).as_json(),
             "calibration": criterion.calibration(run).as_json(),

@@ -126,6 +126,7 @@ FLOORS = {
             "layers",
             "dose_response",
             "sampling",
+            "strength",
         },
         {"compare"},
         {"readings"},

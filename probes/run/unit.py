@@ -32,6 +32,7 @@ from override_gap.probes.run.batch import ConditionReadings, ItemBatch, Measurem
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.weight_norms import changed_weight_norms
 
 NO_MEMORY = "memory ran out for this item alone"
 
@@ -199,12 +200,15 @@ def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[
 
 
 def _causal_effects(batch: ItemBatch, under: ConditionReadings) -> dict[str, Float[Tensor, "batch layer"]]:
-    """What each layer's update does alone and when it is removed, where that is read."""
-    if not (under.as_delivered and "causal" in batch.setup.probes):
+    """What each layer's update does alone and when it is removed, where that is read; and the norms of the weights changed."""
+    if not under.as_delivered:
         return {}
     subject = batch.setup.subject
+    weights = {"weight_norm": changed_weight_norms(subject.weights, batch.own_adapters, subject.n_layers)}
+    if "causal" not in batch.setup.probes:
+        return weights
     alone, removed = read_causal(subject, batch.prior, batch.stack, list(range(subject.n_layers)), batch.passes)
-    return {"alone": alone, "removed": removed}
+    return {**weights, "alone": alone, "removed": removed}
 
 
 def _unread(batch: ItemBatch) -> tuple[dict[str, str], ...]:

@@ -130,6 +130,8 @@ LAYERS = RunTable("layers", "item, condition and layer", (
            "number of the layer, from 0; -1: the embedding and the constant terms of the attribution", "whole"),
     Column("norm", FLOAT, "optional", "layer",
            "root of the summed squared Frobenius norms of the layer's updates at gain 1, weight units", "unbounded"),
+    Column("weight_norm", FLOAT, "optional", "",
+           "the same of the weights that these updates change, in the base; as-delivered rows", "unbounded"),
     Column("gain", FLOAT, "optional", "", "the condition's gain at this layer", "unbounded"),
     Column("attribution", FLOAT, "optional", "layer", "the layer's share of the margin of y_pre over y_doc, nats"),
     Column("lens", FLOAT, "optional", "", "that margin, were the final norm applied after this layer, nats"),

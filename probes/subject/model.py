@@ -32,6 +32,7 @@ from override_gap.probes.subject.sites import Site, find_sites
 from override_gap.probes.subject.stream_paths import StreamPaths
 from override_gap.probes.subject.structure import decoder_of
 from override_gap.probes.subject.tokens import prompt_ids, token_ids
+from override_gap.probes.subject.weight_norms import WeightNorms
 from override_gap.probes.timing import timed
 
 VOCAB_CHUNK = 32_768
@@ -47,7 +48,8 @@ class Subject:
     `sites` are its linear maps by path, which adapters update. `norm` is the final norm, None where it is neither LayerNorm
     nor RMSNorm. `logit_scale` multiplies the unembedding's output before the cap, as Cohere and Granite do. `reference` holds
     the model's logits for `probe` before anything was done to it, so that every run can be checked against it. `stream`
-    tells what the residual stream gets of what is added to a module's output, `rows` how a module's input holds a batch.
+    tells what the residual stream gets of what is added to a module's output, `rows` how a module's input holds a batch,
+    `weights` the norms of its weights.
     `chat` is how questions go through the chat template. `sums` are the `weight_sums` at the time of wrapping.
     """
 
@@ -64,6 +66,7 @@ class Subject:
     reference: Float[Tensor, "pos vocab"]
     stream: StreamPaths
     rows: RowLayouts
+    weights: WeightNorms
     chat: ChatSettings = field(default_factory=ChatSettings)
     sums: Mapping[str, int] = field(default_factory=dict)
 
@@ -240,13 +243,14 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         raise SubjectError(f"{name}: this architecture cannot be read: {str(fault)[:300]}") from fault
     model.eval().requires_grad_(False)
     config = model.config.get_text_config()
+    sites = find_sites(model)
     subject = Subject(
         name=name,
         bridged=bridged,
         model=model,
         tokenizer=tokenizer,
         fingerprint=fingerprint,
-        sites=find_sites(model),
+        sites=sites,
         norm=final_norm(
             bridged.structure.final_norm,
             bridged.structure.d_model,
@@ -259,6 +263,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         reference=reference,
         stream=StreamPaths(decoder_of(model), model, bridged.structure.blocks, bridged.structure.d_model),
         rows=RowLayouts(decoder_of(model), model),
+        weights=WeightNorms(model, sites),
         sums=weight_sums(model),
     )
     fault = subject.parity_fault()

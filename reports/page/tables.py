@@ -9,6 +9,7 @@ from override_gap.reports.page.gain_tables import gain_table, matched_gain_table
 from override_gap.reports.page.margin_tables import criterion_table, layer_tables, margin_tables
 from override_gap.reports.page.published import published
 from override_gap.reports.page.robustness_tables import robustness_tables
+from override_gap.reports.page.strength_table import strength_table
 from override_gap.reports.page.success_tables import paired_condition_table, prior_gradient_tables, success_tables
 from override_gap.reports.page.table import Table
 
@@ -20,6 +21,7 @@ def tables(summary: Mapping) -> list[Table]:
         *success_tables(summary),
         *prior_gradient_tables(summary),
         *margin_tables(summary),
+        strength_table(summary),
         criterion_table(summary),
         *layer_tables(summary),
         gain_table(summary),

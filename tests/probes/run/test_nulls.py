@@ -143,7 +143,7 @@ def test_a_partner_whose_adapter_cannot_be_made_is_an_error_row_and_no_part_of_t
     rows = og.measure(subject, Failing(subject, steps=2), ITEMS, policies=NULLS)
     broken = rows[rows.condition.eq("null-other") & rows.status.eq("error")]
     own = {item.id for item in ITEMS if "zeta" in item.document}
-    assert set(broken.item) > own, "an item's own document, and one whose partner it is"
+    assert set(broken["item"]) > own, "an item's own document, and one whose partner it is"
     assert all("no zeta" in error for error in broken.error)
     assert rows[rows.condition.eq("null-mean") & ~rows.item.isin(own)].status.eq("ok").all()
 
