@@ -21,7 +21,7 @@ from override_gap.margins.condition_names import NULLS, robustness_family
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.manifest import manifest_error
-from override_gap.probes.store.schema import LAYERS, READINGS
+from override_gap.probes.store.schema import LAYERS, READINGS, SEARCH
 from override_gap.probes.store.table_checks import checked
 
 Table = Any
@@ -38,14 +38,16 @@ POPULATIONS = ("all", "known")
 class RunFrame:
     """One run: its manifest, its readings (one row per item and condition) and its layers (one row per layer of those).
 
-    `drawn` holds sampled answers, one row per item, condition, temperature and draw; empty without them. docs/columns.md
-    states every column; optional ones that the run does not have are filled with None.
+    `drawn` holds sampled answers, one row per item, condition, temperature and draw; `search` the gains at which failing
+    conflicts were read, one row per item, condition and gain; both are empty where a run has none.
+    docs/columns.md states every column; optional ones that the run does not have are filled with None.
     """
 
     manifest: dict[str, Any]
     readings: Table
     layers: Table = field(default_factory=lambda: pd.DataFrame(columns=LAYERS.names))
     drawn: Table = field(default_factory=pd.DataFrame)
+    search: Table = field(default_factory=lambda: pd.DataFrame(columns=SEARCH.names))
 
     def __post_init__(self) -> None:
         absent = [name for name in READINGS.required if name not in self.readings.columns]
@@ -53,8 +55,10 @@ class RunFrame:
             raise ValueError(f"readings lack the columns {', '.join(absent)}; a run of this toolkit writes them")
         object.__setattr__(self, "readings", _with_columns(self.readings, READINGS.optional))
         object.__setattr__(self, "layers", _with_columns(self.layers, LAYERS.names))
+        object.__setattr__(self, "search", _with_columns(self.search, SEARCH.names))
         _refuse_duplicates(self.readings, "readings", ["item", "condition"])
         _refuse_duplicates(self.layers, "rows in layers", ["item", "condition", "layer"])
+        _refuse_duplicates(self.search, "rows in search", ["item", "condition", "gain"])
 
     @cached_property
     def measured(self) -> Table:
@@ -124,13 +128,14 @@ def load(path: str | Path) -> RunFrame:
         raise ValueError(
             f"{folder}: no readings/*.parquet, so nothing was measured yet; give the audit's own command again"
         )
-    layers, drawn = table(folder / "layers"), table(folder / "drawn")
+    layers, drawn, search = (table(folder / name) for name in ("layers", "drawn", "search"))
     try:
         return RunFrame(
             manifest,
             readings,
             pd.DataFrame(columns=LAYERS.names) if layers is None else layers,
             pd.DataFrame() if drawn is None else drawn,
+            pd.DataFrame(columns=SEARCH.names) if search is None else search,
         )
     except ValueError as fault:
         raise ValueError(f"{folder}: {fault}; the run has to be made again") from fault
@@ -176,7 +181,7 @@ def _refuse_duplicates(table: Table, rows: str, names: list[str]) -> None:
     repeated = table.duplicated(names)
     if repeated.any():
         item, condition, *layer = (table[repeated].iloc[0][name] for name in names)
-        at = f" at layer {layer[0]}" if layer else ""
+        at = f" at {names[2]} {layer[0]:g}" if layer else ""
         raise ValueError(
             f"item {reprlib.repr(item)} has two {rows} under {reprlib.repr(condition)}{at}; one is expected"
         )

@@ -40,6 +40,7 @@ PROBES = {
     "margins": "prior, adapter and net margin, the first answer token; always on",
     "layers": "norm, attribution, lens and direct writing of every layer",
     "causal": "adapter margin with each layer alone and with each removed",
+    "search": "each failing conflict at growing gains until its answer comes first or the model breaks; the verdict reads it",
     "critical": "the smallest gain at which each conflict flips, by bisection",
     "answers": "greedy answers for a sample of the items",
     "joined": "the adapters of 2, 4 and 8 documents joined into one, and the same documents in one prompt",

@@ -21,7 +21,7 @@ ROBUSTNESS = {
     "hedged": ("as-delivered", "hedged", "negated"),
     "contested": ("as-delivered", "contested", "contested-base"),
 }
-DEFAULT_PROBES = ("margins", "layers", "answers")
+DEFAULT_PROBES = ("margins", "layers", "search", "answers")
 PRIORS = ("given", "from-base")
 MOST_DRAWS = 10_000
 LARGEST = 2**20
@@ -37,7 +37,7 @@ RESERVED_ARGS = frozenset(
 ORGANISM = {
     "policies": "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched,margin-matched,"
     "relevance-gate,logit-fusion,in-context",
-    "probes": ("margins", "layers", "causal", "critical", "answers"),
+    "probes": ("margins", "layers", "causal", "search", "critical", "answers"),
 }
 
 

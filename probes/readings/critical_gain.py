@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,9 +20,17 @@ HALVINGS = 5
 
 
 def read_critical(
-    subject: Subject, prior: Prior, adapters: Stack, read: ReadAtGains | None = None
+    subject: Subject,
+    prior: Prior,
+    adapters: Stack,
+    read: ReadAtGains | None = None,
+    beyond: Sequence[Collection[float]] | None = None,
+    wanted: Sequence[bool] | None = None,
 ) -> list[float | None]:
-    """Critical gain of each item within GRID's range; infinity where no gain of the grid makes y_doc the arg max.
+    """Critical gain of each item; infinity where no gain of GRID, nor of `beyond`, makes y_doc the arg max.
+
+    `beyond` are further gains of each item, above GRID's, at which the search has read it. `wanted`: the items whose gain is
+    searched, by default all.
 
     None where the logits are not finite at some gain of the grid before one flips the item (float16 overflows).
 
@@ -41,15 +50,18 @@ def read_critical(
     low = torch.zeros(count)
     high = torch.full((count,), math.inf)
     readable = torch.ones(count, dtype=torch.bool)
-    for gain in GRID:
-        unflipped = high.isinf()
+    searched = [frozenset(gains) for gains in beyond] if beyond is not None else [frozenset[float]()] * count
+    asked = torch.ones(count, dtype=torch.bool) if wanted is None else torch.tensor(list(wanted), dtype=torch.bool)
+    for gain in (*GRID, *sorted({gain for gains in searched for gain in gains if gain > GRID[-1]})):
+        here = torch.tensor([gain <= GRID[-1] or gain in gains for gains in searched])
+        unflipped = high.isinf() & here & asked
         if not bool(unflipped.any()):
-            break
+            continue
         flips, finite = flips_at(torch.where(unflipped, torch.tensor(gain), torch.tensor(0.0)))
         readable &= finite | ~unflipped
         high = torch.where(unflipped & flips, torch.tensor(gain), high)
-        low = torch.where(high.isinf(), torch.tensor(gain), low)
-    bracketed = high.isfinite() & (high > 0)
+        low = torch.where(unflipped & ~flips, torch.tensor(gain), low)
+    bracketed = high.isfinite() & (high > 0) & asked
     for _ in range(HALVINGS if bool(bracketed.any()) else 0):
         middle = torch.where(bracketed, (low + high) / 2, torch.zeros(count))
         flips, _ = flips_at(middle)

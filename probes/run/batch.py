@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter, AnyAdapter
+from override_gap.margins.condition_names import DELIVERED
 from override_gap.margins.conditions import Condition
 from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform
 from override_gap.margins.items.divergence import Divergence
@@ -34,14 +36,19 @@ from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.run import rows
+from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.null_adapters import NullAdapters, random_adapters
+from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.subject.model import Subject
 
 
 @dataclass(frozen=True)
 class MeasurementSetup:
-    """What all units of a run share. `batch_size` 0: as many as fit in memory; `plain`: no work is shared between passes."""
+    """What all units of a run share. `batch_size` 0: as many as fit in memory; `plain`: no work is shared between passes.
+
+    `rescued_answers`: how many failures of a unit that a gain repairs are answered in words at that gain.
+    """
 
     subject: Subject
     conditions: tuple[Condition, ...]
@@ -51,6 +58,8 @@ class MeasurementSetup:
     sampled: tuple[Sampling, ...] = ()
     plain: bool = False
     batch_sizer: BatchSizer = field(default_factory=BatchSizer)
+    comparisons: Comparisons = field(default_factory=Comparisons)
+    rescued_answers: int = 0
 
 
 @dataclass(frozen=True)
@@ -201,10 +210,35 @@ class ItemBatch:
         """Each item under a random adapter of its own adapter's norm and rank at every weight, at gain 1."""
         return self._under(random_adapters(self.items, self.own_adapters, self.setup.seed), {})
 
-    def critical_gains(self) -> list[float | None]:
-        """The least uniform gain at which each conflict flips; None for other items."""
-        gains = read_critical(self.setup.subject, self.prior, self.stack, self.passes)
-        return [g if item.split == "conflict" else None for g, item in zip(gains, self.items, strict=True)]
+    def searched(self, unit: UnitSearch) -> list[dict[str, Any]]:
+        """Rows of the search of each conflict that the base knows and that fails as delivered, under its own adapter."""
+        flipped = (self.at_gain_one.top == self.prior.doc).tolist()
+        finite = self.at_gain_one.top_prob.isfinite().tolist()
+        failing = [
+            n
+            for n, (item, known) in enumerate(zip(self.items, self.prior.known.tolist(), strict=True))
+            if item.split == "conflict" and known == 1.0 and finite[n] and not flipped[n]
+        ]
+        documents = [item.document for item in self.items]
+        return unit.rows(
+            DELIVERED, self.items, self.prior, self._read, self.own_adapters, documents, documents, failing
+        )
+
+    def _read(self, gains: Float[Tensor, "batch layer"]) -> Adapted:
+        if self.passes is not None:
+            return self.passes(gains)
+        return read_adapted(self.setup.subject, self.prior, self.stack, gains)
+
+    def critical_gains(self, searched: Sequence[dict[str, Any]] = ()) -> list[float | None]:
+        """The least uniform gain at which each conflict flips; None for other items. `searched`: rows of the search."""
+        number = {item.id: n for n, item in enumerate(self.items)}
+        beyond: list[set[float]] = [set() for _ in self.items]
+        for row in searched:
+            if row["condition"] == DELIVERED and row["success_top1"] is not None:
+                beyond[number[row["item"]]].add(row["gain"])
+        conflicts = [item.split == "conflict" for item in self.items]
+        gains = read_critical(self.setup.subject, self.prior, self.stack, self.passes, beyond, conflicts)
+        return [g if conflict else None for g, conflict in zip(gains, conflicts, strict=True)]
 
     @property
     def stack(self) -> Stack:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter
@@ -17,6 +17,7 @@ from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run import rows
 from override_gap.probes.run.batch import MeasurementSetup
+from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
 from override_gap.probes.run.unit import UnitReadings, measure
@@ -50,12 +51,23 @@ class Job:
     chat: ChatSettings
     plain: bool = False
     nulls: NullDocuments | None = None
+    comparisons: Comparisons = field(default_factory=Comparisons)
+    rescued_answers: int = 0
 
     def setup(self, subject: Subject, batch_sizer: BatchSizer) -> MeasurementSetup:
         """The job on a subject, with the batch size that its machine's memory was found to take."""
         subject = replace(subject, chat=self.chat)
         return MeasurementSetup(
-            subject, self.conditions, self.probes, self.batch_size, self.seed, self.sampled, self.plain, batch_sizer
+            subject,
+            self.conditions,
+            self.probes,
+            self.batch_size,
+            self.seed,
+            self.sampled,
+            self.plain,
+            batch_sizer,
+            self.comparisons,
+            self.rescued_answers,
         )
 
 
@@ -143,7 +155,7 @@ def measure_unit(
     elif measured.faults and not any(row["status"] == "ok" for row in measured.readings) and not store.keys():
         raise AdapterError(measured.readings[-1]["error"])
     with timed("files"):
-        store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults)
+        store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults, measured.search)
     return FinishedUnit(
         unit.key,
         measured.attribution_gap,

@@ -17,6 +17,7 @@ from override_gap.margins.items.item import Item
 from override_gap.margins.items.item_set import ItemSet
 from override_gap.probes.plan import Plan, content_key
 from override_gap.probes.run.base_answers import FILE, fill_priors, items_json
+from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.engine import Engine, Job, Local, Unit
 from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_facts, run_identity, with_progress
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
@@ -114,6 +115,8 @@ def _measure(
         resolved.chat,
         plan.reference,
         nulls,
+        Comparisons.of(resolved.items, plan.seed) if "search" in resolved.probes else Comparisons(),
+        math.ceil(resolved.n_answers / max(1, len(units))),
     )
     changed_maps: Mapping[str, Any] = {
         k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix", "left_out")

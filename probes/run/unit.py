@@ -31,6 +31,8 @@ from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest, answer
 from override_gap.probes.run.batch import ConditionReadings, ItemBatch, MeasurementSetup, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.rescued_answers import answer_rescued
+from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.weight_norms import changed_weight_norms
 
@@ -53,6 +55,7 @@ class UnitReadings:
     faults: int = 0
     unread: tuple[dict[str, str], ...] = ()
     attribution_missed: int = 0
+    search: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class BatchRows:
     attribution_missed: int = 0
     faults: int = 0
     unread: tuple[dict[str, str], ...] = ()
+    search: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def concatenated(cls, parts: Sequence[BatchRows]) -> BatchRows:
@@ -78,6 +82,7 @@ class BatchRows:
             sum(part.attribution_missed for part in parts),
             sum(part.faults for part in parts),
             tuple({row["reason"]: row for part in parts for row in part.unread}.values()),
+            tuple(row for part in parts for row in part.search),
         )
 
 
@@ -107,12 +112,16 @@ def measure(
     readable.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
     lengths = [len(place.fed) for _, place in readable]
     batch_size = setup.batch_size or rows_that_fit(setup.subject, max(lengths, default=1))
+    distractors = Distractors.of(items, encoded)
+    unit = UnitSearch(
+        setup.subject, setup.comparisons, setup.batch_size, setup.batch_sizer, distractors.points, setup.seed
+    )
     measured = BatchRows.concatenated(
         [
             *unreadable,
             *setup.batch_sizer.each(
                 [[readable[n] for n in numbers] for numbers in batches(lengths, batch_size)],
-                partial(_measure_batch, setup, Distractors.of(items, encoded), answered),
+                partial(_measure_batch, setup, distractors, unit, answered),
                 lambda pair, _: _fault(setup, pair[0], NO_MEMORY),
             ),
         ]
@@ -121,6 +130,8 @@ def measure(
     requests, faults = measured.requests, measured.faults
     if "answers" in setup.probes:
         faults += answer(setup.subject, requests, batch_size, setup.batch_sizer)
+    if "answers" in setup.probes:
+        answer_rescued(setup, measured.search, {item.id: item for item in items}, encoded, batch_size)
     requests = [request for request in requests if request.row["status"] == "ok"]
     sampled = setup.sampled if "sampled" in setup.probes else ()
     drawn, failed = draw(setup.subject, requests, batch_size, sampled, setup.batch_sizer)
@@ -132,28 +143,34 @@ def measure(
         faults + failed,
         measured.unread,
         measured.attribution_missed,
+        measured.search,
     )
 
 
 def _measure_batch(
     setup: MeasurementSetup,
     distractors: Distractors,
+    unit: UnitSearch,
     answered: frozenset[str],
     pairs: Sequence[tuple[Item, Divergence]],
 ) -> BatchRows:
     """All conditions of one batch. Where an adapter does not fit or fails, each item is read by itself."""
     try:
         batch = ItemBatch.prepare(setup, [item for item, _ in pairs], [place for _, place in pairs], distractors)
-        return BatchRows.concatenated([_condition_rows(batch, c, answered) for c in setup.conditions])
+        searched = batch.searched(unit) if "search" in setup.probes else []
+        conditions = [_condition_rows(batch, c, answered, searched) for c in setup.conditions]
+        return BatchRows.concatenated([*conditions, BatchRows([], [], search=tuple(searched))])
     except AdapterError as fault:
         reason = str(fault)
     if len(pairs) == 1:
         return _fault(setup, pairs[0][0], reason)
-    return BatchRows.concatenated([_measure_batch(setup, distractors, answered, [pair]) for pair in pairs])
+    return BatchRows.concatenated([_measure_batch(setup, distractors, unit, answered, [pair]) for pair in pairs])
 
 
-def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[str]) -> BatchRows:
-    """One condition's readings of a batch as rows."""
+def _condition_rows(
+    batch: ItemBatch, condition: Condition, answered: frozenset[str], searched: Sequence[dict[str, Any]]
+) -> BatchRows:
+    """One condition's readings of a batch as rows; `searched` are those of the search, which critical gains start from."""
     subject, probes = batch.setup.subject, batch.setup.probes
     under = condition.read(batch)
     table = rows.readings(
@@ -169,7 +186,7 @@ def _condition_rows(batch: ItemBatch, condition: Condition, answered: frozenset[
     for n, reason in under.unreadable.items():
         table[n] = rows.failed(batch.items[n], condition.name, reason)
     if under.as_delivered and "critical" in probes:
-        rows.add_critical_gains(table, batch.critical_gains())
+        rows.add_critical_gains(table, batch.critical_gains(searched))
     if "layers" not in probes or not under.has_layers or under.state.residual is None:
         return BatchRows(table, _requests(batch, under, table, answered))
     gains = torch.zeros_like(batch.norms) if under.gains is None else under.gains

@@ -24,7 +24,7 @@ from override_gap.probes.store.files import DiskError, leftovers, require_writab
 from override_gap.probes.store.lock import LOCK, OWNER, locked
 from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.run_store import Rows
-from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, TABLES, RunTable
+from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, SEARCH, TABLES, RunTable
 
 DAMAGED = "damaged"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -142,7 +142,7 @@ class Store:
             raise DamagedError(
                 f"{self._file('readings', key)}: no column {', '.join(lacks)}, so it does not hold readings"
             )
-        for name in (LAYERS.name, DRAWN.name):
+        for name in (LAYERS.name, DRAWN.name, SEARCH.name):
             file = self._file(name, key)
             expected = None if note is None else (note.get("tables") or {}).get(name)
             if file.is_file() or expected or (note is None and name == LAYERS.name):
@@ -185,8 +185,10 @@ class Store:
                 moved.append(target)
         return moved
 
-    def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
-        """Write a unit's tables, the readings last; drawn answers only where there are any.
+    def write_unit(
+        self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0, search: Rows = ()
+    ) -> None:
+        """Write a unit's tables, the readings last; drawn answers and searched gains only where there are any.
 
         `faults`: rows that failed for reasons that may be transient. Raises DiskError where the disk does not take the tables,
         ValueError for a column that the schema does not state; nothing half written is left.
@@ -195,11 +197,12 @@ class Store:
             # readings that are there are of an attempt that failed; without them the unit is pending, whatever happens now
             self._file("readings", key).unlink(missing_ok=True)
             checksums = {"layers": self._write_table(LAYERS, key, layers)}
-            if drawn:
-                (self.path / "drawn").mkdir(exist_ok=True)
-                checksums["drawn"] = self._write_table(DRAWN, key, drawn)
-            else:
-                self._file("drawn", key).unlink(missing_ok=True)
+            for table, rows in ((DRAWN, drawn), (SEARCH, search)):
+                if rows:
+                    (self.path / table.name).mkdir(exist_ok=True)
+                    checksums[table.name] = self._write_table(table, key, rows)
+                else:
+                    self._file(table.name, key).unlink(missing_ok=True)
             self._write_table(READINGS, key, readings, tables=checksums, faults=faults)
         except OSError as fault:
             raise _disk_error(self.path, fault) from fault

@@ -112,13 +112,15 @@ class Remote:
         """Which of these units are to be measured: those not there at the first look. Checksums are compared on reading."""
         return [key for key in keys if key not in self._units], []
 
-    def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
+    def write_unit(
+        self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0, search: Rows = ()
+    ) -> None:
         """Write a unit's tables to a temporary folder, then upload them, the readings last."""
         with tempfile.TemporaryDirectory() as scratch:
             staged = Path(scratch)
             for table in ALWAYS_WRITTEN:
                 (staged / table).mkdir()
-            Store(staged).write_unit(key, readings, layers, drawn, faults)
+            Store(staged).write_unit(key, readings, layers, drawn, faults, search)
             written = [str(file.relative_to(staged)) for file in sorted(staged.rglob("*")) if file.is_file()]
             self._upload(staged, sorted(written, key=lambda name: name.startswith("readings/")))
 

@@ -50,7 +50,9 @@ class RunStore(Protocol):
         """Which of these units are to be measured, and what was wrong with tables that were set aside for it."""
         ...
 
-    def write_unit(self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0) -> None:
+    def write_unit(
+        self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0, search: Rows = ()
+    ) -> None:
         """Write a unit's tables, the readings last; `faults`: rows that failed for reasons that may be transient."""
         ...
 

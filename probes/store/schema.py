@@ -153,9 +153,33 @@ DRAWN = RunTable("drawn", "item, condition, temperature and draw", (
            "answer_text gives the item's `answer`, as in readings; null where it cannot be judged"),
     Column("success_answer_substring", TRUTH, "optional", "", "answer_text contains it anywhere, in any case"),
 ))
+SEARCH = RunTable("search", "failing conflict, condition and gain", (
+    Column("item", TEXT, "filled", "", "id of the item, a conflict that fails as delivered"),
+    Column("point", TEXT, "filled", "", "knowledge point"),
+    Column("split", TEXT, "filled", "", "conflict"),
+    Column("condition", TEXT, "filled", "", "as-delivered: the item's own adapter; or the null condition whose adapter acts"),
+    Column("gain", FLOAT, "filled", "", "the uniform gain at which the adapter is read"),
+    Column("push", FLOAT, "optional", "", "g(y_doc) - f(y_doc) at this gain, nats; null, as what follows, where it was not read"),
+    Column("pull", FLOAT, "optional", "", "g(y_pre) - f(y_pre) at this gain, nats"),
+    Column("net_margin", FLOAT, "optional", "", "g(y_doc) - g(y_pre) at this gain, nats"),
+    Column("success_top1", TRUTH, "optional", "", "y_doc's token is g's arg max at this gain"),
+    Column("top_token", TEXT, "optional", "", "g's arg max at this gain"),
+    Column("doc_logprob", FLOAT, "optional", "", "log P_g of y_doc's token at this gain, nats"),
+    Column("rise_rank", FLOAT, "optional", "",
+           "share of the other answers whose logit rose less over the base than y_doc's, 0 to 1; null where there are none"),
+    Column("rise_rank_relation", FLOAT, "optional", "",
+           "the same among answers of documents of the same relation; null where they are too few"),
+    Column("other_answers", INTEGER, "optional", "", "how many other answers rise_rank compares with"),
+    Column("kl", FLOAT, "required", "",
+           "KL(f || g) on unrelated questions and text of the base's own, nats per token: what the adapter costs at this gain"),
+    Column("kept", FLOAT, "required", "", "share of these whose arg max at the last token stays, 0 to 1"),
+    Column("broken", TRUTH, "filled", "", "kl is above 1 nat per token, or the logits are not finite"),
+    Column("answer_text", TEXT, "optional", "", "g's greedy answer at this gain; null where none was generated"),
+    Column("success_answer", TRUTH, "optional", "", "answer_text gives `answer`; null where none was generated or judged"),
+))
 # fmt: on
 
-TABLES = {table.name: table for table in (READINGS, LAYERS, DRAWN)}
+TABLES = {table.name: table for table in (READINGS, LAYERS, DRAWN, SEARCH)}
 """Every table by the folder that its files are in; a unit's readings are read first and written last."""
 
 REQUIRED = READINGS.required

@@ -1,0 +1,166 @@
+"""The search for a gain that repairs a failure: upwards until the item flips with content or the adapter breaks the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from override_gap.margins.content import CONTENT, rise_rank
+from override_gap.probes.readings.adapted import Adapted
+from override_gap.probes.readings.layers import ReadAtGains
+from override_gap.probes.readings.prior import Prior
+from override_gap.probes.readings.unrelated import Cost
+from override_gap.probes.subject.model import Subject
+
+#: Gains of the search, common to all documents, so that what they cost can be averaged: 2^k and 1.5 * 2^k.
+ABOVE = (1.5, *(gain for k in range(1, 12) for gain in (2.0**k, 1.5 * 2.0**k)), 4096.0)
+BELOW = (0.75, 0.5, 0.375, 0.25, 0.1875, 0.125, 0.09375, 0.0625, 0.046875, 0.03125)
+#: Below this cost, nats per token, an adapter hardly acts: the gain is doubled at once.
+QUIET = 0.01
+#: An adapter that costs less than this at gain 1 is not too strong: smaller gains are not searched.
+STRONG = 0.05
+
+#: The costs of some rows' adapters at a gain.
+Costs = Callable[[Sequence[int], float], Sequence[Cost]]
+
+
+@dataclass(frozen=True)
+class OtherAnswers:
+    """The tokens with which other answers begin, and which of them are compared with each row's: all, and by relation."""
+
+    tokens: Int[Tensor, " other"]
+    counts: Bool[Tensor, "batch other"]
+    same_relation: Bool[Tensor, "batch other"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One row at one gain: the adapter's cost and, unless the adapter is broken there, what was read.
+
+    Margins in nats; `rank` and `rank_relation` as `rise_rank` gives them, NaN where the other answers are too few.
+    """
+
+    row: int
+    gain: float
+    cost: Cost
+    push: float | None = None
+    pull: float | None = None
+    net: float | None = None
+    first: bool | None = None
+    top: int | None = None
+    doc_logprob: float | None = None
+    rank: float | None = None
+    rank_relation: float | None = None
+    others: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether the answer comes first, and rose more than nearly all others, where these are enough to tell."""
+        return bool(self.first) and not (self.rank is not None and self.rank < CONTENT)
+
+
+def search(
+    subject: Subject, prior: Prior, read: ReadAtGains, costs: Costs, failing: Sequence[int], others: OtherAnswers
+) -> list[Step]:
+    """Each failing row at gains above 1 until it is held or broken, then below 1 if its adapter is strong there.
+
+    The gains at and below which an adapter hardly acts (QUIET) are passed over in doublings. `read` gives a batch's readings
+    at gains; rows that are not read stand at gain 0, which costs no pass where passes are reused.
+    """
+    judge = Judge(subject, prior, others)
+    now = dict(zip(failing, costs(failing, 1.0), strict=True))
+    steps = judge.steps(read, list(now), 1.0, list(now.values()))
+    quiet = {row: cost.kl < QUIET for row, cost in now.items()}
+    active = [row for row, cost in now.items() if not cost.broken]
+    for gain in ABOVE:
+        halfway = bool(torch.tensor(gain).log2().frac())
+        reached = [row for row in active if not (halfway and quiet[row])]
+        if not active:
+            break
+        tried = judge.at(read, costs, reached, gain)
+        steps += tried
+        quiet |= {step.row: step.cost.kl < QUIET for step in tried}
+        ended = {step.row for step in tried if step.cost.broken or step.held}
+        active = [row for row in active if row not in ended]
+    held = {step.row for step in steps if step.held}
+    active = [row for row, cost in now.items() if row not in held and not cost.kl < STRONG]
+    for gain in BELOW:
+        if not active:
+            break
+        tried = judge.at(read, costs, active, gain)
+        steps += tried
+        ended = {step.row for step in tried if step.held or step.cost.kl < QUIET}
+        active = [row for row in active if row not in ended]
+    return steps
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Reads rows of one batch at a gain and says what is seen there."""
+
+    subject: Subject
+    prior: Prior
+    others: OtherAnswers
+
+    def at(self, read: ReadAtGains, costs: Costs, rows: Sequence[int], gain: float) -> list[Step]:
+        """Some rows at a gain; those whose adapter is broken there are not read."""
+        prices = list(costs(rows, gain)) if rows else []
+        broken = [Step(row, gain, cost) for row, cost in zip(rows, prices, strict=True) if cost.broken]
+        whole = [(row, cost) for row, cost in zip(rows, prices, strict=True) if not cost.broken]
+        return broken + self.steps(read, [row for row, _ in whole], gain, [cost for _, cost in whole])
+
+    def steps(self, read: ReadAtGains, rows: Sequence[int], gain: float, costs: Sequence[Cost]) -> list[Step]:
+        """Some rows read at a gain; one whose logits are not finite counts as broken."""
+        if not rows:
+            return []
+        gains = torch.zeros(len(self.prior.pre), self.subject.n_layers)
+        gains[list(rows)] = gain
+        readings = read(gains)
+        numbers = torch.tensor(list(rows), device=readings.hidden.device)
+        rank, rank_relation = self.ranks(readings, numbers)
+        margins = readings.margins
+        columns = [margins.push, margins.pull, margins.net, readings.doc_logprob]
+        values = torch.stack([column[numbers.to(column.device)].double().cpu() for column in columns], dim=1).tolist()
+        number = self.others.counts.sum(1).tolist()
+        steps = []
+        for k, (row, cost) in enumerate(zip(rows, costs, strict=True)):
+            push, pull, net, doc_logprob = values[k]
+            if not all(map(_finite, values[k])):
+                steps.append(Step(row, gain, Cost(float("inf"), cost.kept)))
+                continue
+            top = int(readings.top[row])
+            first = top == int(self.prior.doc[row])
+            steps.append(
+                Step(row, gain, cost, push, pull, net, first, top, doc_logprob, rank[k], rank_relation[k], number[row])
+            )
+        return steps
+
+    def ranks(self, readings: Adapted, rows: Int[Tensor, " chosen"]) -> tuple[list[float | None], list[float | None]]:
+        """`rise_rank` of some rows, among all other answers and among those of the same relation; None where too few."""
+        tokens, chosen = self.others.tokens, rows.cpu()
+        if not len(tokens):
+            return [None] * len(chosen), [None] * len(chosen)
+        rises = self._logits(readings.hidden, rows, tokens) - self._logits(self.prior.hidden, rows, tokens)
+        own = readings.margins.push[rows.to(readings.margins.push.device)].cpu().float()
+        both = (self.others.counts[chosen], self.others.same_relation[chosen])
+        all_others, relation = ([_or_none(rank) for rank in rise_rank(own, rises, c).tolist()] for c in both)
+        return all_others, relation
+
+    def _logits(
+        self, hidden: Float[Tensor, "batch d_model"], rows: Int[Tensor, " chosen"], tokens: Int[Tensor, " other"]
+    ) -> Float[Tensor, "chosen other"]:
+        """The logits of some tokens in some rows, by the same products as the margins."""
+        states = hidden[rows.to(hidden.device)].repeat_interleave(len(tokens), 0)
+        return self.subject.token_logits(states, tokens.to(states.device).repeat(len(rows))).view(len(rows), -1).cpu()
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def _or_none(value: float) -> float | None:
+    return None if value != value else value
