@@ -59,7 +59,7 @@ class UnrelatedRows:
 
 def row_of(tokens: Sequence[int]) -> Divergence:
     """A row of text, read at its end."""
-    return Divergence(tuple(tokens), len(tokens), len(tokens) - 1, tokens[0], None, len(tokens))
+    return Divergence(tuple(tokens), len(tokens), len(tokens) - 1, tokens[0], None, len(tokens), 0)
 
 
 def read_costs(
