@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from override_gap.margins.adapter import Adapter, AnyAdapter
+from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.condition_names import DELIVERED
 from override_gap.margins.conditions import Condition
 from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.joining import with_separator
-from override_gap.margins.items.relevance import is_relevant
 from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.runtime import RuntimeBatch, batched, prefix_length
+from override_gap.probes.attach.runtime import RuntimeBatch, batched
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.adapted import (
     Adapted,
@@ -33,13 +32,15 @@ from override_gap.probes.readings.adapted import (
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.critical_gain import read_critical
 from override_gap.probes.readings.generation import Sampling
+from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
-from override_gap.probes.run import rows
 from override_gap.probes.run.comparisons import Comparisons
+from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.null_adapters import NullAdapters, random_adapters
-from override_gap.probes.run.search import UnitSearch
+from override_gap.probes.run.policy_inputs import layer_norms, policy_inputs
+from override_gap.probes.run.search import Searchable, UnitSearch
 from override_gap.probes.subject.model import Subject
 
 
@@ -60,28 +61,6 @@ class MeasurementSetup:
     batch_sizer: BatchSizer = field(default_factory=BatchSizer)
     comparisons: Comparisons = field(default_factory=Comparisons)
     rescued_answers: int = 0
-
-
-@dataclass(frozen=True)
-class ConditionReadings:
-    """What a batch gave under one condition.
-
-    `gains` are those at which adapters acted, None where none did or where logits were mixed; `adapters` act on the
-    weights when an answer is generated at these gains; `questions` are as put to the model; `adapter_norms` are per item,
-    in weight units, None where no update acted. `unreadable` maps a row to the reason why it was not measured.
-    `has_layers`: each item's own adapter or none acted, so that the margin may be split over layers. `has_answers`: answers
-    can be generated, which is not so where only logits are mixed.
-    """
-
-    state: Adapted
-    gains: Float[Tensor, "batch layer"] | None
-    adapters: Sequence[AnyAdapter]
-    questions: Sequence[str]
-    adapter_norms: Sequence[float | None]
-    unreadable: Mapping[int, str] = field(default_factory=dict)
-    has_layers: bool = False
-    has_answers: bool = True
-    as_delivered: bool = False
 
 
 @dataclass(frozen=True)
@@ -200,29 +179,45 @@ class ItemBatch:
 
     def under_other(self) -> ConditionReadings:
         """Each item under another document's adapter, at gain 1."""
-        return self._under(*self._null_adapters([self._nulls.other(item) for item in self.items]))
+        partners = self._nulls.documents.partners
+        made_of = [partners[item.id].text if item.id in partners else item.document for item in self.items]
+        return self._under_null([self._nulls.other(item) for item in self.items], made_of, made_of)
 
     def under_mean(self) -> ConditionReadings:
         """Each item under the mean adapter of documents about other knowledge points, at gain 1."""
-        return self._under(*self._null_adapters([self._nulls.mean(item) for item in self.items]))
+        documents = [item.document for item in self.items]
+        halves = [f"mean {self._nulls.documents.mean_half[text]}" for text in documents]
+        return self._under_null([self._nulls.mean(item) for item in self.items], halves, documents)
 
     def under_random(self) -> ConditionReadings:
         """Each item under a random adapter of its own adapter's norm and rank at every weight, at gain 1."""
-        return self._under(random_adapters(self.items, self.own_adapters, self.setup.seed), {})
+        documents = [item.document for item in self.items]
+        drawn = random_adapters(self.items, self.own_adapters, self.setup.seed)
+        return self._under_null(drawn, [f"random {text}" for text in documents], documents)
 
     def searched(self, unit: UnitSearch) -> list[dict[str, Any]]:
         """Rows of the search of each conflict that the base knows and that fails as delivered, under its own adapter."""
+        documents = [item.document for item in self.items]
+        own = Searchable(self._read, self.own_adapters, documents, documents)
+        return unit.rows(DELIVERED, self.items, self.prior, own, self._failing)
+
+    def searched_null(self, unit: UnitSearch, name: str, under: ConditionReadings) -> list[dict[str, Any]]:
+        """The same conflicts searched under another adapter; none where the condition is not searched."""
+        if under.search is None or not isinstance(self.adapters, Stack):
+            return []
+        failing = [n for n in self._failing if n not in under.unreadable]
+        return unit.rows(name, self.items, self.prior, under.search, failing, to_breaking=False)
+
+    @property
+    def _failing(self) -> list[int]:
+        """The conflicts that the base knows and that fail as delivered."""
         flipped = (self.at_gain_one.top == self.prior.doc).tolist()
         finite = self.at_gain_one.top_prob.isfinite().tolist()
-        failing = [
+        return [
             n
             for n, (item, known) in enumerate(zip(self.items, self.prior.known.tolist(), strict=True))
             if item.split == "conflict" and known == 1.0 and finite[n] and not flipped[n]
         ]
-        documents = [item.document for item in self.items]
-        return unit.rows(
-            DELIVERED, self.items, self.prior, self._read, self.own_adapters, documents, documents, failing
-        )
 
     def _read(self, gains: Float[Tensor, "batch layer"]) -> Adapted:
         if self.passes is not None:
@@ -246,8 +241,14 @@ class ItemBatch:
         assert isinstance(self.adapters, Stack), "what needs weight updates is refused to a method that has none"
         return self.adapters
 
-    def _under(self, adapters: Sequence[AnyAdapter], obstacles: dict[int, str]) -> ConditionReadings:
-        """Readings at gain 1 under other adapters than the items' own."""
+    def _under(
+        self,
+        adapters: Sequence[AnyAdapter],
+        obstacles: dict[int, str],
+        keys: Sequence[str] = (),
+        made_of: Sequence[str] = (),
+    ) -> ConditionReadings:
+        """Readings at gain 1 under other adapters than the items' own; `keys` and `made_of` where they are searched as well."""
         subject = self.setup.subject
         together = batched(subject, adapters, [place.n_question_tokens for place in self.divergences])
         for n, (place, adapter) in enumerate(zip(self.divergences, adapters, strict=True)):
@@ -256,23 +257,27 @@ class ItemBatch:
                 obstacles.setdefault(n, reason)
         gains = torch.ones_like(self.norms)
         if self.passes is not None and isinstance(together, Stack):
-            state = self.passes.under(together)(gains)
+            read: ReadAtGains = self.passes.under(together)
         else:
-            state = read_adapted(subject, self.prior, together, gains)
+            read = partial(read_adapted, subject, self.prior, together)
         norms = self._adapter_norms(layer_norms(subject, adapters))
-        return ConditionReadings(state, gains, adapters, self._questions, norms, obstacles)
+        search = Searchable(read, adapters, keys, made_of) if keys else None
+        return ConditionReadings(read(gains), gains, adapters, self._questions, norms, obstacles, search)
 
     @property
     def _nulls(self) -> NullAdapters:
         assert self.distractors.nulls is not None, "null conditions come with their adapters"
         return self.distractors.nulls
 
-    def _null_adapters(self, found: Sequence[AnyAdapter | str]) -> tuple[list[AnyAdapter], dict[int, str]]:
-        """An adapter per item, and the reasons of those that have none; another's, or the item's own, holds the place."""
+    def _under_null(
+        self, found: Sequence[AnyAdapter | str], keys: Sequence[str], made_of: Sequence[str]
+    ) -> ConditionReadings:
+        """Readings under an adapter per item, or the reason why it has none; another item's holds its place in the batch."""
         reasons = {n: adapter for n, adapter in enumerate(found) if isinstance(adapter, str)}
         present = [adapter for adapter in found if not isinstance(adapter, str)]
         fill = present[0] if present else self.own_adapters[0]
-        return [fill if isinstance(adapter, str) else adapter for adapter in found], reasons
+        adapters = [fill if isinstance(adapter, str) else adapter for adapter in found]
+        return self._under(adapters, reasons, keys, made_of)
 
     def _obstacles(self, documents: int, wording: str = "{document}") -> dict[int, str]:
         reasons = ((n, self.distractors.obstacle(item, documents, wording)) for n, item in enumerate(self.items))
@@ -290,38 +295,3 @@ class ItemBatch:
     @property
     def _questions(self) -> list[str]:
         return [item.question for item in self.items]
-
-
-def too_long_behind_prefix(subject: Subject, place: Divergence, adapter: AnyAdapter | None) -> str | None:
-    """Why an adapter's prefix leaves no room for an item's tokens, or None."""
-    before, tokens = prefix_length(adapter), len(place.tokens)
-    if before == 0 or subject.max_positions is None or before + tokens <= subject.max_positions:
-        return None
-    return f"{tokens} tokens behind a prefix of {before}, more than the model's {subject.max_positions} positions"
-
-
-def layer_norms(subject: Subject, adapters: Sequence[AnyAdapter]) -> Float[Tensor, "batch layer"]:
-    """Frobenius norms of each layer's updates; NaN for a method that is no weight update (zero would be a norm)."""
-    none = torch.full((subject.n_layers,), float("nan"))
-    return rows.stacked_norms([a.layer_norms(subject.n_layers) if isinstance(a, Adapter) else none for a in adapters])
-
-
-def policy_inputs(
-    items: Sequence[Item], prior: Prior, at_gain_one: Adapted, norms: Float[Tensor, "batch layer"], seed: int
-) -> list[PolicyInputs]:
-    """What a policy may know of each item. A retention question has no margins to match: the document is not about it."""
-    inputs = []
-    for n, item in enumerate(items):
-        about_document = item.split != "retention"
-        inputs.append(
-            PolicyInputs(
-                norms=norms[n],
-                base_top_prob=float(prior.top_prob[n]),
-                base_says_document=bool(prior.says_document[n]) and about_document,
-                relevant=is_relevant(item.document, item.question),
-                prior_margin=float(at_gain_one.margins.prior[n]) if about_document else float("nan"),
-                adapter_margin=float(at_gain_one.margins.adapter[n]) if about_document else float("nan"),
-                seed=int.from_bytes(hashlib.sha256(f"{seed}:{item.document}".encode()).digest()[:7]),
-            )
-        )
-    return inputs

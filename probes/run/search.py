@@ -31,6 +31,19 @@ NO_COST = Cost(float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
+class Searchable:
+    """The adapters under which the items of a batch are searched, one each, and how they are read at gains.
+
+    `keys` name the adapters, so that one that is several items' is judged once; `made_of` are the texts they are made of.
+    """
+
+    read: ReadAtGains
+    adapters: Sequence[AnyAdapter]
+    keys: Sequence[str]
+    made_of: Sequence[str]
+
+
+@dataclass(frozen=True)
 class UnitSearch:
     """One unit's search; costs are kept by adapter and gain for as long as the unit is measured."""
 
@@ -102,26 +115,26 @@ class UnitSearch:
         condition: str,
         items: Sequence[Item],
         prior: Prior,
-        read: ReadAtGains,
-        adapters: Sequence[AnyAdapter],
-        keys: Sequence[str],
-        documents: Sequence[str],
+        under: Searchable,
         failing: Sequence[int],
+        *,
+        to_breaking: bool = True,
     ) -> list[dict[str, Any]]:
         """Search the failing rows of a batch under one adapter each, and then at which gain each adapter breaks the model.
 
-        `keys` name the adapters, `documents` the texts they are made of. Costs without a reading are rows as well.
+        Costs without a reading are rows as well; without `to_breaking` the search ends where each item's does.
         """
         if not failing:
             return []
+        keys = under.keys
 
         def costs(rows: Sequence[int], gain: float) -> list[Cost]:
-            self.read_costs({keys[n]: (documents[n], adapters[n]) for n in rows}, gain)
+            self.read_costs({keys[n]: (under.made_of[n], under.adapters[n]) for n in rows}, gain)
             return [self.costs[keys[n], gain] for n in rows]
 
         others = self.others_for(items, prior)
-        steps = search(self.subject, prior, read, costs, failing, others)
-        steps += until_broken(steps, costs)
+        steps = search(self.subject, prior, under.read, costs, failing, others)
+        steps += until_broken(steps, costs) if to_breaking else []
         texts = {top: self.subject.tokenizer.decode([top]) for top in {s.top for s in steps if s.top is not None}}
         return [_as_row(step, items[step.row], condition, texts) for step in steps]
 

@@ -28,7 +28,8 @@ from override_gap.probes.readings.layers import (
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run import rows
 from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest, answer, draw
-from override_gap.probes.run.batch import ConditionReadings, ItemBatch, MeasurementSetup, too_long_behind_prefix
+from override_gap.probes.run.batch import ItemBatch, MeasurementSetup
+from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.rescued_answers import answer_rescued
@@ -158,7 +159,7 @@ def _measure_batch(
     try:
         batch = ItemBatch.prepare(setup, [item for item, _ in pairs], [place for _, place in pairs], distractors)
         searched = batch.searched(unit) if "search" in setup.probes else []
-        conditions = [_condition_rows(batch, c, answered, searched) for c in setup.conditions]
+        conditions = [_condition_rows(batch, unit, c, answered, searched) for c in setup.conditions]
         return BatchRows.concatenated([*conditions, BatchRows([], [], search=tuple(searched))])
     except AdapterError as fault:
         reason = str(fault)
@@ -168,7 +169,11 @@ def _measure_batch(
 
 
 def _condition_rows(
-    batch: ItemBatch, condition: Condition, answered: frozenset[str], searched: Sequence[dict[str, Any]]
+    batch: ItemBatch,
+    unit: UnitSearch,
+    condition: Condition,
+    answered: frozenset[str],
+    searched: Sequence[dict[str, Any]],
 ) -> BatchRows:
     """One condition's readings of a batch as rows; `searched` are those of the search, which critical gains start from."""
     subject, probes = batch.setup.subject, batch.setup.probes
@@ -188,7 +193,8 @@ def _condition_rows(
     if under.as_delivered and "critical" in probes:
         rows.add_critical_gains(table, batch.critical_gains(searched))
     if "layers" not in probes or not under.has_layers or under.state.residual is None:
-        return BatchRows(table, _requests(batch, under, table, answered))
+        null = batch.searched_null(unit, condition.name, under) if "search" in probes else []
+        return BatchRows(table, _requests(batch, under, table, answered), search=tuple(null))
     gains = torch.zeros_like(batch.norms) if under.gains is None else under.gains
     if subject.norm is None:
         layers = rows.layers(batch.items, condition.name, None, batch.norms, gains, _causal_effects(batch, under))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -223,3 +224,43 @@ def test_examples_with_one_large_update_hold_it_once(rng: torch.Generator, monke
     some = stack(subject, order).only([3, 1])
     assert some.size == 2
     assert all(isinstance(update, LowRank) for update in large[0].updates.values())
+
+
+def known(item: Item) -> Item:
+    """The item with the base's own first token as its old answer."""
+    subject = tiny("llama")
+    with torch.no_grad():
+        top = subject.model(input_ids=torch.tensor([subject.tokenize(item.question)])).logits[0, -1].argmax()
+    return replace(item, prior_answer=subject.tokenizer.decode([int(top)]).strip())
+
+
+def test_failing_conflicts_are_searched_under_the_nulls_as_under_their_own_adapter(tmp_path: Path, adapters) -> None:
+    subject = tiny("llama")
+    items = [known(item) for item in ITEMS]
+    run(replace(PLAN, probes=("margins", "search"), answers=0), subject, source(subject), items, tmp_path / "run")
+    rows = pd.read_parquet(tmp_path / "run" / "readings").set_index(["item", "condition"])
+    search = pd.read_parquet(tmp_path / "run" / "search")
+    delivered = rows.xs("as-delivered", level="condition")
+    failing = set(delivered.index[delivered["known"].eq(True) & ~delivered["success_top1"].astype(bool)])
+    assert failing
+    read = search[search["push"].notna()]
+    assert {name: set(part["item"]) for name, part in read.groupby("condition")} == dict.fromkeys(
+        ["as-delivered", *NULLS.split(",")], failing
+    )
+    for row in read[read["gain"] == 1].itertuples():
+        assert row.net_margin == pytest.approx(rows.loc[(row.item, row.condition), "net_margin"], abs=1e-4)
+    by_id = {item.id: item for item in items}
+    drawn = read[read["condition"] == "null-random"].groupby("item").tail(2)
+    for row in drawn.itertuples():
+        item = by_id[str(row.item)]
+        at_gain = margin([random_like(adapters[item.id], item.document, 0)], item, float(row.gain))
+        assert row.net_margin == pytest.approx(-at_gain, abs=2e-3)
+    for item, part in read[read["condition"] == "null-other"].groupby("item"):
+        last = part.iloc[-1]
+        merged = [
+            margin([adapter], by_id[str(item)], last["gain"]) for name, adapter in adapters.items() if name != item
+        ]
+        assert min(abs(last["net_margin"] + value) for value in merged) < 2e-3
+    ended = search[search["condition"] != "as-delivered"].groupby(["item", "condition"])
+    beyond = ended.apply(lambda part: part["broken"].any() or part["success_top1"].any() or part["gain"].max() == 4096)
+    assert beyond.all(), "a null is searched until its answer comes first or its own adapter breaks the model"
