@@ -7,19 +7,20 @@ term with either; prior strength shares log P_base(y_pre) with both, and figures
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import statsmodels.api as sm
 from jaxtyping import Float, Shaped
 from scipy import stats
 
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, values
 from override_gap.analyses.results import ResultSection
-from override_gap.analyses.stats import bootstrap
+from override_gap.analyses.stats import bootstrap, effective
+from override_gap.analyses.stats.clusters import clusters, levels
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, json_number, missing
-from override_gap.analyses.stats.intervals import clusters, complete_cases, drop_unmeasured
+from override_gap.analyses.stats.intervals import complete_cases, drop_unmeasured, with_levels
 from override_gap.analyses.stats.logistic import FittedCurve
 
 BOUND = 0.25
@@ -35,18 +36,22 @@ WITH_LINE, STEPS = QUANTITIES[:2], 13
 
 @dataclass(frozen=True)
 class Slope:
-    """Ordinary least squares slope (nats per unit of the axis), errors clustered by point; p is two-sided against zero."""
+    """Ordinary least squares slope (nats per unit of the axis), errors clustered; p is two-sided against zero.
+
+    ``error`` and its degrees of freedom ``df`` are those of the clustering, by point or by relation, of the larger p.
+    """
 
     estimate: Estimate
     error: float
     p: float
     line: tuple[FittedCurve, ...] = ()
     """The fitted line from the smallest to the largest value on the axis, with pointwise 95% intervals (nats)."""
+    df: float = math.nan
 
     @property
     def rising(self) -> float:
         """One-sided p of "the slope is positive"."""
-        return float(stats.t.sf(self.estimate.value / self.error, self.estimate.points - 1))
+        return float(stats.t.sf(self.estimate.value / self.error, self.df))
 
 
 def slope(
@@ -56,28 +61,40 @@ def slope(
     points: Shaped[np.ndarray, " n"],
     level: float = LEVEL,
 ) -> Slope:
-    """Slope of y on x: least squares with clustered covariance and points - 1 degrees of freedom (statsmodels)."""
+    """Slope of y on x: least squares, errors clustered by point and by relation at their effective degrees of freedom."""
     keep = ~(np.isnan(x) | np.isnan(y)) & np.isfinite(x) & np.isfinite(y)
     x, y, points = x[keep], y[keep], points[keep]
-    codes, count = clusters(points)
+    _, count = clusters(points)
     nan = float("nan")
     if count < 3 or len(x) < 5 or np.ptp(x) < 1e-12:
         why = "fewer than 5 items or 3 points" if count < 3 or len(x) < 5 else "the axis does not vary"
         return Slope(missing(name, why, len(x), count), nan, nan)
-    fit = sm.OLS(y, sm.add_constant(x)).fit(cov_type="cluster", cov_kwds={"groups": codes})
-    value, error = float(fit.params[1]), float(fit.bse[1])
-    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * error
-    p = float(2 * stats.t.sf(abs(value / error), count - 1)) if error > 0 else nan
+    design = np.column_stack([np.ones_like(x), x])
+    bread = np.linalg.inv(design.T @ design)
+    coefficients = bread @ (design.T @ y)
+    residual, value = y - design @ coefficients, float(coefficients[1])
     places = np.linspace(x.min(), x.max(), STEPS)
-    design = sm.add_constant(places)
-    fitted = design @ fit.params
-    band = 0 * places
-    if error > 0:
-        band = half / error * np.sqrt(np.einsum("ij,jk,ik->i", design, fit.cov_params(), design))
+    at = np.column_stack([np.ones(STEPS), places])
+    intervals, tests, bands = [], [], []
+    for clustering in levels(points):
+        codes, number = clustering.codes, clustering.count
+        rho = effective.intraclass(residual, codes, number)
+        shared = effective.of_regression(design, np.ones_like(x), np.array([0.0, 1.0]), codes, number, rho)
+        sums = effective.cluster_sums(design * residual[:, None], codes, number)
+        covariance = shared.scale * bread @ (sums.T @ sums) @ bread
+        error = float(np.sqrt(covariance[1, 1]))
+        quantile = float(stats.t.ppf(0.5 + level / 2, shared.df))
+        intervals.append((value - quantile * error, value + quantile * error))
+        p = float(2 * stats.t.sf(abs(value / error), shared.df)) if error > 1e-12 else nan
+        tests.append((p, error, shared.df))
+        bands.append(quantile * np.sqrt(np.einsum("ij,jk,ik->i", at, covariance, at)))
+    fitted, band = at @ coefficients, np.max(bands, axis=0)
     line = tuple(
         FittedCurve(*map(float, row)) for row in zip(places, fitted, fitted - band, fitted + band, strict=True)
     )
-    return Slope(Estimate(name, value, value - half, value + half, len(x), count, "nats", level), error, p, line)
+    p, error, df = max(tests)
+    estimate = Estimate(name, value, nan, nan, len(x), count, "nats", level)
+    return Slope(with_levels(estimate, points, intervals), error, p, line, df)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ Prior strength is log P_base(y_pre | question), in nats; quartiles run from the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,20 +19,25 @@ from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, Run
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats import bootstrap
 from override_gap.analyses.stats.bootstrap import percentile_interval
+from override_gap.analyses.stats.clusters import Level, levels
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr, json_number, missing
 from override_gap.analyses.stats.intervals import (
-    clusters,
+    ONE_POINT,
     complete_cases,
-    effective_size,
     mover,
-    proportion,
-    score_test,
+    one_sided,
+    sized,
+    widest,
     wilson,
+    without_interval,
 )
 from override_gap.analyses.stats.logistic import Logit, logit
+from override_gap.margins.text import plural
 
 FEWEST = 4
 """A quartile with fewer items than this has no accuracy worth a number."""
+FEWEST_OUTCOMES = 10
+"""With fewer failures or successes than this the area under the curve has no interval: it covered .75 with 4 failures."""
 REPLICATES = 500
 
 
@@ -138,15 +145,14 @@ def quartile_of(
 
 
 def resampled_accuracies(
-    strength: Float[np.ndarray, " n"], success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], seed: int
+    strength: Float[np.ndarray, " n"], success: Float[np.ndarray, " n"], level: Level, seed: int
 ) -> Float[np.ndarray, "4 replicate"]:
-    """Quartile accuracies in audits with resampled points, with quartiles cut anew in each.
+    """Quartile accuracies in audits with resampled clusters, with quartiles cut anew in each.
 
     The cuts are estimates too: where accuracy is steep in prior strength, moving a cut moves the accuracy.
     """
-    codes, count = clusters(points)
     blocks = []
-    for w in bootstrap.bootstrap_weights(codes, count, REPLICATES, seed):
+    for w in bootstrap.bootstrap_weights(level.codes, level.count, REPLICATES, seed):
         group = quartile_of(strength, w)
         inside = [w * (group == k) for k in range(4)]
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -166,33 +172,80 @@ def gradient(
     """Success rate per quartile of prior strength, and the gap: weakest minus strongest quartile.
 
     Intervals are Wilson's at the effective size; that size is at most what the cluster bootstrap, with quartiles cut
-    anew, implies. The gap combines the limits of its quartiles (MOVER, see ``intervals.difference``).
+    anew, implies. The gap combines the limits of its quartiles (MOVER, see ``intervals.difference``), and its p is the
+    smallest 1 - coverage at which that interval excludes 0. Both by point and by relation: the wider interval, the larger p.
     """
     strength, success, points = complete_cases(strength, success, points)
     n, count = len(success), len(set(points))
     group = quartile_of(strength)
-    draws = resampled_accuracies(strength, success, points, seed) if count > 1 else np.full((4, 1), np.nan)
-    quartiles = tuple(quartile(k, group == k, strength, success, points, draws[k]) for k in range(4))
+    resampled = [
+        Resampled(level, resampled_accuracies(strength, success, level, seed) if level.count > 1 else NO_DRAWS)
+        for level in levels(points)
+    ]
+    quartiles = tuple(quartile(k, group == k, strength, success, points, resampled) for k in range(4))
     weak, strong = group == 0, group == 3
     if min(weak.sum(), strong.sum()) < FEWEST:
         gap = missing("gap", f"the outer quartiles need {FEWEST} items each", n, count)
         return Gradient(condition, measure, population, quartiles, gap, float("nan"))
     first, last = quartiles[0].accuracy, quartiles[3].accuracy
-    value = first.value - last.value
-    both = ~np.isnan(draws[[0, 3]]).any(axis=0)
-    a, b = draws[0, both], draws[3, both]
-    varies = len(a) > 2 and a.std() > 0 and b.std() > 0
-    r = float(np.corrcoef(a, b)[0, 1]) if varies else 0.0
-    low = value - mover(first.value - first.low, last.high - last.value, r)
-    high = value + mover(first.high - first.value, last.value - last.low, r)
     outer = weak | strong
     caveats = tuple(dict.fromkeys((*first.caveats, *last.caveats)))
-    outer_points = len(set(points[outer]))
-    gap = Estimate("gap", value, max(-1.0, low), min(1.0, high), int(outer.sum()), outer_points, caveats=caveats)
+    gap = Estimate(
+        "gap", first.value - last.value, np.nan, np.nan, int(outer.sum()), len(set(points[outer])), caveats=caveats
+    )
     if np.isnan(first.low) or np.isnan(last.low):
-        gap = replace(gap, low=float("nan"), high=float("nan"))
-    _, p = score_test(success[outer], weak[outer].astype(float), points[outer])
+        return Gradient(condition, measure, population, quartiles, gap, float("nan"))
+    by_level = [partial(gap_interval, success, weak, strong, part) for part in resampled]
+    low, high = widest(each := [interval(LEVEL) for interval in by_level])
+    gap = replace(gap, low=low, high=high)
+    if len(each) > 1:
+        gap = replace(gap, clusters=resampled[1].level.of(outer).count, by_point=each[0], by_cluster=each[1])
+    above = [one_sided(interval, 0.0) for interval in by_level]
+    p = max(2 * min(alpha, 1 - alpha) for alpha in above)
     return Gradient(condition, measure, population, quartiles, gap, p)
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """One clustering of the items, and the quartile accuracies in audits whose clusters are resampled."""
+
+    level: Level
+    draws: Float[np.ndarray, "4 replicate"]
+
+
+NO_DRAWS = np.full((4, 1), np.nan)
+
+
+def gap_interval(
+    success: Float[np.ndarray, " n"],
+    weak: Bool[np.ndarray, " n"],
+    strong: Bool[np.ndarray, " n"],
+    resampled: Resampled,
+    coverage: float,
+) -> tuple[float, float]:
+    """Interval of the weakest minus the strongest quartile's success at one clustering."""
+    draws = resampled.draws
+    sides = [(success[inside], resampled.level.of(inside), draws[k]) for k, inside in ((0, weak), (3, strong))]
+    (low1, high1), (low2, high2) = (quartile_limits(*side, coverage) for side in sides)
+    p1, p2 = (float(side[0].mean()) for side in sides)
+    a, b = draws[:, ~np.isnan(draws[[0, 3]]).any(axis=0)][[0, 3]]
+    varies = len(a) > 2 and a.std() > 0 and b.std() > 0
+    r = float(np.corrcoef(a, b)[0, 1]) if varies else 0.0
+    low, high = p1 - p2 - mover(p1 - low1, high2 - p2, r), p1 - p2 + mover(high1 - p1, p2 - low2, r)
+    return max(-1.0, low), min(1.0, high)
+
+
+def quartile_limits(
+    success: Float[np.ndarray, " inside"], level: Level, draws: Float[np.ndarray, " replicate"], coverage: float
+) -> tuple[float, float]:
+    """Wilson's limits of one quartile's success, no narrower than resampling with quartiles cut anew implies."""
+    if level.count < 2:
+        return (0.0, 1.0) if level.higher else (np.nan, np.nan)
+    p, (size, df) = float(success.mean()), sized(success, level)
+    spread = float(np.nanvar(draws)) if np.isfinite(draws).any() else 0.0
+    if spread > 0 and 0 < p < 1:
+        size = min(size, p * (1 - p) / spread)
+    return wilson(p * size, size, coverage, float(stats.t.ppf(0.5 + coverage / 2, df)))
 
 
 def quartile(
@@ -201,7 +254,7 @@ def quartile(
     strength: Float[np.ndarray, " n"],
     success: Float[np.ndarray, " n"],
     points: Shaped[np.ndarray, " n"],
-    draws: Float[np.ndarray, " replicate"],
+    resampled: Sequence[Resampled],
 ) -> Quartile:
     """Success rate in quartile k (0 the weakest) and its bootstrap replicates' interval; too few items give null and a note."""
     name, size, nan = f"quartile {k + 1}", int(inside.sum()), float("nan")
@@ -209,17 +262,17 @@ def quartile(
     if size < FEWEST:
         note = f"{size} items in this quartile, fewer than {FEWEST} (ties in prior strength stay together)"
         return Quartile(k + 1, missing(name, note, size, count), nan, nan, nan, nan, nan, nan)
-    accuracy = proportion(name, success[inside], points[inside])
+    value = float(success[inside].mean())
     low, high = wilson(success[inside].sum(), size)
-    boot = percentile_interval(draws, count)
-    if count > 1:
-        p = accuracy.value
-        effective = effective_size(success[inside], *clusters(points[inside]))
-        spread = float(np.nanvar(draws)) if np.isfinite(draws).any() else 0.0
-        if spread > 0 and 0 < p < 1:
-            effective = min(effective, p * (1 - p) / spread)
-        limits = wilson(p * effective, effective, LEVEL, float(stats.t.ppf(0.5 + LEVEL / 2, count - 1)))
-        accuracy = replace(accuracy, low=limits[0], high=limits[1])
+    boot = percentile_interval(resampled[0].draws[k], count)
+    if count < 2:
+        accuracy = without_interval(name, value, size, count, LEVEL, ONE_POINT)
+    else:
+        each = [quartile_limits(success[inside], part.level.of(inside), part.draws[k], LEVEL) for part in resampled]
+        accuracy = Estimate(name, value, *widest(each), size, count)
+        if len(each) > 1:
+            relations = resampled[1].level.of(inside).count
+            accuracy = replace(accuracy, clusters=relations, by_point=each[0], by_cluster=each[1])
     return Quartile(k + 1, accuracy, low, high, *boot, strength[inside].min(), strength[inside].max())
 
 
@@ -234,6 +287,12 @@ def auc(
     if len(success) == 0 or success.min() == success.max():
         why = "nothing measured" if len(success) == 0 else ("no item fails" if success.min() else "every item fails")
         return missing("auc", why, len(success), len(set(points)))
+    fewer = int(min(success.sum(), len(success) - success.sum()))
+    if fewer < FEWEST_OUTCOMES:
+        rarer = plural(fewer, "failure" if success.mean() > 0.5 else "success")
+        why = f"{rarer} only: with fewer than {FEWEST_OUTCOMES} no interval of the area under the curve can be trusted"
+        value = float(bootstrap.auc(strength, success == 0)(np.ones((1, len(success))))[0])
+        return without_interval("auc", value, len(success), len(set(points)), LEVEL, why)
     return bootstrap.bootstrap("auc", bootstrap.auc(strength, success == 0), points, seed, bounded=True)
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from jaxtyping import Float, Shaped
 
+from override_gap.analyses.stats.clusters import labelled
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.condition_names import NULLS, robustness_family
@@ -188,8 +189,9 @@ def _refuse_duplicates(table: Table, rows: str, names: list[str]) -> None:
 
 
 def points_of(rows: Table) -> Shaped[np.ndarray, " n"]:
-    """The knowledge point of each row."""
-    return rows["point"].to_numpy(dtype=object)
+    """The knowledge point of each row, with the higher cluster that it lies in where the run knows one."""
+    points = rows["point"].to_numpy(dtype=object)
+    return labelled(points, rows["cluster"].to_numpy(dtype=object)) if "cluster" in rows else points
 
 
 def success_rate(rows: Table, measure: str, name: str = "success") -> Estimate:

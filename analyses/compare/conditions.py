@@ -11,9 +11,13 @@ from jaxtyping import Float, Shaped
 
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, truth
 from override_gap.analyses.results import ResultRows, rows_frame
+from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
-from override_gap.analyses.stats.intervals import complete_cases, difference
-from override_gap.analyses.stats.paired import holm, paired_test
+from override_gap.analyses.stats.intervals import complete_cases, difference, widest
+from override_gap.analyses.stats.paired import holm, paired_at
+
+FEWEST_DIFFERING = 6
+"""Clusters that must differ before a sign test can reach .05 (two-sided): 2 / 2^6."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def compare(first: Table, second: Table, names: tuple[str, str], split: str, mea
     column = f"success_{measure}"
     if first.empty or second.empty:
         return None
-    left = first.set_index("item")[[column, "point"]]
+    left = first.set_index("item")[[column, *(name for name in ("point", "cluster") if name in first)]]
     joined = left.assign(second=second.set_index("item")[column]).loc[left.index.isin(second["item"])]
     successes = truth(joined[column]), truth(joined["second"])
     a, b, points = complete_cases(*successes, points_of(joined))
@@ -79,11 +83,28 @@ def paired(
     split: str,
     measure: str,
 ) -> Comparison:
-    """Compare the successes of two conditions or methods on the same items, all of them measured."""
-    gap = replace(difference(f"{names[0]} minus {names[1]}", first, points, second, points), n=len(first))
+    """Compare the successes of two conditions or methods on the same items, all of them measured.
+
+    Interval and p are of one test (`stats.paired`): p is below .05 exactly if the interval excludes 0. Where fewer
+    than six clusters differ, no p can be, and the interval reaches as far as that of two shares (`difference`).
+    """
+    name = f"{names[0]} minus {names[1]}"
     gained, lost = int((first > second).sum()), int((first < second).sum())
-    p = paired_test(first - second, points) if gap.points > 1 else float("nan")
-    return Comparison(*names, split, measure, gap, gained, lost, p)
+    gap = replace(difference(name, first, points, second, points), n=len(first))
+    if gap.points < 2:
+        return Comparison(*names, split, measure, gap, gained, lost, float("nan"))
+    tests = [paired_at(first - second, level) for level in levels(points)]
+    of_shares = [gap.by_point, gap.by_cluster] if gap.by_point and gap.by_cluster else [(gap.low, gap.high)]
+    each = [
+        (max(-1.0, min(test.low, low)), min(1.0, max(test.high, high)))
+        if test.differing < FEWEST_DIFFERING
+        else (max(-1.0, test.low), min(1.0, test.high))
+        for test, (low, high) in zip(tests, of_shares, strict=True)
+    ]
+    low, high = widest(each)
+    if len(each) > 1:
+        gap = replace(gap, by_point=each[0], by_cluster=each[1])
+    return Comparison(*names, split, measure, replace(gap, low=low, high=high), gained, lost, max(t.p for t in tests))
 
 
 def conditions(

@@ -12,11 +12,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, Shaped
 from scipy import stats
 
+from override_gap.analyses.stats.clusters import Level, clusters, levels
+from override_gap.analyses.stats.effective import of_mean
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
-from override_gap.analyses.stats.intervals import ONE_POINT, clusters
+from override_gap.analyses.stats.intervals import ONE_POINT, with_levels
 
 Statistic = Callable[[Float[np.ndarray, "replicate n"]], Float[np.ndarray, " replicate"]]
 REPLICATES = 1000
+SHARED = 0.5
+"""Correlation within a cluster at which unequal clusters are counted, for statistics whose own is not known."""
 BLOCK = 2**20
 """Weights (numbers) in memory at once, so that memory does not grow with the items; up to a thousand items are one block."""
 
@@ -35,8 +39,13 @@ def bootstrap_weights(
         yield weights[:, codes].astype(float)
 
 
+def effective_count(level: Level) -> float:
+    """Clusters of equal size that would carry as much as these: degrees of freedom of a mean over them, plus one."""
+    return of_mean(level.sizes, SHARED).df + 1
+
+
 def percentile_interval(
-    values: Float[np.ndarray, " replicate"], count: int, level: float = LEVEL
+    values: Float[np.ndarray, " replicate"], count: float, level: float = LEVEL
 ) -> tuple[float, float]:
     """Percentile interval with Hesterberg's (2015) expansion for few clusters: tails at Phi(t sqrt(P/(P-1))).
 
@@ -55,7 +64,7 @@ def percentile_interval(
 
 
 def logistic_interval(
-    value: float, draws: Float[np.ndarray, " replicate"], count: int, level: float = LEVEL
+    value: float, draws: Float[np.ndarray, " replicate"], count: float, level: float = LEVEL
 ) -> tuple[float, float]:
     """Interval of a statistic in 0..1: symmetric in log-odds, standard error from the replicates, Student's quantile.
 
@@ -95,11 +104,17 @@ def bootstrap(
         if count < 2:
             caveats = (*caveats, ONE_POINT)
             return Estimate(name, value, np.nan, np.nan, len(codes), count, units, level, caveats)
-        draws = np.concatenate([statistic(w) for w in bootstrap_weights(codes, count, replicates, seed)])
-    low, high = logistic_interval(value, draws, count, level) if bounded else percentile_interval(draws, count, level)
-    if np.isnan(low) and np.isfinite(value):
+        each = []
+        for clustering in levels(points):
+            weights = bootstrap_weights(clustering.codes, clustering.count, replicates, seed)
+            draws = np.concatenate([statistic(w) for w in weights])
+            number = effective_count(clustering)
+            each.append(
+                logistic_interval(value, draws, number, level) if bounded else percentile_interval(draws, number, level)
+            )
+    if np.isnan(np.array(each)).any() and np.isfinite(value):
         caveats = (*caveats, "too few points to resample: no interval can be given")
-    return Estimate(name, value, low, high, len(codes), count, units, level, caveats)
+    return with_levels(Estimate(name, value, np.nan, np.nan, len(codes), count, units, level, caveats), points, each)
 
 
 def midranks(x: Float[np.ndarray, " n"], w: Float[np.ndarray, "replicate n"]) -> Float[np.ndarray, "replicate n"]:

@@ -28,7 +28,11 @@ class HtmlRepr:
 
 @dataclass(frozen=True)
 class Estimate(HtmlRepr):
-    """One estimate with its interval; ``points`` counts the knowledge points (clusters) behind ``n`` items."""
+    """One estimate with its interval; ``points`` counts the knowledge points (clusters) behind ``n`` items.
+
+    Where relations (or the field that `--cluster` names) are known, ``clusters`` counts them, ``by_point`` and ``by_cluster``
+    are the intervals at either clustering, and ``low`` to ``high`` reaches as far as the wider of them on each side.
+    """
 
     name: str
     value: float
@@ -39,19 +43,26 @@ class Estimate(HtmlRepr):
     units: str = ""
     level: float = LEVEL
     caveats: tuple[str, ...] = ()
+    clusters: int | None = None
+    by_point: tuple[float, float] | None = None
+    by_cluster: tuple[float, float] | None = None
 
     def __str__(self) -> str:
         units = f" {self.units}" if self.units else ""
-        line = (
-            f"{self.name} {self.value:.3g} [{self.low:.3g}, {self.high:.3g}]{units}, n={self.n}, points={self.points}"
-        )
+        line = f"{self.name} {self.value:.3g} [{self.low:.3g}, {self.high:.3g}]{units}, {self.sizes}"
         return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
 
     def percent(self) -> str:
         """A share as text in per cent."""
         interval = f"[{100 * self.low:.0f}, {100 * self.high:.0f}]"
-        line = f"{self.name} {100 * self.value:.0f}% {interval}, n={self.n}, points={self.points}"
+        line = f"{self.name} {100 * self.value:.0f}% {interval}, {self.sizes}"
         return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
+
+    @property
+    def sizes(self) -> str:
+        """``n=194, points=72``, and the number of relations where they are known."""
+        relations = "" if self.clusters is None else f", relations={self.clusters}"
+        return f"n={self.n}, points={self.points}{relations}"
 
     @property
     def known(self) -> bool:
@@ -59,14 +70,19 @@ class Estimate(HtmlRepr):
         return math.isfinite(self.value)
 
     def as_json(self) -> dict[str, Any]:
-        """The five keys of an estimate in summary.json; what is not a finite number is null."""
+        """The five keys of an estimate in summary.json, and five more where relations are known; null: not a finite number."""
+        both = {}
+        if self.clusters is not None and self.by_point and self.by_cluster:
+            names = ("low_point", "high_point", "low_cluster", "high_cluster")
+            limits = map(json_number, (*self.by_point, *self.by_cluster))
+            both = {"clusters": int(self.clusters)} | dict(zip(names, limits, strict=True))
         return {
             "value": json_number(self.value),
             "low": json_number(self.low),
             "high": json_number(self.high),
             "n": int(self.n),
             "points": int(self.points),
-        }
+        } | both
 
     def frame(self) -> pd.DataFrame:
         """A table of one row: name, value, low, high, n, points, units."""

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Integer, Shaped
 from scipy import stats
 from scipy.optimize import root_scalar
 
+from override_gap.analyses.stats import beta_binomial, effective
+from override_gap.analyses.stats.clusters import Level, Outcomes, clusters, levels, only_cluster
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
 
-Outcomes = Sequence | Shaped[np.ndarray, " n"]
-"""Outcomes or points of n questions, as an array or a list."""
 ONE_POINT = "one knowledge point only: no interval can be given"
-
-
-def clusters(points: Outcomes) -> tuple[Integer[np.ndarray, " n"], int]:
-    """Each question's knowledge point as an integer code, and the number of points."""
-    codes, names = pd.factorize(np.asarray(points, dtype=object))
-    return codes, len(names)
+ONE_CLUSTER = "all questions are of one relation ({}), so the interval is of that relation alone"
+FEW_CLUSTERS = 8
+"""With fewer relations than this, an interval over relations is as wide as it is because they are few; it says so."""
 
 
 def drop_unmeasured(
@@ -65,6 +62,12 @@ def mean_variance(outcome: Float[np.ndarray, " n"], codes: Integer[np.ndarray, "
     return float(count / (count - 1) * (sums**2).sum() / len(outcome) ** 2)
 
 
+def shared_correction(values: Float[np.ndarray, " n"], level: Level) -> effective.Correction:
+    """Scale and degrees of freedom of the clustered variance of a mean, at the correlation that the values show."""
+    rho = effective.intraclass(values - values.mean(), level.codes, level.count)
+    return effective.of_mean(level.sizes, rho)
+
+
 def effective_size(success: Float[np.ndarray, " n"], codes: Integer[np.ndarray, " n"], count: int) -> float:
     """Independent questions that would carry as much as these: n / design effect (Kish 1965), at most n.
 
@@ -72,22 +75,72 @@ def effective_size(success: Float[np.ndarray, " n"], codes: Integer[np.ndarray, 
     ratio says little, so it is kept above 1 + (m - 1)/(1 + k), k the points that show the rarer outcome and m the
     size of the mean item's point: with no variation (k = 0) each point counts about once.
     """
+    return sized(success, Level(codes, count))[0]
+
+
+def sized(success: Float[np.ndarray, " n"], level: Level) -> tuple[float, float]:
+    """`effective_size`, and the degrees of freedom of the variance behind it."""
     n, p = len(success), float(success.mean())
-    sizes = np.bincount(codes, minlength=count)
+    sizes = level.sizes
     rarer = success > 0.5 if p <= 0.5 else success < 0.5
-    k = len(np.unique(codes[rarer]))
+    k = len(np.unique(level.codes[rarer]))
     floor = 1 + ((sizes**2).sum() / n - 1) / (1 + k)
-    seen = mean_variance(success, codes, count) / (p * (1 - p) / n) if 0 < p < 1 else 1.0
-    return n / max(floor, seen, 1.0)
+    shared = shared_correction(success, level)
+    seen = 1.0
+    if 0 < p < 1:
+        sums = np.bincount(level.codes, weights=success - p, minlength=level.count)
+        seen = shared.scale * float((sums**2).sum()) / n / (p * (1 - p))
+    return n / max(floor, seen, 1.0), shared.df
+
+
+def limits_at(success: Float[np.ndarray, " n"], level: Level, coverage: float = LEVEL) -> tuple[float, float]:
+    """Limits of a share at one clustering.
+
+    By knowledge point: Wilson's at the effective size, Student's quantile at the effective degrees of freedom (Korn &
+    Graubard 1998). By relation, of which there are few: from the likelihood of `beta_binomial`.
+    """
+    if level.higher:
+        return beta_binomial.limits(success, level.codes, level.count, coverage)
+    size, df = sized(success, level)
+    return wilson(float(success.mean()) * size, size, coverage, float(stats.t.ppf(0.5 + coverage / 2, df)))
 
 
 def limits(
     success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], level: float = LEVEL
 ) -> tuple[float, float]:
-    """Wilson limits at the effective size, with Student's quantile for the number of points (Korn & Graubard 1998)."""
-    codes, count = clusters(points)
-    size = effective_size(success, codes, count)
-    return wilson(float(success.mean()) * size, size, level, float(stats.t.ppf(0.5 + level / 2, count - 1)))
+    """Limits of a share: on each side the wider of those by knowledge point and by relation."""
+    return widest([limits_at(success, clustering, level) for clustering in levels(points)])
+
+
+def widest(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The lowest lower and the highest upper limit; NaN where any is NaN."""
+    low, high = np.array(intervals).T
+    return float(low.min()), float(high.max())
+
+
+def with_levels(estimate: Estimate, points: Outcomes, intervals: Sequence[tuple[float, float]]) -> Estimate:
+    """The estimate with the wider of its intervals by point and by relation, both of them, and what to say of relations.
+
+    ``intervals`` are those of ``levels(points)``.
+    """
+    found = levels(points)
+    low, high = widest(intervals)
+    caveats = estimate.caveats
+    if name := only_cluster(points):
+        caveats = (*caveats, ONE_CLUSTER.format(name))
+    if len(found) == 1:
+        return replace(estimate, low=low, high=high, caveats=caveats)
+    if found[1].count < FEW_CLUSTERS:
+        caveats = (*caveats, f"only {found[1].count} relations, so the interval over relations is wide")
+    return replace(
+        estimate,
+        low=low,
+        high=high,
+        caveats=caveats,
+        clusters=found[1].count,
+        by_point=intervals[0],
+        by_cluster=intervals[1],
+    )
 
 
 def without_interval(name: str, value: float, n: int, points: int, level: float, why: str, units: str = "") -> Estimate:
@@ -103,21 +156,33 @@ def proportion(name: str, success: Outcomes, points: Outcomes, level: float = LE
         return missing(name, "nothing measured")
     if count < 2:
         return without_interval(name, float(success.mean()), n, count, level, ONE_POINT)
-    low, high = limits(success, points, level)
-    return Estimate(name, float(success.mean()), low, high, n, count, level=level)
+    estimate = without_interval(name, float(success.mean()), n, count, level, "")
+    each = [limits_at(success, clustering, level) for clustering in levels(points)]
+    return with_levels(replace(estimate, caveats=()), points, each)
 
 
 def mean(name: str, outcome: Outcomes, points: Outcomes, level: float = LEVEL, units: str = "") -> Estimate:
-    """Mean with Student's interval from the clustered variance, points - 1 degrees of freedom."""
+    """Mean with Student's interval from the clustered variance, at its effective degrees of freedom."""
     outcome, points = drop_unmeasured(outcome, points)
-    codes, count = clusters(points)
+    _, count = clusters(points)
     if len(outcome) == 0:
         return missing(name, "nothing measured", units=units)
     value = float(outcome.mean())
     if count < 2:
         return without_interval(name, value, len(outcome), count, level, ONE_POINT, units)
-    half = stats.t.ppf(0.5 + level / 2, count - 1) * np.sqrt(mean_variance(outcome, codes, count))
-    return Estimate(name, value, value - half, value + half, len(outcome), count, units, level)
+    each = []
+    for clustering in levels(points):
+        error, df = mean_error(outcome, clustering)
+        half = float(stats.t.ppf(0.5 + level / 2, df)) * error
+        each.append((value - half, value + half))
+    return with_levels(Estimate(name, value, math.nan, math.nan, len(outcome), count, units, level), points, each)
+
+
+def mean_error(outcome: Float[np.ndarray, " n"], level: Level) -> tuple[float, float]:
+    """Standard error of a clustered mean and its degrees of freedom."""
+    shared = shared_correction(outcome, level)
+    sums = np.bincount(level.codes, weights=outcome - outcome.mean(), minlength=level.count)
+    return float(np.sqrt(shared.scale * (sums**2).sum())) / len(outcome), shared.df
 
 
 def correlation(
@@ -126,8 +191,16 @@ def correlation(
     second: Float[np.ndarray, " second"],
     second_points: Shaped[np.ndarray, " second"],
 ) -> float:
-    """Correlation of two means whose questions may share points, from the linearised sums; 0 where one does not vary."""
-    codes, count = clusters(np.concatenate([first_points, second_points]))
+    """Correlation of two means whose questions may share points, from the linearised sums; 0 where one does not vary.
+
+    Where relations are known it is that of the relations' sums, which hold what points share.
+    """
+    return correlation_at(first, second, levels(np.concatenate([first_points, second_points]))[-1])
+
+
+def correlation_at(first: Float[np.ndarray, " first"], second: Float[np.ndarray, " second"], level: Level) -> float:
+    """`correlation` at one clustering of the first sample's questions followed by the second's."""
+    codes, count = level.codes, level.count
     a = np.bincount(codes[: len(first)], weights=first - first.mean(), minlength=count)
     b = np.bincount(codes[len(first) :], weights=second - second.mean(), minlength=count)
     scale = np.sqrt((a**2).sum() * (b**2).sum())
@@ -158,13 +231,28 @@ def difference(
     if len(set(first_points)) < 2 or len(set(second_points)) < 2:
         note = "one knowledge point on a side: no interval can be given"
         return without_interval(name, value, n, count, level, note)
-    low1, high1 = limits(first, first_points, level)
-    low2, high2 = limits(second, second_points, level)
-    r = correlation(first, first_points, second, second_points)
-    p1, p2 = first.mean(), second.mean()
-    low = value - mover(p1 - low1, high2 - p2, r)
-    high = value + mover(high1 - p1, p2 - low2, r)
-    return Estimate(name, value, max(-1.0, low), min(1.0, high), n, count, level=level)
+    both = np.concatenate([first_points, second_points])
+    each = []
+    for clustering in levels(both):
+        side = np.arange(n) < len(first)
+        low1, high1 = wilson_at(first, clustering.of(side), level)
+        low2, high2 = wilson_at(second, clustering.of(~side), level)
+        r = correlation_at(first, second, clustering)
+        low = value - mover(first.mean() - low1, high2 - second.mean(), r)
+        high = value + mover(high1 - first.mean(), second.mean() - low2, r)
+        each.append((max(-1.0, low), min(1.0, high)))
+    return with_levels(Estimate(name, value, math.nan, math.nan, n, count, level=level), both, each)
+
+
+def wilson_at(success: Float[np.ndarray, " n"], level: Level, coverage: float) -> tuple[float, float]:
+    """Wilson's limits at the effective size, whatever the clustering; the whole of 0..1 for one cluster.
+
+    They always hold the share itself, as the terms of a difference must.
+    """
+    if level.count < 2:
+        return 0.0, 1.0
+    size, df = sized(success, level)
+    return wilson(float(success.mean()) * size, size, coverage, float(stats.t.ppf(0.5 + coverage / 2, df)))
 
 
 def mover(a: float, b: float, r: float) -> float:
@@ -175,34 +263,53 @@ def mover(a: float, b: float, r: float) -> float:
 def score_test(
     outcome: Float[np.ndarray, " n"], predictor: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]
 ) -> tuple[float, float]:
-    """Score test of no association, clustered by points; returns (t, two-sided p).
+    """Score test of no association, clustered by points and by relations; returns (t, two-sided p) of the larger p.
 
-    U = sum (x - mean x)(y - mean y); t = U / sqrt(P/(P-1) sum_p U_p^2). Variance is taken under the null, so
-    perfect separation gives a finite t; no variation gives t = 0, p = 1.
+    U = sum (x - mean x)(y - mean y); t = U / sqrt(c sum_g U_g^2), c and the degrees of freedom by `effective`. Variance is
+    taken under the null, so perfect separation gives a finite t; no variation gives t = 0, p = 1.
     """
-    codes, count = clusters(points)
-    if count < 2 or len(outcome) < 2:
+    if clusters(points)[1] < 2 or len(outcome) < 2:
         return float("nan"), float("nan")
-    terms = (predictor - predictor.mean()) * (outcome - outcome.mean())
-    spread = np.sqrt(count / (count - 1) * (np.bincount(codes, weights=terms, minlength=count) ** 2).sum())
+    return max((score_at(outcome, predictor, level) for level in levels(points)), key=lambda found: found[1])
+
+
+def score_at(outcome: Float[np.ndarray, " n"], predictor: Float[np.ndarray, " n"], level: Level) -> tuple[float, float]:
+    """`score_test` at one clustering."""
+    x, y = predictor - predictor.mean(), outcome - outcome.mean()
+    sums = np.bincount(level.codes, weights=x * y, minlength=level.count)
+    design = np.column_stack([np.ones_like(x), x])
+    rho = effective.intraclass(y, level.codes, level.count)
+    inside = effective.cluster_products(design, design, level.codes, level.count)
+    totals = effective.cluster_sums(design, level.codes, level.count)
+    omega = (1 - rho) * inside + rho * totals[:, :, None] * totals[:, None, :]
+    taken = np.column_stack([totals[:, 1] / len(x), np.zeros(level.count)])
+    shared = effective.correction(np.array([0.0, 1.0]), taken, omega)
+    spread = float(np.sqrt(shared.scale * (sums**2).sum()))
     if spread < 1e-12:
         return 0.0, 1.0
-    t = float(terms.sum() / spread)
-    return t, float(2 * stats.t.sf(abs(t), count - 1))
+    t = float(sums.sum()) / spread
+    return t, float(2 * stats.t.sf(abs(t), shared.df))
 
 
 def share_test(success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], null: float) -> tuple[float, float]:
     """One-sided clustered tests of a share against ``null``; returns (p of "share is above", p of "share is below").
 
-    Score statistic at the effective size; Student's distribution for the number of points.
+    By point: score statistic at the effective size, Student's distribution at the effective degrees of freedom. By
+    relation: likelihood ratio of `beta_binomial`. The larger p of the two counts.
     """
     success, points = drop_unmeasured(success, points)
-    codes, count = clusters(points)
-    if count < 2:
+    if clusters(points)[1] < 2:
         return float("nan"), float("nan")
-    size = effective_size(success, codes, count)
-    t = (success.mean() - null) / np.sqrt(null * (1 - null) / size)
-    return float(stats.t.sf(t, count - 1)), float(stats.t.cdf(t, count - 1))
+    pairs = []
+    for level in levels(points):
+        if level.higher:
+            pairs.append(beta_binomial.share_test(success, level.codes, level.count, null))
+            continue
+        size, df = sized(success, level)
+        t = (success.mean() - null) / np.sqrt(null * (1 - null) / size)
+        pairs.append((float(stats.t.sf(t, df)), float(stats.t.cdf(t, df))))
+    above, below = zip(*pairs, strict=True)
+    return max(above), max(below)
 
 
 def one_sided(interval: Callable[[float], tuple[float, float]], null: float) -> float:

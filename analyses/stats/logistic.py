@@ -18,8 +18,10 @@ from scipy.special import expit
 from statsmodels.stats.sandwich_covariance import cov_cluster
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
 
+from override_gap.analyses.stats.clusters import clusters, levels
+from override_gap.analyses.stats.effective import intraclass, of_regression
 from override_gap.analyses.stats.estimate import LEVEL, HtmlRepr, json_number
-from override_gap.analyses.stats.intervals import clusters, complete_cases
+from override_gap.analyses.stats.intervals import complete_cases, widest
 from override_gap.margins.text import plural
 
 RARE = 5
@@ -109,6 +111,7 @@ def logit(
     # Tied strengths leave fewer places than steps; places are in nats, standardised as x is.
     places = np.unique(np.quantile(strength, np.linspace(0, 1, STEPS)))
     standardised = (places - strength.mean()) / strength.std(ddof=1)
+    fewest = min(clustering.count for clustering in levels(points))
     separated = x[fail == 1].min() >= x[fail == 0].max() or x[fail == 1].max() <= x[fail == 0].min()
     if separated or events < RARE:
         why = (
@@ -116,8 +119,8 @@ def logit(
             if separated
             else f"only {events} {'failures' if fail.sum() == events else 'successes'}"
         )
-        fitted = penalised(x, fail, count, f"{why}: penalised (Firth) fit, likelihood scaled to points", level)
-        return replace(fitted, curve=penalised_curve(x, fail, places, standardised))
+        fitted = penalised(x, fail, fewest, f"{why}: penalised (Firth) fit, likelihood scaled to points", level)
+        return replace(fitted, points=count, curve=penalised_curve(x, fail, places, standardised))
     codes, _ = clusters(points)
     with warnings.catch_warnings():
         for kind in (ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning, RuntimeWarning):
@@ -129,13 +132,25 @@ def logit(
         except (np.linalg.LinAlgError, ValueError):
             coef, error, converged = nan, nan, False
     if not converged or not np.isfinite(error) or error <= 0:
-        fitted = penalised(x, fail, count, "maximum likelihood did not converge: penalised (Firth) fit", level)
-        return replace(fitted, curve=penalised_curve(x, fail, places, standardised))
-    half = stats.t.ppf(0.5 + level / 2, count - 1) * error
-    p = 2 * stats.t.sf(abs(coef / error), count - 1)
+        fitted = penalised(x, fail, fewest, "maximum likelihood did not converge: penalised (Firth) fit", level)
+        return replace(fitted, points=count, curve=penalised_curve(x, fail, places, standardised))
+    design, weight = np.column_stack([np.ones_like(x), x]), fit.predict() * (1 - fit.predict())
+    residual = (fail - fit.predict()) / np.sqrt(np.maximum(weight, 1e-12))
+    intervals, p, curves = [], 0.0, []
+    for clustering in levels(points):
+        codes, number = clustering.codes, clustering.count
+        rho = intraclass(residual, codes, number)
+        shared = of_regression(design, weight, np.array([0.0, 1.0]), codes, number, rho)
+        # `clustered_error` holds the factor of equal clusters already.
+        factor = float(np.sqrt(shared.scale * (number - 1) / number))
+        error, quantile = factor * clustered_error(fit, x, fail, codes, number), stats.t.ppf(0.5 + level / 2, shared.df)
+        intervals.append((coef - quantile * error, coef + quantile * error))
+        p = max(p, float(2 * stats.t.sf(abs(coef / error), shared.df)))
+        curves.append(fitted_curve(fit, codes, places, standardised, float(quantile) * factor))
+    low, high = (float(limit) for limit in widest(intervals))
     note = STEEP_NOTE if abs(coef) > STEEP else ""
-    curve = fitted_curve(fit, codes, places, standardised, float(stats.t.ppf(0.5 + level / 2, count - 1)))
-    return Logit(float(coef), float(coef - half), float(coef + half), float(p), "logit", note, n, count, curve)
+    curve = max(curves, key=lambda points: max(point.high - point.low for point in points))
+    return Logit(float(coef), low, high, p, "logit", note, n, count, curve)
 
 
 def fitted_curve(
