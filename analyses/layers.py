@@ -11,9 +11,10 @@ from scipy import stats
 
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, points_of, values
 from override_gap.analyses.results import ResultSection
-from override_gap.analyses.stats.bootstrap import bootstrap_weights, percentile_interval
+from override_gap.analyses.stats.bootstrap import bootstrap_weights, effective_count, percentile_interval
+from override_gap.analyses.stats.clusters import clusters, levels
 from override_gap.analyses.stats.estimate import Estimate, json_number
-from override_gap.analyses.stats.intervals import clusters, mean
+from override_gap.analyses.stats.intervals import mean
 
 FEWEST_LAYERS = 4
 
@@ -110,8 +111,9 @@ def norm_effect(run: RunFrame, seed: int = 0) -> tuple[Estimate, str, str] | Non
     if len(layers) < FEWEST_LAYERS or len(items) == 0:
         return None
     norms, layer_effects = norm.loc[items, layers].to_numpy(float), effect.loc[items, layers].to_numpy(float)
-    point = run.readings.drop_duplicates("item").set_index("item")["point"]
-    codes, count = clusters(point.reindex(items).to_numpy(dtype=object))
+    about = run.readings.drop_duplicates("item").set_index("item")
+    level = levels(points_of(about.reindex(items)))[-1]
+    count = clusters(about["point"].reindex(items).to_numpy(dtype=object))[1]
 
     def spearman(w: Float[np.ndarray, "replicate n"]) -> Float[np.ndarray, " replicate"]:
         ranks = [
@@ -126,7 +128,8 @@ def norm_effect(run: RunFrame, seed: int = 0) -> tuple[Estimate, str, str] | Non
     low = high = np.nan
     if count > 1:
         low, high = percentile_interval(
-            np.concatenate([spearman(w) for w in bootstrap_weights(codes, count, seed=seed)]), count
+            np.concatenate([spearman(w) for w in bootstrap_weights(level.codes, level.count, seed=seed)]),
+            effective_count(level),
         )
     names = [int(layer) for layer in layers]
     largest_norm, largest_effect = names[int(norms.mean(0).argmax())], names[int(layer_effects.mean(0).argmax())]

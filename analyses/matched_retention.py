@@ -18,7 +18,7 @@ from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
 from override_gap.analyses.dose_response import gains
-from override_gap.analyses.readings import DELIVERED, RunFrame, Table, gain_of, truth
+from override_gap.analyses.readings import DELIVERED, RunFrame, Table, gain_of, points_of, truth
 from override_gap.analyses.results import ResultSection
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights, percentile_interval
 from override_gap.analyses.stats.estimate import Estimate, json_number
@@ -60,7 +60,7 @@ def grid(run: RunFrame, split: str) -> tuple[Table, Shaped[np.ndarray, " n"]]:
     rows = run.select(split)
     rows = rows.assign(success=truth(rows["success_top1"]))
     wide = rows.pivot(index="item", columns="condition", values="success")
-    return wide, rows.drop_duplicates("item").set_index("item")["point"].reindex(wide.index).to_numpy(dtype=object)
+    return wide, points_of(rows.drop_duplicates("item").set_index("item").reindex(wide.index))
 
 
 def shares(

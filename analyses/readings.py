@@ -57,6 +57,12 @@ class RunFrame:
         object.__setattr__(self, "readings", _with_columns(self.readings, READINGS.optional))
         object.__setattr__(self, "layers", _with_columns(self.layers, LAYERS.names))
         object.__setattr__(self, "search", _with_columns(self.search, SEARCH.names))
+        if self.readings["cluster"].notna().any():
+            by_item = self.readings.drop_duplicates("item").set_index("item")["cluster"]
+            for name in ("layers", "drawn", "search"):
+                table = getattr(self, name)
+                if len(table):
+                    object.__setattr__(self, name, table.assign(cluster=table["item"].map(by_item)))
         _refuse_duplicates(self.readings, "readings", ["item", "condition"])
         _refuse_duplicates(self.layers, "rows in layers", ["item", "condition", "layer"])
         _refuse_duplicates(self.search, "rows in search", ["item", "condition", "gain"])

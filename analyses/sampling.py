@@ -26,9 +26,8 @@ def sampled(run: RunFrame) -> ResultRows:
             greedy = run.select(split, condition)
             greedy = greedy[greedy["item"].isin(set(draws["item"]))]
             for temperature, group in draws.groupby("temperature"):
-                per_item = group.groupby("item").agg(
-                    share=("success", "mean"), point=("point", "first"), draws=("success", "size")
-                )
+                about = {name: (name, "first") for name in ("point", "cluster") if name in group}
+                per_item = group.groupby("item").agg(share=("success", "mean"), draws=("success", "size"), **about)
                 share, points = per_item["share"].to_numpy(dtype=float), points_of(per_item)
                 rows.append(
                     {

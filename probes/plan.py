@@ -49,13 +49,14 @@ class PlanError(ValueError):
 class Plan:
     """The settings of an audit.
 
-    `answers` is how many items are also answered in words; `limit` keeps the first items. `chat` puts every question through
-    the subject's chat template, `system_prompt` does so behind a system turn. `chat_template` is a file that replaces the
-    template, or the name of one that the tokenizer has; `template_args` are the template's own settings. `prior` says
-    where old answers come from: "given", the items alone, or "from-base": conflicts without one get the base's own greedy
-    answer. `references` are published shares that the report shows beside its own; they change no measurement. `reference`
-    measures one item under one condition at a time, shares no work between passes, and ignores `batch_size`; "auto" is what
-    fits in the memory that is free.
+    `answers` is how many items are also answered in words; `limit` keeps the first items. `chat` puts every question
+    through the subject's chat template, `system_prompt` does so behind a system turn. `chat_template` is a file that
+    replaces the template, or the name of one that the tokenizer has; `template_args` are the template's own settings.
+    `prior` says where old answers come from: "given", the items alone, or "from-base": conflicts without one get the base's
+    own greedy answer. `cluster` names the field of an item's meta by which facts are alike (their relation): intervals are
+    then made by it as well as by knowledge point, and the wider one is read. `references` are published shares that the
+    report shows beside its own; they change no measurement. `reference` measures one item under one condition at a time,
+    shares no work between passes, and ignores `batch_size`; "auto" is what fits in the memory that is free.
     """
 
     # the values come from files and people: a wrong one is a PlanError in words, not a fault of the types
@@ -75,6 +76,7 @@ class Plan:
     chat_template: str | None = None
     template_args: dict[str, Any] = field(default_factory=dict)
     prior: str = "given"
+    cluster: str = "relation"
     seed: int = 0
     batch_size: int | Literal["auto"] = "auto"
     reference: bool = False
@@ -103,6 +105,8 @@ class Plan:
             raise PlanError(f"--batch-size needs auto or a whole number from 1, got {self.batch_size}")
         if not 0 <= self.seed < 2**63:
             raise PlanError(f"--seed needs a whole number from 0 and below 2^63, got {self.seed}")
+        if not isinstance(self.cluster, str) or not self.cluster.strip():
+            raise PlanError(f"--cluster needs the name of a field of the items' meta, got {self.cluster!r}")
         if self.prior not in PRIORS:
             raise PlanError(f"--prior needs {' or '.join(PRIORS)}, got {self.prior!r}")
         if "causal" in self.probes and "layers" not in self.probes:

@@ -16,8 +16,9 @@ from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
 from override_gap.analyses.readings import DELIVERED
 from override_gap.analyses.results import number_text, rows_frame
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights
+from override_gap.analyses.stats.clusters import clusters, levels
 from override_gap.analyses.stats.estimate import json_number
-from override_gap.analyses.stats.intervals import clusters, proportion
+from override_gap.analyses.stats.intervals import proportion
 from override_gap.analyses.stats.paired import holm
 
 SCHEMA = 1
@@ -125,7 +126,7 @@ def order(cell: Cell, names: tuple[str, ...], seed: int = 0, replicates: int = R
     ``first``: share in which a method is best, divided among those that tie. ``rank``: 1 is best, ties share the mean
     rank, with the 95% percentile range over replicates. With one point only nothing can be resampled: null.
     """
-    codes, count = clusters(cell.points)
+    level, (_, count) = levels(cell.points)[-1], clusters(cell.points)
     totals = cell.success.sum(0)
     ranks = mean_ranks(totals[None])[0]
     ranking = sorted(range(len(names)), key=lambda k: (ranks[k], names[k]))
@@ -135,7 +136,7 @@ def order(cell: Cell, names: tuple[str, ...], seed: int = 0, replicates: int = R
     }
     if count > 1:
         # Sums of whole numbers: every method has the same denominator in a replicate, so ties are exact.
-        resampled = np.vstack([w @ cell.success for w in bootstrap_weights(codes, count, replicates, seed)])
+        resampled = np.vstack([w @ cell.success for w in bootstrap_weights(level.codes, level.count, replicates, seed)])
         differing = [(a, b) for a, b in combinations(range(len(names)), 2) if totals[a] != totals[b]]
         if differing:
             same = [np.sign(resampled[:, a] - resampled[:, b]) == np.sign(totals[a] - totals[b]) for a, b in differing]

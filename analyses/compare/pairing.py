@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
-from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, truth
+from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, points_of, truth
 
 SAME = ("point", "split", "tier", "question", "document", "answer", "prior_answer")
 """What makes two items with one id the same item."""
@@ -59,10 +59,10 @@ class Paired:
                         keep &= True if tier_name is None else tier == tier_name
                         keep &= self.known if population == "known" else True
                         if keep.any():
-                            items, points = self.about.index[keep], self.about["point"][keep]
+                            items, points = self.about.index[keep], points_of(self.about)[keep]
                             yield Cell(
                                 name, tier_name, population, measure, items.to_numpy(dtype=object),
-                                points.to_numpy(dtype=object), success[keep],
+                                points, success[keep],
                             )  # fmt: skip
 
 
@@ -159,7 +159,8 @@ def shared_items(runs: Runs) -> tuple[Table, list[str]]:
     hashes = {(run.manifest.get("items") or {}).get("sha256") for run in runs.values()}
     if len(hashes) > 1 and not notes:
         notes = ["the item files differ in more than the stored fields (aliases, order or metadata)"]
-    return each[first].loc[common, list(SAME)].astype(object).where(lambda table: table.notna(), None), notes
+    texts_and_cluster = [*SAME, *(name for name in ("cluster",) if name in each[first])]
+    return each[first].loc[common, texts_and_cluster].astype(object).where(lambda table: table.notna(), None), notes
 
 
 def measured_rows(run: RunFrame, condition: str, items: pd.Index) -> Any:

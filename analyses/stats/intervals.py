@@ -20,7 +20,7 @@ from override_gap.analyses.stats.clusters import Level, Outcomes, clusters, leve
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
 
 ONE_POINT = "one knowledge point only: no interval can be given"
-ONE_CLUSTER = "all questions are of one relation ({}), so the interval is of that relation alone"
+ONE_CLUSTER = "all questions are of one relation or cluster ({}): the interval speaks of it alone"
 FEW_CLUSTERS = 8
 """With fewer relations than this, an interval over relations is as wide as it is because they are few; it says so."""
 
@@ -131,7 +131,7 @@ def with_levels(estimate: Estimate, points: Outcomes, intervals: Sequence[tuple[
     if len(found) == 1:
         return replace(estimate, low=low, high=high, caveats=caveats)
     if found[1].count < FEW_CLUSTERS:
-        caveats = (*caveats, f"only {found[1].count} relations, so the interval over relations is wide")
+        caveats = (*caveats, f"only {found[1].count} relations (clusters): few to judge others by")
     return replace(
         estimate,
         low=low,

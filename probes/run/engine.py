@@ -53,6 +53,7 @@ class Job:
     nulls: NullDocuments | None = None
     comparisons: Comparisons = field(default_factory=Comparisons)
     rescued_answers: int = 0
+    cluster: str = "relation"
 
     def setup(self, subject: Subject, batch_sizer: BatchSizer) -> MeasurementSetup:
         """The job on a subject, with the batch size that its machine's memory was found to take."""
@@ -154,6 +155,7 @@ def measure_unit(
         measured = _all_failed(setup, unit.items, change or "")
     elif measured.faults and not any(row["status"] == "ok" for row in measured.readings) and not store.keys():
         raise AdapterError(measured.readings[-1]["error"])
+    rows.add_clusters(measured.readings, unit.items, job.cluster)
     with timed("files"):
         store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults, measured.search)
     return FinishedUnit(

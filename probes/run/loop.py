@@ -117,6 +117,7 @@ def _measure(
         nulls,
         Comparisons.of(resolved.items, plan.seed) if "search" in resolved.probes else Comparisons(),
         math.ceil(resolved.n_answers / max(1, len(units))),
+        plan.cluster,
     )
     changed_maps: Mapping[str, Any] = {
         k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix", "left_out")

@@ -95,6 +95,7 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan, nulls: NullDocuments |
         *(["reference"] if plan.reference else []),
         *([] if facts.chat is None else [facts.chat[name] for name in CHAT_IDENTITY]),
         *([] if nulls is None else [nulls.key]),
+        *([] if plan.cluster == "relation" else ["cluster", plan.cluster]),
         *(["from-base"] if plan.prior == "from-base" else []),
         code_hash(),
         {name: installed_version(name) for name in MEASURING},

@@ -18,6 +18,7 @@ from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run.answers import ANSWER_PROBES
+from override_gap.probes.run.rows import meta_text
 from override_gap.probes.subject.chat_template import ChatSettings, chat_settings
 
 #: How many items show how the model begins its answers.
@@ -170,4 +171,14 @@ def resolve(plan: Plan, items: Sequence[Item] | None = None, *, drop_references:
     elif (plan.chat_template or plan.template_args) and not any(item.chat for item in items):
         flag = "--chat-template" if plan.chat_template else "--template-arg"
         raise PlanError(f"{flag} would change nothing: no item has chat set; add --chat to ask all of them through it")
+    _require_cluster(plan, item_set.items)
     return ResolvedPlan(plan, conditions, frozenset(plan.probes), item_set, chat=chat_settings(plan))
+
+
+def _require_cluster(plan: Plan, items: Sequence[Item]) -> None:
+    """Raise PlanError where --cluster names a field that no item has; the default may be absent."""
+    if plan.cluster == Plan.cluster or any(meta_text(item, plan.cluster) is not None for item in items):
+        return
+    names = sorted({name for item in items for name in item.meta if meta_text(item, name) is not None})
+    had = f"their meta has {', '.join(names)}" if names else "they have no meta"
+    raise PlanError(f"--cluster {plan.cluster}: no item has this field with a value; {had}")

@@ -39,7 +39,21 @@ def identity(item: Item, condition: str) -> dict[str, Any]:
         "aliases": list(item.aliases),
         "prior_aliases": list(item.prior_aliases),
         "prior_from": None if prior_from is None else str(prior_from),
+        "relation": meta_text(item, "relation"),
     }
+
+
+def meta_text(item: Item, name: str) -> str | None:
+    """A field of an item's meta as text; None where it is absent, empty, or a list or a table."""
+    value = item.meta.get(name)
+    return str(value) if isinstance(value, str | int | float) and str(value).strip() else None
+
+
+def add_clusters(table: Sequence[dict[str, Any]], items: Sequence[Item], name: str) -> None:
+    """Add to each row the field of its item's meta by which facts are alike."""
+    by_item = {item.id: meta_text(item, name) for item in items}
+    for row in table:
+        row["cluster"] = by_item.get(row["item"])
 
 
 def failed(item: Item, condition: str, reason: str) -> dict[str, Any]:

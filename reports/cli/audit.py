@@ -185,6 +185,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("given", "from-base"),
         help="where conflicts without a prior_answer get it: from-base takes the base's own greedy answer (default given)",
     )
+    add(
+        "--cluster",
+        metavar="FIELD",
+        help="field of the items' meta by which facts are alike: intervals allow for it (default relation)",
+    )
     add_chat_flags(words)
     add("--seed", type=int, help="draws the units, the random layers and the bootstrap (default 0)")
     add(

@@ -115,7 +115,7 @@ def test_one_sided_outcomes_have_no_regression(success, reason, rng):
     gap = pg.gradient(rng.normal(size=40), success, np.arange(40))
     assert gap.gap.value == 0
     assert gap.gap.low < 0 < gap.gap.high
-    assert gap.p == 1
+    assert gap.p == pytest.approx(1, abs=1e-5)
 
 
 def test_known_truth_is_covered():
@@ -139,9 +139,7 @@ def test_no_gradient_is_found_where_there_is_none():
     for seed in range(200):
         run = simulate_readings(seed, fault="flat", conditions=("as-delivered",), others=0, with_layers=False)
         strength, success, points = pg.arrays(run.select("conflict", "as-delivered"), "top1")
-        weak = np.isin(pg.quartile_of(strength), [0])
-        outer = weak | (pg.quartile_of(strength) == 3)
-        p_values.append(pg.score_test(success[outer], weak[outer].astype(float), points[outer])[1])
+        p_values.append(pg.gradient(strength, success, points).p)
     assert np.mean(np.array(p_values) < 0.05) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
 
 

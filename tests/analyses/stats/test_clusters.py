@@ -1,0 +1,155 @@
+"""Two levels of clustering: labels that carry both, corrections against brute force, likelihood and sign flips by hand."""
+
+import pickle
+from itertools import product
+from math import comb
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from override_gap.analyses.compare.conditions import paired
+from override_gap.analyses.stats import beta_binomial, effective, intervals
+from override_gap.analyses.stats.clusters import Point, labelled, levels, only_cluster
+from override_gap.analyses.stats.paired import paired_at
+
+
+def names(prefix, numbers):
+    return np.array([f"{prefix}{number}" for number in numbers], dtype=object)
+
+
+def test_labels_carry_both_levels_through_selection_and_joining():
+    points = labelled(names("p", [0, 0, 1, 2, 3]), np.array(["a", "a", "a", "b", None], dtype=object))
+    part = np.concatenate([points[1:], points[:1]])
+    by_point, by_relation = levels(part)
+    assert (by_point.count, by_relation.count) == (4, 3)  # p3, without a relation, is a cluster by itself
+    assert by_relation.codes.tolist() == [0, 0, 1, 2, 0]
+    assert pickle.loads(pickle.dumps(points[0])).cluster == points[0].cluster
+
+
+def test_without_relations_or_with_one_of_them_there_is_one_level():
+    points = names("p", [0, 1, 2])
+    assert labelled(points, np.array([None, None, None], dtype=object)) is points
+    assert len(levels(points)) == 1
+    single = labelled(points, np.array(["a", "a", "a"], dtype=object))
+    assert len(levels(single)) == 1
+    assert only_cluster(single) == "a"
+    assert "(a)" in intervals.proportion("s", [1, 0, 1], single).caveats[0]
+    each_its_own = labelled(points, names("r", [0, 1, 2]))
+    assert len(levels(each_its_own)) == 1
+    assert only_cluster(each_its_own) is None
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.3, 1.0])
+def test_the_correction_is_that_of_the_whole_covariance(rng, rho):
+    sizes = rng.integers(1, 12, 9)
+    codes = np.repeat(np.arange(9), sizes)
+    x = rng.normal(size=len(codes))
+    design, contrast = np.column_stack([np.ones_like(x), x]), np.array([0.0, 1.0])
+    covariance = (1 - rho) * np.eye(len(x)) + rho * (codes[:, None] == codes[None, :])
+    weights = contrast @ np.linalg.inv(design.T @ design) @ design.T
+    residual_maker = np.eye(len(x)) - design @ np.linalg.inv(design.T @ design) @ design.T
+    terms = np.array([(weights * (codes == g)) @ residual_maker for g in range(9)])
+    m = terms @ covariance @ terms.T
+    found = effective.of_regression(design, np.ones_like(x), contrast, codes, 9, rho)
+    assert found.scale == pytest.approx(weights @ covariance @ weights / np.trace(m))
+    assert found.df == pytest.approx(np.trace(m) ** 2 / np.trace(m @ m))
+
+
+def test_equal_clusters_keep_their_degrees_of_freedom_and_one_large_cluster_takes_nearly_all():
+    equal = effective.of_mean(np.full(15, 8), 0.4)
+    assert (equal.df, equal.scale) == (pytest.approx(14), pytest.approx(15 / 14))
+    assert effective.of_mean(np.array([200, *[2] * 14]), 0.4).df < 3
+
+
+def test_the_likelihood_is_the_integral_over_each_clusters_own_share():
+    x, m = np.array([3.0, 0.0, 4.0]), np.array([5.0, 2.0, 4.0])
+
+    def by_integration(p):
+        best = -np.inf
+        for rho in beta_binomial.RHO[3:]:
+            law = stats.beta(p * (1 / rho - 1), (1 - p) * (1 / rho - 1))
+            parts = [
+                integrate.quad(lambda t, k=k, n=n: t**k * (1 - t) ** (n - k) * law.pdf(t), 0, 1)[0]
+                for k, n in zip(x, m, strict=True)
+            ]
+            best = max(best, float(np.log(parts).sum()))
+        return best
+
+    at = beta_binomial.profile(x, m)
+    low, high = at(np.log(np.array([0.4 / 0.6, 0.7 / 0.3])))
+    assert low - high == pytest.approx(by_integration(0.4) - by_integration(0.7), abs=1e-3)
+
+
+def test_eight_relations_that_all_succeed_say_less_than_sixty_questions_and_more_than_eight():
+    codes = np.repeat(np.arange(8), 8)[:60]
+    low, high = beta_binomial.limits(np.ones(60), codes, 8, 0.95)
+    assert high == 1
+    assert intervals.wilson(8, 8)[0] < low < intervals.wilson(60, 60)[0]
+    above, below = beta_binomial.share_test(np.ones(60), codes, 8, low)
+    assert above == pytest.approx(0.025, abs=1e-3)  # the interval inverts the test
+    assert above + below == pytest.approx(1)
+
+
+def test_shares_of_alike_relations_are_covered_where_clustering_by_point_does_not():
+    rng = np.random.default_rng(4)
+    by_point, read = [], []
+    for _ in range(150):
+        sizes = 1 + rng.multinomial(185, np.full(15, 1 / 15))
+        relation = np.repeat(np.arange(15), sizes)
+        success = (rng.random(200) < rng.beta(0.7, 0.3, 15)[relation]).astype(float)  # intraclass correlation 1/2
+        found = intervals.proportion("s", success, labelled(names("p", range(200)), names("r", relation)))
+        by_point.append(found.by_point[0] <= 0.7 <= found.by_point[1])
+        read.append(found.low <= 0.7 <= found.high)
+        assert (found.low, found.high) == (
+            min(found.by_point[0], found.by_cluster[0]),
+            max(found.by_point[1], found.by_cluster[1]),
+        )
+    assert np.mean(by_point) < 0.6
+    assert np.mean(read) > 0.95 - 3 * np.sqrt(0.05 * 0.95 / 150)
+
+
+def test_sign_flips_and_their_interval_by_enumeration():
+    sums, sizes = np.array([3.0, 1.0, -1.0, 2.0, 2.0, 1.0, 4.0]), np.array([4, 2, 3, 2, 5, 1, 6])
+    level = levels(np.repeat(np.arange(7), sizes))[0]
+    gap = np.concatenate([np.full(m, s / m) for s, m in zip(sums, sizes, strict=True)])
+
+    def p_of(shift):
+        moved = sums - shift * sizes
+        flips = [abs(np.dot(signs, moved)) >= abs(moved.sum()) - 1e-9 for signs in product((-1, 1), repeat=7)]
+        return np.mean(flips)
+
+    found = paired_at(gap, level)
+    assert found.p == pytest.approx(p_of(0.0))
+    for limit, outward in ((found.low, -1), (found.high, 1)):
+        assert p_of(limit - outward * 1e-6) >= 0.05
+        assert p_of(limit + outward * 1e-6) < 0.05
+
+
+@pytest.mark.parametrize("count", [8, 20, 50])
+def test_p_is_below_5_per_cent_exactly_if_the_interval_excludes_zero(count):
+    rng = np.random.default_rng(count)
+    decided = 0
+    for _ in range(80):
+        points = rng.integers(0, count, 4 * count)
+        lean = rng.uniform(0, 0.5)
+        first = (rng.random(len(points)) < 0.4 + lean).astype(float)
+        second = (rng.random(len(points)) < 0.4).astype(float)
+        labels = labelled(names("p", points), names("r", points % max(3, count // 3)))
+        found = paired(first, second, labels, ("a", "b"), "conflict", "top1")
+        assert (found.p < 0.05) == (not found.difference.low <= 0 <= found.difference.high)
+        decided += found.p < 0.05
+    assert count == 8 or 0 < decided < 80
+
+
+def test_few_clusters_that_differ_give_no_certainty():
+    first, second = np.r_[1.0, np.zeros(39)], np.zeros(40)
+    found = paired(first, second, np.arange(40), ("a", "b"), "conflict", "top1")
+    assert found.p == 1
+    assert found.difference.low < 0 < found.difference.high
+    assert comb(40, 1) * found.difference.value == 1
+
+
+def test_a_point_is_its_name():
+    assert Point("p", "r") == "p"
+    assert len({Point("p", "r"), Point("p", "s"), "p"}) == 1
