@@ -120,7 +120,7 @@ READINGS = RunTable("readings", "item and condition", (
     Column("n_prior_tokens", INTEGER, "optional", "",
            "number of tokens of `prior_answer`; null where the item has none"),
     Column("n_answer_tokens", INTEGER, "optional", "", "number of tokens of `answer`"),
-    Column("relation", TEXT, "optional", "item", "meta.relation of the item file: what kind of fact this is"),
+    Column("relation", TEXT, "optional", "", "meta.relation of the item file: what kind of fact this is"),
     Column("cluster", TEXT, "optional", "",
            "the field of meta that --cluster names (default the relation); facts that share it are taken to be alike"),
 ))

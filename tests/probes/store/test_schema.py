@@ -68,7 +68,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in which every probe was measured."""
     out = tmp_path_factory.mktemp("run")
     items = [conflict(n, "alpha beta", "red", "blue", tier="deep", aliases=("rose",)) for n in range(2)]
-    items = [replace(item, meta={"frequency": 3, "wording": "plain"}) for item in items]
+    items = [replace(item, meta={"frequency": 3, "wording": "plain", "relation": "colour"}) for item in items]
     plan = Plan(
         subject="tiny",
         adapters="fitted",
