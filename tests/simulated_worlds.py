@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class RelationWorld:
 
 
 def cluster_sizes(rng: np.random.Generator, count: int, total: int, law: str) -> np.ndarray:
-    """How many of ``total`` each of ``count`` clusters holds, at least one: equal, lognormal (sigma 1) or Pareto (exponent 1.2)."""
+    """How many of ``total`` cluster holds, at least one: equal, lognormal (sigma 1) or Pareto (exponent 1.2)."""
     weight = {
         "equal": lambda: np.ones(count),
         "lognormal": lambda: np.exp(rng.normal(0, 1, count)),
@@ -92,19 +93,14 @@ def facts(rng: np.random.Generator, world: RelationWorld) -> Facts:
     prior = world.sd * common + world.rise * frequency
     free = np.sqrt(1 - world.tie**2)
     other = world.sd * (world.tie * common + free * own) + world.pass_on * world.rise * frequency
-    net_sd = (
-        world.sd * np.sqrt((1 - world.tie) ** 2 + free**2)
-        if world.rise == 0
-        else np.sqrt(world.sd**2 * ((1 - world.tie) ** 2 + free**2) + (world.rise * (1 - world.pass_on)) ** 2)
-    )
+    net_variance = world.sd**2 * ((1 - world.tie) ** 2 + free**2) + (world.rise * (1 - world.pass_on)) ** 2
+    net_sd = np.sqrt(net_variance)
     level = net_sd * normal_quantile(world.success)
     return Facts(relation, point, frequency, prior + 3.0, other + 3.0 + level, rng.uniform(size=n))
 
 
 def normal_quantile(share: float) -> float:
     """z with Phi(z) = share."""
-    from statistics import NormalDist
-
     return NormalDist().inv_cdf(share)
 
 
@@ -150,7 +146,7 @@ def as_run(
                 "cluster": names if with_relation else None,
             }
         )
-        tables.append(table.assign(**{name: value for name, value in columns.items()}))
+        tables.append(table.assign(**columns))
     manifest = {"schema": 1, "conditions": list(CONDITIONS), "plan": {}, "adapters": {"static": True}, "complete": True}
     return RunFrame(manifest, pd.concat(tables, ignore_index=True))
 

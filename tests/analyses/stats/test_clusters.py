@@ -70,7 +70,7 @@ def test_the_likelihood_is_the_integral_over_each_clusters_own_share():
         for rho in beta_binomial.RHO[3:]:
             law = stats.beta(p * (1 / rho - 1), (1 - p) * (1 / rho - 1))
             parts = [
-                integrate.quad(lambda t, k=k, n=n: t**k * (1 - t) ** (n - k) * law.pdf(t), 0, 1)[0]
+                integrate.quad(lambda t, k=k, n=n, law=law: t**k * (1 - t) ** (n - k) * law.pdf(t), 0, 1)[0]
                 for k, n in zip(x, m, strict=True)
             ]
             best = max(best, float(np.log(parts).sum()))
