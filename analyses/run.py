@@ -23,6 +23,7 @@ from override_gap.analyses import (
     layers,
     matched_retention,
     measures,
+    nulls,
     outcomes,
     prior_gradient,
     published,
@@ -84,6 +85,10 @@ class Run(RunFrame):
     def margins(self, seed: int = 0) -> ResultSection | None:
         """Prior margin, adapter margin, push and pull of conflicts (nats): spread, slopes, constancy."""
         return constancy.margins(self, seed)
+
+    def null_comparisons(self) -> ResultRows | None:
+        """The item's own adapter against null adapters over the failing conflicts: held, rescued, push; paired."""
+        return nulls.null_comparisons(self)
 
     def strength(self) -> ResultSection | None:
         """Adapter margin over prior margin, update norm over weight norm, and the gain that breaks the model."""

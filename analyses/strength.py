@@ -89,9 +89,8 @@ def gain_to_break(run: RunFrame) -> dict[str, Any] | None:
     A document whose search ended before is censored at the last gain read for it. A quartile is `at_least` its value where
     some document was censored below it: the true one may be larger. None without a search.
     """
-    search = getattr(run, "search", None)
-    own = None if search is None else search[search["condition"] == DELIVERED]
-    if own is None or own.empty:
+    own = run.search[run.search["condition"] == DELIVERED]
+    if own.empty:
         return None
     documents = run.readings[run.readings["condition"] == BASE].set_index("item")["document"]
     rows = pd.DataFrame(

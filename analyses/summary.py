@@ -15,6 +15,7 @@ from override_gap.analyses import (
     layers,
     matched_retention,
     measures,
+    nulls,
     outcomes,
     prior_gradient,
     published,
@@ -84,7 +85,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         ),
         "comparisons": comparison.against_delivered(run).as_json(),
         "hypotheses": hypotheses.evaluate(run).as_json(),
-        "verdict": verdict.verdict(run).as_json(),
+        "verdict": {**verdict.verdict(run).as_json(), "null": null_rows(run)},
         "power": section("power", sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
         "refused": list(run.manifest.get("refused") or []),
         "chat": run.manifest.get("chat"),
@@ -94,6 +95,12 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "notes": notes,
     }
     return clean(summary)
+
+
+def null_rows(run: RunFrame) -> list[dict[str, Any]] | None:
+    """The rows ``verdict.null``: own adapters against null adapters; None where no null condition was searched."""
+    compared = nulls.null_comparisons(run)
+    return None if compared is None else compared.as_json()
 
 
 def items(run: RunFrame) -> dict[str, Any]:

@@ -127,6 +127,7 @@ FLOORS = {
             "dose_response",
             "sampling",
             "strength",
+            "nulls",
         },
         {"compare"},
         {"readings"},

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from override_gap.reports.page.answer_tables import disagreement_table, drawn_answer_table
 from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables
 from override_gap.reports.page.margin_tables import criterion_table, layer_tables, margin_tables
+from override_gap.reports.page.null_table import null_table
 from override_gap.reports.page.published import published
 from override_gap.reports.page.robustness_tables import robustness_tables
 from override_gap.reports.page.strength_table import strength_table
@@ -24,6 +25,7 @@ def tables(summary: Mapping) -> list[Table]:
         strength_table(summary),
         criterion_table(summary),
         *layer_tables(summary),
+        null_table(summary),
         gain_table(summary),
         *matched_gain_tables(summary),
         paired_condition_table(summary),

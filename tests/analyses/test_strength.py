@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -113,13 +112,6 @@ def test_a_censored_quantile_is_exact_or_below_the_true_one(seed: int) -> None:
         assert quartile["at_least"] or quartile["value"] == exact
 
 
-@dataclass(frozen=True, eq=False)
-class Searched(RunFrame):
-    """A run with rows of a search."""
-
-    search: pd.DataFrame = None  # type: ignore[assignment]
-
-
 def test_the_gain_to_break_is_that_of_documents_under_their_own_adapter() -> None:
     rows = [
         ("i0", "as-delivered", 1.0, False), ("i0", "as-delivered", 2.0, True),
@@ -129,7 +121,7 @@ def test_the_gain_to_break_is_that_of_documents_under_their_own_adapter() -> Non
         ("i4", "as-delivered", 0.5, True), ("i4", "as-delivered", 16.0, True),
     ]  # fmt: skip
     search = pd.DataFrame(rows, columns=["item", "condition", "gain", "broken"])
-    found = strength(Searched({}, readings([2.0] * 5, [1.0] * 5), search=search))
+    found = strength(RunFrame({}, readings([2.0] * 5, [1.0] * 5), search=search))
     assert found is not None
     breaking = found["gain_to_break"]
     assert (breaking["documents"], breaking["broken"]) == (3, 2)
