@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from override_gap.margins.content import CONTENT, rise_rank
+from override_gap.margins.content import has_content, leading_alternatives, place_of_answer, push_excess, rise_rank
 from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior
@@ -41,7 +42,8 @@ class OtherAnswers:
 class Step:
     """One row at one gain: the adapter's cost and, unless the adapter is broken there, what was read.
 
-    Margins in nats; `rank` and `rank_relation` as `rise_rank` gives them, NaN where the other answers are too few.
+    Margins in nats; `rank`, `rank_relation` and `rank_base` as `rise_rank` gives them, None where the other answers are too
+    few; `excess` as `push_excess` and `place` as `place_of_answer` give them.
     """
 
     row: int
@@ -56,11 +58,14 @@ class Step:
     rank: float | None = None
     rank_relation: float | None = None
     others: int | None = None
+    rank_base: float | None = None
+    excess: float | None = None
+    place: int | None = None
 
     @property
     def held(self) -> bool:
-        """Whether the answer comes first, and rose more than nearly all others, where these are enough to tell."""
-        return bool(self.first) and not (self.rank is not None and self.rank < CONTENT)
+        """Whether the answer comes first and the adapter gave it, where that can be told."""
+        return bool(self.first) and has_content(self.rank, self.rank_base, self.place, self.excess) is not False
 
 
 def search(
@@ -122,6 +127,7 @@ class Judge:
         readings = read(gains)
         numbers = torch.tensor(list(rows), device=readings.hidden.device)
         rank, rank_relation = self.ranks(readings, numbers)
+        rank_base, excess = self.among_alternatives(readings, numbers)
         margins = readings.margins
         columns = [margins.push, margins.pull, margins.net, readings.doc_logprob]
         values = torch.stack([column[numbers.to(column.device)].double().cpu() for column in columns], dim=1).tolist()
@@ -134,9 +140,8 @@ class Judge:
                 continue
             top = int(readings.top[row])
             first = top == int(self.prior.doc[row])
-            steps.append(
-                Step(row, gain, cost, push, pull, net, first, top, doc_logprob, rank[k], rank_relation[k], number[row])
-            )
+            ranks = (rank[k], rank_relation[k], number[row], rank_base[k], excess[k], self.places[row])
+            steps.append(Step(row, gain, cost, push, pull, net, first, top, doc_logprob, *ranks))
         return steps
 
     def ranks(self, readings: Adapted, rows: Int[Tensor, " chosen"]) -> tuple[list[float | None], list[float | None]]:
@@ -149,6 +154,40 @@ class Judge:
         both = (self.others.counts[chosen], self.others.same_relation[chosen])
         all_others, relation = ([_or_none(rank) for rank in rise_rank(own, rises, c).tolist()] for c in both)
         return all_others, relation
+
+    def among_alternatives(
+        self, readings: Adapted, rows: Int[Tensor, " chosen"]
+    ) -> tuple[list[float | None], list[float | None]]:
+        """`rise_rank` of some rows among the base's leading alternatives, and `push_excess`; None where these are too few."""
+        tokens = self.alternatives[rows.cpu()]
+        if not tokens.shape[1]:
+            return [None] * len(tokens), [None] * len(tokens)
+        after, before = (self._own_logits(hidden, rows, tokens) for hidden in (readings.hidden, self.prior.hidden))
+        rises = after - before
+        margins = readings.margins
+        push, pull = (m[rows.to(m.device)].cpu().float() for m in (margins.push, margins.pull))
+        rank = rise_rank(push, rises, torch.ones_like(rises, dtype=torch.bool))
+        return [_or_none(r) for r in rank.tolist()], [_or_none(e) for e in push_excess(push, pull, rises).tolist()]
+
+    @cached_property
+    def alternatives(self) -> Int[Tensor, "batch alternative"]:
+        """The base's leading alternatives at each row's question."""
+        return leading_alternatives(self.prior.logits, self.prior.pre, self.prior.doc).cpu()
+
+    @cached_property
+    def places(self) -> list[int]:
+        """Where the base puts each row's y_doc among what it could answer instead of y_pre."""
+        return place_of_answer(self.prior.logits, self.prior.pre, self.prior.doc).tolist()
+
+    def _own_logits(
+        self,
+        hidden: Float[Tensor, "batch d_model"],
+        rows: Int[Tensor, " chosen"],
+        tokens: Int[Tensor, "chosen alternative"],
+    ) -> Float[Tensor, "chosen alternative"]:
+        """The logits of each row's own tokens, by the same products as the margins."""
+        states = hidden[rows.to(hidden.device)].repeat_interleave(tokens.shape[1], 0)
+        return self.subject.token_logits(states, tokens.flatten().to(states.device)).view(tokens.shape).cpu()
 
     def _logits(
         self, hidden: Float[Tensor, "batch d_model"], rows: Int[Tensor, " chosen"], tokens: Int[Tensor, " other"]

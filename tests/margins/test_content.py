@@ -1,0 +1,113 @@
+"""Content against hand-worked logits: which tokens are compared, how rises are ranked, and what a second choice asks for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from override_gap.margins.content import (
+    ALTERNATIVES,
+    FEWEST_OTHERS,
+    has_content,
+    leading_alternatives,
+    place_of_answer,
+    push_excess,
+    rise_rank,
+)
+
+
+def test_rank_counts_smaller_rises_and_half_of_the_ties() -> None:
+    """20 others: 12 rose less, 4 as much, 4 more: (12 + 2) / 20."""
+    others = torch.tensor([[0.5] * 12 + [1.0] * 4 + [2.0] * 4])
+    assert rise_rank(torch.tensor([1.0]), others, torch.ones(1, 20, dtype=torch.bool)).item() == pytest.approx(0.7)
+
+
+def test_rank_leaves_out_what_does_not_count() -> None:
+    """Of 22 others three rose more, and two of these do not count: 19 of 20 rose less."""
+    others = torch.tensor([[0.0] * 19 + [9.0] * 3])
+    counts = torch.tensor([[True] * 19 + [True, False, False]])
+    assert rise_rank(torch.tensor([1.0]), others, counts).item() == pytest.approx(0.95)
+
+
+def test_rank_of_too_few_is_not_given() -> None:
+    """One below the fewest: no number, though y_doc rose most."""
+    few = torch.zeros(1, FEWEST_OTHERS - 1)
+    assert rise_rank(torch.ones(1), few, torch.ones_like(few, dtype=torch.bool)).isnan().all()
+
+
+def test_rank_is_blind_to_what_is_added_to_all_logits(rng: torch.Generator) -> None:
+    """Raising every logit by the same, as another normalisation does, leaves the rank."""
+    others, own = torch.randn(3, 30, generator=rng), torch.randn(3, generator=rng)
+    all_count = torch.ones(3, 30, dtype=torch.bool)
+    assert torch.equal(rise_rank(own, others, all_count), rise_rank(own + 4, others + 4, all_count))
+
+
+def test_alternatives_are_the_leading_tokens_without_the_two_answers() -> None:
+    """Logits fall with the token's number; y_pre is 0 and y_doc 3, so 1, 2, 4, 5 ... are left, ALTERNATIVES of them."""
+    logits = -torch.arange(40.0)[None]
+    expected = [token for token in range(40) if token not in (0, 3)][:ALTERNATIVES]
+    assert leading_alternatives(logits, torch.tensor([0]), torch.tensor([3])).tolist() == [expected]
+
+
+def test_a_vocabulary_smaller_than_the_alternatives_gives_what_it_has() -> None:
+    """Five tokens, two of them the answers."""
+    logits = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0]])
+    assert leading_alternatives(logits, torch.tensor([0]), torch.tensor([1])).tolist() == [[2, 3, 4]]
+
+
+@pytest.mark.parametrize(("doc", "place"), [(1, 0), (2, 1), (4, 3)])
+def test_place_counts_what_the_base_prefers_to_the_answer(doc: int, place: int) -> None:
+    """y_pre, token 0, is left out wherever it stands."""
+    logits = torch.tensor([[9.0, 5.0, 4.0, 3.0, 2.0]])
+    assert place_of_answer(logits, torch.tensor([0]), torch.tensor([doc])).tolist() == [place]
+
+
+def test_excess_of_a_push_and_of_a_pull() -> None:
+    """P = 3, L = -1 with alternatives at 0.5: (3 - .5) - (.5 + 1) = 1. P = 1, L = -3 with alternatives at 0: -2."""
+    rises = torch.tensor([[0.0, 0.5, 4.0], [0.0, 0.0, 0.0]])
+    assert push_excess(torch.tensor([3.0, 1.0]), torch.tensor([-1.0, -3.0]), rises).tolist() == [1.0, -2.0]
+
+
+def test_excess_takes_the_mean_of_the_middle_two() -> None:
+    """Four alternatives with rises 0, 1, 3, 9: c = 2."""
+    assert push_excess(torch.tensor([5.0]), torch.tensor([1.0]), torch.tensor([[0.0, 1.0, 3.0, 9.0]])).item() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("rank", "base", "place", "excess", "content"),
+    [
+        (0.95, 0.95, 7, -3.0, True),  # a later choice: the sign of the excess does not matter
+        (0.95, 0.94, 7, 3.0, False),  # some alternative of this very question rose more
+        (0.94, 1.0, 7, 3.0, False),  # some other document's answer rose more
+        (None, 1.0, 7, 3.0, True),  # few documents: the alternatives alone
+        (float("nan"), 0.9, 7, 3.0, False),
+        (1.0, None, None, None, True),  # a run that stored no alternatives
+        (None, None, 7, 3.0, None),
+        (1.0, 1.0, 0, 0.1, True),  # the second choice, mostly raised
+        (1.0, 1.0, 0, -0.1, False),  # the second choice, mostly uncovered
+    ],
+)
+def test_content_by_the_rule(
+    rank: float | None, base: float | None, place: int | None, excess: float | None, content: bool | None
+) -> None:
+    """Each clause of the rule alone decides."""
+    assert has_content(rank, base, place, excess) is content
+
+
+def test_forgetting_the_old_answer_is_no_content() -> None:
+    """Softmax probabilities of the base .7, .2, then 24 tokens that share .1; y_pre is lowered by 3 nats along the gradient
+    of its log-probability, which raises every other token in proportion to its probability: the second choice most of all."""
+    base = torch.cat([torch.tensor([0.7, 0.2]), torch.full((24,), 0.1 / 24)]).log()[None]
+    gradient = -base.exp()
+    gradient[0, 0] += 1
+    adapted = base - 10 * gradient
+    pre, doc = torch.tensor([0]), torch.tensor([1])
+    rises = adapted - base
+    tokens = leading_alternatives(base, pre, doc)
+    alternatives = rises.gather(1, tokens)
+    rank = rise_rank(rises[:, 1], alternatives, torch.ones_like(alternatives, dtype=torch.bool)).item()
+    excess = push_excess(rises[:, 1], rises[:, 0], alternatives).item()
+    assert (adapted.argmax(1).item(), rank) == (1, 1.0)  # it comes first, and rose more than all alternatives
+    assert excess == pytest.approx((2.0 - 0.1 / 2.4) - (0.1 / 2.4 + 3.0), abs=1e-4)
+    assert has_content(None, rank, place_of_answer(base, pre, doc).item(), excess) is False
+    assert has_content(None, rank, 1, excess) is True  # at any later place this would be evidence
