@@ -6,8 +6,10 @@ are differences of logits at one question, so adding a constant to all logits ch
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 #: An answer is raised beyond the others if its rise is above that of at least this share of them.
@@ -61,17 +63,21 @@ def push_excess(
 
 
 def has_content(
-    rank: float | None, rank_base: float | None, place: int | None, excess: float | None, threshold: float = CONTENT
-) -> bool | None:
-    """Whether an answer that comes first was given by the adapter, and not by lowering the old one; None: cannot be told.
+    rank: ArrayLike | None,
+    rank_base: ArrayLike | None,
+    place: ArrayLike | None,
+    excess: ArrayLike | None,
+    threshold: float = CONTENT,
+) -> NDArray[np.float64]:
+    """Whether an answer that comes first was given by the adapter, not by lowering the old one: 1, 0, or NaN: cannot be told.
 
-    Its rise is above that of at least `threshold` of the other documents' answers (`rank`) and of the base's leading
-    alternatives (`rank_base`), as far as each is known. Where y_doc is the base's second choice (`place` 0), it would come
-    first if the old answer were lowered alone: there the push must be the larger part (`excess` above 0).
+    Numbers or arrays of one shape, NaN or None for what was not measured. The answer's rise must be above that of at least
+    `threshold` of the other documents' answers (`rank`) and of the base's leading alternatives (`rank_base`), as far as each
+    is known; NaN where neither is. Where y_doc is the base's second choice (`place` 0) it would come first if the old
+    answer were lowered alone: there the push must be the larger part (`excess` above 0).
     """
-    ranks = [rank for rank in (rank, rank_base) if rank is not None and rank == rank]
-    if not ranks:
-        return None
-    if min(ranks) < threshold:
-        return False
-    return excess is None or place != 0 or excess > 0
+    rank, rank_base, place, excess = (np.asarray(v, dtype=np.float64) for v in (rank, rank_base, place, excess))
+    raised = ~(rank < threshold) & ~(rank_base < threshold)  # NaN, not measured, is below nothing
+    uncovered = (place == 0) & (excess <= 0)
+    told = ~(np.isnan(rank) & np.isnan(rank_base))
+    return np.where(told, raised & ~uncovered, np.nan)

@@ -65,7 +65,13 @@ class Step:
     @property
     def held(self) -> bool:
         """Whether the answer comes first and the adapter gave it, where that can be told."""
-        return bool(self.first) and has_content(self.rank, self.rank_base, self.place, self.excess) is not False
+        return bool(self.first) and self.content is not False
+
+    @property
+    def content(self) -> bool | None:
+        """`has_content` of this reading; None where it cannot be told."""
+        content = float(has_content(self.rank, self.rank_base, self.place, self.excess))
+        return None if content != content else bool(content)
 
 
 def search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,8 @@ from override_gap.margins.content import (
     push_excess,
     rise_rank,
 )
+from override_gap.probes.readings.search import Step
+from override_gap.probes.readings.unrelated import Cost
 
 
 def test_rank_counts_smaller_rises_and_half_of_the_ties() -> None:
@@ -73,25 +76,35 @@ def test_excess_takes_the_mean_of_the_middle_two() -> None:
     assert push_excess(torch.tensor([5.0]), torch.tensor([1.0]), torch.tensor([[0.0, 1.0, 3.0, 9.0]])).item() == 2.0
 
 
-@pytest.mark.parametrize(
-    ("rank", "base", "place", "excess", "content"),
-    [
-        (0.95, 0.95, 7, -3.0, True),  # a later choice: the sign of the excess does not matter
-        (0.95, 0.94, 7, 3.0, False),  # some alternative of this very question rose more
-        (0.94, 1.0, 7, 3.0, False),  # some other document's answer rose more
-        (None, 1.0, 7, 3.0, True),  # few documents: the alternatives alone
-        (float("nan"), 0.9, 7, 3.0, False),
-        (1.0, None, None, None, True),  # a run that stored no alternatives
-        (None, None, 7, 3.0, None),
-        (1.0, 1.0, 0, 0.1, True),  # the second choice, mostly raised
-        (1.0, 1.0, 0, -0.1, False),  # the second choice, mostly uncovered
-    ],
-)
-def test_content_by_the_rule(
-    rank: float | None, base: float | None, place: int | None, excess: float | None, content: bool | None
+NAN = float("nan")
+RULE = [
+    (0.95, 0.95, 7, -3.0, 1.0),  # a later choice: the sign of the excess does not matter
+    (0.95, 0.94, 7, 3.0, 0.0),  # some alternatives of this very question rose more
+    (0.94, 1.0, 7, 3.0, 0.0),  # some other documents' answers rose more
+    (NAN, 1.0, 7, 3.0, 1.0),  # few documents: the alternatives alone
+    (NAN, 0.9, 7, 3.0, 0.0),
+    (1.0, NAN, NAN, NAN, 1.0),  # a tiny vocabulary: the other answers alone
+    (NAN, NAN, 7, 3.0, NAN),
+    (1.0, 1.0, 0, 0.1, 1.0),  # the second choice, mostly raised
+    (1.0, 1.0, 0, 0.0, 0.0),  # the second choice, as much uncovered as raised
+    (1.0, 1.0, 0, -0.1, 0.0),
+]
+
+
+def test_content_by_the_rule() -> None:
+    """Each clause of the rule alone decides; a column at a time, and a number at a time."""
+    rank, base, place, excess, expected = np.array(RULE, dtype=float).T
+    np.testing.assert_array_equal(has_content(rank, base, place, excess), expected)
+    for row in RULE:
+        np.testing.assert_array_equal(has_content(*row[:4]), row[4])
+
+
+@pytest.mark.parametrize(("first", "rank", "held"), [(True, None, True), (True, 0.5, False), (False, 1.0, False)])
+def test_a_step_is_held_where_the_answer_comes_first_unless_content_is_refuted(
+    first: bool, rank: float | None, held: bool
 ) -> None:
-    """Each clause of the rule alone decides."""
-    assert has_content(rank, base, place, excess) is content
+    """Without any rank, as in a tiny vocabulary, the arg max alone ends the search."""
+    assert Step(0, 2.0, Cost(0.1, 1.0), first=first, rank=rank).held is held
 
 
 def test_forgetting_the_old_answer_is_no_content() -> None:
@@ -109,5 +122,5 @@ def test_forgetting_the_old_answer_is_no_content() -> None:
     excess = push_excess(rises[:, 1], rises[:, 0], alternatives).item()
     assert (adapted.argmax(1).item(), rank) == (1, 1.0)  # it comes first, and rose more than all alternatives
     assert excess == pytest.approx((2.0 - 0.1 / 2.4) - (0.1 / 2.4 + 3.0), abs=1e-4)
-    assert has_content(None, rank, place_of_answer(base, pre, doc).item(), excess) is False
-    assert has_content(None, rank, 1, excess) is True  # at any later place this would be evidence
+    assert has_content(NAN, rank, place_of_answer(base, pre, doc).item(), excess) == 0
+    assert has_content(NAN, rank, 1, excess) == 1  # at any later place this would be evidence
