@@ -8,7 +8,7 @@ exceeds the prior margin. All margins are in nats.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -109,13 +109,14 @@ def as_run(
     success: dict[str, np.ndarray] | None = None,
     split: str = "conflict",
     with_relation: bool = True,
+    conditions: Mapping[str, float] = CONDITIONS,
     **columns: Any,
 ) -> RunFrame:
     """The draw as a run: y_doc first where gain times adapter margin exceeds the prior margin, unless ``success`` says."""
     n = len(world_facts.prior)
     names = np.array([f"r{number}" for number in world_facts.relation], dtype=object)
     tables = []
-    for condition, gain in CONDITIONS.items():
+    for condition, gain in conditions.items():
         margin = gain * world_facts.adapter
         wins = margin > world_facts.prior
         top1 = wins if success is None or condition not in success else success[condition]
@@ -147,7 +148,7 @@ def as_run(
             }
         )
         tables.append(table.assign(**columns))
-    manifest = {"schema": 1, "conditions": list(CONDITIONS), "plan": {}, "adapters": {"static": True}, "complete": True}
+    manifest = {"schema": 1, "conditions": list(conditions), "plan": {}, "adapters": {"static": True}, "complete": True}
     return RunFrame(manifest, pd.concat(tables, ignore_index=True))
 
 
