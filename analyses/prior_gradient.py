@@ -7,38 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Integer, Shaped
-from scipy import stats
+from jaxtyping import Bool, Float, Shaped
 
 from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, points_of, truth, values
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats import bootstrap
 from override_gap.analyses.stats.bootstrap import percentile_interval
-from override_gap.analyses.stats.clusters import Level, levels
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr, json_number, missing
 from override_gap.analyses.stats.intervals import (
     ONE_POINT,
     complete_cases,
-    mover,
     one_sided,
-    sized,
     widest,
     wilson,
     without_interval,
 )
 from override_gap.analyses.stats.logistic import Logit, logit
+from override_gap.analyses.stats.quartiles import Resampled, gap_interval, quartile_of, quartile_size, resampled
 from override_gap.margins.text import plural
 
 FEWEST = 4
 """A quartile with fewer items than this has no accuracy worth a number."""
 FEWEST_OUTCOMES = 10
 """With fewer failures or successes than this the area under the curve has no interval: it covered .75 with 4 failures."""
-REPLICATES = 500
 
 
 @dataclass(frozen=True)
@@ -128,38 +123,6 @@ def gap_json(gap: Estimate, p: float) -> dict[str, Any]:
     return gap.as_json() | {"p": json_number(p)} | notes
 
 
-def quartile_of(
-    strength: Float[np.ndarray, " n"], weights: Float[np.ndarray, "replicate n"] | None = None
-) -> Integer[np.ndarray, "*replicates n"]:
-    """Quartile 0..3 of every item from its mid-rank, so that equal strengths always share a quartile.
-
-    Returns [n]; with item weights, the quartiles in each resampled audit [replicate, n].
-    """
-    w = np.ones((1, len(strength))) if weights is None else weights
-    if len(strength) == 0:
-        return np.zeros(w.shape, dtype=int) if weights is not None else np.zeros(0, dtype=int)
-    # The nudge keeps a mid-rank that falls on a cut in the upper quartile, whatever the rounding.
-    share = bootstrap.midranks(strength, w) / w.sum(1, keepdims=True)
-    group = np.clip((4 * share + 1e-9).astype(int), 0, 3)
-    return group if weights is not None else group[0]
-
-
-def resampled_accuracies(
-    strength: Float[np.ndarray, " n"], success: Float[np.ndarray, " n"], level: Level, seed: int
-) -> Float[np.ndarray, "4 replicate"]:
-    """Quartile accuracies in audits with resampled clusters, with quartiles cut anew in each.
-
-    The cuts are estimates too: where accuracy is steep in prior strength, moving a cut moves the accuracy.
-    """
-    blocks = []
-    for w in bootstrap.bootstrap_weights(level.codes, level.count, REPLICATES, seed):
-        group = quartile_of(strength, w)
-        inside = [w * (group == k) for k in range(4)]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            blocks.append(np.array([weights @ success / weights.sum(1) for weights in inside]))
-    return np.hstack(blocks)
-
-
 def gradient(
     strength: Float[np.ndarray, " n"],
     success: Float[np.ndarray, " n"],
@@ -178,11 +141,8 @@ def gradient(
     strength, success, points = complete_cases(strength, success, points)
     n, count = len(success), len(set(points))
     group = quartile_of(strength)
-    resampled = [
-        Resampled(level, resampled_accuracies(strength, success, level, seed) if level.count > 1 else NO_DRAWS)
-        for level in levels(points)
-    ]
-    quartiles = tuple(quartile(k, group == k, strength, success, points, resampled) for k in range(4))
+    clusterings = resampled(strength, success, points, seed)
+    quartiles = tuple(quartile(k, group == k, strength, success, points, clusterings) for k in range(4))
     weak, strong = group == 0, group == 3
     if min(weak.sum(), strong.sum()) < FEWEST:
         gap = missing("gap", f"the outer quartiles need {FEWEST} items each", n, count)
@@ -195,57 +155,14 @@ def gradient(
     )
     if np.isnan(first.low) or np.isnan(last.low):
         return Gradient(condition, measure, population, quartiles, gap, float("nan"))
-    by_level = [partial(gap_interval, success, weak, strong, part) for part in resampled]
+    by_level = [gap_interval(success, weak, strong, part) for part in clusterings]
     low, high = widest(each := [interval(LEVEL) for interval in by_level])
     gap = replace(gap, low=low, high=high)
     if len(each) > 1:
-        gap = replace(gap, clusters=resampled[1].level.of(outer).count, by_point=each[0], by_cluster=each[1])
+        gap = replace(gap, clusters=clusterings[1].level.of(outer).count, by_point=each[0], by_cluster=each[1])
     above = [one_sided(interval, 0.0) for interval in by_level]
     p = max(2 * min(alpha, 1 - alpha) for alpha in above)
     return Gradient(condition, measure, population, quartiles, gap, p)
-
-
-@dataclass(frozen=True, eq=False)
-class Resampled:
-    """One clustering of the items, and the quartile accuracies in audits whose clusters are resampled."""
-
-    level: Level
-    draws: Float[np.ndarray, "4 replicate"]
-
-
-NO_DRAWS = np.full((4, 1), np.nan)
-
-
-def gap_interval(
-    success: Float[np.ndarray, " n"],
-    weak: Bool[np.ndarray, " n"],
-    strong: Bool[np.ndarray, " n"],
-    resampled: Resampled,
-    coverage: float,
-) -> tuple[float, float]:
-    """Interval of the weakest minus the strongest quartile's success at one clustering."""
-    draws = resampled.draws
-    sides = [(success[inside], resampled.level.of(inside), draws[k]) for k, inside in ((0, weak), (3, strong))]
-    (low1, high1), (low2, high2) = (quartile_limits(*side, coverage) for side in sides)
-    p1, p2 = (float(side[0].mean()) for side in sides)
-    a, b = draws[:, ~np.isnan(draws[[0, 3]]).any(axis=0)][[0, 3]]
-    varies = len(a) > 2 and a.std() > 0 and b.std() > 0
-    r = float(np.corrcoef(a, b)[0, 1]) if varies else 0.0
-    low, high = p1 - p2 - mover(p1 - low1, high2 - p2, r), p1 - p2 + mover(high1 - p1, p2 - low2, r)
-    return max(-1.0, low), min(1.0, high)
-
-
-def quartile_limits(
-    success: Float[np.ndarray, " inside"], level: Level, draws: Float[np.ndarray, " replicate"], coverage: float
-) -> tuple[float, float]:
-    """Wilson's limits of one quartile's success, no narrower than resampling with quartiles cut anew implies."""
-    if level.count < 2:
-        return (0.0, 1.0) if level.higher else (np.nan, np.nan)
-    p, (size, df) = float(success.mean()), sized(success, level)
-    spread = float(np.nanvar(draws)) if np.isfinite(draws).any() else 0.0
-    if spread > 0 and 0 < p < 1:
-        size = min(size, p * (1 - p) / spread)
-    return wilson(p * size, size, coverage, float(stats.t.ppf(0.5 + coverage / 2, df)))
 
 
 def quartile(
@@ -254,7 +171,7 @@ def quartile(
     strength: Float[np.ndarray, " n"],
     success: Float[np.ndarray, " n"],
     points: Shaped[np.ndarray, " n"],
-    resampled: Sequence[Resampled],
+    clusterings: Sequence[Resampled],
 ) -> Quartile:
     """Success rate in quartile k (0 the weakest) and its bootstrap replicates' interval; too few items give null and a note."""
     name, size, nan = f"quartile {k + 1}", int(inside.sum()), float("nan")
@@ -264,14 +181,16 @@ def quartile(
         return Quartile(k + 1, missing(name, note, size, count), nan, nan, nan, nan, nan, nan)
     value = float(success[inside].mean())
     low, high = wilson(success[inside].sum(), size)
-    boot = percentile_interval(resampled[0].draws[k], count)
+    boot = percentile_interval(clusterings[0].draws[k], count)
     if count < 2:
         accuracy = without_interval(name, value, size, count, LEVEL, ONE_POINT)
     else:
-        each = [quartile_limits(success[inside], part.level.of(inside), part.draws[k], LEVEL) for part in resampled]
+        each = [
+            quartile_size(success[inside], part.level.of(inside), part.draws[k]).limits(LEVEL) for part in clusterings
+        ]
         accuracy = Estimate(name, value, *widest(each), size, count)
         if len(each) > 1:
-            relations = resampled[1].level.of(inside).count
+            relations = clusterings[1].level.of(inside).count
             accuracy = replace(accuracy, clusters=relations, by_point=each[0], by_cluster=each[1])
     return Quartile(k + 1, accuracy, low, high, *boot, strength[inside].min(), strength[inside].max())
 

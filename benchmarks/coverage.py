@@ -4,7 +4,7 @@ The truth is known by construction or, for the quartile gap, the area under the 
 read from one draw of very many independent questions: neither relations nor sizes change what holds of one question.
 A row pools the audits of worlds of 15 and 40 relations with n questions, and names the lowest cell of relations and n.
 
-    python benchmarks/coverage.py [AUDITS PER CELL] > docs/calibration/coverage.md
+    python -m benchmarks.coverage [AUDITS PER CELL] > docs/calibration/coverage.md
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Each hypothesis is tested alone, without Holm's correction, on readings whose tr
 to pass (`tests/simulated_worlds.py`). A test of level 5% should then say "supported" in at most 5% of audits. A row pools
 worlds of 15 and 40 relations of equal and of Pareto size, with 100 and 600 questions.
 
-    python benchmarks/false_positives.py [AUDITS PER CELL] > docs/calibration/false_positives.md
+    python -m benchmarks.false_positives [AUDITS PER CELL] > docs/calibration/false_positives.md
 """
 
 from __future__ import annotations

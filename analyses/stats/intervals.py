@@ -18,6 +18,7 @@ from scipy.optimize import root_scalar
 from override_gap.analyses.stats import beta_binomial, effective
 from override_gap.analyses.stats.clusters import Level, Outcomes, clusters, levels, only_cluster
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
+from override_gap.analyses.stats.score import score_test as score_test
 
 ONE_POINT = "one knowledge point only: no interval can be given"
 ONE_CLUSTER = "all questions are of one relation or cluster ({}): the interval speaks of it alone"
@@ -68,18 +69,13 @@ def shared_correction(values: Float[np.ndarray, " n"], level: Level) -> effectiv
     return effective.of_mean(level.sizes, rho)
 
 
-def effective_size(success: Float[np.ndarray, " n"], codes: Integer[np.ndarray, " n"], count: int) -> float:
-    """Independent questions that would carry as much as these: n / design effect (Kish 1965), at most n.
-
-    The design effect is the clustered variance over p(1-p)/n. Where the rarer outcome was seen in few points, that
-    ratio says little, so it is kept above 1 + (m - 1)/(1 + k), k the points that show the rarer outcome and m the
-    size of the mean item's point: with no variation (k = 0) each point counts about once.
-    """
-    return sized(success, Level(codes, count))[0]
-
-
 def sized(success: Float[np.ndarray, " n"], level: Level) -> tuple[float, float]:
-    """`effective_size`, and the degrees of freedom of the variance behind it."""
+    """Independent questions that would carry as much as these, n / design effect (Kish 1965), and degrees of freedom.
+
+    The design effect is the clustered variance over p(1-p)/n. Where the rarer outcome was seen in few clusters, that
+    ratio says little, so it is kept above 1 + (m - 1)/(1 + k), k the clusters that show the rarer outcome and m the
+    size of the mean item's cluster: with no variation (k = 0) each cluster counts about once.
+    """
     n, p = len(success), float(success.mean())
     sizes = level.sizes
     rarer = success > 0.5 if p <= 0.5 else success < 0.5
@@ -102,7 +98,7 @@ def limits_at(success: Float[np.ndarray, " n"], level: Level, coverage: float = 
     if level.higher:
         return beta_binomial.limits(success, level.codes, level.count, coverage)
     size, df = sized(success, level)
-    return wilson(float(success.mean()) * size, size, coverage, float(stats.t.ppf(0.5 + coverage / 2, df)))
+    return wilson(float(success.mean()) * size, size, coverage, effective.quantile(df, coverage))
 
 
 def limits(
@@ -173,7 +169,7 @@ def mean(name: str, outcome: Outcomes, points: Outcomes, level: float = LEVEL, u
     each = []
     for clustering in levels(points):
         error, df = mean_error(outcome, clustering)
-        half = float(stats.t.ppf(0.5 + level / 2, df)) * error
+        half = effective.quantile(df, level) * error
         each.append((value - half, value + half))
     return with_levels(Estimate(name, value, math.nan, math.nan, len(outcome), count, units, level), points, each)
 
@@ -252,43 +248,12 @@ def wilson_at(success: Float[np.ndarray, " n"], level: Level, coverage: float) -
     if level.count < 2:
         return 0.0, 1.0
     size, df = sized(success, level)
-    return wilson(float(success.mean()) * size, size, coverage, float(stats.t.ppf(0.5 + coverage / 2, df)))
+    return wilson(float(success.mean()) * size, size, coverage, effective.quantile(df, coverage))
 
 
 def mover(a: float, b: float, r: float) -> float:
     """Half-width of a difference on one side from the half-widths of its two terms."""
     return float(np.sqrt(max(0.0, a * a + b * b - 2 * r * a * b)))
-
-
-def score_test(
-    outcome: Float[np.ndarray, " n"], predictor: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]
-) -> tuple[float, float]:
-    """Score test of no association, clustered by points and by relations; returns (t, two-sided p) of the larger p.
-
-    U = sum (x - mean x)(y - mean y); t = U / sqrt(c sum_g U_g^2), c and the degrees of freedom by `effective`. Variance is
-    taken under the null, so perfect separation gives a finite t; no variation gives t = 0, p = 1.
-    """
-    if clusters(points)[1] < 2 or len(outcome) < 2:
-        return float("nan"), float("nan")
-    return max((score_at(outcome, predictor, level) for level in levels(points)), key=lambda found: found[1])
-
-
-def score_at(outcome: Float[np.ndarray, " n"], predictor: Float[np.ndarray, " n"], level: Level) -> tuple[float, float]:
-    """`score_test` at one clustering."""
-    x, y = predictor - predictor.mean(), outcome - outcome.mean()
-    sums = np.bincount(level.codes, weights=x * y, minlength=level.count)
-    design = np.column_stack([np.ones_like(x), x])
-    rho = effective.intraclass(y, level.codes, level.count)
-    inside = effective.cluster_products(design, design, level.codes, level.count)
-    totals = effective.cluster_sums(design, level.codes, level.count)
-    omega = (1 - rho) * inside + rho * totals[:, :, None] * totals[:, None, :]
-    taken = np.column_stack([totals[:, 1] / len(x), np.zeros(level.count)])
-    shared = effective.correction(np.array([0.0, 1.0]), taken, omega)
-    spread = float(np.sqrt(shared.scale * (sums**2).sum()))
-    if spread < 1e-12:
-        return 0.0, 1.0
-    t = float(sums.sum()) / spread
-    return t, float(2 * stats.t.sf(abs(t), shared.df))
 
 
 def share_test(success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], null: float) -> tuple[float, float]:
