@@ -14,6 +14,7 @@ from torch import Tensor
 from override_gap.margins.adapter import layer_of
 from override_gap.margins.items.item import Item
 from override_gap.margins.items.joining import joined, stated_separator, with_separator
+from override_gap.margins.kl import kl_divergence
 from override_gap.margins.margin import Margins, token_logit
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import RuntimeBatch, acting_rows, final_states
@@ -29,6 +30,7 @@ from override_gap.probes.subject.stream_paths import StreamPath
 class Adapted:
     """The adapted model's readings of a batch: margins, the arg max token and its probability, log P(y_doc), the final state.
 
+    `kl` is KL(base || adapted) of the next-token distributions where the answers first differ, in nats.
     `residual` is the stream before the first layer and after each, `written` what each layer's updates add to it at the
     reading position, and `block_outputs` what every block gave. They are None where not asked for, `written` also where
     some update's way into the stream is no straight line, and `logits` where the rows come from several passes.
@@ -38,6 +40,7 @@ class Adapted:
     top: Int[Tensor, " batch"]
     top_prob: Float[Tensor, " batch"]
     doc_logprob: Float[Tensor, " batch"]
+    kl: Float[Tensor, " batch"]
     logits: Float[Tensor, "batch vocab"] | None
     hidden: Float[Tensor, "batch d_model"]
     residual: Float[Tensor, "batch depth d_model"] | None
@@ -165,6 +168,7 @@ def _readings(prior: Prior, logits: Tensor, hidden: Tensor, residual: Tensor | N
         top=top,
         top_prob=both[:, 0].exp(),
         doc_logprob=both[:, 1],
+        kl=kl_divergence(prior.logits, logits),
         logits=logits,
         hidden=hidden,
         residual=residual,

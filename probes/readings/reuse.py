@@ -170,7 +170,7 @@ def concat_rows(by_row: Sequence[RowReading]) -> Adapted:
     if all(r.readings is first and r.row == n for n, r in enumerate(by_row)) and len(first.top) == len(by_row):
         return first
     columns: dict[str, Any] = {}
-    for name in ("top", "top_prob", "doc_logprob", "hidden", "residual", "written"):
+    for name in ("top", "top_prob", "doc_logprob", "kl", "hidden", "residual", "written"):
         tensors = [getattr(r.readings, name) for r in by_row]
         absent = name in ("residual", "written") and any(tensor is None for tensor in tensors)
         columns[name] = None if absent else torch.stack([t[r.row] for t, r in zip(tensors, by_row, strict=True)])

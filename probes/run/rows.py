@@ -91,6 +91,7 @@ def readings(
         "top_prob": state.top_prob,
         "doc_logprob": state.doc_logprob,
     }
+    kl = state.kl.detach().cpu().double().tolist()
     lists = {name: tensor.detach().cpu().double().tolist() for name, tensor in columns.items()}
     top, doc, base_arg_max = state.top.tolist(), prior.doc.tolist(), prior.top_at_divergence.tolist()
     base_top = prior.top.tolist()
@@ -113,6 +114,8 @@ def readings(
                 "success_top1": top[n] == (base_arg_max[n] if retention else doc[n]),
                 "base_top_token": texts[base_top[n]],
                 "top_token": texts[top[n]],
+                # infinite where the condition alone gives some token no probability at all
+                "kl": _finite(kl[n]),
                 "gain_mean": None if gains is None else float(gains[n].mean()),
                 "adapter_norm": norms[n],
                 "n_question_tokens": divergence.n_question_tokens,

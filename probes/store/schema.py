@@ -123,6 +123,8 @@ READINGS = RunTable("readings", "item and condition", (
     Column("relation", TEXT, "optional", "", "meta.relation of the item file: what kind of fact this is"),
     Column("cluster", TEXT, "optional", "",
            "the field of meta that --cluster names (default the relation); facts that share it are taken to be alike"),
+    Column("kl", FLOAT, "optional", "condition",
+           "KL(f || g) of the next-token distributions where the answers first differ, nats; null where it is infinite"),
 ))
 LAYERS = RunTable("layers", "item, condition and layer", (
     Column("item", TEXT, "filled", "", "id of the item"),

@@ -48,14 +48,14 @@ class Detail {
   }
 
   readings(item) {
-    const labels = ["condition", "adapter margin", "net margin", "push", "pull", ...MEASURES.map(([, label]) => label), "says", "P", "greedy answer or error"];
+    const labels = ["condition", "adapter margin", "net margin", "push", "pull", ...MEASURES.map(([, label]) => label), "says", "P", "KL", "greedy answer or error"];
     const rows = data.conditions.map((name, condition) => {
       const value = (field) => readingValue(item, field, condition);
       if (value("status") === null) return null;
       return element("tr", {}, element("th", { scope: "row" }, untrusted(name)),
         ...["adapter_margin", "net_margin", "push", "pull"].map((field) => element("td", { class: "num" }, number(value(field)))),
         ...MEASURES.map(([field]) => element("td", { class: "num" }, yesNo(value(field)))),
-        element("td", { class: "says" }, clipped(value("top_token"))), element("td", { class: "num" }, number(value("top_prob"))),
+        element("td", { class: "says" }, clipped(value("top_token"))), ...["top_prob", "kl"].map((field) => element("td", { class: "num" }, number(value(field)))),
         element("td", { class: "said" }, clipped(value("status") === "error" ? value("error") : value("answer_text"))));
     });
     const head = element("tr", {}, ...labels.map((text) => element("th", { scope: "col" }, text)));

@@ -58,6 +58,8 @@ def readings(conflicts: int = 120, others: int = 40, seed: int = 0) -> pd.DataFr
                 "wording": "plain", "top_token": " new" if success else " old", "top_prob": 0.7,
                 "question": f"What colour is thing {index}?", "document": f"Thing {index} is blue.",
                 "answer": "blue", "prior_answer": "red" if conflict else None, "doc_logprob": -1.0,
+                # grows with the square of the gain, more slowly where the document is not about the question
+                "kl": (0.05 if split == "retention" else 1.5) * (1.2 if gain is None else gain) ** 2,
                 "critical_gain": np.nan, "critical_gain_predicted": np.nan,
             })  # fmt: skip
             if conflict and condition == "as-delivered":

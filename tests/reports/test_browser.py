@@ -209,7 +209,8 @@ def test_an_item_shows_question_document_answers_and_layers(shown, run):
             assert float(cells[1].replace("\u2212", "-")) == pytest.approx(own.adapter_margin, abs=0.06)
         assert ("yes" in cells[5]) == own.success_top1
         assert cells[8].strip() == own.top_token.strip()
-        assert cells[10] == (own.answer_text if pd.notna(own.answer_text) else "\u2013")
+        assert float(cells[10]) == pytest.approx(own.kl, abs=0.06)
+        assert cells[11] == (own.answer_text if pd.notna(own.answer_text) else "\u2013")
     detail.locator(".bars svg").first.wait_for()
     bars = detail.locator(".bars").first.locator(".mark-rect path")
     assert bars.count() == synthetic.LAYERS + 1

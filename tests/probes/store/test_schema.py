@@ -37,7 +37,7 @@ ON_DISK = {
         "top_prob double, doc_logprob double, question string, document string, answer string, prior_answer string, "
         "critical_gain double, critical_gain_predicted double, aliases list<item: string>, "
         "prior_aliases list<item: string>, prior_from string, n_prior_tokens int64, n_answer_tokens int64, "
-        "relation string, cluster string"
+        "relation string, cluster string, kl double"
     ),
     "layers": (
         "item string, point string, split string, condition string, layer int64, norm double, gain double, "

@@ -135,7 +135,7 @@ for table_, names in (
         )
         WRONG[f"{name_} of {table_} all null"] = (table_, lambda t, n=name_: all_of(t, n, None), message)
 for table_, names in (
-    ("readings", "prior_logprob prior_margin push pull adapter_margin net_margin base_top_prob doc_logprob"),
+    ("readings", "prior_logprob prior_margin push pull adapter_margin net_margin base_top_prob doc_logprob kl"),
     ("layers", "attribution lens direct alone removed"),
 ):
     for name_ in names.split():
