@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from scipy import stats
 
+from override_gap.analyses import pass_through
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, values
 from override_gap.analyses.results import ResultSection
 from override_gap.analyses.stats import bootstrap, effective
@@ -201,6 +202,8 @@ def margins(run: RunFrame, seed: int = 0) -> ResultSection | None:
         )
         constant = test.ratio.as_json() | {"p": json_number(test.p), "bound": test.bound, "axis": "log_frequency"}
         lines.append(f"{test.ratio}\nconstant within {test.bound:.0%} of the prior margin's slope: p {test.p:.3g}")
+    through = pass_through.section(run, seed)
+    lines += str(through).split("\n")
     lines.append(str(replace(correlation, caveats=(*correlation.caveats, SHARED))))
     content = {
         "prior": moments(columns["prior_margin"], points),
@@ -211,5 +214,6 @@ def margins(run: RunFrame, seed: int = 0) -> ResultSection | None:
         "slopes": slopes,
         "equivalence": constant,
         "correlation": correlation.as_json() | {"note": SHARED},
+        "pass_through": through.as_json(),
     }
     return ResultSection("Margins of conflicts as delivered, in nats", content, "slopes", tuple(lines))

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
+from override_gap.analyses import adjusted_gradient
 from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, RunFrame, Table, points_of, truth, values
-from override_gap.analyses.results import rows_frame
+from override_gap.analyses.results import ResultSection, rows_frame
 from override_gap.analyses.stats import bootstrap
 from override_gap.analyses.stats.bootstrap import percentile_interval
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr, json_number, missing
@@ -99,9 +100,14 @@ class PriorGradient(HtmlRepr):
     auc: Estimate
     by_condition: tuple[Gradient, ...]
     """The gradient under every condition, measure and population."""
+    adjusted: ResultSection | None = None
+    """Slopes on prior strength with and without covariates; None where nothing could be fitted."""
+    in_context: ResultSection | None = None
+    """The same beside those with the document in the prompt; None where the run has no such condition."""
 
     def __str__(self) -> str:
-        return "\n".join([str(self.main), *(f"  {line}" for line in f"{self.auc}\n{self.logit}".split("\n"))])
+        parts = [self.auc, self.logit, *(part for part in (self.adjusted, self.in_context) if part)]
+        return "\n".join([str(self.main), *(f"  {line}" for part in parts for line in str(part).split("\n"))])
 
     def frame(self) -> pd.DataFrame:
         """One row per condition, measure, population and quartile."""
@@ -114,6 +120,8 @@ class PriorGradient(HtmlRepr):
             "logit": self.logit.as_json(),
             "auc": self.auc.as_json() | note,
             "by_condition": [gradient.as_json() for gradient in self.by_condition],
+            "adjusted": self.adjusted.as_json() if self.adjusted else None,
+            "in_context": self.in_context.as_json() if self.in_context else None,
         }
 
 
@@ -243,4 +251,11 @@ def prior_gradient(
     if len(columns[1]) == 0 or np.isnan(columns[1]).all():
         return None
     main = gradient(*columns, condition, measure, "all", seed)
-    return PriorGradient(main, logit(*columns), auc(*columns, seed), tuple(by_condition(run)))
+    return PriorGradient(
+        main,
+        logit(*columns),
+        auc(*columns, seed),
+        tuple(by_condition(run)),
+        adjusted_gradient.adjusted(run, condition),
+        adjusted_gradient.in_context(run, condition),
+    )

@@ -129,6 +129,7 @@ FLOORS = {
             "strength",
             "nulls",
         },
+        {"adjusted_gradient", "pass_through"},
         {"compare"},
         {"readings"},
         {"results", "paper"},

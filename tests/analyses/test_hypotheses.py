@@ -67,8 +67,9 @@ def test_level_under_the_null(name, settings, runs):
 def test_unknown_frequency_and_missing_splits_are_said():
     run = simulate_readings(0, frequency=False, conditions=("base", "as-delivered"), others=0, with_layers=False)
     found = {result.hypothesis.id: result for result in evaluate(run)}
-    assert found["H2"].status == "not testable"
-    assert "frequency" in found["H2"].reason
+    assert found["H2"].status == "supported"
+    assert found["H2"].finding is not None
+    assert "frequency is unknown" in found["H2"].finding.effect
     assert found["H5"].status == "not testable"
     assert found["H1"].status == "supported"
 
