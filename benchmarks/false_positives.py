@@ -4,7 +4,7 @@ Each hypothesis is tested alone, without Holm's correction, on readings whose tr
 to pass (`tests/simulated_worlds.py`). A test of level 5% should then say "supported" in at most 5% of audits. A row pools
 worlds of 15 and 40 relations of equal and of Pareto size, with 100 and 600 questions.
 
-    python -m benchmarks.false_positives [AUDITS PER CELL] > docs/calibration/false_positives.md
+    python -m benchmarks.false_positives [AUDITS PER CELL [TEST...]] > docs/calibration/false_positives.md
 """
 
 from __future__ import annotations
@@ -131,10 +131,10 @@ NULLS = (
 )
 
 
-def main(audits: int = 100) -> None:
+def main(audits: int = 100, *tests: str) -> None:
     """Print the table of false-positive rates."""
     rows = []
-    for null in NULLS:
+    for null in (null for null in NULLS if not tests or null.test in tests):
         for icc in ICC:
             cells = {}
             for relations in RELATIONS:
@@ -159,4 +159,4 @@ def main(audits: int = 100) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]))
+    main(*map(int, sys.argv[1:2]), *sys.argv[2:])

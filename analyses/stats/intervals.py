@@ -104,8 +104,13 @@ def limits_at(success: Float[np.ndarray, " n"], level: Level, coverage: float = 
 def limits(
     success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], level: float = LEVEL
 ) -> tuple[float, float]:
-    """Limits of a share: on each side the wider of those by knowledge point and by relation."""
-    return widest([limits_at(success, clustering, level) for clustering in levels(points)])
+    """Limits of a share, as a term of another statistic: on each side the widest by knowledge point and by relation.
+
+    By relation both kinds count: the likelihood weighs relations as equals, and the share itself, of which the statistic is
+    made, varies by the size of the largest; Wilson's limits at the effective size allow for that.
+    """
+    found = levels(points)
+    return widest([make(success, part, level) for part in found for make in (limits_at, wilson_at)])
 
 
 def widest(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
