@@ -115,7 +115,7 @@ FLOORS = {
         {"summary", "calibration"},
         {"hypotheses"},
         {"hypothesis_tests"},
-        {"verdict", "matched_retention", "robustness", "published", "hypothesis"},
+        {"verdict", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
         {
             "sensitivity",
             "outcomes",

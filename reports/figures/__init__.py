@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from override_gap.reports.figures.caption import Caption
     from override_gap.reports.figures.sheets.calibration import calibration
+    from override_gap.reports.figures.sheets.causes import causes
     from override_gap.reports.figures.sheets.constancy import constancy
     from override_gap.reports.figures.sheets.disagreement import disagreement
     from override_gap.reports.figures.sheets.dose_response import dose_response
@@ -60,6 +61,7 @@ FIGURES = (
     FigureSpec("disagreement", ("H3",)),
     FigureSpec("layers", ("H5",)),
     FigureSpec("dose_response", ("H4",)),
+    FigureSpec("causes", ("H4",)),
     FigureSpec("retention", ("H5",)),
     FigureSpec("robustness"),
 )
@@ -71,7 +73,7 @@ _MODULES = {
 }
 
 __all__ = [
-    "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "calibration", "constancy", "disagreement",
+    "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "calibration", "causes", "constancy", "disagreement",
     "dose_response", "layers", "margins", "outcomes", "prior_gradient", "retention", "robustness", "save",
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from override_gap.reports.page.answer_tables import disagreement_table, drawn_answer_table
+from override_gap.reports.page.cause_tables import cause_tables
 from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables
 from override_gap.reports.page.margin_tables import criterion_table, layer_tables, margin_tables
 from override_gap.reports.page.null_table import null_table
@@ -25,6 +26,7 @@ def tables(summary: Mapping) -> list[Table]:
         strength_table(summary),
         criterion_table(summary),
         *layer_tables(summary),
+        *cause_tables(summary),
         null_table(summary),
         gain_table(summary),
         *matched_gain_tables(summary),

@@ -22,6 +22,18 @@ GAINS = {
 }  # fmt: skip
 
 
+CAUSES = [
+    {"group": group, "cause": cause, "count": count, "n": n, "known": known}
+    for group, n, known, counts in (
+        ("all", 40, 90, {"too weak": 28, "at a price": 4, "third token": 5, "no content": 3}),
+        ("Q1", 4, 23, {"too weak": 4}),
+        ("Q4", 20, 22, {"too weak": 12, "at a price": 2, "third token": 3, "no content": 3}),
+    )
+    for cause, count in counts.items()
+]
+"""Failures by cause, as `verdict.causes_by_prior` holds them."""
+
+
 def readings(conflicts: int = 120, others: int = 40, seed: int = 0) -> pd.DataFrame:
     """Item x condition rows: conflicts in three tiers, then novel, combination and retention items."""
     rng = np.random.default_rng(seed)
@@ -269,7 +281,8 @@ def summary(run) -> dict:
                            ("The criterion predicts what the model says", "inconclusive"),
                            ("Scaling the adapter up fixes the failures", "supported"),
                            ("The rescue is specific to the chosen layers", "not testable")), 1)],
-        "verdict": {"label": "magnitude", "rescued": rescued, "rule": "at least 70% rescued, interval above 50%",
+        "verdict": {"label": "magnitude", "rescued": rescued, "causes_by_prior": CAUSES,
+                    "rule": "at least 70% rescued, interval above 50%",
                     "sentence": "Scaling the adapter up fixes 82% [74, 90] of its failures."},
         "errors": {"count": 1, "by_reason": [{"reason": "the two answers share every token", "count": 1}]},
         "timing": man["timing"], "notes": {},

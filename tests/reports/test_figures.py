@@ -308,8 +308,9 @@ def test_figures_of_a_simulated_audit():
     run = simulate.simulate_readings(seed=3, errors=2)
     summary = summarise(run)
     for spec in figures.FIGURES:
-        if spec.name == "robustness":  # no probe of it among a simulation's conditions
-            with pytest.raises(figures.FigureUnavailable, match="--probes"):
+        absent = {"robustness": "--probes", "causes": "was searched"}  # no probe of these in a simulation
+        if spec.name in absent:
+            with pytest.raises(figures.FigureUnavailable, match=absent[spec.name]):
                 spec.draw(run, summary)
             continue
         assert spec.draw(run, summary).axes
@@ -382,3 +383,24 @@ def test_the_legend_of_the_disagreements_is_below_the_axis_however_low_the_figur
     drawing.draw_without_rendering()
     axes = drawing.axes[-1]
     assert axes.get_legend().get_window_extent().y1 < axes.xaxis.label.get_window_extent().y0
+
+
+def test_bars_of_causes_are_as_long_as_their_shares_and_numbered(run, summary):
+    axes = figures.causes(run, summary).axes[0]
+    bars = {(round(bar.get_y() + bar.get_height() / 2), round(bar.get_x(), 4)): bar.get_width() for bar in axes.patches}
+    drawn = {place: width for place, width in bars.items() if width}
+    left, expected = {}, {}
+    order = ["too weak", "at a price", "third token", "no content"]
+    for row in sorted(summary["verdict"]["causes_by_prior"], key=lambda row: order.index(row["cause"])):
+        y = ["all", "Q1", "Q4"].index(row["group"])
+        expected[y, round(left.get(y, 0.0), 4)] = pytest.approx(row["count"] / row["n"])
+        left[y] = left.get(y, 0.0) + row["count"] / row["n"]
+    assert drawn == expected
+    texts = {text.get_text() for text in axes.texts}
+    assert {"28", "n = 40 of 90", "n = 20 of 22"} <= texts
+
+
+def test_without_causes_there_is_no_figure_of_them(run, summary):
+    verdict = {key: value for key, value in summary["verdict"].items() if key != "causes_by_prior"}
+    with pytest.raises(figures.FigureUnavailable, match="no failing conflict was searched"):
+        figures.causes(run, {**summary, "verdict": verdict})
