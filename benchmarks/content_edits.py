@@ -1,0 +1,128 @@
+"""Edits planted on questions: written along a direction at one layer, or fitted on a loss of the logits; one per document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from override_gap.margins.adapter import Adapter, join
+from override_gap.margins.items.item import Item
+from override_gap.margins.updates import LowRank
+from override_gap.probes.attach.hooks import attached
+from override_gap.probes.attach.stack import Factors, Stack
+from override_gap.probes.readings.prior import Prior, locate, read_prior
+from override_gap.probes.subject.forward import forward
+from override_gap.probes.subject.model import Subject
+
+#: An edit is made weak, so that it fails as delivered, and is searched upwards: in units of the stream's own norm, and of lr.
+STRENGTH, LR = 1 / 16, 1e-3
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Known conflicts, what the base reads at them, and the document that each belongs to."""
+
+    subject: Subject
+    items: tuple[Item, ...]
+    prior: Prior
+    documents: tuple[str, ...]
+    owner: Int[Tensor, " row"]
+    seed: int
+
+    @classmethod
+    def read(cls, subject: Subject, items: Sequence[Item], seed: int) -> Questions:
+        """Read the base once."""
+        documents = tuple(dict.fromkeys(item.document for item in items))
+        owner = torch.tensor([documents.index(item.document) for item in items])
+        prior = read_prior(subject, items, [locate(subject, item) for item in items], layers=True)
+        return cls(subject, tuple(items), prior, documents, owner, seed)
+
+    @property
+    def unembedding(self) -> Float[Tensor, "vocab d_model"]:
+        """What a direction of the final stream adds to each token's logit, up to the norm's scale: U times the norm's weight."""
+        norm = self.subject.norm
+        assert norm is not None
+        weight = norm.weight if norm.weight is not None else 1.0
+        return self.subject.unembedding.detach().float() * weight
+
+    @property
+    def document_tokens(self) -> list[set[int]]:
+        """The tokens of each row's document."""
+        return [set(self.subject.tokenize(item.document)) for item in self.items]
+
+    def same_relation(self, tokens: Int[Tensor, " both"]) -> Bool[Tensor, "row vocab"]:
+        """By row: the tokens, given first for y_pre and then for y_doc of every row, of rows of its own relation."""
+        relations = [str(item.meta.get("relation")) for item in self.items]
+        mask = torch.zeros(len(relations), self.prior.logits.shape[1], dtype=torch.bool)
+        for n, relation in enumerate(relations):
+            mask[n, tokens[[k for k in range(len(tokens)) if relations[k % len(relations)] == relation]]] = True
+        return mask
+
+
+def path_in(subject: Subject, layer: int, module: str) -> str:
+    """The path of a module in a layer."""
+    return next(path for path in subject.sites if f".{layer}." in path and path.endswith(module))
+
+
+def written(questions: Questions, directions: Float[Tensor, "row d_model"], layer: int) -> dict[str, Adapter]:
+    """Rank-one updates of a layer's last map that write each row's direction when they see that question's own key."""
+    subject, batch = questions.subject, questions.prior.batch
+    path = path_in(subject, layer, "mlp.down_proj")
+    inputs: list[Tensor] = []
+    handle = subject.sites[path].module.register_forward_hook(lambda _module, args, _out: inputs.append(args[0]))
+    try:
+        forward(subject, batch, batch.at[:, None])
+    finally:
+        handle.remove()
+    keys = inputs[0][torch.arange(len(batch.at)), batch.at].float()
+    assert questions.prior.residual is not None
+    size = STRENGTH * questions.prior.residual[:, -1].norm(dim=1)
+    values = directions / directions.norm(dim=1, keepdim=True) * size[:, None]
+    adapters: dict[str, list[Adapter]] = {document: [] for document in questions.documents}
+    for item, key, value in zip(questions.items, keys, values, strict=True):
+        update = LowRank((key / key.square().sum())[None], value[:, None])
+        adapters[item.document].append(Adapter("written", {path: update}))
+    return {document: join(parts) for document, parts in adapters.items()}
+
+
+def fitted(
+    questions: Questions,
+    loss: Callable[[Float[Tensor, "row vocab"], Int[Tensor, " row"]], Float[Tensor, " row"]],
+    module: str,
+    layers: Sequence[int],
+    steps: int,
+    rank: int = 2,
+) -> dict[str, Adapter]:
+    """One LoRA per document by Adam on the sum of a loss, nats, over its questions; `loss` gets logits and row numbers."""
+    subject = questions.subject
+    paths = [path_in(subject, layer, module) for layer in layers]
+    generator = torch.Generator().manual_seed(questions.seed)
+    count = len(questions.documents)
+    factors = {}
+    for path in paths:
+        site = subject.sites[path]
+        a = (torch.rand(count, rank, site.d_in, generator=generator) * 2 - 1) * site.d_in**-0.5
+        factors[path] = Factors(a.requires_grad_(), torch.zeros(count, site.d_out, rank, requires_grad=True))
+    adam = torch.optim.Adam([tensor for f in factors.values() for tensor in (f.A, f.B)], lr=LR)
+    for _ in range(steps):
+        adam.zero_grad()
+        for rows in torch.arange(len(questions.items)).split(32):
+            batch = questions.prior.batch.only(rows.tolist())
+            stack = Stack(factors, count).only(questions.owner[rows].tolist())
+            gains = torch.ones(len(rows), subject.n_layers)
+            with torch.enable_grad(), attached(subject, stack, gains):
+                hidden = subject.decoder(
+                    input_ids=batch.ids, attention_mask=batch.mask, use_cache=False
+                ).last_hidden_state
+                loss(subject.logits(hidden[torch.arange(len(rows)), batch.at]), rows).sum().backward()
+        adam.step()
+    return {
+        document: Adapter(
+            "fitted", {path: LowRank(f.A[n].detach().clone(), f.B[n].detach().clone()) for path, f in factors.items()}
+        )
+        for n, document in enumerate(questions.documents)
+    }

@@ -1,0 +1,37 @@
+"""What the search reads of the base's alternatives, against the model's own logits over the whole vocabulary."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from override_gap.probes.attach.stack import stack
+from override_gap.probes.readings.adapted import read_adapted
+from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.readings.search import Judge, OtherAnswers
+from override_gap.probes.readings.unrelated import Cost
+from tests.conftest import conflict, random_adapter, tiny
+
+
+def test_alternatives_are_ranked_as_in_the_whole_vocabulary(rng: torch.Generator) -> None:
+    """Ranks, excess and place of two of three rows, in their given order, by loops over full passes without and with adapters."""
+    subject = tiny("llama")
+    items = [conflict(n, question=f"alpha {word} gamma") for n, word in enumerate(("beta", "delta", "zeta"))]
+    prior = read_prior(subject, items, [locate(subject, item) for item in items])
+    adapters = stack(subject, [random_adapter(subject, rng, ("down_proj",)) for _ in items])
+    none = torch.zeros(3, 0, dtype=torch.bool)
+    judge = Judge(subject, prior, OtherAnswers(torch.zeros(0, dtype=torch.long), none, none))
+    rows, gain = [2, 0], 1.5
+    steps = judge.steps(lambda gains: read_adapted(subject, prior, adapters, gains), rows, gain, [Cost(0.1, 1.0)] * 2)
+    after = read_adapted(subject, prior, adapters, torch.full((3, subject.n_layers), gain)).logits
+    assert after is not None
+    for step, row in zip(steps, rows, strict=True):
+        base, rise = prior.logits[row], after[row] - prior.logits[row]
+        pre, doc = int(prior.pre[row]), int(prior.doc[row])
+        order = [token for token in base.argsort(descending=True).tolist() if token not in (pre, doc)][:20]
+        below = sum(float(rise[token]) < float(rise[doc]) for token in order)
+        middle = sorted(float(rise[token]) for token in order)[9:11]
+        assert step.rank is None
+        assert step.rank_base == pytest.approx(below / 20)
+        assert step.excess == pytest.approx(float(rise[doc] + rise[pre]) - sum(middle), abs=1e-4)
+        assert step.place == sum(float(base[t]) > float(base[doc]) for t in range(len(base)) if t != pre)
