@@ -144,8 +144,11 @@ def _retention(world: World, rng: np.random.Generator, division: Division) -> li
     return records
 
 
-def build_items(world: World) -> list[ItemRecord]:
-    """All items of a world, in the order conflict, novel, combination, retention."""
-    rng, division = np.random.default_rng([world.seed, 3]), divide(world)
+def build_items(world: World, draw: int = 0) -> list[ItemRecord]:
+    """All items of a world, in the order conflict, novel, combination, retention.
+
+    A draw above 0 gives other documents, answers and questions about the same facts.
+    """
+    rng, division = np.random.default_rng([world.seed, 3, draw] if draw else [world.seed, 3]), divide(world)
     splits = (_conflicts, _novel, _combination, _retention)
     return [item for split in splits for item in split(world, rng, division)]

@@ -18,10 +18,14 @@ from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.organism.faults import FAULTS, Fault, scaled
 from override_gap.probes.organism.load import Organism, load
+from override_gap.probes.organism.plants.catalogue import PLANTS
+from override_gap.probes.organism.plants.context import planting_context
+from override_gap.probes.organism.plants.items import ALL_SPLITS, plant_items
 from override_gap.probes.smollm2 import hypernetwork_folder as smollm2
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.hypernetwork_folder import FILE, WEIGHTS, TrainedHypernetwork
 from override_gap.probes.sources.files import file_hash
+from override_gap.probes.sources.planted import PlantedSource
 from override_gap.probes.subject.devices import named_tensors
 from override_gap.probes.subject.fingerprint import subject_fingerprint
 from override_gap.probes.subject.model import Subject
@@ -63,17 +67,25 @@ class OrganismHypernetworkSource:
 
 def open_hypernetwork(
     subject: Subject, fault: str = "", seed: int = 0, folder: str = ""
-) -> OrganismHypernetworkSource | SmolLM2HypernetworkSource:
+) -> OrganismHypernetworkSource | SmolLM2HypernetworkSource | PlantedSource:
     """The hypernetwork in `folder`, or the one that ships for the subject: the organism's or SmolLM2's.
 
     Raises AdapterError where there is none, where the fault is unknown, or for a fault in any but the organism's.
+
+    A fault of the factors alone is put into the adapters of any document; a plant knows the organism's own items.
     """
     faults = {known.name: known for known in FAULTS}
-    if fault and fault not in faults:
-        near = difflib.get_close_matches(fault, faults, n=1)
+    plants = {name: plant for name, plant in PLANTS.items() if not plant.runner_up}
+    if fault and fault not in faults and fault not in plants:
+        known_names = list(dict.fromkeys([*faults, *plants]))
+        near = difflib.get_close_matches(fault, known_names, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(faults)}")
+        raise AdapterError(f"unknown fault {fault!r}{hint} Known: {', '.join(known_names)}")
     source = trained_in(Path(folder), subject) if folder else shipped_for(subject)
+    if source is None and fault in plants and fault not in faults:
+        organism = organism_of(subject)
+        context = planting_context(organism.hypernetwork, plant_items(organism, splits=ALL_SPLITS))
+        return PlantedSource(plants[fault], context, seed)
     if source is None:
         return OrganismHypernetworkSource(organism_of(subject), faults.get(fault), seed)
     if fault:

@@ -1,7 +1,8 @@
-"""`override-gap calibrate`: audit faults planted in the organism's hypernetwork, and count correct verdicts."""
+"""`override-gap calibrate`: audit adapters that were planted in the organism, and count correct verdicts and causes."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,25 +13,37 @@ from override_gap.reports.cli.main import DONE, parser
 
 if TYPE_CHECKING:
     from override_gap.analyses.calibration import Trial
-    from override_gap.analyses.readings import RunFrame
+    from override_gap.probes.organism.plants.plant import Plant
 
-SIZES = (72, 48, 24)
+SHARES = (1.0, 0.5)
+"""Shares of the knowledge points: all 72 (194 conflicts), and 36 (97 on average)."""
 EPILOG = """examples:
   override-gap calibrate
-  override-gap calibrate --seeds 5 --out runs/calibration --json
-  override-gap calibrate --subject organism organisms/1/model --seeds 1 --out runs/two-worlds
+  override-gap calibrate --plants times-0.1 forgetting mean-adapter
+  override-gap calibrate --subject organism organisms/1/model --seeds 2 --draws 4 --out runs/two-worlds
 
---out receives the runs, confusion.md and confusion.csv.
+Each plant is measured once per organism and seed; --draws audits are drawn from every measurement. A run that is complete is not
+measured again. --out receives the runs, confusion.md, causes.md and both as CSV.
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure every planted fault over several seeds; print the confusion matrix and write it under --out."""
+    """Measure the plants over several organisms and seeds; print both confusion matrices and write them under --out."""
     arguments = parser("calibrate", EPILOG)
     arguments.add_argument(
         "--out", type=Path, default=Path("runs/calibration"), metavar="RUN", help="default: runs/calibration"
     )
-    arguments.add_argument("--seeds", type=int, default=3, metavar="N", help="number of audits per fault (default 3)")
+    arguments.add_argument(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="measurements per plant and organism, each with other documents (default 1)",
+    )
+    arguments.add_argument(
+        "--draws", type=int, default=4, metavar="N", help="audits drawn from each measurement and size (default 4)"
+    )
+    arguments.add_argument("--plants", nargs="+", metavar="NAME", help="only these (default: all)")
     arguments.add_argument(
         "--subject",
         nargs="+",
@@ -38,66 +51,63 @@ def main(argv: Sequence[str]) -> int:
         metavar="S",
         help="model folders of organisms, one or more worlds (default: the shipped one)",
     )
-    arguments.add_argument("--json", action="store_true", help="print the confusion matrix as JSON")
+    arguments.add_argument("--json", action="store_true", help="print the confusion matrices as JSON")
     arguments.add_argument("--quiet", action="store_true", help="no progress")
     args = arguments.parse_args(argv)
-    if args.seeds < 1:
-        arguments.error(f"--seeds needs a whole number of at least 1, got {args.seeds}")
-    writable(args.out, folder=True)
-    from override_gap.analyses.calibration import confusion, markdown
+    for name in ("seeds", "draws"):
+        if getattr(args, name) < 1:
+            arguments.error(f"--{name} needs a whole number of at least 1, got {getattr(args, name)}")
+    from override_gap.probes.organism.plants.catalogue import PLANTS
 
-    trials = [
-        trial
-        for world, name in enumerate(args.subject)
-        for seed in range(args.seeds)
-        for trial in audit_faults(name, seed, args.out / f"world-{world}", args.quiet)
-    ]
-    table = confusion(trials)
-    text = markdown(table)
-    print(table.to_json(orient="records") if args.json else text)
-    (args.out / "confusion.md").write_text(text + "\n")
-    table.to_csv(args.out / "confusion.csv", index=False)
+    for name in args.plants or ():
+        if name not in PLANTS:
+            near = difflib.get_close_matches(name, PLANTS, n=1)
+            arguments.error(
+                f"no plant {name!r}{f'; did you mean {near[0]!r}?' if near else ''} Known: {', '.join(PLANTS)}"
+            )
+    writable(args.out, folder=True)
+    from override_gap.analyses.calibration import cause_confusion, confusion, markdown
+
+    plants = [plant for plant in PLANTS.values() if not args.plants or plant.name in args.plants]
+    trials: list[Trial] = []
+    for world, name in enumerate(args.subject):
+        for seed in range(args.seeds):
+            trials += audit_plants(name, plants, seed, args.draws, args.out / f"world-{world}", args.quiet)
+    tables = {"confusion": confusion(trials), "causes": cause_confusion(trials)}
+    for name, table in tables.items():
+        text = markdown(table)
+        print(table.to_json(orient="records") if args.json else f"{text}\n")
+        (args.out / f"{name}.md").write_text(text + "\n")
+        table.to_csv(args.out / f"{name}.csv", index=False)
     return DONE
 
 
-def audit_faults(name: str, seed: int, folder: Path, quiet: bool = False) -> list[Trial]:
-    """Audit every planted fault of one organism on the conflicts; the verdicts at each size."""
+def audit_plants(
+    name: str, plants: Sequence[Plant], seed: int, draws: int, folder: Path, quiet: bool = False
+) -> list[Trial]:
+    """Measure each plant in one organism, on items drawn by the seed, and judge audits drawn from the readings."""
     from override_gap.analyses.calibration import trial
     from override_gap.analyses.readings import load
-    from override_gap.margins.items.files import read_items
-    from override_gap.margins.items.item import Document
-    from override_gap.probes.organism.faults import (
-        FAULTS,
-        MEASURED_FAULTS,
-        Fault,
-        as_trained,
-        growing_gain,
-        repairing_gain,
-    )
+    from override_gap.probes.organism.plants.items import context_for
     from override_gap.probes.plan import Plan
     from override_gap.probes.run.loop import run
-    from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
+    from override_gap.probes.sources.hypernetwork import organism_of
+    from override_gap.probes.sources.planted import PlantedSource
     from override_gap.probes.subject.load import open_subject
 
     subject = open_subject(name)
     organism = organism_of(subject)
-    items = [item for item in read_items(organism.folder / "items.jsonl") if item.split == "conflict"]
+    contexts = {kind: context_for(organism, seed, kind) for kind in sorted({plant.runner_up for plant in plants})}
     plan = Plan(policies="as-delivered,uniform", probes=("margins", "critical"), seed=seed, batch_size=128)
-
-    def audit(source: OrganismHypernetworkSource, fault: str) -> RunFrame:
+    trials: list[Trial] = []
+    for number, plant in enumerate(plants, 1):
         if not quiet:
-            print(f"{name}: {fault}, seed {seed}", file=sys.stderr, flush=True)
-        return load(run(plan, subject, source, items, folder / f"{fault}-{seed}"))
-
-    runs = {fault.name: audit(OrganismHypernetworkSource(organism, fault, seed), fault.name) for fault in FAULTS}
-    rows = runs["as-trained"].select("conflict", "as-delivered")
-    gains: dict[str, dict[str, float]] = {name: {} for name in MEASURED_FAULTS}
-    for text, questions in rows.groupby("document"):
-        key = Document(str(text)).key
-        gains["growing"][key] = growing_gain(float(questions["prior_margin"].mean()))
-        gains["amplified"][key] = repairing_gain(questions["critical_gain"].dropna().tolist())
-    for name, truth in MEASURED_FAULTS.items():
-        fault = Fault(name, truth, as_trained)
-        runs[name] = audit(OrganismHypernetworkSource(organism, fault, seed, gains[name]), name)
-    truths = {fault.name: fault.truth for fault in FAULTS} | MEASURED_FAULTS
-    return [trial(readings, fault, truths[fault], seed, points) for fault, readings in runs.items() for points in SIZES]
+            print(f"{name}, seed {seed}: {plant.name} ({number} of {len(plants)})", file=sys.stderr, flush=True)
+        source = PlantedSource(plant, contexts[plant.runner_up], seed)
+        out = run(plan, subject, source, list(source.context.items), folder / f"{plant.name}-{seed}")
+        readings = load(out)
+        for share in SHARES:
+            for draw in range(draws):
+                causes = source.planted.causes if draw == 0 else None
+                trials.append(trial(readings, plant.name, plant.truth, str(out), share, draw, causes))
+    return trials
