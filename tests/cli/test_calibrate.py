@@ -7,7 +7,6 @@ import pytest
 
 from override_gap.reports.cli.main import main
 
-
 NAMES = ["as-trained", "growing", "times-4", "wrong-direction", "half"]
 
 
