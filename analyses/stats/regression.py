@@ -15,8 +15,8 @@ from jaxtyping import Float, Integer, Shaped
 from scipy import stats
 from scipy.special import expit
 
+from override_gap.analyses.stats.clusters import clusters, levels
 from override_gap.analyses.stats.estimate import LEVEL, Estimate
-from override_gap.analyses.stats.intervals import clusters
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def logistic(
 
 def clusterings(points: Shaped[np.ndarray, " n"]) -> list[tuple[Integer[np.ndarray, " n"], int]]:
     """Each item's cluster as a code, and the number of clusters, for every clustering that errors have to allow for."""
-    return [clusters(points)]
+    return [(level.codes, level.count) for level in levels(points)]
 
 
 def coefficients(

@@ -11,6 +11,8 @@ PROFILE = (
     "norm", "attribution_base", "attribution_adapted", "lens_base", "lens_adapted", "direct", "alone", "removed",
 )  # fmt: skip
 
+METHODS = {"ols": "least squares", "iv": "other wordings as instrument"}
+
 
 def margin_tables(summary: Mapping) -> Iterator[Table]:
     """Margins over conflicts, then their slopes and association."""
@@ -43,6 +45,38 @@ def margin_tables(summary: Mapping) -> Iterator[Table]:
             for name, axis, row, p in quantities
             if row
         ),
+    )
+    yield pass_through_table(summary)
+
+
+def pass_through_table(summary: Mapping) -> Table:
+    """The slope of the adapted margin on the base's, and whether the adapter has the margin that it needs."""
+    through = (summary.get("margins") or {}).get("pass_through") or {}
+    check = through.get("margin") or {}
+    note = (
+        "Adapted margin g(y_pre) - g(y_doc) on the base's f(y_pre) - f(y_doc), over conflicts: 1 where the adapter margin is "
+        "the same for every conflict, 0 where the adapter sets a level. F: how well other wordings predict the base's margin. "
+        "p: of a slope within 1 \u00b1 " + f"{through.get('bound', 0.25):g}."
+    )
+    if check.get("reason"):
+        note += f" These slopes do not speak of the method: {check['reason']}."
+    rows = [
+        (
+            row["population"],
+            METHODS[row["method"]],
+            estimate(row),
+            rounded(row.get("first_stage_f")),
+            p_cell(row.get("p")),
+            row,
+        )
+        for row in through.get("slopes") or []
+        if row.get("value") is not None
+    ]
+    return Table(
+        "Pass-through: adapted margin on base margin",
+        note,
+        ("items", "method", "slope", "F", "p", SIZE_HEAD),
+        tuple((*cells, size_cell(row)) for *cells, row in rows),
     )
 
 

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping
 from markupsafe import Markup
 
 from override_gap.reports.page.table import MEASURES, Cell, Table
-from override_gap.reports.text import estimate, p_cell, rounded, sample_size, split_label, untrusted
+from override_gap.reports.text import (
+    SIZE_HEAD,
+    estimate,
+    p_cell,
+    rounded,
+    sample_size,
+    size_cell,
+    split_label,
+    untrusted,
+)
 
 #: Split, tier and population of each column of the success tables.
 COLUMNS = (
@@ -88,6 +97,60 @@ def prior_gradient_tables(summary: Mapping) -> Iterator[Table]:
             if len(row["quartiles"]) == 4 and (_identity(row)[1:] == ("top1", "all")) is main
         )
         yield Table(title, note, head, lines, open=main)
+    yield _adjusted_table(gradient)
+
+
+ADJUSTED_FOR = {
+    "doc_logprob": "log P(y_doc)",
+    "prior_tokens": "old answer's length",
+    "answer_tokens": "new answer's length",
+    "question_form": "form",
+    "relation": "relation",
+}
+
+
+def _adjusted_table(gradient: Mapping) -> Table:
+    """Slopes on prior strength, alone and adjusted, beside those with the document in the prompt."""
+    adjusted, beside = gradient.get("adjusted") or {}, gradient.get("in_context") or {}
+    prompts = {_slope_identity(row): row for row in beside.get("slopes") or []}
+    lines = []
+    for row in adjusted.get("slopes") or []:
+        prompt = prompts.get(_slope_identity(row)) or {}
+        if row.get("value") is None:
+            continue
+        lines.append(
+            (
+                row["outcome"].replace("_", " "),
+                row["population"],
+                ", ".join(ADJUSTED_FOR[name] for name in row["adjusted_for"]) or "nothing",
+                estimate(row),
+                p_cell(row.get("p")),
+                size_cell(row),
+                estimate(prompt.get("prompt")),
+                estimate(prompt.get("difference")),
+            )
+        )
+    note = (
+        "Per standard deviation of prior strength: log-odds of failure (first token; above 0 where firm answers resist) and "
+        "nats of net margin (below 0 where they do). Log-odds grow with every covariate that matters, so compare their signs. "
+        "log P(y_doc) under the base is one of the prior margin's two terms: where the base is nearly sure it carries that "
+        "margin alone."
+    )
+    head = (
+        "slope of",
+        "items",
+        "adjusted for",
+        "adapter",
+        "p",
+        SIZE_HEAD,
+        "document in the prompt",
+        "adapter minus prompt",
+    )
+    return Table("Prior gradient, adjusted", note, head, tuple(lines))
+
+
+def _slope_identity(row: Mapping) -> tuple:
+    return row["population"], row["outcome"], tuple(row["adjusted_for"])
 
 
 def _identity(row: Mapping) -> tuple:
