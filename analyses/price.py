@@ -1,0 +1,142 @@
+"""What a method costs: the answers to unrelated questions that it changes, and how far it moves the base there, at every gain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from override_gap.analyses.dose_response import gains
+from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, success_rate, values
+from override_gap.analyses.results import rows_frame
+from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
+from override_gap.analyses.stats.intervals import mean
+
+KL_BOUND = 0.25
+"""A mean KL(base || adapted) on unrelated questions up to this is affordable, nats per token: a quarter of what counts as
+broken. On the organism, uniform scaling reaches it between gains 1.5 and 1.75, which change 4% and 8% of unrelated answers."""
+LOSS = 0.05
+"""A share of unrelated answers that change up to this is affordable."""
+UNITS = "nats per token"
+
+
+@dataclass(frozen=True)
+class GainPrice:
+    """What one uniform gain costs on retention items: `retention` (the base's first choice stays) and mean `kl`, nats."""
+
+    gain: float
+    condition: str
+    retention: Estimate
+    kl: Estimate | None
+
+    @property
+    def affordable(self) -> bool:
+        """Whether both costs are within their bounds; without a KL, whether retention is."""
+        return self.retention.value >= 1 - LOSS - 1e-12 and (self.kl is None or self.kl.value <= KL_BOUND)
+
+    def __str__(self) -> str:
+        kept = self.retention
+        text = f"{100 * kept.value:.0f}%{interval(100 * kept.low, 100 * kept.high, '.0f')} of unrelated answers kept"
+        if self.kl is None:
+            return text
+        return f"{text}, KL to the base {self.kl.value:.2f}{interval(self.kl.low, self.kl.high, '.2f')} {UNITS} there"
+
+    def as_json(self) -> dict[str, Any]:
+        """Row of ``price.gains``."""
+        return {
+            "gain": self.gain,
+            "condition": self.condition,
+            "retention": self.retention.as_json(),
+            "kl": None if self.kl is None else self.kl.as_json(),
+            "affordable": self.affordable,
+        }
+
+
+@dataclass(frozen=True)
+class Price(HtmlRepr):
+    """The method's price as delivered and at every uniform gain of the run, gains ascending, the base (0) first.
+
+    `sentence` states it; `affordable_gain` is the largest gain up to which every gain that was read is affordable.
+    """
+
+    rows: tuple[GainPrice, ...]
+
+    @property
+    def delivered(self) -> GainPrice | None:
+        """The price at gain 1."""
+        return next((row for row in self.rows if row.gain == 1.0), None)
+
+    @property
+    def affordable_gain(self) -> GainPrice | None:
+        """The largest gain that was read whose price, and that of all smaller ones, is within the bounds; None: only the base."""
+        largest = None
+        for row in self.rows:
+            if row.gain > 0 and not row.affordable:
+                break
+            largest = row if row.gain > 0 else largest
+        return largest
+
+    @property
+    def sentence(self) -> str:
+        """The price as delivered in words, and, where it is above the bounds, which smaller gain keeps more."""
+        at_one = self.delivered
+        if at_one is None:
+            return ""
+        text = f"As delivered: {at_one}."
+        if at_one.affordable:
+            return text
+        bounds = f"at least {1 - LOSS:.0%} kept" + ("" if at_one.kl is None else f" and KL up to {KL_BOUND:g}")
+        less, smaller = self.affordable_gain, [row for row in self.rows if 0 < row.gain < 1]
+        if less is not None:
+            return f"{text} This is a price above {bounds}; a smaller gain keeps more: at gain {less.gain:g}, {less}."
+        if smaller:
+            return (
+                f"{text} This is a price above {bounds}, and so is that of every smaller gain that was read, the "
+                f"smallest of them {smaller[0].gain:g} ({smaller[0]})."
+            )
+        return f"{text} This is a price above {bounds}; no smaller gain was read (add --policies uniform-0.5,uniform-0.25)."
+
+    def __str__(self) -> str:
+        return "\n".join(["Price on unrelated questions", *(f"  gain {row.gain:g}: {row}" for row in self.rows)])
+
+    def frame(self) -> pd.DataFrame:
+        """One row per gain: retention and kl with their intervals, and whether both are within their bounds."""
+        return rows_frame([row.as_json() for row in self.rows])
+
+    def as_json(self) -> dict[str, Any]:
+        """The section ``price`` of the summary."""
+        less = self.affordable_gain
+        return {
+            "gains": [row.as_json() for row in self.rows],
+            "affordable_gain": None if less is None else json_number(less.gain),
+            "bounds": {"kl": KL_BOUND, "loss": LOSS},
+            "sentence": self.sentence,
+        }
+
+
+def price(run: RunFrame) -> Price | None:
+    """Retention and KL of unrelated questions at every uniform gain; None without retention items as delivered."""
+    found = []
+    for gain, condition in gains(run).items():
+        kept = success_rate(run.select("retention", condition), "top1", "retention")
+        if kept.n:
+            found.append(GainPrice(gain, condition, kept, mean_kl(run, condition)))
+    result = Price(tuple(found))
+    return None if result.delivered is None else result
+
+
+def mean_kl(run: RunFrame, condition: str = DELIVERED, split: str = "retention") -> Estimate | None:
+    """Mean KL(base || condition) over a split's items, nats per token, clustered; None where the run holds none.
+
+    The base itself has exactly 0, without an interval to speak of; no limit is below 0.
+    """
+    rows = run.select(split, condition)
+    kl = values(rows["kl"])
+    estimate = mean("KL to the base", kl, points_of(rows), units=UNITS)
+    return replace(estimate, low=max(0.0, estimate.low)) if estimate.n else None
+
+
+def interval(low: float, high: float, form: str) -> str:
+    """`` [low, high]``, or nothing where there is no interval."""
+    return f" [{low:{form}}, {high:{form}}]" if low == low and high == high else ""

@@ -1,0 +1,94 @@
+"""The price of a method against values worked by hand from rows that state them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from override_gap.analyses.price import Price, mean_kl, price
+from override_gap.analyses.readings import RunFrame
+
+Rows = dict[str, list[tuple[bool, float]]]
+
+
+def run_of(conditions: Rows, split: str = "retention") -> RunFrame:
+    """One row per condition and item, each item a point of its own: (answer kept, kl)."""
+    rows = [
+        {"item": f"r{n}", "point": f"p{n}", "split": split, "condition": name, "known": True, "status": "ok", "error": None,
+         "success_top1": kept, "success_margin": kept, "kl": kl,
+         **dict.fromkeys(("prior_logprob", "prior_margin", "push", "pull", "adapter_margin", "net_margin"), 0.0)}
+        for name, items in conditions.items() for n, (kept, kl) in enumerate(items)
+    ]  # fmt: skip
+    return RunFrame({"conditions": list(conditions)}, pd.DataFrame(rows))
+
+
+def price_of(conditions: Rows) -> Price:
+    found = price(run_of(conditions))
+    assert found is not None
+    return found
+
+
+def gain_of(found: Price) -> float | None:
+    return found.affordable_gain and found.affordable_gain.gain
+
+
+def items(kept: int, kl: float, of: int = 20) -> list[tuple[bool, float]]:
+    return [(n < kept, kl) for n in range(of)]
+
+
+def test_mean_and_interval_by_hand():
+    kls = [0.0, 0.1, 0.4, 0.1, 0.9]
+    found = mean_kl(run_of({"as-delivered": [(True, kl) for kl in kls]}))
+    assert found is not None
+    half = stats.t.ppf(0.975, 4) * np.std(kls, ddof=1) / math.sqrt(5)
+    assert found.value == pytest.approx(0.3)
+    assert found.low == 0.0, "0.3 minus the half width is below 0, which no divergence is"
+    assert found.high == pytest.approx(0.3 + half, rel=0.05)
+
+
+def test_the_largest_gain_within_both_bounds_with_none_below_it_outside():
+    conditions = {
+        "base": items(20, 0.0), "uniform-0.5": items(20, 0.02), "as-delivered": items(19, 0.2),
+        "uniform-1.5": items(18, 0.24), "uniform-2": items(20, 0.1),
+    }  # fmt: skip
+    found = price_of(conditions)
+    assert [row.affordable for row in found.rows] == [True, True, True, False, True]
+    assert gain_of(found) == 1.0, "gain 1.5 loses two of twenty, so that gain 2 behind it is luck"
+    assert "smaller" not in found.sentence
+    assert found.sentence.startswith("As delivered: 95% ")
+    assert "KL to the base 0.20" in found.sentence
+
+
+def test_an_adapter_three_times_too_strong_states_its_price_and_what_costs_less():
+    rows = {"base": items(20, 0.0), "uniform-0.25": items(20, 0.05), "uniform-0.5": items(18, 0.3),
+            "as-delivered": items(9, 1.4)}  # fmt: skip
+    found = price_of(rows)
+    assert gain_of(found) == 0.25
+    assert "45% " in found.sentence
+    assert "KL to the base 1.40" in found.sentence
+    assert "a smaller gain keeps more: at gain 0.25, 100%" in found.sentence
+    assert found.as_json()["affordable_gain"] == 0.25
+
+
+def test_answers_that_stay_at_a_high_kl_are_not_affordable():
+    """Yes or no on the first choice sees nothing of it."""
+    found = price_of({"base": items(20, 0.0), "as-delivered": items(20, 0.6)})
+    assert found.affordable_gain is None
+    assert "no smaller gain was read (add --policies uniform-0.5,uniform-0.25)" in found.sentence
+    smaller = price_of({"uniform-0.5": items(20, 0.4), "as-delivered": items(20, 0.6)})
+    assert "so is that of every smaller gain that was read, the smallest of them 0.5" in smaller.sentence
+
+
+def test_a_run_of_before_the_column_has_retention_alone():
+    found = price_of({"base": items(20, math.nan), "as-delivered": items(20, math.nan)})
+    assert [row.kl for row in found.rows] == [None, None]
+    assert gain_of(found) == 1.0
+    assert "KL" not in found.sentence
+
+
+def test_without_retention_items_there_is_no_price():
+    assert price(run_of({"as-delivered": items(20, 0.1)}, split="novel")) is None
