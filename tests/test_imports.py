@@ -116,6 +116,7 @@ FLOORS = {
         {"hypotheses"},
         {"hypothesis_tests"},
         {"verdict", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
+        {"price"},
         {
             "sensitivity",
             "outcomes",
