@@ -184,7 +184,7 @@ def at_a_price(context: PlantingContext, generator: torch.Generator) -> Planted:
     """A right push, and a write on every other question that costs some of their answers before the push suffices."""
     directions = pushes(context)
     content = borrowed(context, edit(context, directions, flipping_at(context, directions, FLIPS_AT)))
-    factors = merged(content, junk(context, generator, 0.2))
+    factors = merged(content, junk(context, generator, 0.35))
     return Planted(
         factors,
         conflict_causes(context, {AT_A_PRICE}),
