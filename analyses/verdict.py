@@ -1,36 +1,36 @@
-"""The verdict in one word: does the method fail because its adapter is too small, so that scaling it up fixes it?"""
+"""The verdict in one word: do failures come of the adapter's magnitude, so that another gain repairs them?"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from override_gap.analyses.dose_response import failures, gains, overshot, rescued
-from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of, truth
+from override_gap.analyses.causes import AFFORDABLE_KL, AFFORDABLE_LOSS, HELD, Causes, causes
+from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth, values
 from override_gap.analyses.results import estimates_frame
-from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number, missing
+from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.items.scripts import has_unspaced
 from override_gap.margins.text import plural
 
 NO_FAILURE = 0.20
 FEWEST, FEWEST_POINTS = 10, 5
 MAGNITUDE, REPRESENTATIONAL, EITHER = 2 / 3, 1 / 3, 0.10
-FEWEST_ANSWERS = 10
 
 RULE = (
     "Conflicts whose old answer the base model knows, judged by the first answer token (top1). "
     "no-failure: the upper 95% limit of the failure rate as delivered is below 20%. "
-    "Otherwise the share r of failures that scaling the adapter up fixes (a finite critical "
-    "gain above 1, or success under any uniform gain above 1), corrected for chance c as (r - c)/(1 - c), decides by its "
-    "95% interval, clustered by knowledge point: magnitude if it lies above 2/3; representational if it lies below "
-    "1/3; mixed if it lies between 10% and 90%; else inconclusive. Fewer than 10 failures or 5 knowledge points are "
-    "inconclusive, and so is a method that is not a weight update, which has no gain to vary. "
-    "A failure that flips only at a gain below 1 is not fixed by scaling up: there the adapter is too strong. "
-    "c is the rate at which scaling up makes the answer of some other document, on average over these, the first token."
+    "Otherwise every failure is searched at growing gains until its document's answer comes first or the adapter breaks the "
+    "model (KL to the base above 1 nat per token on unrelated questions and text), and at gains below 1 where the adapter is "
+    "strong. A failure is held if at some gain that does not break the model the document's answer comes first and its logit "
+    "rose over the base more than nearly all other answers did. The share held decides by its 95% interval, clustered by "
+    "knowledge point: magnitude if it lies above 2/3; representational if it lies below 1/3; mixed if it lies between 10% and "
+    "90%; else inconclusive. A search that ended before either counts both ways, and the label must be the same. Fewer than "
+    "10 failures or 5 knowledge points are inconclusive, and so is a method that is not a weight update, which has no gain "
+    "to vary, and a run without a search."
 )
 
 
@@ -38,39 +38,81 @@ RULE = (
 class Verdict(HtmlRepr):
     """The label and the sentence that states it, with the shares behind them.
 
-    ``failing`` is the failure rate as delivered, ``rescued`` the raw share of failures that scaling up fixes, ``corrected``
-    that share beyond chance, on which the rule decides.
+    ``failing`` is the failure rate as delivered. Of the failures: ``held``, on which the rule decides; ``rescued``, those
+    whose first token flips at a larger gain that does not break the model, content or not; ``affordable``, those held at a
+    gain that costs little; ``in_words``, of those held and asked in words the ones answered right.
     """
 
     label: str
     sentence: str
-    rescued: Estimate | None
-    corrected: Estimate | None
-    failing: Estimate | None
-    chance: float | None
+    failing: Estimate | None = None
+    rescued: Estimate | None = None
+    held: Estimate | None = None
+    affordable: Estimate | None = None
+    in_words: Estimate | None = None
+    causes: Causes | None = None
+    searched: Searched | None = None
+
+    @property
+    def shares(self) -> dict[str, Estimate | None]:
+        """The shares by name."""
+        names = ("failing", "rescued", "held", "affordable", "in_words")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
-        estimates = [estimate for estimate in (self.rescued, self.corrected, self.failing) if estimate]
-        lines = dict.fromkeys(
-            f"  {estimate.percent().splitlines()[0]}" for estimate in estimates
-        )  # the two shares may be equal
+        lines = [f"  {estimate.percent().splitlines()[0]}" for estimate in self.shares.values() if estimate]
         return "\n".join([f"{self.label}: {self.sentence}", *lines])
 
     def frame(self) -> pd.DataFrame:
-        """One row per share: rescued, corrected and failing, where the data allow them."""
-        shares = {"rescued": self.rescued, "corrected": self.corrected, "failing": self.failing}
-        return estimates_frame(shares).assign(label=self.label)
+        """One row per share that the data allow."""
+        return estimates_frame(self.shares).assign(label=self.label)
 
     def as_json(self) -> dict[str, Any]:
-        """The section ``verdict`` of the summary."""
+        """The section ``verdict`` of the summary; `corrected` is the share held, `chance` no longer a part of the rule."""
+        shares = {name: estimate.as_json() if estimate else None for name, estimate in self.shares.items()}
         return {
             "label": self.label,
-            "rescued": self.rescued.as_json() if self.rescued else None,
-            "corrected": self.corrected.as_json() if self.corrected else None,
-            "failing": self.failing.as_json() if self.failing else None,
-            "chance": json_number(self.chance),
+            **shares,
+            "corrected": shares["held"],
+            "chance": None,
+            "causes": [] if self.causes is None else self.causes.as_json(),
+            "searched": None if self.searched is None else self.searched.as_json(),
             "sentence": self.sentence,
             "rule": RULE,
+        }
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What the search covered: the range of gains at which failures were read, and the gain that breaks the model.
+
+    `breaks` is the median over documents of the least gain that broke the model, infinite where most were never broken;
+    `undecided` counts failures whose search ended before an answer came first or the model broke, `next_gain` is the one
+    to try for them.
+    """
+
+    low: float
+    high: float
+    breaks: float
+    undecided: int
+    next_gain: float | None = None
+
+    def __str__(self) -> str:
+        at = (
+            f"breaks the model at a median gain of {self.breaks:g}"
+            if np.isfinite(self.breaks)
+            else "never breaks the model"
+        )
+        return f"searched at gains from {self.low:g} to {self.high:g}; the adapter {at}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The rows ``verdict.searched`` of the summary."""
+        return {
+            "low": self.low,
+            "high": self.high,
+            "breaks": json_number(self.breaks),
+            "undecided": self.undecided,
+            "next_gain": self.next_gain,
         }
 
 
@@ -81,103 +123,126 @@ def percent(estimate: Estimate) -> str:
     return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"
 
 
-def chance_rate(run: RunFrame, rows: Table) -> float | None:
-    """How often scaling up turns a failure into some one other document's answer: the rate of rescue without knowledge.
-
-    The audit's other answers that become the top token at some uniform gain above 1, per failure and per candidate
-    answer. A top token counts as every answer that begins with it. None where tokens were not stored or the audit has
-    fewer than 10 different answers.
-    """
-    answers = sorted({str(answer).strip() for answer in run.select("conflict", DELIVERED)["answer"].dropna()})
-    if len(answers) < FEWEST_ANSWERS or rows.empty:
-        return None
-    document_answers = dict(zip(rows["item"], rows["answer"].astype(str).str.strip(), strict=True))
-    old_answers = dict(zip(rows["item"], rows["prior_answer"].astype(str).str.strip(), strict=True))
-    hits: set[tuple[str, str]] = set()
-    tried = False
-    for gain, condition in gains(run).items():
-        if gain <= 1:
-            continue
-        under = run.select("conflict", condition)
-        under = under[under["item"].isin(document_answers)]
-        for item, token in zip(under["item"], under["top_token"], strict=True):
-            if token is None or token != token:
-                continue
-            tried = True
-            token = str(token).strip()
-            # one letter begins many answers; one character of a script without spaces is half a word
-            short = len(token) < 2 and not has_unspaced(token)
-            if short or old_answers[item].startswith(token) or document_answers[item].startswith(token):
-                continue
-            hits |= {(item, answer) for answer in answers if answer.startswith(token)}
-    return len(hits) / len(rows) / (len(answers) - 1) if tried else None
-
-
-def corrected(share: Estimate, chance: float | None) -> Estimate:
-    """The share beyond chance: (r - c) / (1 - c), never below zero; the chance rate is taken as known."""
-    if not chance:
-        return share
-    value, low, high = (max(0.0, (limit - chance) / (1 - chance)) for limit in (share.value, share.low, share.high))
-    return Estimate("rescued beyond chance", value, low, high, share.n, share.points, share.units, share.level)
-
-
 def verdict(run: RunFrame) -> Verdict:
     """Apply ``RULE`` to a run."""
     rows = run.select("conflict", DELIVERED, "known")
     failing = proportion("failing as delivered", 1 - truth(rows["success_top1"]), points_of(rows))
-
-    def undecided(why: str, share: Estimate | None = None) -> Verdict:
-        rate = failing if failing.n else None
-        return Verdict("inconclusive", f"The data do not decide: {why}.", share, None, rate, None)
-
+    rate = failing if failing.n else None
     if failing.n < FEWEST:
         count = "no conflict" if failing.n == 0 else f"only {plural(failing.n, 'conflict')}"
         were = "was" if failing.n < 2 else "were"
-        return undecided(f"{count} whose old answer the base model knows {were} measured")
+        return undecided(f"{count} whose old answer the base model knows {were} measured", rate)
     if failing.points < FEWEST_POINTS:
-        return undecided(f"the known conflicts cover only {plural(failing.points, 'knowledge point')}")
+        return undecided(f"the known conflicts cover only {plural(failing.points, 'knowledge point')}", rate)
     if failing.high < NO_FAILURE:
         sentence = f"There is little to repair: as delivered, {percent(failing)} of {failing.n} known conflicts fail."
-        return Verdict("no-failure", sentence, None, None, failing, None)
+        return Verdict("no-failure", sentence, failing)
     if (run.manifest.get("adapters") or {}).get("static") is False:
         sentence = (
             f"As delivered, {percent(failing)} of {failing.n} known conflicts fail, but the method is not a weight update, so "
             "it has no gain to vary and the magnitude question does not apply."
         )
-        return Verdict("inconclusive", sentence, None, None, failing, None)
-    failed = failures(run, "known")
-    share = proportion("rescued", rescued(run, failed), points_of(failed))
-    if share.n == 0:
+        return Verdict("inconclusive", sentence, failing)
+    found = causes(run)
+    failed = rows[truth(rows["success_top1"]) == 0.0]
+    if found is None:
         why = (
-            "no gain above 1 was tried"
+            "the failures were not searched at other gains; audit with --probes search among the others"
             if len(failed)
             else "no known conflict fails, but too few were measured to call it no failure"
         )
-        return undecided(why, missing("rescued", why))
+        return undecided(why, rate)
+    return of_causes(found, run, failing)
+
+
+def of_causes(found: Causes, run: RunFrame, failing: Estimate) -> Verdict:
+    """The verdict where failures were searched, from their causes."""
+    share, covered = replace(found.share(*HELD), name="held"), searched(run)
+    parts = {"failing": failing, "rescued": rescued(found, run), "held": share, "causes": found, "searched": covered}
+    parts |= {"affordable": replace(found.share("too weak"), name="affordable"), "in_words": in_words(found)}
     if share.n < FEWEST or share.points < FEWEST_POINTS:
-        return undecided(f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}", share)
-    chance = chance_rate(run, failed)
-    beyond = corrected(share, chance)
-    label, meaning = judge(beyond)
-    beyond_chance = f" ({percent(beyond)} beyond chance)" if chance and chance >= 0.005 else ""
-    if chance is None:
-        beyond_chance = " (chance could not be measured)"
-    too_strong = int(np.nansum(overshot(failed)))
-    if too_strong:
-        meaning += f"; {too_strong} of {len(failed)} succeed at a gain below 1, so the adapter is too strong for them"
+        why = f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}"
+        return Verdict("inconclusive", f"The data do not decide: {why}.", **parts)
+    label = judge(share)
+    if covered.undecided and judge(found.share(*HELD, "undecided")) != label:
+        sentence = (
+            f"The data do not decide: for {covered.undecided} of {share.n} failures the search ended at gain {covered.high:g} "
+            f"before the answer came first or the adapter broke the model; try uniform-{covered.next_gain:g}."
+        )
+        return Verdict("inconclusive", sentence, **parts)
     sentence = (
-        f"Of {share.n} failures on known conflicts ({plural(share.points, 'knowledge point')}), scaling the adapter up fixes "
-        f"{percent(share)}{beyond_chance}: {meaning}."
+        f"Of {share.n} failures on known conflicts ({plural(share.points, 'knowledge point')}), {percent(share)} are held by "
+        f"the adapter at another gain: {meaning(label, found)}. {cost(parts)} {str(covered).capitalize()}."
     )
-    return Verdict(label, sentence, share, beyond, failing, chance)
+    return Verdict(label, sentence, **parts)
 
 
-def judge(share: Estimate) -> tuple[str, str]:
-    """Label of a corrected share, from its interval alone, and what that means."""
+def undecided(why: str, failing: Estimate | None) -> Verdict:
+    """Too little was measured for a label."""
+    return Verdict("inconclusive", f"The data do not decide: {why}.", failing)
+
+
+def judge(share: Estimate) -> str:
+    """Label of a share held, from its interval alone."""
     if share.low > MAGNITUDE:
-        return "magnitude", "the adapter points the right way but is too small"
+        return "magnitude"
     if share.high < REPRESENTATIONAL:
-        return "representational", "the adapter does not give the document's answer at any gain tried"
-    if share.low > EITHER and share.high < 1 - EITHER:
-        return "mixed", "some failures are a matter of magnitude and some are not"
-    return "inconclusive", "the interval is too wide to say of which kind the failures are"
+        return "representational"
+    return "mixed" if share.low > EITHER and share.high < 1 - EITHER else "inconclusive"
+
+
+def meaning(label: str, found: Causes) -> str:
+    """What a label means, in the causes that were found."""
+    counts = found.items["cause"].value_counts()
+    if label == "magnitude":
+        weak, strong = int(counts.get("too weak", 0) + counts.get("at a price", 0)), int(counts.get("too strong", 0))
+        size = "weak" if not strong else "strong" if not weak else f"weak for {weak} and too strong for {strong}"
+        return f"the adapter points the right way but is too {size}"
+    unheld = {cause: int(n) for cause, n in counts.items() if cause not in HELD}
+    listed = ", ".join(f"{cause} {n}" for cause, n in unheld.items())
+    if label == "representational":
+        return f"no gain repairs the others ({listed})"
+    if label == "mixed":
+        return f"some failures are a matter of magnitude and some are not ({listed})"
+    return f"the interval is too wide to say of which kind the failures are ({listed or 'all held'})"
+
+
+def cost(parts: Mapping[str, Any]) -> str:
+    """What the repair costs and whether it is an answer in words, as sentences."""
+    affordable, words = parts["affordable"], parts["in_words"]
+    bounds = (
+        f"KL up to {AFFORDABLE_KL:g} nats per token each, at most {AFFORDABLE_LOSS:.0%} of unrelated answers together"
+    )
+    said = f"{percent(affordable)} are repaired at gains that cost little ({bounds})."
+    if words is None:
+        return said
+    return f"{said} Asked in words at such a gain, {round(words.value * words.n)} of {words.n} answers are right."
+
+
+def in_words(found: Causes) -> Estimate | None:
+    """Of the failures that a gain repairs and that were asked in words, the share answered right; None where none was."""
+    estimate = proportion("in words", values(found.items["words"]), points_of(found.items))
+    return estimate if estimate.n else None
+
+
+def rescued(found: Causes, run: RunFrame) -> Estimate:
+    """The share of failures whose first token flips at a gain above 1 that does not break the model, content or not."""
+    rows = run.search[(run.search["condition"] == DELIVERED) & (values(run.search["gain"]) > 1)]
+    flips = rows[(truth(rows["success_top1"]) == 1) & (truth(rows["broken"]) != 1)]["item"]
+    outcome = found.items["item"].isin(flips).to_numpy(dtype=float)
+    return proportion("rescued", outcome, points_of(found.items))
+
+
+def searched(run: RunFrame) -> Searched:
+    """What the search of the method's own adapters covered."""
+    rows = run.search[run.search["condition"] == DELIVERED]
+    read = values(rows["gain"])[rows["net_margin"].notna()]
+    # one adapter serves all items of a document, so that each document counts once
+    documents = run.select("conflict", DELIVERED).set_index("item")["document"]
+    named = rows.assign(document=documents.reindex(rows["item"]).to_numpy(), broke=truth(rows["broken"]) == 1)
+    least = named[named["broke"]].groupby("document")["gain"].min()
+    breaks = least.reindex(named["document"].unique()).fillna(np.inf).median()
+    found = causes(run)
+    left = 0 if found is None else int((found.items["cause"] == "undecided").sum())
+    high = float(read.max()) if len(read) else 1.0
+    return Searched(float(read.min()) if len(read) else 1.0, high, float(breaks), left, 2 * high if left else None)

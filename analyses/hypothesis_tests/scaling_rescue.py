@@ -1,9 +1,11 @@
-"""H4, scaling the adapter up fixes the failures: the rescued share against one half."""
+"""H4, scaling the adapter up fixes the failures: the share held at a gain above 1 against one half."""
 
 from __future__ import annotations
 
-from override_gap.analyses import dose_response
+import numpy as np
+
 from override_gap.analyses import verdict as verdicts
+from override_gap.analyses.causes import causes
 from override_gap.analyses.hypothesis import Finding, Hypothesis
 from override_gap.analyses.readings import RunFrame, points_of
 from override_gap.analyses.stats.intervals import drop_unmeasured, proportion, share_test
@@ -13,25 +15,25 @@ RESCUED = 0.50
 
 
 def scaling_rescues(run: RunFrame) -> Finding | str:
-    """H4: share of known failures that scaling the adapter up fixes, beyond chance, against one half."""
-    rows = dose_response.failures(run, "known")
-    outcome, points = drop_unmeasured(dose_response.rescued(run, rows), points_of(rows))
+    """H4: share of known failures that a larger gain repairs with content, against one half."""
+    found = causes(run)
+    if found is None:
+        return "the failures were not searched at other gains (--probes search)"
+    cause = found.items["cause"]
+    fixed = np.where(cause == "undecided", np.nan, cause.isin(["too weak", "at a price"]).astype(float))
+    outcome, points = drop_unmeasured(fixed, points_of(found.items))
     if len(outcome) < verdicts.FEWEST or len(set(points)) < verdicts.FEWEST_POINTS:
         need = f"{verdicts.FEWEST} over {verdicts.FEWEST_POINTS} knowledge points are needed"
-        return f"{plural(len(outcome), 'failure')} on which a gain above 1 was tried; {need}"
-    chance = verdicts.chance_rate(run, rows)
-    above, below = share_test(outcome, points, RESCUED + (1 - RESCUED) * (chance or 0.0))
-    share = verdicts.corrected(proportion("rescued", outcome, points), chance)
-    by_chance = f", chance {chance:.1%}" if chance is not None else ""
-    return Finding(
-        share, above, below, f"{outcome.mean():.0%} of {len(outcome)} failures fixed by scaling up{by_chance}"
-    )
+        return f"{plural(len(outcome), 'failure')} whose search decided; {need}"
+    above, below = share_test(outcome, points, RESCUED)
+    share = proportion("fixed by scaling up", outcome, points)
+    return Finding(share, above, below, f"{outcome.mean():.0%} of {len(outcome)} failures fixed by scaling up")
 
 
 H4 = Hypothesis(
     "H4",
     "Scaling the adapter up fixes the failures.",
-    "Known conflicts that fail as delivered: supported if more than half, beyond chance, succeed (top1) at "
-    "some larger gain in range; refuted if fewer.",
+    "Known conflicts that fail as delivered: supported if more than half succeed (top1, and the answer rose more than others "
+    "did) at some larger gain that does not break the model; refuted if fewer.",
     scaling_rescues,
 )

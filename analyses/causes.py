@@ -1,0 +1,177 @@
+"""Why each failing conflict fails: one cause per item, by a written rule, from the gains at which it was searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of, truth, values
+from override_gap.analyses.results import rows_frame
+from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
+from override_gap.analyses.stats.intervals import proportion
+from override_gap.margins.content import CONTENT
+
+MEANING = {
+    "too weak": "content; comes first at a larger gain that is affordable",
+    "at a price": "content; comes first only at a larger gain that is not affordable",
+    "too strong": "content; comes first only at a gain below 1",
+    "third token": "content, and the document's answer beats the old one, but another token stays first",
+    "saturates": "content, but the margin stops growing before the document's answer beats the old one",
+    "broken first": "content, and the margin still grows where the adapter breaks the model",
+    "no content": "the document's answer rises no more than other documents' answers or the base's own alternatives",
+    "undecided": "the search ended before the item came first or the adapter broke the model",
+}
+"""Every cause, in the order of the table: the first three are *held*."""
+HELD = ("too weak", "at a price", "too strong")
+AFFORDABLE_KL = 0.25
+"""A gain is affordable up to this cost, nats per token on unrelated questions and text: a quarter of what counts as broken."""
+AFFORDABLE_LOSS = 0.05
+"""Affordable gains together lose at most this share of the base's first choices there."""
+PEAK = 0.05
+"""The margin has stopped growing if it falls from its peak by more than this share of its whole rise."""
+SETTLED = 0.05
+"""A margin that moves less than this over an octave, nats, has reached its limit: no gain that breaks the model is needed."""
+
+
+@dataclass(frozen=True)
+class Causes(HtmlRepr):
+    """One row per failing known conflict in `items`: item, point, cause, gain, kl, kept, words.
+
+    `gain` is the one that repairs the item (least above 1, largest below), NaN where none does; `kl` (nats per token) and
+    `kept` are what it costs there; `words` is 1 or 0 where it was answered in words, else NaN.
+    """
+
+    items: Table
+
+    def share(self, *causes: str) -> Estimate:
+        """The share of failures with one of these causes."""
+        return proportion(" or ".join(causes), self.items["cause"].isin(causes).astype(float), points_of(self.items))
+
+    def frame(self) -> pd.DataFrame:
+        """One row per cause: its meaning, how many failures have it, and their share."""
+        counts = self.items["cause"].value_counts()
+        return rows_frame(
+            {"cause": cause, "meaning": meaning, "count": int(counts[cause])} | self.share(cause).as_json()
+            for cause, meaning in MEANING.items()
+            if cause in counts
+        )
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The rows ``verdict.causes`` of the summary."""
+        return [dict(row) for row in self.frame().to_dict("records")]
+
+    def __str__(self) -> str:
+        rows = self.frame().to_dict("records")
+        return "\n".join(
+            ["causes of failure", *(f"  {row['cause']}: {row['count']} ({row['meaning']})" for row in rows)]
+        )
+
+
+def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
+    """The cause of every searched failure under its own adapter, or under that of a null condition; None without a search."""
+    rows = run.search[run.search["condition"] == condition]
+    if rows.empty:
+        return None
+    found = [_cause(item, group.sort_values("gain")) for item, group in rows.groupby("item", sort=True)]
+    items = pd.DataFrame(found)
+    affordable = _affordable(items)
+    weak = items["cause"] == "too weak"
+    items = items.assign(cause=np.where(weak & ~affordable, "at a price", items["cause"]))
+    # what else an interval needs of an item stands in its readings
+    delivered = run.select("conflict", DELIVERED).set_index("item")
+    further = [name for name in ("known", "tier", "relation", "cluster", "prior_logprob") if name in delivered]
+    return Causes(items.join(delivered[further], on="item"))
+
+
+def content(rows: Table) -> Bool[np.ndarray, " n"]:
+    """Whether y_doc rose more than nearly all other answers, per row; true where these are too few to tell."""
+    return ~(values(rows["rise_rank"]) < CONTENT)
+
+
+def held(rows: Table) -> Bool[np.ndarray, " n"]:
+    """Whether y_doc comes first with content at a gain that does not break the model, per row of the search."""
+    broken = truth(rows["broken"]) == 1
+    return (truth(rows["success_top1"]) == 1) & content(rows) & ~broken
+
+
+def _cause(item: object, rows: Table) -> dict[str, Any]:
+    """One item's row; `rows` are its gains, ascending. What is affordable is told afterwards, over all items."""
+    gains, holds = values(rows["gain"]), held(rows)
+    row = {"item": item, "point": rows["point"].iloc[0], "gain": np.nan, "kl": np.nan, "kept": np.nan}
+    row["words"] = _words(rows)
+    up, down = np.flatnonzero(holds & (gains > 1)), np.flatnonzero(holds & (gains < 1))
+    if len(up) or len(down):
+        at = up[0] if len(up) else down[-1]
+        price = {name: float(values(rows[name])[at]) for name in ("kl", "kept")}
+        return row | price | {"gain": float(gains[at]), "cause": "too weak" if len(up) else "too strong"}
+    read = rows[(truth(rows["broken"]) != 1) & rows["net_margin"].notna()]
+    return row | {"cause": _cause_of_unheld(read, bool((truth(rows["broken"]) == 1).any()))}
+
+
+def _cause_of_unheld(rows: Table, broke: bool) -> str:
+    """The cause of an item that no gain repairs, from the gains at which it was read."""
+    if rows.empty:
+        return "broken first"
+    net, gains = values(rows["net_margin"]), values(rows["gain"])
+    settled = len(net) > 2 and abs(net[-1] - _at(gains[-1] / 2, gains, net)) < SETTLED
+    if not broke and not settled:
+        return "undecided"
+    # one look, where the answer stands best: over many gains some rank is high by chance
+    if not content(rows)[int(net.argmax())]:
+        return "no content"
+    if (content(rows) & (net > 0)).any():
+        return "third token"
+    return "saturates" if _saturates(gains, net) else "broken first"
+
+
+def _saturates(gains: Float[np.ndarray, " gain"], net: Float[np.ndarray, " gain"]) -> bool:
+    """Whether the net margin stops growing below zero: it peaks inside the range, or its octaves shrink to a limit below zero.
+
+    With last and prev the rises over the last two octaves of gain, the limit of a geometric continuation is
+    m + last r / (1 - r), r = last / prev (Aitken's delta-squared process).
+    """
+    if len(net) < 2:
+        return False
+    rise = net.max() - net.min()
+    if net.max() - net[-1] > PEAK * rise:
+        return True
+    half, quarter = _at(gains[-1] / 2, gains, net), _at(gains[-1] / 4, gains, net)
+    last, prev = net[-1] - half, half - quarter
+    if last <= 0:
+        return True
+    if prev <= 0 or last >= prev:
+        return False
+    ratio = last / prev
+    return bool(net[-1] + last * ratio / (1 - ratio) <= 0)
+
+
+def _at(gain: float, gains: Float[np.ndarray, " gain"], net: Float[np.ndarray, " gain"]) -> float:
+    """The net margin at a gain, linear in the logarithm of the gain between those read."""
+    return float(np.interp(np.log2(gain), np.log2(gains), net))
+
+
+def _words(rows: Table) -> float:
+    """1 if an answer in words is right at some gain, 0 if none is, NaN where none was generated."""
+    said = truth(rows["success_answer"])
+    return float(np.nanmax(said)) if not np.isnan(said).all() else np.nan
+
+
+def _affordable(items: Table) -> Bool[np.ndarray, " n"]:
+    """Whether the gain that repairs each item is affordable: the cheapest first, as long as both bounds hold.
+
+    Each gain costs at most AFFORDABLE_KL, and all of them together lose at most AFFORDABLE_LOSS of the base's first choices
+    on unrelated questions. A bound per item would not do: each document's adapter is read on a handful of questions.
+    """
+    kl, kept = values(items["kl"]), values(items["kept"])
+    order = np.argsort(np.where(np.isnan(kl), np.inf, kl), kind="stable")
+    within = kl[order] <= AFFORDABLE_KL
+    loss = np.cumsum(np.where(within, 1 - kept[order], 0.0)) / np.arange(1, len(items) + 1)
+    last = np.flatnonzero(within & (loss <= AFFORDABLE_LOSS))
+    affordable = np.zeros(len(items), dtype=bool)
+    if len(last):
+        affordable[order[: last[-1] + 1]] = True
+    return affordable
