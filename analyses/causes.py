@@ -49,7 +49,9 @@ class Causes(HtmlRepr):
 
     def share(self, *causes: str) -> Estimate:
         """The share of failures with one of these causes."""
-        return proportion(" or ".join(causes), self.items["cause"].isin(causes).astype(float), points_of(self.items))
+        return proportion(
+            " or ".join(causes), self.items["cause"].isin(causes).to_numpy(dtype=float), points_of(self.items)
+        )
 
     def frame(self) -> pd.DataFrame:
         """One row per cause: its meaning, how many failures have it, and their share."""

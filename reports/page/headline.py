@@ -57,7 +57,7 @@ def headline_numbers(summary: Mapping) -> list[HeadlineNumber]:
         ("Conflicts overridden, as delivered", delivered("conflict"), "share"),
         ("Overridden, where the model knew the old answer", delivered("conflict", "known"), "share"),
         (f"Success on weakly held minus firmly held facts{by_measure}", "prior_gradient.gap", "points"),
-        ("Failures fixed by scaling the adapter up", "verdict.rescued", "share"),
+        ("Failures that another gain repairs", "verdict.held", "share"),
         ("Novel facts recalled", delivered("novel"), "share"),
         ("Unrelated answers kept", delivered("retention"), "share"),
     )

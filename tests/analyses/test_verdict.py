@@ -1,42 +1,71 @@
-"""The verdict finds the planted fault, and is inconclusive where data are few."""
+"""The verdict follows from causes that are plain by construction, and is inconclusive where data are few."""
 
+import pandas as pd
 import pytest
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.verdict import chance_rate, corrected, judge, verdict
+from override_gap.analyses.verdict import judge, verdict
+from override_gap.probes.store.schema import SEARCH
+from tests.analyses.searched import LIGHT, gain_rows, searched_run
+from tests.analyses.test_causes import CASES
 from tests.simulate import simulate_readings
 
-DOSE = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3")
-LIGHT = {"conditions": DOSE, "others": 0, "with_layers": False}
+LABELS = {
+    "too weak": "magnitude",
+    "at a price": "magnitude",
+    "too strong": "magnitude",
+    "third token": "representational",
+    "saturates": "representational",
+    "broken first": "representational",
+    "no content": "representational",
+    "undecided": "inconclusive",
+}
 
 
-@pytest.mark.parametrize(
-    ("fault", "label"),
-    [
-        ("magnitude", "magnitude"),
-        ("no-failure", "no-failure"),
-        ("wrong-content", "representational"),
-        ("wrong-direction", "representational"),
-        ("growing", "magnitude"),
-    ],
-)
-def test_pure_faults_are_found(fault, label):
-    right = sum(verdict(simulate_readings(seed, fault=fault, **LIGHT)).label == label for seed in range(25))
-    assert right >= 24
+@pytest.mark.parametrize(("cause", "label"), LABELS.items())
+def test_pure_causes_decide_the_label(cause, label):
+    found = verdict(searched_run(dict.fromkeys(range(50), CASES[cause])))
+    assert found.label == label
+    assert found.causes is not None
 
 
-def test_mixtures_are_found():
-    right = sum(
-        verdict(simulate_readings(seed, fault="mixture", share=0.4, **LIGHT)).label == "mixed" for seed in range(25)
-    )
-    assert right >= 21
+def test_half_and_half_is_mixed():
+    found = verdict(searched_run({n: CASES["too weak" if n % 2 else "no content"] for n in range(80)}))
+    assert found.label == "mixed"
+    assert found.held.value == pytest.approx(0.5)
+    assert found.rescued.value == pytest.approx(1.0), "without content the flip still counts as a flip"
+    assert "no content 40" in found.sentence
 
 
-def test_magnitude_is_never_said_of_a_wrong_adapter():
-    labels = {verdict(simulate_readings(s, 20, 40, "wrong-content", **LIGHT)).label for s in range(25)}
-    assert "magnitude" not in labels
-    assert "no-failure" not in labels
+def test_a_search_that_ended_early_is_inconclusive_and_names_the_next_gain():
+    found = verdict(searched_run({n: CASES["undecided" if n % 2 else "no content"] for n in range(80)}))
+    assert found.label == "inconclusive"
+    assert "uniform-8" in found.sentence, "the range ended at gain 4"
+    assert found.searched.undecided == 40
+    few = verdict(searched_run({n: CASES["undecided" if n < 3 else "no content"] for n in range(80)}))
+    assert few.label == "representational", "three undecided of eighty change nothing"
+
+
+def test_too_strong_is_said_of_an_adapter_that_a_smaller_gain_repairs():
+    found = verdict(searched_run(dict.fromkeys(range(50), CASES["too strong"])))
+    assert "too strong" in found.sentence
+    assert found.rescued.value == 0, "no gain above 1 repairs any"
+
+
+def test_words_and_price_stand_in_the_sentence():
+    rows = lambda i: gain_rows(i, (1, 1.5, 2), (-1, 1, 2), words=[None, int(i[-1]) % 2 == 0, None])  # noqa: E731
+    found = verdict(searched_run(dict.fromkeys(range(50), rows)))
+    right = round(found.in_words.value * found.in_words.n)
+    assert f"{right} of 50 answers are right" in found.sentence
+    assert "cost little" in found.sentence
+    assert found.affordable.value == 1
+
+
+def test_the_range_and_the_breaking_gain_are_named():
+    found = verdict(searched_run(dict.fromkeys(range(50), CASES["third token"])))
+    assert (found.searched.low, found.searched.high, found.searched.breaks) == (1, 4, 6)
+    assert "breaks the model at a median gain of 6" in found.sentence
 
 
 @pytest.mark.parametrize(("points", "questions"), [(1, 30), (3, 30), (4, 8)])
@@ -46,19 +75,16 @@ def test_few_data_are_inconclusive(points, questions):
     assert "do not decide" in found.sentence
 
 
-def test_no_dose_no_verdict():
-    run = simulate_readings(0, conditions=("base", "as-delivered"), others=0, with_layers=False)
-    run = RunFrame(run.manifest, run.readings.assign(critical_gain=None))
-    found = verdict(run)
+def test_without_a_search_there_is_no_verdict():
+    run = searched_run(dict.fromkeys(range(50), CASES["too weak"]))
+    found = verdict(RunFrame(run.manifest, run.readings, search=pd.DataFrame(columns=SEARCH.names)))
     assert found.label == "inconclusive"
-    assert "no gain above 1" in found.sentence
+    assert "--probes search" in found.sentence
 
 
 def test_without_a_weight_update_the_magnitude_question_does_not_apply():
-    few = {**LIGHT, "conditions": ("base", "as-delivered")}
-
     def opaque(fault):
-        run = simulate_readings(0, fault=fault, **few)
+        run = simulate_readings(0, fault=fault, **LIGHT)
         adapters = {**run.manifest["adapters"], "static": False}
         return verdict(RunFrame({**run.manifest, "adapters": adapters}, run.readings.assign(critical_gain=None)))
 
@@ -71,8 +97,8 @@ def test_without_a_weight_update_the_magnitude_question_does_not_apply():
 
 
 def test_unknown_old_answers_are_no_conflicts():
-    run = simulate_readings(0, **LIGHT)
-    found = verdict(RunFrame(run.manifest, run.readings.assign(known=False)))
+    run = searched_run(dict.fromkeys(range(50), CASES["too weak"]))
+    found = verdict(RunFrame(run.manifest, run.readings.assign(known=False), search=run.search))
     assert found.label == "inconclusive"
 
 
@@ -87,24 +113,4 @@ def test_unknown_old_answers_are_no_conflicts():
     ],
 )
 def test_the_rule_reads_the_interval(low, high, label):
-    assert judge(Estimate("", (low + high) / 2, low, high, 50, 20))[0] == label
-
-
-def test_chance_is_the_rate_of_a_random_answer():
-    # Wrong documents push one other answer of 40 each: 1/39 a candidate, over the failures where the push wins.
-    run = simulate_readings(0, 300, 900, "wrong-content", **LIGHT)
-    rows = run.select("conflict", "as-delivered")
-    assert chance_rate(run, rows) == pytest.approx(1 / 39, rel=0.1)
-    share = Estimate("", 0.5, 0.4, 0.6, 10, 10)
-    assert corrected(share, 0.2).value == pytest.approx(0.375)
-    assert corrected(share, None) is share
-
-
-def test_an_adapter_that_is_too_strong_is_not_called_too_small():
-    run = simulate_readings(0, fault="wrong-content", **LIGHT)
-    readings = run.readings.copy()
-    fails = (readings["condition"] == "as-delivered") & ~readings["success_top1"].astype(bool)
-    readings.loc[fails, "critical_gain"] = 0.4
-    found = verdict(RunFrame(run.manifest, readings))
-    assert found.label != "magnitude"
-    assert "too strong" in found.sentence
+    assert judge(Estimate("", (low + high) / 2, low, high, 50, 20)) == label

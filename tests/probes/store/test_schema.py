@@ -47,6 +47,12 @@ ON_DISK = {
         "item string, point string, split string, tier string, condition string, known bool, temperature double, "
         "draw int64, answer_text string, success_answer bool, success_answer_substring bool"
     ),
+    "search": (
+        "item string, point string, split string, condition string, gain double, push double, pull double, "
+        "net_margin double, success_top1 bool, top_token string, doc_logprob double, rise_rank double, "
+        "rise_rank_relation double, other_answers int64, kl double, kept double, broken bool, answer_text string, "
+        "success_answer bool"
+    ),
 }
 REQUIRED = {
     "readings": (
@@ -55,11 +61,13 @@ REQUIRED = {
     ),
     "layers": "item condition layer",
     "drawn": "item point split condition temperature success_answer",
+    "search": "item point split condition gain kl kept broken",
 }
 FILLED = {
     "readings": "item point split condition status",
     "layers": "item condition layer",
     "drawn": "item point split condition temperature",
+    "search": "item point split condition gain broken",
 }
 
 
