@@ -13,7 +13,7 @@ from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.content import CONTENT
+from override_gap.margins.content import has_content
 
 MEANING = {
     "too weak": "content; comes first at a larger gain that is affordable",
@@ -37,12 +37,17 @@ SETTLED = 0.05
 """A margin that moves less than this over an octave, nats, has reached its limit: no gain that breaks the model is needed."""
 
 
+#: Columns of the readings that stand beside an item's cause.
+OF_READINGS = ("known", "tier", "relation", "cluster", "prior_logprob", "question", "document")
+
+
 @dataclass(frozen=True)
 class Causes(HtmlRepr):
-    """One row per failing known conflict in `items`: item, point, cause, gain, kl, kept, words.
+    """One row per failing known conflict in `items`: item, point, cause, gain, kl, kept, words, second_choice.
 
-    `gain` is the one that repairs the item (least above 1, largest below), NaN where none does; `kl` (nats per token) and
-    `kept` are what it costs there; `words` is 1 or 0 where it was answered in words, else NaN.
+    `second_choice`: whether the document's answer is the base's own second choice, so that an edit which reads no document
+    can bring it up. `gain` is the one that repairs the item (least above 1, largest below), NaN where none does; `kl` (nats
+    per token) and `kept` are what it costs there; `words` is 1 or 0 where it was answered in words, else NaN.
     """
 
     items: Table
@@ -85,13 +90,18 @@ def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
     items = items.assign(cause=np.where(weak & ~affordable, "at a price", items["cause"]))
     # what else an interval needs of an item stands in its readings
     delivered = run.select("conflict", DELIVERED).set_index("item")
-    further = [name for name in ("known", "tier", "relation", "cluster", "prior_logprob") if name in delivered]
+    further = [
+        name
+        for name in ("known", "tier", "relation", "cluster", "prior_logprob", "question", "document")
+        if name in delivered
+    ]
     return Causes(items.join(delivered[further], on="item"))
 
 
 def content(rows: Table) -> Bool[np.ndarray, " n"]:
-    """Whether y_doc rose more than nearly all other answers, per row; true where these are too few to tell."""
-    return ~(values(rows["rise_rank"]) < CONTENT)
+    """Whether the answer was given by the adapter (`has_content`), per row; true where that cannot be told."""
+    columns = (values(rows[name]) for name in ("rise_rank", "rise_rank_base", "doc_place", "push_excess"))
+    return has_content(*columns) != 0
 
 
 def held(rows: Table) -> Bool[np.ndarray, " n"]:
@@ -105,6 +115,7 @@ def _cause(item: object, rows: Table) -> dict[str, Any]:
     gains, holds = values(rows["gain"]), held(rows)
     row = {"item": item, "point": rows["point"].iloc[0], "gain": np.nan, "kl": np.nan, "kept": np.nan}
     row["words"] = _words(rows)
+    row["second_choice"] = bool((values(rows["doc_place"]) == 0).any())
     up, down = np.flatnonzero(holds & (gains > 1)), np.flatnonzero(holds & (gains < 1))
     if len(up) or len(down):
         at = up[0] if len(up) else down[-1]

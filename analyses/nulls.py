@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from override_gap.analyses.causes import content
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, truth, values
 from override_gap.analyses.results import ResultRows
 from override_gap.analyses.stats.intervals import difference, mean, proportion
 from override_gap.margins.condition_names import NULL_MEAN, NULL_OTHER, NULL_RANDOM
-from override_gap.margins.content import CONTENT
 
 NAMES = {
     NULL_OTHER: "another document's adapter",
@@ -64,7 +64,7 @@ def first(rows: Table) -> Table:
 
 def held(rows: Table) -> Table:
     """Whether it is so with content: its logit rose more than those of nearly all other answers, where enough are known."""
-    return first(rows) & ~(values(rows["rise_rank"]) < CONTENT)
+    return first(rows) & pd.Series(content(rows), index=rows.index)
 
 
 def _pushes(

@@ -30,7 +30,8 @@ RULE = (
     "knowledge point: magnitude if it lies above 2/3; representational if it lies below 1/3; mixed if it lies between 10% and "
     "90%; else inconclusive. A search that ended before either counts both ways, and the label must be the same. Fewer than "
     "10 failures or 5 knowledge points are inconclusive, and so is a method that is not a weight update, which has no gain "
-    "to vary, and a run without a search."
+    "to vary, and a run without a search. Where most of the documents' answers are the base's own second choices, "
+    "magnitude is not claimed."
 )
 
 
@@ -164,6 +165,12 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate) -> Verdict:
         why = f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}"
         return Verdict("inconclusive", f"The data do not decide: {why}.", **parts)
     label = judge(share)
+    if label == "magnitude" and found.items["second_choice"].mean() > 0.5:
+        sentence = (
+            f"Of {share.n} failures, {percent(share)} come first at another gain, but most of the documents' answers are the base's "
+            "own second choices: an edit that raises the second choice without reading the document cannot be told from content."
+        )
+        return Verdict("inconclusive", sentence, **parts)
     if covered.undecided and judge(found.share(*HELD, "undecided")) != label:
         sentence = (
             f"The data do not decide: for {covered.undecided} of {share.n} failures the search ended at gain {covered.high:g} "

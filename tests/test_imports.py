@@ -115,8 +115,8 @@ FLOORS = {
         {"summary", "calibration"},
         {"hypotheses"},
         {"hypothesis_tests"},
-        {"verdict", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
-        {"price"},
+        {"verdict", "nulls", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
+        {"causes", "price"},
         {
             "sensitivity",
             "outcomes",
@@ -128,7 +128,6 @@ FLOORS = {
             "dose_response",
             "sampling",
             "strength",
-            "nulls",
         },
         {"adjusted_gradient", "pass_through"},
         {"compare"},

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from override_gap.margins.content import has_content, leading_alternatives, place_of_answer, push_excess, rise_rank
+from override_gap.margins.content import has_content
+from override_gap.margins.rises import leading_alternatives, place_of_answer, push_excess, rise_rank
 from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior

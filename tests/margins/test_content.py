@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from override_gap.margins.content import (
+from override_gap.margins.content import has_content
+from override_gap.margins.rises import (
     ALTERNATIVES,
     FEWEST_OTHERS,
-    has_content,
     leading_alternatives,
     place_of_answer,
     push_excess,

@@ -1,0 +1,58 @@
+"""Rises: how far an adapter raises the logit of its document's answer beside those of what else could be answered.
+
+A push alone is no sign of it: an edit that lowers the old answer, or flattens all logits, raises every other answer. Rises
+are differences of logits at one question, so adding a constant to all logits changes nothing here.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+#: With fewer other answers a rank says little: the first of ten by chance is above nine tenths.
+FEWEST_OTHERS = 19
+#: So many of the base's leading tokens at the question are compared with; 10 to 50 gave the same figures within .03.
+ALTERNATIVES = 20
+
+
+def rise_rank(
+    own: Float[Tensor, " batch"], others: Float[Tensor, "batch other"], counts: Bool[Tensor, "batch other"]
+) -> Float[Tensor, " batch"]:
+    """Share of the other answers whose logit rose less over the base than that of y_doc, 0 to 1; ties count half.
+
+    The rise of a token is g(y) - f(y), nats: `own` that of y_doc, `others` those of the tokens with which other answers
+    begin; `counts` says which of these are compared in each row. NaN where a row has fewer than FEWEST_OTHERS of them.
+    """
+    below = (others < own[:, None]).to(own.dtype) + 0.5 * (others == own[:, None]).to(own.dtype)
+    number = counts.sum(1)
+    share = (below * counts).sum(1) / number.clamp_min(1)
+    return torch.where(number >= FEWEST_OTHERS, share, torch.nan)
+
+
+def leading_alternatives(
+    logits: Float[Tensor, "batch vocab"], pre: Int[Tensor, " batch"], doc: Int[Tensor, " batch"]
+) -> Int[Tensor, "batch alternative"]:
+    """The ALTERNATIVES tokens that the base f puts first, without y_pre and y_doc; a tiny vocabulary has fewer."""
+    both = torch.stack([pre, doc], dim=1).to(logits.device)
+    return logits.scatter(1, both, -torch.inf).topk(min(ALTERNATIVES, logits.shape[1] - 2), dim=1).indices
+
+
+def place_of_answer(
+    logits: Float[Tensor, "batch vocab"], pre: Int[Tensor, " batch"], doc: Int[Tensor, " batch"]
+) -> Int[Tensor, " batch"]:
+    """How many tokens other than y_pre the base f puts before y_doc; 0: its second choice, if y_pre is its first."""
+    pre, doc = pre.to(logits.device), doc.to(logits.device)
+    ahead = logits.scatter(1, pre[:, None], -torch.inf) > logits.gather(1, doc[:, None])
+    return ahead.sum(1)
+
+
+def push_excess(
+    push: Float[Tensor, " batch"], pull: Float[Tensor, " batch"], alternatives: Float[Tensor, "batch alternative"]
+) -> Float[Tensor, " batch"]:
+    """By how much y_doc is raised further than y_pre is lowered, nats: (P - c) - (c - L), c the alternatives' median rise.
+
+    P is the push, L the pull, `alternatives` the rises of the base's leading alternatives (an even number: the mean of the
+    middle two). Below zero the adapter mostly takes the old answer away.
+    """
+    return push + pull - 2 * alternatives.quantile(0.5, dim=1)
