@@ -100,8 +100,10 @@ def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
 
 def content(rows: Table) -> Bool[np.ndarray, " n"]:
     """Whether the answer was given by the adapter (`has_content`), per row; true where that cannot be told."""
-    columns = (values(rows[name]) for name in ("rise_rank", "rise_rank_base", "doc_place", "push_excess"))
-    return has_content(*columns) != 0
+    rank, rank_base, place, excess = (
+        values(rows[name]) for name in ("rise_rank", "rise_rank_base", "doc_place", "push_excess")
+    )
+    return has_content(rank, rank_base, place, excess) != 0
 
 
 def held(rows: Table) -> Bool[np.ndarray, " n"]:

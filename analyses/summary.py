@@ -24,6 +24,7 @@ from override_gap.analyses import (
     strength,
     verdict,
 )
+from override_gap.analyses.cause_groups import cause_examples, causes_by_prior
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
@@ -85,7 +86,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         ),
         "comparisons": comparison.against_delivered(run).as_json(),
         "hypotheses": hypotheses.evaluate(run).as_json(),
-        "verdict": {**verdict.verdict(run).as_json(), "null": null_rows(run)},
+        "verdict": verdict_section(run),
         "power": section("power", sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
         "refused": list(run.manifest.get("refused") or []),
         "chat": run.manifest.get("chat"),
@@ -95,6 +96,18 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "notes": notes,
     }
     return clean(summary)
+
+
+def verdict_section(run: RunFrame) -> dict[str, Any]:
+    """The section ``verdict``: label, shares and causes, then causes by prior strength, examples, own against null."""
+    reached = verdict.verdict(run)
+    found = reached.causes
+    return {
+        **reached.as_json(),
+        "null": null_rows(run),
+        "causes_by_prior": None if found is None else causes_by_prior(run, found.items),
+        "cause_examples": None if found is None else cause_examples(run, found.items),
+    }
 
 
 def null_rows(run: RunFrame) -> list[dict[str, Any]] | None:

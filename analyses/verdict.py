@@ -167,8 +167,8 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate) -> Verdict:
     label = judge(share)
     if label == "magnitude" and found.items["second_choice"].mean() > 0.5:
         sentence = (
-            f"Of {share.n} failures, {percent(share)} come first at another gain, but most of the documents' answers are the base's "
-            "own second choices: an edit that raises the second choice without reading the document cannot be told from content."
+            f"Of {share.n} failures, {percent(share)} come first at another gain, but most of the documents' answers are the "
+            "base's own second choices: an edit that raises the second choice unread cannot be told from content."
         )
         return Verdict("inconclusive", sentence, **parts)
     if covered.undecided and judge(found.share(*HELD, "undecided")) != label:
