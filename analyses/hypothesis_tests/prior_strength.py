@@ -37,13 +37,12 @@ def adjusted_sentence(run: RunFrame) -> str:
         return ""
     slope = row.slope
     what = "failure" if row.outcome == "failure" else "the net margin"
-    says = (
-        "it still does"
-        if row.agrees
-        else "its sign is the opposite"
-        if row.reverses
-        else "it does not: the interval holds 0"
-    )
+    if row.agrees:
+        says = "firmly held facts resist more"
+    elif row.reverses:
+        says = "the sign is the opposite: firmly held facts resist less"
+    else:
+        says = "no slope is shown, the interval holds 0"
     size = f"{slope.value:+.2f} [{slope.low:+.2f}, {slope.high:+.2f}] {slope.units} of {what} per standard deviation"
     return f"{adjusted_gradient.adjusted_words(row.adjusted_for)}, {says} ({size})"
 

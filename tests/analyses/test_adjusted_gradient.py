@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from override_gap.analyses import adjusted_gradient
+from override_gap.analyses.hypothesis_tests.prior_strength import adjusted_sentence
 from override_gap.analyses.readings import RunFrame
 from tests.simulate import simulate_readings
 
@@ -89,3 +90,13 @@ def test_few_failures_allow_few_covariates():
     assert enter == ["doc_logprob"]
     assert "25 failures" in left_out["answer_tokens"]
     assert set(adjusted_gradient.entering(of, "net_margin")[0]) >= {"doc_logprob", "prior_tokens", "answer_tokens"}
+
+
+def test_the_hypothesis_says_in_words_what_adjusting_does():
+    words = {
+        "firmly held facts resist more": confounded(0.8, 0.0, seed=1),
+        "the interval holds 0": confounded(0.0, 1.0, seed=1),
+        "the sign is the opposite": confounded(-0.8, 1.5, seed=1),
+    }
+    for expected, run in words.items():
+        assert expected in adjusted_sentence(run)
