@@ -132,7 +132,9 @@ def _cause_of_unheld(rows: Table, broke: bool) -> str:
     if rows.empty:
         return "broken first"
     net, gains = values(rows["net_margin"]), values(rows["gain"])
-    settled = len(net) > 2 and abs(net[-1] - _at(gains[-1] / 2, gains, net)) < SETTLED
+    last, prev = _octaves(gains, net)
+    # growth that still quickens has reached no limit: an adapter so weak that the largest gain hardly moves anything
+    settled = len(net) > 2 and abs(last) < SETTLED and not 0 < prev < last
     if not broke and not settled:
         return "undecided"
     # one look, where the answer stands best: over many gains some rank is high by chance
@@ -154,14 +156,19 @@ def _saturates(gains: Float[np.ndarray, " gain"], net: Float[np.ndarray, " gain"
     rise = net.max() - net.min()
     if net.max() - net[-1] > PEAK * rise:
         return True
-    half, quarter = _at(gains[-1] / 2, gains, net), _at(gains[-1] / 4, gains, net)
-    last, prev = net[-1] - half, half - quarter
+    last, prev = _octaves(gains, net)
     if last <= 0:
         return True
     if prev <= 0 or last >= prev:
         return False
     ratio = last / prev
     return bool(net[-1] + last * ratio / (1 - ratio) <= 0)
+
+
+def _octaves(gains: Float[np.ndarray, " gain"], net: Float[np.ndarray, " gain"]) -> tuple[float, float]:
+    """The rise of the net margin over the last octave of gain, and over the one before, nats."""
+    half, quarter = _at(gains[-1] / 2, gains, net), _at(gains[-1] / 4, gains, net)
+    return float(net[-1] - half), half - quarter
 
 
 def _at(gain: float, gains: Float[np.ndarray, " gain"], net: Float[np.ndarray, " gain"]) -> float:
