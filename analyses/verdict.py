@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Shaped
 
 from override_gap.analyses.causes import AFFORDABLE_KL, AFFORDABLE_LOSS, HELD, Causes, causes
+from override_gap.analyses.price import price
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth, values
 from override_gap.analyses.results import estimates_frame
+from override_gap.analyses.stats.clusters import higher_names
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.text import plural
 
 NO_FAILURE = 0.20
-FEWEST, FEWEST_POINTS = 10, 5
+FEWEST, FEWEST_POINTS, FEWEST_RELATIONS = 10, 5, 10
 MAGNITUDE, REPRESENTATIONAL, EITHER = 2 / 3, 1 / 3, 0.10
 
 RULE = (
@@ -28,7 +31,8 @@ RULE = (
     "strong. A failure is held if at some gain that does not break the model the document's answer comes first and its logit "
     "rose over the base more than nearly all other answers did. The share held decides by its 95% interval, clustered by "
     "knowledge point: magnitude if it lies above 2/3; representational if it lies below 1/3; mixed if it lies between 10% and "
-    "90%; else inconclusive. A search that ended before either counts both ways, and the label must be the same. Fewer than "
+    "90%; else inconclusive. Where relations are known the wider of the intervals by point and by relation is read, but an audit "
+    "of fewer than 10 relations speaks of these alone and is read by point. A search that ended before either counts both ways, and the label must be the same. Fewer than "
     "10 failures or 5 knowledge points are inconclusive, and so is a method that is not a weight update, which has no gain "
     "to vary, and a run without a search. Where most of the documents' answers are the base's own second choices, "
     "magnitude is not claimed."
@@ -127,7 +131,8 @@ def percent(estimate: Estimate) -> str:
 def verdict(run: RunFrame) -> Verdict:
     """Apply ``RULE`` to a run."""
     rows = run.select("conflict", DELIVERED, "known")
-    failing = proportion("failing as delivered", 1 - truth(rows["success_top1"]), points_of(rows))
+    points = points_of(rows)
+    failing = read_by_rule(proportion("failing as delivered", 1 - truth(rows["success_top1"]), points), points)
     rate = failing if failing.n else None
     if failing.n < FEWEST:
         count = "no conflict" if failing.n == 0 else f"only {plural(failing.n, 'conflict')}"
@@ -136,7 +141,9 @@ def verdict(run: RunFrame) -> Verdict:
     if failing.points < FEWEST_POINTS:
         return undecided(f"the known conflicts cover only {plural(failing.points, 'knowledge point')}", rate)
     if failing.high < NO_FAILURE:
+        paid = price(run)
         sentence = f"There is little to repair: as delivered, {percent(failing)} of {failing.n} known conflicts fail."
+        sentence += "" if paid is None else f" {paid.sentence}"
         return Verdict("no-failure", sentence, failing)
     if (run.manifest.get("adapters") or {}).get("static") is False:
         sentence = (
@@ -153,16 +160,43 @@ def verdict(run: RunFrame) -> Verdict:
             else "no known conflict fails, but too few were measured to call it no failure"
         )
         return undecided(why, rate)
-    return of_causes(found, run, failing)
+    return of_causes(found, run, failing, points)
 
 
-def of_causes(found: Causes, run: RunFrame, failing: Estimate) -> Verdict:
-    """The verdict where failures were searched, from their causes."""
-    share, covered = replace(found.share(*HELD), name="held"), searched(run)
-    parts = {"failing": failing, "rescued": rescued(found, run), "held": share, "causes": found, "searched": covered}
-    parts |= {"affordable": replace(found.share("too weak"), name="affordable"), "in_words": in_words(found)}
+def read_by_rule(estimate: Estimate, points: Shaped[np.ndarray, " n"]) -> Estimate:
+    """A share with the interval that the rule reads; `points` are those of all known conflicts.
+
+    The wider of the intervals by point and by relation. An audit of fewer than FEWEST_RELATIONS relations says nothing of
+    other relations: there the relations are taken as they are, and the interval by point is read.
+    """
+    names = higher_names(points)
+    if names is None or len(set(names)) >= FEWEST_RELATIONS or estimate.by_point is None:
+        return estimate
+    low, high = estimate.by_point
+    return replace(
+        estimate, low=low, high=high, caveats=(*estimate.caveats, f"about these {len(set(names))} relations alone")
+    )
+
+
+def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np.ndarray, " n"]) -> Verdict:
+    """The verdict where failures were searched, from their causes; `points` are those of all known conflicts."""
+
+    def share_of(name: str, *causes: str) -> Estimate:
+        return replace(read_by_rule(found.share(*causes), points), name=name)
+
+    share, covered = share_of("held", *HELD), searched(run)
+    parts = {
+        "failing": failing,
+        "rescued": read_by_rule(rescued(found, run), points),
+        "held": share,
+        "causes": found,
+        "searched": covered,
+    }
+    parts |= {"affordable": share_of("affordable", "too weak"), "in_words": in_words(found)}
     if share.n < FEWEST or share.points < FEWEST_POINTS:
-        why = f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}"
+        why = (
+            f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}, {percent(failing)} of all"
+        )
         return Verdict("inconclusive", f"The data do not decide: {why}.", **parts)
     label = judge(share)
     if label == "magnitude" and found.items["second_choice"].mean() > 0.5:
@@ -171,7 +205,7 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate) -> Verdict:
             "base's own second choices: an edit that raises the second choice unread cannot be told from content."
         )
         return Verdict("inconclusive", sentence, **parts)
-    if covered.undecided and judge(found.share(*HELD, "undecided")) != label:
+    if covered.undecided and judge(share_of("held", *HELD, "undecided")) != label:
         sentence = (
             f"The data do not decide: for {covered.undecided} of {share.n} failures the search ended at gain {covered.high:g} "
             f"before the answer came first or the adapter broke the model; try uniform-{covered.next_gain:g}."
