@@ -24,18 +24,18 @@ FEWEST, FEWEST_POINTS, FEWEST_RELATIONS = 10, 5, 10
 MAGNITUDE, REPRESENTATIONAL, EITHER = 2 / 3, 1 / 3, 0.10
 
 RULE = (
-    "Conflicts whose old answer the base model knows, judged by the first answer token (top1). "
-    "no-failure: the upper 95% limit of the failure rate as delivered is below 20%. "
-    "Otherwise every failure is searched at growing gains until its document's answer comes first or the adapter breaks the "
-    "model (KL to the base above 1 nat per token on unrelated questions and text), and at gains below 1 where the adapter is "
-    "strong. A failure is held if at some gain that does not break the model the document's answer comes first and its logit "
-    "rose over the base more than nearly all other answers did. The share held decides by its 95% interval, clustered by "
-    "knowledge point: magnitude if it lies above 2/3; representational if it lies below 1/3; mixed if it lies between 10% and "
-    "90%; else inconclusive. Where relations are known the wider of the intervals by point and by relation is read, but an audit "
-    "of fewer than 10 relations speaks of these alone and is read by point. A search that ended before either counts both ways, and the label must be the same. Fewer than "
-    "10 failures or 5 knowledge points are inconclusive, and so is a method that is not a weight update, which has no gain "
-    "to vary, and a run without a search. Where most of the documents' answers are the base's own second choices, "
-    "magnitude is not claimed."
+    "Conflicts whose old answer the base model knows, judged by the first answer token (top1). no-failure: the upper 95% "
+    "limit of the failure rate as delivered is below 20%. Otherwise every failure is searched at growing gains until its "
+    "document's answer comes first or the adapter breaks the model (KL to the base above 1 nat per token on unrelated "
+    "questions and text), and at gains below 1 where the adapter is strong. A failure is held if at some gain that does "
+    "not break the model the document's answer comes first and its logit rose over the base more than nearly all other "
+    "answers did. The share held decides by its 95% interval, clustered by knowledge point: magnitude if it lies above "
+    "2/3; representational if it lies below 1/3; mixed if it lies between 10% and 90%; else inconclusive. Where relations "
+    "are known the wider of the intervals by point and by relation is read, but an audit of fewer than 10 relations speaks "
+    "of these alone and is read by point. A search that ended before either counts both ways, and the label must be the "
+    "same. Fewer than 10 failures or 5 knowledge points are inconclusive, and so is a method that is not a weight update, "
+    "which has no gain to vary, and a run without a search. Where most of the documents' answers are the base's own second "
+    "choices, magnitude is not claimed."
 )
 
 

@@ -114,3 +114,19 @@ def test_unknown_old_answers_are_no_conflicts():
 )
 def test_the_rule_reads_the_interval(low, high, label):
     assert judge(Estimate("", (low + high) / 2, low, high, 50, 20)) == label
+
+
+def test_few_relations_are_taken_as_they_are_and_many_as_a_sample():
+    """One relation holds every failure that is not held: by relation the share is known far less well than by point."""
+
+    def of(relations):
+        run = searched_run({n: CASES["too weak" if n % 5 else "no content"] for n in range(100)})
+        names = run.readings["item"].map(
+            {item: f"r{n % relations}" for n, item in enumerate(sorted(set(run.readings["item"])))}
+        )
+        return verdict(RunFrame(run.manifest, run.readings.assign(cluster=names), search=run.search)).held
+
+    few, many = of(5), of(15)
+    assert (few.low, few.high) == few.by_point
+    assert few.by_cluster[0] < few.low
+    assert many.low == min(many.by_point[0], many.by_cluster[0])
