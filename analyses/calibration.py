@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from override_gap.analyses.causes import causes
 from override_gap.analyses.hypotheses import STANDARD, evaluate
-from override_gap.analyses.readings import RunFrame, Table
+from override_gap.analyses.readings import RunFrame, Table, truth
 from override_gap.analyses.stats.intervals import wilson
 from override_gap.analyses.verdict import verdict
 
@@ -46,11 +47,11 @@ class Trial:
 def trial(
     run: RunFrame,
     fault: str,
-    truth: str,
+    label: str,
     measured: str = "",
     share: float = FULL,
     draw: int = 0,
-    causes: Mapping[str, frozenset[str]] | None = None,
+    expected: Mapping[str, frozenset[str]] | None = None,
 ) -> Trial:
     """The verdict on a run (share 1, draw 0), or on points drawn from it (`resampled`)."""
     run = run if share == FULL and draw == 0 else resampled(run, share, draw)
@@ -61,7 +62,7 @@ def trial(
     constancy = evaluate(run, [hypothesis for hypothesis in STANDARD if hypothesis.id == "H2"])[0].status
     return Trial(
         fault,
-        truth,
+        label,
         measured,
         len(items),
         items["point"].nunique(),
@@ -69,13 +70,22 @@ def trial(
         rescued,
         constancy,
         share,
-        count_causes(run, causes or {}),
+        count_causes(run, expected or {}),
     )
 
 
 def count_causes(run: RunFrame, expected: Mapping[str, frozenset[str]]) -> dict[tuple[str, str], int]:
     """Failing items by (causes that would be right, the cause found); items without a known cause are left out."""
-    return {}
+    found = causes(run)
+    if found is None:
+        return {}
+    items = found.items[truth(found.items["known"]) == 1]
+    counts: dict[tuple[str, str], int] = {}
+    for item, cause in zip(items["item"], items["cause"], strict=True):
+        if item in expected:
+            key = (" or ".join(sorted(expected[item])), str(cause))
+            counts[key] = counts.get(key, 0) + 1
+    return counts
 
 
 def resampled(run: RunFrame, share: float, draw: int) -> RunFrame:
@@ -122,14 +132,14 @@ def confusion(trials: Iterable[Trial]) -> pd.DataFrame:
     for audit in trials:
         groups.setdefault((audit.fault, audit.truth, audit.share), []).append(audit)
     rows: list[dict[str, Any]] = []
-    for (fault, truth, _), group in groups.items():
-        right = sum(trial.label == truth for trial in group)
+    for (fault, label, _), group in groups.items():
+        right = sum(trial.label == label for trial in group)
         measurements = len({trial.measured for trial in group})
         low, high = wilson(right * measurements / len(group), measurements)
         rows.append(
             {
                 "plant": fault,
-                "truth": truth,
+                "truth": label,
                 "points": float(np.mean([trial.points for trial in group])),
                 "questions": float(np.mean([trial.questions for trial in group])),
                 **{label: sum(trial.label == label for trial in group) for label in LABELS},

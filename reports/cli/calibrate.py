@@ -98,7 +98,7 @@ def audit_plants(
     subject = open_subject(name)
     organism = organism_of(subject)
     contexts = {kind: context_for(organism, seed, kind) for kind in sorted({plant.runner_up for plant in plants})}
-    plan = Plan(policies="as-delivered", probes=("margins", "critical", "search"), seed=seed, batch_size=128)
+    plan = Plan(policies="as-delivered", probes=("margins", "search"), seed=seed, batch_size=128)
     trials: list[Trial] = []
     for number, plant in enumerate(plants, 1):
         if not quiet:
