@@ -13,6 +13,7 @@ rule was chosen, `--set 1` others, kept aside. Every run replaces its own part o
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -235,6 +236,8 @@ def table(measured: Mapping[str, tuple[str, Shares]]) -> list[str]:
     lines += ["", f"| mean over plants | {' | '.join(others)} |", f"|---|{'---|' * len(others)}"]
     for kind in ("content", "blind"):
         of_kind = [found for k, found in measured.values() if k == kind and len(found.points)]
+        if not of_kind:
+            continue
         means = [np.mean([found.held[rule].mean() for found in of_kind]) for rule in others]
         lines.append(f"| {kind} | {' | '.join(f'{mean:.2f}' for mean in means)} |")
     return lines
@@ -247,6 +250,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--subject", default="organism")
     parser.add_argument("--items", default="organism")
     parser.add_argument("--limit", type=int, help="known conflicts at most")
+    parser.add_argument("--only", default="", help="plants whose name holds this regular expression")
     parser.add_argument("--title", help="what the page calls the world; default: the subject's name")
     parser.add_argument("--page", type=Path, help="page of which this part is replaced or added")
     args = parser.parse_args(argv)
@@ -264,6 +268,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         measured: dict[str, tuple[str, Shares]] = {}
         for plants in (of_source(subject, conflicts, args.set), edits(questions, args.set)):
             for name, kind, adapters in plants:
+                if not re.search(args.only, name):
+                    continue
                 measured[name] = (kind, audited(subject, [*conflicts, *retention], name, adapters))
                 print(f"{title}: {name}: {measured[name][1].held['rule'].mean():.2f}", file=sys.stderr, flush=True)
         lines += ["", f"**{wording}**: {len(conflicts)} known conflicts.", "", *table(measured)]
