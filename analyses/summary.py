@@ -153,7 +153,7 @@ def prior_from_base(run: RunFrame) -> dict[str, Any] | None:
 
 def errors(run: RunFrame) -> dict[str, Any]:
     """Items with an error under any condition, by reason, most frequent first."""
-    failed = run.readings[run.readings["status"] != "ok"].drop_duplicates(["item", "error"])
+    failed = run.readings[run.readings["status"] == "error"].drop_duplicates(["item", "error"])
     reasons = failed["error"].fillna("no reason was stored").astype(str).value_counts()
     ordered = sorted(reasons.items(), key=lambda pair: (-pair[1], pair[0]))
     return {

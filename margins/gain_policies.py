@@ -20,11 +20,16 @@ Gains = Float[Tensor, " layer"]
 
 @dataclass(frozen=True)
 class PolicyInputs:
-    """What a policy may depend on: one item's adapter norms per layer, base readings, margins in nats, and a seed."""
+    """What a policy may depend on: one item's adapter norms per layer, base readings, margins in nats, and a seed.
+
+    Only what is known in use enters, where a question comes without its answer. `base_says_document`: the base's most
+    probable token is that of the answer which the document states; None where that answer is not known. The margins are
+    those of a question that the document answers, NaN where the run has none. `refusal` says where that is too little.
+    """
 
     norms: Float[Tensor, " layer"]
     base_top_prob: float = 0.0
-    base_says_document: bool = False
+    base_says_document: bool | None = False
     relevant: bool = True
     prior_margin: float = math.nan
     adapter_margin: float = math.nan
@@ -149,8 +154,8 @@ class RelevanceGate:
 class MarginMatched:
     """The smallest uniform gain at which the predicted net margin is `headroom` nats, from the two margins alone.
 
-    gain = (prior margin + headroom) / adapter margin, clamped to [0, highest]; 1 (as delivered) where a margin is
-    unknown, `highest` where the adapter margin is not positive, so that no gain is predicted to help.
+    gain = (prior margin + headroom) / adapter margin, clamped to [0, highest]; `highest` where the adapter margin is not
+    positive, so that no gain is predicted to help. Where a margin is unknown it is no policy (`refusal`); the gain is 1.
     """
 
     headroom: float = 2.0
@@ -162,6 +167,24 @@ class MarginMatched:
             return torch.ones_like(inputs.norms)
         gain = (prior + self.headroom) / adapter if adapter > 0 else self.highest
         return torch.full_like(inputs.norms, min(max(gain, 0.0), self.highest))
+
+
+def refusal(policy: Policy, inputs: PolicyInputs) -> str | None:
+    """Why a policy cannot set its gains for a question, from what is known in use; None where it can."""
+    match policy:
+        case MarginMatched() if not (math.isfinite(inputs.prior_margin) and math.isfinite(inputs.adapter_margin)):
+            return "the policy needs the margins of a question that the document answers; no conflict or novel item asks one"
+        case ConflictAware(threshold=threshold) if inputs.base_top_prob > threshold:
+            if inputs.base_says_document is None:
+                return (
+                    "the policy needs the answer that the document states; no conflict or novel item names it, and the "
+                    "document holds what the base says here"
+                )
+        case ConflictAware(otherwise=otherwise):
+            return refusal(otherwise, inputs)
+        case RelevanceGate(inner=inner) if inputs.relevant:
+            return refusal(inner, inputs)
+    return None
 
 
 def _with_boost(inputs: PolicyInputs, layers: Int[Tensor, " boosted"], gain: float) -> Gains:

@@ -14,7 +14,7 @@ from torch import Tensor
 from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.condition_names import DELIVERED
 from override_gap.margins.conditions import Condition
-from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform
+from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform, refusal
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.joining import with_separator
@@ -39,7 +39,7 @@ from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.null_adapters import NullAdapters, random_adapters
-from override_gap.probes.run.policy_inputs import layer_norms, policy_inputs
+from override_gap.probes.run.policy_inputs import KnownOfDocuments, layer_norms, policy_inputs
 from override_gap.probes.run.search import Searchable, UnitSearch
 from override_gap.probes.subject.model import Subject
 
@@ -89,8 +89,9 @@ class ItemBatch:
         items: Sequence[Item],
         divergences: Sequence[Divergence],
         distractors: Distractors,
+        known: KnownOfDocuments,
     ) -> ItemBatch:
-        """Read the base once and the items' own adapters at gain 1. Raises AdapterError for one that does not fit."""
+        """Read the base once and the items' own adapters at gain 1, and add to `known`. Raises AdapterError for a misfit."""
         subject, layers = setup.subject, "layers" in setup.probes
         own_adapters = [distractors.adapters[item.document] for item in items]
         adapters = batched(subject, own_adapters, [place.n_question_tokens for place in divergences])
@@ -103,7 +104,7 @@ class ItemBatch:
             passes, ones = None, torch.ones(len(items), subject.n_layers)
             at_gain_one = read_adapted(subject, prior, adapters, ones, layers=layers)
         norms = layer_norms(subject, own_adapters)
-        inputs = policy_inputs(items, prior, at_gain_one, norms, setup.seed)
+        inputs = policy_inputs(subject, items, prior, at_gain_one, norms, setup.seed, known)
         return cls(
             setup, items, divergences, prior, adapters, own_adapters, norms, at_gain_one, inputs, distractors, passes
         )
@@ -126,14 +127,16 @@ class ItemBatch:
     def scaled(self, policy: Policy) -> ConditionReadings:
         """Each item under its own adapter, at the gains that the policy sets."""
         gains = torch.stack([policy(inputs) for inputs in self.policy_inputs])
+        refused = {n: why for n, inputs in enumerate(self.policy_inputs) if (why := refusal(policy, inputs))}
         if bool((gains == 1).all()) and not self.setup.plain:
             state = self.at_gain_one
         elif self.passes is None:
             state = read_adapted(self.setup.subject, self.prior, self.adapters, gains, layers=self._layers)
         else:
             state = self.passes(gains, layers=self._layers)
+        norms = self._adapter_norms(self.norms)
         return ConditionReadings(
-            state, gains, self.own_adapters, self._questions, self._adapter_norms(self.norms), has_layers=True
+            state, gains, self.own_adapters, self._questions, norms, has_layers=True, refused=refused
         )
 
     def fused(self, gain: float) -> ConditionReadings:

@@ -61,6 +61,11 @@ def failed(item: Item, condition: str, reason: str) -> dict[str, Any]:
     return {**identity(item, condition), "status": "error", "error": reason}
 
 
+def refused(item: Item, condition: str, reason: str) -> dict[str, Any]:
+    """The row of an item for which the condition's policy cannot know its gains in use: the reason, and no numbers."""
+    return {**identity(item, condition), "status": "refused", "error": reason}
+
+
 def not_finite(subject: Subject) -> str:
     """Why a row holds no numbers where the model's logits are not finite; a format of fewer digits may be the cause."""
     dtype = subject.coarsest_dtype

@@ -32,6 +32,7 @@ from override_gap.probes.run.batch import ItemBatch, MeasurementSetup
 from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.policy_inputs import KnownOfDocuments
 from override_gap.probes.run.rescued_answers import answer_rescued
 from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.subject.model import Subject
@@ -111,8 +112,10 @@ def measure(
         except ItemError as reason:
             unreadable.append(BatchRows(_error_rows(setup, item, str(reason)), []))
     readable.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
-    lengths = [len(place.fed) for _, place in readable]
-    batch_size = setup.batch_size or rows_that_fit(setup.subject, max(lengths, default=1))
+    batch_size = setup.batch_size or rows_that_fit(setup.subject, max((len(p.fed) for _, p in readable), default=1))
+    known = KnownOfDocuments.of(items)
+    # what a document's own questions show is known when its other questions are read
+    first, then = ([pair for pair in readable if known.depends_on_others(pair[0]) == late] for late in (False, True))
     distractors = Distractors.of(items, encoded)
     unit = UnitSearch(
         setup.subject, setup.comparisons, setup.batch_size, setup.batch_sizer, distractors.points, setup.seed
@@ -121,8 +124,12 @@ def measure(
         [
             *unreadable,
             *setup.batch_sizer.each(
-                [[readable[n] for n in numbers] for numbers in batches(lengths, batch_size)],
-                partial(_measure_batch, setup, distractors, unit, answered),
+                [
+                    [pairs[n] for n in numbers]
+                    for pairs in (first, then)
+                    for numbers in batches([len(place.fed) for _, place in pairs], batch_size)
+                ],
+                partial(_measure_batch, setup, distractors, unit, answered, known),
                 lambda pair, _: _fault(setup, pair[0], NO_MEMORY),
             ),
         ]
@@ -153,11 +160,12 @@ def _measure_batch(
     distractors: Distractors,
     unit: UnitSearch,
     answered: frozenset[str],
+    known: KnownOfDocuments,
     pairs: Sequence[tuple[Item, Divergence]],
 ) -> BatchRows:
     """All conditions of one batch. Where an adapter does not fit or fails, each item is read by itself."""
     try:
-        batch = ItemBatch.prepare(setup, [item for item, _ in pairs], [place for _, place in pairs], distractors)
+        batch = ItemBatch.prepare(setup, [item for item, _ in pairs], [place for _, place in pairs], distractors, known)
         searched = batch.searched(unit) if "search" in setup.probes else []
         conditions = [_condition_rows(batch, unit, c, answered, searched) for c in setup.conditions]
         return BatchRows.concatenated([*conditions, BatchRows([], [], search=tuple(searched))])
@@ -165,7 +173,7 @@ def _measure_batch(
         reason = str(fault)
     if len(pairs) == 1:
         return _fault(setup, pairs[0][0], reason)
-    return BatchRows.concatenated([_measure_batch(setup, distractors, unit, answered, [pair]) for pair in pairs])
+    return BatchRows.concatenated([_measure_batch(setup, distractors, unit, answered, known, [pair]) for pair in pairs])
 
 
 def _condition_rows(
@@ -190,6 +198,9 @@ def _condition_rows(
     )
     for n, reason in under.unreadable.items():
         table[n] = rows.failed(batch.items[n], condition.name, reason)
+    for n, reason in under.refused.items():
+        if table[n]["status"] == "ok":
+            table[n] = rows.refused(batch.items[n], condition.name, reason)
     if under.as_delivered and "critical" in probes:
         rows.add_critical_gains(table, batch.critical_gains(searched))
     if "layers" not in probes or not under.has_layers or under.state.residual is None:
@@ -198,6 +209,8 @@ def _condition_rows(
     gains = torch.zeros_like(batch.norms) if under.gains is None else under.gains
     if subject.norm is None:
         layers = rows.layers(batch.items, condition.name, None, batch.norms, gains, _causal_effects(batch, under))
+        refused_ids = {batch.items[n].id for n in under.refused}
+        layers = [row for row in layers if row["item"] not in refused_ids]
         return BatchRows(table, _requests(batch, under, table, answered), layers)
     profile = read_layers(subject, batch.prior, under.state)
     gaps = attribution_gap(subject, batch.prior, under.state, profile)
@@ -211,11 +224,11 @@ def _condition_rows(
     written = read_direct(subject, batch.prior, under.state)
     effects = _causal_effects(batch, under) if written is None else {"direct": written, **_causal_effects(batch, under)}
     layers = rows.layers(batch.items, condition.name, profile, batch.norms, gains, effects)
-    failed_ids = {batch.items[n].id for n in missed}
+    left_out = {batch.items[n].id for n in (*missed, *under.refused)}
     return BatchRows(
         table,
         _requests(batch, under, table, answered),
-        [row for row in layers if row["item"] not in failed_ids],
+        [row for row in layers if row["item"] not in left_out],
         gaps[finite].max().item() if bool(finite.any()) else None,
         len(missed),
         unread=_unread(batch) if written is None else (),

@@ -77,7 +77,7 @@ def diagnose(run: Path) -> Diagnosis:
             findings.append(FileFinding("unchecked", key, says, advice))
         sound += 1
         rows += len(table)
-        errors += sum(status != "ok" for status in table.column("status").to_pylist())
+        errors += sum(status == "error" for status in table.column("status").to_pylist())
         items, conditions = (table.column(name).to_pylist() for name in ("item", "condition"))
         for item, condition in zip(items, conditions, strict=True):
             earlier = conditions_of.setdefault(item, set())

@@ -31,6 +31,7 @@ function outcome(item) {
   const status = readingValue(item, "status");
   if (status === null) return "no reading";
   if (status === "error") return "not measured";
+  if (status === "refused") return "policy not applicable";
   const won = readingValue(item, state.measure);
   return won === null ? "outcome not measured" : won ? "success" : "failure";
 }

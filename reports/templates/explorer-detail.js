@@ -56,7 +56,7 @@ class Detail {
         ...["adapter_margin", "net_margin", "push", "pull"].map((field) => element("td", { class: "num" }, number(value(field)))),
         ...MEASURES.map(([field]) => element("td", { class: "num" }, yesNo(value(field)))),
         element("td", { class: "says" }, clipped(value("top_token"))), ...["top_prob", "kl"].map((field) => element("td", { class: "num" }, number(value(field)))),
-        element("td", { class: "said" }, clipped(value("status") === "error" ? value("error") : value("answer_text"))));
+        element("td", { class: "said" }, clipped(value("status") !== "ok" ? value("error") : value("answer_text"))));
     });
     const head = element("tr", {}, ...labels.map((text) => element("th", { scope: "col" }, text)));
     return scrolling("Readings", element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));

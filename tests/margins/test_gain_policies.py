@@ -21,6 +21,7 @@ from override_gap.margins.gain_policies import (
     RelevanceGate,
     TopNorm,
     Uniform,
+    refusal,
 )
 
 NORMS = torch.tensor([0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5, 0.6])
@@ -89,3 +90,17 @@ def test_conditions_by_name() -> None:
         parse_conditions("unifrom")
     with pytest.raises(ValueError, match="percentage"):
         parse_conditions("slb-2.0-0")
+
+
+def test_a_policy_that_lacks_what_it_depends_on_says_so() -> None:
+    bare = PolicyInputs(NORMS, base_top_prob=0.9, base_says_document=None)
+    assert "needs the margins" in (refusal(MarginMatched(), bare) or "")
+    assert "needs the margins" in (refusal(RelevanceGate(MarginMatched()), bare) or "")
+    assert refusal(RelevanceGate(MarginMatched()), PolicyInputs(NORMS, relevant=False)) is None, "its gain is 0 there"
+    assert refusal(MarginMatched(), PolicyInputs(NORMS, prior_margin=1.0, adapter_margin=2.0)) is None
+    assert "needs the answer" in (refusal(ConflictAware(), bare) or "")
+    unsure = PolicyInputs(NORMS, base_top_prob=0.4, base_says_document=None)
+    assert refusal(ConflictAware(), unsure) is None, "the gate is closed whatever the document says"
+    assert "margins" in (refusal(ConflictAware(otherwise=MarginMatched()), unsure) or "")
+    for policy in (Uniform(2.0), TopNorm(), BottomNorm(), RandomLayers(), RandomMatched(), RelevanceGate()):
+        assert refusal(policy, bare) is None
