@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from override_gap.reports.page.table import Table
 from override_gap.reports.text import SIZE_HEAD, estimate, p_cell, rounded, size_cell, untrusted
@@ -24,12 +24,52 @@ def gain_table(summary: Mapping) -> Table:
 
 
 def matched_gain_tables(summary: Mapping) -> Iterator[Table]:
-    """Policies minus the uniform gain that keeps as many unrelated answers, then what every condition gets and costs."""
+    """Policies minus the uniform gain of equal cost, those that have no price, then what every condition gets and costs."""
     matched = summary.get("matched_retention") or {}
-    yield Table(
+    yield _policies(
+        matched.get("comparisons"),
         "Policies against uniform scaling that keeps as many unrelated answers",
         "Positive: the policy overrides more conflicts than uniform scaling at the gain that keeps the same share of "
         "unrelated answers (the matched gain).",
+    )
+    yield _policies(
+        matched.get("kl"),
+        "Policies against uniform scaling that moves the base as far",
+        "Positive: the policy overrides more conflicts than uniform scaling at the gain that has the same mean KL to the base "
+        "on unrelated questions. KL sees changes that leave the first choice as it is.",
+    )
+    yield Table(
+        "Policies without a price",
+        "What the policy depends on is not known in use for these unrelated questions. Where they are more than one in twenty, "
+        "the policy is in no comparison at equal cost.",
+        ("condition", "unrelated questions", "reason"),
+        tuple(
+            (untrusted(row["condition"]), f"{row['n']:,} of {row['of']:,}", untrusted(row["reason"]))
+            for row in matched.get("refused") or []
+        ),
+    )
+    yield Table(
+        "What each condition overrides, keeps and recalls",
+        "Per cent by top1; KL to the base on unrelated questions in nats per token.",
+        ("condition", "conflicts overridden", "unrelated answers kept", "KL to the base", "novel facts recalled"),
+        tuple(
+            (
+                untrusted(row["condition"]),
+                estimate(row.get("override"), "share"),
+                estimate(row.get("retention"), "share"),
+                estimate(row.get("kl"), "number"),
+                estimate(row.get("novel"), "share"),
+            )
+            for row in matched.get("frontier") or []
+        ),
+    )
+
+
+def _policies(rows: Sequence[Mapping] | None, title: str, meaning: str) -> Table:
+    """Policies minus uniform scaling at one equal cost."""
+    return Table(
+        title,
+        meaning,
         ("condition", "matched gain", "difference in conflicts overridden", "p", SIZE_HEAD, "note"),
         tuple(
             (
@@ -40,19 +80,7 @@ def matched_gain_tables(summary: Mapping) -> Iterator[Table]:
                 size_cell(row.get("difference")),
                 untrusted(row.get("note") or None),
             )
-            for row in matched.get("comparisons") or []
+            for row in rows or []
         ),
         open=True,
-    )
-    yield Table(
-        "What each condition overrides, keeps and recalls",
-        "Per cent by top1.",
-        ("condition", "conflicts overridden", "unrelated answers kept", "novel facts recalled"),
-        tuple(
-            (
-                untrusted(row["condition"]),
-                *(estimate(row.get(key), "share") for key in ("override", "retention", "novel")),
-            )
-            for row in matched.get("frontier") or []
-        ),
     )

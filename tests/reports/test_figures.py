@@ -271,10 +271,27 @@ def test_retention_draws_the_comparison_at_equal_retention_where_there_is_one(ru
     assert (round(summary["matched_retention"]["comparisons"][0]["difference"]["value"], 6), 0.0) in drawn_points(
         axes[1]
     )
-    assert any("vs gain 1.60" in label.get_text() for label in axes[1].get_yticklabels())
+    assert any("vs 1.60" in label.get_text() for label in axes[1].get_yticklabels())
     changed = copy.deepcopy(summary)
     changed["matched_retention"]["comparisons"] = []
     assert len(figures.retention(run, changed).axes) == 1
+
+
+def test_retention_draws_kl_as_a_second_cost_where_every_condition_has_one(run, summary):
+    changed = copy.deepcopy(summary)
+    frontier = changed["matched_retention"]["frontier"]
+    for number, row in enumerate(frontier):
+        row["kl"] = {"value": 0.05 * number, "low": 0.04 * number, "high": 0.06 * number, "n": 40, "points": 20}
+    changed["matched_retention"]["kl"] = copy.deepcopy(changed["matched_retention"]["comparisons"][:1])
+    changed["matched_retention"]["kl"][0]["difference"]["value"] = -0.0625
+    kept, kl, differences = figures.retention(run, changed).axes
+    for axes, cost in ((kept, "retention"), (kl, "kl")):
+        places = {(round(row[cost]["value"], 6), round(row["override"]["value"], 6)) for row in frontier}
+        assert places <= drawn_points(axes)
+    assert kl.get_xlim()[0] > kl.get_xlim()[1] == 0, "cheap is on the right, as for retention"
+    assert -0.0625 in {x for x, _ in drawn_points(differences)}
+    frontier[0]["kl"] = None
+    assert len(figures.retention(run, changed).axes) == 2
 
 
 def test_constancy_draws_the_summarys_line_and_none_without_one(run, summary):

@@ -1,11 +1,13 @@
-"""How many conflicts does each policy override, and how many unrelated answers does it keep?"""
+"""How many conflicts does each policy override, and what does it cost: unrelated answers lost, and KL to the base there?"""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
 
+import numpy as np
 import seaborn as sns
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -43,31 +45,47 @@ def _gain(condition: str) -> float | None:
 
 @figure
 def retention(run: RunFrame, summary: Mapping) -> Figure:
-    """Conflicts overridden against unrelated answers kept: uniform gains as a line, every other policy as a mark."""
+    """Conflicts overridden against unrelated answers kept and KL: uniform gains as a line, every other policy as a mark."""
     matched = section(summary, "matched_retention")
     rows = [
         row for row in matched.get("frontier") or [] if known_value(row["override"]) and known_value(row["retention"])
     ]
     if not rows:
         raise FigureUnavailable("no condition was measured on both conflicts and unrelated questions")
-    compared = [row for row in matched.get("comparisons") or [] if known_value(row.get("difference"))]
-    if compared:
-        fig = canvas(7.6, 4.6)
-        axes, right = fig.subplots(1, 2, width_ratios=(1.5, 1))
-        _differences(right, compared)
-        footnote(
-            fig,
-            "Bars: 95% intervals clustered by knowledge point. Right: policy minus uniform scaling that keeps as many answers.",
-        )
-    else:
-        fig = canvas(7.2, 4.0)
-        axes = fig.subplots()
-        footnote(fig, "Bars: 95% intervals clustered by knowledge point.")
+    costs = ["retention"] + (["kl"] if all(known_value(row.get("kl")) for row in rows) else [])
+    compared = [_known_rows(matched.get(key)) for key in ("comparisons", "kl")]
+    layout: list = [costs, ["differences"] * len(costs)] if any(compared) else [costs]
+    fig = canvas(7.6, 7.4 if any(compared) else 4.0)
+    panels = fig.subplot_mosaic(layout, height_ratios=(1.15, 1) if any(compared) else None)
+    text = "Bars: 95% intervals clustered by knowledge point."
+    if any(compared):
+        _differences(panels["differences"], *compared)
+        text += " Below: policy minus uniform scaling at the same cost."
+    footnote(fig, text)
+    for cost in costs:
+        _frontier(panels[cost], rows, cost)
+    panels["retention"].set(ylabel="conflicts overridden (top1)")
+    last = rows[-1]
+    write_size(
+        panels["retention"],
+        f"n = {last['override']['n']:,} conflicts, {last['retention']['n']:,} unrelated questions",
+    )
+    fig.legend(*panels["retention"].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    sns.despine(fig=fig)
+    return fig
+
+
+def _known_rows(rows: list[Mapping] | None) -> list[Mapping]:
+    return [row for row in rows or [] if known_value(row.get("difference"))]
+
+
+def _frontier(axes: Axes, rows: list[Mapping], cost: str) -> None:
+    """Override against one cost; the axis of KL is the other way round, and even in its root, so that cheap is right on both."""
     sweep = [row for row in rows if _gain(row["condition"]) is not None]
     sweep.sort(key=lambda row: _gain(row["condition"]) or 0.0)
-    kept, overridden = ([row[key]["value"] for row in sweep] for key in ("retention", "override"))
+    spent, overridden = ([row[key]["value"] for row in sweep] for key in (cost, "override"))
     sns.lineplot(
-        x=kept,
+        x=spent,
         y=overridden,
         sort=False,
         estimator=None,
@@ -81,11 +99,11 @@ def retention(run: RunFrame, summary: Mapping) -> Figure:
         ax=axes,
     )
     for n, row in enumerate(sweep):
-        _intervals(axes, row, colour("uniform"))
+        _intervals(axes, row, cost, colour("uniform"))
         left = n % 2 == 0
         axes.annotate(
             f"{_gain(row['condition']):g}",
-            (kept[n], overridden[n]),
+            (spent[n], overridden[n]),
             xytext=(-5 if left else 5, 4),
             textcoords="offset points",
             fontsize=7.5,
@@ -95,9 +113,9 @@ def retention(run: RunFrame, summary: Mapping) -> Figure:
     for row in rows:
         if row not in sweep:
             shade, name = colour(row["condition"]), plain_label(row["condition"], 26)
-            _intervals(axes, row, shade)
+            _intervals(axes, row, cost, shade)
             axes.plot(
-                row["retention"]["value"],
+                row[cost]["value"],
                 row["override"]["value"],
                 next(shapes),
                 color=shade,
@@ -107,47 +125,60 @@ def retention(run: RunFrame, summary: Mapping) -> Figure:
                 ls="none",
                 label=name,
             )
-    axes.set(xlabel="unrelated answers kept", ylabel="conflicts overridden (top1)")
-    axes.set_xlim(*padded_limits([row["retention"][key] for row in rows for key in ("low", "value", "high")], 0.05))
     axes.set_ylim(-0.03, 1.05)
-    percent_ticks(axes.xaxis)
     percent_ticks(axes.yaxis)
-    last = rows[-1]
-    write_size(axes, f"n = {last['override']['n']:,} conflicts, {last['retention']['n']:,} unrelated questions")
-    fig.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
-    sns.despine(fig=fig)
-    return fig
+    if cost == "retention":
+        axes.set(xlabel="unrelated answers kept")
+        axes.set_xlim(*padded_limits([row[cost][key] for row in rows for key in ("low", "value", "high")], 0.05))
+        percent_ticks(axes.xaxis)
+        return
+    largest = max(limit for row in rows for limit in (row[cost]["value"], row[cost]["high"] or 0.0))
+    axes.set_xscale("function", functions=(_root, np.square))
+    axes.set_xlim(max(1.05 * largest, 1e-3), 0)
+    axes.set(xlabel="KL to the base there (nats; axis: its root)")
+    ticks = [tick for tick in (0, 0.05, 0.25, 1, 2, 5, 10) if tick <= 1.05 * largest]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def _differences(axes: Axes, compared: list[Mapping]) -> None:
-    """Each policy minus the uniform gain that keeps as many unrelated answers, in percentage points of conflicts."""
-    for y, row in enumerate(compared):
-        difference = row["difference"]
-        axes.errorbar(
-            difference["value"],
-            y,
-            xerr=whiskers(difference),
-            fmt="o",
-            ms=4.5,
-            elinewidth=1.2,
-            color=colour(row["condition"]),
-        )
+def _root(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """The root of what is above 0; 0 below it, where a padded axis may reach."""
+    return np.sqrt(np.maximum(x, 0.0))
+
+
+def _differences(axes: Axes, at_retention: list[Mapping], at_kl: list[Mapping]) -> None:
+    """Each policy minus the uniform gain of equal cost, in percentage points of conflicts: by retention, and by KL."""
+    names = list(dict.fromkeys(row["condition"] for row in (*at_retention, *at_kl)))
+    for rows, shift, filled in ((at_retention, -0.16, True), (at_kl, 0.16, False)):
+        for row in rows:
+            difference, shade = row["difference"], colour(row["condition"])
+            axes.errorbar(
+                difference["value"],
+                names.index(row["condition"]) + (shift if at_kl else 0),
+                xerr=whiskers(difference),
+                fmt="o",
+                ms=4.5,
+                elinewidth=1.2,
+                color=shade,
+                mfc=shade if filled else PAPER,
+            )
     axes.axvline(0, color=INK, lw=0.8)
-    labels = [
-        plain_label(row["condition"], 18)
-        + ("" if row.get("matched_gain") is None else f"\nvs gain {row['matched_gain']:.2f}")
-        for row in compared
-    ]
-    axes.set_yticks(range(len(compared)), labels)
+    gains = {
+        name: [f"{row['matched_gain']:.2f}" for row in (*at_retention, *at_kl)
+               if row["condition"] == name and row.get("matched_gain") is not None]
+        for name in names
+    }  # fmt: skip
+    labels = [plain_label(name, 18) + (f" vs {', '.join(gains[name])}" if gains[name] else "") for name in names]
+    axes.set_yticks(range(len(names)), labels)
     axes.tick_params(axis="y", labelsize=7)
-    axes.set(ylim=(len(compared) - 0.4, -0.6), xlabel="difference in conflicts overridden (pp)", title="At equal cost")
+    title = "At equal retention (filled) and equal KL (open)" if at_kl else "At equal retention"
+    axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="difference in conflicts overridden (pp)", title=title)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if value else "0")
-    write_size(axes, size_text(compared[0]["difference"]["n"]))
+    write_size(axes, size_text((*at_retention, *at_kl)[0]["difference"]["n"]))
 
 
-def _intervals(axes: Axes, row: Mapping, shade: str) -> None:
+def _intervals(axes: Axes, row: Mapping, cost: str, shade: str) -> None:
     """A condition's two intervals, faint, so that neighbouring marks stay readable."""
-    x, y = row["retention"], row["override"]
+    x, y = row[cost], row["override"]
     axes.errorbar(
         x["value"],
         y["value"],
@@ -165,28 +196,36 @@ def caption(summary: Mapping) -> Caption:
     """The caption, with the policies compared at equal cost."""
     matched = section(summary, "matched_retention")
     differences = [
-        f"{row['condition']} minus uniform at gain {row['matched_gain']:.2f}: "
+        f"{row['condition']} minus uniform at gain {row['matched_gain']:.2f} (equal {cost}): "
         f"{100 * row['difference']['value']:+.0f} points [{100 * row['difference']['low']:+.0f}, "
         f"{100 * row['difference']['high']:+.0f}]"
-        for row in matched.get("comparisons") or []
+        for key, cost in (("kl", "KL"), ("comparisons", "retention"))
+        for row in matched.get(key) or []
         if known_value(row.get("difference"))
         and row.get("matched_gain") is not None
         and row["difference"].get("low") is not None
     ]
     shows = (
-        "Left: each condition by the unrelated answers that it keeps (across) and the conflicts that it overrides (up); "
-        "the line joins the uniform gains. A policy above the line overrides more than scaling all layers alike at the "
-        "same cost. Right: conflicts overridden by each policy, minus those by the uniform gain that keeps as many "
-        "unrelated answers (the matched gain)."
+        "Above: each condition by what it costs (across: the unrelated answers that it keeps; the mean KL to the base there) "
+        "and the conflicts that it overrides (up); the line joins the uniform gains. A policy above the line overrides more "
+        "than scaling all layers alike at the same cost. Below: conflicts overridden by each policy, minus those by the "
+        "uniform gain that costs as much (the matched gain)."
     )
     if differences:
         shows += " At equal cost: " + "; ".join(differences[:3]) + "."
+    if refused := matched.get("refused"):
+        shows += (
+            " Not applicable to some unrelated questions: "
+            + ", ".join(f"{row['condition']} ({row['n']} of {row['of']})" for row in refused)
+            + "."
+        )
     return Caption(
         title="Does a policy do better than scaling all layers alike?",
         shows=shows,
-        computed="Both axes by top1. The matched gain is where the line of uniform gains, interpolated, keeps as many "
-        "unrelated answers as the policy.",
+        computed="Override and answers kept by top1. The matched gain is where the line of uniform gains, interpolated, keeps "
+        "as many unrelated answers as the policy, or has its mean KL.",
         n="n of conflicts and of unrelated questions is stated on the panel.",
-        interval=f"Bars in both directions: {SHARE}; on the right, 95% intervals from resampled knowledge points.",
+        interval=f"Bars above, in both directions: {SHARE} (KL: of a clustered mean); below, 95% intervals from resampled "
+        "knowledge points.",
         refutes="policies on or below the line: choosing layers would then add nothing to a larger gain.",
     )
