@@ -116,7 +116,7 @@ FLOORS = {
         {"hypotheses"},
         {"hypothesis_tests"},
         {"verdict", "nulls", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
-        {"causes", "price"},
+        {"causes", "price", "equal_cost"},
         {
             "sensitivity",
             "outcomes",
