@@ -1,21 +1,22 @@
-"""H3, the criterion predicts what the model says: balanced accuracy against a threshold."""
+"""H3, the criterion predicts what the model says: accuracy in words, of both directions, against a threshold."""
 
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float, Shaped
 
 from override_gap.analyses.hypothesis import FEWEST, Finding, Hypothesis, too_few
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth
 from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.stats.intervals import correlation, limits, mover, one_sided
+from override_gap.analyses.stats.intervals import correlation, limits, mover, one_sided, proportion
 from override_gap.analyses.stats.logistic import RARE
 
 SAID_RIGHT = 0.80
 
 
 def criterion_predicts(run: RunFrame) -> Finding | str:
-    """H3: balanced accuracy of the criterion against the greedy answer (against top1 where answers are few)."""
+    """H3 on greedy answers in words; on first tokens, in the one direction that can fail there, where answers are few."""
     rows = run.select("conflict", DELIVERED)
     override, points = truth(rows["success_margin"]), points_of(rows)
     for measure in ("answer", "top1"):
@@ -27,6 +28,9 @@ def criterion_predicts(run: RunFrame) -> Finding | str:
     if reason := too_few(len(success), len(set(points))):
         return reason
     yes, no = override == 1, override == 0
+    same = f"criterion and {measure} agree on {float((override == success).mean()):.0%} of conflicts"
+    if measure == "top1":
+        return _said_where_the_criterion_says_so(success[yes], points[yes], same)
     if min(yes.sum(), no.sum()) < RARE:
         return f"the criterion gives the same answer on nearly all items ({yes.sum()} yes, {no.sum()} no)"
     sides = [(success[yes], points[yes]), (1 - success[no], points[no])]
@@ -42,23 +46,33 @@ def criterion_predicts(run: RunFrame) -> Finding | str:
         return value - mover(p1 - l1, p2 - l2, -r) / 2, value + mover(h1 - p1, h2 - p2, -r) / 2
 
     low, high = interval(0.95)
-    estimate = Estimate(
-        f"balanced accuracy against {measure}", value, low, min(1.0, high), len(success), len(set(points))
-    )
+    estimate = Estimate("balanced accuracy against answer", value, low, min(1.0, high), len(success), len(set(points)))
     p = one_sided(interval, SAID_RIGHT)
-    same = float((override == success).mean())
-    note = (
-        "; a first-token success implies a positive margin, so only the other direction is tested"
-        if measure == "top1"
-        else ""
-    )
-    return Finding(estimate, p, 1 - p, f"criterion and {measure} agree on {same:.0%} of conflicts{note}")
+    return Finding(estimate, p, 1 - p, same)
+
+
+def _said_where_the_criterion_says_so(
+    success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], same: str
+) -> Finding | str:
+    """P(first token | criterion) against the threshold.
+
+    An arg max leads the old answer, so that P(not said | no criterion) is 1 on first tokens whatever the model does.
+    """
+    if len(success) < RARE or len(set(points)) < 2:
+        return (
+            f"the criterion says yes on {len(success)} items only, and on first tokens it cannot fail where it says no"
+        )
+    share = proportion("P(first token | criterion)", success, points)
+    p = one_sided(lambda level: limits(success, points, level), SAID_RIGHT)
+    note = "a first-token success implies a positive margin, so only P(first token | criterion) is tested"
+    return Finding(share, p, 1 - p, f"{same}; {note}")
 
 
 H3 = Hypothesis(
     "H3",
     "The criterion (net margin above zero) predicts what the model says.",
-    "Conflicts as delivered, greedy answers (first token where answers are few): supported if the mean of "
-    f"P(said | criterion) and P(not said | no criterion) is above {SAID_RIGHT:.0%}; refuted if below.",
+    "Conflicts as delivered, greedy answers in words: supported if the mean of P(said | criterion) and P(not said | no "
+    f"criterion) is above {SAID_RIGHT:.0%}; refuted if below. Where answers are few, on first tokens: P(said | criterion) alone, "
+    "since the other direction cannot fail there.",
     criterion_predicts,
 )

@@ -40,6 +40,8 @@ QUANTITIES = {
     "slope ratio": ("Adapter slope / prior slope", "number"),
     "balanced accuracy": (None, "share"),
     "rescued": ("Failures fixed by scaling the adapter up", "share"),
+    "P(first token | criterion)": ("First tokens said, of those that the criterion promises", "share"),
+    "override at matched KL": ("Conflicts overridden, minus uniform scaling that moves the base as far", "points"),
     "override at matched retention": (
         "Conflicts overridden, minus uniform scaling that keeps as many unrelated answers",
         "points",

@@ -1,0 +1,55 @@
+"""H3 in words and on first tokens, where one of its two directions cannot fail."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from scipy import stats
+
+from override_gap.analyses.hypothesis import Finding
+from override_gap.analyses.hypothesis_tests.criterion_accuracy import criterion_predicts
+from override_gap.analyses.readings import RunFrame
+
+
+def run_of(said: int, of: int, silent: int, *, words: bool) -> RunFrame:
+    """`said` of the `of` conflicts with a positive margin say the answer, and none of `silent` others; each its own point."""
+    margins = ("prior_logprob", "prior_margin", "push", "pull", "adapter_margin", "net_margin")
+    rows = [
+        {"item": f"c{n}", "point": f"p{n}", "success_margin": n < of, "success_top1": n < said,
+         "success_answer": n < said if words else None}
+        for n in range(of + silent)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows).assign(
+        split="conflict", condition="as-delivered", known=True, status="ok", error=None, **dict.fromkeys(margins, 0.0)
+    )
+    return RunFrame({"conditions": ["base", "as-delivered"]}, frame)
+
+
+def finding(run: RunFrame) -> Finding:
+    found = criterion_predicts(run)
+    assert isinstance(found, Finding), found
+    return found
+
+
+def test_items_on_which_first_tokens_cannot_fail_do_not_count_for_it() -> None:
+    """60% of what the criterion promises is said: balanced accuracy would be 80% by the no side alone."""
+    found = finding(run_of(60, 100, 400, words=False))
+    assert found.estimate.value == pytest.approx(0.6)
+    assert found.estimate.n == 100
+    exact = stats.binomtest(60, 100, 0.8, alternative="less").pvalue
+    assert found.against < 1e-3
+    assert exact < 1e-3
+    assert "only P(first token | criterion) is tested" in found.effect
+    assert finding(run_of(60, 100, 10, words=False)).against == pytest.approx(found.against)
+
+
+def test_in_words_both_directions_count() -> None:
+    found = finding(run_of(60, 100, 100, words=True))
+    assert found.estimate.name == "balanced accuracy against answer"
+    assert found.estimate.value == pytest.approx((0.6 + 1.0) / 2)
+
+
+def test_a_criterion_that_never_says_yes_cannot_be_tested_on_first_tokens() -> None:
+    found = criterion_predicts(run_of(2, 3, 100, words=False))
+    assert isinstance(found, str)
+    assert "on first tokens it cannot fail where it says no" in found
