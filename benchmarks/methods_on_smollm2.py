@@ -19,9 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from override_gap.analyses.adjusted_gradient import adjusted_words, regressions
+from override_gap.analyses.causes import MEANING, causes
 from override_gap.analyses.compare.methods import side_by_side
+from override_gap.analyses.dose_response import gains
+from override_gap.analyses.pass_through import pass_through
+from override_gap.analyses.price import price
 from override_gap.analyses.prior_gradient import arrays, gradient
-from override_gap.analyses.readings import RunFrame, load, truth
+from override_gap.analyses.readings import RunFrame, load, points_of, truth
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.analyses.verdict import verdict
 from override_gap.margins.items.item import Item
@@ -34,7 +39,7 @@ from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
 from override_gap.reports.cli._progress import ProgressBar
 
-POLICIES = "as-delivered,uniform-1.5,uniform-2,slb"
+POLICIES = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,uniform-3,slb"
 
 HEAD = """# Methods on SmolLM2
 
@@ -123,7 +128,9 @@ def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: 
             continue
         print(f"{method.name}: {len(items)} items", file=sys.stderr)
         policies = POLICIES if frames else f"{POLICIES},{','.join(PROMPTS.values())}"  # prompts need no adapter: once
-        plan = Plan(subject=subject.name, adapters=method.adapters, policies=policies, probes=("margins",))
+        plan = Plan(
+            subject=subject.name, adapters=method.adapters, policies=policies, probes=("margins", "search", "answers")
+        )
         folder = out / method.name.replace(", ", "-")
         with ProgressBar(quiet=False) as bar:
             frames[method.name] = load(run(plan, subject, open_source(method.adapters, subject), items, folder, bar))
@@ -132,7 +139,77 @@ def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: 
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [row(method, frames.get(method.name, frames[rows[0].name])) for method in rows]
-    return lines + differences(frames)
+    sections = (verdicts, cause_table, prices, gradients, pass_through_table)
+    return [*lines, *(line for section in sections for line in section(frames)), *differences(frames)]
+
+
+def verdicts(frames: dict[str, RunFrame]) -> list[str]:
+    """What the verdict says of each method, in its own words."""
+    found = {name: verdict(readings) for name, readings in frames.items()}
+    return ["", "## Verdicts", "", *(f"- **{name}**: *{v.label}*. {v.sentence}" for name, v in found.items())]
+
+
+def cause_table(frames: dict[str, RunFrame]) -> list[str]:
+    """How many failures of each method have each cause."""
+    counts = {
+        name: found.items["cause"].value_counts()
+        for name, readings in frames.items()
+        if (found := causes(readings)) is not None
+    }
+    lines = [
+        "",
+        "## Causes of failure",
+        "",
+        f"| method | failures | {' | '.join(MEANING)} |",
+        "|---" * (len(MEANING) + 2) + "|",
+    ]
+    for name, by_cause in counts.items():
+        cells = [str(int(by_cause.get(cause, 0))) for cause in MEANING]
+        lines.append(f"| {name} | {int(by_cause.sum())} | {' | '.join(cells)} |")
+    return lines
+
+
+def prices(frames: dict[str, RunFrame]) -> list[str]:
+    """Override, unrelated answers kept and mean KL on unrelated questions at every uniform gain."""
+    lines = ["", "## Price", "", "KL to the base in nats per token, on the retention questions.", ""]
+    lines += ["| method | gain | conflicts overridden | unrelated kept | KL |", "|---|---|---|---|---|"]
+    for name, readings in frames.items():
+        paid = price(readings)
+        for at in paid.rows if paid else ():
+            condition = gains(readings)[at.gain]
+            rows = readings.select("conflict", condition)
+            share = proportion("success", truth(rows["success_top1"]), points_of(rows))
+            kl = "-" if at.kl is None else _cell(at.kl.as_json())
+            lines.append(
+                f"| {name} | {at.gain:g} | {_cell(share.as_json())} | {_cell(at.retention.as_json())} | {kl} |"
+            )
+    return lines
+
+
+def gradients(frames: dict[str, RunFrame]) -> list[str]:
+    """The slope of failure on prior strength, alone and adjusted, of each method and of the document in the prompt."""
+    lines = ["", "## Failure on prior strength", ""]
+    lines += ["Log-odds of failure per standard deviation of log P(y_pre), of all conflicts that the base knows.", ""]
+    lines += ["| method | alone | adjusted | adjusted for |", "|---|---|---|---|"]
+    first = next(iter(frames.values()), None)
+    rows = [(name, readings, "as-delivered") for name, readings in frames.items()]
+    rows += [(name, first, condition) for name, condition in PROMPTS.items() if first is not None]
+    for name, readings, condition in rows:
+        fits = [fit for fit in regressions(readings, condition) if fit.outcome == "failure" and fit.population == "all"]
+        if fits:
+            alone, most = fits[0], fits[-1]
+            words = adjusted_words(most.adjusted_for) if most.adjusted_for else "-"
+            lines.append(f"| {name} | {_cell(alone.slope.as_json())} | {_cell(most.slope.as_json())} | {words} |")
+    return lines
+
+
+def pass_through_table(frames: dict[str, RunFrame]) -> list[str]:
+    """The slope of the adapted margin on the base margin: 1 a constant adapter margin, 0 a level that the adapter sets."""
+    lines = ["", "## Pass-through", "", "| method | least squares | instrument |", "|---|---|---|"]
+    for name, readings in frames.items():
+        cells = [_cell(pass_through(readings, "known", method).slope.as_json()) for method in ("ols", "iv")]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
 
 
 def main(argv: Sequence[str] | None = None) -> int:
