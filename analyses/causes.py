@@ -137,12 +137,26 @@ def _cause_of_unheld(rows: Table, broke: bool) -> str:
     settled = len(net) > 2 and abs(last) < SETTLED and not 0 < prev < last
     if not broke and not settled:
         return "undecided"
-    # one look, where the answer stands best: over many gains some rank is high by chance
-    if not content(rows)[int(net.argmax())]:
+    if not content(rows)[_judged_at(rows, net)]:
         return "no content"
     if (content(rows) & (net > 0)).any():
         return "third token"
     return "saturates" if _saturates(gains, net) else "broken first"
+
+
+def _judged_at(rows: Table, net: Float[np.ndarray, " gain"]) -> int:
+    """The one gain at which the content of an unheld item is judged: over many gains some rank is high by chance.
+
+    The first at which y_doc beats y_pre, else the first with half of the margin's rise over the base. Where the margin peaks
+    is later: there the final norm has shrunk every logit, so that low ones rise as well.
+    """
+    won = np.flatnonzero(net > 0)
+    if len(won):
+        return int(won[0])
+    base = float(net[0] - (values(rows["push"])[0] - values(rows["pull"])[0]))
+    half = np.flatnonzero(net >= base + (net.max() - base) / 2)
+    # an adapter that only lowers the margin has no rise to be halved
+    return int(half[0]) if len(half) else int(net.argmax())
 
 
 def _saturates(gains: Float[np.ndarray, " gain"], net: Float[np.ndarray, " gain"]) -> bool:
