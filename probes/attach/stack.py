@@ -103,15 +103,15 @@ class Shared:
     """One site's updates where several examples have the same one: each is held once. `which`: the number of each example's."""
 
     updates: Factors | Matrices
-    which: Int[Tensor, " batch"]
+    which: tuple[int, ...]
 
     def __call__(
         self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch pos d_out"]:
         """gain * update x, one product per update over all examples that have it."""
         out: Tensor | None = None
-        for number in self.which.unique().tolist():
-            rows = (self.which == number).nonzero().flatten().to(x.device)
+        for number in sorted(set(self.which)):
+            rows = torch.tensor([n for n, of in enumerate(self.which) if of == number], device=x.device)
             flat = x[rows].flatten(0, 1)[None]
             part = self.updates.only(torch.tensor([number]))(flat, torch.ones(1, device=x.device))
             out = part.new_empty(*x.shape[:2], part.shape[-1]) if out is None else out
@@ -121,7 +121,7 @@ class Shared:
 
     def only(self, examples: Int[Tensor, " chosen"]) -> Shared:
         """The updates of these examples of the batch."""
-        return Shared(self.updates, self.which[examples.to(self.which.device)])
+        return Shared(self.updates, tuple(self.which[n] for n in examples.tolist()))
 
 
 BatchedUpdate = Factors | Matrices | Rescales | Vectors | Shared | ParameterUpdates

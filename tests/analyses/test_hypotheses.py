@@ -4,6 +4,8 @@ import pytest
 
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.hypotheses import STANDARD, Finding, Hypothesis, evaluate
+from tests.analyses.searched import searched_run
+from tests.analyses.test_causes import CASES
 from tests.simulate import simulate_readings
 
 CONDITIONS = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3", "slb", "random-layers", "random-matched")
@@ -26,9 +28,6 @@ OPPOSITES = [
     ("H2", {"fault": "growing"}),
     ("H2", {"fault": "reversed"}),
     ("H3", {"fault": "broken-criterion"}),
-    ("H4", {"fault": "wrong-content"}),
-    ("H4", {"fault": "wrong-direction"}),
-    ("H4", {"fault": "saturating"}),
     ("H5", {"specificity": "worse"}),
 ]
 
@@ -46,7 +45,6 @@ def test_never_supported_on_its_opposite(name, settings):
         ("H1", {"fault": "magnitude"}, 12),
         ("H2", {"fault": "magnitude"}, 11),
         ("H3", {"fault": "magnitude"}, 10),
-        ("H4", {"fault": "magnitude"}, 11),
         ("H5", {"specificity": "chosen"}, 3),
     ],
 )
@@ -87,3 +85,17 @@ def test_a_hypothesis_of_ones_own():
     assert results[-1].p_holm >= results[-1].finding.p
     without = simulate_readings(0, conditions=("base", "as-delivered"), others=0, with_layers=False)
     assert evaluate(without, [mine])[0].reason == "no uniform-2 condition"
+
+
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [("too weak", "supported"), ("at a price", "supported"), ("no content", "refuted"), ("third token", "refuted")],
+)
+def test_scaling_rescues_what_a_larger_gain_repairs_with_content(cause, status):
+    run = searched_run(dict.fromkeys(range(50), CASES[cause]))
+    (result,) = evaluate(run, [hypothesis for hypothesis in STANDARD if hypothesis.id == "H4"])
+    assert result.status == status
+
+
+def test_scaling_is_not_testable_without_a_search():
+    assert set(statuses("H4", 2, fault="magnitude")) == {"not testable"}

@@ -42,7 +42,12 @@ def summary(run: Run) -> dict:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_analysis_gives_a_table_a_text_and_its_section(run: Run, summary: dict, section: str) -> None:
     result = getattr(run, SECTIONS[section])()
-    assert clean(result.as_json()) == summary[section]
+    stored = summary[section]
+    if section == "verdict":  # beside it stand tables of other analyses
+        stored = {
+            name: value for name, value in stored.items() if name not in ("null", "causes_by_prior", "cause_examples")
+        }
+    assert clean(result.as_json()) == stored
     assert isinstance(result.frame(), pd.DataFrame)
     assert result.summary() == str(result)
     assert result._repr_html_().startswith("<p>")

@@ -61,7 +61,7 @@ def test_the_router_of_the_guide_is_audited_as_delivered(
     monkeypatch.syspath_prepend(tmp_path)
     assert audit(model, items, tmp_path / "run", "--quiet", "--adapters", "my_router:router") == 0
     printed = capsys.readouterr()
-    refused = "not measured: uniform-1.5, slb, probe layers (the method is not a weight update"
+    refused = "not measured: uniform-1.5, slb, probe layers, probe search (the method is not a weight update"
     assert printed.err.startswith(refused)
     assert refused in " ".join(printed.out.split())
     assert f"N{refused[1:]}" in (tmp_path / "run" / "report.html").read_text()

@@ -238,7 +238,7 @@ def test_numbers_of_unbounded_columns_may_be_infinite(parts, folder):
     }
     assert unbounded == {
         "readings": ["gain_mean", "adapter_norm", "frequency", "critical_gain", "critical_gain_predicted"],
-        "layers": ["norm", "gain"],
+        "layers": ["norm", "weight_norm", "gain"],
     }
     for table, names in unbounded.items():
         changed = parts[table, 1]
