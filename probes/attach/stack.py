@@ -208,7 +208,7 @@ def _shared(few: Stack, which: Sequence[int]) -> Stack:
     """A stack of the distinct adapters as one of all examples; `which`: the number of each example's."""
     numbers = torch.tensor(list(which))
     sites: dict[str, BatchedUpdate] = {
-        path: Shared(update, numbers) if isinstance(update, Factors | Matrices) else update.only(numbers)
+        path: Shared(update, tuple(which)) if isinstance(update, Factors | Matrices) else update.only(numbers)
         for path, update in few.sites.items()
     }
     return Stack(sites, len(which))
