@@ -86,16 +86,14 @@ class Price(HtmlRepr):
         text = f"As delivered: {at_one}."
         if at_one.affordable:
             return text
-        bounds = f"at least {1 - LOSS:.0%} kept" + ("" if at_one.kl is None else f" and KL up to {KL_BOUND:g}")
+        bounds = f"at least {1 - LOSS:.0%} kept" + ("" if at_one.kl is None else f", KL up to {KL_BOUND:g}")
+        text = f"{text} That is not affordable ({bounds})"
         less, smaller = self.affordable_gain, [row for row in self.rows if 0 < row.gain < 1]
         if less is not None:
-            return f"{text} This is a price above {bounds}; a smaller gain keeps more: at gain {less.gain:g}, {less}."
+            return f"{text}; a smaller gain keeps more: at gain {less.gain:g}, {less}."
         if smaller:
-            return (
-                f"{text} This is a price above {bounds}, and so is that of every smaller gain that was read, the "
-                f"smallest of them {smaller[0].gain:g} ({smaller[0]})."
-            )
-        return f"{text} This is a price above {bounds}; no smaller gain was read (add --policies uniform-0.5,uniform-0.25)."
+            return f"{text}, nor is any smaller gain that was read, the smallest of them {smaller[0].gain:g} ({smaller[0]})."
+        return f"{text}; no smaller gain was read (name uniform-0.5 and uniform-0.25 in --policies)."
 
     def __str__(self) -> str:
         return "\n".join(["Price on unrelated questions", *(f"  gain {row.gain:g}: {row}" for row in self.rows)])

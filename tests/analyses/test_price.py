@@ -78,9 +78,9 @@ def test_answers_that_stay_at_a_high_kl_are_not_affordable():
     """Yes or no on the first choice sees nothing of it."""
     found = price_of({"base": items(20, 0.0), "as-delivered": items(20, 0.6)})
     assert found.affordable_gain is None
-    assert "no smaller gain was read (add --policies uniform-0.5,uniform-0.25)" in found.sentence
+    assert "no smaller gain was read (name uniform-0.5 and uniform-0.25 in --policies)" in found.sentence
     smaller = price_of({"uniform-0.5": items(20, 0.4), "as-delivered": items(20, 0.6)})
-    assert "so is that of every smaller gain that was read, the smallest of them 0.5" in smaller.sentence
+    assert "nor is any smaller gain that was read, the smallest of them 0.5" in smaller.sentence
 
 
 def test_a_run_of_before_the_column_has_retention_alone():
