@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from override_gap.analyses.price import KL_BOUND, LOSS
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of, truth, values
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
@@ -27,16 +28,10 @@ MEANING = {
 }
 """Every cause, in the order of the table: the first three are *held*."""
 HELD = ("too weak", "at a price", "too strong")
-AFFORDABLE_KL = 0.25
-"""A gain is affordable up to this cost, nats per token on unrelated questions and text: a quarter of what counts as broken."""
-AFFORDABLE_LOSS = 0.05
-"""Affordable gains together lose at most this share of the base's first choices there."""
 PEAK = 0.05
 """The margin has stopped growing if it falls from its peak by more than this share of its whole rise."""
 SETTLED = 0.05
 """A margin that moves less than this over an octave, nats, has reached its limit: no gain that breaks the model is needed."""
-
-
 #: Columns of the readings that stand beside an item's cause.
 OF_READINGS = ("known", "tier", "relation", "cluster", "prior_logprob", "question", "document")
 
@@ -90,11 +85,7 @@ def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
     items = items.assign(cause=np.where(weak & ~affordable, "at a price", items["cause"]))
     # what else an interval needs of an item stands in its readings
     delivered = run.select("conflict", DELIVERED).set_index("item")
-    further = [
-        name
-        for name in ("known", "tier", "relation", "cluster", "prior_logprob", "question", "document")
-        if name in delivered
-    ]
+    further = [name for name in OF_READINGS if name in delivered]
     return Causes(items.join(delivered[further], on="item"))
 
 
@@ -130,7 +121,7 @@ def _cause(item: object, rows: Table) -> dict[str, Any]:
 def _cause_of_unheld(rows: Table, broke: bool) -> str:
     """The cause of an item that no gain repairs, from the gains at which it was read."""
     if rows.empty:
-        return "broken first"
+        return "broken first" if broke else "undecided"
     net, gains = values(rows["net_margin"]), values(rows["gain"])
     last, prev = _octaves(gains, net)
     # growth that still quickens has reached no limit: an adapter so weak that the largest gain hardly moves anything
@@ -199,14 +190,14 @@ def _words(rows: Table) -> float:
 def _affordable(items: Table) -> Bool[np.ndarray, " n"]:
     """Whether the gain that repairs each item is affordable: the cheapest first, as long as both bounds hold.
 
-    Each gain costs at most AFFORDABLE_KL, and all of them together lose at most AFFORDABLE_LOSS of the base's first choices
+    Each gain costs at most KL_BOUND, and all of them together lose at most LOSS of the base's first choices
     on unrelated questions. A bound per item would not do: each document's adapter is read on a handful of questions.
     """
     kl, kept = values(items["kl"]), values(items["kept"])
     order = np.argsort(np.where(np.isnan(kl), np.inf, kl), kind="stable")
-    within = kl[order] <= AFFORDABLE_KL
+    within = kl[order] <= KL_BOUND
     loss = np.cumsum(np.where(within, 1 - kept[order], 0.0)) / np.arange(1, len(items) + 1)
-    last = np.flatnonzero(within & (loss <= AFFORDABLE_LOSS))
+    last = np.flatnonzero(within & (loss <= LOSS))
     affordable = np.zeros(len(items), dtype=bool)
     if len(last):
         affordable[order[: last[-1] + 1]] = True

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
-from override_gap.analyses.causes import AFFORDABLE_KL, AFFORDABLE_LOSS, HELD, Causes, causes
-from override_gap.analyses.price import price
+from override_gap.analyses.causes import HELD, Causes, causes
+from override_gap.analyses.price import KL_BOUND, LOSS, price
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth, values
 from override_gap.analyses.results import estimates_frame
 from override_gap.analyses.stats.clusters import higher_names
@@ -184,7 +184,7 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
     def share_of(name: str, *causes: str) -> Estimate:
         return replace(read_by_rule(found.share(*causes), points), name=name)
 
-    share, covered = share_of("held", *HELD), searched(run)
+    share, covered = share_of("held", *HELD), searched(run, found)
     parts = {
         "failing": failing,
         "rescued": read_by_rule(rescued(found, run), points),
@@ -251,13 +251,12 @@ def meaning(label: str, found: Causes) -> str:
 def cost(parts: Mapping[str, Any]) -> str:
     """What the repair costs and whether it is an answer in words, as sentences."""
     affordable, words = parts["affordable"], parts["in_words"]
-    bounds = (
-        f"KL up to {AFFORDABLE_KL:g} nats per token each, at most {AFFORDABLE_LOSS:.0%} of unrelated answers together"
-    )
+    bounds = f"KL up to {KL_BOUND:g} nats per token each, at most {LOSS:.0%} of unrelated answers together"
     said = f"{percent(affordable)} are repaired at gains that cost little ({bounds})."
     if words is None:
         return said
-    return f"{said} Asked in words at such a gain, {round(words.value * words.n)} of {words.n} answers are right."
+    right = f"{round(words.value * words.n)} of {words.n} answers are right"
+    return f"{said} Asked in words at the gain that repairs them or the next two, {right}."
 
 
 def in_words(found: Causes) -> Estimate | None:
@@ -274,7 +273,7 @@ def rescued(found: Causes, run: RunFrame) -> Estimate:
     return proportion("rescued", outcome, points_of(found.items))
 
 
-def searched(run: RunFrame) -> Searched:
+def searched(run: RunFrame, found: Causes) -> Searched:
     """What the search of the method's own adapters covered."""
     rows = run.search[run.search["condition"] == DELIVERED]
     read = values(rows["gain"])[rows["net_margin"].notna()]
@@ -283,7 +282,6 @@ def searched(run: RunFrame) -> Searched:
     named = rows.assign(document=documents.reindex(rows["item"]).to_numpy(), broke=truth(rows["broken"]) == 1)
     least = named[named["broke"]].groupby("document")["gain"].min()
     breaks = least.reindex(named["document"].unique()).fillna(np.inf).median()
-    found = causes(run)
-    left = 0 if found is None else int((found.items["cause"] == "undecided").sum())
+    left = int((found.items["cause"] == "undecided").sum())
     high = float(read.max()) if len(read) else 1.0
     return Searched(float(read.min()) if len(read) else 1.0, high, float(breaks), left, 2 * high if left else None)

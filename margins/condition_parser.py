@@ -72,8 +72,10 @@ _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 
 def parse_condition(name: str) -> Condition:
     """One condition by its name. Raises ValueError naming the nearest known name."""
-    if len(name) > 60 or any(float(number) > 100 for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", name)):
-        raise ValueError(f"policy {name[:60]!r}: a setting is above 100, the largest allowed")
+    # a search can end at gain 4096 and ask for the next
+    most = 10_000 if name.startswith("uniform-") else 100
+    if len(name) > 60 or any(float(number) > most for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", name)):
+        raise ValueError(f"policy {name[:60]!r}: a setting is above {most}, the largest allowed")
     policies: dict[str, Policy] = {
         "ca": ConflictAware(),
         "ca-slb": ConflictAware(otherwise=TopNorm()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -80,23 +81,25 @@ def search(
 ) -> list[Step]:
     """Each failing row at gains above 1 until it is held or broken, then below 1 if its adapter is strong there.
 
-    The gains at and below which an adapter hardly acts (QUIET) are passed over in doublings. `read` gives a batch's readings
-    at gains; rows that are not read stand at gain 0, which costs no pass where passes are reused.
+    A row whose cost cannot be read ends there: it is not known which gains break the model. The gains at and below which an
+    adapter hardly acts (QUIET) are passed over in doublings. `read` gives a batch's readings at gains; rows that are not read
+    stand at gain 0, which costs no pass where passes are reused.
     """
     judge = Judge(subject, prior, others)
     now = dict(zip(failing, costs(failing, 1.0), strict=True))
+    now = {row: cost for row, cost in now.items() if cost.measured}
     steps = judge.steps(read, list(now), 1.0, list(now.values()))
     quiet = {row: cost.kl < QUIET for row, cost in now.items()}
     active = [row for row, cost in now.items() if not cost.broken]
     for gain in ABOVE:
-        halfway = bool(torch.tensor(gain).log2().frac())
+        halfway = not math.log2(gain).is_integer()
         reached = [row for row in active if not (halfway and quiet[row])]
         if not active:
             break
         tried = judge.at(read, costs, reached, gain)
         steps += tried
         quiet |= {step.row: step.cost.kl < QUIET for step in tried}
-        ended = {step.row for step in tried if step.cost.broken or step.held}
+        ended = {step.row for step in tried if step.cost.broken or not step.cost.measured or step.held}
         active = [row for row in active if row not in ended]
     held = {step.row for step in steps if step.held}
     active = [row for row, cost in now.items() if row not in held and not cost.kl < STRONG]
@@ -105,7 +108,7 @@ def search(
             break
         tried = judge.at(read, costs, active, gain)
         steps += tried
-        ended = {step.row for step in tried if step.held or step.cost.kl < QUIET}
+        ended = {step.row for step in tried if step.held or not step.cost.measured or step.cost.kl < QUIET}
         active = [row for row in active if row not in ended]
     return steps
 
@@ -119,11 +122,12 @@ class Judge:
     others: OtherAnswers
 
     def at(self, read: ReadAtGains, costs: Costs, rows: Sequence[int], gain: float) -> list[Step]:
-        """Some rows at a gain; those whose adapter is broken there are not read."""
+        """Some rows at a gain; those whose adapter is broken there, or whose cost could not be read, are not read."""
         prices = list(costs(rows, gain)) if rows else []
-        broken = [Step(row, gain, cost) for row, cost in zip(rows, prices, strict=True) if cost.broken]
-        whole = [(row, cost) for row, cost in zip(rows, prices, strict=True) if not cost.broken]
-        return broken + self.steps(read, [row for row, _ in whole], gain, [cost for _, cost in whole])
+        unread = [cost.broken or not cost.measured for cost in prices]
+        steps = [Step(row, gain, cost) for row, cost, un in zip(rows, prices, unread, strict=True) if un]
+        whole = [(row, cost) for row, cost, un in zip(rows, prices, unread, strict=True) if not un]
+        return steps + self.steps(read, [row for row, _ in whole], gain, [cost for _, cost in whole])
 
     def steps(self, read: ReadAtGains, rows: Sequence[int], gain: float, costs: Sequence[Cost]) -> list[Step]:
         """Some rows read at a gain; one whose logits are not finite counts as broken."""
@@ -156,7 +160,9 @@ class Judge:
         tokens, chosen = self.others.tokens, rows.cpu()
         if not len(tokens):
             return [None] * len(chosen), [None] * len(chosen)
-        rises = self._logits(readings.hidden, rows, tokens) - self._logits(self.prior.hidden, rows, tokens)
+        states = (hidden[rows.to(hidden.device)] for hidden in (readings.hidden, self.prior.hidden))
+        after, before = (self.subject.logits_of(state, tokens).cpu() for state in states)
+        rises = after - before
         own = readings.margins.push[rows.to(readings.margins.push.device)].cpu().float()
         both = (self.others.counts[chosen], self.others.same_relation[chosen])
         all_others, relation = ([_or_none(rank) for rank in rise_rank(own, rises, c).tolist()] for c in both)
@@ -195,13 +201,6 @@ class Judge:
         """The logits of each row's own tokens, by the same products as the margins."""
         states = hidden[rows.to(hidden.device)].repeat_interleave(tokens.shape[1], 0)
         return self.subject.token_logits(states, tokens.flatten().to(states.device)).view(tokens.shape).cpu()
-
-    def _logits(
-        self, hidden: Float[Tensor, "batch d_model"], rows: Int[Tensor, " chosen"], tokens: Int[Tensor, " other"]
-    ) -> Float[Tensor, "chosen other"]:
-        """The logits of some tokens in some rows, by the same products as the margins."""
-        states = hidden[rows.to(hidden.device)].repeat_interleave(len(tokens), 0)
-        return self.subject.token_logits(states, tokens.to(states.device).repeat(len(rows))).view(len(rows), -1).cpu()
 
 
 def _finite(value: float) -> bool:

@@ -26,15 +26,23 @@ BROKEN = 1.0
 
 @dataclass(frozen=True)
 class Cost:
-    """What an adapter costs at one gain: KL(f || g) in nats per token, and the share of rows whose arg max stays."""
+    """What an adapter costs at one gain: KL(f || g) in nats per token, and the share of rows whose arg max stays.
+
+    Both are NaN where the cost could not be read; logits that are no numbers give an infinite KL.
+    """
 
     kl: float
     kept: float
 
     @property
     def broken(self) -> bool:
-        """Whether the model is broken: the KL is above BROKEN, or is no number."""
-        return not self.kl <= BROKEN
+        """Whether the model is broken: the KL is above BROKEN."""
+        return self.kl > BROKEN
+
+    @property
+    def measured(self) -> bool:
+        """Whether the cost was read; without it nothing says whether the gain is allowed."""
+        return self.kl == self.kl
 
 
 @dataclass(frozen=True)

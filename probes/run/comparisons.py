@@ -25,9 +25,9 @@ class Comparisons:
     def of(cls, items: ItemSet, seed: int) -> Comparisons:
         """Chosen by content and seed: retention questions first, then others; conflicts' answers first, each answer once."""
         order = sorted(items.items, key=lambda item: hashlib.sha256(f"{seed}:{item.id}".encode()).digest())
-        first_points: dict[str, Item] = {}
+        questions: dict[str, Item] = {}
         for item in sorted(order, key=lambda item: item.split != "retention"):
-            first_points.setdefault(item.question, item)
+            questions.setdefault(item.question, item)
         answers: dict[str, Item] = {}
         for item in sorted(order, key=lambda item: item.split != "conflict"):
             if item.split != "retention":
@@ -38,7 +38,7 @@ class Comparisons:
             of_relation[relation] = of_relation.get(relation, 0) + 1
             if number < OTHERS or (relation is not None and of_relation[relation] <= OF_RELATION):
                 chosen.append(item)
-        return cls(tuple(first_points.values())[:POOL], tuple(chosen))
+        return cls(tuple(questions.values())[:POOL], tuple(chosen))
 
 
 def relation_of(item: Item) -> str | None:

@@ -141,7 +141,7 @@ class UnitSearch:
     @cached_property
     def _other_answers(self) -> tuple[list[Item], list[int]]:
         located = _located(self.subject, self.comparisons.others)
-        return [item for item, _ in located], [first_token(place, item) for item, place in located]
+        return [item for item, _ in located], [first_token(place) for _, place in located]
 
     def others_for(self, items: Sequence[Item], prior: Prior) -> OtherAnswers:
         """The other answers that each item of a batch is compared with: neither its own two, nor what begins like them."""
@@ -165,7 +165,7 @@ def until_broken(steps: Sequence[Step], costs: Callable[[Sequence[int], float], 
     for step in steps:
         if step.gain >= 1 and (step.row not in last or step.gain > last[step.row].gain):
             last[step.row] = step
-    active = {row: step.gain for row, step in last.items() if not step.cost.broken}
+    active = {row: step.gain for row, step in last.items() if step.cost.measured and not step.cost.broken}
     further = []
     for gain in ABOVE:
         rows = [row for row, reached in active.items() if reached < gain]
@@ -173,13 +173,13 @@ def until_broken(steps: Sequence[Step], costs: Callable[[Sequence[int], float], 
             break
         for row, cost in zip(rows, costs(rows, gain) if rows else [], strict=True):
             further.append(Step(row, gain, cost))
-            if cost.broken:
+            if cost.broken or not cost.measured:
                 del active[row]
     return further
 
 
-def first_token(place: Divergence, item: Item) -> int:
-    """The token with which an item's document's answer begins, as far as it was read."""
+def first_token(place: Divergence) -> int:
+    """The token with which the document's answer begins: where both answers share it, the old answer's."""
     shared = place.at + 1 > place.start and place.pre is not None
     return place.tokens[place.start] if shared else place.doc
 

@@ -163,6 +163,16 @@ class Subject:
             raw = raw + self.unembedding_bias[tokens].float()
         return capped(raw * self.logit_scale, self.cap)
 
+    def logits_of(
+        self, hidden: Float[Tensor, "batch d_model"], tokens: Int[Tensor, " token"]
+    ) -> Float[Tensor, "batch token"]:
+        """The logits of some tokens in every row, as one float32 product with their unembedding rows."""
+        tokens = tokens.to(self.unembedding.device)
+        raw = hidden.float() @ self.unembedding[tokens].float().T
+        if self.unembedding_bias is not None:
+            raw = raw + self.unembedding_bias[tokens].float()
+        return capped(raw * self.logit_scale, self.cap)
+
     def margin_direction(
         self, pre: Int[Tensor, " batch"], doc: Int[Tensor, " batch"]
     ) -> tuple[Float[Tensor, "batch d_model"], Float[Tensor, " batch"]]:

@@ -65,3 +65,11 @@ def test_words_count_once_at_any_gain():
 
 def test_a_run_without_search_has_no_causes():
     assert causes(searched_run({0: lambda i: []})) is None
+
+
+def test_what_it_costs_is_not_known_so_nothing_is_said_to_break():
+    """Memory ran out for the cost: no gain is known to break the model, and the item is undecided, not broken first."""
+    rows = lambda i: [{**gain_rows(i, (1,), (-2,))[0], "kl": None, "kept": None, "net_margin": None, "push": None}]  # noqa: E731
+    found = causes(searched_run({0: rows}))
+    assert found is not None
+    assert list(found.items["cause"]) == ["undecided"]

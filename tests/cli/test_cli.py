@@ -66,7 +66,12 @@ def test_the_router_of_the_guide_is_audited_as_delivered(
     assert refused in " ".join(printed.out.split())
     assert f"N{refused[1:]}" in (tmp_path / "run" / "report.html").read_text()
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert [row.get("condition") or row["probe"] for row in summary["refused"]] == ["uniform-1.5", "slb", "layers", "search"]
+    assert [row.get("condition") or row["probe"] for row in summary["refused"]] == [
+        "uniform-1.5",
+        "slb",
+        "layers",
+        "search",
+    ]
     assert {row["condition"] for row in summary["outcomes"]} == {"base", "as-delivered"}
     export = ["report", str(tmp_path / "run"), "--model-card", "--quiet"]
     assert main(export) == 0
