@@ -65,7 +65,7 @@ class Run(RunFrame):
         return f"Run of {about}: {self.readings['item'].nunique()} items, conditions {', '.join(self.conditions)}"
 
     def verdict(self) -> verdict.Verdict:
-        """Does the method fail because its adapter is too small? One word, its sentence and the shares behind it."""
+        """Do failures come of the adapter's magnitude, so that another gain repairs them? The label, its sentence, its shares."""
         return verdict.verdict(self)
 
     def outcomes(self) -> pd.DataFrame:

@@ -174,7 +174,10 @@ def read_by_rule(estimate: Estimate, points: Shaped[np.ndarray, " n"]) -> Estima
         return estimate
     low, high = estimate.by_point
     return replace(
-        estimate, low=low, high=high, caveats=(*estimate.caveats, f"about these {len(set(names))} relations alone")
+        estimate,
+        low=low,
+        high=high,
+        caveats=(*estimate.caveats, f"of these {plural(len(set(names)), 'relation')} alone"),
     )
 
 
@@ -212,10 +215,16 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
         )
         return Verdict("inconclusive", sentence, **parts)
     sentence = (
-        f"Of {share.n} failures on known conflicts ({plural(share.points, 'knowledge point')}), {percent(share)} are held by "
-        f"the adapter at another gain: {meaning(label, found)}. {cost(parts)} {str(covered).capitalize()}."
+        f"Of {share.n} failures on known conflicts ({plural(share.points, 'knowledge point')}{alone(share)}), the adapter gives "
+        f"the document's answer to {percent(share)} at another gain: {meaning(label, found)}. {cost(parts)} "
+        f"{str(covered).capitalize()}."
     )
     return Verdict(label, sentence, **parts)
+
+
+def alone(share: Estimate) -> str:
+    """That a share is about the audit's own relations, where it is; else nothing."""
+    return next((f", {caveat}" for caveat in share.caveats if caveat.endswith(" alone")), "")
 
 
 def undecided(why: str, failing: Estimate | None) -> Verdict:
