@@ -116,7 +116,8 @@ FLOORS = {
         {"hypotheses"},
         {"hypothesis_tests"},
         {"verdict", "nulls", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
-        {"causes", "price", "equal_cost"},
+        {"causes"},
+        {"price", "equal_cost"},
         {
             "sensitivity",
             "outcomes",
