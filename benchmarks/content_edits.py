@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +24,11 @@ STRENGTH, LR = 1 / 16, 1e-3
 
 @dataclass(frozen=True)
 class Questions:
-    """Known conflicts, what the base reads at them, and the document that each belongs to."""
+    """Known conflicts, what the base reads at them, and the document that each belongs to.
+
+    `answers` are the tokens with which both answers of all conflicts of the item file begin, by relation: an edit that
+    knows the relation's answers knows these, not those of the measured conflicts alone, of which y_doc would be one of few.
+    """
 
     subject: Subject
     items: tuple[Item, ...]
@@ -32,14 +36,20 @@ class Questions:
     documents: tuple[str, ...]
     owner: Int[Tensor, " row"]
     seed: int
+    answers: Mapping[str, tuple[int, ...]]
 
     @classmethod
-    def read(cls, subject: Subject, items: Sequence[Item], seed: int) -> Questions:
-        """Read the base once."""
+    def read(cls, subject: Subject, items: Sequence[Item], seed: int, candidates: Sequence[Item]) -> Questions:
+        """Read the base once; `candidates` are conflicts whose answers an edit may know, beside those of `items`."""
         documents = tuple(dict.fromkeys(item.document for item in items))
         owner = torch.tensor([documents.index(item.document) for item in items])
         prior = read_prior(subject, items, [locate(subject, item) for item in items], layers=True)
-        return cls(subject, tuple(items), prior, documents, owner, seed)
+        answers: dict[str, set[int]] = {}
+        for item in (*candidates, *items):
+            place = locate(subject, item)
+            answers.setdefault(relation_of(item), set()).update(t for t in (place.pre, place.doc) if t is not None)
+        by_relation = {relation: tuple(sorted(tokens)) for relation, tokens in answers.items()}
+        return cls(subject, tuple(items), prior, documents, owner, seed, by_relation)
 
     @property
     def unembedding(self) -> Float[Tensor, "vocab d_model"]:
@@ -54,13 +64,18 @@ class Questions:
         """The tokens of each row's document."""
         return [set(self.subject.tokenize(item.document)) for item in self.items]
 
-    def same_relation(self, tokens: Int[Tensor, " both"]) -> Bool[Tensor, "row vocab"]:
-        """By row: the tokens, given first for y_pre and then for y_doc of every row, of rows of its own relation."""
-        relations = [str(item.meta.get("relation")) for item in self.items]
-        mask = torch.zeros(len(relations), self.prior.logits.shape[1], dtype=torch.bool)
-        for n, relation in enumerate(relations):
-            mask[n, tokens[[k for k in range(len(tokens)) if relations[k % len(relations)] == relation]]] = True
+    @property
+    def same_relation(self) -> Bool[Tensor, "row vocab"]:
+        """By row: the tokens with which answers of its own relation begin, both of its own among them."""
+        mask = torch.zeros_like(self.prior.logits, dtype=torch.bool)
+        for n, item in enumerate(self.items):
+            mask[n, list(self.answers[relation_of(item)])] = True
         return mask
+
+
+def relation_of(item: Item) -> str:
+    """The relation that an item asks about; one name for all items that name none."""
+    return str(item.meta.get("relation"))
 
 
 def path_in(subject: Subject, layer: int, module: str) -> str:

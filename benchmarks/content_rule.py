@@ -48,7 +48,7 @@ Loss = Callable[[Float[Tensor, "row vocab"], Int[Tensor, " row"]], Float[Tensor,
 
 @dataclass(frozen=True)
 class Planted:
-    """A source whose adapters were made before, by document."""
+    """A source whose adapters were made before, by document; other documents (of retention questions) get these in turn."""
 
     name: str
     adapters: Mapping[str, Adapter]
@@ -60,7 +60,8 @@ class Planted:
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """The adapters of these documents."""
-        return [self.adapters[document.text] for document in documents]
+        planted = list(self.adapters.values())
+        return [self.adapters.get(d.text, planted[n % len(planted)]) for n, d in enumerate(documents)]
 
 
 def times(adapter: Adapter, gain: float) -> Adapter:
@@ -79,8 +80,14 @@ def random_like(adapter: Adapter, generator: torch.Generator) -> Adapter:
     return Adapter("random", updates)
 
 
-def of_source(subject: Subject, items: Sequence[Item], recipe: int) -> Iterator[tuple[str, str, dict[str, Adapter]]]:
-    """Plants made of the hypernetwork's own adapters."""
+#: Factors of the right adapters, by recipe.
+FACTORS = ((1 / 64, 0.1, 0.3), (1 / 32, 0.2, 0.7))
+
+
+def of_source(
+    subject: Subject, items: Sequence[Item], recipe: int, factors: Sequence[float]
+) -> Iterator[tuple[str, str, dict[str, Adapter]]]:
+    """Plants made of the hypernetwork's own adapters, among them these times each of the factors."""
     documents = documents_of(items)
     texts = [document.text for document in documents]
     encoded = open_source("hypernetwork", subject).encode(documents)
@@ -89,7 +96,7 @@ def of_source(subject: Subject, items: Sequence[Item], recipe: int) -> Iterator[
     order = np.random.default_rng(recipe).permutation(len(texts))
     generator = torch.Generator().manual_seed(recipe)
     randoms = {text: random_like(adapter, generator) for text, adapter in own.items()}
-    for gain in ((1 / 64, 0.1, 0.3), (1 / 32, 0.2, 0.7))[recipe]:
+    for gain in factors:
         yield f"right, times {gain:.3g}", "content", {text: times(own[text], gain) for text in texts}
     half = {texts[n] for n in order[: len(texts) // 2]}
     yield (
@@ -126,7 +133,7 @@ def edits(questions: Questions, recipe: int) -> Iterator[tuple[str, str, dict[st
 
     common = base.softmax(-1).mean(0)
     second = base.scatter(1, pre[:, None], -torch.inf).argmax(-1)
-    family = questions.same_relation(torch.cat([pre, doc]))
+    family = questions.same_relation
     family[torch.arange(len(pre)), pre] = False
     allowed = torch.where(family, 0.0, -1e9)
     mean_row = torch.stack([unembedding[row].mean(0) for row in family])
@@ -264,9 +271,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         ("Documents as they are", plain),
         ("Documents that state the base's second choice", with_second_choices(subject, plain)),
     ):
-        questions = Questions.read(subject, conflicts, args.set)
+        questions = Questions.read(subject, conflicts, args.set, [item for item in items if item.split == "conflict"])
         measured: dict[str, tuple[str, Shares]] = {}
-        for plants in (of_source(subject, conflicts, args.set), edits(questions, args.set)):
+        for plants in (of_source(subject, conflicts, args.set, FACTORS[args.set]), edits(questions, args.set)):
             for name, kind, adapters in plants:
                 if not re.search(args.only, name):
                     continue

@@ -45,7 +45,10 @@ class Searchable:
 
 @dataclass(frozen=True)
 class UnitSearch:
-    """One unit's search; costs are kept by adapter and gain for as long as the unit is measured."""
+    """One unit's search; costs are kept by adapter and gain for as long as the unit is measured.
+
+    `plain`: every pass runs all layers, none resumes from the base's.
+    """
 
     subject: Subject
     comparisons: Comparisons
@@ -53,6 +56,7 @@ class UnitSearch:
     batch_sizer: BatchSizer
     points: Mapping[str, frozenset[str]]
     seed: int = 0
+    plain: bool = False
     costs: dict[tuple[str, float], Cost] = field(default_factory=dict)
 
     @cached_property
@@ -60,7 +64,7 @@ class UnitSearch:
         """The unrelated questions that can be read, then text of the base's own."""
         divergences = [place for _, place in self._questions]
         ids = own_text(self.subject, TEXTS, TEXT_TOKENS, self.seed).tolist()
-        return UnrelatedRows.read(self.subject, [*divergences, *map(row_of, ids)])
+        return UnrelatedRows.read(self.subject, [*divergences, *map(row_of, ids)], keep_blocks=not self.plain)
 
     @cached_property
     def _questions(self) -> list[tuple[Item, Divergence]]:

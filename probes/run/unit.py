@@ -118,7 +118,13 @@ def measure(
     first, then = ([pair for pair in readable if known.depends_on_others(pair[0]) == late] for late in (False, True))
     distractors = Distractors.of(items, encoded)
     unit = UnitSearch(
-        setup.subject, setup.comparisons, setup.batch_size, setup.batch_sizer, distractors.points, setup.seed
+        setup.subject,
+        setup.comparisons,
+        setup.batch_size,
+        setup.batch_sizer,
+        distractors.points,
+        setup.seed,
+        setup.plain,
     )
     measured = BatchRows.concatenated(
         [

@@ -17,7 +17,7 @@ def questions() -> Questions:
         conflict(1, question="gamma beta alpha", document="alpha beta gamma delta ."),
         conflict(2, question="beta beta gamma"),
     ]
-    return Questions.read(tiny("llama"), items, 0)
+    return Questions.read(tiny("llama"), items, 0, [])
 
 
 def logits_under(asked: Questions, adapters: dict, gain: float) -> torch.Tensor:  # type: ignore[type-arg]
@@ -55,3 +55,22 @@ def test_fitted_forgetting_lowers_the_old_answer_of_every_question() -> None:
     after = logits_under(asked, adapters, 4.0).log_softmax(-1).gather(1, pre)
     assert bool((after < before).all())
     assert set(adapters) == set(asked.documents)
+
+
+def test_the_answers_of_a_relation_are_those_of_all_conflicts_of_the_file() -> None:
+    """One measured conflict of relation r: the candidates' answers of r are known to an edit, those of s are not."""
+    subject = tiny("llama")
+    asked = conflict(0, meta={"relation": "r"})
+    others = [
+        conflict(1, question=asked.question, answer="zeta", prior_answer="eta", meta={"relation": "r"}),
+        conflict(2, question=asked.question, answer="theta", prior_answer="iota", meta={"relation": "s"}),
+    ]
+    before = len(subject.tokenize(asked.question))
+
+    def begins(answer: str) -> int:
+        return subject.tokenize(f"{asked.question} {answer}")[before]
+
+    wanted = {begins(word) for word in (asked.answer, str(asked.prior_answer), "zeta", "eta")}
+    mask = Questions.read(subject, [asked], 0, others).same_relation
+    assert set(mask[0].nonzero()[:, 0].tolist()) == wanted
+    assert not {begins("theta"), begins("iota")} & wanted
