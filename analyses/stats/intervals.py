@@ -296,9 +296,12 @@ def one_sided(interval: Callable[[float], tuple[float, float]], null: float) -> 
     def gap(alpha: float) -> float:
         return interval(1 - 2 * alpha)[side] - null
 
-    near, far = gap(half), gap(small)
-    if near * far > 0:
-        alpha = small if abs(near) > 1e-9 else half
+    # A union of intervals can hold the null at every level: it then speaks for neither side.
+    sign = 1 if side == 0 else -1
+    if sign * gap(half) <= 0:
+        alpha = half
+    elif sign * gap(small) >= 0:
+        alpha = small
     else:
         alpha = float(root_scalar(gap, bracket=(small, half), xtol=1e-7).root)
     return alpha if side == 0 else 1 - alpha

@@ -122,3 +122,23 @@ def test_one_sided_inverts_the_interval(null):
 
     z = (0.7 - null) / np.sqrt(null * (1 - null) / 100)  # Wilson inverts this very test
     assert intervals.one_sided(interval, null) == pytest.approx(max(stats.norm.sf(z), 1e-6), abs=2e-5)
+
+
+@pytest.mark.parametrize(("centre", "null", "p"), [(0.70, 0.75, 0.5), (0.9, 0.75, None), (0.4, 0.75, None)])
+def test_a_union_of_intervals_that_always_holds_the_null_speaks_for_neither_side(centre, null, p):
+    # Two estimates of one share, 0.8 and `centre`: at no level does the union reach less far than from one to the other.
+    def interval(level):
+        z = stats.norm.ppf(0.5 + level / 2)
+        return min(0.8, centre) - 0.05 * z, max(0.8, centre) + 0.05 * z
+
+    found = intervals.one_sided(interval, null)
+    if p is not None:
+        assert found == pytest.approx(p, abs=1e-5)
+    elif centre > null:  # the nearer estimate decides
+        assert found == pytest.approx(stats.norm.sf((0.8 - null) / 0.05), abs=1e-5)
+    else:
+        assert found == pytest.approx(0.5, abs=1e-5)
+    for alpha in (0.01, 0.05, 0.2):
+        low, high = interval(1 - 2 * alpha)
+        assert (found < alpha) == (low > null)
+        assert (found > 1 - alpha) == (high < null)
