@@ -23,12 +23,16 @@ UNITS = "nats per token"
 
 @dataclass(frozen=True)
 class GainPrice:
-    """What one uniform gain costs on retention items: `retention` (the base's first choice stays) and mean `kl`, nats."""
+    """What one uniform gain costs on retention items, `retention` (the base's first choice stays) and mean `kl`, nats; and gives.
+
+    `override`: of the conflicts whose old answer the base knows, the share whose document's answer comes first.
+    """
 
     gain: float
     condition: str
     retention: Estimate
     kl: Estimate | None
+    override: Estimate | None = None
 
     @property
     def affordable(self) -> bool:
@@ -36,11 +40,17 @@ class GainPrice:
         return self.retention.value >= 1 - LOSS - 1e-12 and (self.kl is None or self.kl.value <= KL_BOUND)
 
     def __str__(self) -> str:
-        kept = self.retention
-        text = f"{100 * kept.value:.0f}%{interval(100 * kept.low, 100 * kept.high, '.0f')} of unrelated answers kept"
+        text = f"{percent(self.retention)} of unrelated answers kept"
         if self.kl is None:
             return text
         return f"{text}, KL to the base {self.kl.value:.2f}{interval(self.kl.low, self.kl.high, '.2f')} {UNITS} there"
+
+    @property
+    def with_success(self) -> str:
+        """The price, and what is had for it."""
+        if self.override is None:
+            return str(self)
+        return f"{self}, and the document's answer first on {percent(self.override)} of known conflicts"
 
     def as_json(self) -> dict[str, Any]:
         """Row of ``price.gains``."""
@@ -49,6 +59,7 @@ class GainPrice:
             "condition": self.condition,
             "retention": self.retention.as_json(),
             "kl": None if self.kl is None else self.kl.as_json(),
+            "override": None if self.override is None else self.override.as_json(),
             "affordable": self.affordable,
         }
 
@@ -83,16 +94,18 @@ class Price(HtmlRepr):
         at_one = self.delivered
         if at_one is None:
             return ""
-        text = f"As delivered: {at_one}."
+        text = f"Price as delivered: {at_one}."
         if at_one.affordable:
             return text
         bounds = f"at least {1 - LOSS:.0%} kept" + ("" if at_one.kl is None else f", KL up to {KL_BOUND:g}")
         text = f"{text} That is not affordable ({bounds})"
         less, smaller = self.affordable_gain, [row for row in self.rows if 0 < row.gain < 1]
         if less is not None:
-            return f"{text}; a smaller gain keeps more: at gain {less.gain:g}, {less}."
+            return f"{text}; at gain {less.gain:g} it is: {less.with_success}."
         if smaller:
-            return f"{text}, nor is any smaller gain that was read, the smallest of them {smaller[0].gain:g} ({smaller[0]})."
+            least = smaller[0]
+            try_next = f"uniform-{least.gain / 2:g} in --policies would be the next to try"
+            return f"{text}, nor is gain {least.gain:g}, the smallest that was read: {least.with_success}; {try_next}."
         return f"{text}; no smaller gain was read (name uniform-0.5 and uniform-0.25 in --policies)."
 
     def __str__(self) -> str:
@@ -119,7 +132,8 @@ def price(run: RunFrame) -> Price | None:
     for gain, condition in gains(run).items():
         kept = success_rate(run.select("retention", condition), "top1", "retention")
         if kept.n:
-            found.append(GainPrice(gain, condition, kept, mean_kl(run, condition)))
+            won = success_rate(run.select("conflict", condition, "known"), "top1", "override")
+            found.append(GainPrice(gain, condition, kept, mean_kl(run, condition), won if won.n else None))
     result = Price(tuple(found))
     return None if result.delivered is None else result
 
@@ -133,6 +147,11 @@ def mean_kl(run: RunFrame, condition: str = DELIVERED, split: str = "retention")
     kl = values(rows["kl"])
     estimate = mean("KL to the base", kl, points_of(rows), units=UNITS)
     return replace(estimate, low=max(0.0, estimate.low)) if estimate.n else None
+
+
+def percent(share: Estimate) -> str:
+    """``96% [85, 99]``, or without the brackets where there is no interval."""
+    return f"{100 * share.value:.0f}%{interval(100 * share.low, 100 * share.high, '.0f')}"
 
 
 def interval(low: float, high: float, form: str) -> str:

@@ -142,8 +142,9 @@ def verdict(run: RunFrame) -> Verdict:
         return undecided(f"the known conflicts cover only {plural(failing.points, 'knowledge point')}", rate)
     if failing.high < NO_FAILURE:
         paid = price(run)
-        sentence = f"There is little to repair: as delivered, {percent(failing)} of {failing.n} known conflicts fail."
-        sentence += "" if paid is None else f" {paid.sentence}"
+        size = f"{failing.n} known conflicts ({plural(failing.points, 'knowledge point')}{alone(failing)})"
+        sentence = f"There is little to repair: as delivered, {percent(failing)} of {size} fail. "
+        sentence += "What it costs was not measured: the run has no retention items." if paid is None else paid.sentence
         return Verdict("no-failure", sentence, failing)
     if (run.manifest.get("adapters") or {}).get("static") is False:
         sentence = (

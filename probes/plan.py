@@ -65,7 +65,7 @@ class Plan:
     subject: str = "organism"
     adapters: str = "fitted"
     items: str = "starter"
-    policies: str = "as-delivered,uniform-1.5,uniform-2,slb,ca,random-layers"
+    policies: str = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,slb,ca,random-layers"
     probes: tuple[str, ...] = DEFAULT_PROBES
     limit: int | None = None
     answers: int = 32

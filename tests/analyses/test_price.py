@@ -15,13 +15,14 @@ from override_gap.analyses.readings import RunFrame
 Rows = dict[str, list[tuple[bool, float]]]
 
 
-def run_of(conditions: Rows, split: str = "retention") -> RunFrame:
-    """One row per condition and item, each item a point of its own: (answer kept, kl)."""
+def run_of(conditions: Rows, split: str = "retention", conflicts: Rows | None = None) -> RunFrame:
+    """One row per condition and item, each item a point of its own: (answer kept, kl); of conflicts (document's answer, kl)."""
     rows = [
-        {"item": f"r{n}", "point": f"p{n}", "split": split, "condition": name, "known": True, "status": "ok", "error": None,
-         "success_top1": kept, "success_margin": kept, "kl": kl,
+        {"item": f"{of[0]}{n}", "point": f"{of[0]}{n}", "split": of, "condition": name, "known": True, "status": "ok",
+         "error": None, "success_top1": kept, "success_margin": kept, "kl": kl,
          **dict.fromkeys(("prior_logprob", "prior_margin", "push", "pull", "adapter_margin", "net_margin"), 0.0)}
-        for name, items in conditions.items() for n, (kept, kl) in enumerate(items)
+        for of, each in ((split, conditions), ("conflict", conflicts or {}))
+        for name, items in each.items() for n, (kept, kl) in enumerate(items)
     ]  # fmt: skip
     return RunFrame({"conditions": list(conditions)}, pd.DataFrame(rows))
 
@@ -59,18 +60,27 @@ def test_the_largest_gain_within_both_bounds_with_none_below_it_outside():
     assert [row.affordable for row in found.rows] == [True, True, True, False, True]
     assert gain_of(found) == 1.0, "gain 1.5 loses two of twenty, so that gain 2 behind it is luck"
     assert "smaller" not in found.sentence
-    assert found.sentence.startswith("As delivered: 95% ")
+    assert found.sentence.startswith("Price as delivered: 95% ")
     assert "KL to the base 0.20" in found.sentence
 
 
 def test_an_adapter_three_times_too_strong_states_its_price_and_what_costs_less():
     rows = {"base": items(20, 0.0), "uniform-0.25": items(20, 0.05), "uniform-0.5": items(18, 0.3),
             "as-delivered": items(9, 1.4)}  # fmt: skip
-    found = price_of(rows)
+    won = {
+        "base": items(0, 0.0),
+        "uniform-0.25": items(14, 0.0),
+        "uniform-0.5": items(17, 0.0),
+        "as-delivered": items(20, 0.0),
+    }
+    found = price(run_of(rows, conflicts=won))
+    assert found is not None
     assert gain_of(found) == 0.25
     assert "45% " in found.sentence
     assert "KL to the base 1.40" in found.sentence
-    assert "a smaller gain keeps more: at gain 0.25, 100%" in found.sentence
+    assert "at gain 0.25 it is: 100%" in found.sentence
+    assert "and the document's answer first on 70% [" in found.sentence
+    assert [row["override"]["value"] for row in found.as_json()["gains"]] == [0, 14 / 20, 17 / 20, 1]
     assert found.as_json()["affordable_gain"] == 0.25
 
 
@@ -80,7 +90,8 @@ def test_answers_that_stay_at_a_high_kl_are_not_affordable():
     assert found.affordable_gain is None
     assert "no smaller gain was read (name uniform-0.5 and uniform-0.25 in --policies)" in found.sentence
     smaller = price_of({"uniform-0.5": items(20, 0.4), "as-delivered": items(20, 0.6)})
-    assert "nor is any smaller gain that was read, the smallest of them 0.5" in smaller.sentence
+    assert "nor is gain 0.5, the smallest that was read: 100%" in smaller.sentence
+    assert "uniform-0.25 in --policies would be the next to try" in smaller.sentence
 
 
 def test_a_run_of_before_the_column_has_retention_alone():
