@@ -14,7 +14,7 @@ from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.content import has_content
+from override_gap.margins.content import MEASURED_FOR_CONTENT, has_content
 
 MEANING = {
     "too weak": "content; comes first at a larger gain that is affordable",
@@ -91,10 +91,7 @@ def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
 
 def content(rows: Table) -> Bool[np.ndarray, " n"]:
     """Whether the answer was given by the adapter (`has_content`), per row; true where that cannot be told."""
-    rank, rank_base, place, excess = (
-        values(rows[name]) for name in ("rise_rank", "rise_rank_base", "doc_place", "push_excess")
-    )
-    return has_content(rank, rank_base, place, excess) != 0
+    return has_content(*(values(rows[name]) for name in MEASURED_FOR_CONTENT)) != 0
 
 
 def held(rows: Table) -> Bool[np.ndarray, " n"]:

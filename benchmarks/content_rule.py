@@ -32,7 +32,7 @@ from benchmarks.content_edits import Questions, fitted, written
 from override_gap.analyses.readings import DELIVERED, RunFrame, load
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.adapter import Adapter, join
-from override_gap.margins.content import has_content
+from override_gap.margins.content import MEASURED_FOR_CONTENT, has_content
 from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.margins.updates import LowRank
 from override_gap.probes.items import open_items
@@ -202,18 +202,18 @@ def shares(frame: RunFrame) -> Shares:
     failing = delivered[~delivered["success_top1"].astype(bool)]
     rows = frame.search
     rows = rows[(rows["condition"] == DELIVERED) & ~rows["broken"].astype(bool) & (rows["success_top1"] == True)]  # noqa: E712
-    rank, base, place, excess, kl = (
-        rows[name].to_numpy(dtype=float) for name in ("rise_rank", "rise_rank_base", "doc_place", "push_excess", "kl")
-    )
+    measured = [rows[name].to_numpy(dtype=float) for name in MEASURED_FOR_CONTENT]
+    rank, base = measured[:2]
+    kl = rows["kl"].to_numpy(dtype=float)
     none = np.full(len(rows), np.nan)
     rules = {
         "flips": np.ones(len(rows), dtype=bool),
         "other answers": has_content(rank, none, none, none) == 1,
         "both sets": has_content(rank, base, none, none) == 1,
-        "rule": has_content(rank, base, place, excess) == 1,
+        "rule": has_content(*measured) == 1,
     }
     for threshold in (0.9, 0.975):
-        rules[f"rank {threshold}"] = has_content(rank, base, place, excess, threshold) == 1
+        rules[f"rank {threshold}"] = has_content(*measured, threshold) == 1
     for bound in (0.5, 0.25):
         rules[f"KL {bound}"] = rules["rule"] & (kl <= bound)
     ids = failing["item"].to_numpy()

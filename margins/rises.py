@@ -17,17 +17,20 @@ ALTERNATIVES = 20
 
 
 def rise_rank(
-    own: Float[Tensor, " batch"], others: Float[Tensor, "batch other"], counts: Bool[Tensor, "batch other"]
+    own: Float[Tensor, " batch"],
+    others: Float[Tensor, "batch other"],
+    counts: Bool[Tensor, "batch other"],
+    fewest: int = FEWEST_OTHERS,
 ) -> Float[Tensor, " batch"]:
     """Share of the other answers whose logit rose less over the base than that of y_doc, 0 to 1; ties count half.
 
     The rise of a token is g(y) - f(y), nats: `own` that of y_doc, `others` those of the tokens with which other answers
-    begin; `counts` says which of these are compared in each row. NaN where a row has fewer than FEWEST_OTHERS of them.
+    begin; `counts` says which of these are compared in each row. NaN where a row has fewer than `fewest` of them.
     """
     below = (others < own[:, None]).to(own.dtype) + 0.5 * (others == own[:, None]).to(own.dtype)
     number = counts.sum(1)
     share = (below * counts).sum(1) / number.clamp_min(1)
-    return torch.where(number >= FEWEST_OTHERS, share, torch.nan)
+    return torch.where(number >= fewest, share, torch.nan)
 
 
 def leading_alternatives(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from override_gap.margins.content import has_content
-from override_gap.margins.rises import leading_alternatives, place_of_answer, push_excess, rise_rank
+from override_gap.margins.rises import FEWEST_OTHERS, leading_alternatives, place_of_answer, push_excess, rise_rank
 from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior
@@ -44,7 +44,7 @@ class OtherAnswers:
 class Step:
     """One row at one gain: the adapter's cost and, unless the adapter is broken there, what was read.
 
-    Margins in nats; `rank`, `rank_relation` and `rank_base` as `rise_rank` gives them, None where the other answers are too
+    Margins in nats; `rank`, `rank_relation` and `rank_base` as `Judge` reads them, None where the other answers are too
     few; `excess` as `push_excess` and `place` as `place_of_answer` give them.
     """
 
@@ -72,7 +72,7 @@ class Step:
     @property
     def content(self) -> bool | None:
         """`has_content` of this reading; None where it cannot be told."""
-        content = float(has_content(self.rank, self.rank_base, self.place, self.excess))
+        content = float(has_content(self.rank, self.rank_base, self.place, self.excess, self.rank_relation))
         return None if content != content else bool(content)
 
 
@@ -156,7 +156,11 @@ class Judge:
         return steps
 
     def ranks(self, readings: Adapted, rows: Int[Tensor, " chosen"]) -> tuple[list[float | None], list[float | None]]:
-        """`rise_rank` of some rows, among all other answers and among those of the same relation; None where too few."""
+        """`rise_rank` of some rows, among all other answers and among those of the same relation; None where too few.
+
+        The token that comes first is left out of all comparisons: another answer that stays ahead is no sign of an empty
+        adapter. Of one relation, one other answer is enough to compare with.
+        """
         tokens, chosen = self.others.tokens, rows.cpu()
         if not len(tokens):
             return [None] * len(chosen), [None] * len(chosen)
@@ -164,8 +168,12 @@ class Judge:
         after, before = (self.subject.logits_of(state, tokens).cpu() for state in states)
         rises = after - before
         own = readings.margins.push[rows.to(readings.margins.push.device)].cpu().float()
-        both = (self.others.counts[chosen], self.others.same_relation[chosen])
-        all_others, relation = ([_or_none(rank) for rank in rise_rank(own, rises, c).tolist()] for c in both)
+        behind = tokens != readings.top[rows.to(readings.top.device)].cpu()[:, None]
+        both = ((self.others.counts, FEWEST_OTHERS), (self.others.same_relation, 1))
+        all_others, relation = (
+            [_or_none(rank) for rank in rise_rank(own, rises, counts[chosen] & behind, fewest).tolist()]
+            for counts, fewest in both
+        )
         return all_others, relation
 
     def among_alternatives(
@@ -179,7 +187,7 @@ class Judge:
         rises = after - before
         margins = readings.margins
         push, pull = (m[rows.to(m.device)].cpu().float() for m in (margins.push, margins.pull))
-        rank = rise_rank(push, rises, torch.ones_like(rises, dtype=torch.bool))
+        rank = rise_rank(push, rises, tokens != readings.top[rows.to(readings.top.device)].cpu()[:, None])
         return [_or_none(r) for r in rank.tolist()], [_or_none(e) for e in push_excess(push, pull, rises).tolist()]
 
     @cached_property

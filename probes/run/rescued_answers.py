@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from override_gap.margins.content import has_content
+from override_gap.margins.content import MEASURED_FOR_CONTENT, has_content
 from override_gap.margins.items.item import Item
 from override_gap.probes.run.answers import AnswerRequest, answer
 from override_gap.probes.run.batch import MeasurementSetup
@@ -55,8 +55,7 @@ def _repairing(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _without_content(row: Mapping[str, Any]) -> bool:
-    measured = (row[name] for name in ("rise_rank", "rise_rank_base", "doc_place", "push_excess"))
-    return bool(has_content(*measured) == 0)
+    return bool(has_content(*(row[name] for name in MEASURED_FOR_CONTENT)) == 0)
 
 
 def _next(rows: list[dict[str, Any]], row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -70,9 +70,20 @@ class UnitSearch:
     def _questions(self) -> list[tuple[Item, Divergence]]:
         return _located(self.subject, self.comparisons.unrelated)
 
+    @cached_property
+    def _known(self) -> list[bool]:
+        """Whether the base knows each question: its first choice is the old answer, or the right one of a retention question."""
+        first = self.unrelated.log_probs[: len(self._questions), -1].argmax(-1).tolist()
+        right = [place.doc if place.pre is None else place.pre for _, place in self._questions]
+        return [answer == top for answer, top in zip(right, first, strict=True)]
+
     def rows_for(self, document: str) -> list[int]:
-        """The rows on which a document's adapter is read: questions that it is not about, in an order of its own, and texts."""
+        """The rows on which a document's adapter is read: questions that it is not about, in an order of its own, and texts.
+
+        Questions that the base knows, where there are enough: see `_known`.
+        """
         questions = [item for item, _ in self._questions]
+        known = self._known
         points = self.points.get(document, frozenset())
         foreign = [n for n, item in enumerate(questions) if item.point not in points and item.document != document]
         apart = [n for n in foreign if not is_relevant(document, questions[n].question)]
@@ -81,7 +92,10 @@ class UnitSearch:
         def order(n: int) -> bytes:
             return hashlib.sha256(key.digest() + str(n).encode()).digest()
 
-        chosen = sorted(apart if len(apart) >= QUESTIONS else foreign, key=order)[:QUESTIONS]
+        # an answer of which the base is unsure is lost by any small change
+        sure = [n for n in apart if known[n]]
+        enough = next((rows for rows in (sure, apart) if len(rows) >= QUESTIONS), foreign)
+        chosen = sorted(enough, key=order)[:QUESTIONS]
         return [*chosen, *range(len(questions), len(questions) + TEXTS)]
 
     def read_costs(self, wanted: Mapping[str, tuple[str, AnyAdapter]], gain: float) -> None:

@@ -78,25 +78,29 @@ def test_excess_takes_the_mean_of_the_middle_two() -> None:
 
 NAN = float("nan")
 RULE = [
-    (0.95, 0.95, 7, -3.0, 1.0),  # a later choice: the sign of the excess does not matter
-    (0.95, 0.94, 7, 3.0, 0.0),  # some alternatives of this very question rose more
-    (0.94, 1.0, 7, 3.0, 0.0),  # some other documents' answers rose more
-    (NAN, 1.0, 7, 3.0, 1.0),  # few documents: the alternatives alone
-    (NAN, 0.9, 7, 3.0, 0.0),
-    (1.0, NAN, NAN, NAN, 1.0),  # a tiny vocabulary: the other answers alone
-    (NAN, NAN, 7, 3.0, NAN),
-    (1.0, 1.0, 0, 0.1, 1.0),  # the second choice, mostly raised
-    (1.0, 1.0, 0, 0.0, 0.0),  # the second choice, as much uncovered as raised
-    (1.0, 1.0, 0, -0.1, 0.0),
+    (0.95, 0.95, 7, -3.0, NAN, 1.0),  # a later choice: the sign of the excess does not matter
+    (19 / np.float32(20), np.float32(0.95), 7, -3.0, np.float32(0.95), 1.0),  # 19 of 20 as they are stored
+    (0.95, 0.94, 7, 3.0, NAN, 0.0),  # some alternatives of this very question rose more
+    (0.94, 1.0, 7, 3.0, NAN, 0.0),  # some other documents' answers rose more
+    (1.0, 1.0, 7, 3.0, 5 / 6, 0.0),  # one of six answers of the same relation rose more
+    (1.0, 1.0, 7, 3.0, 1.0, 1.0),
+    (NAN, 1.0, 7, 3.0, NAN, 1.0),  # few documents: the alternatives alone
+    (NAN, 1.0, 7, 3.0, 0.5, 0.0),
+    (NAN, 0.9, 7, 3.0, NAN, 0.0),
+    (1.0, NAN, NAN, NAN, NAN, 1.0),  # a tiny vocabulary: the other answers alone
+    (NAN, NAN, 7, 3.0, NAN, NAN),
+    (1.0, 1.0, 0, 0.1, NAN, 1.0),  # the second choice, mostly raised
+    (1.0, 1.0, 0, 0.0, NAN, 0.0),  # the second choice, as much uncovered as raised
+    (1.0, 1.0, 0, -0.1, NAN, 0.0),
 ]
 
 
 def test_content_by_the_rule() -> None:
     """Each clause of the rule alone decides; a column at a time, and a number at a time."""
-    rank, base, place, excess, expected = np.array(RULE, dtype=float).T
-    np.testing.assert_array_equal(has_content(rank, base, place, excess), expected)
+    *measured, expected = np.array(RULE, dtype=float).T
+    np.testing.assert_array_equal(has_content(*measured), expected)
     for row in RULE:
-        np.testing.assert_array_equal(has_content(*row[:4]), row[4])
+        np.testing.assert_array_equal(has_content(*row[:5]), row[5])
 
 
 @pytest.mark.parametrize(("first", "rank", "held"), [(True, None, True), (True, 0.5, False), (False, 1.0, False)])

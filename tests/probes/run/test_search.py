@@ -11,8 +11,12 @@ from override_gap.analyses.readings import load
 from override_gap.margins.items.files import read_items
 from override_gap.probes.organism.faults import Fault, scaled
 from override_gap.probes.plan import Plan
+from override_gap.probes.readings.batching import BatchSizer
+from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.readings.unrelated import BROKEN
+from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.loop import run
+from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
 from override_gap.probes.store.schema import SEARCH
 from override_gap.probes.subject.load import open_subject
@@ -78,3 +82,20 @@ def test_every_document_is_followed_to_the_gain_that_breaks_the_model(runs) -> N
         earlier = whole.search.drop(last.index)
         assert not earlier["broken"].any()
         assert (earlier["kl"] <= BROKEN).all()
+
+
+def test_questions_that_the_base_knows_stand_for_unrelated_ones() -> None:
+    """Known is read apart, by the readings of the base; an unknown question's first choice falls by any small change."""
+    subject = open_subject("organism")
+    organism = organism_of(subject)
+    items = [item for item in read_items(organism.folder / "items.jsonl") if item.split == "conflict"]
+    pool = Comparisons(unrelated=tuple(items[::6]))
+    points = {item.document: frozenset({item.point}) for item in items}
+    unit = UnitSearch(subject, pool, 0, BatchSizer(), points)
+    known = read_prior(subject, pool.unrelated, [locate(subject, item) for item in pool.unrelated]).known
+    assert 6 < int(known.sum()) < len(pool.unrelated) - 3
+    for item in items[::20]:
+        *rows, first_text, second_text = unit.rows_for(item.document)
+        assert len(set(rows)) == 6 and (first_text, second_text) == (len(pool.unrelated), len(pool.unrelated) + 1)
+        assert known[rows].all()
+        assert all(pool.unrelated[n].point != item.point for n in rows)
