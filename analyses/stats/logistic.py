@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 from jaxtyping import Float, Integer, Shaped
 from scipy import stats
 from scipy.optimize import root_scalar
 from scipy.special import expit
+from statsmodels.discrete import discrete_model  # not statsmodels.api, which loads time series and graphics as well
 from statsmodels.stats.sandwich_covariance import cov_cluster
 from statsmodels.tools.sm_exceptions import ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning
+from statsmodels.tools.tools import add_constant
 
 from override_gap.analyses.stats.clusters import clusters, levels
 from override_gap.analyses.stats.effective import intraclass, of_regression
@@ -126,7 +127,7 @@ def logit(
         for kind in (ConvergenceWarning, HessianInversionWarning, PerfectSeparationWarning, RuntimeWarning):
             warnings.simplefilter("ignore", kind)
         try:
-            fit = sm.Logit(fail, sm.add_constant(x)).fit(disp=0)
+            fit = discrete_model.Logit(fail, add_constant(x)).fit(disp=0)
             coef, converged = float(fit.params[1]), fit.mle_retvals["converged"]
             error = clustered_error(fit, x, fail, codes, count)
         except (np.linalg.LinAlgError, ValueError):

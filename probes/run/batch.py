@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ from override_gap.probes.run.condition_readings import ConditionReadings, too_lo
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.null_adapters import NullAdapters, random_adapters
 from override_gap.probes.run.policy_inputs import KnownOfDocuments, layer_norms, policy_inputs
+from override_gap.probes.run.read_comparisons import ReadComparisons
 from override_gap.probes.run.search import Searchable, UnitSearch
 from override_gap.probes.subject.model import Subject
 
@@ -61,6 +62,11 @@ class MeasurementSetup:
     batch_sizer: BatchSizer = field(default_factory=BatchSizer)
     comparisons: Comparisons = field(default_factory=Comparisons)
     rescued_answers: int = 0
+
+    @cached_property
+    def read_comparisons(self) -> ReadComparisons:
+        """The comparisons on this subject, read once for all units."""
+        return ReadComparisons(self.subject, self.comparisons, self.seed, self.plain)
 
 
 @dataclass(frozen=True)

@@ -5,28 +5,25 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
 
 from override_gap.margins.adapter import AnyAdapter
-from override_gap.margins.items.divergence import Divergence
-from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.item import Item
 from override_gap.margins.items.relevance import is_relevant
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import BatchSizer, rows_that_fit
 from override_gap.probes.readings.layers import ReadAtGains
-from override_gap.probes.readings.prior import Prior, locate
+from override_gap.probes.readings.prior import Prior
 from override_gap.probes.readings.search import ABOVE, OtherAnswers, Step, search
-from override_gap.probes.readings.unrelated import Cost, UnrelatedRows, read_costs, row_of
-from override_gap.probes.run.comparisons import Comparisons, relation_of
-from override_gap.probes.sources.second_moment import own_text
+from override_gap.probes.readings.unrelated import Cost, read_costs
+from override_gap.probes.run.comparisons import relation_of
+from override_gap.probes.run.read_comparisons import TEXTS, ReadComparisons
 from override_gap.probes.subject.model import Subject
 
-#: Questions and texts on which one document's adapter is read for its cost.
-QUESTIONS, TEXTS = 6, 2
-TEXT_TOKENS = 16
+#: Questions on which one document's adapter is read for its cost, beside the texts.
+QUESTIONS = 6
 NO_COST = Cost(float("nan"), float("nan"))
 
 
@@ -45,45 +42,26 @@ class Searchable:
 
 @dataclass(frozen=True)
 class UnitSearch:
-    """One unit's search; costs are kept by adapter and gain for as long as the unit is measured.
+    """One unit's search; costs are kept by adapter and gain for as long as the unit is measured."""
 
-    `plain`: every pass runs all layers, none resumes from the base's.
-    """
-
-    subject: Subject
-    comparisons: Comparisons
+    comparisons: ReadComparisons
     batch_size: int
     batch_sizer: BatchSizer
     points: Mapping[str, frozenset[str]]
-    seed: int = 0
-    plain: bool = False
     costs: dict[tuple[str, float], Cost] = field(default_factory=dict)
 
-    @cached_property
-    def unrelated(self) -> UnrelatedRows:
-        """The unrelated questions that can be read, then text of the base's own."""
-        divergences = [place for _, place in self._questions]
-        ids = own_text(self.subject, TEXTS, TEXT_TOKENS, self.seed).tolist()
-        return UnrelatedRows.read(self.subject, [*divergences, *map(row_of, ids)], keep_blocks=not self.plain)
-
-    @cached_property
-    def _questions(self) -> list[tuple[Item, Divergence]]:
-        return _located(self.subject, self.comparisons.unrelated)
-
-    @cached_property
-    def _known(self) -> list[bool]:
-        """Whether the base knows each question: its first choice is the old answer, or the right one of a retention question."""
-        first = self.unrelated.log_probs[: len(self._questions), -1].argmax(-1).tolist()
-        right = [place.doc if place.pre is None else place.pre for _, place in self._questions]
-        return [answer == top for answer, top in zip(right, first, strict=True)]
+    @property
+    def subject(self) -> Subject:
+        """The model that is searched on."""
+        return self.comparisons.subject
 
     def rows_for(self, document: str) -> list[int]:
         """The rows on which a document's adapter is read: questions that it is not about, in an order of its own, and texts.
 
-        Questions that the base knows, where there are enough: see `_known`.
+        Questions that the base knows, where there are enough: an answer of which it is unsure is lost by any small change.
         """
-        questions = [item for item, _ in self._questions]
-        known = self._known
+        questions = [item for item, _ in self.comparisons.questions]
+        known = self.comparisons.known
         points = self.points.get(document, frozenset())
         foreign = [n for n, item in enumerate(questions) if item.point not in points and item.document != document]
         apart = [n for n in foreign if not is_relevant(document, questions[n].question)]
@@ -92,7 +70,6 @@ class UnitSearch:
         def order(n: int) -> bytes:
             return hashlib.sha256(key.digest() + str(n).encode()).digest()
 
-        # an answer of which the base is unsure is lost by any small change
         sure = [n for n in apart if known[n]]
         enough = next((rows for rows in (sure, apart) if len(rows) >= QUESTIONS), foreign)
         chosen = sorted(enough, key=order)[:QUESTIONS]
@@ -104,7 +81,7 @@ class UnitSearch:
         if not missing:
             return
         chosen = {key: self.rows_for(wanted[key][0]) for key in missing}
-        longest = max((len(place.fed) for place in self.unrelated.divergences), default=1)
+        longest = max((len(place.fed) for place in self.comparisons.rows.divergences), default=1)
         rows = self.batch_size or rows_that_fit(self.subject, longest)
         size = max(1, rows // (QUESTIONS + TEXTS))
 
@@ -112,7 +89,7 @@ class UnitSearch:
             adapters = [wanted[key][1] for key in keys]
             at = [gain] * len(keys)
             try:
-                costs = read_costs(self.subject, self.unrelated, [chosen[key] for key in keys], adapters, at)
+                costs = read_costs(self.subject, self.comparisons.rows, [chosen[key] for key in keys], adapters, at)
             except AdapterError:
                 if len(keys) > 1:
                     for key in keys:
@@ -156,14 +133,9 @@ class UnitSearch:
         texts = {top: self.subject.tokenizer.decode([top]) for top in {s.top for s in steps if s.top is not None}}
         return [_as_row(step, items[step.row], condition, texts) for step in steps]
 
-    @cached_property
-    def _other_answers(self) -> tuple[list[Item], list[int]]:
-        located = _located(self.subject, self.comparisons.others)
-        return [item for item, _ in located], [first_token(place) for _, place in located]
-
     def others_for(self, items: Sequence[Item], prior: Prior) -> OtherAnswers:
         """The other answers that each item of a batch is compared with: neither its own two, nor what begins like them."""
-        others, first = self._other_answers
+        others, first = self.comparisons.others
         tokens = sorted(set(first))
         by_token: dict[int, set[str]] = {token: set() for token in tokens}
         for item, token in zip(others, first, strict=True):
@@ -194,23 +166,6 @@ def until_broken(steps: Sequence[Step], costs: Callable[[Sequence[int], float], 
             if cost.broken or not cost.measured:
                 del active[row]
     return further
-
-
-def first_token(place: Divergence) -> int:
-    """The token with which the document's answer begins: where both answers share it, the old answer's."""
-    shared = place.at + 1 > place.start and place.pre is not None
-    return place.tokens[place.start] if shared else place.doc
-
-
-def _located(subject: Subject, items: Sequence[Item]) -> list[tuple[Item, Divergence]]:
-    """The items that can be read, with where."""
-    located = []
-    for item in items:
-        try:
-            located.append((item, locate(subject, item)))
-        except ItemError:
-            continue  # an item that cannot be read is an error row of its own; here others serve
-    return located
 
 
 def _as_row(step: Step, item: Item, condition: str, texts: Mapping[int, str]) -> dict[str, Any]:

@@ -117,15 +117,7 @@ def measure(
     # what a document's own questions show is known when its other questions are read
     first, then = ([pair for pair in readable if known.depends_on_others(pair[0]) == late] for late in (False, True))
     distractors = Distractors.of(items, encoded)
-    unit = UnitSearch(
-        setup.subject,
-        setup.comparisons,
-        setup.batch_size,
-        setup.batch_sizer,
-        distractors.points,
-        setup.seed,
-        setup.plain,
-    )
+    unit = UnitSearch(setup.read_comparisons, setup.batch_size, setup.batch_sizer, distractors.points)
     measured = BatchRows.concatenated(
         [
             *unreadable,

@@ -23,6 +23,7 @@ from matplotlib.ticker import FuncFormatter
 
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.margins.text import plural
+from override_gap.reports.figures.pdf_fonts import needed_tables_alone
 
 #: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark mode.
 INK, GRID, PAPER = "#1c2330", "#d8dde6", "#fefefe"
@@ -122,7 +123,7 @@ def canvas(width: float, height: float) -> Figure:
 def save(fig: Figure, stem: Path) -> tuple[Path, ...]:
     """Write `stem` as SVG, PNG and PDF, in this order; the same figure gives the same bytes."""
     written = []
-    with matplotlib.rc_context(settings()):
+    with matplotlib.rc_context(settings()), needed_tables_alone():
         # The layout does not depend on the format: it is solved once, not again for each file.
         fig.draw_without_rendering()
         fig.set_layout_engine(None)

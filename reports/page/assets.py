@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import json
 from pathlib import Path
 
-import vl_convert
 from markupsafe import Markup
 
+from override_gap.probes.environment import home
+from override_gap.probes.store.files import write_whole
 from override_gap.reports.text import script_json
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -18,10 +20,36 @@ PARTS = ("parts", "data", "plots", "table", "detail")
 """In this order, `explorer-PART.js` and then `explorer.js` share one function's scope."""
 
 
+VEGA_SHA256 = "373b1f84072b31010f15ceb787be6b415c53936411aae267c8c2b2b6ccde46e7"
+"""Of the plotting script that vl-convert 1.9.0 makes; a stored script with another digest is not used."""
+
+
 @functools.cache
 def vega() -> Markup:
-    """Vega, Vega-Lite and vega-embed (which brings the expression interpreter) as one script; needs no network."""
-    return _as_markup(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;"))
+    """Vega, Vega-Lite and vega-embed (which brings the expression interpreter) as one script; needs no network.
+
+    Making it takes more than a second of a page's six, so it is kept in the user's cache, and used from there where its
+    digest is VEGA_SHA256. Where the cache cannot be written or vl-convert makes another script, it is made for every page.
+    """
+    stored = home() / "vega.js"
+    try:
+        script = stored.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        script = ""
+    if _is_vega(script):
+        return _as_markup(script)
+    import vl_convert
+
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    if _is_vega(script):
+        with contextlib.suppress(OSError):  # a page does not need the cache
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(stored, lambda file: file.write_text(script, encoding="utf-8", newline=""))
+    return _as_markup(script)
+
+
+def _is_vega(script: str) -> bool:
+    return hashlib.sha256(script.encode()).hexdigest() == VEGA_SHA256
 
 
 def explorer_script() -> Markup:

@@ -13,9 +13,10 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+import vl_convert
 
 from override_gap.reports import figures, page
-from override_gap.reports.page.assets import vega
+from override_gap.reports.page.assets import VEGA_SHA256, vega
 from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import value_at
 from override_gap.reports.text import escape_control_characters
@@ -262,6 +263,28 @@ def test_a_text_is_stored_once_and_whole_where_there_is_room(run):
     data = explorer(replace(run, readings=run.readings.assign(answer_text=long, document=long)), {})
     assert data["texts"].count(long) == 1
     assert len(data["texts"]) == len(set(data["texts"]))
+
+
+def test_the_plotting_script_that_is_installed_is_the_one_whose_digest_is_stated():
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    assert hashlib.sha256(script.encode()).hexdigest() == VEGA_SHA256
+
+
+def test_a_stored_plotting_script_is_used_only_if_it_is_the_right_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("OVERRIDE_GAP_HOME", str(tmp_path))
+    (tmp_path / "vega.js").write_text("window.vegaEmbed = alert;")
+    first = str(vega.__wrapped__())
+    assert hashlib.sha256(first.encode()).hexdigest() == VEGA_SHA256
+    assert (tmp_path / "vega.js").read_text(encoding="utf-8") == first, "the wrong one was replaced"
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda _: pytest.fail("the stored script serves"))
+    assert str(vega.__wrapped__()) == first
+
+
+def test_a_page_is_written_where_nothing_can_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("OVERRIDE_GAP_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(vl_convert, "javascript_bundle", lambda _: "window.vegaEmbed = made;")
+    assert vega.__wrapped__() == "window.vegaEmbed = made;"
 
 
 def test_the_plotting_script_is_the_same_in_every_process():

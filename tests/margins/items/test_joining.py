@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from override_gap.margins.conditions import reword
 from override_gap.margins.items.files import json_lines, read_items
 from override_gap.margins.items.item import Item, ItemError, items_hash
-from override_gap.margins.items.joining import full_stop, joined, separator_of, with_separator
+from override_gap.margins.items.joining import _has_whole, full_stop, joined, separator_of, with_separator
 
 # question | answer: a bar without spaces around it where nothing stands between them, else with one before it
 TEXTS = """
@@ -190,3 +192,16 @@ def test_repeated_documents_are_joined_as_sentences() -> None:
     assert reword("{document} {document}", "It rains.") == "It rains. It rains."
     assert reword("{document} {document}", "ฝนตก") == "ฝนตก ฝนตก"
     assert [full_stop(t) for t in ("雨", "वर्षा", "rain", "ฝน", "မိုး")] == ["。", "।", ".", "", "။"]
+
+
+def test_a_text_found_whole_is_what_a_pattern_with_no_word_character_behind_it_finds() -> None:
+    draw = random.Random(0)
+    found = {True: 0, False: 0}
+    for _ in range(5000):
+        document, text = (
+            "".join(draw.choices("ab_ .é京́", k=draw.randint(1, most))) for most in (12, 3)
+        )  # a combining mark is no word character, an ideograph is one
+        expected = re.search(re.escape(text) + r"(?!\w)", document) is not None
+        assert _has_whole(document, text) == expected, (document, text)
+        found[expected] += 1
+    assert min(found.values()) > 500

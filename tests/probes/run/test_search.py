@@ -16,6 +16,7 @@ from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.readings.unrelated import BROKEN
 from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.loop import run
+from override_gap.probes.run.read_comparisons import ReadComparisons
 from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
 from override_gap.probes.store.schema import SEARCH
@@ -91,7 +92,7 @@ def test_questions_that_the_base_knows_stand_for_unrelated_ones() -> None:
     items = [item for item in read_items(organism.folder / "items.jsonl") if item.split == "conflict"]
     pool = Comparisons(unrelated=tuple(items[::6]))
     points = {item.document: frozenset({item.point}) for item in items}
-    unit = UnitSearch(subject, pool, 0, BatchSizer(), points)
+    unit = UnitSearch(ReadComparisons(subject, pool, 0), 0, BatchSizer(), points)
     known = read_prior(subject, pool.unrelated, [locate(subject, item) for item in pool.unrelated]).known
     assert 6 < int(known.sum()) < len(pool.unrelated) - 3
     for item in items[::20]:
