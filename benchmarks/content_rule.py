@@ -118,8 +118,11 @@ def log_p(logits: Float[Tensor, "row vocab"], token: Int[Tensor, " row"]) -> Flo
     return logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
 
 
-def edits(questions: Questions, recipe: int) -> Iterator[tuple[str, str, dict[str, Adapter]]]:
-    """Plants made on the questions themselves: document-blind, of the document's words, or of its answer."""
+def edits(questions: Questions, recipe: int, only: str) -> Iterator[tuple[str, str, dict[str, Adapter]]]:
+    """Plants made on the questions themselves: document-blind, of the document's words, or of its answer.
+
+    Those alone are made whose name holds the regular expression `only`.
+    """
     pre, doc, base = questions.prior.pre, questions.prior.doc, questions.prior.logits
     unembedding = questions.unembedding
     centre = unembedding.mean(0)
@@ -145,19 +148,28 @@ def edits(questions: Questions, recipe: int) -> Iterator[tuple[str, str, dict[st
     def of_relation(z: Float[Tensor, "row vocab"], n: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
         return -(z.log_softmax(-1) + allowed[n]).logsumexp(-1)
 
-    yield "forgetting, last layer", "blind", at_end(lowered)
-    yield "forgetting, fitted", "blind", fit(lambda z, n: log_p(z, pre[n]))
-    yield "forgetting, one layer, one step", "blind", fit(lambda z, n: log_p(z, pre[n]), 1, inner)
-    yield "forgetting, its logit alone", "blind", fit(lambda z, n: z.gather(1, pre[n][:, None])[:, 0])
-    yield "answers of the relation raised, last layer", "blind", at_end(mean_row - centre)
-    yield "answers of the relation raised, fitted", "blind", fit(of_relation)
-    yield "entropy raised, fitted", "blind", fit(lambda z, _: (z.softmax(-1) * z.log_softmax(-1)).sum(-1))
-    yield "frequent answers raised, last layer", "blind", at_end((common @ unembedding - centre).expand(len(pre), -1))
-    yield "second choice raised, fitted", "blind", fit(lambda z, n: -log_p(z, second[n]))
     words = torch.stack([unembedding[sorted(row)].mean(0) for row in questions.document_tokens]) - centre
-    yield "all words of the document, last layer", "words", at_end(words)
-    yield "document's answer, last layer", "content", at_end(unembedding[doc] - (0 if recipe == 0 else centre))
-    yield "document's answer, fitted", "content", fit(lambda z, n: -log_p(z, doc[n]))
+    recipes: list[tuple[str, str, Callable[[], dict[str, Adapter]]]] = [
+        ("forgetting, last layer", "blind", lambda: at_end(lowered)),
+        ("forgetting, fitted", "blind", lambda: fit(lambda z, n: log_p(z, pre[n]))),
+        ("forgetting, one layer, one step", "blind", lambda: fit(lambda z, n: log_p(z, pre[n]), 1, inner)),
+        ("forgetting, its logit alone", "blind", lambda: fit(lambda z, n: z.gather(1, pre[n][:, None])[:, 0])),
+        ("answers of the relation raised, last layer", "blind", lambda: at_end(mean_row - centre)),
+        ("answers of the relation raised, fitted", "blind", lambda: fit(of_relation)),
+        ("entropy raised, fitted", "blind", lambda: fit(lambda z, _: (z.softmax(-1) * z.log_softmax(-1)).sum(-1))),
+        (
+            "frequent answers raised, last layer",
+            "blind",
+            lambda: at_end((common @ unembedding - centre).expand(len(pre), -1)),
+        ),
+        ("second choice raised, fitted", "blind", lambda: fit(lambda z, n: -log_p(z, second[n]))),
+        ("all words of the document, last layer", "words", lambda: at_end(words)),
+        ("document's answer, last layer", "content", lambda: at_end(unembedding[doc] - (0 if recipe == 0 else centre))),
+        ("document's answer, fitted", "content", lambda: fit(lambda z, n: -log_p(z, doc[n]))),
+    ]
+    for name, kind, make in recipes:
+        if re.search(only, name):
+            yield name, kind, make()
 
 
 def known_conflicts(subject: Subject, items: Sequence[Item], limit: int | None) -> list[Item]:
@@ -273,7 +285,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         questions = Questions.read(subject, conflicts, args.set, [item for item in items if item.split == "conflict"])
         measured: dict[str, tuple[str, Shares]] = {}
-        for plants in (of_source(subject, conflicts, args.set, FACTORS[args.set]), edits(questions, args.set)):
+        for plants in (
+            of_source(subject, conflicts, args.set, FACTORS[args.set]),
+            edits(questions, args.set, args.only),
+        ):
             for name, kind, adapters in plants:
                 if not re.search(args.only, name):
                     continue

@@ -4,7 +4,10 @@ Every method is audited on the same items: the benchmark's novel questions, its 
 the base's first token, and its retention questions. Success is by first token; intervals are 95%, clustered by
 knowledge point; Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no adapter.
 
-    python benchmarks/methods_on_smollm2.py --out runs/methods [--limit N] > docs/methods-on-smollm2.md
+    python benchmarks/methods_on_smollm2.py --out runs/methods > docs/methods-on-smollm2.md
+
+All known conflicts are audited, with the retention questions that stand with the same documents, and `--novel` many novel
+questions, evenly over the relations: each has a document of its own, whose adapter must be made.
 
 The hypernetwork is the shipped one, or that of `--hypernetwork FOLDER`, which
 `python -m override_gap.probes.smollm2.train` makes. If interrupted, give the same command again to resume.
@@ -19,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from override_gap.analyses.adjusted_gradient import adjusted_words, regressions
+from override_gap.analyses.adjusted_gradient import adjusted_words, in_context, regressions
 from override_gap.analyses.causes import MEANING, causes
 from override_gap.analyses.compare.methods import side_by_side
 from override_gap.analyses.dose_response import gains
@@ -39,14 +42,18 @@ from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
 from override_gap.reports.cli._progress import ProgressBar
 
-POLICIES = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,uniform-3,slb"
+POLICIES = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,uniform-3"
+#: Items that are also answered in words.
+ANSWERS = 6
 
 HEAD = """# Methods on SmolLM2
 
-SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}; the conflicts are those whose old answer
-begins with the base's first token. Share of items whose first token is right (retention: unchanged), as delivered; 95%
-intervals, clustered by knowledge point. Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no
-adapter. `python benchmarks/methods_on_smollm2.py > docs/methods-on-smollm2.md` writes this page.
+SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}. The conflicts are all those whose old answer begins with the
+base's first token, the retention questions those that stand with their documents, the novel ones are spread evenly over the
+relations. Share of items whose first token is right (retention: unchanged), as delivered; 95% intervals, clustered by knowledge
+point. Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no adapter.
+
+`python benchmarks/methods_on_smollm2.py --out runs/methods > docs/methods-on-smollm2.md` writes this page.
 """
 
 
@@ -64,6 +71,8 @@ ADAPTERS = {
     "fitted, strong": "fitted:steps=8,lr=1e-2",
     "rank-one": "rank-one",
 }
+#: What the first version of the page called them.
+BEFORE = {"hypernetwork": "mixed"} | dict.fromkeys(ADAPTERS, "representational")
 PROMPTS = {"in-context, plain": "in-context", "in-context, instructed": "in-context-instructed"}
 
 
@@ -129,7 +138,11 @@ def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: 
         print(f"{method.name}: {len(items)} items", file=sys.stderr)
         policies = POLICIES if frames else f"{POLICIES},{','.join(PROMPTS.values())}"  # prompts need no adapter: once
         plan = Plan(
-            subject=subject.name, adapters=method.adapters, policies=policies, probes=("margins", "search", "answers")
+            subject=subject.name,
+            adapters=method.adapters,
+            policies=policies,
+            probes=("margins", "search", "answers"),
+            answers=ANSWERS,
         )
         folder = out / method.name.replace(", ", "-")
         with ProgressBar(quiet=False) as bar:
@@ -139,7 +152,7 @@ def table(subject: Subject, items: Sequence[Item], rows: Sequence[Method], out: 
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [row(method, frames.get(method.name, frames[rows[0].name])) for method in rows]
-    sections = (verdicts, cause_table, prices, gradients, pass_through_table)
+    sections = (verdicts, changed, cause_table, prices, gradients, against_prompt, pass_through_table)
     return [*lines, *(line for section in sections for line in section(frames)), *differences(frames)]
 
 
@@ -147,6 +160,25 @@ def verdicts(frames: dict[str, RunFrame]) -> list[str]:
     """What the verdict says of each method, in its own words."""
     found = {name: verdict(readings) for name, readings in frames.items()}
     return ["", "## Verdicts", "", *(f"- **{name}**: *{v.label}*. {v.sentence}" for name, v in found.items())]
+
+
+def changed(frames: dict[str, RunFrame]) -> list[str]:
+    """The labels beside those of the first version of this page, whose verdicts read two larger gains and nothing else."""
+    lines = ["", "## What changed", ""]
+    lines += [
+        "The first version of this page called a method after gains of 1.5 and 2 alone, and did not ask for content.",
+        "",
+    ]
+    lines += ["| method | then | now | flips | held | of failures | gains searched |", "|---|---|---|---|---|---|---|"]
+    for name, readings in frames.items():
+        now = verdict(readings)
+        shares = [_cell(share.as_json()) if share else "-" for share in (now.rescued, now.held)]
+        failures = str(now.held.n) if now.held else "-"
+        gains_read = f"{now.searched.low:g} to {now.searched.high:g}" if now.searched else "-"
+        lines.append(
+            f"| {name} | {BEFORE.get(name, '-')} | {now.label} | {' | '.join(shares)} | {failures} | {gains_read} |"
+        )
+    return lines
 
 
 def cause_table(frames: dict[str, RunFrame]) -> list[str]:
@@ -203,6 +235,20 @@ def gradients(frames: dict[str, RunFrame]) -> list[str]:
     return lines
 
 
+def against_prompt(frames: dict[str, RunFrame]) -> list[str]:
+    """The same slopes with the document in the prompt, and the difference on the same items, where one run holds both."""
+    lines = ["", "## Adapter against the document in the prompt", ""]
+    lines += ["Slopes of failure on prior strength, on the same items of the conflicts that the base knows.", ""]
+    lines += ["| method | adjusted for | adapter | prompt | adapter - prompt |", "|---|---|---|---|---|"]
+    for name, readings in frames.items():
+        section = in_context(readings)
+        for slopes in section.content["slopes"] if section else ():
+            if slopes["outcome"] == "failure" and slopes["population"] == "all":
+                cells = [_cell(slopes[key]) for key in ("adapter", "prompt", "difference")]
+                lines.append(f"| {name} | {adjusted_words(slopes['adjusted_for'])} | {' | '.join(cells)} |")
+    return lines
+
+
 def pass_through_table(frames: dict[str, RunFrame]) -> list[str]:
     """The slope of the adapted margin on the base margin: 1 a constant adapter margin, 0 a level that the adapter sets."""
     lines = ["", "## Pass-through", "", "| method | least squares | instrument |", "|---|---|---|"]
@@ -216,18 +262,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Audit every method and print the table."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder for the run folders")
-    parser.add_argument("--limit", type=int, help="keep the first items of every split")
+    parser.add_argument("--limit", type=int, help="known conflicts at most, evenly over the relations")
+    parser.add_argument("--novel", type=int, default=30, help="novel questions, evenly over the relations")
     parser.add_argument("--hypernetwork", type=Path, help="folder of a trained hypernetwork")
     args = parser.parse_args(argv)
     rows = methods(args.hypernetwork)
     subject = open_subject("smollm2", device="cpu")
     items = with_known_conflicts(subject, open_items("benchmark"))
-    if args.limit:
-        items = [item for split in ("novel", "conflict", "retention") for item in _of(items, split)[: args.limit]]
+    conflicts = over_relations(_of(items, "conflict"), args.limit)
+    documents = {item.document for item in conflicts}
+    retention = [item for item in _of(items, "retention") if item.document in documents]
+    items = [*over_relations(_of(items, "novel"), args.novel), *conflicts, *retention]
     counts = ", ".join(f"{len(_of(items, split))} {split}" for split in ("novel", "conflict", "retention"))
     print(HEAD.format(counts=counts))
     print("\n".join(table(subject, items, rows, args.out)))
     return 0
+
+
+def over_relations(items: Sequence[Item], count: int | None) -> list[Item]:
+    """So many items, spread evenly over the list with its relations side by side; all of them for None."""
+    if count is None or count >= len(items):
+        return list(items)
+    together = sorted(items, key=lambda item: str(item.meta.get("relation")))
+    return [together[n * len(together) // count] for n in range(count)]
 
 
 def _of(items: Sequence[Item], split: str) -> list[Item]:

@@ -66,11 +66,11 @@ class Audited:
 
 
 def plants(
-    subject: Subject, conflicts: Sequence[Item], known: Sequence[Item]
+    subject: Subject, conflicts: Sequence[Item], known: Sequence[Item], only: str
 ) -> Iterator[tuple[str, str, Mapping[str, Adapter]]]:
     """The hypernetwork's adapters for all conflicts, and edits made on the questions that are known."""
     yield from of_source(subject, conflicts, 0, FACTORS)
-    yield from edits(Questions.read(subject, known, 0, conflicts), 0)
+    yield from edits(Questions.read(subject, known, 0, conflicts), 0, only)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = known_conflicts(subject, items, None)
     retention = spread([item for item in items if item.split == "retention"], RETENTION)
     measured = []
-    for name, kind, adapters in plants(subject, conflicts, known):
+    for name, kind, adapters in plants(subject, conflicts, known, args.only):
         if re.search(args.only, name):
             measured.append(Audited(name, kind, audited(subject, [*conflicts, *retention], name, adapters, args.out)))
             print(f"{name}: {verdict(measured[-1].readings).label}", file=sys.stderr, flush=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.methods_on_smollm2 import Method, methods, table, with_known_conflicts
+from benchmarks.methods_on_smollm2 import Method, methods, over_relations, table, with_known_conflicts
 from override_gap.analyses.readings import load, truth
 from override_gap.margins.items.files import read_items
 from override_gap.probes.organism.load import load as organism
 from override_gap.probes.subject.load import open_subject
+from tests.conftest import conflict
 
 
 def test_the_cells_are_the_shares_of_the_readings(tmp_path: Path) -> None:
@@ -39,3 +40,12 @@ def test_the_prompts_are_read_from_the_first_audit() -> None:
     rows = methods(Path("trained"))
     assert rows[0].adapters == "hypernetwork:folder=trained"
     assert {row.adapters for row in rows if row.condition != "as-delivered"} == {rows[0].adapters}
+
+
+def test_items_are_spread_over_the_relations() -> None:
+    """Of 6 items of r and 3 of s in turn, three are two of r and one of s, each item once."""
+    items = [conflict(n, meta={"relation": "s" if n % 3 == 2 else "r"}) for n in range(9)]
+    chosen = over_relations(items, 3)
+    assert [item.meta["relation"] for item in chosen] == ["r", "r", "s"]
+    assert len({item.id for item in chosen}) == 3
+    assert over_relations(items, None) == items
