@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder for the run folders")
     parser.add_argument("--limit", type=int, help="known conflicts at most, evenly over the relations")
-    parser.add_argument("--novel", type=int, default=30, help="novel questions, evenly over the relations")
+    parser.add_argument("--novel", type=int, default=20, help="novel questions, evenly over the relations")
     parser.add_argument("--hypernetwork", type=Path, help="folder of a trained hypernetwork")
     args = parser.parse_args(argv)
     rows = methods(args.hypernetwork)

@@ -1,8 +1,8 @@
 """Plants in SmolLM2's hypernetwork: do the verdict and the causes say what is known of adapters made to fail?
 
-Every plant is audited as any method is, on all conflicts of the benchmark; its failures among those whose old answer the
-base knows are searched. *right* are the hypernetwork's own adapters times a factor: their label should be that of the
-unmodified ones. The others hold nothing of the document, and should never be called *magnitude*.
+Every plant is audited as any method is, on all of the benchmark's conflicts of some relations; its failures among those whose
+old answer the base knows are searched. *right* are the hypernetwork's own adapters times a factor: their label should be that
+of the unmodified ones. The others hold nothing of the document, and should never be called *magnitude*.
 
     python benchmarks/plants_on_smollm2.py --out runs/plants [--only REGEX] --page docs/calibration/smollm2.md
 
@@ -35,6 +35,8 @@ from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
 
 FACTORS = (1.0, 1 / 10, 1 / 64, 4.0)
+#: 110 of the benchmark's conflicts, of which SmolLM2 knows 41.
+RELATIONS = ("capital", "element", "symbol")
 RIGHT, BLIND = "right, times", "blind"
 CHOSEN = (
     r"right, times|another document's|mean of 16|^random$|forgetting, (fitted|its logit)|of the relation raised, fitted"
@@ -43,14 +45,14 @@ RETENTION = 40
 
 HEAD = """# Plants in SmolLM2's hypernetwork
 
-Adapters of SmolLM2-135M-Instruct whose failure is known by construction, audited as any method is: {conflicts} conflicts of the
-benchmark, {known} of them with an old answer that the base knows ({points} knowledge points, {relations} relations), and
-{retention} retention questions. *right* are the hypernetwork's own adapters times a factor; nobody knows how many of them hold
-their document's answer, but a factor changes nothing about it. *blind* ones were made without the document: another document's
-adapter, the mean of 16, random factors of the right norms, edits that lower the old answer, and one that raises every answer
-that the benchmark has for the relation. *failing*: as delivered, of the known conflicts; *flips* and *held*: of the failures,
-at a gain that does not break the model, without and with content; *affordable*: held at a gain that costs little; 95% intervals
-as the verdict reads them. Then causes, in failures.
+Adapters of SmolLM2-135M-Instruct whose failure is known by construction, audited as any method is: the {conflicts} conflicts
+of the benchmark about {relations}, {known} of them with an old answer that the base knows ({points} knowledge points), and
+{retention} retention questions. *right* are the hypernetwork's own adapters times a factor; nobody knows how many of them
+hold their document's answer, but a factor changes nothing about it. *blind* ones were made without the document: another
+document's adapter, the mean of 16, random factors of the right norms, edits that lower the old answer, and one that raises
+every answer that the benchmark has for the relation. *failing*: as delivered, of the known conflicts; *flips* and *held*: of
+the failures, at a gain that does not break the model, without and with content; *affordable*: held at a gain that costs
+little; 95% intervals as the verdict reads them. Then causes, in failures.
 
 `python benchmarks/plants_on_smollm2.py --page docs/calibration/smollm2.md` writes this page.
 """
@@ -69,8 +71,8 @@ def plants(
     subject: Subject, conflicts: Sequence[Item], known: Sequence[Item], only: str
 ) -> Iterator[tuple[str, str, Mapping[str, Adapter]]]:
     """The hypernetwork's adapters for all conflicts, and edits made on the questions that are known."""
-    yield from of_source(subject, conflicts, 0, FACTORS)
-    yield from edits(Questions.read(subject, known, 0, conflicts), 0, only)
+    yield from of_source(subject, conflicts, 1, FACTORS)
+    yield from edits(Questions.read(subject, known, 1, conflicts), 1, only)
 
 
 def spread(items: Sequence[Item], count: int) -> list[Item]:
@@ -129,13 +131,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/plants"), help="folder for the run folders")
     parser.add_argument("--only", default=CHOSEN, help="plants whose name holds this regular expression")
+    parser.add_argument("--relations", nargs="+", default=RELATIONS, help="relations whose conflicts are audited")
     parser.add_argument("--page", type=Path, help="page to write")
     args = parser.parse_args(argv)
     subject = open_subject("smollm2", device="cpu")
     items = open_items("benchmark")
-    conflicts = [item for item in items if item.split == "conflict"]
-    known = known_conflicts(subject, items, None)
-    retention = spread([item for item in items if item.split == "retention"], RETENTION)
+    conflicts = [item for item in items if item.split == "conflict" and item.meta["relation"] in args.relations]
+    known = known_conflicts(subject, conflicts, None)
+    documents = {item.document for item in known}
+    retention = [item for item in items if item.split == "retention" and item.document in documents]
+    retention = spread(retention, RETENTION)
     measured = []
     for name, kind, adapters in plants(subject, conflicts, known, args.only):
         if re.search(args.only, name):
@@ -145,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         conflicts=len(conflicts),
         known=len(known),
         points=len({item.point for item in known}),
-        relations=len({item.meta["relation"] for item in known}),
+        relations=", ".join(args.relations),
         retention=len(retention),
     )
     text = "\n".join([head, *findings(measured), *table(measured)]) + "\n"
