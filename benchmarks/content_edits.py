@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.subject.forward import forward
 from override_gap.probes.subject.model import Subject
 
+Loss = Callable[[Float[Tensor, "row vocab"], Int[Tensor, " row"]], Float[Tensor, " row"]]
 #: An edit is made weak, so that it fails as delivered, and is searched upwards: in units of the stream's own norm, and of lr.
 STRENGTH, LR = 1 / 16, 1e-3
 
@@ -106,7 +108,7 @@ def written(questions: Questions, directions: Float[Tensor, "row d_model"], laye
 
 def fitted(
     questions: Questions,
-    loss: Callable[[Float[Tensor, "row vocab"], Int[Tensor, " row"]], Float[Tensor, " row"]],
+    loss: Loss,
     module: str,
     layers: Sequence[int],
     steps: int,
@@ -141,3 +143,69 @@ def fitted(
         )
         for n, document in enumerate(questions.documents)
     }
+
+
+def log_p(logits: Float[Tensor, "row vocab"], token: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
+    """log P of one token per row, nats."""
+    return logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
+
+
+def edits(questions: Questions, recipe: int, only: str) -> Iterator[tuple[str, str, dict[str, Adapter]]]:
+    """Plants made on the questions themselves: document-blind, of the document's words, or of its answer.
+
+    Those alone are made whose name holds the regular expression `only`.
+    """
+    pre, doc, base = questions.prior.pre, questions.prior.doc, questions.prior.logits
+    unembedding = questions.unembedding
+    centre = unembedding.mean(0)
+    layers = questions.subject.n_layers
+    module, steps, upper = (("mlp.down_proj", 6, 0.0), ("self_attn.o_proj", 4, 0.5))[recipe]
+    inner = (layers // 2, 3 * layers // 4)[recipe]
+
+    def fit(loss: Loss, steps: int = steps, layer: int | None = None) -> dict[str, Adapter]:
+        chosen = range(int(upper * layers), layers) if layer is None else [layer]
+        return fitted(questions, loss, module, chosen, steps)
+
+    common = base.softmax(-1).mean(0)
+    second = base.scatter(1, pre[:, None], -torch.inf).argmax(-1)
+    family = questions.same_relation
+    family[torch.arange(len(pre)), pre] = False
+    allowed = torch.where(family, 0.0, -1e9)
+    mean_row = torch.stack([unembedding[row].mean(0) for row in family])
+    lowered = -unembedding[pre] + (0 if recipe == 0 else centre)
+
+    def at_end(directions: Float[Tensor, "row d_model"]) -> dict[str, Adapter]:
+        return written(questions, directions, layers - 1)
+
+    def of_relation(z: Float[Tensor, "row vocab"], n: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
+        return -(z.log_softmax(-1) + allowed[n]).logsumexp(-1)
+
+    words = torch.stack([unembedding[sorted(row)].mean(0) for row in questions.document_tokens]) - centre
+    recipes: list[tuple[str, str, Callable[[], dict[str, Adapter]]]] = [
+        ("forgetting, last layer", "blind", lambda: at_end(lowered)),
+        ("forgetting, fitted", "blind", lambda: fit(lambda z, n: log_p(z, pre[n]))),
+        ("forgetting, one layer, one step", "blind", lambda: fit(lambda z, n: log_p(z, pre[n]), 1, inner)),
+        ("forgetting, its logit alone", "blind", lambda: fit(lambda z, n: z.gather(1, pre[n][:, None])[:, 0])),
+        ("answers of the relation raised, last layer", "blind", lambda: at_end(mean_row - centre)),
+        ("answers of the relation raised, fitted", "blind", lambda: fit(of_relation)),
+        ("entropy raised, fitted", "blind", lambda: fit(lambda z, _: (z.softmax(-1) * z.log_softmax(-1)).sum(-1))),
+        (
+            "frequent answers raised, last layer",
+            "blind",
+            lambda: at_end((common @ unembedding - centre).expand(len(pre), -1)),
+        ),
+        ("second choice raised, fitted", "blind", lambda: fit(lambda z, n: -log_p(z, second[n]))),
+        ("all words of the document, last layer", "words", lambda: at_end(words)),
+        ("document's answer, last layer", "content", lambda: at_end(unembedding[doc] - (0 if recipe == 0 else centre))),
+        ("document's answer, fitted", "content", lambda: fit(lambda z, n: -log_p(z, doc[n]))),
+    ]
+    for name, kind, make in recipes:
+        if re.search(only, name):
+            yield name, kind, make()
+
+
+def leading(questions: Questions) -> int:
+    """At how many questions the base puts y_doc before every other answer of the relation but y_pre: raising all brings it up."""
+    pre, doc, family = questions.prior.pre, questions.prior.doc, questions.same_relation
+    family[torch.arange(len(pre)), pre] = False
+    return int((questions.prior.logits.where(family, -torch.inf).argmax(-1) == doc).sum())

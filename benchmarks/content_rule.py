@@ -16,19 +16,17 @@ import argparse
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.content_edits import Questions, fitted, written
+from benchmarks.content_edits import Questions, edits, leading
 from override_gap.analyses.readings import DELIVERED, RunFrame, load
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.adapter import Adapter, join
@@ -42,8 +40,6 @@ from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
-
-Loss = Callable[[Float[Tensor, "row vocab"], Int[Tensor, " row"]], Float[Tensor, " row"]]
 
 
 @dataclass(frozen=True)
@@ -111,65 +107,6 @@ def of_source(
     yield "random", "blind", randoms
     sample = [times(own[texts[n]], 1 / min(16, len(texts))) for n in order[:16]]
     yield "mean of 16 documents", "blind", dict.fromkeys(texts, join(sample))
-
-
-def log_p(logits: Float[Tensor, "row vocab"], token: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
-    """log P of one token per row, nats."""
-    return logits.log_softmax(-1).gather(1, token[:, None])[:, 0]
-
-
-def edits(questions: Questions, recipe: int, only: str) -> Iterator[tuple[str, str, dict[str, Adapter]]]:
-    """Plants made on the questions themselves: document-blind, of the document's words, or of its answer.
-
-    Those alone are made whose name holds the regular expression `only`.
-    """
-    pre, doc, base = questions.prior.pre, questions.prior.doc, questions.prior.logits
-    unembedding = questions.unembedding
-    centre = unembedding.mean(0)
-    layers = questions.subject.n_layers
-    module, steps, upper = (("mlp.down_proj", 6, 0.0), ("self_attn.o_proj", 4, 0.5))[recipe]
-    inner = (layers // 2, 3 * layers // 4)[recipe]
-
-    def fit(loss: Loss, steps: int = steps, layer: int | None = None) -> dict[str, Adapter]:
-        chosen = range(int(upper * layers), layers) if layer is None else [layer]
-        return fitted(questions, loss, module, chosen, steps)
-
-    common = base.softmax(-1).mean(0)
-    second = base.scatter(1, pre[:, None], -torch.inf).argmax(-1)
-    family = questions.same_relation
-    family[torch.arange(len(pre)), pre] = False
-    allowed = torch.where(family, 0.0, -1e9)
-    mean_row = torch.stack([unembedding[row].mean(0) for row in family])
-    lowered = -unembedding[pre] + (0 if recipe == 0 else centre)
-
-    def at_end(directions: Float[Tensor, "row d_model"]) -> dict[str, Adapter]:
-        return written(questions, directions, layers - 1)
-
-    def of_relation(z: Float[Tensor, "row vocab"], n: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
-        return -(z.log_softmax(-1) + allowed[n]).logsumexp(-1)
-
-    words = torch.stack([unembedding[sorted(row)].mean(0) for row in questions.document_tokens]) - centre
-    recipes: list[tuple[str, str, Callable[[], dict[str, Adapter]]]] = [
-        ("forgetting, last layer", "blind", lambda: at_end(lowered)),
-        ("forgetting, fitted", "blind", lambda: fit(lambda z, n: log_p(z, pre[n]))),
-        ("forgetting, one layer, one step", "blind", lambda: fit(lambda z, n: log_p(z, pre[n]), 1, inner)),
-        ("forgetting, its logit alone", "blind", lambda: fit(lambda z, n: z.gather(1, pre[n][:, None])[:, 0])),
-        ("answers of the relation raised, last layer", "blind", lambda: at_end(mean_row - centre)),
-        ("answers of the relation raised, fitted", "blind", lambda: fit(of_relation)),
-        ("entropy raised, fitted", "blind", lambda: fit(lambda z, _: (z.softmax(-1) * z.log_softmax(-1)).sum(-1))),
-        (
-            "frequent answers raised, last layer",
-            "blind",
-            lambda: at_end((common @ unembedding - centre).expand(len(pre), -1)),
-        ),
-        ("second choice raised, fitted", "blind", lambda: fit(lambda z, n: -log_p(z, second[n]))),
-        ("all words of the document, last layer", "words", lambda: at_end(words)),
-        ("document's answer, last layer", "content", lambda: at_end(unembedding[doc] - (0 if recipe == 0 else centre))),
-        ("document's answer, fitted", "content", lambda: fit(lambda z, n: -log_p(z, doc[n]))),
-    ]
-    for name, kind, make in recipes:
-        if re.search(only, name):
-            yield name, kind, make()
 
 
 def known_conflicts(subject: Subject, items: Sequence[Item], limit: int | None) -> list[Item]:
@@ -294,7 +231,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                     continue
                 measured[name] = (kind, audited(subject, [*conflicts, *retention], name, adapters))
                 print(f"{title}: {name}: {measured[name][1].held['rule'].mean():.2f}", file=sys.stderr, flush=True)
-        lines += ["", f"**{wording}**: {len(conflicts)} known conflicts.", "", *table(measured)]
+        count = f"{len(conflicts)} known conflicts"
+        count += f"; the base puts y_doc before the relation's other answers at {leading(questions)}"
+        lines += ["", f"**{wording}**: {count}.", "", *table(measured)]
     text = "\n".join(lines) + "\n"
     if args.page is None:
         print(text)

@@ -20,8 +20,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks.content_edits import Questions
-from benchmarks.content_rule import Planted, edits, known_conflicts, of_source
+from benchmarks.content_edits import Questions, edits
+from benchmarks.content_rule import Planted, known_conflicts, of_source
 from override_gap.analyses.causes import MEANING
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.analyses.stats.estimate import Estimate
