@@ -7,6 +7,7 @@ from jaxtyping import Float, Shaped
 
 from override_gap.analyses.hypothesis import FEWEST, Finding, Hypothesis, too_few
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth
+from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import correlation, limits, mover, one_sided, proportion
 from override_gap.analyses.stats.logistic import RARE
@@ -36,8 +37,8 @@ def criterion_predicts(run: RunFrame) -> Finding | str:
     if min(len(set(side_points)) for _, side_points in sides) < 2:
         return "all items on which the criterion says yes, or all on which it says no, are of one knowledge point"
     value = float(np.mean([side.mean() for side, _ in sides]))
-    # Where relations differ, they differ on both sides at once. A correlation below 0, seen over few, narrows nothing.
-    r = max(0.0, correlation(*sides[0], *sides[1]))
+    # Where relations differ, they differ on both sides at once, and few relations cannot show by how much: r is then taken as 1.
+    r = 1.0 if len(levels(points)) > 1 else correlation(*sides[0], *sides[1])
 
     def interval(level: float) -> tuple[float, float]:
         (l1, h1), (l2, h2) = (limits(side, side_points, level) for side, side_points in sides)

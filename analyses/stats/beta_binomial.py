@@ -4,6 +4,9 @@ Of cluster g, x_g of m_g questions succeed with a share drawn from Beta(p s, (1 
 correlation. Limits are where the profile likelihood over rho falls by half the square of Student's quantile for the
 clusters (Skellam 1948; Williams 1975). Near 0 and 1, with 15 clusters, a variance estimated from the clusters that
 happen to differ is too small or none; the likelihood knows how many clusters would have shown the rarer outcome.
+
+The likelihood speaks of the share of clusters, all weighed alike. Where that of all questions differs from it, limits are
+those of both: the likelihood's as they are, and moved in log-odds by that difference.
 """
 
 from __future__ import annotations
@@ -56,6 +59,9 @@ def _limits(x: tuple[float, ...], m: tuple[float, ...], level: float) -> tuple[f
     at = profile(np.array(x), np.array(m))
     centre, top = peak(at)
     drop = float(stats.t.ppf(0.5 + level / 2, len(x) - 1)) ** 2 / 2
+    if sum(x) in (0, sum(m)):
+        # The likelihood is then the probability of what was seen, so that a limit need not be less likely than the tail.
+        drop = min(drop, -float(np.log((1 - level) / 2)))
     seen = at(START)
     limits = []
     for direction, edge in ((-1, 0.0), (1, 1.0)):
@@ -69,7 +75,18 @@ def _limits(x: tuple[float, ...], m: tuple[float, ...], level: float) -> tuple[f
             lambda place: top - at(np.array([place]))[0] - drop, bracket=sorted((centre, outside)), xtol=1e-4
         )
         limits.append(float(expit(root.root)))
-    return limits[0], limits[1]
+    shift = seen_shift(sum(x) / sum(m), centre)
+    moved = [float(expit(logit(limit) + shift)) for limit in limits]
+    return min(limits[0], moved[0]), max(limits[1], moved[1])
+
+
+def seen_shift(share: float, centre: float) -> float:
+    """How far the share of the questions lies from the most likely share of relations, in log-odds; 0 for a share of 0 or 1.
+
+    They differ where relations with many questions have another share than those with few, as among failures, of which
+    relations whose failures are hard to repair have more.
+    """
+    return float(logit(share)) - centre if 0 < share < 1 else 0.0
 
 
 def limits(
@@ -86,9 +103,17 @@ def share_test(
     success: Float[np.ndarray, " n"], codes: Integer[np.ndarray, " n"], count: int, null: float
 ) -> tuple[float, float]:
     """One-sided p of "the share is above ``null``" and of "below", by the signed root of the same likelihood ratio."""
-    at = profile(*(np.bincount(codes, weights=values, minlength=count) for values in (success, np.ones(len(success)))))
+    x, m = (np.bincount(codes, weights=values, minlength=count) for values in (success, np.ones(len(success))))
+    at = profile(x, m)
     centre, top = peak(at)
-    place = float(logit(null))
-    fall = max(0.0, top - float(at(np.array([place]))[0]))
-    root = float(np.sign(centre - place)) * float(np.sqrt(2 * fall))
-    return float(stats.t.sf(root, count - 1)), float(stats.t.cdf(root, count - 1))
+    roots = []
+    for place in logit(null) - np.array([0.0, seen_shift(x.sum() / m.sum(), centre)]):
+        fall = max(0.0, top - float(at(np.array([place]))[0]))
+        roots.append(float(np.sign(centre - place)) * float(np.sqrt(2 * fall)))
+    above, below = float(stats.t.sf(min(roots), count - 1)), float(stats.t.cdf(max(roots), count - 1))
+    likely = float(np.exp(-(min(roots) ** 2) / 2))
+    if x.sum() == m.sum():
+        return min(above, likely), max(below, 1 - likely)
+    if x.sum() == 0:
+        return max(above, 1 - likely), min(below, likely)
+    return above, below

@@ -104,13 +104,8 @@ def limits_at(success: Float[np.ndarray, " n"], level: Level, coverage: float = 
 def limits(
     success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], level: float = LEVEL
 ) -> tuple[float, float]:
-    """Limits of a share, as a term of another statistic: on each side the widest by knowledge point and by relation.
-
-    By relation both kinds count: the likelihood weighs relations as equals, and the share itself, of which the statistic is
-    made, varies by the size of the largest; Wilson's limits at the effective size allow for that.
-    """
-    found = levels(points)
-    return widest([make(success, part, level) for part in found for make in (limits_at, wilson_at)])
+    """Limits of a share, as a term of another statistic: on each side the wider by knowledge point and by relation."""
+    return widest([limits_at(success, part, level) for part in levels(points)])
 
 
 def widest(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -248,10 +243,13 @@ def difference(
 def wilson_at(success: Float[np.ndarray, " n"], level: Level, coverage: float) -> tuple[float, float]:
     """Wilson's limits at the effective size, whatever the clustering; the whole of 0..1 for one cluster.
 
-    They always hold the share itself, as the terms of a difference must.
+    They always hold the share itself, as the terms of a difference must. A share of 0 or 1 over relations has no variance
+    that an effective size could be made of: its limits are those of the likelihood.
     """
     if level.count < 2:
         return 0.0, 1.0
+    if level.higher and success.min() == success.max():
+        return limits_at(success, level, coverage)
     size, df = sized(success, level)
     return wilson(float(success.mean()) * size, size, coverage, effective.quantile(df, coverage))
 

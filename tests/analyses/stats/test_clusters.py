@@ -91,6 +91,40 @@ def test_eight_relations_that_all_succeed_say_less_than_sixty_questions_and_more
     assert above + below == pytest.approx(1)
 
 
+def test_all_right_over_few_relations_is_bounded_by_the_probability_of_that():
+    # Four relations of two questions, all right; at correlation 0.8 a relation's two are right with p (0.25 p + 1) / 1.25 ...
+    codes = np.repeat(np.arange(4), 2)
+    rho = max(beta_binomial.RHO)
+    size = 1 / rho - 1
+    low, high = beta_binomial.limits(np.ones(8), codes, 4, 0.95)
+    assert high == 1
+    assert (low * (low * size + 1) / (size + 1)) ** 4 == pytest.approx(0.025, abs=1e-4)
+    above, below = beta_binomial.share_test(np.ones(8), codes, 4, low)
+    assert (above, below) == (pytest.approx(0.025, abs=1e-4), pytest.approx(0.975, abs=1e-4))
+    low, high = beta_binomial.limits(np.zeros(8), codes, 4, 0.95)
+    assert (low, 1 - high) == (0, pytest.approx(beta_binomial.limits(np.ones(8), codes, 4, 0.95)[0], abs=1e-3))
+
+
+def test_a_share_that_differs_with_the_size_of_relations_is_covered():
+    # Of 20 relations half have 2 questions at 90% and half 60 at 40%: of all questions (2 * 0.9 + 60 * 0.4) / 62 succeed.
+    rng = np.random.default_rng(8)
+    true, sizes = (2 * 0.9 + 60 * 0.4) / 62, np.repeat([2, 60], 10)
+    codes = np.repeat(np.arange(20), sizes)
+    covered, of_relations, tests = [], [], []
+    for _ in range(120):
+        own = np.r_[rng.beta(9, 1, 10), rng.beta(4, 6, 10)]
+        success = (rng.random(len(codes)) < own[codes]).astype(float)
+        low, high = beta_binomial.limits(success, codes, 20, 0.95)
+        covered.append(low <= true <= high)
+        assert low <= success.mean() <= high
+        centre, _ = beta_binomial.peak(beta_binomial.profile(np.bincount(codes, weights=success), sizes.astype(float)))
+        of_relations.append(1 / (1 + np.exp(-centre)))
+        tests.append(min(beta_binomial.share_test(success, codes, 20, true)))
+    assert np.mean(of_relations) > true + 0.07  # what the likelihood alone would speak of
+    assert np.mean(covered) >= 0.93
+    assert [p < 0.025 for p in tests] == [not inside for inside in covered]  # one test
+
+
 def test_shares_of_alike_relations_are_covered_where_clustering_by_point_does_not():
     rng = np.random.default_rng(4)
     by_point, read = [], []
