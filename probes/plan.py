@@ -36,7 +36,7 @@ RESERVED_ARGS = frozenset(
 # The organism is small enough for every probe and policy; a large subject gets those that its user names.
 ORGANISM = {
     "policies": "as-delivered,uniform,slb,ca,ca-slb,random-layers,bottom-layers,random-matched,margin-matched,"
-    "relevance-gate,logit-fusion,in-context",
+    "relevance-gate,logit-fusion,in-context,null-other",
     "probes": ("margins", "layers", "causal", "search", "critical", "answers"),
 }
 
@@ -65,7 +65,7 @@ class Plan:
     subject: str = "organism"
     adapters: str = "fitted"
     items: str = "starter"
-    policies: str = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,slb,ca,random-layers"
+    policies: str = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,slb,ca,random-layers,null-other"
     probes: tuple[str, ...] = DEFAULT_PROBES
     limit: int | None = None
     answers: int = 32

@@ -190,7 +190,12 @@ class ItemBatch:
         """Each item under another document's adapter, at gain 1."""
         partners = self._nulls.documents.partners
         made_of = [partners[item.id].text if item.id in partners else item.document for item in self.items]
-        return self._under_null([self._nulls.other(item) for item in self.items], made_of, made_of)
+        found = [self._nulls.other(item) for item in self.items]
+        # an item set may hold one document alone: that is no failure, and no reason to call an audit incomplete
+        alone = {n: str(found[n]) for n, item in enumerate(self.items) if item.id not in partners}
+        under = self._under_null(found, made_of, made_of)
+        unreadable = {n: reason for n, reason in under.unreadable.items() if n not in alone}
+        return replace(under, unreadable=unreadable, refused=alone)
 
     def under_mean(self) -> ConditionReadings:
         """Each item under the mean adapter of documents about other knowledge points, at gain 1."""
@@ -214,7 +219,7 @@ class ItemBatch:
         """The same conflicts searched under another adapter; none where the condition is not searched."""
         if under.search is None or not isinstance(self.adapters, Stack):
             return []
-        failing = [n for n in self._failing if n not in under.unreadable]
+        failing = [n for n in self._failing if n not in under.unreadable and n not in under.refused]
         return unit.rows(name, self.items, self.prior, under.search, failing, to_breaking=False)
 
     @property

@@ -23,7 +23,7 @@ class ConditionReadings:
     `gains` are those at which adapters acted, None where none did or where logits were mixed; `adapters` act on the
     weights when an answer is generated at these gains; `questions` are as put to the model; `adapter_norms` are per item,
     in weight units, None where no update acted. `unreadable` maps a row to the reason why it was not measured,
-    `refused` one to the reason why the condition's policy cannot set its gains there.
+    `refused` one to the reason why the condition has no gains or no adapter for it.
     `search` is what the search reads, where another adapter than the item's own is searched like it.
     `has_layers`: each item's own adapter or none acted, so that the margin may be split over layers. `has_answers`: answers
     can be generated, which is not so where only logits are mixed.

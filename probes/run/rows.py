@@ -62,7 +62,7 @@ def failed(item: Item, condition: str, reason: str) -> dict[str, Any]:
 
 
 def refused(item: Item, condition: str, reason: str) -> dict[str, Any]:
-    """The row of an item for which the condition's policy cannot know its gains in use: the reason, and no numbers."""
+    """The row of an item for which a condition has no adapter, or cannot know its gains in use: the reason, and no numbers."""
     return {**identity(item, condition), "status": "refused", "error": reason}
 
 

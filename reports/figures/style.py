@@ -125,7 +125,8 @@ def save(fig: Figure, stem: Path) -> tuple[Path, ...]:
     written = []
     with matplotlib.rc_context(settings()), needed_tables_alone():
         # The layout does not depend on the format: it is solved once, not again for each file.
-        fig.draw_without_rendering()
+        if (engine := fig.get_layout_engine()) is not None:
+            engine.execute(fig)
         fig.set_layout_engine(None)
         for form in FORMS:
             written.append(stem.with_suffix(f".{form}"))

@@ -119,9 +119,10 @@ def test_how_units_are_split_changes_nothing(measured, tmp_path: Path, monkeypat
     }
 
 
-def test_an_item_without_a_partner_is_an_error_row_with_the_reason() -> None:
+def test_an_item_without_a_partner_is_refused_the_condition_with_the_reason() -> None:
     subject = tiny("llama")
     rows = og.measure(subject, source(subject), ITEMS[:1], policies=NULLS).set_index("condition")
+    assert rows.loc["null-other", "status"] == "refused", "an audit of one document is complete"
     assert rows.loc["null-other", "error"] == (
         "no other document to compare with: none of 0 other documents is about another knowledge point and answer"
     )
