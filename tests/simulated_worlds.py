@@ -152,6 +152,44 @@ def as_run(
     return RunFrame(manifest, pd.concat(tables, ignore_index=True))
 
 
+@dataclass(frozen=True)
+class Acts:
+    """What a policy does, in uniform gains: that whose override it has, that whose answers it loses, that whose KL it costs."""
+
+    override: float
+    loses: float
+    kl: float
+
+
+def uniform(gain: float) -> Acts:
+    """Uniform scaling costs what it is."""
+    return Acts(gain, gain, gain)
+
+
+def priced_run(rng: np.random.Generator, world: RelationWorld, policies: Mapping[str, Acts]) -> RunFrame:
+    """Conflicts, unrelated questions and novel facts of one world, under the uniform gains and under these policies.
+
+    An unrelated question is lost at a gain that is lognormal (median 5, sigma 1/2), and its KL to the base is the square of
+    the gain times a lognormal factor (median 0.02 nats, sigma 1): both are as alike within a relation as the margins are.
+    Novel facts are always recalled.
+    """
+    acts = {name: uniform(gain) for name, gain in CONDITIONS.items()} | dict(policies)
+    conflict, other = facts(rng, world), facts(rng, world)
+    wins = {name: act.override * conflict.adapter > conflict.prior for name, act in acts.items()}
+    tolerance = 5.0 * np.exp((other.prior - 3.0) / world.sd / 2)
+    scale = 0.02 * np.exp((other.adapter - other.adapter.mean()) / world.sd)
+    conditions = {name: act.override for name, act in acts.items()}
+    tables = [as_run(conflict, wins, conditions=conditions).readings]
+    kept = {name: act.loses < tolerance for name, act in acts.items()}
+    retained = as_run(other, kept, "retention", conditions=conditions).readings
+    cost = np.concatenate([act.kl**2 * scale for act in acts.values()])
+    tables.append(retained.assign(kl=cost))
+    recalled = dict.fromkeys(acts, np.ones(len(other.prior), dtype=bool))
+    tables.append(as_run(other, recalled, "novel", conditions=conditions).readings)
+    manifest = as_run(conflict).manifest | {"conditions": list(acts)}
+    return RunFrame(manifest, pd.concat(tables, ignore_index=True))
+
+
 def grid(
     relations: Sequence[int] = (15, 40),
     n: Sequence[int] = (50, 200, 2000),

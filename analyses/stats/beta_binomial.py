@@ -22,6 +22,8 @@ from scipy.special import expit, gammaln, logit
 
 RHO = np.array([0.001, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 """Intraclass correlations tried; .42 is the largest measured (prior strength by relation on CounterFact)."""
+ALIKE = 0.5
+"""Intraclass correlation up to which limits hold where all questions succeed, or none: the data then say nothing of it."""
 START = np.linspace(-9.0, 9.0, 31)
 """Log-odds at which the profile is first looked at; beyond them a limit is 0 or 1."""
 
@@ -59,9 +61,6 @@ def _limits(x: tuple[float, ...], m: tuple[float, ...], level: float) -> tuple[f
     at = profile(np.array(x), np.array(m))
     centre, top = peak(at)
     drop = float(stats.t.ppf(0.5 + level / 2, len(x) - 1)) ** 2 / 2
-    if sum(x) in (0, sum(m)):
-        # The likelihood is then the probability of what was seen, so that a limit need not be less likely than the tail.
-        drop = min(drop, -float(np.log((1 - level) / 2)))
     seen = at(START)
     limits = []
     for direction, edge in ((-1, 0.0), (1, 1.0)):
@@ -81,22 +80,46 @@ def _limits(x: tuple[float, ...], m: tuple[float, ...], level: float) -> tuple[f
 
 
 def seen_shift(share: float, centre: float) -> float:
-    """How far the share of the questions lies from the most likely share of relations, in log-odds; 0 for a share of 0 or 1.
+    """How far the share of the questions lies from the most likely share of relations, in log-odds.
 
     They differ where relations with many questions have another share than those with few, as among failures, of which
     relations whose failures are hard to repair have more.
     """
-    return float(logit(share)) - centre if 0 < share < 1 else 0.0
+    return float(logit(share)) - centre
+
+
+def log_all(m: Float[np.ndarray, " cluster"], log_odds: float) -> float:
+    """Log-probability that all questions succeed where the share has these log-odds, at correlation `ALIKE`.
+
+    It grows with the correlation, so that at a smaller one it is less.
+    """
+    size = 1 / ALIKE - 1
+    a = expit(log_odds) * size
+    return float((gammaln(a + m) - gammaln(a) - gammaln(size + m) + gammaln(size)).sum())
+
+
+def least_of_all(m: Float[np.ndarray, " cluster"], level: float) -> float:
+    """The share at which all questions succeed with probability (1 - level) / 2: the lower limit where all do."""
+    tail = float(np.log((1 - level) / 2))
+    root = root_scalar(lambda place: log_all(m, place) - tail, bracket=(-30.0, 30.0), xtol=1e-6)
+    return float(expit(root.root))
 
 
 def limits(
     success: Float[np.ndarray, " n"], codes: Integer[np.ndarray, " n"], count: int, level: float
 ) -> tuple[float, float]:
-    """Limits of the share that clusters succeed at on average; 0 and 1 themselves where nothing, or everything, succeeds."""
+    """Limits of the share that clusters succeed at on average.
+
+    Where all questions succeed the upper limit is 1 and the lower one exact: the share at which all would succeed with half the
+    probability that the interval leaves out, at correlation `ALIKE` or less. So where none succeeds.
+    """
     x, m = (np.bincount(codes, weights=values, minlength=count) for values in (success, np.ones(len(success))))
+    if x.sum() == m.sum():
+        return least_of_all(m, level), 1.0
+    if x.sum() == 0:
+        return 0.0, 1 - least_of_all(m, level)
     order = np.lexsort((m, x))
-    low, high = _limits(tuple(x[order].tolist()), tuple(m[order].tolist()), level)
-    return (0.0 if x.sum() == 0 else low), (1.0 if x.sum() == m.sum() else high)
+    return _limits(tuple(x[order].tolist()), tuple(m[order].tolist()), level)
 
 
 def share_test(
@@ -104,16 +127,13 @@ def share_test(
 ) -> tuple[float, float]:
     """One-sided p of "the share is above ``null``" and of "below", by the signed root of the same likelihood ratio."""
     x, m = (np.bincount(codes, weights=values, minlength=count) for values in (success, np.ones(len(success))))
+    if x.sum() in (0, m.sum()):
+        p = float(np.exp(log_all(m, float(logit(null if x.sum() else 1 - null)))))
+        return (p, 1 - p) if x.sum() else (1 - p, p)
     at = profile(x, m)
     centre, top = peak(at)
     roots = []
     for place in logit(null) - np.array([0.0, seen_shift(x.sum() / m.sum(), centre)]):
         fall = max(0.0, top - float(at(np.array([place]))[0]))
         roots.append(float(np.sign(centre - place)) * float(np.sqrt(2 * fall)))
-    above, below = float(stats.t.sf(min(roots), count - 1)), float(stats.t.cdf(max(roots), count - 1))
-    likely = float(np.exp(-(min(roots) ** 2) / 2))
-    if x.sum() == m.sum():
-        return min(above, likely), max(below, 1 - likely)
-    if x.sum() == 0:
-        return max(above, 1 - likely), min(below, likely)
-    return above, below
+    return float(stats.t.sf(min(roots), count - 1)), float(stats.t.cdf(max(roots), count - 1))

@@ -92,17 +92,19 @@ def test_eight_relations_that_all_succeed_say_less_than_sixty_questions_and_more
 
 
 def test_all_right_over_few_relations_is_bounded_by_the_probability_of_that():
-    # Four relations of two questions, all right; at correlation 0.8 a relation's two are right with p (0.25 p + 1) / 1.25 ...
+    # Two questions of a relation whose share is Beta(p, 1 - p), correlation 1/2: both are right with probability p (p + 1) / 2.
     codes = np.repeat(np.arange(4), 2)
-    rho = max(beta_binomial.RHO)
-    size = 1 / rho - 1
     low, high = beta_binomial.limits(np.ones(8), codes, 4, 0.95)
     assert high == 1
-    assert (low * (low * size + 1) / (size + 1)) ** 4 == pytest.approx(0.025, abs=1e-4)
+    assert (low * (low + 1) / 2) ** 4 == pytest.approx(0.025, abs=1e-5)
     above, below = beta_binomial.share_test(np.ones(8), codes, 4, low)
-    assert (above, below) == (pytest.approx(0.025, abs=1e-4), pytest.approx(0.975, abs=1e-4))
-    low, high = beta_binomial.limits(np.zeros(8), codes, 4, 0.95)
-    assert (low, 1 - high) == (0, pytest.approx(beta_binomial.limits(np.ones(8), codes, 4, 0.95)[0], abs=1e-3))
+    assert (above, below) == (pytest.approx(0.025, abs=1e-5), pytest.approx(0.975, abs=1e-5))
+    none = beta_binomial.limits(np.zeros(8), codes, 4, 0.95)
+    assert none == (0, pytest.approx(1 - low, abs=1e-6))
+    assert beta_binomial.share_test(np.zeros(8), codes, 4, 1 - low)[1] == pytest.approx(0.025, abs=1e-5)
+    rng = np.random.default_rng(2)  # the share that is just excluded gives eight right answers in 2.5% of draws
+    share = rng.beta(low, 1 - low, (40_000, 4))
+    assert (rng.binomial(2, share) == 2).all(1).mean() == pytest.approx(0.025, abs=0.003)
 
 
 def test_a_share_that_differs_with_the_size_of_relations_is_covered():
