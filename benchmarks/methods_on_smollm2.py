@@ -44,7 +44,7 @@ from override_gap.reports.cli._progress import ProgressBar
 
 POLICIES = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,uniform-3"
 #: Items that are also answered in words.
-ANSWERS = 6
+ANSWERS = 4
 
 HEAD = """# Methods on SmolLM2
 
@@ -263,7 +263,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/methods"), help="folder for the run folders")
     parser.add_argument("--limit", type=int, help="known conflicts at most, evenly over the relations")
-    parser.add_argument("--novel", type=int, default=20, help="novel questions, evenly over the relations")
+    parser.add_argument("--novel", type=int, default=12, help="novel questions, evenly over the relations")
     parser.add_argument("--hypernetwork", type=Path, help="folder of a trained hypernetwork")
     args = parser.parse_args(argv)
     rows = methods(args.hypernetwork)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.content_edits import Questions, edits
 from benchmarks.content_rule import Planted, known_conflicts, of_source
-from override_gap.analyses.causes import MEANING
+from override_gap.analyses.causes import HELD, MEANING
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.verdict import verdict
@@ -116,7 +116,33 @@ def findings(plants: Sequence[Audited]) -> list[str]:
         "",
         f"Blind plants called *magnitude*: {', '.join(wrong) or 'none'} of {len(blind)}.",
         "",
+        *beside_unmodified(plants),
     ]
+
+
+def beside_unmodified(plants: Sequence[Audited]) -> list[str]:
+    """The right adapters times a factor, item by item: what fails unmodified is held or not as before, what succeeds is held.
+
+    A label is about what fails as delivered. Adapters at a tenth fail on items that they would answer unmodified, so that
+    their label may rightly be another one; what is known of each item must not be.
+    """
+    whole = next((plant for plant in plants if plant.name == f"{RIGHT} 1"), None)
+    found = {plant.name: verdict(plant.readings).causes for plant in plants if plant.name.startswith(RIGHT)}
+    if whole is None or (first := found[whole.name]) is None:
+        return []
+    before = first.items.set_index("item")["cause"].isin(HELD)
+    lines = [
+        "| adapters | fail unmodified too | of these held alike | succeed unmodified | of these held |",
+        "|---|---|---|---|---|",
+    ]
+    for name, others in found.items():
+        if others is None or name == whole.name:
+            continue
+        now = others.items.set_index("item")["cause"].isin(HELD)
+        both, anew = now.index.intersection(before.index), now.index.difference(before.index)
+        alike = int((now[both] == before[both]).sum())
+        lines.append(f"| {name} | {len(both)} | {alike} | {len(anew)} | {int(now[anew].sum())} |")
+    return [*lines, ""]
 
 
 def _cell(estimate: Estimate | None) -> str:

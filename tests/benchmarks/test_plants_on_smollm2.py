@@ -20,11 +20,11 @@ def test_the_cells_are_counts_of_the_readings(tmp_path: Path) -> None:
     conflicts = known_conflicts(subject, items, 30)
     plants = [
         Audited(name, kind, audited(subject, conflicts, name, adapters, tmp_path))
-        for name, kind, adapters in of_source(subject, conflicts, 0, (0.1,))
-        if name in ("right, times 0.1", "random")
+        for name, kind, adapters in of_source(subject, conflicts, 0, (1.0, 0.1))
+        if name in ("right, times 1", "right, times 0.1", "random")
     ]
     lines = table(plants)
-    for line, plant in zip(lines[2:4], plants, strict=True):
+    for line, plant in zip(lines[2:5], plants, strict=True):
         name, kind, label, failing, _flips, held, *_ = [cell.strip() for cell in line.strip("|").split("|")]
         assert (name, kind) == (plant.name, plant.kind)
         rows = plant.readings.select("conflict", "as-delivered", "known")
@@ -38,5 +38,15 @@ def test_the_cells_are_counts_of_the_readings(tmp_path: Path) -> None:
         share = np.isin(failed, above["item"]).mean()
         assert abs(float(held.split()[0]) - share) < 0.0051
         assert label == ("*magnitude*" if name.startswith("right") else "*representational*")
-    assert findings(plants)[0].startswith("Labels of the right adapters by factor: 0.1 *magnitude*.")
+    assert findings(plants)[0].startswith("Labels of the right adapters by factor: 1 *magnitude*, 0.1 *magnitude*.")
+    whole, weak = ({*rows_failing(plant)} for plant in plants[:2])
+    cells = [int(cell) for cell in findings(plants)[6].strip("| ").split("|")[1:]]
+    assert cells == [len(weak & whole)] * 2 + [len(weak - whole)] * 2  # the organism's adapters hold every answer
+    assert len(weak - whole) > 0
     assert findings(plants)[2] == "Blind plants called *magnitude*: none of 1."
+
+
+def rows_failing(plant: Audited) -> list[str]:
+    """Items whose old answer is known and that fail as delivered."""
+    rows = plant.readings.select("conflict", "as-delivered", "known")
+    return list(rows["item"][truth(rows["success_top1"]) == 0])
