@@ -271,8 +271,9 @@ def most_adjusted(run: RunFrame, condition: str = DELIVERED) -> Regression | Non
 
 
 def adjusted_words(adjusted_for: Sequence[str]) -> str:
-    """``adjusted for log P(y_doc) under the base, relation``; ``not adjusted`` for none."""
-    return f"adjusted for {', '.join(COVARIATES[name] for name in adjusted_for)}" if adjusted_for else "not adjusted"
+    """``adjusted for log P(y_doc) under the base and relation``; ``not adjusted`` for none."""
+    *names, last = [COVARIATES[name] for name in adjusted_for] or [""]
+    return f"adjusted for {' and '.join(filter(None, [', '.join(names), last]))}" if adjusted_for else "not adjusted"
 
 
 def in_context(run: RunFrame, condition: str = DELIVERED) -> ResultSection | None:

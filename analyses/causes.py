@@ -38,11 +38,12 @@ OF_READINGS = ("known", "tier", "relation", "cluster", "prior_logprob", "questio
 
 @dataclass(frozen=True)
 class Causes(HtmlRepr):
-    """One row per failing known conflict in `items`: item, point, cause, gain, kl, kept, words, second_choice.
+    """One row per failing known conflict in `items`: item, point, cause, gain, kl, kept, affordable, words, second_choice.
 
     `second_choice`: whether the document's answer is the base's own second choice, so that an edit which reads no document
-    can bring it up. `gain` is the one that repairs the item (least above 1, largest below), NaN where none does; `kl` (nats
-    per token) and `kept` are what it costs there; `words` is 1 or 0 where it was answered in words, else NaN.
+    can bring it up. `gain` is the one that repairs the item (of those that do the least above 1, else the least below, since
+    smaller gains cost less), NaN where none does; `kl` (nats per token) and `kept` are what it costs there, and `affordable`
+    says whether that is within the bounds; `words` is 1 or 0 where it was answered in words, else NaN.
     """
 
     items: Table
@@ -82,7 +83,7 @@ def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
     items = pd.DataFrame(found)
     affordable = _affordable(items)
     weak = items["cause"] == "too weak"
-    items = items.assign(cause=np.where(weak & ~affordable, "at a price", items["cause"]))
+    items = items.assign(cause=np.where(weak & ~affordable, "at a price", items["cause"]), affordable=affordable)
     # what else an interval needs of an item stands in its readings
     delivered = run.select("conflict", DELIVERED).set_index("item")
     further = [name for name in OF_READINGS if name in delivered]
@@ -108,7 +109,7 @@ def _cause(item: object, rows: Table) -> dict[str, Any]:
     row["second_choice"] = bool((values(rows["doc_place"]) == 0).any())
     up, down = np.flatnonzero(holds & (gains > 1)), np.flatnonzero(holds & (gains < 1))
     if len(up) or len(down):
-        at = up[0] if len(up) else down[-1]
+        at = up[0] if len(up) else down[0]
         price = {name: float(values(rows[name])[at]) for name in ("kl", "kept")}
         return row | price | {"gain": float(gains[at]), "cause": "too weak" if len(up) else "too strong"}
     read = rows[(truth(rows["broken"]) != 1) & rows["net_margin"].notna()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from override_gap.analyses.equal_cost import COSTS, KL, RETENTION, grid, matched, refusals
+from override_gap.analyses.equal_cost import COSTS, KL, RETENTION, grid, matched, refusals, unpriced
 from override_gap.analyses.price import mean_kl
 from override_gap.analyses.readings import DELIVERED, RunFrame
 from override_gap.analyses.results import ResultSection
@@ -21,10 +21,12 @@ MARGIN = 0.05
 
 
 def frontier(run: RunFrame) -> list[dict[str, Any]]:
-    """Override, retention and novel recall (top1) of every condition, and its mean KL to the base on retention items."""
+    """Override, retention and novel recall (top1) of every condition that has a price, and its mean KL on retention items."""
     grids = {split: grid(run, split) for split in ("conflict", "retention", "novel")}
-    rows = []
+    rows, without = [], unpriced(run)
     for condition in run.conditions:
+        if condition in without:
+            continue
         rates = {
             split: proportion(split, wide[condition].to_numpy(float), points)
             for split, (wide, points) in grids.items()

@@ -12,10 +12,10 @@ from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, succe
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
 from override_gap.analyses.stats.intervals import mean
+from override_gap.margins.bounds import AFFORDABLE
 
-KL_BOUND = 0.25
-"""A mean KL(base || adapted) on unrelated questions up to this is affordable, nats per token: a quarter of what counts as
-broken. On the organism, uniform scaling reaches it between gains 1.5 and 1.75, which change 4% and 8% of unrelated answers."""
+KL_BOUND = AFFORDABLE
+"""A mean KL(base || adapted) on unrelated questions up to this is affordable, nats per token."""
 LOSS = 0.05
 """A share of unrelated answers that change up to this is affordable."""
 UNITS = "nats per token"

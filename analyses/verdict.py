@@ -14,8 +14,9 @@ from override_gap.analyses.causes import HELD, Causes, causes
 from override_gap.analyses.price import KL_BOUND, LOSS, price
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth, values
 from override_gap.analyses.results import estimates_frame
+from override_gap.analyses.searched import Searched, searched
 from override_gap.analyses.stats.clusters import higher_names
-from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
+from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.text import plural
 
@@ -41,7 +42,7 @@ RULE = (
 
 @dataclass(frozen=True)
 class Verdict(HtmlRepr):
-    """The label and the sentence that states it, with the shares behind them.
+    """The label and the sentences that state it (the first says why, the others what it costs), with the shares behind them.
 
     ``failing`` is the failure rate as delivered. Of the failures: ``held``, on which the rule decides; ``rescued``, those
     whose first token flips at a larger gain that does not break the model, content or not; ``affordable``, those held at a
@@ -49,7 +50,7 @@ class Verdict(HtmlRepr):
     """
 
     label: str
-    sentence: str
+    sentences: tuple[str, ...]
     failing: Estimate | None = None
     rescued: Estimate | None = None
     held: Estimate | None = None
@@ -57,6 +58,11 @@ class Verdict(HtmlRepr):
     in_words: Estimate | None = None
     causes: Causes | None = None
     searched: Searched | None = None
+
+    @property
+    def sentence(self) -> str:
+        """All sentences as one text."""
+        return " ".join(self.sentences)
 
     @property
     def shares(self) -> dict[str, Estimate | None]:
@@ -83,41 +89,8 @@ class Verdict(HtmlRepr):
             "causes": [] if self.causes is None else self.causes.as_json(),
             "searched": None if self.searched is None else self.searched.as_json(),
             "sentence": self.sentence,
+            "sentences": list(self.sentences),
             "rule": RULE,
-        }
-
-
-@dataclass(frozen=True)
-class Searched:
-    """What the search covered: the range of gains at which failures were read, and the gain that breaks the model.
-
-    `breaks` is the median over documents of the least gain that broke the model, infinite where most were never broken;
-    `undecided` counts failures whose search ended before an answer came first or the model broke, `next_gain` is the one
-    to try for them.
-    """
-
-    low: float
-    high: float
-    breaks: float
-    undecided: int
-    next_gain: float | None = None
-
-    def __str__(self) -> str:
-        at = (
-            f"breaks the model at a median gain of {self.breaks:g}"
-            if np.isfinite(self.breaks)
-            else "never breaks the model"
-        )
-        return f"searched at gains from {self.low:g} to {self.high:g}; the adapter {at}"
-
-    def as_json(self) -> dict[str, Any]:
-        """The rows ``verdict.searched`` of the summary."""
-        return {
-            "low": self.low,
-            "high": self.high,
-            "breaks": json_number(self.breaks),
-            "undecided": self.undecided,
-            "next_gain": self.next_gain,
         }
 
 
@@ -143,15 +116,17 @@ def verdict(run: RunFrame) -> Verdict:
     if failing.high < NO_FAILURE:
         paid = price(run)
         size = f"{failing.n} known conflicts ({plural(failing.points, 'knowledge point')}{alone(failing)})"
-        sentence = f"There is little to repair: as delivered, {percent(failing)} of {size} fail. "
-        sentence += "What it costs was not measured: the run has no retention items." if paid is None else paid.sentence
-        return Verdict("no-failure", sentence, failing)
+        sentences = (
+            f"There is little to repair: as delivered, {percent(failing)} of {size} fail.",
+            "What it costs was not measured: the run has no retention items." if paid is None else paid.sentence,
+        )
+        return Verdict("no-failure", sentences, failing)
     if (run.manifest.get("adapters") or {}).get("static") is False:
         sentence = (
             f"As delivered, {percent(failing)} of {failing.n} known conflicts fail, but the method is not a weight update, so "
             "it has no gain to vary and the magnitude question does not apply."
         )
-        return Verdict("inconclusive", sentence, failing)
+        return Verdict("inconclusive", (sentence,), failing)
     found = causes(run)
     failed = rows[truth(rows["success_top1"]) == 0.0]
     if found is None:
@@ -196,41 +171,46 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
         "causes": found,
         "searched": covered,
     }
-    parts |= {"affordable": share_of("affordable", "too weak"), "in_words": in_words(found)}
+    parts |= {"affordable": affordable(found, points), "in_words": in_words(found)}
     if share.n < FEWEST or share.points < FEWEST_POINTS:
         why = (
             f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}, {percent(failing)} of all"
         )
-        return Verdict("inconclusive", f"The data do not decide: {why}.", **parts)
+        return Verdict("inconclusive", (f"The data do not decide: {why}.",), **parts)
     label = judge(share)
     if label == "magnitude" and found.items["second_choice"].mean() > 0.5:
         sentence = (
             f"Of {share.n} failures, {percent(share)} come first at another gain, but most of the documents' answers are the "
             "base's own second choices: an edit that raises the second choice unread cannot be told from content."
         )
-        return Verdict("inconclusive", sentence, **parts)
+        return Verdict("inconclusive", (sentence,), **parts)
     if covered.undecided and judge(share_of("held", *HELD, "undecided")) != label:
         sentence = (
             f"The data do not decide: for {covered.undecided} of {share.n} failures the search ended at gain {covered.high:g} "
             f"before the answer came first or the adapter broke the model; try uniform-{covered.next_gain:g}."
         )
-        return Verdict("inconclusive", sentence, **parts)
-    sentence = (
-        f"Of {share.n} failures on known conflicts ({plural(share.points, 'knowledge point')}{alone(share)}), the adapter gives "
-        f"the document's answer to {percent(share)} at another gain: {meaning(label, found)}. {cost(parts)} "
-        f"{str(covered).capitalize()}."
+        return Verdict("inconclusive", (sentence,), **parts)
+    first = (
+        f"Of the {share.n} known conflicts that fail as delivered ({plural(share.points, 'knowledge point')}{alone(share)}), the "
+        f"adapter gives the document's answer in {percent(share)} at another gain: {meaning(label, found)}."
     )
-    return Verdict(label, sentence, **parts)
+    return Verdict(label, (first, *cost(parts), f"{str(covered).capitalize()}."), **parts)
+
+
+def affordable(found: Causes, points: Shaped[np.ndarray, " n"]) -> Estimate:
+    """The share of failures that some gain, larger or smaller, repairs at little cost."""
+    within = found.items["affordable"].to_numpy(dtype=float)
+    return read_by_rule(proportion("affordable", within, points_of(found.items)), points)
 
 
 def alone(share: Estimate) -> str:
     """That a share is about the audit's own relations, where it is; else nothing."""
-    return next((f", {caveat}" for caveat in share.caveats if caveat.endswith(" alone")), "")
+    return next((f"; this speaks {caveat}" for caveat in share.caveats if caveat.endswith(" alone")), "")
 
 
 def undecided(why: str, failing: Estimate | None) -> Verdict:
     """Too little was measured for a label."""
-    return Verdict("inconclusive", f"The data do not decide: {why}.", failing)
+    return Verdict("inconclusive", (f"The data do not decide: {why}.",), failing)
 
 
 def judge(share: Estimate) -> str:
@@ -252,21 +232,23 @@ def meaning(label: str, found: Causes) -> str:
     unheld = {cause: int(n) for cause, n in counts.items() if cause not in HELD}
     listed = ", ".join(f"{cause} {n}" for cause, n in unheld.items())
     if label == "representational":
-        return f"no gain repairs the others ({listed})"
+        return f"no gain repairs the {'others' if counts.reindex(HELD).sum() else 'failures'} ({listed})"
     if label == "mixed":
         return f"some failures are a matter of magnitude and some are not ({listed})"
     return f"the interval is too wide to say of which kind the failures are ({listed or 'all held'})"
 
 
-def cost(parts: Mapping[str, Any]) -> str:
-    """What the repair costs and whether it is an answer in words, as sentences."""
-    affordable, words = parts["affordable"], parts["in_words"]
-    bounds = f"KL up to {KL_BOUND:g} nats per token each, at most {LOSS:.0%} of unrelated answers together"
-    said = f"{percent(affordable)} are repaired at gains that cost little ({bounds})."
-    if words is None:
-        return said
-    right = f"{round(words.value * words.n)} of {words.n} answers are right"
-    return f"{said} Asked in words at the gain that repairs them or the next two, {right}."
+def cost(parts: Mapping[str, Any]) -> list[str]:
+    """What the repair costs and whether it is an answer in words, as sentences; none where nothing is repaired."""
+    held, cheap, words = parts["held"], parts["affordable"], parts["in_words"]
+    if not held.value:
+        return []
+    bounds = f"KL up to {KL_BOUND:g} nats per token each, at most {LOSS:.0%} of unrelated answers lost together"
+    said = [f"{percent(cheap)} of the {held.n} are repaired at gains that cost little ({bounds})."]
+    if words is not None:
+        right = f"{round(words.value * words.n)} of {words.n} answers are right"
+        said.append(f"Asked in words at the gain that repairs them or the next two, {right}.")
+    return said
 
 
 def in_words(found: Causes) -> Estimate | None:
@@ -281,17 +263,3 @@ def rescued(found: Causes, run: RunFrame) -> Estimate:
     flips = rows[(truth(rows["success_top1"]) == 1) & (truth(rows["broken"]) != 1)]["item"]
     outcome = found.items["item"].isin(flips).to_numpy(dtype=float)
     return proportion("rescued", outcome, points_of(found.items))
-
-
-def searched(run: RunFrame, found: Causes) -> Searched:
-    """What the search of the method's own adapters covered."""
-    rows = run.search[run.search["condition"] == DELIVERED]
-    read = values(rows["gain"])[rows["net_margin"].notna()]
-    # one adapter serves all items of a document, so that each document counts once
-    documents = run.select("conflict", DELIVERED).set_index("item")["document"]
-    named = rows.assign(document=documents.reindex(rows["item"]).to_numpy(), broke=truth(rows["broken"]) == 1)
-    least = named[named["broke"]].groupby("document")["gain"].min()
-    breaks = least.reindex(named["document"].unique()).fillna(np.inf).median()
-    left = int((found.items["cause"] == "undecided").sum())
-    high = float(read.max()) if len(read) else 1.0
-    return Searched(float(read.min()) if len(read) else 1.0, high, float(breaks), left, 2 * high if left else None)

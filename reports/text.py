@@ -125,6 +125,22 @@ def estimate(result: Mapping | None, kind: str = "number") -> Markup:
     return text
 
 
+def both_intervals(result: Mapping | None, kind: str = "number", cluster: str = "relation") -> Markup:
+    """' (by knowledge point [a, b], by relation [c, d])'; empty where the result has one interval alone."""
+    each = [(f"by {name}", *limits) for name, limits in _clusterings(result, cluster) if None not in limits]
+    if len(each) < 2:
+        return Markup("")
+    number = per_cent if kind in ("share", "points") else rounded
+    texts = [f"{name} [{number(low)}, {number(high)}]" for name, low, high in each]
+    return Markup(' <span class="ci">({})</span>').format(untrusted(", ".join(texts)))
+
+
+def _clusterings(result: Mapping | None, cluster: str) -> list[tuple[str, tuple[float | None, float | None]]]:
+    """The limits by knowledge point and by the higher cluster, as far as the result holds them."""
+    keys = {"knowledge point": ("low_point", "high_point"), cluster: ("low_cluster", "high_cluster")}
+    return [(name, ((result or {}).get(low), (result or {}).get(high))) for name, (low, high) in keys.items()]
+
+
 def sample_size(result: Mapping | None) -> str:
     """'n = 194 in 72 knowledge points'; empty where there is no n."""
     if not result or result.get("n") is None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
+from override_gap.analyses.equal_cost import unpriced
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, truth
 from override_gap.analyses.results import ResultRows, rows_frame
 from override_gap.analyses.stats.clusters import levels
@@ -115,13 +116,17 @@ def conditions(
 
 
 def against_delivered(run: RunFrame, measure: str = "top1") -> ResultRows:
-    """Every condition against the method as delivered, per split, with Holm's correction within a split."""
-    rows = []
+    """Every condition against the method as delivered, per split, with Holm's correction within a split.
+
+    A policy that cannot be applied to many unrelated questions in use is not compared on those to which it can.
+    """
+    rows, without = [], unpriced(run)
     for split in ("conflict", "novel", "combination", "retention"):
+        left_out = {BASE, DELIVERED} | (without if split == "retention" else set())
         comparisons = [
             comparison
             for name in run.conditions
-            if name not in (BASE, DELIVERED) and (comparison := conditions(run, name, DELIVERED, split, measure))
+            if name not in left_out and (comparison := conditions(run, name, DELIVERED, split, measure))
         ]
         for comparison, p in zip(comparisons, holm([comparison.p for comparison in comparisons]), strict=True):
             rows.append(comparison.as_json() | {"p_holm": json_number(p)})

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
+from override_gap.analyses.equal_cost import unpriced
 from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, points_of, truth
 
 SAME = ("point", "split", "tier", "question", "document", "answer", "prior_answer")
@@ -83,6 +84,11 @@ def pair(runs: Runs, condition: str) -> Paired:
         )
     success = {m: np.column_stack([truth(rows[f"success_{m}"]) for rows in under.values()]) for m in MEASURES}
     measured = {measure: (~np.all(np.isnan(table), axis=0)).tolist() for measure, table in success.items()}
+    unrelated = (about["split"] == "retention").to_numpy()
+    for name, run in runs.items():
+        if unrelated.any() and condition in unpriced(run):
+            notes.append(f"{name}: {condition} cannot be applied to many unrelated questions in use; they are left out")
+            success = {m: np.where(unrelated[:, None], np.nan, table) for m, table in success.items()}
     shared = {measure: table for measure, table in success.items() if (~np.isnan(table)).all(1).any()}
     if not shared:
         each = "; ".join(
@@ -159,8 +165,22 @@ def shared_items(runs: Runs) -> tuple[Table, list[str]]:
     hashes = {(run.manifest.get("items") or {}).get("sha256") for run in runs.values()}
     if len(hashes) > 1 and not notes:
         notes = ["the item files differ in more than the stored fields (aliases, order or metadata)"]
-    texts_and_cluster = [*SAME, *(name for name in ("cluster",) if name in each[first])]
-    return each[first].loc[common, texts_and_cluster].astype(object).where(lambda table: table.notna(), None), notes
+    about = each[first].loc[common, list(SAME)].astype(object)
+    cluster, note = shared_clusters({name: table.loc[common, "cluster"] for name, table in each.items()})
+    about = about.assign(cluster=cluster)
+    return about.where(lambda table: table.notna(), None), [*notes, *note]
+
+
+def shared_clusters(each: Mapping[str, pd.Series]) -> tuple[pd.Series, list[str]]:
+    """The clusters by which the shared items are alike: those of the first run that has any; a note where another's differ."""
+    known = {name: column for name, column in each.items() if column.notna().any()}
+    first = next(iter(known), next(iter(each)))
+    others = [name for name in known if not each[name].astype(object).equals(each[first].astype(object))]
+    if not others:
+        return each[first], []
+    return each[first], [
+        f"{first!r} and {others[0]!r} were audited with other --cluster fields; intervals allow for those of {first!r}"
+    ]
 
 
 def measured_rows(run: RunFrame, condition: str, items: pd.Index) -> Any:

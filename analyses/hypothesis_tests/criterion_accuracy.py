@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float, Shaped
 
@@ -9,10 +12,20 @@ from override_gap.analyses.hypothesis import FEWEST, Finding, Hypothesis, too_fe
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth
 from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.stats.intervals import correlation, limits, mover, one_sided, proportion
+from override_gap.analyses.stats.intervals import (
+    correlation,
+    correlation_at,
+    limits,
+    limits_at,
+    mover,
+    one_sided,
+    proportion,
+)
 from override_gap.analyses.stats.logistic import RARE
 
 SAID_RIGHT = 0.80
+Side = tuple[Float[np.ndarray, " n"], Shaped[np.ndarray, " n"]]
+"""Successes of one side of the criterion, and their points."""
 
 
 def criterion_predicts(run: RunFrame) -> Finding | str:
@@ -47,8 +60,26 @@ def criterion_predicts(run: RunFrame) -> Finding | str:
 
     low, high = interval(0.95)
     estimate = Estimate("balanced accuracy against answer", value, low, min(1.0, high), len(success), len(set(points)))
+    if len(both_levels := levels(points)) > 1:
+        each = [_at_level(sides, place, 1.0 if place else max(0.0, _by_point(sides))) for place in (0, -1)]
+        estimate = replace(estimate, clusters=both_levels[1].count, by_point=each[0], by_cluster=each[1])
     p = one_sided(interval, SAID_RIGHT)
     return Finding(estimate, p, 1 - p, same)
+
+
+def _by_point(sides: Sequence[Side]) -> float:
+    """The correlation of the two sides over the points that they share."""
+    (first, first_points), (second, second_points) = sides
+    return correlation_at(first, second, levels(np.concatenate([first_points, second_points]))[0])
+
+
+def _at_level(sides: Sequence[Side], place: int, r: float) -> tuple[float, float]:
+    """The limits of balanced accuracy at one clustering alone (0: by point, -1: by relation), which stand beside those read."""
+    (l1, h1), (l2, h2) = (limits_at(side, levels(points)[place]) for side, points in sides)
+    p1, p2 = (float(side.mean()) for side, _ in sides)
+    value = (p1 + p2) / 2
+    low, high = value - mover(p1 - l1, p2 - l2, -r) / 2, value + mover(h1 - p1, h2 - p2, -r) / 2
+    return max(0.0, low), min(1.0, high)
 
 
 def _said_where_the_criterion_says_so(

@@ -42,7 +42,7 @@ def adjusted_sentence(run: RunFrame) -> str:
     elif row.reverses:
         says = "the sign is the opposite: firmly held facts resist less"
     else:
-        says = "no slope is shown, the interval holds 0"
+        says = "no slope is shown: the interval holds 0"
     size = f"{slope.value:+.2f} [{slope.low:+.2f}, {slope.high:+.2f}] {slope.units} of {what} per standard deviation"
     return f"{adjusted_gradient.adjusted_words(row.adjusted_for)}, {says} ({size})"
 

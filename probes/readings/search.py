@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from override_gap.margins.bounds import AFFORDABLE
 from override_gap.margins.content import has_content
 from override_gap.margins.rises import FEWEST_OTHERS, leading_alternatives, place_of_answer, push_excess, rise_rank
 from override_gap.probes.readings.adapted import Adapted
@@ -81,6 +82,7 @@ def search(
 ) -> list[Step]:
     """Each failing row at gains above 1 until it is held or broken, then below 1 if its adapter is strong there.
 
+    Below 1, where smaller gains cost less, a row that is held at a gain is read on until one is affordable or it is lost again.
     A row whose cost cannot be read ends there: it is not known which gains break the model. The gains at and below which an
     adapter hardly acts (QUIET) are passed over in doublings. `read` gives a batch's readings at gains; rows that are not read
     stand at gain 0, which costs no pass where passes are reused.
@@ -108,7 +110,9 @@ def search(
             break
         tried = judge.at(read, costs, active, gain)
         steps += tried
-        ended = {step.row for step in tried if step.held or not step.cost.measured or step.cost.kl < QUIET}
+        ended = {step.row for step in tried if not step.cost.measured or step.cost.kl < QUIET}
+        ended |= {step.row for step in tried if (step.cost.kl <= AFFORDABLE if step.held else step.row in held)}
+        held |= {step.row for step in tried if step.held}
         active = [row for row in active if row not in ended]
     return steps
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from override_gap.margins.adapter import AnyAdapter, layer_of
+from override_gap.margins.bounds import BROKEN as BROKEN
 from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.runtime import batched
@@ -20,9 +21,6 @@ from override_gap.probes.subject.partial_forward import BlockOutputs, ResumePoin
 
 #: The last tokens of a row that are read: the questions' own words, not a chat template in front of them.
 POSITIONS = 8
-#: An adapter is broken at a gain where it moves the base by more than this, nats per token (chosen on the organism's plants:
-#: bounds from 0.1 nats to none gave the same labels).
-BROKEN = 1.0
 
 
 @dataclass(frozen=True)

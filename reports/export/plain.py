@@ -71,8 +71,9 @@ def paragraphs(summary: Mapping) -> list[str]:
     if summary.get("refused"):
         texts.append(f"{refusal_message(summary['refused'])}.".replace("not measured", "Not measured"))
     texts.append(
-        "Brackets hold 95% intervals clustered by knowledge point. Success by top1: at the first token where the two "
-        "answers differ, the document's is the model's most likely token (for unrelated answers, the base model's own)."
+        "Brackets hold 95% intervals clustered by knowledge point, and by relation as well where it is known. Success by top1: "
+        "at the first token where the two answers differ, the document's is the model's most likely token (for unrelated "
+        "answers, the base model's own)."
     )
     return [plain_text(text) for text in texts]
 

@@ -23,6 +23,7 @@ from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import headline_numbers
 from override_gap.reports.page.tables import tables
 from override_gap.reports.text import (
+    both_intervals,
     chat_message,
     chat_warnings,
     escape_control_characters,
@@ -40,6 +41,7 @@ QUANTITIES = {
     "slope ratio": ("Adapter slope / prior slope", "number"),
     "balanced accuracy": (None, "share"),
     "rescued": ("Failures fixed by scaling the adapter up", "share"),
+    "fixed by scaling up": ("Failures fixed by scaling the adapter up", "share"),
     "P(first token | criterion)": ("First tokens said, of those that the criterion promises", "share"),
     "override at matched KL": ("Conflicts overridden, minus uniform scaling that moves the base as far", "points"),
     "override at matched retention": (
@@ -125,6 +127,7 @@ def template_environment() -> Environment:
         chat_warnings,
         quantity_label,
         quantity_kind,
+        both_intervals,
     ):
         environment.filters[function.__name__] = function
     return environment

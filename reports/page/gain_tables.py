@@ -23,6 +23,28 @@ def gain_table(summary: Mapping) -> Table:
     return Table("Gains at which failures flip", "", ("quantity", "estimate", SIZE_HEAD), rows)
 
 
+def search_cost_table(summary: Mapping) -> Table:
+    """What the adapters of failing conflicts cost at the searched gains."""
+    searched = (summary.get("verdict") or {}).get("searched") or {}
+    return Table(
+        "What the searched gains cost",
+        "Means over the documents of the failing conflicts, each adapter read on a few questions that its document is not about "
+        "and on the base's own text: other questions and other adapters than in the table of what each condition keeps. Gains at "
+        "which only some of the documents were read are left out. Broken: above 1 nat per token.",
+        ("gain", "KL to the base", "answers kept", "documents broken", "documents"),
+        tuple(
+            (
+                rounded(row["gain"]),
+                estimate(row["kl"], "number"),
+                estimate(row["kept"], "share"),
+                f"{row['broken']:,}",
+                f"{row['documents']:,}",
+            )
+            for row in searched.get("costs") or []
+        ),
+    )
+
+
 def matched_gain_tables(summary: Mapping) -> Iterator[Table]:
     """Policies minus the uniform gain of equal cost, those that have no price, then what every condition gets and costs."""
     matched = summary.get("matched_retention") or {}

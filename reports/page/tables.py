@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from override_gap.reports.page.answer_tables import disagreement_table, drawn_answer_table
 from override_gap.reports.page.cause_tables import cause_tables
-from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables
+from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables, search_cost_table
 from override_gap.reports.page.margin_tables import criterion_table, layer_tables, margin_tables
 from override_gap.reports.page.null_table import null_table
 from override_gap.reports.page.published import published
@@ -14,11 +14,13 @@ from override_gap.reports.page.robustness_tables import robustness_tables
 from override_gap.reports.page.strength_table import strength_table
 from override_gap.reports.page.success_tables import paired_condition_table, prior_gradient_tables, success_tables
 from override_gap.reports.page.table import Table
+from override_gap.reports.page.verdict_table import verdict_table
 
 
 def tables(summary: Mapping) -> list[Table]:
     """Those that this summary can fill."""
     in_order = (
+        verdict_table(summary),
         *published(summary),
         *success_tables(summary),
         *prior_gradient_tables(summary),
@@ -29,6 +31,7 @@ def tables(summary: Mapping) -> list[Table]:
         *cause_tables(summary),
         null_table(summary),
         gain_table(summary),
+        search_cost_table(summary),
         *matched_gain_tables(summary),
         paired_condition_table(summary),
         disagreement_table(summary),

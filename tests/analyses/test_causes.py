@@ -54,6 +54,17 @@ def test_the_cheapest_repairs_are_affordable_until_together_they_lose_too_much()
     assert (found.items["cause"] == "at a price").sum() == 7
 
 
+def test_of_the_smaller_gains_that_repair_the_cheapest_counts():
+    """Held at 0.5 for 0.6 nats and at 0.25 for 0.1: the second is affordable. Where 0.25 was not held, it is not."""
+    both = lambda i: gain_rows(i, (0.25, 0.5, 1), (1, 1, -2), kl=[0.1, 0.6, 0.9], broken_at=1.5)  # noqa: E731
+    upper = lambda i: gain_rows(i, (0.25, 0.5, 1), (-1, 1, -2), kl=[0.1, 0.6, 0.9], broken_at=1.5)  # noqa: E731
+    found = causes(searched_run({0: both, 1: upper}))
+    assert found is not None
+    assert list(found.items["cause"]) == ["too strong", "too strong"]
+    assert list(found.items["gain"]) == [0.25, 0.5]
+    assert list(found.items["affordable"]) == [True, False]
+
+
 def test_words_count_once_at_any_gain():
     said = lambda i: gain_rows(i, (1, 1.5, 2), (-1, 1, 2), words=[None, False, True])  # noqa: E731
     silent = lambda i: gain_rows(i, (1, 1.5, 2), (-1, 1, 2))  # noqa: E731

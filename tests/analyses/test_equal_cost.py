@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from override_gap.analyses import equal_cost, matched_retention
+from override_gap.analyses.compare.conditions import against_delivered
 from override_gap.analyses.readings import RunFrame
 
 SWEEP = {"base": 0.0, "as-delivered": 1.0, "uniform-1.25": 1.25, "uniform-1.5": 1.5, "uniform-2": 2.0, "uniform-3": 3.0}
@@ -84,6 +85,13 @@ def test_a_policy_that_cannot_be_applied_to_unrelated_questions_is_in_no_compari
     assert section is not None
     for name in ("comparisons", "kl"):
         assert [row["condition"] for row in section[name]] == ["ca"], "three answers that were read are no price"
+    assert "margin-matched" not in {row["condition"] for row in section["frontier"]}
+    assert "ca" in {row["condition"] for row in section["frontier"]}
+    paired = against_delivered(RunFrame(run.manifest, frame)).as_json()
+    named = {(row["first"], row["split"]) for row in paired}
+    assert ("margin-matched", "conflict") in named
+    assert ("ca", "retention") in named
+    assert ("margin-matched", "retention") not in named, "three answers that were read are no comparison either"
     assert section["refused"] == [
         {"condition": "margin-matched", "n": 147, "of": 150, "reason": "the policy needs more"},
         {"condition": "ca", "n": 1, "of": 150, "reason": "the policy needs more"},

@@ -51,6 +51,8 @@ def test_too_strong_is_said_of_an_adapter_that_a_smaller_gain_repairs():
     found = verdict(searched_run(dict.fromkeys(range(50), CASES["too strong"])))
     assert "too strong" in found.sentence
     assert found.rescued.value == 0, "no gain above 1 repairs any"
+    assert found.affordable.value == 1, "at gain 0.5 each costs 0.05 nats and keeps every answer"
+    assert "100% [" in found.sentences[1]
 
 
 def test_words_and_price_stand_in_the_sentence():
@@ -62,10 +64,30 @@ def test_words_and_price_stand_in_the_sentence():
     assert found.affordable.value == 1
 
 
+def test_where_nothing_is_repaired_no_price_of_repair_is_stated():
+    found = verdict(searched_run(dict.fromkeys(range(50), CASES["no content"])))
+    assert found.held.value == 0
+    assert "no gain repairs the failures (no content 50)" in found.sentences[0]
+    assert "cost" not in found.sentence
+    assert found.as_json()["sentence"] == " ".join(found.as_json()["sentences"])
+
+
 def test_the_range_and_the_breaking_gain_are_named():
     found = verdict(searched_run(dict.fromkeys(range(50), CASES["third token"])))
     assert (found.searched.low, found.searched.high, found.searched.breaks) == (1, 4, 6)
     assert "breaks the model at a median gain of 6" in found.sentence
+
+
+def test_the_cost_of_a_gain_is_stated_where_every_document_was_read():
+    """Documents cost 0.1 or 0.3 nats at gain 2; at gain 4 half of them were not read, since they were held before."""
+    cheap = lambda i: gain_rows(i, (1, 2), (-1, 1), kl=[0.05, 0.1], kept=1.0)  # noqa: E731
+    dear = lambda i: gain_rows(i, (1, 2, 4), (-2, -1, 1), kl=[0.05, 0.3, 1.2], kept=[1.0, 0.5, 0.5])  # noqa: E731
+    run = searched_run({n: cheap if n % 2 else dear for n in range(50)})
+    each = run.readings.assign(document=run.readings["item"])
+    costs = verdict(RunFrame(run.manifest, each, search=run.search)).searched.costs
+    assert [(cost.gain, cost.documents) for cost in costs] == [(1, 50), (2, 50)]
+    assert costs[1].kl.value == pytest.approx(0.2)
+    assert costs[1].kept.value == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize(("points", "questions"), [(1, 30), (3, 30), (4, 8)])
