@@ -132,7 +132,7 @@ def both_intervals(result: Mapping | None, kind: str = "number", cluster: str = 
         return Markup("")
     number = per_cent if kind in ("share", "points") else rounded
     texts = [f"{name} [{number(low)}, {number(high)}]" for name, low, high in each]
-    return Markup(' <span class="ci">({})</span>').format(untrusted(", ".join(texts)))
+    return Markup(' <span class="ci">({})</span>').format(escape_control_characters(", ".join(texts)))
 
 
 def _clusterings(result: Mapping | None, cluster: str) -> list[tuple[str, tuple[float | None, float | None]]]:

@@ -49,6 +49,24 @@ def test_in_words_both_directions_count() -> None:
     assert found.estimate.value == pytest.approx((0.6 + 1.0) / 2)
 
 
+def test_both_intervals_stand_beside_the_one_that_is_read() -> None:
+    """By point it is the interval of the same run without relations; ten relations that differ widen what is read."""
+    run = run_of(60, 100, 100, words=True)
+    number = run.readings["item"].str.removeprefix("c").astype(int)
+    related = finding(
+        RunFrame(run.manifest, run.readings.assign(cluster="r" + (number % 100 // 10).astype(str)))
+    ).estimate
+    alone = finding(run).estimate
+    assert alone.by_point is None
+    assert related.clusters == 10
+    assert related.by_point == pytest.approx((alone.low, alone.high))
+    assert related.by_cluster[0] < alone.low - 0.03, (
+        "six relations say all that the criterion promises, four say nothing"
+    )
+    assert related.low <= min(related.by_point[0], related.by_cluster[0]) + 1e-12
+    assert related.high >= max(related.by_point[1], related.by_cluster[1]) - 1e-12
+
+
 def test_a_criterion_that_never_says_yes_cannot_be_tested_on_first_tokens() -> None:
     found = criterion_predicts(run_of(2, 3, 100, words=False))
     assert isinstance(found, str)

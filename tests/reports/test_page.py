@@ -123,6 +123,24 @@ def test_hypotheses_show_claim_rule_and_status(read, summary):
     assert shown == Counter(own["status"] for own in summary["hypotheses"])
 
 
+def test_both_intervals_of_hypotheses_and_verdict_are_on_the_page(run, summary, tmp_path):
+    both = {"clusters": 9, "low_point": 0.123, "high_point": 0.987, "low_cluster": 0.012, "high_cluster": 0.998}
+    changed = copy.deepcopy(summary)
+    changed["hypotheses"][0]["estimate"] = {**summary["hypotheses"][0]["estimate"], **both}
+    changed["verdict"]["held"] = {**summary["verdict"]["rescued"], **both}
+    changed["verdict"]["sentences"] = ["The first says why.", "The second says what it costs."]
+    shown = Reader(page.write_page(tmp_path, run, changed).read_text(encoding="utf-8")).text
+    assert "(by knowledge point [0.123, 0.987], by relation [0.012, 0.998])" in shown
+    assert "The shares behind the verdict" in shown
+    assert "[12, 98.7]" in shown
+    assert "[1.2, 99.8]" in shown
+    assert (
+        shown.index("The first says why.")
+        < shown.index("The second says what it costs.")
+        < shown.index("Hypotheses H1")
+    )
+
+
 def test_ids_are_unique_and_every_reference_has_one(read):
     ids = Counter(a["id"] for _, a in read.tags if "id" in a)
     assert [name for name, count in ids.items() if count > 1] == []

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from override_gap.reports.text import (
+    both_intervals,
     chat_message,
     chat_warnings,
     escape_control_characters,
@@ -88,3 +89,20 @@ def test_how_questions_are_put_in_chat_is_one_sentence():
     )
     assert chat_warnings(chat) == ["it thinks first."]
     assert chat_warnings(None) == []
+
+
+def test_both_intervals_are_shown_where_there_are_two():
+    two = {
+        "value": 0.5,
+        "low": 0.2,
+        "high": 0.8,
+        "low_point": 0.3,
+        "high_point": 0.7,
+        "low_cluster": 0.2,
+        "high_cluster": 0.8,
+    }
+    shown = str(both_intervals(two, "share", "topic <b>"))
+    assert "by knowledge point [30, 70]" in shown
+    assert "by topic &lt;b&gt; [20, 80]" in shown
+    assert str(both_intervals({"value": 0.5, "low": 0.2, "high": 0.8})) == ""
+    assert str(both_intervals({**two, "low_cluster": None})) == ""
