@@ -20,6 +20,7 @@ from scipy.interpolate import PchipInterpolator
 
 from override_gap.analyses.dose_response import gains
 from override_gap.analyses.readings import RunFrame, Table, gain_of, points_of, values
+from override_gap.analyses.refusals import unpriced
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights, effective_count, percentile_interval
 from override_gap.analyses.stats.clusters import Level, levels
 from override_gap.analyses.stats.estimate import Estimate, json_number
@@ -30,8 +31,6 @@ RETENTION, KL = "retention", "kl"
 COSTS = (RETENTION, KL)
 NEAR_END = 0.1
 """A share of replicates beyond the uniform gains above which a comparison says so."""
-REFUSED = 0.05
-"""A policy that cannot be applied to more than this share of unrelated questions has no price: it is in no comparison."""
 OUTSIDE = {
     RETENTION: "retention lies outside that of the uniform gains; the nearest gain is used",
     KL: "KL lies outside that of the uniform gains; the nearest gain is used",
@@ -131,24 +130,6 @@ def refined(
     steps = np.arange(STEPS) / STEPS
     fine = np.r_[(sweep[:-1, None] + np.diff(sweep)[:, None] * steps).ravel(), sweep[-1]]
     return fine, PchipInterpolator(sweep, curves, axis=1)(fine)
-
-
-def refusals(run: RunFrame) -> list[dict[str, Any]]:
-    """Conditions whose policy cannot be applied to some unrelated questions in use: rows of ``matched_retention.refused``."""
-    rows = run.readings[run.readings["split"] == "retention"]
-    found = []
-    for condition in run.conditions:
-        of_condition = rows[rows["condition"] == condition]
-        refused = of_condition[of_condition["status"] == "refused"]
-        if len(refused):
-            reason = str(refused["error"].mode().iloc[0])
-            found.append({"condition": condition, "n": len(refused), "of": len(of_condition), "reason": reason})
-    return found
-
-
-def unpriced(run: RunFrame) -> set[str]:
-    """The conditions that cannot be applied to more than `REFUSED` of the unrelated questions."""
-    return {str(row["condition"]) for row in refusals(run) if row["n"] > REFUSED * row["of"]}
 
 
 def matched(run: RunFrame, seed: int = 0, replicates: int = REPLICATES) -> dict[str, list[Matched]] | None:

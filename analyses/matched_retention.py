@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from override_gap.analyses.equal_cost import COSTS, KL, RETENTION, grid, matched, refusals, unpriced
+from override_gap.analyses.equal_cost import COSTS, KL, RETENTION, grid, matched
 from override_gap.analyses.price import mean_kl
 from override_gap.analyses.readings import DELIVERED, RunFrame
+from override_gap.analyses.refusals import refusals, unpriced
 from override_gap.analyses.results import ResultSection
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import difference, one_sided, proportion

@@ -116,6 +116,7 @@ FLOORS = {
         {"hypotheses"},
         {"hypothesis_tests"},
         {"verdict", "nulls", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
+        {"searched"},
         {"causes"},
         {"price", "equal_cost"},
         {
@@ -132,6 +133,7 @@ FLOORS = {
         },
         {"adjusted_gradient", "pass_through"},
         {"compare"},
+        {"refusals"},
         {"readings"},
         {"results", "paper"},
         {"stats"},

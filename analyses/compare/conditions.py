@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
-from override_gap.analyses.equal_cost import unpriced
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, truth
+from override_gap.analyses.refusals import unpriced
 from override_gap.analyses.results import ResultRows, rows_frame
 from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number

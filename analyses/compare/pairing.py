@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
-from override_gap.analyses.equal_cost import unpriced
 from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, points_of, truth
+from override_gap.analyses.refusals import unpriced
 
 SAME = ("point", "split", "tier", "question", "document", "answer", "prior_answer")
 """What makes two items with one id the same item."""
