@@ -56,9 +56,10 @@ ANSWERS = 4
 HEAD = """# Methods on SmolLM2
 
 SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}. The conflicts are {conflicts} whose old answer begins with
-the base's first token, the retention questions those that stand with their documents, the novel ones are spread evenly over the
-relations. Share of items whose first token is right (retention: unchanged), as delivered; 95% intervals, clustered by knowledge
-point. Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context rows use no adapter.
+the base's first token, the retention questions those that stand with their documents, the novel ones are spread evenly over
+the relations. Share of items whose first token is right (retention: unchanged), as delivered; 95% intervals, the wider of
+those clustered by knowledge point and by relation. Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context
+rows use no adapter.
 
 `python benchmarks/methods_on_smollm2.py{options} > docs/methods-on-smollm2.md` writes this page.
 """

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-from override_gap.analyses.adjusted_gradient import adjusted_words, in_context, regressions
+from override_gap.analyses.adjusted_gradient import OUTCOMES, adjusted_words, in_context, regressions
 from override_gap.analyses.causes import MEANING, causes
 from override_gap.analyses.compare.methods import side_by_side
 from override_gap.analyses.dose_response import gains
 from override_gap.analyses.pass_through import pass_through
 from override_gap.analyses.price import price
-from override_gap.analyses.readings import RunFrame, points_of, truth
+from override_gap.analyses.readings import RunFrame, points_of, truth, values
+from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.analyses.verdict import verdict
 
@@ -85,43 +88,76 @@ def prices(frames: dict[str, RunFrame]) -> list[str]:
 
 
 def gradients(frames: dict[str, RunFrame]) -> list[str]:
-    """The slope of failure on prior strength, alone and adjusted, of each method and of the document in the prompt."""
+    """The slopes of failure and net margin on prior strength, alone and adjusted, of each method and of each prompt."""
     lines = ["", "## Failure on prior strength", ""]
-    lines += ["Log-odds of failure per standard deviation of log P(y_pre), of all conflicts that the base knows.", ""]
-    lines += ["| method | alone | adjusted | adjusted for |", "|---|---|---|---|"]
+    lines += [
+        "Slopes per standard deviation of log P(y_pre), of all conflicts that the base knows: of failure (log-odds; above 0:",
+        "firm answers are harder to override) and of the net margin (nats; below 0). Here and below intervals are clustered by",
+        "knowledge point and speak of these relations alone, which are fewer than ten.",
+        "",
+    ]
+    lines += ["| method | outcome | alone | adjusted | for |", "|---|---|---|---|---|"]
+    frames = {name: _by_point(readings) for name, readings in frames.items()}
     first = next(iter(frames.values()), None)
     rows = [(name, readings, "as-delivered") for name, readings in frames.items()]
     rows += [(name, first, condition) for name, condition in PROMPTS.items() if first is not None]
     for name, readings, condition in rows:
-        fits = [fit for fit in regressions(readings, condition) if fit.outcome == "failure" and fit.population == "all"]
-        if fits:
-            alone, most = fits[0], fits[-1]
-            words = adjusted_words(most.adjusted_for) if most.adjusted_for else "-"
-            lines.append(f"| {name} | {cell(alone.slope.as_json())} | {cell(most.slope.as_json())} | {words} |")
+        fits = [fit for fit in regressions(readings, condition) if fit.population == "all"]
+        for outcome in OUTCOMES:
+            if chosen := [fit for fit in fits if fit.outcome == outcome]:
+                alone, most = chosen[0], chosen[-1]
+                cells = [name, outcome, _or_reason(alone.slope), _or_reason(most.slope), _covariates(most.adjusted_for)]
+                lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def against_prompt(frames: dict[str, RunFrame]) -> list[str]:
     """The same slopes with the document in the prompt, and the difference on the same items, where one run holds both."""
     lines = ["", "## Adapter against the document in the prompt", ""]
-    lines += ["Slopes of failure on prior strength, on the same items of the conflicts that the base knows.", ""]
-    lines += ["| method | adjusted for | adapter | prompt | adapter - prompt |", "|---|---|---|---|---|"]
+    lines += ["The same slopes on the same items, and their difference: is it the adapter, or any conflict?", ""]
+    lines += ["| method | outcome | adjusted for | adapter | prompt | adapter - prompt |", "|---|---|---|---|---|---|"]
     for name, readings in frames.items():
-        section = in_context(readings)
+        section = in_context(_by_point(readings))
         for slopes in section.content["slopes"] if section else ():
-            if slopes["outcome"] == "failure" and slopes["population"] == "all":
-                cells = [cell(slopes[key]) for key in ("adapter", "prompt", "difference")]
-                lines.append(f"| {name} | {adjusted_words(slopes['adjusted_for'])} | {' | '.join(cells)} |")
+            if slopes["population"] == "all":
+                cells = [cell(slopes[key]) for key in ("adapter", "prompt")]
+                difference = slopes["note"] or cell(slopes["difference"])
+                cells = [name, slopes["outcome"], _covariates(slopes["adjusted_for"]), *cells, difference]
+                lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def pass_through_table(frames: dict[str, RunFrame]) -> list[str]:
     """The slope of the adapted margin on the base margin: 1 a constant adapter margin, 0 a level that the adapter sets."""
-    lines = ["", "## Pass-through", "", "| method | least squares | instrument |", "|---|---|---|"]
+    lines = ["", "## Pass-through", ""]
+    lines += [
+        "Slope of the adapted margin on the base's: 1 a constant adapter margin, 0 a level that the adapter sets.",
+        "",
+    ]
+    lines += [
+        "| method | adapter margin over prior margin | least squares | other wordings as instrument |",
+        "|---|---|---|---|",
+    ]
     for name, readings in frames.items():
-        cells = [cell(pass_through(readings, "known", method).slope.as_json()) for method in ("ols", "iv")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        rows = readings.select("conflict", "as-delivered", "known")
+        ratio = values(rows["adapter_margin"]).mean() / values(rows["prior_margin"]).mean()
+        cells = [_or_reason(pass_through(_by_point(readings), "known", method).slope) for method in ("ols", "iv")]
+        lines.append(f"| {name} | {ratio:.2f} | {' | '.join(cells)} |")
     return lines
+
+
+def _covariates(adjusted_for: Sequence[str]) -> str:
+    return adjusted_words(adjusted_for).removeprefix("adjusted for ") if adjusted_for else "nothing"
+
+
+def _or_reason(estimate: Estimate) -> str:
+    """The estimate, or why the data do not allow one."""
+    return cell(estimate.as_json()) if estimate.known else "; ".join(estimate.caveats)
+
+
+def _by_point(readings: RunFrame) -> RunFrame:
+    """The readings without their relations, so that intervals are clustered by knowledge point."""
+    return replace(readings, readings=readings.readings.drop(columns="cluster", errors="ignore"))
 
 
 def cell(estimate: dict[str, Any]) -> str:
