@@ -30,6 +30,8 @@ MEANING = {
 HELD = ("too weak", "at a price", "too strong")
 PEAK = 0.05
 """The margin has stopped growing if it falls from its peak by more than this share of its whole rise."""
+RAISED = 0.5
+"""Of an item that is never held: its push is at least this share of its pull, chosen on the plants of world 0."""
 SETTLED = 0.05
 """A margin that moves less than this over an octave, nats, has reached its limit: no gain that breaks the model is needed."""
 #: Columns of the readings that stand beside an item's cause.
@@ -126,26 +128,26 @@ def _cause_of_unheld(rows: Table, broke: bool) -> str:
     settled = len(net) > 2 and abs(last) < SETTLED and not 0 < prev < last
     if not broke and not settled:
         return "undecided"
-    if not content(rows)[_judged_at(rows, net)]:
+    won = net > 0
+    if not (_raised_from_the_first(rows) or content(rows)[won][:1].any()):
         return "no content"
-    if (content(rows) & (net > 0)).any():
+    if won.any():
         return "third token"
     return "saturates" if _saturates(gains, net) else "broken first"
 
 
-def _judged_at(rows: Table, net: Float[np.ndarray, " gain"]) -> int:
-    """The one gain at which the content of an unheld item is judged: over many gains some rank is high by chance.
+def _raised_from_the_first(rows: Table) -> bool:
+    """Whether y_doc has content at the least gain read, where it need not come first, and is not merely left where it is.
 
-    The first at which y_doc beats y_pre, else the first with half of the margin's rise over the base. Where the margin peaks
-    is later: there the final norm has shrunk every logit, so that low ones rise as well.
+    That gain and the first at which y_doc beats y_pre are the only ones at which an unheld item is judged: over many some
+    rank is high by chance, and at large ones the final norm has shrunk every logit, so that low ones rise as well. An edit
+    that lowers all but y_doc has its rank too: with m the median rise of the base's leading alternatives, the push beyond m
+    must be at least RAISED of what y_pre is lowered below m. Where m is not known, the rank decides.
     """
-    won = np.flatnonzero(net > 0)
-    if len(won):
-        return int(won[0])
-    base = float(net[0] - (values(rows["push"])[0] - values(rows["pull"])[0]))
-    half = np.flatnonzero(net >= base + (net.max() - base) / 2)
-    # an adapter that only lowers the margin has no rise to be halved
-    return int(half[0]) if len(half) else int(net.argmax())
+    push, pull, excess = (values(rows[name])[0] for name in ("push", "pull", "push_excess"))
+    median = (push + pull - excess) / 2
+    lowered_only = push - median <= max(0.0, RAISED * (median - pull))
+    return bool(content(rows)[0] and not lowered_only)
 
 
 def _saturates(gains: Float[np.ndarray, " gain"], net: Float[np.ndarray, " gain"]) -> bool:

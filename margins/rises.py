@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from jaxtyping import Bool, Float, Int
+from scipy.special import stdtr
 from torch import Tensor
 
 #: With fewer other answers a rank says little: the first of ten by chance is above nine tenths.
@@ -31,6 +32,22 @@ def rise_rank(
     number = counts.sum(1)
     share = (below * counts).sum(1) / number.clamp_min(1)
     return torch.where(number >= fewest, share, torch.nan)
+
+
+def rise_level(
+    own: Float[Tensor, " batch"], others: Float[Tensor, "batch other"], counts: Bool[Tensor, "batch other"]
+) -> Float[Tensor, " batch"]:
+    """How far the rise of y_doc stands out of a few others: the probability that one more answer like them rises less.
+
+    By Student's t with k - 1 degrees of freedom at (own - mean) / (s sqrt(1 + 1/k)), the prediction of one more from k
+    normal values of mean and standard deviation s. A rank among so few cannot tell the first by chance from the one meant.
+    NaN with fewer than 3, which say little of s, and from FEWEST_OTHERS on, where `rise_rank` decides.
+    """
+    k = counts.sum(1).double()
+    mean = (others * counts).sum(1).double() / k
+    s = (((others - mean[:, None]) * counts).square().sum(1) / (k - 1)).sqrt()
+    level = torch.from_numpy(stdtr((k - 1).numpy(), ((own - mean) / (s * (1 + 1 / k).sqrt())).numpy()))
+    return torch.where((k >= 3) & (k < FEWEST_OTHERS), level, torch.nan).to(own.dtype)
 
 
 def leading_alternatives(

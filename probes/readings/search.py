@@ -13,7 +13,7 @@ from torch import Tensor
 
 from override_gap.margins.bounds import AFFORDABLE
 from override_gap.margins.content import has_content
-from override_gap.margins.rises import FEWEST_OTHERS, leading_alternatives, place_of_answer, push_excess, rise_rank
+from override_gap.margins.rises import leading_alternatives, place_of_answer, push_excess, rise_level, rise_rank
 from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior
@@ -60,6 +60,7 @@ class Step:
     doc_logprob: float | None = None
     rank: float | None = None
     rank_relation: float | None = None
+    level_relation: float | None = None
     others: int | None = None
     rank_base: float | None = None
     excess: float | None = None
@@ -73,7 +74,9 @@ class Step:
     @property
     def content(self) -> bool | None:
         """`has_content` of this reading; None where it cannot be told."""
-        content = float(has_content(self.rank, self.rank_base, self.place, self.excess, self.rank_relation))
+        content = float(
+            has_content(self.rank, self.rank_base, self.place, self.excess, self.rank_relation, self.level_relation)
+        )
         return None if content != content else bool(content)
 
 
@@ -141,7 +144,7 @@ class Judge:
         gains[list(rows)] = gain
         readings = read(gains)
         numbers = torch.tensor(list(rows), device=readings.hidden.device)
-        rank, rank_relation = self.ranks(readings, numbers)
+        rank, rank_relation, level_relation = self.ranks(readings, numbers)
         rank_base, excess = self.among_alternatives(readings, numbers)
         margins = readings.margins
         columns = [margins.push, margins.pull, margins.net, readings.doc_logprob]
@@ -155,30 +158,35 @@ class Judge:
                 continue
             top = int(readings.top[row])
             first = top == int(self.prior.doc[row])
-            ranks = (rank[k], rank_relation[k], number[row], rank_base[k], excess[k], self.places[row])
+            ranks = (
+                rank[k],
+                rank_relation[k],
+                level_relation[k],
+                number[row],
+                rank_base[k],
+                excess[k],
+                self.places[row],
+            )
             steps.append(Step(row, gain, cost, push, pull, net, first, top, doc_logprob, *ranks))
         return steps
 
-    def ranks(self, readings: Adapted, rows: Int[Tensor, " chosen"]) -> tuple[list[float | None], list[float | None]]:
-        """`rise_rank` of some rows, among all other answers and among those of the same relation; None where too few.
+    def ranks(self, readings: Adapted, rows: Int[Tensor, " chosen"]) -> tuple[list[float | None], ...]:
+        """`rise_rank` of some rows among all other answers, then that and `rise_level` among those of the same relation.
 
         The token that comes first is left out of all comparisons: another answer that stays ahead is no sign of an empty
         adapter. Of one relation, one other answer is enough to compare with.
         """
         tokens, chosen = self.others.tokens, rows.cpu()
         if not len(tokens):
-            return [None] * len(chosen), [None] * len(chosen)
+            return ([None] * len(chosen),) * 3
         states = (hidden[rows.to(hidden.device)] for hidden in (readings.hidden, self.prior.hidden))
         after, before = (self.subject.logits_of(state, tokens).cpu() for state in states)
         rises = after - before
         own = readings.margins.push[rows.to(readings.margins.push.device)].cpu().float()
         behind = tokens != readings.top[rows.to(readings.top.device)].cpu()[:, None]
-        both = ((self.others.counts, FEWEST_OTHERS), (self.others.same_relation, 1))
-        all_others, relation = (
-            [_or_none(rank) for rank in rise_rank(own, rises, counts[chosen] & behind, fewest).tolist()]
-            for counts, fewest in both
-        )
-        return all_others, relation
+        compared, alike = (counts[chosen] & behind for counts in (self.others.counts, self.others.same_relation))
+        measured = (rise_rank(own, rises, compared), rise_rank(own, rises, alike, 1), rise_level(own, rises, alike))
+        return tuple([_or_none(value) for value in column.tolist()] for column in measured)
 
     def among_alternatives(
         self, readings: Adapted, rows: Int[Tensor, " chosen"]

@@ -184,6 +184,7 @@ def _as_row(step: Step, item: Item, condition: str, texts: Mapping[int, str]) ->
         "doc_logprob": step.doc_logprob,
         "rise_rank": step.rank,
         "rise_rank_relation": step.rank_relation,
+        "rise_level_relation": step.level_relation,
         "rise_rank_base": step.rank_base,
         "push_excess": step.excess,
         "doc_place": step.place,

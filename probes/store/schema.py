@@ -175,6 +175,8 @@ SEARCH = RunTable("search", "failing conflict, condition and gain", (
            "share of the other answers whose logit rose less over the base than y_doc's, 0 to 1; null where there are none"),
     Column("rise_rank_relation", FLOAT, "optional", "",
            "the same among answers of documents of the same relation; null where there are none"),
+    Column("rise_level_relation", FLOAT, "optional", "",
+           "probability that one more answer like 3 to 18 of the same relation rises less than y_doc's, 0 to 1; else null"),
     Column("rise_rank_base", FLOAT, "optional", "",
            "the same among the 20 tokens that f puts first at this question, y_pre and y_doc left out"),
     Column("push_excess", FLOAT, "optional", "",

@@ -44,6 +44,34 @@ def test_a_flip_without_content_is_no_rescue():
     assert list(found.items["cause"]) == ["no content"]
 
 
+FADING = [1.0, 0.5, 0.5, 0.5, 0.5]
+
+
+def only_lowered(item):
+    """Where no answer moves but y_pre falls by 2 nats and the alternatives by 0.1: an excess of 0 - 2 + 0.2."""
+    rows = gain_rows(item, GAINS, (-2, -1, 0.5, 1, 2), rank=FADING, first=[False] * 5, broken_at=6)
+    return [{**row, "push": 0.0, "pull": -2.0, "push_excess": -1.8} for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("rows", "cause"),
+    [
+        (
+            lambda i: gain_rows(i, GAINS, (-2, -1, 0.5, 1, 2), rank=FADING, first=[False] * 5, broken_at=6),
+            "third token",
+        ),
+        (lambda i: gain_rows(i, GAINS, (-4.0, -2.8, -2.2, -1.9, -1.8), rank=FADING, broken_at=6), "saturates"),
+        (lambda i: gain_rows(i, GAINS, (-4, -2, -1, 0.5, 1), rank=[0.5, 0.5, 1, 0.5, 0.5], broken_at=6), "no content"),
+        (only_lowered, "no content"),
+    ],
+)
+def test_an_item_that_is_never_held_is_judged_where_it_is_turned_up_least_and_where_it_wins(rows, cause):
+    """The rank at other gains is left out of it; what is not raised itself has no content, whatever its rank."""
+    found = causes(searched_run({0: rows}))
+    assert found is not None
+    assert list(found.items["cause"]) == [cause]
+
+
 def test_the_cheapest_repairs_are_affordable_until_together_they_lose_too_much():
     """Ten repairs that lose nothing and ten that lose a fifth: 0.2 k / (10 + k) stays within 5% up to k = 3."""
     cheap = lambda i: gain_rows(i, (1, 1.5), (-1, 1), kl=0.05)  # noqa: E731

@@ -13,6 +13,7 @@ from override_gap.margins.rises import (
     leading_alternatives,
     place_of_answer,
     push_excess,
+    rise_level,
     rise_rank,
 )
 from override_gap.probes.readings.search import Step
@@ -76,6 +77,29 @@ def test_excess_takes_the_mean_of_the_middle_two() -> None:
     assert push_excess(torch.tensor([5.0]), torch.tensor([1.0]), torch.tensor([[0.0, 1.0, 3.0, 9.0]])).item() == 2.0
 
 
+def test_level_among_three_other_answers() -> None:
+    """Rises 0, 1, 2: mean 1, s 1. Student's t of .95 with 2 degrees of freedom is 2.920, so that the bound stands at
+    1 + 2.920 sqrt(4/3) = 4.372; the mean itself stands at one half. Two others say nothing, nineteen leave it to the rank."""
+    others = torch.tensor([0.0, 1.0, 2.0]).expand(2, -1)
+    counts = torch.ones(2, 3, dtype=torch.bool)
+    assert rise_level(torch.tensor([4.372, 1.0]), others, counts).tolist() == pytest.approx([0.95, 0.5], abs=1e-4)
+    counts[0, 1] = False
+    assert rise_level(torch.tensor([4.372, 1.0]), others, counts).isnan().tolist() == [True, False]
+    many = torch.arange(19.0)[None]
+    assert rise_level(torch.tensor([4.0]), many, torch.ones(1, 19, dtype=torch.bool)).isnan().all()
+
+
+def test_one_of_a_family_raised_alike_has_no_level_beyond_chance() -> None:
+    """Normal rises, the answer's own among them: it stands above the bound in one case of twenty, in ranks in one of seven."""
+    rises = torch.randn(20000, 7, generator=torch.Generator().manual_seed(0))
+    counts = torch.ones(20000, 6, dtype=torch.bool)
+    level = rise_level(rises[:, 0], rises[:, 1:], counts)
+    assert (level >= 0.95).float().mean().item() == pytest.approx(0.05, abs=0.006)
+    assert (rise_rank(rises[:, 0], rises[:, 1:], counts, 1) == 1).float().mean().item() == pytest.approx(
+        1 / 7, abs=0.01
+    )
+
+
 NAN = float("nan")
 RULE = [
     (0.95, 0.95, 7, -3.0, NAN, 1.0),  # a later choice: the sign of the excess does not matter
@@ -99,6 +123,8 @@ def test_content_by_the_rule() -> None:
     """Each clause of the rule alone decides; a column at a time, and a number at a time."""
     *measured, expected = np.array(RULE, dtype=float).T
     np.testing.assert_array_equal(has_content(*measured), expected)
+    assert has_content(1.0, 1.0, 7, 3.0, 1.0, 0.94) == 0  # the first of a few of its relation, but within their spread
+    assert has_content(1.0, 1.0, 7, 3.0, 1.0, 0.95) == 1
     for row in RULE:
         np.testing.assert_array_equal(has_content(*row[:5]), row[5])
 
