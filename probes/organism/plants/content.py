@@ -90,8 +90,11 @@ def rotated(context: PlantingContext, generator: torch.Generator) -> Planted:
 
 
 def shifted(context: PlantingContext, generator: torch.Generator) -> Planted:
-    """Each layer's update is applied half the depth away."""
-    return contents_of(context, wrong_layers(context.factors, generator))
+    """Each layer's update is applied half the depth away.
+
+    What is left of its content there is not known by construction: all layers write into one stream.
+    """
+    return Planted(wrong_layers(context.factors, generator))
 
 
 def negated(context: PlantingContext, _: torch.Generator) -> Planted:
