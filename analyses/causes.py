@@ -10,7 +10,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from override_gap.analyses.price import KL_BOUND, LOSS
-from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of, truth, values
+from override_gap.analyses.readings import DELIVERED, RunFrame, Table, once_per_run, points_of, truth, values
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
 from override_gap.analyses.stats.intervals import proportion
@@ -76,6 +76,7 @@ class Causes(HtmlRepr):
         )
 
 
+@once_per_run
 def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
     """The cause of every searched failure under its own adapter, or under that of a null condition; None without a search."""
     rows = run.search[run.search["condition"] == condition]

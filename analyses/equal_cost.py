@@ -19,7 +19,7 @@ from scipy import stats
 from scipy.interpolate import PchipInterpolator
 
 from override_gap.analyses.dose_response import gains
-from override_gap.analyses.readings import RunFrame, Table, gain_of, points_of, values
+from override_gap.analyses.readings import RunFrame, Table, gain_of, once_per_run, points_of, values
 from override_gap.analyses.refusals import unpriced
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights, effective_count, percentile_interval
 from override_gap.analyses.stats.clusters import Level, levels
@@ -132,6 +132,7 @@ def refined(
     return fine, PchipInterpolator(sweep, curves, axis=1)(fine)
 
 
+@once_per_run
 def matched(run: RunFrame, seed: int = 0, replicates: int = REPLICATES) -> dict[str, list[Matched]] | None:
     """By cost, every condition that is no uniform gain against uniform scaling at equal cost.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import reprlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,8 @@ from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.schema import LAYERS, READINGS, SEARCH
 from override_gap.probes.store.table_checks import checked
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Table = Any
 """A pandas table or column; pandas annotates its results as unions that a type checker cannot follow."""
 
@@ -106,6 +109,24 @@ class RunFrame:
         if population == "known":
             rows = rows[truth(rows["known"]) == 1.0]
         return rows
+
+
+def once_per_run(analysis: Callable[P, R]) -> Callable[P, R]:
+    """Decorator: an analysis that several others read is made once for each run object and settings, and kept with the run."""
+    signature = inspect.signature(analysis)
+
+    @wraps(analysis)
+    def kept(*given: P.args, **named: P.kwargs) -> R:
+        settings = signature.bind(*given, **named)
+        settings.apply_defaults()
+        run, *rest = settings.arguments.values()
+        results = run.__dict__.setdefault("results", {})  # as cached_property keeps its values
+        key = (analysis.__module__, analysis.__qualname__, *rest)
+        if key not in results:
+            results[key] = analysis(*given, **named)
+        return results[key]
+
+    return kept
 
 
 def load(path: str | Path) -> RunFrame:

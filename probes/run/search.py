@@ -42,13 +42,14 @@ class Searchable:
 
 @dataclass(frozen=True)
 class UnitSearch:
-    """One unit's search; costs are kept by adapter and gain for as long as the unit is measured."""
+    """One unit's search; costs by adapter and gain, and rows chosen by document, are kept while the unit is measured."""
 
     comparisons: ReadComparisons
     batch_size: int
     batch_sizer: BatchSizer
     points: Mapping[str, frozenset[str]]
     costs: dict[tuple[str, float], Cost] = field(default_factory=dict)
+    chosen: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def subject(self) -> Subject:
@@ -60,6 +61,11 @@ class UnitSearch:
 
         Questions that the base knows, where there are enough: an answer of which it is unsure is lost by any small change.
         """
+        if document not in self.chosen:
+            self.chosen[document] = self._choose(document)
+        return self.chosen[document]
+
+    def _choose(self, document: str) -> list[int]:
         questions = [item for item, _ in self.comparisons.questions]
         known = self.comparisons.known
         points = self.points.get(document, frozenset())

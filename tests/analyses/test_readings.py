@@ -1,11 +1,12 @@
 """Run folders are read as they were written; other folders are refused in one line."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from override_gap.analyses.readings import RunFrame, gain_of, load
+from override_gap.analyses.readings import RunFrame, gain_of, load, once_per_run
 from override_gap.analyses.summary import summarise
 from tests.simulate import simulate_readings
 
@@ -120,3 +121,17 @@ def test_files_without_rows_are_told_from_missing_files(tmp_path, columns):
     pd.DataFrame(columns=columns).to_parquet(tmp_path / "readings" / "a.parquet")
     with pytest.raises(ValueError, match=r"readings: its files hold no rows.*made again"):
         load(tmp_path)
+
+
+def test_an_analysis_is_made_once_for_each_run_and_its_settings(run) -> None:
+    calls: list[tuple[RunFrame, int]] = []
+
+    @once_per_run
+    def analysis(run: RunFrame, seed: int = 0) -> int:
+        calls.append((run, seed))
+        return len(calls)
+
+    assert [analysis(run), analysis(run, 0), analysis(run, seed=0), analysis(run, 1), analysis(run)] == [1, 1, 1, 2, 1]
+    changed = replace(run, readings=run.readings.assign(kl=0.0))
+    assert analysis(changed) == 3, "a run with other readings is another run"
+    assert calls == [(run, 0), (run, 1), (changed, 0)]
