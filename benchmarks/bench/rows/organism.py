@@ -21,15 +21,13 @@ LIMITS = (
     "The command is `override-gap audit` in a process of its own on one thread, from its start to its end: CPU seconds are "
     "those of user and system, which other work on the cores lengthens less than the wall clock. The other lines are "
     "wall-clock shares of audits within one process that has the libraries loaded, as `--profile` records them: `model` is "
-    "what runs inside forward passes and "
-    "unembeddings; everything else is measured in the same run. The default audit has 20 conditions (null-other among them), "
-    "the search of every failure under its own and another document's adapter, causal effects and answers in words. The "
-    "organism has half a million parameters, so a pass "
-    "costs little more than launching its operations, and bootstraps, figures and tables take as long as the model does. "
-    "The first line was 2.65 while passes ran through TransformerBridge, on an AMD EPYC: since the model runs its own "
-    "modules they cost two fifths less, and the rest has not shrunk by as much. A fifth of the audit is the page, whose "
-    "figures are drawn three times, and a sixth is loading libraries, TransformerLens and what it loads among them. A second thread gains nothing on so small a model, and on busy cores threads wait "
-    "for one another: one is the default there."
+    "what runs inside forward passes and unembeddings; everything else is measured in the same run. The default audit has "
+    "20 conditions (null-other among them), the search of every failure under its own and another document's adapter, causal "
+    "effects and answers in words. The organism has half a million parameters, so a pass costs little more than launching its "
+    "operations, and bootstraps, figures and tables take as long as the model does. The line against the forward passes was "
+    "2.65 while passes ran through TransformerBridge, on an AMD EPYC: since the model runs its own modules they cost two "
+    "fifths less, and the rest has not shrunk by as much. A second thread gains nothing on so small a model, and on busy cores "
+    "threads wait for one another: one is the default there."
 )
 SUBJECTS = ("organism",)
 MOST_SECONDS = 30
