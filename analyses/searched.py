@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -96,5 +96,12 @@ def costs(rows: Table) -> tuple[GainCost, ...]:
         if len(at) == rows["document"].nunique() and np.isfinite(kl).all():
             points = points_of(at)
             means = mean("KL to the base", kl, points, units="nats per token"), mean("kept", kept, points)
-            found.append(GainCost(float(gain), len(at), *means, int(at["broke"].sum())))
+            found.append(GainCost(float(gain), len(at), *map(bounded, means, (np.inf, 1.0)), int(at["broke"].sum())))
     return tuple(found)
+
+
+def bounded(estimate: Estimate, most: float) -> Estimate:
+    """A mean whose limits lie in 0..most; without an interval where nothing varies, since that is no certainty."""
+    if estimate.low == estimate.high:
+        return replace(estimate, low=np.nan, high=np.nan, clusters=None, caveats=("no variation between documents",))
+    return replace(estimate, low=max(0.0, estimate.low), high=min(most, estimate.high))

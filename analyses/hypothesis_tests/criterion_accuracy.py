@@ -24,7 +24,7 @@ from override_gap.analyses.stats.intervals import (
 from override_gap.analyses.stats.logistic import RARE
 
 SAID_RIGHT = 0.80
-Side = tuple[Float[np.ndarray, " n"], Shaped[np.ndarray, " n"]]
+Side = tuple[Float[np.ndarray, " _"], Shaped[np.ndarray, " _"]]
 """Successes of one side of the criterion, and their points."""
 
 

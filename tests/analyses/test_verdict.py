@@ -88,6 +88,8 @@ def test_the_cost_of_a_gain_is_stated_where_every_document_was_read():
     assert [(cost.gain, cost.documents) for cost in costs] == [(1, 50), (2, 50)]
     assert costs[1].kl.value == pytest.approx(0.2)
     assert costs[1].kept.value == pytest.approx(0.75)
+    assert costs[1].kept.high <= 1
+    assert costs[0].as_json()["kept"]["low"] is None, "every document keeps all: no interval of no width"
 
 
 @pytest.mark.parametrize(("points", "questions"), [(1, 30), (3, 30), (4, 8)])
