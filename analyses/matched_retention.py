@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from override_gap.analyses.equal_cost import COSTS, KL, RETENTION, grid, matched
 from override_gap.analyses.price import mean_kl
 from override_gap.analyses.readings import DELIVERED, RunFrame
 from override_gap.analyses.refusals import refusals, unpriced
 from override_gap.analyses.results import ResultSection
+from override_gap.analyses.stats.differences import difference, difference_limits
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.stats.intervals import difference, one_sided, proportion
+from override_gap.analyses.stats.intervals import one_sided, proportion, two_way
 
 MARGIN = 0.05
 """A loss of novel recall or retention of more than this counts as inferior."""
@@ -69,12 +72,10 @@ def non_inferior(
         return None
     first, second = (wide[name].to_numpy(float)[both] for name in (condition, reference))
 
-    def interval(level: float) -> tuple[float, float]:
-        at_level = difference("", first, points[both], second, points[both], level)
-        return at_level.low, at_level.high
-
+    limits = difference_limits(first, second, np.tile(points[both], 2))
     gap = difference(f"{split} against {reference}", first, points[both], second, points[both])
-    return NonInferiority(split, gap, one_sided(interval, -margin), margin)
+    p = one_sided(lambda level: two_way(gap.value, limits(level)), -margin)
+    return NonInferiority(split, gap, p, margin)
 
 
 def matched_retention(run: RunFrame, seed: int = 0) -> ResultSection | None:

@@ -11,7 +11,8 @@ from jaxtyping import Float, Shaped
 from override_gap.analyses.causes import content
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, truth, values
 from override_gap.analyses.results import ResultRows
-from override_gap.analyses.stats.intervals import difference, mean, proportion
+from override_gap.analyses.stats.differences import difference
+from override_gap.analyses.stats.intervals import mean, proportion
 from override_gap.margins.condition_names import NULL_MEAN, NULL_OTHER, NULL_RANDOM
 
 NAMES = {

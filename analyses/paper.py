@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from scipy import stats
 
+from override_gap.analyses.stats.differences import mover
 from override_gap.analyses.stats.estimate import LEVEL, Estimate
-from override_gap.analyses.stats.intervals import mover, wilson
+from override_gap.analyses.stats.intervals import wilson
 
 
 @dataclass(frozen=True)

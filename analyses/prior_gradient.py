@@ -143,7 +143,7 @@ def gradient(
     """Success rate per quartile of prior strength, and the gap: weakest minus strongest quartile.
 
     Intervals are Wilson's at the effective size; that size is at most what the cluster bootstrap, with quartiles cut
-    anew, implies. The gap combines the limits of its quartiles (MOVER, see ``intervals.difference``), and its p is the
+    anew, implies. The gap combines the limits of its quartiles (MOVER, see ``differences.difference``), and its p is the
     smallest 1 - coverage at which that interval excludes 0. Both by point and by relation: the wider interval, the larger p.
     """
     strength, success, points = complete_cases(strength, success, points)

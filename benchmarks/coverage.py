@@ -23,8 +23,9 @@ from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.constancy import slope
 from override_gap.analyses.prior_gradient import auc, gradient
 from override_gap.analyses.stats.clusters import labelled
+from override_gap.analyses.stats.differences import difference
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.stats.intervals import difference, mean, proportion, wilson
+from override_gap.analyses.stats.intervals import mean, proportion, wilson
 from tests.simulated_worlds import Facts, RelationWorld, facts, normal_quantile
 
 SIZES, ICC, RELATIONS, N = ("equal", "lognormal", "pareto"), (0.0, 0.2, 0.5), (15, 40), (50, 200, 2000)

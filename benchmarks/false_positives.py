@@ -10,7 +10,7 @@ worlds of 15 and 40 relations of equal and of Pareto size, with 100 and 600 ques
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,11 +116,9 @@ BETTER = Acts(3.0, 1.25, 1.25)
 RANDOM = {"random-layers": uniform(1.25), "random-matched": uniform(1.25)}
 
 
-def layers(
-    slb: Acts, controls: Mapping[str, Acts] = RANDOM
-) -> Callable[[np.random.Generator, RelationWorld], RunFrame]:
+def layers(slb: Acts) -> Callable[[np.random.Generator, RelationWorld], RunFrame]:
     """H5: slb acts like these uniform gains on conflicts, on unrelated answers and on KL, beside random layers."""
-    return lambda rng, world: priced_run(rng, world, {"slb": slb, **controls})
+    return lambda rng, world: priced_run(rng, world, {"slb": slb, **RANDOM})
 
 
 def exchanged_by_coin(rng: np.random.Generator, world: RelationWorld) -> RunFrame:
@@ -171,7 +169,6 @@ NULLS = (
     Null("H5", "slb is uniform 1.75 in disguise", layers(uniform(1.75)), supported("H5")),
     Null("H5", "slb loses what uniform 1.75 loses, at the KL of 1.25", layers(Acts(1.75, 1.75, 1.25)), supported("H5")),
     Null("H5", "slb costs the KL of 1.75, loses what 1.25 loses", layers(Acts(1.75, 1.25, 1.75)), supported("H5")),
-    Null("H5", "random layers do what slb does", layers(BETTER, dict.fromkeys(RANDOM, BETTER)), supported("H5")),
     Null("H5", "slb overrides like uniform 3 at the cost of 1.25", layers(BETTER), supported("H5"), holds=True),
     Null("paired test", "conditions exchanged by a coin per relation", exchanged_by_coin, conditions_differ),
 )
@@ -192,7 +189,8 @@ def main(audits: int = 100, *tests: str) -> None:
                         cells[relations, n, sizes] = [null.rejects(null.draw(rng, world)) for rng in rngs]
             pooled = [hit for cell in cells.values() for hit in cell]
             low, high = wilson(sum(pooled), len(pooled))
-            most, (relations, n, sizes) = max((float(np.mean(cell)), name) for name, cell in cells.items())
+            worst = min if null.holds else max
+            most, (relations, n, sizes) = worst((float(np.mean(cell)), name) for name, cell in cells.items())
             rows.append(
                 {
                     "test": null.test,
@@ -203,7 +201,7 @@ def main(audits: int = 100, *tests: str) -> None:
                     "low": f"{low:.3f}",
                     "high": f"{high:.3f}",
                     "audits": len(pooled),
-                    "highest cell": f"{most:.2f} ({relations} relations, n {n}, {sizes})",
+                    "worst cell": f"{most:.2f} ({relations} relations, n {n}, {sizes})",
                 }
             )
             print(rows[-1], file=sys.stderr, flush=True)
@@ -211,4 +209,4 @@ def main(audits: int = 100, *tests: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:2]), *sys.argv[2:])
+    main(int((sys.argv[1:2] or [100])[0]), *sys.argv[2:])

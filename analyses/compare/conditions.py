@@ -13,8 +13,9 @@ from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, poi
 from override_gap.analyses.refusals import unpriced
 from override_gap.analyses.results import ResultRows, rows_frame
 from override_gap.analyses.stats.clusters import levels
+from override_gap.analyses.stats.differences import difference
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
-from override_gap.analyses.stats.intervals import complete_cases, difference, widest
+from override_gap.analyses.stats.intervals import complete_cases, widest
 from override_gap.analyses.stats.paired import holm, paired_at
 
 FEWEST_DIFFERING = 6

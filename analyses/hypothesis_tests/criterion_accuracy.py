@@ -11,16 +11,9 @@ from jaxtyping import Float, Shaped
 from override_gap.analyses.hypothesis import FEWEST, Finding, Hypothesis, too_few
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth
 from override_gap.analyses.stats.clusters import levels
+from override_gap.analyses.stats.differences import correlation, correlation_at, mover
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.stats.intervals import (
-    correlation,
-    correlation_at,
-    limits,
-    limits_at,
-    mover,
-    one_sided,
-    proportion,
-)
+from override_gap.analyses.stats.intervals import limits, limits_at, one_sided, proportion
 from override_gap.analyses.stats.logistic import RARE
 
 SAID_RIGHT = 0.80

@@ -7,9 +7,10 @@ estimate itself, so the estimate and its replicates come from one formula.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer, Shaped
+from jaxtyping import Bool, Float, Int16, Integer, Shaped
 from scipy import stats
 
 from override_gap.analyses.stats.clusters import Level, clusters, levels
@@ -23,6 +24,8 @@ SHARED = 0.5
 """Correlation within a cluster at which unequal clusters are counted, for statistics whose own is not known."""
 BLOCK = 2**20
 """Weights (numbers) in memory at once, so that memory does not grow with the items; up to a thousand items are one block."""
+KEPT = 2**21
+"""Draws (numbers) up to which they are kept for the next statistic: two thousand clusters a thousand times, 4 MiB."""
 
 
 def bootstrap_weights(
@@ -32,11 +35,23 @@ def bootstrap_weights(
 
     A replicate draws ``count`` points with replacement; the items of a point come and go together.
     """
-    rng, shares = np.random.default_rng(seed), np.full(count, 1 / count)
     rows = max(1, BLOCK // max(len(codes), 1))
+    if count * replicates <= KEPT:
+        drawn = draws(count, replicates, seed)
+        for first in range(0, replicates, rows):
+            yield drawn[first : first + rows, codes].astype(float)
+        return
+    rng, shares = np.random.default_rng(seed), np.full(count, 1 / count)
     for first in range(0, replicates, rows):
         weights = rng.multinomial(count, shares, size=min(rows, replicates - first))
         yield weights[:, codes].astype(float)
+
+
+@lru_cache(maxsize=16)
+def draws(count: int, replicates: int, seed: int) -> Int16[np.ndarray, "replicate cluster"]:
+    """How often each cluster is drawn in each replicate: the same for all statistics over as many clusters."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(count, np.full(count, 1 / count), size=replicates).astype(np.int16)
 
 
 def effective_count(level: Level) -> float:

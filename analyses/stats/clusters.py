@@ -105,6 +105,20 @@ def levels(points: Outcomes) -> list[Level]:
     return found
 
 
+def crossed(points: Outcomes) -> list[Level]:
+    """`levels`, and behind them the questions that share point and higher cluster, where a point lies in several of these.
+
+    Where points are nested in the higher clusters there is no third level: these then hold all that points share.
+    """
+    found = levels(points)
+    if len(found) == 2:
+        by_point, by_cluster = found
+        pairs, names = pd.factorize(by_point.codes * by_cluster.count + by_cluster.codes)
+        if len(names) > by_point.count:
+            return [*found, Level(pairs, len(names))]
+    return found
+
+
 def only_cluster(points: Outcomes) -> str | None:
     """The name of the one higher cluster that all these questions are of, or None."""
     names = higher_names(points)

@@ -16,7 +16,7 @@ from scipy import stats
 from scipy.optimize import root_scalar
 
 from override_gap.analyses.stats import beta_binomial, effective
-from override_gap.analyses.stats.clusters import Level, Outcomes, clusters, levels, only_cluster
+from override_gap.analyses.stats.clusters import Level, Outcomes, clusters, crossed, levels, only_cluster
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
 from override_gap.analyses.stats.score import score_test as score_test
 
@@ -114,13 +114,34 @@ def widest(intervals: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return float(low.min()), float(high.max())
 
 
-def with_levels(estimate: Estimate, points: Outcomes, intervals: Sequence[tuple[float, float]]) -> Estimate:
-    """The estimate with the wider of its intervals by point and by relation, both of them, and what to say of relations.
+def two_way(
+    value: float, intervals: Sequence[tuple[float, float]], bounds: tuple[float, float] = (-math.inf, math.inf)
+) -> tuple[float, float]:
+    """The interval that allows for points and relations that cross; ``intervals`` are those of ``crossed(points)``.
 
-    ``intervals`` are those of ``levels(points)``.
+    On each side a^2 = a_point^2 + a_relation^2 - a_both^2, since the clustered variances add up so (Cameron, Gelbach & Miller
+    2011), and never less than the wider of the first two. Without a third interval these two are all there is.
+    """
+    low, high = widest(intervals[:2])
+    if len(intervals) < 3:
+        return low, high
+    sides = np.abs(np.array(intervals) - value) ** 2
+    below, above = np.sqrt(np.maximum(sides[0] + sides[1] - sides[2], 0.0))
+    return max(bounds[0], min(low, value - below)), min(bounds[1], max(high, value + above))
+
+
+def with_levels(
+    estimate: Estimate,
+    points: Outcomes,
+    intervals: Sequence[tuple[float, float]],
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Estimate:
+    """The estimate with its interval by point and by relation, both of them apart, and what to say of relations.
+
+    ``intervals`` are those of ``levels(points)``, of which the wider is read, or of ``crossed(points)``: see `two_way`.
     """
     found = levels(points)
-    low, high = widest(intervals)
+    low, high = two_way(estimate.value, intervals, bounds)
     caveats = estimate.caveats
     if name := only_cluster(points):
         caveats = (*caveats, ONE_CLUSTER.format(name))
@@ -153,8 +174,8 @@ def proportion(name: str, success: Outcomes, points: Outcomes, level: float = LE
     if count < 2:
         return without_interval(name, float(success.mean()), n, count, level, ONE_POINT)
     estimate = without_interval(name, float(success.mean()), n, count, level, "")
-    each = [limits_at(success, clustering, level) for clustering in levels(points)]
-    return with_levels(replace(estimate, caveats=()), points, each)
+    each = [limits_at(success, clustering, level) for clustering in crossed(points)]
+    return with_levels(replace(estimate, caveats=()), points, each, (0.0, 1.0))
 
 
 def mean(name: str, outcome: Outcomes, points: Outcomes, level: float = LEVEL, units: str = "") -> Estimate:
@@ -167,7 +188,7 @@ def mean(name: str, outcome: Outcomes, points: Outcomes, level: float = LEVEL, u
     if count < 2:
         return without_interval(name, value, len(outcome), count, level, ONE_POINT, units)
     each = []
-    for clustering in levels(points):
+    for clustering in crossed(points):
         error, df = mean_error(outcome, clustering)
         half = effective.quantile(df, level) * error
         each.append((value - half, value + half))
@@ -179,84 +200,6 @@ def mean_error(outcome: Float[np.ndarray, " n"], level: Level) -> tuple[float, f
     shared = shared_correction(outcome, level)
     sums = np.bincount(level.codes, weights=outcome - outcome.mean(), minlength=level.count)
     return float(np.sqrt(shared.scale * (sums**2).sum())) / len(outcome), shared.df
-
-
-def correlation(
-    first: Float[np.ndarray, " first"],
-    first_points: Shaped[np.ndarray, " first"],
-    second: Float[np.ndarray, " second"],
-    second_points: Shaped[np.ndarray, " second"],
-) -> float:
-    """Correlation of two means whose questions may share points, from the linearised sums; 0 where one does not vary.
-
-    Where relations are known it is that of the relations' sums, which hold what points share.
-    """
-    return correlation_at(first, second, levels(np.concatenate([first_points, second_points]))[-1])
-
-
-def correlation_at(first: Float[np.ndarray, " first"], second: Float[np.ndarray, " second"], level: Level) -> float:
-    """`correlation` at one clustering of the first sample's questions followed by the second's."""
-    codes, count = level.codes, level.count
-    a = np.bincount(codes[: len(first)], weights=first - first.mean(), minlength=count)
-    b = np.bincount(codes[len(first) :], weights=second - second.mean(), minlength=count)
-    scale = np.sqrt((a**2).sum() * (b**2).sum())
-    return float(np.clip((a * b).sum() / scale, -1, 1)) if scale > 1e-12 else 0.0
-
-
-def difference(
-    name: str,
-    first: Float[np.ndarray, " first"],
-    first_points: Shaped[np.ndarray, " first"],
-    second: Float[np.ndarray, " second"],
-    second_points: Shaped[np.ndarray, " second"],
-    level: float = LEVEL,
-) -> Estimate:
-    """Difference of two proportions, first minus second, from the limits of each (MOVER), in -1..1.
-
-    Newcombe 1998, Zou & Donner 2008; their correlation r comes from shared points, so that one formula serves
-    paired and independent samples: low = d - sqrt(a^2 + b^2 - 2 r a b), a = p1 - l1, b = u2 - p2, and so for high.
-    """
-    (first, first_points), (second, second_points) = (
-        drop_unmeasured(first, first_points),
-        drop_unmeasured(second, second_points),
-    )
-    n, count = len(first) + len(second), len(set(first_points) | set(second_points))
-    if len(first) == 0 or len(second) == 0:
-        return missing(name, "one side has nothing measured", n, count)
-    value = float(first.mean() - second.mean())
-    if len(set(first_points)) < 2 or len(set(second_points)) < 2:
-        note = "one knowledge point on a side: no interval can be given"
-        return without_interval(name, value, n, count, level, note)
-    both = np.concatenate([first_points, second_points])
-    each = []
-    for clustering in levels(both):
-        side = np.arange(n) < len(first)
-        low1, high1 = wilson_at(first, clustering.of(side), level)
-        low2, high2 = wilson_at(second, clustering.of(~side), level)
-        r = correlation_at(first, second, clustering)
-        low = value - mover(first.mean() - low1, high2 - second.mean(), r)
-        high = value + mover(high1 - first.mean(), second.mean() - low2, r)
-        each.append((max(-1.0, low), min(1.0, high)))
-    return with_levels(Estimate(name, value, math.nan, math.nan, n, count, level=level), both, each)
-
-
-def wilson_at(success: Float[np.ndarray, " n"], level: Level, coverage: float) -> tuple[float, float]:
-    """Wilson's limits at the effective size, whatever the clustering; the whole of 0..1 for one cluster.
-
-    They always hold the share itself, as the terms of a difference must. A share of 0 or 1 over relations has no variance
-    that an effective size could be made of: its limits are those of the likelihood.
-    """
-    if level.count < 2:
-        return 0.0, 1.0
-    if level.higher and success.min() == success.max():
-        return limits_at(success, level, coverage)
-    size, df = sized(success, level)
-    return wilson(float(success.mean()) * size, size, coverage, effective.quantile(df, coverage))
-
-
-def mover(a: float, b: float, r: float) -> float:
-    """Half-width of a difference on one side from the half-widths of its two terms."""
-    return float(np.sqrt(max(0.0, a * a + b * b - 2 * r * a * b)))
 
 
 def share_test(success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], null: float) -> tuple[float, float]:

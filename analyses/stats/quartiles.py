@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, Integer, Shaped
 
 from override_gap.analyses.stats import bootstrap
 from override_gap.analyses.stats.clusters import Level, levels
+from override_gap.analyses.stats.differences import mover
 from override_gap.analyses.stats.effective import quantile
-from override_gap.analyses.stats.intervals import mover, sized, wilson
+from override_gap.analyses.stats.intervals import sized, wilson
 
 REPLICATES = 500
 NO_DRAWS = np.full((4, 1), np.nan)

@@ -1,5 +1,6 @@
 """No hypothesis may be supported on data drawn from its opposite."""
 
+import numpy as np
 import pytest
 
 from override_gap.analyses.compare import conditions as comparison
@@ -7,6 +8,7 @@ from override_gap.analyses.hypotheses import STANDARD, Finding, Hypothesis, eval
 from tests.analyses.searched import searched_run
 from tests.analyses.test_causes import CASES
 from tests.simulate import simulate_readings
+from tests.simulated_worlds import Acts, RelationWorld, as_run, facts, priced_run, uniform
 
 CONDITIONS = ("base", "as-delivered", "uniform-1.5", "uniform-2", "uniform-3", "slb", "random-layers", "random-matched")
 BY_ID = {hypothesis.id: hypothesis for hypothesis in STANDARD}
@@ -60,6 +62,35 @@ def test_supported_where_true(name, settings, least):
 def test_level_under_the_null(name, settings, runs):
     # 80 runs at 5% give more than 8 with probability 0.02; the seeds are fixed
     assert statuses(name, runs, **settings).count("supported") <= max(2, runs // 10)
+
+
+RANDOM = {"random-layers": uniform(1.25), "random-matched": uniform(1.25)}
+
+
+@pytest.mark.parametrize(
+    ("slb", "most", "least"),
+    [
+        (Acts(3.0, 1.25, 1.25), 4, 3),  # truly better: the override of gain 3 at the cost of 1.25
+        (Acts(1.75, 1.75, 1.25), 1, 0),  # better at equal KL alone
+        (Acts(1.75, 1.25, 1.75), 1, 0),  # better at equal retention alone
+    ],
+)
+def test_layers_have_to_be_better_at_both_costs(slb, most, least):
+    world = RelationWorld(relations=40, n=300, sizes="equal", icc=0.3)
+    rngs = [np.random.default_rng(seed) for seed in range(4)]
+    found = [evaluate(priced_run(rng, world, {"slb": slb} | RANDOM), [BY_ID["H5"]])[0] for rng in rngs]
+    assert all(result.finding is not None and "equal KL" in result.finding.effect for result in found)
+    assert least <= [result.status for result in found].count("supported") <= most
+
+
+@pytest.mark.parametrize(("passes_on", "least", "most"), [(1.0, 8, 12), (0.75, 0, 2), (1.25, 0, 2), (0.3, 0, 0)])
+def test_pass_through_is_constant_at_one_alone(passes_on, least, most):
+    # The adapter margin takes 1 - passes_on of the prior margin, so that the slope of adapted on base margin is passes_on.
+    world = RelationWorld(relations=30, n=600, sizes="equal", icc=0.2, tie=1 - passes_on)
+    runs = [as_run(facts(np.random.default_rng(seed), world), frequency=np.nan) for seed in range(12)]
+    found = [evaluate(run, [BY_ID["H2"]])[0] for run in runs]
+    assert all(result.finding is not None and "least squares" in result.finding.effect for result in found)
+    assert least <= [result.status for result in found].count("supported") <= most
 
 
 def test_unknown_frequency_and_missing_splits_are_said():

@@ -10,7 +10,7 @@ from scipy import integrate, stats
 
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.stats import beta_binomial, effective, intervals
-from override_gap.analyses.stats.clusters import Point, labelled, levels, only_cluster
+from override_gap.analyses.stats.clusters import Point, crossed, labelled, levels, only_cluster
 from override_gap.analyses.stats.paired import paired_at
 
 
@@ -125,6 +125,32 @@ def test_a_share_that_differs_with_the_size_of_relations_is_covered():
     assert np.mean(of_relations) > true + 0.07  # what the likelihood alone would speak of
     assert np.mean(covered) >= 0.93
     assert [p < 0.025 for p in tests] == [not inside for inside in covered]  # one test
+
+
+def test_points_that_cross_relations_are_allowed_for_on_both_sides():
+    rng = np.random.default_rng(5)
+    point, relation = (part.ravel() for part in np.indices((15, 15)))
+    points = labelled(names("p", point), names("r", relation))
+    assert [level.count for level in crossed(points)] == [15, 15, 225]
+    assert len(crossed(labelled(names("p", point * 15 + relation), names("r", relation)))) == 2  # nested
+    both, wider, shares = [], [], []
+    for _ in range(200):
+        y = rng.normal(size=15)[point] + rng.normal(size=15)[relation] + rng.normal(size=225)
+        found = intervals.mean("", y, points)
+        low, high = intervals.widest([found.by_point, found.by_cluster])
+        both.append(found.low <= 0 <= found.high)
+        wider.append(low <= 0 <= high)
+        share = intervals.proportion("", (y > 0).astype(float), points)
+        shares.append(share.low <= 0.5 <= share.high)
+    assert np.mean(both) >= 0.93
+    assert np.mean(shares) >= 0.92
+    assert np.mean(wider) <= 0.9
+    # by hand: (sum over points^2 + sum over relations^2 - sum of squares) of centred values, each with its own factor and t
+    centred = y - y.mean()
+    by_point, by_relation = (np.bincount(codes, weights=centred) for codes in (point, relation))
+    squares = [stats.t.ppf(0.975, 14) ** 2 * 15 / 14 * (sums**2).sum() for sums in (by_point, by_relation)]
+    squares.append(stats.t.ppf(0.975, 224) ** 2 * 225 / 224 * (centred**2).sum())
+    assert found.high - found.value == pytest.approx(np.sqrt(squares[0] + squares[1] - squares[2]) / 225, rel=1e-3)
 
 
 def test_shares_of_alike_relations_are_covered_where_clustering_by_point_does_not():

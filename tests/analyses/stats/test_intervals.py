@@ -6,7 +6,7 @@ import statsmodels.api as sm
 from scipy import stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from override_gap.analyses.stats import intervals
+from override_gap.analyses.stats import differences, intervals
 
 
 def beta_binomial(rng, points, questions, share, rho):
@@ -48,14 +48,14 @@ def test_copies_of_a_question_add_nothing(rng):
 
 def test_difference_of_independent_samples_is_newcombe(rng):
     a, b = (rng.random(400) < 0.7).astype(float), (rng.random(300) < 0.4).astype(float)
-    found = intervals.difference("", a, np.arange(400), b, np.arange(1000, 1300))
+    found = differences.difference("", a, np.arange(400), b, np.arange(1000, 1300))
     low, high = confint_proportions_2indep(a.sum(), 400, b.sum(), 300, method="newcomb", compare="diff")
     assert (found.low, found.high) == pytest.approx((low, high), abs=2e-3)
 
 
 def test_difference_of_the_same_items_is_almost_zero_wide(rng):
     a = (rng.random(100) < 0.5).astype(float)
-    found = intervals.difference("", a, np.arange(100), a, np.arange(100))
+    found = differences.difference("", a, np.arange(100), a, np.arange(100))
     assert (found.value, found.low, found.high) == pytest.approx((0, 0, 0), abs=0.01)
 
 
