@@ -40,10 +40,11 @@ OF_READINGS = ("known", "tier", "relation", "cluster", "prior_logprob", "questio
 
 @dataclass(frozen=True)
 class Causes(HtmlRepr):
-    """One row per failing known conflict in `items`: item, point, cause, gain, kl, kept, affordable, words, second_choice.
+    """One row per failing known conflict in `items`: what was found of it, then what an interval needs of its readings.
 
-    `second_choice`: whether the document's answer is the base's own second choice, so that an edit which reads no document
-    can bring it up. `gain` is the one that repairs the item (of those that do the least above 1, else the least below, since
+    `cause` is one of MEANING.     `second_choice`: whether the document's answer is the base's own second choice, `leads_relation`: whether it is the one
+    that the base puts first among the answers of its relation; either can be brought up by an edit which reads no document.
+    `gain` is the one that repairs the item (of those that do the least above 1, else the least below, since
     smaller gains cost less), NaN where none does; `kl` (nats per token) and `kept` are what it costs there, and `affordable`
     says whether that is within the bounds; `words` is 1 or 0 where it was answered in words, else NaN.
     """
@@ -110,6 +111,7 @@ def _cause(item: object, rows: Table) -> dict[str, Any]:
     row = {"item": item, "point": rows["point"].iloc[0], "gain": np.nan, "kl": np.nan, "kept": np.nan}
     row["words"] = _words(rows)
     row["second_choice"] = bool((values(rows["doc_place"]) == 0).any())
+    row["leads_relation"] = bool((values(rows["doc_place_relation"]) == 0).any())
     up, down = np.flatnonzero(holds & (gains > 1)), np.flatnonzero(holds & (gains < 1))
     if len(up) or len(down):
         at = up[0] if len(up) else down[0]

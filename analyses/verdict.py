@@ -178,10 +178,12 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
         )
         return Verdict("inconclusive", (f"The data do not decide: {why}.",), **parts)
     label = judge(share)
-    if label == "magnitude" and found.items["second_choice"].mean() > 0.5:
+    foreseen = found.items["second_choice"] | found.items["leads_relation"]
+    if label == "magnitude" and foreseen.mean() > 0.5:
         sentence = (
             f"Of {share.n} failures, {percent(share)} come first at another gain, but most of the documents' answers are the "
-            "base's own second choices: an edit that raises the second choice unread cannot be told from content."
+            "base's own second choices, or what it finds likeliest among the answers to such questions: an edit that raises "
+            "these unread cannot be told from content."
         )
         return Verdict("inconclusive", (sentence,), **parts)
     if covered.undecided and judge(share_of("held", *HELD, "undecided")) != label:

@@ -162,7 +162,7 @@ def shares(frame: RunFrame) -> Shares:
         "rule": has_content(*measured) == 1,
     }
     for threshold in (0.9, 0.975):
-        rules[f"rank {threshold}"] = has_content(*measured, threshold) == 1
+        rules[f"rank {threshold}"] = has_content(*measured, threshold=threshold) == 1
     for bound in (0.5, 0.25):
         rules[f"KL {bound}"] = rules["rule"] & (kl <= bound)
     ids = failing["item"].to_numpy()

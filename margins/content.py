@@ -31,6 +31,7 @@ def has_content(
     excess: ArrayLike | None,
     rank_relation: ArrayLike | None = None,
     level_relation: ArrayLike | None = None,
+    *,
     threshold: float = CONTENT,
 ) -> NDArray[np.float64]:
     """Whether an answer that comes first was given by the adapter, not by lowering the old one: 1, 0, or NaN: cannot be told.

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from override_gap.margins.bounds import AFFORDABLE
 from override_gap.margins.content import has_content
-from override_gap.margins.rises import leading_alternatives, place_of_answer, push_excess, rise_level, rise_rank
+from override_gap.margins.rises import (
+    leading_alternatives,
+    place_in_relation,
+    place_of_answer,
+    push_excess,
+    rise_level,
+    rise_rank,
+)
 from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior
@@ -65,6 +72,7 @@ class Step:
     rank_base: float | None = None
     excess: float | None = None
     place: int | None = None
+    place_relation: int | None = None
 
     @property
     def held(self) -> bool:
@@ -211,6 +219,12 @@ class Judge:
     def places(self) -> list[int]:
         """Where the base puts each row's y_doc among what it could answer instead of y_pre."""
         return place_of_answer(self.prior.logits, self.prior.pre, self.prior.doc).tolist()
+
+    @cached_property
+    def places_in_relation(self) -> list[int | None]:
+        """Where the base puts each row's y_doc among the answers of its relation."""
+        alike = self.others.same_relation
+        return place_in_relation(self.prior.logits, self.prior.doc, self.others.tokens, alike)
 
     def _own_logits(
         self,

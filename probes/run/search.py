@@ -194,6 +194,7 @@ def _as_row(step: Step, item: Item, condition: str, texts: Mapping[int, str]) ->
         "rise_rank_base": step.rank_base,
         "push_excess": step.excess,
         "doc_place": step.place,
+        "doc_place_relation": step.place_relation,
         "other_answers": step.others,
         "broken": step.cost.broken,
         **{name: value if abs(value) < float("inf") else None for name, value in number.items()},

@@ -183,6 +183,8 @@ SEARCH = RunTable("search", "failing conflict, condition and gain", (
            "push + pull - 2c at this gain, c the median rise of these tokens, nats; negative: mostly y_pre is lowered"),
     Column("doc_place", INTEGER, "optional", "",
            "how many tokens other than y_pre f puts before y_doc at this question; 0: y_doc is its second choice"),
+    Column("doc_place_relation", INTEGER, "optional", "",
+           "how many other answers of the same relation f puts before y_doc at this question; null with fewer than 4 of them"),
     Column("other_answers", INTEGER, "optional", "", "how many other answers rise_rank compares with"),
     Column("kl", FLOAT, "required", "",
            "KL(f || g) on unrelated questions and text of the base's own, nats per token: what the adapter costs at this gain"),

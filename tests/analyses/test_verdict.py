@@ -154,3 +154,15 @@ def test_few_relations_are_taken_as_they_are_and_many_as_a_sample():
     assert (few.low, few.high) == few.by_point
     assert few.by_cluster[0] < few.low
     assert many.low == min(many.by_point[0], many.by_cluster[0])
+
+
+@pytest.mark.parametrize(("place", "label"), [(0, "inconclusive"), (1, "magnitude")])
+def test_answers_that_an_unread_edit_of_the_relation_would_bring_up_are_no_evidence_of_content(place, label) -> None:
+    """The base puts each document's answer first among those of its relation: raising these alike flips every item."""
+
+    def rows(item):
+        return [{**row, "doc_place_relation": place} for row in gain_rows(item, (1, 1.5), (-1.0, 1.0))]
+
+    found = verdict(searched_run(dict.fromkeys(range(30), rows)))
+    assert found.label == label
+    assert ("unread" in found.sentence) == (place == 0)

@@ -11,6 +11,7 @@ from override_gap.margins.rises import (
     ALTERNATIVES,
     FEWEST_OTHERS,
     leading_alternatives,
+    place_in_relation,
     place_of_answer,
     push_excess,
     rise_level,
@@ -98,6 +99,15 @@ def test_one_of_a_family_raised_alike_has_no_level_beyond_chance() -> None:
     assert (rise_rank(rises[:, 0], rises[:, 1:], counts, 1) == 1).float().mean().item() == pytest.approx(
         1 / 7, abs=0.01
     )
+
+
+def test_place_in_a_relation_counts_its_other_answers_alone() -> None:
+    """Tokens 1 to 5 are other answers; in the first row two of them stand before y_doc, in the second none, in the third
+    only three are of the relation, so that no one of them is the likeliest."""
+    logits = torch.tensor([[9.0, 5, 4, 3, 2, 1, 3.5], [9.0, 5, 4, 3, 2, 1, 8.0], [9.0, 5, 4, 3, 2, 1, 8.0]])
+    others, counts = torch.arange(1, 6), torch.ones(3, 5, dtype=torch.bool)
+    counts[2, :2] = False
+    assert place_in_relation(logits, torch.tensor([6, 6, 6]), others, counts) == [2, 0, None]
 
 
 NAN = float("nan")
