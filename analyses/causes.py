@@ -42,11 +42,12 @@ OF_READINGS = ("known", "tier", "relation", "cluster", "prior_logprob", "questio
 class Causes(HtmlRepr):
     """One row per failing known conflict in `items`: what was found of it, then what an interval needs of its readings.
 
-    `cause` is one of MEANING.     `second_choice`: whether the document's answer is the base's own second choice, `leads_relation`: whether it is the one
-    that the base puts first among the answers of its relation; either can be brought up by an edit which reads no document.
-    `gain` is the one that repairs the item (of those that do the least above 1, else the least below, since
-    smaller gains cost less), NaN where none does; `kl` (nats per token) and `kept` are what it costs there, and `affordable`
-    says whether that is within the bounds; `words` is 1 or 0 where it was answered in words, else NaN.
+    `cause` is one of MEANING. `second_choice`: whether the document's answer is the base's own second choice,
+    `leads_relation`: whether it is the one that the base puts first among the answers of its relation; either can be
+    brought up by an edit which reads no document. `gain` is the one that repairs the item (of those that do the least above
+    1, else the least below, since smaller gains cost less), NaN where none does; `kl` (nats per token) and `kept` are what
+    it costs there, and `affordable` says whether that is within the bounds; `words` is 1 or 0 where it was answered in
+    words, else NaN.
     """
 
     items: Table

@@ -186,7 +186,8 @@ class Judge:
         """
         tokens, chosen = self.others.tokens, rows.cpu()
         if not len(tokens):
-            return ([None] * len(chosen),) * 3
+            none: list[float | None] = [None] * len(chosen)
+            return none, none, none
         states = (hidden[rows.to(hidden.device)] for hidden in (readings.hidden, self.prior.hidden))
         after, before = (self.subject.logits_of(state, tokens).cpu() for state in states)
         rises = after - before

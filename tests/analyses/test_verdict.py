@@ -141,7 +141,10 @@ def test_the_rule_reads_the_interval(low, high, label):
 
 
 def test_few_relations_are_taken_as_they_are_and_many_as_a_sample():
-    """One relation holds every failure that is not held: by relation the share is known far less well than by point."""
+    """One relation holds every failure that is not held: by relation the share is known far less well than by point.
+
+    Points cross these relations, so that what many of them say has the terms of both, which is never narrower than either.
+    """
 
     def of(relations):
         run = searched_run({n: CASES["too weak" if n % 5 else "no content"] for n in range(100)})
@@ -153,7 +156,7 @@ def test_few_relations_are_taken_as_they_are_and_many_as_a_sample():
     few, many = of(5), of(15)
     assert (few.low, few.high) == few.by_point
     assert few.by_cluster[0] < few.low
-    assert many.low == min(many.by_point[0], many.by_cluster[0])
+    assert many.low <= min(many.by_point[0], many.by_cluster[0])
 
 
 @pytest.mark.parametrize(("place", "label"), [(0, "inconclusive"), (1, "magnitude")])

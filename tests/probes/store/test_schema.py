@@ -50,7 +50,8 @@ ON_DISK = {
     "search": (
         "item string, point string, split string, condition string, gain double, push double, pull double, "
         "net_margin double, success_top1 bool, top_token string, doc_logprob double, rise_rank double, "
-        "rise_rank_relation double, rise_level_relation double, rise_rank_base double, push_excess double, doc_place int64, doc_place_relation int64, "
+        "rise_rank_relation double, rise_level_relation double, rise_rank_base double, push_excess double, "
+        "doc_place int64, doc_place_relation int64, "
         "other_answers int64, kl double, kept double, broken bool, answer_text string, success_answer bool"
     ),
 }
