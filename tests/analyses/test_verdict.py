@@ -166,6 +166,6 @@ def test_answers_that_an_unread_edit_of_the_relation_would_bring_up_are_no_evide
     def rows(item):
         return [{**row, "doc_place_relation": place} for row in gain_rows(item, (1, 1.5), (-1.0, 1.0))]
 
-    found = verdict(searched_run(dict.fromkeys(range(30), rows)))
+    found = verdict(searched_run(dict.fromkeys(range(100), rows)))
     assert found.label == label
     assert ("unread" in found.sentence) == (place == 0)
