@@ -42,12 +42,12 @@ OF_READINGS = ("known", "tier", "relation", "cluster", "prior_logprob", "questio
 class Causes(HtmlRepr):
     """One row per failing known conflict in `items`: what was found of it, then what an interval needs of its readings.
 
-    `cause` is one of MEANING. `second_choice`: whether the document's answer is the base's own second choice,
-    `leads_relation`: whether it is the one that the base puts first among the answers of its relation; either can be
-    brought up by an edit which reads no document. `gain` is the one that repairs the item (of those that do the least above
-    1, else the least below, since smaller gains cost less), NaN where none does; `kl` (nats per token) and `kept` are what
-    it costs there, and `affordable` says whether that is within the bounds; `words` is 1 or 0 where it was answered in
-    words, else NaN.
+    `cause` is one of MEANING. `told`: whether anything was read that tells if the adapter gave the answer. `second_choice`:
+    whether the document's answer is the base's own second choice, `leads_relation`: whether it is the one that the base
+    puts first among the answers of its relation; either can be brought up by an edit which reads no document. `gain` is the
+    one that repairs the item (of those that do the least above 1, else the least below, since smaller gains cost less), NaN
+    where none does; `kl` (nats per token) and `kept` are what it costs there, and `affordable` says whether that is within
+    the bounds; `words` is 1 or 0 where it was answered in words, else NaN.
     """
 
     items: Table
@@ -97,7 +97,11 @@ def causes(run: RunFrame, condition: str = DELIVERED) -> Causes | None:
 
 def content(rows: Table) -> Bool[np.ndarray, " n"]:
     """Whether the answer was given by the adapter (`has_content`), per row; true where that cannot be told."""
-    return has_content(*(values(rows[name]) for name in MEASURED_FOR_CONTENT)) != 0
+    return _content(rows) != 0
+
+
+def _content(rows: Table) -> Float[np.ndarray, " n"]:
+    return has_content(*(values(rows[name]) for name in MEASURED_FOR_CONTENT))
 
 
 def held(rows: Table) -> Bool[np.ndarray, " n"]:
@@ -111,6 +115,7 @@ def _cause(item: object, rows: Table) -> dict[str, Any]:
     gains, holds = values(rows["gain"]), held(rows)
     row = {"item": item, "point": rows["point"].iloc[0], "gain": np.nan, "kl": np.nan, "kept": np.nan}
     row["words"] = _words(rows)
+    row["told"] = not bool(np.isnan(_content(rows)).all())
     row["second_choice"] = bool((values(rows["doc_place"]) == 0).any())
     row["leads_relation"] = bool((values(rows["doc_place_relation"]) == 0).any())
     up, down = np.flatnonzero(holds & (gains > 1)), np.flatnonzero(holds & (gains < 1))

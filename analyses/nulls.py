@@ -25,7 +25,8 @@ NAMES = {
 def null_comparisons(run: RunFrame) -> ResultRows | None:
     """One row per null condition that was searched: failing conflicts held, rescued and pushed, own minus null, paired by item.
 
-    *held*: y_doc is the arg max with content at some gain that does not break the model; *rescued*: the arg max at such a gain.
+    *held*: y_doc is the arg max with content at some gain that does not break the model; *rescued*: the arg max at such a
+    gain above 1, as in the verdict.
     Broken is judged for the adapter that acts. The push (nats) is compared at one gain per item, the same for both: the largest
     at which both were read, up to the own adapter's first held one. None without such a search.
     """
@@ -43,7 +44,7 @@ def _compared(own: Table, null: Table, name: str) -> dict[str, Any] | None:
     own, null = own[own["item"].isin(common)], null[null["item"].isin(common)]
     points = own.drop_duplicates("item").set_index("item")["point"].reindex(common).to_numpy(dtype=object)
     row: dict[str, Any] = {"condition": name, "n": len(common), "points": len(set(points))}
-    for key, succeeds in (("held", held), ("rescued", first)):
+    for key, succeeds in (("held", held), ("rescued", by_scaling_up)):
         shares = [
             succeeds(rows).groupby(rows["item"]).any().reindex(common).to_numpy(dtype=float) for rows in (own, null)
         ]
@@ -63,8 +64,13 @@ def first(rows: Table) -> Table:
     return pd.Series(truth(rows["success_top1"]) == 1, index=rows.index)
 
 
+def by_scaling_up(rows: Table) -> Table:
+    """Whether it is so at a gain above 1, per row of the search."""
+    return first(rows) & (rows["gain"] > 1)
+
+
 def held(rows: Table) -> Table:
-    """Whether it is so with content: its logit rose more than those of nearly all other answers, where enough are known."""
+    """Whether y_doc's token is the arg max with content, where that can be told, per row of the search."""
     return first(rows) & pd.Series(content(rows), index=rows.index)
 
 

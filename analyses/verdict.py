@@ -36,7 +36,7 @@ RULE = (
     "of these alone and is read by point. A search that ended before either counts both ways, and the label must be the "
     "same. Fewer than 10 failures or 5 knowledge points are inconclusive, and so is a method that is not a weight update, "
     "which has no gain to vary, and a run without a search. Where most of the documents' answers are the base's own second "
-    "choices, magnitude is not claimed."
+    "choices, or what it finds likeliest among at least 5 answers of their relation, magnitude is not claimed."
 )
 
 
@@ -153,7 +153,10 @@ def read_by_rule(estimate: Estimate, points: Shaped[np.ndarray, " n"]) -> Estima
         estimate,
         low=low,
         high=high,
-        caveats=(*estimate.caveats, f"of these {plural(len(set(names)), 'relation')} alone"),
+        caveats=(
+            *estimate.caveats,
+            f"of {'these' if len(set(names)) > 1 else 'this'} {plural(len(set(names)), 'relation')} alone",
+        ),
     )
 
 
@@ -178,7 +181,7 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
         )
         return Verdict("inconclusive", (f"The data do not decide: {why}.",), **parts)
     label = judge(share)
-    foreseen = found.items["second_choice"] | found.items["leads_relation"]
+    foreseen = found.items[["second_choice", "leads_relation"]].to_numpy(dtype=bool).any(axis=1)
     if label == "magnitude" and foreseen.mean() > 0.5:
         sentence = (
             f"Of {share.n} failures, {percent(share)} come first at another gain, but most of the documents' answers are the "
@@ -196,7 +199,10 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
         f"Of the {share.n} known conflicts that fail as delivered ({plural(share.points, 'knowledge point')}{alone(share)}), the "
         f"adapter gives the document's answer in {percent(share)} at another gain: {meaning(label, found)}."
     )
-    return Verdict(label, (first, *cost(parts), f"{str(covered).capitalize()}."), **parts)
+    untold = int((~found.items["told"]).sum())
+    unread = f"For {untold} of them nothing was read that tells content from an edit that lowers the old answer."
+    further = (*cost(parts), f"{str(covered).capitalize()}.", *([unread] if untold else []))
+    return Verdict(label, (first, *further), **parts)
 
 
 def affordable(found: Causes, points: Shaped[np.ndarray, " n"]) -> Estimate:
@@ -207,7 +213,9 @@ def affordable(found: Causes, points: Shaped[np.ndarray, " n"]) -> Estimate:
 
 def alone(share: Estimate) -> str:
     """That a share is about the audit's own relations, where it is; else nothing."""
-    return next((f"; this speaks {caveat}" for caveat in share.caveats if caveat.endswith(" alone")), "")
+    return next(
+        (f"; this speaks {caveat}" for caveat in share.caveats if caveat.startswith(("of these ", "of this "))), ""
+    )
 
 
 def undecided(why: str, failing: Estimate | None) -> Verdict:

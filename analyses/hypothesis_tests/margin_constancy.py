@@ -18,7 +18,7 @@ def constant_margin(run: RunFrame) -> Finding | str:
         if check.null is not None and check.null.known
         else f"the run has no condition {pass_through.NULL}"
     )
-    size = f"mean adapter margin {check.share.value:.2f} of the mean prior margin ({against})"
+    size = f"mean adapter margin {check.share.value:.2f} of the mean prior margin, over known conflicts ({against})"
     through = pass_through.read(run)
     slope = through.slope
     words = (

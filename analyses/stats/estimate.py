@@ -49,13 +49,14 @@ class Estimate(HtmlRepr):
 
     def __str__(self) -> str:
         units = f" {self.units}" if self.units else ""
-        line = f"{self.name} {self.value:.3g} [{self.low:.3g}, {self.high:.3g}]{units}, {self.sizes}"
+        interval = f" [{self.low:.3g}, {self.high:.3g}]" if math.isfinite(self.low) else ""
+        line = f"{self.name} {self.value:.3g}{interval}{units}, {self.sizes}"
         return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
 
     def percent(self) -> str:
         """A share as text in per cent."""
-        interval = f"[{100 * self.low:.0f}, {100 * self.high:.0f}]"
-        line = f"{self.name} {100 * self.value:.0f}% {interval}, {self.sizes}"
+        interval = f" [{100 * self.low:.0f}, {100 * self.high:.0f}]" if math.isfinite(self.low) else ""
+        line = f"{self.name} {100 * self.value:.0f}%{interval}, {self.sizes}"
         return "\n".join([line, *(f"  note: {caveat}" for caveat in self.caveats)])
 
     @property

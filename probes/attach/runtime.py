@@ -60,6 +60,26 @@ def batched(subject: Subject, adapters: Sequence[AnyAdapter], questions: Sequenc
     return stack(subject, weights) if weights else runtime_batch(subject, runtime, questions)
 
 
+def usable(
+    subject: Subject, adapters: Sequence[AnyAdapter], questions: Sequence[int], *, instead: Sequence[AnyAdapter]
+) -> tuple[Sequence[AnyAdapter], dict[int, str]]:
+    """The adapters with another in the place of each that cannot act, and why it cannot, by row.
+
+    For adapters that are not the rows' own: that one of them is broken is no fault of the item read under it.
+    """
+    try:
+        batched(subject, adapters, questions)
+    except AdapterError:
+        able, reasons = list(adapters), {}
+        for n, (adapter, tokens) in enumerate(zip(adapters, questions, strict=True)):
+            try:
+                batched(subject, [adapter], [tokens])
+            except AdapterError as fault:
+                able[n], reasons[n] = instead[n], str(fault)
+        return able, reasons
+    return adapters, {}
+
+
 def prefix_length(adapter: object) -> int:
     """How many of the model's positions an adapter takes up before the first token."""
     return adapter.positions if isinstance(adapter, Prefix) else 0

@@ -174,6 +174,7 @@ class Judge:
                 rank_base[k],
                 excess[k],
                 self.places[row],
+                self.places_in_relation[row],
             )
             steps.append(Step(row, gain, cost, push, pull, net, first, top, doc_logprob, *ranks))
         return steps

@@ -19,7 +19,7 @@ from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.joining import with_separator
 from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.runtime import RuntimeBatch, batched
+from override_gap.probes.attach.runtime import RuntimeBatch, batched, usable
 from override_gap.probes.attach.stack import Stack
 from override_gap.probes.readings.adapted import (
     Adapted,
@@ -264,7 +264,10 @@ class ItemBatch:
     ) -> ConditionReadings:
         """Readings at gain 1 under other adapters than the items' own; `keys` and `made_of` where they are searched as well."""
         subject = self.setup.subject
-        together = batched(subject, adapters, [place.n_question_tokens for place in self.divergences])
+        tokens = [place.n_question_tokens for place in self.divergences]
+        adapters, broken = usable(subject, adapters, tokens, instead=self.own_adapters)
+        obstacles |= {n: reason for n, reason in broken.items() if n not in obstacles}
+        together = batched(subject, adapters, tokens)
         for n, (place, adapter) in enumerate(zip(self.divergences, adapters, strict=True)):
             reason = too_long_behind_prefix(subject, place, adapter)
             if reason is not None:

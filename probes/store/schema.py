@@ -172,7 +172,7 @@ SEARCH = RunTable("search", "failing conflict, condition and gain", (
     Column("top_token", TEXT, "optional", "", "g's arg max at this gain"),
     Column("doc_logprob", FLOAT, "optional", "", "log P_g of y_doc's token at this gain, nats"),
     Column("rise_rank", FLOAT, "optional", "",
-           "share of the other answers whose logit rose less over the base than y_doc's, 0 to 1; null where there are none"),
+           "share of the other answers whose logit rose less over the base than y_doc's, 0 to 1; null with fewer than 19"),
     Column("rise_rank_relation", FLOAT, "optional", "",
            "the same among answers of documents of the same relation; null where there are none"),
     Column("rise_level_relation", FLOAT, "optional", "",

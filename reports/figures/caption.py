@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from override_gap.margins.text import plural
 
-SHARE = "95% Wilson intervals at the effective sample size, which allows for questions that share a knowledge point"
-MEAN = "95% Student intervals from the variance clustered by knowledge point"
+SHARE = "95% intervals at the effective sample size, which allows for shared knowledge points or relations (the wider)"
+MEAN = "95% Student intervals from the variance clustered by knowledge point or by relation (the wider)"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ def cause_tables(summary: Mapping) -> Iterator[Table]:
     verdict = summary.get("verdict") or {}
     yield Table(
         "Causes of failure",
-        "One cause per failing conflict that the base knows, by the rule in docs/statistics.md; the label is derived from them.",
+        "One cause per failing conflict that the base knows, by the rule in docs/definitions.md; the label is derived from them.",
         ("cause", "what was seen", "failures", "share", SIZE_HEAD),
         tuple(
             (row["cause"], untrusted(row["meaning"]), f"{row['count']:,}", estimate(row, "share"), size_cell(row))

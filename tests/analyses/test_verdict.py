@@ -159,6 +159,18 @@ def test_few_relations_are_taken_as_they_are_and_many_as_a_sample():
     assert many.low <= min(many.by_point[0], many.by_cluster[0])
 
 
+def test_a_run_that_read_nothing_of_content_says_so() -> None:
+    """Folders of earlier versions lack the columns: an answer that comes first is taken as given, and that is said."""
+
+    def rows(item):
+        return [{**row, "rise_rank": None, "rise_rank_base": None} for row in gain_rows(item, (1, 1.5), (-1.0, 1.0))]
+
+    found = verdict(searched_run(dict.fromkeys(range(100), rows)))
+    assert found.label == "magnitude"
+    assert found.sentences[-1].startswith("For 100 of them nothing was read that tells content")
+    assert "nothing was read" not in verdict(searched_run(dict.fromkeys(range(100), CASES["too weak"]))).sentence
+
+
 @pytest.mark.parametrize(("place", "label"), [(0, "inconclusive"), (1, "magnitude")])
 def test_answers_that_an_unread_edit_of_the_relation_would_bring_up_are_no_evidence_of_content(place, label) -> None:
     """The base puts each document's answer first among those of its relation: raising these alike flips every item."""

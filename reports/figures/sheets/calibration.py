@@ -88,7 +88,8 @@ def calibration(run: RunFrame, summary: Mapping) -> Figure:
     fig.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
     footnote(
         fig,
-        "Vertical bars: 95% intervals clustered by knowledge point. Horizontal bars: the bin's range of net margin.",
+        "Vertical bars: 95% intervals, clustered by knowledge point or relation (the wider). "
+        "Horizontal bars: the bin's range of net margin.",
     )
     sns.despine(fig=fig)
     return fig

@@ -89,7 +89,7 @@ def caption(summary: Mapping) -> Caption:
     return Caption(
         title="Why do the failing conflicts fail?",
         shows="Each bar divides the failing conflicts that the base knows by cause: over all of them, and per quarter of prior "
-        "strength, log P(old answer), of all known conflicts. One cause per conflict, by the rule in docs/statistics.md.",
+        "strength, log P(old answer), of all known conflicts. One cause per conflict, by the rule in docs/definitions.md.",
         computed="Every failure is read at growing gains, and below 1 where its adapter is strong, until the document's answer "
         "comes first with content or the adapter breaks the model (mean KL to the base above 1 nat per token on unrelated "
         "questions and text). Content: the answer's logit rose over the base by more than nearly all other answers'.",

@@ -75,7 +75,10 @@ def constancy(run: RunFrame, summary: Mapping) -> Figure:
         write_size(axes, size_text(len(rows), rows["point"].nunique()))
     low, high = padded_limits([*rows["prior_margin"], *rows["adapter_margin"]])
     panels[0].set_ylim(low, high + 0.12 * (high - low))
-    footnote(fig, "Lines: least squares. Brackets and bands: 95% intervals clustered by knowledge point.")
+    footnote(
+        fig,
+        "Lines: least squares. Brackets and bands: 95% intervals, clustered by knowledge point or relation (the wider).",
+    )
     sns.despine(fig=fig)
     return fig
 
@@ -110,8 +113,8 @@ def caption(summary: Mapping) -> Caption:
         shows=shows,
         computed="Slopes by least squares over questions. " + axis_note + note_sentence(note),
         n=size_sentence(margins.get("prior")),
-        interval="Slopes with 95% intervals clustered by knowledge point, in nats per unit of the axis; bands are pointwise "
-        "95% intervals of the fitted line.",
+        interval="Slopes with 95% intervals, clustered by knowledge point or relation (the wider), in nats per unit of the "
+        "axis; bands are pointwise 95% intervals of the fitted line.",
         refutes="an adapter margin that rises as steeply as the prior margin, so that it keeps pace with it, or one that "
         "falls, so that more than a fixed size is missing.",
     )

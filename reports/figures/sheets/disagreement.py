@@ -50,7 +50,8 @@ def disagreement(run: RunFrame, summary: Mapping) -> Figure:
     _pairs(right, pairs, order)
     footnote(
         fig,
-        "Bars: 95% intervals clustered by knowledge point. Filled: the measure counts a success; open: it does not.",
+        "Bars: 95% intervals, clustered by knowledge point or relation (the wider). "
+        "Filled: the measure counts a success; open: it does not.",
     )
     sns.despine(fig=fig)
     sns.despine(ax=marks, left=True, bottom=True)

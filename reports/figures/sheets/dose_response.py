@@ -45,7 +45,10 @@ def dose_response(run: RunFrame, summary: Mapping) -> Figure:
     _curve(panels[0], curve, dose.get("half_gain"))
     if len(critical):
         _critical_gains(panels[1], critical)
-    footnote(fig, "Bands: 95% intervals clustered by knowledge point. On the right, every mark is one conflict.")
+    footnote(
+        fig,
+        "Bands: 95% intervals, clustered by knowledge point or relation (the wider). On the right, every mark is one conflict.",
+    )
     sns.despine(fig=fig)
     return fig
 

@@ -97,7 +97,9 @@ def outcomes(run: RunFrame, summary: Mapping) -> Figure:
         below = n + columns
         if below >= len(grid) or below >= len(panels) or panels[below] is None:
             axes.tick_params(labelbottom=True)
-    fig.supxlabel("success (top1); bars: 95% intervals clustered by knowledge point", fontsize=9)
+    fig.supxlabel(
+        "success (top1); bars: 95% intervals, clustered by knowledge point or relation (the wider)", fontsize=9
+    )
     if has_known:
         marks = [
             Line2D([], [], ls="none", color=SPLITS["conflict"], marker="o", ms=4, label="all questions"),

@@ -48,7 +48,10 @@ def prior_gradient(run: RunFrame, summary: Mapping) -> Figure:
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))
     _by_quarter(left, gradient, quarters)
     _by_item(right, run, gradient, quarters)
-    footnote(fig, "Thick bars, bars of squares and band: 95% intervals clustered by knowledge point.")
+    footnote(
+        fig,
+        "Thick bars, bars of squares and band: 95% intervals, clustered by knowledge point or relation (the wider).",
+    )
     sns.despine(fig=fig)
     return fig
 

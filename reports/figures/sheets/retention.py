@@ -57,7 +57,7 @@ def retention(run: RunFrame, summary: Mapping) -> Figure:
     layout: list = [costs, ["differences"] * len(costs)] if any(compared) else [costs]
     fig = canvas(7.6, 7.4 if any(compared) else 4.0)
     panels = fig.subplot_mosaic(layout, height_ratios=(1.15, 1) if any(compared) else None)
-    text = "Bars: 95% intervals clustered by knowledge point."
+    text = "Bars: 95% intervals, clustered by knowledge point or relation (the wider)."
     if any(compared):
         _differences(panels["differences"], *compared)
         text += " Below: policy minus uniform scaling at the same cost."

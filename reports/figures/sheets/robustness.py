@@ -55,7 +55,7 @@ def robustness(run: RunFrame, summary: Mapping) -> Figure:
     fig = canvas(3.7 * len(panels), 3.4)
     for axes, (draw, subset) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         draw(axes, subset, single_document)
-    footnote(fig, "Bars: 95% intervals clustered by knowledge point.")
+    footnote(fig, "Bars: 95% intervals, clustered by knowledge point or relation (the wider).")
     sns.despine(fig=fig)
     return fig
 

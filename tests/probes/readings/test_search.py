@@ -51,7 +51,7 @@ def test_other_answers_are_ranked_without_the_one_that_leads(rng: torch.Generato
     tops = after.argmax(1).tolist()
     tokens = torch.tensor(sorted({*tops, *range(3, 30)} - set(answers)))
     counts = torch.ones(3, len(tokens), dtype=torch.bool)
-    same = torch.stack([tokens % 9 == 0, tokens == tops[1], tokens < 0])
+    same = torch.stack([tokens % 5 == 0, tokens == tops[1], tokens < 0])
     judge = Judge(subject, prior, OtherAnswers(tokens, counts, same))
     steps = judge.steps(lambda g: read_adapted(subject, prior, adapters, g), [0, 1, 2], 1.5, [Cost(0.1, 1.0)] * 3)
     for row, step in enumerate(steps):
@@ -63,3 +63,7 @@ def test_other_answers_are_ranked_without_the_one_that_leads(rng: torch.Generato
         expected = sum(float(rise[t]) < own for t in alike) / len(alike) if alike else None
         assert step.rank_relation == (None if expected is None else pytest.approx(expected))
     assert [step.rank_relation is None for step in steps] == [False, True, True]
+    base, alike = prior.logits[0], [int(t) for t in tokens if int(t) % 5 == 0]
+    assert len(alike) >= 4
+    ahead = sum(float(base[t]) > float(base[int(prior.doc[0])]) for t in alike)
+    assert [step.place_relation for step in steps] == [ahead, None, None]

@@ -156,6 +156,40 @@ class OneForAll(FittedAdapters):
     scope = "nothing"
 
 
+@pytest.mark.parametrize("fault", [0.0, float("nan")])
+def test_a_partner_whose_adapter_cannot_act_costs_the_item_that_comparison_alone(measured, fault: float) -> None:
+    """The broken document's own item is an error everywhere; all others read what they read without the fault."""
+
+    class OneBroken:
+        name, settings = "fitted", {}
+
+        def __init__(self, subject: Subject) -> None:
+            self.made = source(subject)
+
+        def encode(self, documents: Sequence[Document]) -> list[Adapter]:
+            adapters = self.made.encode(documents)
+            return [
+                Adapter(a.name, {path: LowRank(u.A, u.B * fault) for path, u in a.parts() if isinstance(u, LowRank)})
+                if document.text == ITEMS[1].document
+                else a
+                for document, a in zip(documents, adapters, strict=True)
+            ]
+
+    subject = tiny("llama")
+    rows = og.measure(subject, OneBroken(subject), ITEMS, policies="null-other").set_index(["item", "condition"])
+    statuses = rows["status"].unstack()
+    assert (statuses.loc[ITEMS[1].id] == "error").all()
+    others = statuses.drop(ITEMS[1].id)
+    assert (others[["base", "as-delivered"]] == "ok").all().all()
+    assert (others["null-other"] == "error").sum() == 1
+    for item in ITEMS:
+        for name in ("base", "as-delivered"):
+            if item.id != ITEMS[1].id:
+                assert rows.loc[(item.id, name), "net_margin"] == pytest.approx(
+                    measured.loc[(item.id, name), "net_margin"]
+                )
+
+
 def test_a_source_with_one_adapter_for_all_is_refused_the_comparison(tmp_path: Path) -> None:
     subject = tiny("llama")
     one: AdapterSource = OneForAll(subject, steps=2)

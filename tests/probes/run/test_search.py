@@ -29,7 +29,7 @@ def audit(out: Path, gain: float) -> pd.DataFrame:
     subject = open_subject("organism")
     organism = organism_of(subject)
     items = [item for item in read_items(organism.folder / "items.jsonl") if item.split in ("conflict", "retention")]
-    chosen = [item for item in items if item.split == "conflict"][-60:] + [i for i in items if i.split == "retention"][
+    chosen = [item for item in items if item.split == "conflict"][-96:] + [i for i in items if i.split == "retention"][
         :12
     ]
     fault = Fault("times", "magnitude", lambda factors, _: scaled(factors, gain))
