@@ -95,8 +95,9 @@ def costs(rows: Table) -> tuple[GainCost, ...]:
         kl, kept = values(at["kl"]), values(at["kept"])
         if len(at) == rows["document"].nunique() and np.isfinite(kl).all():
             points = points_of(at)
-            means = mean("KL to the base", kl, points, units="nats per token"), mean("kept", kept, points)
-            found.append(GainCost(float(gain), len(at), *map(bounded, means, (np.inf, 1.0)), int(at["broke"].sum())))
+            moved = bounded(mean("KL to the base", kl, points, units="nats per token"), np.inf)
+            unmoved = bounded(mean("kept", kept, points), 1.0)
+            found.append(GainCost(float(gain), len(at), moved, unmoved, int(at["broke"].sum())))
     return tuple(found)
 
 

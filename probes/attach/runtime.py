@@ -62,13 +62,13 @@ def batched(subject: Subject, adapters: Sequence[AnyAdapter], questions: Sequenc
 
 def usable(
     subject: Subject, adapters: Sequence[AnyAdapter], questions: Sequence[int], *, instead: Sequence[AnyAdapter]
-) -> tuple[Sequence[AnyAdapter], dict[int, str]]:
-    """The adapters with another in the place of each that cannot act, and why it cannot, by row.
+) -> tuple[Stack | RuntimeBatch, Sequence[AnyAdapter], dict[int, str]]:
+    """A batch's adapters as `batched` gives them, with another in the place of each that cannot act, and why it cannot, by row.
 
     For adapters that are not the rows' own: that one of them is broken is no fault of the item read under it.
     """
     try:
-        batched(subject, adapters, questions)
+        return batched(subject, adapters, questions), adapters, {}
     except AdapterError:
         able, reasons = list(adapters), {}
         for n, (adapter, tokens) in enumerate(zip(adapters, questions, strict=True)):
@@ -76,8 +76,7 @@ def usable(
                 batched(subject, [adapter], [tokens])
             except AdapterError as fault:
                 able[n], reasons[n] = instead[n], str(fault)
-        return able, reasons
-    return adapters, {}
+        return batched(subject, able, questions), able, reasons
 
 
 def prefix_length(adapter: object) -> int:

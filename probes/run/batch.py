@@ -265,9 +265,8 @@ class ItemBatch:
         """Readings at gain 1 under other adapters than the items' own; `keys` and `made_of` where they are searched as well."""
         subject = self.setup.subject
         tokens = [place.n_question_tokens for place in self.divergences]
-        adapters, broken = usable(subject, adapters, tokens, instead=self.own_adapters)
+        together, adapters, broken = usable(subject, adapters, tokens, instead=self.own_adapters)
         obstacles |= {n: reason for n, reason in broken.items() if n not in obstacles}
-        together = batched(subject, adapters, tokens)
         for n, (place, adapter) in enumerate(zip(self.divergences, adapters, strict=True)):
             reason = too_long_behind_prefix(subject, place, adapter)
             if reason is not None:
