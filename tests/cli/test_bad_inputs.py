@@ -74,6 +74,8 @@ def test_a_bad_input_is_refused_in_one_line_and_leaves_no_files(name: str, sandb
     assert main(words) == 2
     printed = capsys.readouterr()
     lines = printed.err.strip().split("\n")
+    # what a default policy cannot be asked of one adapter for all documents is said before, and is no error
+    lines = [line for line in lines if not line.startswith("not measured: null-other")]
     assert len(lines) == 1, printed.err
     assert message in lines[0]
     assert len(lines[0]) < 1200
