@@ -100,6 +100,19 @@ class AdapterSource(Protocol):
 
 
 @dataclass(frozen=True)
+class NativeExample:
+    """A question on which the method's own adapted model was run: its logits at the last of `ids`, under `adapter`.
+
+    `ids` are the tokens that the method's model read, `text` what they say; the handshake feeds the subject exactly these.
+    """
+
+    adapter: AnyAdapter
+    ids: tuple[int, ...]
+    text: str
+    logits: Float[Tensor, " vocab"]
+
+
+@dataclass(frozen=True)
 class SourceTraits:
     """Optional attributes of a source; the defaults hold where it has none.
 
@@ -111,6 +124,8 @@ class SourceTraits:
     for every document).
     `native_logits(document, text)`: [vocab] or [pos, vocab], the method's own adapted model after reading `text`, tokenised
     as the subject does; a handshake compares them with what is measured here.
+    `native_examples()`: the same logits where they were stored with the adapters (`NativeExample`), each with the adapter
+    and the tokens that they belong to; for files, whose method is not at hand.
     `notes_on(documents)`: what a user should know of how these documents are encoded, a line each; told before they are.
     """
 
@@ -121,6 +136,7 @@ class SourceTraits:
     static: bool = True
     scope: str = "document"
     native_logits: Callable[[Document, str], Tensor] | None = None
+    native_examples: Callable[[], Sequence[NativeExample]] | None = None
     notes_on: Callable[[Sequence[Document]], Sequence[str]] | None = None
 
 
@@ -134,6 +150,8 @@ def traits_of(source: Any) -> SourceTraits:
         raise ValueError(f"source {source.name}: its template must contain {{document}}, got {traits.template!r}")
     if traits.native_logits is not None and not callable(traits.native_logits):
         raise ValueError(f"source {source.name}: native_logits is called with a document and a text, got no function")
+    if traits.native_examples is not None and not callable(traits.native_examples):
+        raise ValueError(f"source {source.name}: native_examples is called without arguments, got no function")
     if traits.notes_on is not None and not callable(traits.notes_on):
         raise ValueError(f"source {source.name}: notes_on is called with documents, got no function")
     return traits
@@ -208,6 +226,7 @@ __all__ = [
     "AnyAdapter",
     "Dense",
     "LowRank",
+    "NativeExample",
     "SourceTraits",
     "Update",
     "Vector",
