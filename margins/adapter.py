@@ -126,6 +126,8 @@ class SourceTraits:
     as the subject does; a handshake compares them with what is measured here.
     `native_examples()`: the same logits where they were stored with the adapters (`NativeExample`), each with the adapter
     and the tokens that they belong to; for files, whose method is not at hand.
+    `reads_questions`: adapters depend on `Document.questions` as well as on the text (editors of facts), so that a hash of the
+    questions is part of every reading's identity, and reports say that the method was told what is asked.
     `notes_on(documents)`: what a user should know of how these documents are encoded, a line each; told before they are.
     """
 
@@ -137,6 +139,7 @@ class SourceTraits:
     scope: str = "document"
     native_logits: Callable[[Document, str], Tensor] | None = None
     native_examples: Callable[[], Sequence[NativeExample]] | None = None
+    reads_questions: bool = False
     notes_on: Callable[[Sequence[Document]], Sequence[str]] | None = None
 
 
@@ -152,6 +155,8 @@ def traits_of(source: Any) -> SourceTraits:
         raise ValueError(f"source {source.name}: native_logits is called with a document and a text, got no function")
     if traits.native_examples is not None and not callable(traits.native_examples):
         raise ValueError(f"source {source.name}: native_examples is called without arguments, got no function")
+    if not isinstance(traits.reads_questions, bool):
+        raise ValueError(f"source {source.name}: reads_questions is True or False, got {traits.reads_questions!r}")
     if traits.notes_on is not None and not callable(traits.notes_on):
         raise ValueError(f"source {source.name}: notes_on is called with documents, got no function")
     return traits

@@ -147,16 +147,49 @@ def content_key(*parts: Any) -> str:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A question asked of a document, for methods that need more than its text: editors of single facts.
+
+    `prompt` is the item's question, without a chat template; `chat` says that it is asked through one. `target` is what the
+    document answers, None for a retention question, which the document does not answer. `old_answer` is what the base is
+    expected to answer, where that is known; of a retention question it is the right answer, which should stay. `subject` is
+    the item's `meta.subject`, None where it names none. Answers have no space in front.
+    """
+
+    prompt: str
+    target: str | None
+    old_answer: str | None = None
+    subject: str | None = None
+    split: str = "conflict"
+    chat: bool = False
+
+    @classmethod
+    def of(cls, item: Item) -> Asked:
+        """What an item asks of its document."""
+        retention, subject = item.split == "retention", item.meta.get("subject")
+        return cls(
+            item.question,
+            None if retention else item.answer,
+            item.answer if retention else item.prior_answer,
+            subject if isinstance(subject, str) and subject.strip() else None,
+            item.split,
+            item.chat,
+        )
+
+
+@dataclass(frozen=True)
 class Document:
     """A text to be turned into weights, with the ids, knowledge points and subjects of the items that ask about it.
 
-    `subjects` are the items' `meta.subject`, for methods that edit what is known of one thing.
+    `subjects` are the items' `meta.subject`, for methods that edit what is known of one thing. `questions` are what the items
+    ask, in the order of `ids`. A source that reads them says so (`SourceTraits.reads_questions`): the key is that of the text.
     """
 
     text: str
     ids: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
+    questions: tuple[Asked, ...] = ()
 
     @property
     def key(self) -> str:
@@ -166,19 +199,28 @@ class Document:
 
 def documents_of(items: Iterable[Item]) -> list[Document]:
     """The distinct documents of the items, in order of first appearance; each is encoded once."""
-    ids: dict[str, list[str]] = {}
-    points: dict[str, list[str]] = {}
-    subjects: dict[str, list[str]] = {}
+    asking: dict[str, list[Item]] = {}
     for item in items:
-        ids.setdefault(item.document, []).append(item.id)
-        points.setdefault(item.document, []).append(item.point)
-        of_document = subjects.setdefault(item.document, [])
-        if isinstance(item.meta.get("subject"), str) and item.meta["subject"].strip():
-            of_document.append(item.meta["subject"])
-    return [
-        Document(text, tuple(ids[text]), tuple(dict.fromkeys(points[text])), tuple(dict.fromkeys(subjects[text])))
-        for text in ids
-    ]
+        asking.setdefault(item.document, []).append(item)
+    documents = []
+    for text, own in asking.items():
+        questions = tuple(Asked.of(item) for item in own)
+        documents.append(
+            Document(
+                text,
+                tuple(item.id for item in own),
+                tuple(dict.fromkeys(item.point for item in own)),
+                tuple(dict.fromkeys(asked.subject for asked in questions if asked.subject is not None)),
+                questions,
+            )
+        )
+    return documents
+
+
+def questions_hash(documents: Iterable[Document]) -> str:
+    """SHA-256 over the documents' texts and the questions asked of them, in their order."""
+    rows = [[document.text, [list(vars(asked).values()) for asked in document.questions]] for document in documents]
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
 
 def items_hash(items: Sequence[Item]) -> str:

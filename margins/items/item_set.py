@@ -26,7 +26,13 @@ class ItemSet:
         grouped = {text: tuple(group) for text, group in groups.items()}
         return cls(tuple(items), tuple(documents_of(items)), grouped, items_hash(items))
 
+    def first(self, count: int) -> list[Item]:
+        """The first items and all others about their documents, so that these are complete."""
+        texts = {item.document for item in self.items[:count]}
+        return [item for item in self.items if item.document in texts]
+
     def in_chat(self) -> ItemSet:
         """The same items, each put through the chat template; the hash stays that of the items as they were given."""
         grouped = {text: tuple(replace(item, chat=True) for item in group) for text, group in self.by_document.items()}
-        return replace(self, items=tuple(replace(item, chat=True) for item in self.items), by_document=grouped)
+        items = tuple(replace(item, chat=True) for item in self.items)
+        return replace(self, items=items, documents=tuple(documents_of(items)), by_document=grouped)

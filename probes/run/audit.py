@@ -190,7 +190,7 @@ def run_audit(
     if not store_at(out).exists():
         with timed("adapters"):
             handshake = engine.ask(
-                partial(check_adapters, items=supported.items.items[:HANDSHAKE_ITEMS], chat=supported.chat)
+                partial(check_adapters, items=supported.items.first(HANDSHAKE_ITEMS), chat=supported.chat)
             )
             handshake.require()
         if handshake.left_out:

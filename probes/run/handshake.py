@@ -90,7 +90,9 @@ def check_adapters(
     subject = subject if chat is None else replace(subject, chat=chat)
     traits, chosen = traits_of(source), _first_readable(subject, items, documents)
     checks = [_check_base(subject, traits)]
-    encoded = [document for item in chosen for document in documents_of([item])]
+    # the documents as the audit encodes them, with all that is asked of each
+    by_text = {document.text: document for document in documents_of(items)}
+    encoded = [by_text[item.document] for item in chosen]
     try:
         adapters = encode_checked(source, encoded)
         batched(subject, adapters, [1] * len(adapters))

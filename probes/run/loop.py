@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.margins.adapter import AdapterSource
-from override_gap.margins.items.item import Item
+from override_gap.margins.items.item import Item, questions_hash
 from override_gap.margins.items.item_set import ItemSet
 from override_gap.probes.plan import Plan, content_key
 from override_gap.probes.run.base_answers import FILE, fill_priors, items_json
@@ -62,7 +62,12 @@ def run_plan(
     store = store_at(out)
     store.require_room()
     resolved = fill_priors(engine, resolved.on_day(first_day(store)), store, progress)
-    asked = {"chat": resolved.chat, "items": resolved.chat_sample, "required": resolved.all_in_chat}
+    asked = {
+        "chat": resolved.chat,
+        "items": resolved.chat_sample,
+        "required": resolved.all_in_chat,
+        "questions": questions_hash(resolved.items.documents),
+    }
     facts = engine.ask(partial(run_facts, **asked))
     for warning in facts.chat["warnings"] if facts.chat else ():
         say(warning)

@@ -53,24 +53,30 @@ def run_facts(
     chat: ChatSettings | None = None,
     items: Sequence[Item] = (),
     required: bool = False,
+    questions: str = "",
 ) -> RunFacts:
     """Describe a subject and a source, and how they are asked through the chat template: `items` are some that are.
 
+    `questions` is the hash of what is asked of the documents: a setting of a source that reads it, and of no other.
     Raises ParityError; ItemError where the template can put none of the items and it is `required`.
     """
     asked = asked_in_chat(subject, chat or ChatSettings(), items, required=required)
     fault = subject.parity_fault()
     if fault is not None:
         raise ParityError(f"{subject.name}: logits read here differ from the model's own {fault}")
-    code = source_hash(source)
+    code, traits = source_hash(source), traits_of(source)
     return RunFacts(
         subject.describe(),
         subject.device.type,
         str(subject.dtype),
         source.name,
-        {**source.settings, **({} if code is None else {"code": code})},
-        traits_of(source).static,
-        traits_of(source).scope,
+        {
+            **source.settings,
+            **({} if code is None else {"code": code}),
+            **({"questions_sha256": questions} if traits.reads_questions else {}),
+        },
+        traits.static,
+        traits.scope,
         subject.parity(),
         subject.parity_tolerance(),
         LARGEST_GAP[subject.coarsest_dtype],

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from override_gap.margins.items.files import read_items, write_items
-from override_gap.margins.items.item import Item, ItemError, documents_of, items_hash
+from override_gap.margins.items.item import Asked, Item, ItemError, documents_of, items_hash, questions_hash
+from override_gap.margins.items.item_set import ItemSet
+from override_gap.margins.items.null_documents import NullDocuments
 
 GOOD = {
     "id": "a",
@@ -156,3 +158,41 @@ def test_id_and_point_may_be_chosen() -> None:
 def test_texts_that_make_no_item_are_an_error(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ItemError, match=message):
         Item.conflict(DOCUMENT, QUESTION, **{"answer": "Lyon", "prior_answer": "Paris", **fields})
+
+
+GATE = "The gate of Orm moved to Vell."
+ASKING = [
+    Item("a", "p", "conflict", GATE, "The gate of Orm is in", "Vell", "Kest", meta={"subject": "Orm"}),
+    Item("b", "p", "combination", GATE, "The keeper of the gate of Orm lives in", "Vell"),
+    Item("c", "p", "retention", GATE, "The gate of Tam is in", "Lur"),
+    Item("d", "q", "novel", "Ira keeps goats.", "Ira keeps", "goats"),
+]
+
+
+def test_a_document_carries_what_is_asked_of_it_and_no_answer_of_a_retention_question_as_its_own() -> None:
+    gate, goats = documents_of(ASKING)
+    assert gate.questions == (
+        Asked("The gate of Orm is in", "Vell", "Kest", "Orm", "conflict"),
+        Asked("The keeper of the gate of Orm lives in", "Vell", None, None, "combination"),
+        Asked("The gate of Tam is in", None, "Lur", None, "retention"),
+    )
+    assert gate.ids == ("a", "b", "c")
+    assert gate.subjects == ("Orm",)
+    assert [(asked.prompt, asked.target) for asked in goats.questions] == [("Ira keeps", "goats")]
+    assert all(asked.chat for document in ItemSet.of(ASKING).in_chat().documents for asked in document.questions)
+
+
+def test_questions_change_no_stored_hash_but_their_own() -> None:
+    """The values are those that this code gave before documents carried questions (commit 5933b10)."""
+    items = ItemSet.of(ASKING)
+    assert items.sha256 == "8108070e3e563264dadf925453772ff489bbd3cdd4605a2880c1bbbcf8540556"
+    assert [document.key for document in items.documents] == ["54abf96ed3f1aa37", "bb0bb1dcfbf71927"]
+    assert NullDocuments.of(items).key == "92d3cd01a5dbaf46"
+    asked = [documents_of(ASKING), documents_of(ASKING[:3]), documents_of([*ASKING[1::-1], *ASKING[2:]])]
+    assert len({questions_hash(documents) for documents in asked}) == 3
+    assert questions_hash(asked[0]) == questions_hash(items.documents)
+
+
+def test_the_first_items_come_with_all_that_is_asked_of_their_documents() -> None:
+    mixed = [ASKING[0], ASKING[3], ASKING[1]]
+    assert [item.id for item in ItemSet.of(mixed).first(1)] == ["a", "b"]

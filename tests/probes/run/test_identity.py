@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from override_gap.margins.adapter import AdapterSource
-from override_gap.margins.items.item import documents_of
+from override_gap.margins.items.item import Item, documents_of, questions_hash
 from override_gap.probes import plan as planning
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.loop import run
+from override_gap.probes.run.manifest import run_facts, run_identity
+from override_gap.probes.run.resolve import resolve
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact import write_compact
 from override_gap.probes.sources.fitted import FittedAdapters
@@ -277,3 +279,36 @@ def test_the_code_is_hashed_by_content(tmp_path: Path, monkeypatch: pytest.Monke
     before = planning.code_hash.__wrapped__()
     (tmp_path / "margins" / "a.py").write_text("one = 2\n")
     assert planning.code_hash.__wrapped__() != before
+
+
+class Editor(FittedAdapters):
+    """A source that may read what is asked of its documents."""
+
+    reads_questions = True
+
+
+def identity_of(subject: Subject, source: AdapterSource, items: Sequence[Item]) -> tuple[str, Mapping[str, object]]:
+    """The identity of a run whose items have a hash of their own choosing, and its settings."""
+    resolved = resolve(PLAN, items)
+    resolved = replace(resolved, items=replace(resolved.items, sha256="the same"))
+    facts = run_facts(subject, source, questions=questions_hash(resolved.items.documents))
+    return run_identity(facts, resolved), facts.settings
+
+
+def test_the_questions_are_in_the_identity_of_a_source_that_reads_them_and_of_no_other(subject: Subject) -> None:
+    other = [replace(item, answer="green") for item in ITEMS]
+    plain, editor = FittedAdapters(subject, steps=1), Editor(subject, steps=1)
+    assert identity_of(subject, plain, ITEMS) == identity_of(subject, plain, other)
+    assert dict(identity_of(subject, plain, ITEMS)[1]) == dict(plain.settings)
+    mine, others = identity_of(subject, editor, ITEMS), identity_of(subject, editor, other)
+    assert mine[0] != others[0]
+    assert mine[1]["questions_sha256"] == questions_hash(documents_of(ITEMS)) != others[1]["questions_sha256"]
+
+
+def test_a_run_of_a_source_that_reads_questions_is_resumed(subject: Subject, tmp_path: Path) -> None:
+    for _ in range(2):
+        run(PLAN, subject, Editor(subject, steps=1), ITEMS, tmp_path / "run")
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["adapters"]["settings"]["questions_sha256"] == questions_hash(documents_of(ITEMS))
+    with pytest.raises(RunError, match="holds another audit"):
+        run(PLAN, subject, FittedAdapters(subject, steps=1), ITEMS, tmp_path / "run")
