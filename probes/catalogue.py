@@ -20,7 +20,7 @@ ADAPTERS = {
     "rank-one": "a closed-form rank-one edit of one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
     "FOLDER": "a folder saved by PEFT, or a folder of them named by document key, item id or knowledge point",
-    "compact:FILE": "the adapters of many documents in one safetensors file, from `override-gap adapters export --form compact`",
+    "compact:FILE": "the adapters of many documents in one file, from `adapters export` or the export kit (`adapters kit`)",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
     "doc-to-lora:FILE": "a file from export_doc_to_lora.py; B rank-first, scale lora_alpha, head bias as shared part",
     "doc-to-lora:CHECKPOINT.pt": "the method's own checkpoint, where ctx_to_lora is installed; needs --allow-pickle",

@@ -108,7 +108,7 @@ FLOORS = {
         {"subject"},
         {"organism"},
         {"store", "plan"},
-        {"timing", "environment", "errors", "catalogue"},
+        {"timing", "environment", "errors", "catalogue", "export_kit"},
     ),
     "analyses": (
         {"run"},

@@ -1,38 +1,48 @@
-"""Compact files: the adapters of many documents in one safetensors file, with ids, hashes and scales."""
+"""Compact files: the adapters of many documents in one safetensors file, of which only what is asked for is read."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from override_gap.margins.adapter import Adapter
+from override_gap.margins.adapter import Adapter, NativeExample
 from override_gap.margins.items.item import Document
 from override_gap.margins.strict_json import parse
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.files import file_hash, names_for, read_tensors
+from override_gap.probes.export_kit.kit import FORMAT, tensor_name
+from override_gap.probes.sources.compact_index import index_error
+from override_gap.probes.sources.files import names_for
+from override_gap.probes.sources.tensor_file import TensorFile, open_tensor_file
 
-FORMAT = "override-gap compact 1"
-KINDS = {"low-rank": 2, "dense": 1, "vector": 1}
-"""How many tensors an update of each kind is made of."""
-ENTRY = frozenset({"key", "ids", "points", "updates", "shared", "sha256"})
+KEPT = 2**28
+"""Bytes of tensors that several documents use which are kept between documents, so that the file is not read again for them."""
 
 
 @dataclass(frozen=True, eq=False)
 class CompactFile:
-    """The adapters in one compact file; `index` says which tensors belong to which document."""
+    """The adapters in one compact file; `index` says which tensors belong to which document, and what their adapter's hash is.
 
-    path: Path
+    A document's tensors are read when it is encoded, and its adapter is compared with the hash in the index. The file's
+    identity is the SHA-256 of its header, which holds those hashes.
+    """
+
+    file: TensorFile
     index: Mapping[str, Any]
-    tensors: Mapping[str, Tensor]
+    _entries: Mapping[str, Mapping[str, list[int]]]
+    """Per kind of name (key, ids, points): the numbers of the entries that have a name."""
+    _repeated: frozenset[str]
+    _kept: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.file.path
 
     @property
     def name(self) -> str:
@@ -41,23 +51,49 @@ class CompactFile:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The hash of the file."""
-        return {"path": self.path.name, "sha256": file_hash(self.path)}
+        """The hash of the file's header, which contains the hash of every adapter."""
+        return {"path": self.path.name, "sha256": self.file.sha256}
 
     @property
     def base_fingerprint(self) -> str | None:
         """The model that the adapters are for."""
         return self.index.get("base_fingerprint")
 
+    @property
+    def template(self) -> str:
+        """The text that the method put around a document."""
+        return self.index.get("template") or "{document}"
+
+    @property
+    def native_examples(self) -> Callable[[], Sequence[NativeExample]] | None:
+        """The method's own logits, where the file holds any."""
+        return self._native_examples if self.index.get("native") else None
+
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document. Raises AdapterError where one is missing or has changed since it was written."""
         return [self._adapter(self._entry(document)) for document in documents]
 
+    def _native_examples(self) -> list[NativeExample]:
+        examples = []
+        for row in self.index["native"]:
+            number = self._entries["key"].get(row["document"], [None])[0]
+            if number is None:
+                raise AdapterError(f"{self.path}: native logits of {row['document']}, which has no entry")
+            logits = self._tensors([row["logits"]])[row["logits"]]
+            if logits.ndim != 1 or logits.dtype != torch.float32 or tensor_name(logits) != row["logits"]:
+                raise AdapterError(
+                    f"{self.path}: the native logits of {row['document']} are not [vocab] in float32, or have changed since "
+                    "they were written; export the adapters again"
+                )
+            adapter = self._adapter(self.index["documents"][number])
+            examples.append(NativeExample(adapter, tuple(row["ids"]), row["text"], logits))
+        return examples
+
     def _entry(self, document: Document) -> Mapping[str, Any]:
         entries = self.index["documents"]
-        for kind, names in zip(("key", "ids", "points"), names_for(document), strict=True):
-            matches = [e for e in entries if set(names) & ({e["key"]} if kind == "key" else set(e[kind]))]
-            if len(matches) > 1:
+        for (kind, numbers), names in zip(self._entries.items(), names_for(document), strict=True):
+            matches = [entries[n] for n in sorted({n for name in names for n in numbers.get(name, ())})]
+            if len({entry["sha256"] for entry in matches}) > 1:
                 raise AdapterError(
                     f"{self.path}: {len(matches)} entries match document {document.text[:40]!r} by their {kind}; set the key "
                     "of each to its document's"
@@ -75,13 +111,17 @@ class CompactFile:
         )
 
     def _adapter(self, entry: Mapping[str, Any]) -> Adapter:
+        rows = [row for part in ("updates", "shared") for row in entry[part].values()]
         try:
-            parts = [{path: self._update(row) for path, row in entry[part].items()} for part in ("updates", "shared")]
+            tensors = self._tensors([name for row in rows for name in row["tensors"]])
+            parts = [
+                {path: _update(row, tensors) for path, row in entry[part].items()} for part in ("updates", "shared")
+            ]
         except KeyError as fault:
             raise AdapterError(
                 f"{self.path}: document {entry['key']} needs tensor {fault}, which the file does not contain"
             ) from fault
-        except ValueError as fault:
+        except (ValueError, OverflowError) as fault:
             raise AdapterError(f"{self.path}: document {entry['key']}: {fault}") from fault
         adapter = Adapter(f"{self.name}:{entry['key']}", parts[0], parts[1])
         if adapter.hash() != entry["sha256"]:
@@ -91,94 +131,42 @@ class CompactFile:
             )
         return adapter
 
-    def _update(self, row: Mapping[str, Any]) -> Update:
-        tensors = [self.tensors[name] for name in row["tensors"]]
-        if row["kind"] == "low-rank":
-            return LowRank(tensors[0], tensors[1], float(row["scale"]))
-        return Dense(tensors[0]) if row["kind"] == "dense" else Vector(tensors[0])
+    def _tensors(self, names: Sequence[str]) -> dict[str, Tensor]:
+        """These tensors; those that several documents use, such as a shared part, are kept up to KEPT bytes."""
+        kept = {name: self._kept[name] for name in names if name in self._kept}
+        read = self.file.read(name for name in names if name not in kept)
+        self._kept.update({name: tensor for name, tensor in read.items() if name in self._repeated})
+        if sum(tensor.nbytes for tensor in self._kept.values()) > KEPT:
+            self._kept.clear()
+        return kept | read
+
+
+def _update(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Update:
+    used = [tensors[name] for name in row["tensors"]]
+    if row["kind"] == "low-rank":
+        return LowRank(used[0], used[1], float(row["scale"]))
+    return Dense(used[0]) if row["kind"] == "dense" else Vector(used[0])
 
 
 def read_compact(path: Path) -> CompactFile:
     """Open a compact file. Raises AdapterError for any other."""
-    tensors, metadata = read_tensors(path)
-    if metadata.get("format") != FORMAT:
-        raise AdapterError(f"{path}: need a file with format {FORMAT!r}, got {metadata.get('format')!r}")
+    file = open_tensor_file(path)
+    if file.metadata.get("format") != FORMAT:
+        raise AdapterError(f"{path}: need a file with format {FORMAT!r}, got {file.metadata.get('format')!r}")
     try:
-        index = parse(metadata["index"])
-        lacking = next(filter(None, (_what_lacks(entry) for entry in index["documents"])), None)
-        if not isinstance(index["method"], str) or not isinstance(index.get("base_fingerprint"), str | None):
-            lacking = "the method's name or the base's fingerprint as a string"
-    except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        raise AdapterError(f"{path}: its index is missing or damaged ({fault!r}); export the adapters again") from fault
-    if lacking:
-        raise AdapterError(f"{path}: its index lacks {lacking}; export the adapters again")
-    return CompactFile(path, index, tensors)
-
-
-def _what_lacks(entry: Any) -> str | None:
-    """What an entry of the index lacks, in words; None where it is complete."""
-    if not isinstance(entry, dict) or not entry.keys() >= ENTRY:
-        return f"{', '.join(sorted(ENTRY))} for some document"
-    if not all(isinstance(entry[name], str) for name in ("key", "sha256")):
-        return "a key and a sha256 as strings"
-    for name in ("ids", "points"):
-        if not isinstance(entry[name], list) or not all(isinstance(word, str) for word in entry[name]):
-            return f"{name} as a list of strings"
-    for part in ("updates", "shared"):
-        if not isinstance(entry[part], dict) or not all(map(_is_update_row, entry[part].values())):
-            return f"{part} as rows of kind, tensors and, for low-rank, scale"
-    return None
-
-
-def _is_update_row(row: Any) -> bool:
-    """Whether a row of an entry states an update: its kind, its tensors and, for low-rank, its scale."""
-    if not isinstance(row, dict) or row.get("kind") not in KINDS or not isinstance(row.get("tensors"), list):
-        return False
-    scaled = row["kind"] != "low-rank" or type(row.get("scale")) in (int, float)
-    names = all(isinstance(name, str) for name in row["tensors"])
-    return scaled and names and len(row["tensors"]) == KINDS[row["kind"]]
-
-
-def write_compact(
-    path: Path,
-    documents: Sequence[Document],
-    adapters: Sequence[Adapter],
-    *,
-    method: str,
-    base_fingerprint: str | None = None,
-) -> None:
-    """Write the documents' adapters to one file. Tensors are named by their content, so a shared part is stored once."""
-    tensors: dict[str, Tensor] = {}
-
-    def row(update: Update) -> dict[str, Any]:
-        if isinstance(update, LowRank):
-            names = [_add_tensor(tensors, update.A), _add_tensor(tensors, update.B)]
-            return {"kind": "low-rank", "scale": update.scale, "tensors": names}
-        return {
-            "kind": "dense" if isinstance(update, Dense) else "vector",
-            "tensors": [_add_tensor(tensors, update.delta)],
-        }
-
-    entries = [
-        {
-            "key": document.key,
-            "ids": list(document.ids),
-            "points": list(document.points),
-            "sha256": adapter.hash(),
-            "updates": {path: row(update) for path, update in adapter.updates.items()},
-            "shared": {path: row(update) for path, update in adapter.shared.items()},
-        }
-        for document, adapter in zip(documents, adapters, strict=True)
-    ]
-    index = {"method": method, "base_fingerprint": base_fingerprint, "documents": entries}
-    save_file(tensors, path, metadata={"format": FORMAT, "index": json.dumps(index)})
-
-
-def _add_tensor(tensors: dict[str, Tensor], tensor: Tensor) -> str:
-    tensor = tensor.detach().cpu().contiguous()
-    digest = hashlib.sha256(repr((tuple(tensor.shape), str(tensor.dtype))).encode())
-    digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    name = digest.hexdigest()[:24]
-    # safetensors refuses tensors that share memory
-    tensors.setdefault(name, tensor.clone())
-    return name
+        index = parse(file.metadata["index"])
+        fault = index_error(index)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AdapterError(f"{path}: its index is missing or damaged ({error!r}); export the adapters again") from error
+    if fault:
+        raise AdapterError(f"{path}: its index lacks {fault}; export the adapters again")
+    entries: dict[str, dict[str, list[int]]] = {"key": {}, "ids": {}, "points": {}}
+    uses: dict[str, int] = {}
+    for number, entry in enumerate(index["documents"]):
+        for kind, numbers in entries.items():
+            for name in {entry["key"]} if kind == "key" else set(entry[kind]):
+                numbers.setdefault(name, []).append(number)
+        used = {name for part in ("updates", "shared") for row in entry[part].values() for name in row["tensors"]}
+        for name in used:
+            uses[name] = uses.get(name, 0) + 1
+    return CompactFile(file, index, entries, frozenset(name for name, count in uses.items() if count > 1))

@@ -11,7 +11,7 @@ from override_gap.margins.adapter import Adapter, AdapterSource
 from override_gap.margins.items.item import Document
 from override_gap.probes.attach.stack import check
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.compact_index import write_compact
 from override_gap.probes.sources.custom import encode_updates
 from override_gap.probes.sources.peft_folder import INDEX
 from override_gap.probes.sources.peft_write import write_adapter

@@ -18,16 +18,7 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors of a safetensors file and its metadata. Raises AdapterError for any other file; a pickle is never opened."""
-    if file.suffix in PICKLES:
-        raise AdapterError(
-            f"{file}: pickle files are not opened because they can run code; save the tensors with safetensors.torch.save_file"
-        )
-    if file.is_dir():
-        raise AdapterError(
-            f"{file} is a folder; name one safetensors file in it, or give a PEFT folder without a prefix"
-        )
-    if not file.is_file():
-        raise AdapterError(f"{file}: no such file")
+    require_tensor_file(file)
     try:
         require_memory(file)
         shapes_of(file)
@@ -38,6 +29,20 @@ def read_tensors(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise AdapterError(str(fault)) from fault
     except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
         raise AdapterError(f"{file}: not a safetensors file, or damaged: {fault}") from fault
+
+
+def require_tensor_file(file: Path) -> None:
+    """Raise AdapterError for a pickle, a folder, or no file at all where a safetensors file is needed."""
+    if file.suffix in PICKLES:
+        raise AdapterError(
+            f"{file}: pickle files are not opened because they can run code; save the tensors with safetensors.torch.save_file"
+        )
+    if file.is_dir():
+        raise AdapterError(
+            f"{file} is a folder; name one safetensors file in it, or give a PEFT folder without a prefix"
+        )
+    if not file.is_file():
+        raise AdapterError(f"{file}: no such file")
 
 
 def file_hash(file: Path) -> str:

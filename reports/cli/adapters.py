@@ -1,4 +1,4 @@
-"""`override-gap adapters`: write a method's adapters to files."""
+"""`override-gap adapters`: write a method's adapters to files, or copy the kit that does so elsewhere."""
 
 from __future__ import annotations
 
@@ -14,16 +14,53 @@ EXAMPLES = """examples:
   override-gap adapters export --subject smollm2 --adapters rank-one --items counterfact.json --limit 50 \\
       --form compact --out rank-one.safetensors
   override-gap audit --subject smollm2 --adapters compact:rank-one.safetensors --items counterfact.json --limit 50
+  override-gap items documents benchmark --out documents.jsonl
+  override-gap adapters kit shine --out kit
 
+kit: kit.py, and a method's script, to run where the method lives; they need torch and safetensors, and write a compact file.
 peft: a folder of PEFT folders named by document key; the scale is folded into B and lora_alpha equals the rank, so that PEFT
 gives the same model. compact: one safetensors file with document ids, hashes, scales and the base's fingerprint.
 """
 
 
+KIT = Path(__file__).parents[2] / "probes" / "export_kit"
+
+
+def kit_methods() -> list[str]:
+    """The methods that the kit has a script for."""
+    return sorted(file.stem.replace("_", "-") for file in KIT.glob("*.py") if file.stem not in ("__init__", "kit"))
+
+
+def _copy_kit(method: str | None, folder: Path) -> int:
+    """Copy kit.py and a method's script into a folder. Raises ValueError for an unknown method and files that are there."""
+    if method and method not in kit_methods():
+        raise ValueError(
+            f"the kit has no script for {method!r}; it has {', '.join(kit_methods())}, and kit.py for any other"
+        )
+    names = ["kit.py", *([f"{method.replace('-', '_')}.py"] if method else [])]
+    for name in names:
+        if (folder / name).exists():
+            raise ValueError(f"{folder / name} exists; name a new folder, or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes((KIT / name).read_bytes())
+    script = names[-1] if method else "YOUR-SCRIPT.py, which calls kit.write"
+    print(
+        f"{folder}: {', '.join(names)}\n"
+        "next: override-gap items documents ITEMS --out documents.jsonl\n"
+        f"where the method lives: python {folder / script} CHECKPOINT documents.jsonl adapters.safetensors\n"
+        "then: override-gap audit --adapters compact:adapters.safetensors --items ITEMS"
+    )
+    return DONE
+
+
 def main(argv: Sequence[str]) -> int:
-    """Encode the items' documents and write their adapters; prints how many, and the --adapters words that read them."""
+    """Encode the items' documents and write their adapters (`export`), or copy the export kit (`kit`); prints what to do next."""
     options = parser("adapters", EXAMPLES)
-    options.add_argument("action", choices=("export",), metavar="ACTION", help="export")
+    options.add_argument("action", choices=("export", "kit"), metavar="ACTION", help="export or kit")
+    options.add_argument(
+        "method", nargs="?", metavar="METHOD", help=f"for kit: a script for {', '.join(kit_methods())}"
+    )
     options.add_argument("--subject", metavar="S", default="organism", help="as for audit")
     options.add_argument("--adapters", metavar="A", help="see `override-gap list adapters` (default: as for audit)")
     options.add_argument("--items", metavar="I", help="the items whose documents are encoded (default: as for audit)")
@@ -35,7 +72,11 @@ def main(argv: Sequence[str]) -> int:
     add_trust_flags(options)
     options.add_argument("--quiet", action="store_true", help="no progress")
     args = options.parse_args(argv)
-    writable(args.out, folder=args.form == "peft")
+    writable(args.out, folder=args.form == "peft" or args.action == "kit")
+    if args.action == "kit":
+        return _copy_kit(args.method, args.out)
+    if args.method:
+        options.error(f"export takes no method, got {args.method!r}; --adapters names the source")
     from override_gap.margins.items.item import documents_of
     from override_gap.margins.text import plural
     from override_gap.probes.items import open_items

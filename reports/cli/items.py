@@ -1,4 +1,4 @@
-"""`override-gap items`: check, convert or describe an item file."""
+"""`override-gap items`: check, convert or describe an item file, or write its documents for a method."""
 
 from __future__ import annotations
 
@@ -15,21 +15,29 @@ EPILOG = """examples:
   override-gap items convert counterfact.json --out mine.jsonl
   override-gap items convert counterfact.json --related --out with-neighbourhood.jsonl
   override-gap items describe benchmark --tokenizer ./my-model
+  override-gap items documents benchmark --out documents.jsonl
 
 A CSV with the columns question, answer, document is enough. check and convert say what of a file is not used.
+documents: each distinct text once, with its key, the items' ids and points, and their questions, for a method that makes adapters
+in an environment of its own (`override-gap adapters kit`).
 """
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run one of the three actions on a file of items; exit code 2 if `check` finds a defect."""
+    """Run one of the four actions on a file of items; exit code 2 if `check` finds a defect."""
     options = parser("items", EPILOG)
     options.add_argument(
-        "action", choices=("check", "convert", "describe"), metavar="ACTION", help="check, convert or describe"
+        "action",
+        choices=("check", "convert", "describe", "documents"),
+        metavar="ACTION",
+        help="check, convert, describe or documents",
     )
     options.add_argument(
         "file", metavar="FILE", help="an item file, a known data set, hf:OWNER/NAME, starter or benchmark"
     )
-    options.add_argument("--out", type=Path, metavar="FILE", help="for convert: output, JSON Lines (default: stdout)")
+    options.add_argument(
+        "--out", type=Path, metavar="FILE", help="for convert and documents: JSON Lines (default: stdout)"
+    )
     options.add_argument(
         "--tokenizer",
         metavar="DIR",
@@ -52,6 +60,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("--chat and its settings are for describe with --tokenizer: a template is the tokenizer's")
     if args.out:
         writable(args.out)
+    from override_gap.margins.items.documents_file import document_lines
     from override_gap.margins.items.files import json_lines, write_items
     from override_gap.margins.items.item import ItemError
     from override_gap.margins.items.scan import scan_file
@@ -76,7 +85,14 @@ def main(argv: Sequence[str]) -> int:
         if args.tokenizer:
             print(in_tokens(items, args.tokenizer, plan_settings(args, set(CHAT_SETTINGS), {})))
         return DONE
-    if args.out:
+    if args.action == "documents":
+        lines = document_lines(items)
+        if args.out:
+            args.out.write_text("".join(lines), encoding="utf-8")
+            print(f"{args.out}: {plural(len(lines), 'document')}", file=sys.stderr)
+        else:
+            sys.stdout.write("".join(lines))
+    elif args.out:
         write_items(items, args.out)
         print(f"{args.out}: {plural(len(items), 'item')}", file=sys.stderr)
     else:

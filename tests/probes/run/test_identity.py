@@ -21,7 +21,7 @@ from override_gap.probes.run.loop import run
 from override_gap.probes.run.manifest import run_facts, run_identity
 from override_gap.probes.run.resolve import resolve
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.compact_index import write_compact
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.sources.peft_folder import PeftFolder
 from override_gap.probes.sources.peft_write import write_adapter

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from override_gap.margins.adapter import Adapter, traits_of
 from override_gap.margins.items.files import write_items
@@ -19,7 +20,7 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.compact_index import write_compact
 from override_gap.probes.sources.export import export
 from override_gap.probes.sources.peft_write import factored
 from override_gap.probes.subject.model import Subject
@@ -125,9 +126,26 @@ def test_a_compact_entry_of_another_text_is_not_used(rng: torch.Generator, tmp_p
     changed = Document("another text", DOCUMENTS[0].ids)
     with pytest.raises(AdapterError, match="for another text"):
         open_source(f"compact:{file}", subject).encode([changed])
-    write_compact(file, [DOCUMENTS[0], DOCUMENTS[0]], [adapter, adapter], method="m")
-    with pytest.raises(AdapterError, match="2 entries match"):
-        open_source(f"compact:{file}", subject).encode([DOCUMENTS[0]])
+
+
+@pytest.mark.parametrize("equal", [True, False])
+def test_two_entries_of_one_key_are_one_where_their_adapters_are_equal(
+    equal: bool, rng: torch.Generator, tmp_path: Path
+) -> None:
+    subject, file = tiny("llama"), tmp_path / "c.safetensors"
+    first, second = (random_adapter(subject, rng, ("down_proj",)) for _ in range(2))
+    write_compact(file, DOCUMENTS, [first, first if equal else second], method="m")
+    with safe_open(file, framework="pt") as stream:
+        metadata = stream.metadata()
+    index = json.loads(metadata["index"])
+    index["documents"][1]["key"] = DOCUMENTS[0].key
+    save_file(load_file(file), file, metadata={**metadata, "index": json.dumps(index)})
+    source = open_source(f"compact:{file}", subject)
+    if equal:
+        assert source.encode(DOCUMENTS[:1])[0].hash() == first.hash()
+    else:
+        with pytest.raises(AdapterError, match="2 entries match"):
+            source.encode(DOCUMENTS[:1])
 
 
 @pytest.mark.parametrize("form", ["dense", "generative-adapter"])

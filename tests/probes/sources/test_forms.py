@@ -20,7 +20,7 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.compact import write_compact
+from override_gap.probes.sources.compact_index import write_compact
 from override_gap.probes.sources.export_doc_to_lora import pack
 from override_gap.probes.sources.peft_config import CONFIG
 from override_gap.probes.sources.peft_folder import WEIGHTS
@@ -153,7 +153,9 @@ def test_compact_keeps_every_kind_and_notices_a_change(rng: torch.Generator, tmp
     [read] = source.encode([DOCUMENT])
     assert read.hash() == adapter.hash()
     assert set(read.shared) == set(adapter.shared)
-    next(iter(source.tensors.values())).add_(1)
+    with file.open("rb+") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x41")
     with pytest.raises(AdapterError, match="has changed since it was written"):
         source.encode([DOCUMENT])
 

@@ -1,0 +1,283 @@
+"""Write a method's adapters to one file that override-gap audits as `--adapters compact:FILE`.
+
+Copy this file into the environment of your method: it needs torch, safetensors and Python 3.9, and nothing of override-gap.
+
+    import kit
+    documents = kit.read_documents("documents.jsonl")  # from `override-gap items documents ITEMS --out documents.jsonl`
+    kit.write("adapters.safetensors", documents, (factors_of(d["document"]) for d in documents), method="mine", scale=2.0)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+FORMAT = "override-gap compact 1"
+LARGEST_HEADER = 100_000_000
+"""Bytes; the limit of safetensors."""
+DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    getattr(torch, "float8_e4m3fn", None): "F8_E4M3",
+    getattr(torch, "float8_e5m2", None): "F8_E5M2",
+}
+
+
+def read_documents(file: Any) -> list[dict[str, Any]]:
+    """The lines of documents.jsonl: `key`, `document` (its text) and `questions`, of each text once. Raises ValueError."""
+    with open(file, encoding="utf-8") as lines:
+        documents = [json.loads(line) for line in lines if line.strip()]
+    for row in documents:
+        if (
+            not isinstance(row, dict)
+            or not isinstance(row.get("document"), str)
+            or _key(row) != text_key(row["document"])
+        ):
+            raise ValueError(f"{file}: need lines with key and document, as `override-gap items documents` writes them")
+    return documents
+
+
+def text_key(text: str) -> str:
+    """The key of a document: a hash of its text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def write(
+    path: Any,
+    documents: Sequence[Mapping[str, Any]],
+    factors: Iterable[Mapping[str, Any]],
+    *,
+    method: str,
+    scale: Any,
+    shared: Mapping[str, Any] | None = None,
+    native: Iterable[tuple[str, str, Any, torch.Tensor]] | None = None,
+    base_fingerprint: str | None = None,
+    base: str | None = None,
+    template: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    progress: bool = False,
+) -> None:
+    """Write the adapters of `documents` to `path`; `factors` may be a generator, of which one document is held at a time.
+
+    documents: as `read_documents` returns them; a `key` (or the text as `document`) is enough.
+    factors: per document a mapping from module path (as `model.named_modules()` of the plain base) to (A [rank, d_in],
+      B [d_out, rank]): scale * B A is added to the weight [d_out, d_in]. Also (A, B, scale of its own); a matrix, which is
+      added as it is; or a vector, under the path of the bias or norm weight that it is added to.
+    scale: what B A is multiplied by where the method adds it (lora_alpha / rank for PEFT's LoRA, raw lora_alpha for others,
+      1 where it is folded in): a number, or one per module path. It is never guessed.
+    shared: factors that the method adds for every document; they are kept apart and act beside the document's own.
+    native: (document key, text, token ids, logits) of a question that the method's own adapted model was run on: its logits at
+      the last of these ids. Two documents suffice. Without any, nobody can tell whether the scale is right. It is read after
+      `factors`, so that a list may be filled while these are made.
+    base_fingerprint, base, template, settings: the base's fingerprint in override-gap and its name; the text that the method
+      puts around a document, with {document}; what the exporter was told, as plain JSON. All are stored as given.
+
+    Raises ValueError for what does not fit together, for numbers that are not finite, where `path` exists, and where the
+    file's header would be larger than the 100 MB that safetensors can read (it has some 250 bytes per tensor): this is said at
+    the second document, from the size of the first two. Then, and when the process is killed, no file `path` exists. Tensors
+    are first written to a file beside it, so twice the space is needed on the disk.
+    """
+    with Writer(path, len(documents), progress=progress) as writer:
+        ours = iter(factors)
+        for document in documents:
+            updates = next(ours, None)
+            if updates is None:
+                raise ValueError(f"{path}: {len(documents)} documents, and factors for {len(writer.keys)} of them")
+            writer.add(document, updates, shared or {}, scale)
+        if next(ours, None) is not None:
+            raise ValueError(f"{path}: factors for more than the {len(documents)} documents")
+        for row in native or ():
+            writer.add_native(*row)
+        writer.finish(
+            {
+                "method": method,
+                "base_fingerprint": base_fingerprint,
+                "base": base,
+                "template": template,
+                "settings": None if settings is None else dict(settings),
+            }
+        )
+
+
+class Writer:
+    """One file, written document by document: tensors go to a file beside it; `finish` puts the header before them.
+
+    In a `with` block what was written is removed unless `finish` was reached.
+    """
+
+    def __init__(self, path: Any, count: int, *, progress: bool = False, overwrite: bool = False) -> None:
+        self.path, self.count, self.progress = Path(path), count, progress
+        if self.path.exists() and not overwrite:
+            raise ValueError(f"{self.path} exists; name a new file, so that old and new adapters do not mix")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.keys: dict[str, None] = {}
+        self.whole = self.path.with_name(f".{self.path.name}.part")
+        self.spool = self.path.with_name(f".{self.path.name}.data.part")
+        self._entries: list[str] = []
+        self._native: list[dict[str, Any]] = []
+        self._places: dict[str, str] = {}
+        self._size = self._header = self._first = 0
+
+    def __enter__(self) -> Writer:
+        self._data = open(self.spool, "wb")
+        return self
+
+    def __exit__(self, *fault: Any) -> None:
+        self._data.close()
+        for file in (self.spool, self.whole):
+            if file.exists():
+                file.unlink()
+
+    def add(
+        self, document: Mapping[str, Any], updates: Mapping[str, Any], shared: Mapping[str, Any], scale: Any
+    ) -> None:
+        """Write a document's own factors and the shared ones (see `write`). Raises ValueError."""
+        key = _key(document)
+        if key in self.keys:
+            raise ValueError(f"document {key} is there twice; each text is encoded once")
+        self.keys[key] = None
+        digest = hashlib.sha256()  # over both parts, as override-gap hashes an adapter
+        entry: dict[str, Any] = {"key": key}
+        entry.update({name: list(document.get(name) or ()) for name in ("ids", "points")})
+        for name, part in (("updates", updates), ("shared", shared)):
+            entry[name] = {path: self._row(f"document {key}, {path}", path, part[path], scale, digest) for path in part}
+        entry["sha256"] = digest.hexdigest()
+        self._entries.append(json.dumps(entry))
+        self._header += len(json.dumps(self._entries[-1]))
+        if self.progress:
+            print(f"document {len(self.keys)} of {self.count}", file=sys.stderr, flush=True)
+        if len(self.keys) == 1:
+            self._first = self._header
+        expected = (
+            self._header if len(self.keys) != 2 else self._first + (self._header - self._first) * (self.count - 1)
+        )
+        if expected > LARGEST_HEADER:
+            fit = LARGEST_HEADER * len(self.keys) // self._header
+            raise ValueError(
+                f"{self.path}: its header would be larger than the {LARGEST_HEADER:,} bytes that safetensors can read; about "
+                f"{fit} such documents fit in one file: export fewer, or fewer modules"
+            )
+
+    def add_native(self, key: str, text: str, ids: Any, logits: torch.Tensor) -> None:
+        """Write the method's own logits at the last of `ids`: [vocab], or [..., pos, vocab] of which the last is taken."""
+        if key not in self.keys:
+            raise ValueError(f"native logits of {key!r}, which is none of the documents' keys")
+        tokens = [int(token) for token in (ids.flatten().tolist() if isinstance(ids, torch.Tensor) else ids)]
+        last = logits.detach().reshape(-1, logits.shape[-1])[-1].float()
+        if not tokens or not bool(torch.isfinite(last).all()):
+            raise ValueError(f"native logits of {key}: need at least one token and finite logits")
+        self._native.append({"document": key, "text": text, "ids": tokens, "logits": self._store(last, None)})
+
+    def finish(self, index: Mapping[str, Any]) -> None:
+        """Write the header and the tensors behind it, and give the file its name."""
+        rest = {name: value for name, value in index.items() if value is not None or name == "base_fingerprint"}
+        if self._native:
+            rest["native"] = self._native
+        text = f'{json.dumps(rest)[:-1]}, "documents": [{", ".join(self._entries)}]}}'
+        metadata = json.dumps({"format": FORMAT, "index": text})
+        header = ("{" + ",".join([f'"__metadata__":{metadata}', *self._places.values()]) + "}").encode()
+        header += b" " * (-len(header) % 8)
+        if len(header) > LARGEST_HEADER:
+            raise ValueError(
+                f"{self.path}: its header has {len(header):,} bytes, and safetensors reads {LARGEST_HEADER:,}"
+            )
+        self._data.close()
+        with open(self.whole, "wb") as out, open(self.spool, "rb") as data:
+            out.write(len(header).to_bytes(8, "little") + header)
+            shutil.copyfileobj(data, out, 2**24)
+            out.flush()
+            os.fsync(out.fileno())
+        with safe_open(str(self.whole), framework="pt") as stream:  # what safetensors cannot read gets no name
+            assert len(list(stream.keys())) == len(self._places)
+        os.replace(self.whole, self.path)
+
+    def _row(self, what: str, module: str, value: Any, scale: Any, digest: Any) -> dict[str, Any]:
+        """An update's row in the index; its tensors are written and it is added to the hash of the adapter."""
+        digest.update(module.encode())
+        if isinstance(value, torch.Tensor):
+            if value.ndim not in (1, 2):
+                raise ValueError(f"{what}: need a matrix [d_out, d_in] or a vector, got {list(value.shape)}")
+            digest.update(repr(1.0).encode())
+            return {"kind": "dense" if value.ndim == 2 else "vector", "tensors": [self._store(value, digest, what)]}
+        A, B = value[0], value[1]
+        own = value[2] if len(value) == 3 else scale.get(module) if isinstance(scale, Mapping) else scale
+        if own is None:
+            raise ValueError(f"{what}: no scale, so the update's size is unknown")
+        if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1]:
+            raise ValueError(
+                f"{what}: need A [rank, d_in] and B [d_out, rank], got {list(A.shape)} and {list(B.shape)}; a B that is kept "
+                "rank first has to be transposed"
+            )
+        digest.update(repr(float(own)).encode())
+        return {
+            "kind": "low-rank",
+            "scale": float(own),
+            "tensors": [self._store(A, digest, what), self._store(B, digest, what)],
+        }
+
+    def _store(self, tensor: torch.Tensor, digest: Any, what: str = "native logits") -> str:
+        """Write a tensor unless one of the same content is there; its name."""
+        tensor = tensor.detach().cpu().contiguous()
+        if tensor.dtype not in DTYPES or not bool(torch.isfinite(tensor.float()).all()):
+            raise ValueError(
+                f"{what}: need finite floating-point numbers, got {tensor.dtype} or a number that is not finite"
+            )
+        data = tensor_bytes(tensor)
+        if digest is not None:
+            digest.update(_shape_and_dtype(tensor))
+            digest.update(data)
+        name = tensor_name(tensor)
+        if name not in self._places:
+            gap = -self._size % tensor.element_size()
+            if gap:  # formats of several widths in one file: the format allows no holes, so bytes between are a tensor
+                self._place(f"padding-{self._size}", "U8", [gap], bytes(gap))
+            self._place(name, DTYPES[tensor.dtype], list(tensor.shape), data)
+        return name
+
+    def _place(self, name: str, dtype: str, shape: Sequence[int], data: Any) -> None:
+        self._data.write(data)
+        end = self._size + len(data)
+        entry = {"dtype": dtype, "shape": shape, "data_offsets": [self._size, end]}
+        self._places[name] = f'"{name}":{json.dumps(entry, separators=(",", ":"))}'
+        self._header += len(self._places[name]) + 1
+        self._size = end
+
+
+def tensor_name(tensor: torch.Tensor) -> str:
+    """The name of a tensor in the file: a hash of its shape, number format and bytes."""
+    digest = hashlib.sha256(_shape_and_dtype(tensor))
+    digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()[:24]
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """The bytes of a contiguous tensor on the CPU, as they stand in memory (no numpy is needed)."""
+    size = tensor.numel() * tensor.element_size()
+    if not size:
+        return memoryview(b"")
+    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")
+
+
+def _shape_and_dtype(tensor: torch.Tensor) -> bytes:
+    return repr((tuple(tensor.shape), str(tensor.dtype))).encode()
+
+
+def _key(document: Mapping[str, Any]) -> str:
+    """A document's key: as stated, or the hash of its text. Raises ValueError where the two differ or both are missing."""
+    text, key = document.get("document"), document.get("key")
+    ours = key if text is None else text_key(text)
+    if not isinstance(ours, str) or (key is not None and key != ours):
+        raise ValueError(f"a document needs its key or its text (or both, which then agree), got key {key!r}")
+    return ours
