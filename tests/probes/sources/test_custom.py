@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
 import torch
 
-from override_gap.margins.adapter import traits_of
-from override_gap.margins.items.item import Document
+from override_gap.margins.adapter import AdapterSource, LowRank, traits_of
+from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.probes import catalogue
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.run.handshake import Check, check_adapters
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.custom import encode_checked
-from tests.conftest import tiny
+from override_gap.probes.subject.model import Subject
+from tests.conftest import conflict, tiny
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "your-method.md").read_text()
 IDS = torch.tensor([[3, 4, 5, 6]])
@@ -48,6 +53,54 @@ def test_the_guides_example_runs(module: Path) -> None:
         base = subject.model(input_ids=IDS).logits
         with attached(subject, stack(subject, adapters[:1]), torch.ones(1, subject.n_layers)):
             assert (subject.model(input_ids=IDS).logits - base).abs().max() > 1e-3
+
+
+def native_check(subject: Subject, source: AdapterSource, items: Sequence[Item] | None = None) -> Check:
+    asked = items or [conflict(1, "alpha beta", "red", "blue"), conflict(2, "gamma delta", "one", "two")]
+    return next(check for check in check_adapters(subject, source, asked).checks if check.name == "native")
+
+
+def test_the_guides_native_logits_verify_its_scale_and_notice_another(module: Path, monkeypatch) -> None:
+    subject = tiny("llama")
+    source = open_source("my_method:source", subject)
+    before = subject.probe_logits()
+    assert native_check(subject, source).passed is True
+    wrong = lambda text: {p: LowRank(A, B, scale=0.8) for p, (A, B) in source.factors(text).items()}  # noqa: E731
+    monkeypatch.setattr(source, "updates", wrong)
+    assert native_check(subject, source).passed is False
+    assert torch.equal(subject.probe_logits(), before)
+
+
+def test_the_guides_editor_edits_what_it_is_told_and_its_scale_is_verified(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "my_editor.py").write_text(re.findall(r"```python\n(.*?)```", GUIDE, re.S)[2])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_editor", raising=False)
+    subject = tiny("llama")
+    source = open_source("my_editor:editor", subject)
+    assert traits_of(source).reads_questions
+    items = [conflict(1, "alpha beta", "red", "blue"), conflict(2, "gamma delta", "one", "two")]
+    told = [replace(item, document=item.document + " mu") for item in items] + [
+        Item("kept", "p", "retention", items[0].document + " mu", "one two", "alpha")
+    ]
+    first, second = documents_of(told)
+    adapters = source.encode([first, second])
+    for document, adapter in zip((first, second), adapters, strict=True):
+        model = copy.deepcopy(subject.model)
+        [(path, update)] = adapter.updates.items()
+        with torch.no_grad():
+            ids = torch.tensor([subject.tokenize(document.questions[0].prompt)])
+            before = subject.model(input_ids=ids).logits[0, -1]
+            model.get_submodule(path).weight += update.dense()
+            after = model(input_ids=ids).logits[0, -1]
+        target = subject.tokenize(" " + document.questions[0].target, special=False)[0]
+        assert (after - before)[target] == (after - before).max()
+    assert native_check(subject, source, told).passed is True
+    monkeypatch.setattr(source, "edit", lambda document: replace(type(source).edit(source, document), scale=8.0))
+    assert native_check(subject, source, told).passed is False
+    other = replace(first, questions=(replace(first.questions[0], target="three"),))
+    assert adapters[0].hash() != type(source)(subject).encode([other])[0].hash()
+    with pytest.raises(AdapterError, match="answers none of its questions"):
+        encode_checked(source, [replace(first, questions=first.questions[1:])])
 
 
 def test_an_entry_point_is_a_name(module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
