@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -111,26 +112,23 @@ def write(
         )
 
 
-class Writer:
-    """One file, written document by document: tensors go to a file beside it; `finish` puts the header before them.
+class TensorFile:
+    """A safetensors file written tensor by tensor: they go to a file beside it; `close` puts the header before them.
 
-    In a `with` block what was written is removed unless `finish` was reached.
+    In a `with` block what was written is removed unless `close` was reached.
     """
 
-    def __init__(self, path: Any, count: int, *, progress: bool = False, overwrite: bool = False) -> None:
-        self.path, self.count, self.progress = Path(path), count, progress
+    def __init__(self, path: Any, *, overwrite: bool = False) -> None:
+        self.path = Path(path)
         if self.path.exists() and not overwrite:
             raise ValueError(f"{self.path} exists; name a new file, so that old and new adapters do not mix")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.keys: dict[str, None] = {}
         self.whole = self.path.with_name(f".{self.path.name}.part")
         self.spool = self.path.with_name(f".{self.path.name}.data.part")
-        self._entries: list[str] = []
-        self._native: list[dict[str, Any]] = []
-        self._places: dict[str, str] = {}
-        self._size = self._header = self._first = 0
+        self.places: dict[str, str] = {}
+        self.size = self.header = 0
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Any:
         self._data = open(self.spool, "wb")
         return self
 
@@ -139,6 +137,48 @@ class Writer:
         for file in (self.spool, self.whole):
             if file.exists():
                 file.unlink()
+
+    def put(self, name: str, tensor: torch.Tensor) -> None:
+        """Write a contiguous tensor on the CPU under a name of its own."""
+        gap = -self.size % tensor.element_size()
+        if gap:  # formats of several widths in one file: the format allows no holes, so bytes between are a tensor
+            self._place(f"padding-{self.size}", "U8", [gap], bytes(gap))
+        self._place(name, DTYPES[tensor.dtype], list(tensor.shape), tensor_bytes(tensor))
+
+    def close(self, metadata: Mapping[str, str]) -> None:
+        """Write the header and the tensors behind it, and give the file its name."""
+        header = ("{" + ",".join([f'"__metadata__":{json.dumps(metadata)}', *self.places.values()]) + "}").encode()
+        header += b" " * (-len(header) % 8)
+        if len(header) > LARGEST_HEADER:
+            raise ValueError(f"{self.path}: its header has {len(header):,} bytes, safetensors reads {LARGEST_HEADER:,}")
+        self._data.close()
+        with open(self.whole, "wb") as out, open(self.spool, "rb") as data:
+            out.write(len(header).to_bytes(8, "little") + header)
+            shutil.copyfileobj(data, out, 2**24)
+            out.flush()
+            os.fsync(out.fileno())
+        with safe_open(str(self.whole), framework="pt") as stream:  # what safetensors cannot read gets no name
+            assert len(list(stream.keys())) == len(self.places)
+        os.replace(self.whole, self.path)
+
+    def _place(self, name: str, dtype: str, shape: Sequence[int], data: Any) -> None:
+        self._data.write(data)
+        end = self.size + len(data)
+        entry = {"dtype": dtype, "shape": shape, "data_offsets": [self.size, end]}
+        self.places[name] = f'"{name}":{json.dumps(entry, separators=(",", ":"))}'
+        self.header += len(self.places[name]) + 1
+        self.size = end
+
+
+class Writer(TensorFile):
+    """A compact file, written document by document; `write` says what goes in."""
+
+    def __init__(self, path: Any, count: int, *, progress: bool = False, overwrite: bool = False) -> None:
+        super().__init__(path, overwrite=overwrite)
+        self.count, self.progress, self._first = count, progress, 0
+        self.keys: dict[str, None] = {}
+        self._entries: list[str] = []
+        self._native: list[dict[str, Any]] = []
 
     def add(
         self, document: Mapping[str, Any], updates: Mapping[str, Any], shared: Mapping[str, Any], scale: Any
@@ -155,16 +195,14 @@ class Writer:
             entry[name] = {path: self._row(f"document {key}, {path}", path, part[path], scale, digest) for path in part}
         entry["sha256"] = digest.hexdigest()
         self._entries.append(json.dumps(entry))
-        self._header += len(json.dumps(self._entries[-1]))
+        self.header += len(json.dumps(self._entries[-1]))
         if self.progress:
             print(f"document {len(self.keys)} of {self.count}", file=sys.stderr, flush=True)
-        if len(self.keys) == 1:
-            self._first = self._header
-        expected = (
-            self._header if len(self.keys) != 2 else self._first + (self._header - self._first) * (self.count - 1)
-        )
+        self._first, expected = self._first or self.header, self.header
+        if len(self.keys) == 2:  # what the second has added is what each of the others will add
+            expected += (self.header - self._first) * (self.count - 2)
         if expected > LARGEST_HEADER:
-            fit = LARGEST_HEADER * len(self.keys) // self._header
+            fit = LARGEST_HEADER * len(self.keys) // self.header
             raise ValueError(
                 f"{self.path}: its header would be larger than the {LARGEST_HEADER:,} bytes that safetensors can read; about "
                 f"{fit} such documents fit in one file: export fewer, or fewer modules"
@@ -181,27 +219,12 @@ class Writer:
         self._native.append({"document": key, "text": text, "ids": tokens, "logits": self._store(last, None)})
 
     def finish(self, index: Mapping[str, Any]) -> None:
-        """Write the header and the tensors behind it, and give the file its name."""
+        """Write the index, and give the file its name."""
         rest = {name: value for name, value in index.items() if value is not None or name == "base_fingerprint"}
         if self._native:
             rest["native"] = self._native
         text = f'{json.dumps(rest)[:-1]}, "documents": [{", ".join(self._entries)}]}}'
-        metadata = json.dumps({"format": FORMAT, "index": text})
-        header = ("{" + ",".join([f'"__metadata__":{metadata}', *self._places.values()]) + "}").encode()
-        header += b" " * (-len(header) % 8)
-        if len(header) > LARGEST_HEADER:
-            raise ValueError(
-                f"{self.path}: its header has {len(header):,} bytes, and safetensors reads {LARGEST_HEADER:,}"
-            )
-        self._data.close()
-        with open(self.whole, "wb") as out, open(self.spool, "rb") as data:
-            out.write(len(header).to_bytes(8, "little") + header)
-            shutil.copyfileobj(data, out, 2**24)
-            out.flush()
-            os.fsync(out.fileno())
-        with safe_open(str(self.whole), framework="pt") as stream:  # what safetensors cannot read gets no name
-            assert len(list(stream.keys())) == len(self._places)
-        os.replace(self.whole, self.path)
+        self.close({"format": FORMAT, "index": text})
 
     def _row(self, what: str, module: str, value: Any, scale: Any, digest: Any) -> dict[str, Any]:
         """An update's row in the index; its tensors are written and it is added to the hash of the adapter."""
@@ -213,8 +236,8 @@ class Writer:
             return {"kind": "dense" if value.ndim == 2 else "vector", "tensors": [self._store(value, digest, what)]}
         A, B = value[0], value[1]
         own = value[2] if len(value) == 3 else scale.get(module) if isinstance(scale, Mapping) else scale
-        if own is None:
-            raise ValueError(f"{what}: no scale, so the update's size is unknown")
+        if own is None or not math.isfinite(float(own)):
+            raise ValueError(f"{what}: the scale is {own}, so the update's size is unknown; state it as a number")
         if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1]:
             raise ValueError(
                 f"{what}: need A [rank, d_in] and B [d_out, rank], got {list(A.shape)} and {list(B.shape)}; a B that is kept "
@@ -234,25 +257,13 @@ class Writer:
             raise ValueError(
                 f"{what}: need finite floating-point numbers, got {tensor.dtype} or a number that is not finite"
             )
-        data = tensor_bytes(tensor)
         if digest is not None:
             digest.update(_shape_and_dtype(tensor))
-            digest.update(data)
+            digest.update(tensor_bytes(tensor))
         name = tensor_name(tensor)
-        if name not in self._places:
-            gap = -self._size % tensor.element_size()
-            if gap:  # formats of several widths in one file: the format allows no holes, so bytes between are a tensor
-                self._place(f"padding-{self._size}", "U8", [gap], bytes(gap))
-            self._place(name, DTYPES[tensor.dtype], list(tensor.shape), data)
+        if name not in self.places:
+            self.put(name, tensor)
         return name
-
-    def _place(self, name: str, dtype: str, shape: Sequence[int], data: Any) -> None:
-        self._data.write(data)
-        end = self._size + len(data)
-        entry = {"dtype": dtype, "shape": shape, "data_offsets": [self._size, end]}
-        self._places[name] = f'"{name}":{json.dumps(entry, separators=(",", ":"))}'
-        self._header += len(self._places[name]) + 1
-        self._size = end
 
 
 def tensor_name(tensor: torch.Tensor) -> str:

@@ -110,7 +110,7 @@ def test_changed_native_logits_are_an_error(tmp_path: Path) -> None:
 
 CASES = {
     "B rank first": ({DOWN: (torch.ones(2, 5), torch.ones(2, 7))}, 1.0, "rank first has to be transposed"),
-    "no scale": ({DOWN: (torch.ones(2, 5), torch.ones(7, 2))}, {"other": 1.0}, "no scale"),
+    "no scale": ({DOWN: (torch.ones(2, 5), torch.ones(7, 2))}, {"other": 1.0}, "the scale is None"),
     "not finite": ({DOWN: (torch.ones(2, 5) / 0, torch.ones(7, 2))}, 1.0, "finite"),
     "integers": ({BIAS: torch.ones(5, dtype=torch.long)}, 1.0, "floating-point"),
 }
@@ -120,7 +120,7 @@ CASES = {
 def test_what_does_not_fit_together_is_one_error_and_leaves_no_file(case: str, tmp_path: Path) -> None:
     bad, scale, message = CASES[case]
     with pytest.raises(ValueError, match=message):
-        kit.write(tmp_path / "k.safetensors", ROWS[:2], iter([factors(0), bad]), method="m", scale=scale or 1.0)
+        kit.write(tmp_path / "k.safetensors", ROWS[:2], iter([factors(0), bad]), method="m", scale=scale)
     assert not list(tmp_path.iterdir())
 
 
