@@ -121,6 +121,7 @@ class StackedFile:
                     f"{self.path}: {module}/{wrong} needs [layer, rank, d] or [chunk, layer, rank, d], "
                     f"got {list(group[wrong].shape)}"
                 )
+            self._check_layers(module, {"A": A, "B": B, **({"C": group["C"]} if "C" in group else {})}, layers)
             for n, layer in enumerate(range(len(A)) if layers is None else layers):
                 path = self._path(module, layer)
                 try:
@@ -130,6 +131,18 @@ class StackedFile:
                 except (ValueError, IndexError) as fault:
                     raise AdapterError(f"{self.path}: {path}: {fault}") from fault
         return updates
+
+    def _check_layers(self, module: str, factors: ModuleTensors, layers: Sequence[int] | None) -> None:
+        """Raise AdapterError unless a module's factors have one number of layers, and the metadata names each once."""
+        counts = {name: factor.shape[0] if factor.ndim else 0 for name, factor in factors.items()}
+        if len(set(counts.values())) > 1:
+            came = ", ".join(f"{count} in {name}" for name, count in counts.items())
+            raise AdapterError(f"{self.path}: {module} needs one number of layers in all its tensors, got {came}")
+        if layers is not None and (len(layers) != counts["A"] or len(set(layers)) < len(layers)):
+            raise AdapterError(
+                f"{self.path}: metadata layers needs {counts['A']} different numbers, one for each layer of {module}, got "
+                f"{str(list(layers))[:80]}"
+            )
 
     def _path(self, module: str, layer: int) -> str:
         paths = [p for p in self.subject.sites if layer_of(p) == layer and p.endswith("." + module)]

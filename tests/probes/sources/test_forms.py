@@ -222,3 +222,33 @@ def test_a_function_from_text_to_factors(rng: torch.Generator, tmp_path: Path, m
     assert abs(adapter_margin(subject, read) - wanted) < 1e-4
     with pytest.raises(AdapterError, match="scale"):
         open_source("callable:text_to_factors:unscaled", subject).encode([DOCUMENT])
+
+
+LAYERED = {
+    "one name for three layers": (3, 3, None, "[0]", "needs 3 different numbers"),
+    "one layer three times": (3, 3, None, "[0, 0, 0]", "needs 3 different numbers"),
+    "more layers than tensors": (2, 2, None, "[0, 1, 2]", "needs 2 different numbers"),
+    "more layers in B": (2, 3, None, None, "got 2 in A, 3 in B"),
+    "fewer layers in B": (3, 2, None, None, "got 3 in A, 2 in B"),
+    "more layers in C": (3, 3, 4, None, "3 in B, 4 in C"),
+    "layers in order": (3, 3, 3, "[2, 0, 1]", None),
+}
+
+
+@pytest.mark.parametrize("case", LAYERED)
+def test_a_layered_file_whose_layers_do_not_match_is_refused(case: str, tmp_path: Path) -> None:
+    in_a, in_b, in_c, layers, message = LAYERED[case]
+    tensors = {"A": torch.ones(in_a, 32, 1), "B": torch.ones(in_b, 1, 32)}
+    if in_c is not None:
+        tensors["C"] = torch.arange(in_c)[:, None].expand(in_c, 32).float().contiguous()
+    named = {f"documents/c1/q_proj/{name}": tensor for name, tensor in tensors.items()}
+    save_file(named, tmp_path / "s.safetensors", {"layers": layers} if layers else None)
+    source = open_source(f"shine:{tmp_path / 's.safetensors'}", tiny("qwen2"))
+    if message is None:
+        [read] = source.encode([DOCUMENT])
+        of_layer = [read.updates[f"model.layers.{n}.self_attn.q_proj.bias"].dense()[0].item() for n in range(3)]
+        assert of_layer == [1.0, 2.0, 0.0]
+        return
+    with pytest.raises(AdapterError, match=message) as error:
+        source.encode([DOCUMENT])
+    assert "\n" not in str(error.value)
