@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, points_of, truth
 from override_gap.analyses.refusals import unpriced
+from override_gap.probes.store.manifest import TOLD_QUESTIONS, told_questions
 
 SAME = ("point", "split", "tier", "question", "document", "answer", "prior_answer")
 """What makes two items with one id the same item."""
@@ -98,6 +99,9 @@ def pair(runs: Runs, condition: str) -> Paired:
     for measure in MEASURES:
         if measure not in shared and any(measured[measure]):
             notes.append(f"{measure} is left out: not every run measured it on the same items")
+    told = [name for name, run in runs.items() if told_questions(run.manifest.get("adapters"))]
+    if 0 < len(told) < len(runs):
+        notes += [f"{name}: {TOLD_QUESTIONS}; others were given the documents alone" for name in told]
     known = np.all([truth(rows["known"]) == 1.0 for rows in under.values()], axis=0)
     for name, run in runs.items():
         if run.manifest.get("complete") is False:

@@ -9,6 +9,14 @@ from typing import Any
 MOST_UNITS = 10**9
 """Units and shards that a manifest can promise: far more than files fit in a folder."""
 
+TOLD_QUESTIONS = "the method was told what is asked of each document, and what the document answers"
+
+
+def told_questions(adapters: Mapping[str, Any] | None) -> bool:
+    """Whether the source of a manifest's `adapters` reads what is asked of its documents (`SourceTraits.reads_questions`)."""
+    settings = (adapters or {}).get("settings")
+    return isinstance(settings, dict) and "questions_sha256" in settings
+
 
 def manifest_error(manifest: Mapping[str, Any]) -> str | None:
     """The first value that no audit writes into a manifest, in words, or None. Keys that are missing are not checked."""

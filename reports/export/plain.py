@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
+from override_gap.probes.store.manifest import TOLD_QUESTIONS, told_questions
 from override_gap.reports.page.tables import tables
 from override_gap.reports.text import chat_message, chat_warnings, escape_control_characters, prior_message
 
@@ -64,6 +65,8 @@ def paragraphs(summary: Mapping) -> list[str]:
             f"{plural(items.get('points') or 0, 'knowledge point')}; "
             f"{errors.get('count') or 0} could not be measured under at least one condition."
         )
+    if told_questions(summary.get("adapters")):
+        texts.append(f"{TOLD_QUESTIONS[0].upper()}{TOLD_QUESTIONS[1:]}.")
     if items.get("prior"):
         texts.append(prior_message(items["prior"]))
     if summary.get("chat"):

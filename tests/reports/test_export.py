@@ -17,7 +17,7 @@ from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.summary import summarise
 from override_gap.reports.export import latex, markdown, plain
 from override_gap.reports.export.pdf import browser, write_pdf
-from override_gap.reports.export.plain import PlainTable, plain_tables
+from override_gap.reports.export.plain import PlainTable, paragraphs, plain_tables
 from override_gap.reports.text import escape_control_characters
 from tests.reports.hostile import HOSTILE
 from tests.reports.reader import Reader
@@ -165,6 +165,12 @@ def test_the_model_card_says_verdict_and_success_as_delivered(full) -> None:
     assert full["subject"]["fingerprint"] in card.text
     assert "not complete" not in card.text
     assert "not complete" in markdown.model_card({**full, "complete": False})
+
+
+def test_every_form_says_that_a_method_was_told_the_questions(full) -> None:
+    told = {**full, "adapters": {**full["adapters"], "settings": {"questions_sha256": "0" * 64}}}
+    assert not any("was told what is asked" in text for text in paragraphs(full))
+    assert any("was told what is asked of each document" in text for text in paragraphs(told))
 
 
 def test_no_browser_is_said_with_what_to_do(monkeypatch, tmp_path) -> None:

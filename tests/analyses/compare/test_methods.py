@@ -219,3 +219,13 @@ def test_the_result_speaks_in_text_and_in_a_notebook():
     assert "<b>one</b> minus two" in str(found)
     assert "&lt;b&gt;one&lt;/b&gt; minus two" in found._repr_html_()
     assert "<b>" not in found._repr_html_()
+
+
+def test_a_method_that_was_told_the_questions_is_named_beside_one_that_was_not():
+    one = run()
+    told = changed(one, adapters={"name": "editor", "settings": {"questions_sha256": "0" * 64}})
+    plain = changed(one, adapters={"name": "other", "settings": {}})
+    said = [note for note in side_by_side({"a": told, "b": plain}).notes if "was told what is asked" in note]
+    assert [note.partition(":")[0] for note in said] == ["a"]
+    assert not any("was told" in note for note in side_by_side({"a": told, "b": told}).notes)
+    assert not any("was told" in note for note in side_by_side({"a": plain, "b": plain}).notes)
