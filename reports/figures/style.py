@@ -49,6 +49,7 @@ RC: Any = {
     "font.size": 9, "axes.labelsize": 9, "axes.titlesize": 9, "legend.fontsize": 8,
     "xtick.labelsize": 8, "ytick.labelsize": 8,
     "axes.titlelocation": "left", "axes.titleweight": "bold",
+    "axes.titley": 1.0,  # no axes has ticks at its top, which matplotlib else looks for whenever a figure is drawn
     "axes.edgecolor": INK, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.grid": True, "axes.axisbelow": True, "grid.color": GRID, "grid.linewidth": 0.6,
     "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
