@@ -50,9 +50,9 @@ of the benchmark about {relations}, {known} of them with an old answer that the 
 {retention} retention questions. *right* are the hypernetwork's own adapters times a factor; nobody knows how many of them
 hold their document's answer, but a factor changes nothing about it. *blind* ones were made without the document: another
 document's adapter, the mean of 16, random factors of the right norms, edits that lower the old answer, and one that raises
-every answer that the benchmark has for the relation. *failing*: as delivered, of the known conflicts; *flips* and *held*: of
-the failures, at a gain that does not break the model, without and with content; *affordable*: held at a gain that costs
-little; 95% intervals as the verdict reads them. Then causes, in failures.
+every answer that the benchmark has for the relation. *failing*: as delivered, of the known conflicts; *flips*: of the failures,
+those whose first token flips at a gain above 1 that does not break the model; *held*: those held with content at any such gain,
+below 1 too; *affordable*: held at a gain that costs little; 95% intervals as the verdict reads them. Then causes, in failures.
 
 A label is about what fails as delivered. Unmodified, the adapters answer most items, and what fails is not for want of
 strength; at a tenth they fail nearly everywhere, and most of that is. So the labels of *right* adapters may differ by factor,

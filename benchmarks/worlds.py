@@ -37,7 +37,7 @@ def with_interval(estimate: dict[str, Any] | None) -> str:
 def audit_summary(folder: Path) -> dict[str, Any]:
     """The summary of this organism's audit under the default policies."""
     subject_name = str(folder / "model")
-    plan = replace(plan_from({"probes": ("margins", "critical")}), subject=subject_name)
+    plan = replace(plan_from({"probes": ("margins", "search", "critical")}), subject=subject_name)
     subject = open_subject(plan.subject, device="cpu")
     with tempfile.TemporaryDirectory() as out:
         run(plan, subject, open_source("hypernetwork", subject), read_items(folder / "items.jsonl"), Path(out))

@@ -1,10 +1,11 @@
-"""A TransformerBridge over a live Hugging Face model, its components in place only while they are wanted."""
+"""A model's structure, and a TransformerBridge over it, opened when asked for, in place only while it is wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jaxtyping import Int
@@ -14,64 +15,46 @@ from transformers import PretrainedConfig
 from override_gap.probes.subject.structure import Structure, find_structure, structure_of_bridge
 
 Places = tuple[tuple[Any, str, Any, Any], ...]
+"""Of every component of a bridge: its parent, the attribute, the model's own module there, and the component."""
 
 
 @dataclass(frozen=True, eq=False)
 class BridgedModel:
-    """A bridge and the places of its components: (parent, attribute, the model's own module, the bridge's) per place.
+    """A model's structure, and TransformerLens's bridge over it, which is opened when it is first asked for.
 
-    The bridge says which modules are the blocks and the norms for every architecture that TransformerLens knows; for others
-    it is None and `structure.find_structure` says so. Running through its components makes each pass 10% slower on SmolLM2
-    and two thirds slower on the organism (each norm is computed twice, and every map has two hook points), so the model runs
-    its own modules except in `as_bridge`.
+    The structure is what one pass shows (`find_structure`); where that cannot tell, TransformerLens is asked. Readings run the
+    model's own modules: through the bridge's components a pass takes 10% longer on SmolLM2 and two thirds longer on the
+    organism (each norm is computed twice, and every map has two hook points), and loading TransformerLens takes half a second.
     Booting a bridge also switches the model to eager attention, so that hooks on attention patterns fire. Outside `as_bridge`
-    the model has the attention that it came with (the names of it are among the places): in bfloat16 another implementation
-    gives other numbers, by half a nat on text.
+    the model has the attention that it came with: in bfloat16 another implementation gives other numbers, by half a nat on text.
     """
 
-    bridge: Any | None
+    model: Any
+    tokenizer: Any
+    name: str
+    device: str
     structure: Structure
-    places: Places
 
     @classmethod
     def over(cls, model: Any, tokenizer: Any, name: str, probe_ids: Int[Tensor, "batch pos"]) -> BridgedModel:
-        """Wrap a model, which keeps its own modules; where TransformerLens does not know it, `bridge` is None.
+        """The structure of a model, which keeps its own modules, from a pass over `probe_ids`.
 
-        Raises ValueError where its structure cannot be found either.
+        Raises ValueError where neither the pass nor TransformerLens tells it.
         """
-        from transformer_lens.model_bridge import TransformerBridge
-
-        # not named_children, which lists a module with two names only once and leaves out attributes that are None
-        before = [
-            (parent, key, module)
-            for parent in model.modules()
-            for key, module in [*parent._modules.items(), *((k, v) for k, v in vars(parent).items() if v is None)]
-        ]
-        before += _attention_implementations(model)
-
-        def places() -> Places:
-            return tuple(
-                (parent, key, module, component)
-                for parent, key, module in before
-                if (component := getattr(parent, key)) is not module and component is not None
-            )
-
+        device = str(probe_ids.device)
         try:
-            with _without_processor():
-                bridge = TransformerBridge.boot_transformers(
-                    name, hf_model=model, tokenizer=tokenizer, device=str(probe_ids.device)
-                )
-            structure = structure_of_bridge(bridge)
-        except Exception as fault:  # whatever it raises on an architecture that it does not support
-            _put_in_place(places(), components=False)
+            return cls(model, tokenizer, name, device, find_structure(model, probe_ids))
+        except ValueError as own:
             try:
-                return cls(None, find_structure(model, probe_ids), ())
-            except ValueError as own:
+                bridge, _ = _boot(model, tokenizer, name, device)
+                return cls(model, tokenizer, name, device, structure_of_bridge(bridge))
+            except Exception as fault:  # whatever it raises on an architecture that it does not support
                 reason = " ".join(str(fault).split()).split(". ")[0][:120]
                 raise ValueError(f"{own}; nor does TransformerLens know it ({reason})") from fault
-        bridged = cls(bridge, structure, places())
-        _put_in_place(bridged.places, components=False)
-        return bridged
+
+    @cached_property
+    def _booted(self) -> tuple[Any, Places]:
+        return _boot(self.model, self.tokenizer, self.name, self.device)
 
     @contextmanager
     def as_bridge(self) -> Iterator[Any]:
@@ -79,13 +62,43 @@ class BridgedModel:
 
         Raises ValueError where TransformerLens does not know the architecture.
         """
-        if self.bridge is None:
-            raise ValueError("TransformerLens does not know this architecture")
-        _put_in_place(self.places, components=True)
         try:
-            yield self.bridge
+            bridge, places = self._booted
+        except Exception as fault:  # whatever it raises on an architecture that it does not support
+            raise ValueError("TransformerLens does not know this architecture") from fault
+        _put_in_place(places, components=True)
+        try:
+            yield bridge
         finally:
-            _put_in_place(self.places, components=False)
+            _put_in_place(places, components=False)
+
+
+def _boot(model: Any, tokenizer: Any, name: str, device: str) -> tuple[Any, Places]:
+    """A bridge over a live model, whose own modules are in place again, and where its components would go.
+
+    Raises whatever TransformerLens raises on an architecture that it does not support.
+    """
+    from transformer_lens.model_bridge import TransformerBridge
+
+    # not named_children, which lists a module with two names only once and leaves out attributes that are None
+    before = [
+        (parent, key, module)
+        for parent in model.modules()
+        for key, module in [*parent._modules.items(), *((k, v) for k, v in vars(parent).items() if v is None)]
+    ]
+    before += _attention_implementations(model)
+    try:
+        with _without_processor():
+            bridge = TransformerBridge.boot_transformers(name, hf_model=model, tokenizer=tokenizer, device=device)
+    finally:
+        places = tuple(
+            (parent, key, module, component)
+            for parent, key, module in before
+            if (component := getattr(parent, key)) is not module and component is not None
+        )
+        _put_in_place(places, components=False)
+        model.eval().requires_grad_(False)
+    return bridge, places
 
 
 @contextmanager

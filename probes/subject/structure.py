@@ -1,4 +1,4 @@
-"""Structure: a model's blocks and final norm, by TransformerLens where it knows the architecture, else by what runs."""
+"""Structure: a model's blocks and final norm, by what runs in one pass, else as TransformerLens states them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def decoder_of(model: Any) -> nn.Module:
 
 @torch.no_grad()
 def find_structure(model: Any, probe_ids: Tensor) -> Structure:
-    """The structure of a model that TransformerLens does not know, from one pass over `probe_ids`.
+    """The structure of a model, from one pass over `probe_ids`.
 
     The blocks are the modules of the decoder's list that run in order, each once; the final norm is what runs behind the last
     of them. Raises ValueError where no such list exists, or where the last block's output, through the

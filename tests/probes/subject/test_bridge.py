@@ -51,7 +51,7 @@ def test_the_final_state_equals_the_bridges(subject: Subject) -> None:
     ours = forward(subject, batch, batch.at[:, None]).final
     with subject.bridged.as_bridge():
         bridged = forward(subject, batch, batch.at[:, None]).final
-        for parent, key, module, _ in subject.bridged.places:
+        for parent, key, module, _ in subject.bridged._booted[1]:
             if isinstance(module, torch.nn.Module):
                 setattr(parent, key, module)
         eager = forward(subject, batch, batch.at[:, None]).final
@@ -86,7 +86,8 @@ def test_a_vision_language_model_is_wrapped_without_a_processor_or_an_installer(
     config.architectures = ["Gemma3ForConditionalGeneration"]
     before = source.load_modality_processor
     subject = wrap(transformers.Gemma3ForConditionalGeneration(config).eval(), words(), "tiny-vision")
-    assert subject.bridged.bridge is not None
+    with subject.bridged.as_bridge() as bridge:
+        assert bridge is not None
     assert source.load_modality_processor is before
     assert len(subject.blocks) == 2
     assert calls == []

@@ -1,8 +1,10 @@
-"""Models that TransformerLens does not know: their blocks and final norm are found by running them once."""
+"""Blocks and final norm are found by running a model once: they are TransformerLens's where it knows the model."""
 
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from benchmarks.families.check import word_tokenizer
 from benchmarks.families.configs import build
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.model import wrap
-from override_gap.probes.subject.structure import find_structure
+from override_gap.probes.subject.structure import find_structure, structure_of_bridge
 
 IDS = torch.tensor([[3, 4, 5, 6]])
 
@@ -22,16 +24,24 @@ def test_the_structure_found_by_running_is_transformerlenss(model_type: str) -> 
     model = build(model_type)
     found = find_structure(model, IDS)
     subject = wrap(model, word_tokenizer(), model_type)
-    assert subject.bridged.bridge is not None
     assert found.blocks == subject.blocks
     assert found.final_norm is subject.bridged.structure.final_norm
-    assert found.d_model == subject.d_model == 32
+    with subject.bridged.as_bridge() as bridge:
+        theirs = structure_of_bridge(bridge)
+    assert found.blocks == theirs.blocks
+    assert found.final_norm is theirs.final_norm
+    assert found.d_model == theirs.d_model == 32
+
+
+def test_opening_a_model_does_not_load_transformerlens() -> None:
+    code = "import sys; from override_gap.probes.subject.load import open_subject; open_subject('organism'); "
+    code += "sys.exit('transformer_lens' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_model_that_transformerlens_does_not_know_keeps_its_own_modules_and_is_read() -> None:
     plain = build("helium")
     subject = wrap(copy.deepcopy(plain), word_tokenizer(), "helium")
-    assert subject.bridged.bridge is None
     assert not any(isinstance(module, GeneralizedComponent) for module in subject.model.modules())
     assert list(subject.blocks) == list(subject.model.model.layers)
     assert subject.norm is not None
