@@ -68,6 +68,7 @@ def write(
     base: str | None = None,
     template: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    reads_questions: bool = False,
     progress: bool = False,
 ) -> None:
     """Write the adapters of `documents` to `path`; `factors` may be a generator, of which one document is held at a time.
@@ -84,6 +85,7 @@ def write(
       `factors`, so that a list may be filled while these are made.
     base_fingerprint, base, template, settings: the base's fingerprint in override-gap and its name; the text that the method
       puts around a document, with {document}; what the exporter was told, as plain JSON. All are stored as given.
+    reads_questions: True if the factors depend on the documents' `questions` too, as those of editors do; reports then say so.
 
     Raises ValueError for what does not fit together, for numbers that are not finite, where `path` exists, and where the
     file's header would be larger than the 100 MB that safetensors can read (it has some 250 bytes per tensor): this is said at
@@ -108,6 +110,7 @@ def write(
                 "base": base,
                 "template": template,
                 "settings": None if settings is None else dict(settings),
+                "reads_questions": reads_questions or None,
             }
         )
 

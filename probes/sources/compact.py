@@ -65,6 +65,11 @@ class CompactFile:
         return self.index.get("template") or "{document}"
 
     @property
+    def reads_questions(self) -> bool:
+        """Whether the adapters depend on what was asked of the documents."""
+        return self.index.get("reads_questions") is True
+
+    @property
     def native_examples(self) -> Callable[[], Sequence[NativeExample]] | None:
         """The method's own logits, where the file holds any."""
         return self._native_examples if self.index.get("native") else None

@@ -30,6 +30,8 @@ def index_error(index: Any) -> str | None:
         return "{document} in its template"
     if not isinstance(index.get("settings"), dict | None):
         return "the exporter's settings as an object"
+    if not isinstance(index.get("reads_questions"), bool | None):
+        return "reads_questions as true or false"
     native = index.get("native")
     if not isinstance(native, list | None) or not all(map(_is_native_row, native or [])):
         return "native as rows of document, text, ids (token ids) and logits"
@@ -74,6 +76,7 @@ def write_compact(
     *,
     method: str,
     base_fingerprint: str | None = None,
+    reads_questions: bool = False,
 ) -> None:
     """Write the documents' adapters to one file, each as it comes; a part that several have is stored once.
 
@@ -83,7 +86,8 @@ def write_compact(
         for document, adapter in zip(documents, adapters, strict=True):
             row = {"key": document.key, "ids": document.ids, "points": document.points}
             writer.add(row, _kit_updates(adapter.updates), _kit_updates(adapter.shared), None)
-        writer.finish({"method": method, "base_fingerprint": base_fingerprint})
+        told = {"reads_questions": True} if reads_questions else {}
+        writer.finish({"method": method, "base_fingerprint": base_fingerprint, **told})
 
 
 def _kit_updates(updates: Mapping[str, Update]) -> dict[str, Any]:

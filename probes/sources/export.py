@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.margins.adapter import Adapter, AdapterSource
+from override_gap.margins.adapter import Adapter, AdapterSource, traits_of
 from override_gap.margins.items.item import Document
 from override_gap.probes.attach.stack import check
 from override_gap.probes.errors import AdapterError
@@ -44,7 +44,8 @@ def export(subject: Subject, source: AdapterSource, documents: Sequence[Document
         raise AdapterError(f"{partial} is left over from an export that was stopped; remove it")
     try:
         if form == "compact":
-            write_compact(partial, documents, adapters, method=source.name, base_fingerprint=subject.fingerprint)
+            about = {"method": source.name, "base_fingerprint": subject.fingerprint}
+            write_compact(partial, documents, adapters, **about, reads_questions=traits_of(source).reads_questions)
         else:
             _write_folders(subject, source, documents, adapters, partial)
         partial.rename(out)

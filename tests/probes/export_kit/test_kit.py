@@ -56,6 +56,13 @@ def written(file: Path, **more) -> Path:
     return file
 
 
+def test_a_file_says_where_its_adapters_depend_on_the_questions(tmp_path: Path) -> None:
+    plain, told = written(tmp_path / "p.safetensors"), written(tmp_path / "t.safetensors", reads_questions=True)
+    assert [traits_of(read_compact(file)).reads_questions for file in (plain, told)] == [False, True]
+    with safe_open(plain, framework="pt") as stream:
+        assert "reads_questions" not in json.loads(stream.metadata()["index"])
+
+
 def test_the_kits_file_holds_the_adapters_that_went_in(tmp_path: Path) -> None:
     source = read_compact(written(tmp_path / "k.safetensors"))
     for n, read in enumerate(source.encode(DOCUMENTS)):

@@ -40,7 +40,7 @@ MAPS = {
 class FixedSource:
     """A source that returns stated adapters, by document key."""
 
-    name, settings = "given", {}
+    name, settings, reads_questions = "given", {}, False
 
     def __init__(self, adapters: dict[str, Adapter]) -> None:
         self.adapters = adapters
@@ -95,6 +95,15 @@ def test_a_compact_file_gives_the_same_adapters_for_the_same_base_only(rng: torc
     assert read.name == "given"
     assert [c.name for c in check_adapters(subject, read, ITEMS).failed] == []
     assert [c.name for c in check_adapters(tiny("mistral"), read, ITEMS).failed] == ["base"]
+
+
+def test_a_compact_file_of_an_editor_says_that_it_was_told_the_questions(rng: torch.Generator, tmp_path: Path) -> None:
+    subject = tiny("llama")
+    source = mixed(subject, "llama", rng)
+    for told in (False, True):
+        source.reads_questions = told
+        export(subject, source, DOCUMENTS, "compact", tmp_path / f"{told}.safetensors")
+        assert traits_of(open_source(f"compact:{tmp_path / f'{told}.safetensors'}", subject)).reads_questions is told
 
 
 def test_a_dense_update_is_its_factors_at_its_own_rank(rng: torch.Generator) -> None:
