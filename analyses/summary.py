@@ -91,6 +91,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "verdict": verdict_section(run),
         "power": section("power", sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
         "refused": list(run.manifest.get("refused") or []),
+        "handshake": run.manifest.get("handshake"),
         "chat": run.manifest.get("chat"),
         "references": published.references(run).as_json(),
         "errors": errors(run),

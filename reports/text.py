@@ -99,6 +99,24 @@ def chat_warnings(chat: Mapping[str, Any] | None) -> list[str]:
     return [f"{text}." for text in warnings if isinstance(text, str)] if isinstance(warnings, list) else []
 
 
+def scale_message(handshake: Mapping[str, Any] | None) -> str:
+    """Whether the adapters' scale is verified, from a summary's `handshake`: 'scale: verified to 3e-5 nats against ...'."""
+    scale = (handshake or {}).get("scale")
+    says = scale.get("says") if isinstance(scale, Mapping) else None
+    return f"scale: {says if isinstance(says, str) else 'not verified: no handshake is recorded for this run'}"
+
+
+def scale_is_verified(handshake: Mapping[str, Any] | None) -> bool:
+    """Whether a handshake's record says that the scale is verified."""
+    scale = (handshake or {}).get("scale")
+    return isinstance(scale, Mapping) and scale.get("verified") is True
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital at its start, the rest unchanged."""
+    return text[:1].upper() + text[1:]
+
+
 def p_value(p: float | None) -> str:
     """'p = 0.03' or 'p < 0.0001', not to be broken over lines."""
     text = p_cell(p)

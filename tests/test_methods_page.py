@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from override_gap.probes.catalogue import ADAPTERS
-from override_gap.probes.run.handshake import MEANING
+from override_gap.probes.run.checks import MEANING
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "methods.md").read_text()

@@ -81,7 +81,12 @@ def side_by_side(runs: Runs, condition: str = DELIVERED, seed: int = 0) -> Metho
     first = next(iter(runs.values()))
     return Methods(
         methods=tuple(
-            {"name": name, "adapters": run.manifest.get("adapters"), "items": run.manifest.get("items")}
+            {
+                "name": name,
+                "adapters": run.manifest.get("adapters"),
+                "items": run.manifest.get("items"),
+                "scale": (run.manifest.get("handshake") or {}).get("scale"),
+            }
             for name, run in runs.items()
         ),
         condition=condition,
@@ -94,8 +99,15 @@ def side_by_side(runs: Runs, condition: str = DELIVERED, seed: int = 0) -> Metho
         only=tuple(
             row for cell in cells if cell.tier is None and cell.population == "all" for row in only(cell, joint)
         ),
-        notes=joint.notes,
+        notes=(*joint.notes, *scale_notes(runs)),
     )
+
+
+def scale_notes(runs: Runs) -> list[str]:
+    """A note that names the methods whose scale is not verified against their own logits; none where all are."""
+    scales = {name: (run.manifest.get("handshake") or {}).get("scale") or {} for name, run in runs.items()}
+    unverified = sorted(name for name, scale in scales.items() if scale.get("verified") is not True)
+    return [f"scale not verified: {', '.join(unverified)}"] if unverified else []
 
 
 def outcomes(cell: Cell, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ from override_gap.probes.run.chat_facts import asked_in_chat
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
 from override_gap.probes.run.engine import Engine, Job, Local
-from override_gap.probes.run.handshake import check_adapters, left_out_in_words
+from override_gap.probes.run.handshake_record import HANDSHAKE_ITEMS, handshake_record
 from override_gap.probes.run.loop import Progress, first_day, run_plan
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
@@ -40,8 +40,6 @@ from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.unknown_words import UnknownWords, unknown_words
 from override_gap.probes.timing import timed
 
-HANDSHAKE_ITEMS = 1000
-"""The first readable documents are looked for among so many: a long item file is not sent to a worker for three."""
 #: A model of fewer parameters gains nothing by a second thread, and on busy cores its threads wait for one another: an
 #: audit of the organism took 43 s on two threads beside another process, and 3 s on one.
 ONE_THREAD = 10_000_000
@@ -168,7 +166,7 @@ def run_audit(
     progress: Progress = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Check a new run's adapters on a few documents, then measure it into a run folder or URL.
+    """Check a new run's adapters on a few documents, then measure it into a run folder or URL, whose manifest records both.
 
     `say` is told what cannot be measured with this source, and what of its adapters is left out. Raises
     HandshakeError and what `run_plan` raises.
@@ -187,18 +185,13 @@ def run_audit(
         supported = fill_priors(engine, supported.on_day(first_day(store_at(out))), store_at(out), progress)
     if supported.priors is not None:
         say(priors_message(supported.priors))
-    if not store_at(out).exists():
-        with timed("adapters"):
-            handshake = engine.ask(
-                partial(check_adapters, items=supported.items.first(HANDSHAKE_ITEMS), chat=supported.chat)
-            )
-            handshake.require()
-        if handshake.left_out:
-            say(left_out_in_words(handshake.left_out))
+    is_new = not store_at(out).exists()
+    record = handshake_record(engine, supported, store_at(out), say)
+    if is_new:
         for note in engine.ask(partial(_notes, documents=supported.items.documents)):
             say(note)
     with timed("readings"):
-        run_plan(engine, supported, out, progress, shard, say)
+        run_plan(engine, supported, out, progress, shard, say, record)
     found = [row for row in store_at(out).manifest().get("refused") or [] if row not in supported.refused]
     if found:
         say(refusal_message(found))

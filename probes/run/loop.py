@@ -53,11 +53,13 @@ def run_plan(
     progress: Progress = lambda *_: None,
     shard: Shard | None = None,
     say: Callable[[str], None] = lambda _: None,
+    handshake: Mapping[str, Any] | None = None,
 ) -> None:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
 
     `out` is a folder or the URL of one. The readings do not depend on the engine. With a shard, only its units are
-    measured. `say` is told before anything is measured if the model begins its answers in chat with none.
+    measured. `say` is told before anything is measured if the model begins its answers in chat with none. `handshake` is the
+    record of the checks made before; a run that holds one already keeps its own.
     """
     store = store_at(out)
     store.require_room()
@@ -73,7 +75,7 @@ def run_plan(
         say(warning)
     resolved = resolved.for_source(static=facts.static, unread=facts.unread, scope=facts.scope)
     with store.locked() as dead_holder:
-        _measure(engine, facts, resolved, store, progress, shard, dead_holder)
+        _measure(engine, facts, resolved, store, progress, shard, dead_holder, handshake)
 
 
 def _measure(
@@ -84,6 +86,7 @@ def _measure(
     progress: Progress,
     shard: Shard | None,
     dead_holder: str | None,
+    handshake: Mapping[str, Any] | None,
 ) -> None:
     """`run_plan` in a locked folder; `dead_holder` tells of a process that had locked it and died."""
     started = time.monotonic()
@@ -91,10 +94,11 @@ def _measure(
     nulls = resolved.nulls
     identity = run_identity(facts, resolved, nulls)
     units = split_into_units(resolved.items, identity, plan.seed)
-    manifest = new_manifest(facts, resolved, identity, nulls) | {"units": len(units)}
+    manifest = new_manifest(facts, resolved, identity, nulls, handshake) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
     before = store.open(manifest, identity)
+    manifest["handshake"] = before.get("handshake") or manifest["handshake"]
     as_measured = items_json(resolved)
     if as_measured is not None and not before.get("complete"):
         store.write_json(FILE, as_measured)

@@ -110,9 +110,13 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan, nulls: NullDocuments |
 
 
 def new_manifest(
-    facts: RunFacts, resolved: ResolvedPlan, identity: str, nulls: NullDocuments | None = None
+    facts: RunFacts,
+    resolved: ResolvedPlan,
+    identity: str,
+    nulls: NullDocuments | None = None,
+    handshake: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The manifest as it is written first, before anything is measured."""
+    """The manifest as it is written first, before anything is measured; `handshake` is the record of the one before it."""
     plan, items = resolved.plan, resolved.items
     return {
         "schema": 1,
@@ -138,6 +142,7 @@ def new_manifest(
         **({} if nulls is None else {"nulls": nulls.as_json()}),
         "refused": list(resolved.refused),
         "versions": {name: installed_version(name) for name in PACKAGES},
+        "handshake": None if handshake is None else dict(handshake),
         "seed": plan.seed,
         "threads": torch.get_num_threads(),
         "parity": {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.probes.run.base_answers import FILE as ITEMS_FILE
+from override_gap.probes.run.checks import merged_record
 from override_gap.probes.run.engine import Unit
 from override_gap.probes.store.checksum import DamagedError
 from override_gap.probes.store.folder import RunError, Store, refuse_symlinks
@@ -157,7 +158,9 @@ def _require_units(folder: Path, units: int) -> None:
 
 
 def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The merged manifest: the first shard's, with summed timings, the largest parity gaps, and first start to last finish."""
+    """The merged manifest: the first shard's, with summed timings, the largest parity gaps, the worst of the
+    handshakes, and first start to last finish.
+    """
     first = {key: value for key, value in manifests[0].items() if key != "shard"}
     gaps = [m["parity"].get("attribution_max_abs") for m in manifests]
     parity = {
@@ -181,6 +184,7 @@ def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "adapters": adapters,
         "parity": parity,
         "refused": refused,
+        "handshake": merged_record([m.get("handshake") for m in manifests]),
         "timing": timing,
         "started": min(m["started"] for m in manifests),
         "finished": max(m["finished"] for m in manifests),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from override_gap.margins.updates import LowRank
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import Factors, Stack
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.merged import merged_logits_of
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.tokens import pad
@@ -60,6 +61,11 @@ class FittedAdapters:
         for first in range(0, len(documents), self.batch):
             fitted += self._fit_together(documents[first : first + self.batch], paths)
         return fitted
+
+    @property
+    def native_logits(self) -> Callable[[Document, str], Float[Tensor, " vocab"]] | None:
+        """The logits with the fitted factors multiplied out and added to the weights; None where a map stores no plain weight."""
+        return merged_logits_of(self.subject, self.encode)
 
     def _fit_together(self, documents: Sequence[Document], paths: list[str]) -> list[Adapter]:
         """One adapter per document; one document after the other where a map sees some of a batch's tokens only."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
@@ -17,18 +19,21 @@ from override_gap.margins.updates import LowRank
 from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.organism.faults import FAULTS, Fault, scaled
+from override_gap.probes.organism.hypernetwork import applied as organism_applied
 from override_gap.probes.organism.load import Organism, load
 from override_gap.probes.organism.plants.catalogue import PLANTS
 from override_gap.probes.organism.plants.context import planting_context
 from override_gap.probes.organism.plants.items import ALL_SPLITS, plant_items
 from override_gap.probes.smollm2 import hypernetwork_folder as smollm2
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
+from override_gap.probes.smollm2.hypernetwork import applied as smollm2_applied
 from override_gap.probes.smollm2.hypernetwork_folder import FILE, WEIGHTS, TrainedHypernetwork
 from override_gap.probes.sources.files import file_hash
 from override_gap.probes.sources.planted import PlantedSource
 from override_gap.probes.subject.devices import named_tensors
 from override_gap.probes.subject.fingerprint import subject_fingerprint
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.tokens import token_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,19 @@ class OrganismHypernetworkSource:
         fault = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
         gains = {} if self.gains is None else {"gains": dict(sorted(self.gains.items()))}
         return {"sha256": file_hash(self.organism.folder / "hypernetwork.safetensors"), **fault, **gains}
+
+    @property
+    def native_logits(self) -> Callable[[Document, str], Float[Tensor, " vocab"]] | None:
+        """The logits of the hypernetwork's own adapted model; None with a fault or gains, which are put in outside of it."""
+        return None if self.fault is not None or self.gains is not None else self._native_logits
+
+    @torch.no_grad()
+    def _native_logits(self, document: Document, text: str) -> Float[Tensor, " vocab"]:
+        """As in training: the factors as they leave the network, on its own copy of the base."""
+        network = self.organism.hypernetwork
+        ids = torch.tensor([token_ids(self.organism.tokenizer, text)])
+        with organism_applied(network.base, network.encode([document.text]), 1) as model:
+            return model(input_ids=ids).logits[0, -1]
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document; all documents together, since some faults exchange updates among them."""
@@ -131,6 +149,13 @@ class SmolLM2HypernetworkSource:
         path = self.subject.model.config.name_or_path
         base = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
         return SmolLM2Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.trained.network())
+
+    @torch.no_grad()
+    def native_logits(self, document: Document, text: str) -> Float[Tensor, " vocab"]:
+        """The logits of its own adapted model, as in training: the factors as they leave the network, on its copy of the base."""
+        network, ids = self.hypernetwork, torch.tensor([self.subject.tokenize(text)])
+        with smollm2_applied(network.base, network.encode([document.text]), torch.zeros_like(ids)) as model:
+            return model(input_ids=ids).logits[0, -1]
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document, of rank 4 on the down projections of the upper layers."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +19,7 @@ from override_gap.margins.text import plural
 from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.fitted import fields_of
+from override_gap.probes.sources.merged import merged_logits_of
 from override_gap.probes.sources.second_moment import own_text, second_moment
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import Site
@@ -152,6 +153,11 @@ class RankOne:
                     raise AdapterError(f"rank-one: document {document.text[:40]!r}: {fault}") from fault
                 adapters.append(Adapter(f"rank-one:{document.key}", {self.site.path: update}))
         return adapters
+
+    @property
+    def native_logits(self) -> Callable[[Document, str], Float[Tensor, " vocab"]] | None:
+        """The logits with the edit added to the weight itself; None where the map stores no plain weight."""
+        return merged_logits_of(self.subject, self.encode)
 
     def keys_and_changes(
         self, documents: Sequence[Document]

@@ -44,9 +44,28 @@ def manifest_error(manifest: Mapping[str, Any]) -> str | None:
         and all(isinstance(text, str) for text in chat["warnings"])
     ):
         return f"chat needs how questions go through the chat template, got {reprlib.repr(chat)}"
+    handshake = manifest.get("handshake")
+    if handshake is not None and not _is_handshake(handshake):
+        return f"handshake needs checks and scale, each with whether it passed and what it says, got {reprlib.repr(handshake)}"
     if seed is not None and not _whole(seed, 0, seed):
         return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
     return None
+
+
+def _is_handshake(value: Any) -> bool:
+    """Whether a value is the record of a handshake: `{"checks": [{name, passed, says}], "scale": {verified, gap_nats, says}}`."""
+    if not isinstance(value, dict) or not isinstance(value.get("checks"), list):
+        return False
+    scale, checks = value.get("scale"), value["checks"]
+    if not isinstance(scale, dict) or not all(isinstance(check, dict) for check in checks):
+        return False
+    if not all(isinstance(check.get("name"), str) for check in checks):
+        return False
+    gap = scale.get("gap_nats")
+    said = [(check.get("passed"), check.get("says")) for check in checks] + [(scale.get("verified"), scale.get("says"))]
+    return (gap is None or (type(gap) in (int, float) and gap >= 0)) and all(
+        (passed is None or isinstance(passed, bool)) and isinstance(says, str) for passed, says in said
+    )
 
 
 def _whole(value: Any, least: int, most: Any) -> bool:

@@ -12,7 +12,7 @@ from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
 from override_gap.probes.store.remote import store_at
 from override_gap.probes.timing import PARTS, TimingProfile
-from override_gap.reports.text import chat_warnings, escape_control_characters, prior_message
+from override_gap.reports.text import chat_warnings, escape_control_characters, prior_message, scale_message
 
 WIDTH, NAME, CELL = 80, 20, 15
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
@@ -44,6 +44,7 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
         if colour:
             sentence[0] = sentence[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
         lines += [*sentence, ""]
+    lines += [*textwrap.wrap(escape_control_characters(scale_message(summary.get("handshake"))), WIDTH), ""]
     if items.get("prior"):
         lines += [*textwrap.wrap(prior_message(items["prior"]), WIDTH), ""]
     for text in chat_warnings(summary.get("chat")):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from override_gap.reports.cli._args import add_chat_flags, add_model_flags, add_trust_flags, plan_settings
@@ -40,19 +39,22 @@ def main(argv: Sequence[str]) -> int:
         raise PlanError("--adapters is missing: which method is to be checked?")
     plan = plan_from(settings)
     from override_gap.probes.run.audit import open_plan
-    from override_gap.probes.run.handshake import MEANING, check_adapters
+    from override_gap.probes.run.checks import MEANING
+    from override_gap.probes.run.handshake import check_adapters
     from override_gap.probes.run.resolve import resolve
 
     resolved = resolve(plan, drop_references=True)
     subject, source = open_plan(plan, args.allow_pickle, args.trust_remote_code)
     handshake = check_adapters(subject, source, resolved.items.items, chat=resolved.chat)
     if args.json:
-        checks = [asdict(check) for check in handshake.checks]
-        print(json.dumps({"checks": checks, "norms": handshake.norms, "notes": handshake.notes}))
+        print(json.dumps({**handshake.as_json(), "norms": handshake.norms, "notes": handshake.notes}))
         return WRONG if handshake.failed else DONE
     results = {True: "passed", False: "FAILED", None: "not checked"}
     for check in handshake.checks:
-        print(f"{check.name:<10} {results[check.passed]:<12} {MEANING[check.name]}: {check.says}")
+        print(
+            f"{check.name:<10} {results[check.passed]:<12} {MEANING[check.name]}: {escape_control_characters(check.says)}"
+        )
+    print(escape_control_characters(f"scale: {handshake.scale.says}"))
     for document, shared in handshake.norms:
         print(f"norm: document part {document:.4g}, shared part {shared:.4g}")
     for note in handshake.notes:

@@ -11,7 +11,14 @@ from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
 from override_gap.probes.store.manifest import TOLD_QUESTIONS, told_questions
 from override_gap.reports.page.tables import tables
-from override_gap.reports.text import chat_message, chat_warnings, escape_control_characters, prior_message
+from override_gap.reports.text import (
+    capitalised,
+    chat_message,
+    chat_warnings,
+    escape_control_characters,
+    prior_message,
+    scale_message,
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ def paragraphs(summary: Mapping) -> list[str]:
         )
     if told_questions(summary.get("adapters")):
         texts.append(f"{TOLD_QUESTIONS[0].upper()}{TOLD_QUESTIONS[1:]}.")
+    texts.append(f"{capitalised(scale_message(summary.get('handshake')))}.")
     if items.get("prior"):
         texts.append(prior_message(items["prior"]))
     if summary.get("chat"):

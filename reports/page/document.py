@@ -24,6 +24,7 @@ from override_gap.reports.page.headline import headline_numbers
 from override_gap.reports.page.tables import tables
 from override_gap.reports.text import (
     both_intervals,
+    capitalised,
     chat_message,
     chat_warnings,
     escape_control_characters,
@@ -32,6 +33,8 @@ from override_gap.reports.text import (
     prior_message,
     rounded,
     sample_size,
+    scale_is_verified,
+    scale_message,
     script_json,
     untrusted,
 )
@@ -125,6 +128,8 @@ def template_environment() -> Environment:
         prior_message,
         chat_message,
         chat_warnings,
+        scale_message,
+        scale_is_verified,
         quantity_label,
         quantity_kind,
         both_intervals,
@@ -178,11 +183,6 @@ def inline_svg(svg: str, name: str, label: str) -> Markup:
         'aria-label="{}">'
     ).format(box, label)
     return opening + Markup(svg[len(head) :])
-
-
-def capitalised(text: str) -> str:
-    """The text with a capital at its start, the rest unchanged."""
-    return text[:1].upper() + text[1:]
 
 
 def quantity_label(name: str | None) -> str:
