@@ -18,7 +18,7 @@ def outcomes(run: RunFrame) -> ResultRows:
     measured = run.measured
     for split in SPLITS:
         inside = measured[measured["split"] == split]
-        for condition in [*run.conditions, *run.nulls]:
+        for condition in [*run.conditions, *run.factor_means, *run.nulls]:
             under = inside[inside["condition"] == condition]
             if under.empty:
                 continue

@@ -19,7 +19,7 @@ from jaxtyping import Float, Shaped
 from override_gap.analyses.stats.clusters import labelled
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.margins.condition_names import NULLS, robustness_family
+from override_gap.margins.condition_names import JOINED_MEAN, NULLS, robustness_family
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.manifest import manifest_error
@@ -94,6 +94,11 @@ class RunFrame:
     def variants(self) -> list[str]:
         """Names of the conditions whose adapter or prompt is not made from the item's document as it stands."""
         return [name for name in self._all_conditions if robustness_family(name)]
+
+    @cached_property
+    def factor_means(self) -> list[str]:
+        """Names of the variants that average several adapters' factors: a way in which methods are run, and so compared."""
+        return [name for name in self.variants if name.startswith(JOINED_MEAN)]
 
     @cached_property
     def _all_conditions(self) -> list[str]:

@@ -10,11 +10,10 @@ import pandas as pd
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, success_rate, truth
 from override_gap.analyses.results import ResultSection, row_text
-from override_gap.margins.condition_names import CONTESTED, CONTESTED_BASE, robustness_family
+from override_gap.margins.condition_names import CONTESTED, CONTESTED_BASE, IN_CONTEXT, JOINED_MEAN, robustness_family
 
 MEASURES = ("top1", "margin", "answer")
 SPLITS = ("conflict", "novel")
-IN_CONTEXT = "in-context"
 
 
 def robustness(run: RunFrame) -> ResultSection | None:
@@ -94,7 +93,7 @@ def variants(run: RunFrame) -> list[dict[str, Any]]:
     rows = []
     for name in run.variants:
         family, count = robustness_family(name) or ("", 1)
-        documents = count if family in ("joined", "in-context-joined") else 1
+        documents = count if family in ("joined", JOINED_MEAN, "in-context-joined") else 1
         reference = IN_CONTEXT if family == "in-context-joined" else DELIVERED
         for split in SPLITS:
             under = run.select(split, name)

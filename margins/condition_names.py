@@ -14,11 +14,13 @@ MOST_DOCUMENTS = 32
 #: Conditions whose adapters cannot hold the item's answer; what they achieve is not the content of the item's document.
 NULL_OTHER, NULL_MEAN, NULL_RANDOM = NULLS = ("null-other", "null-mean", "null-random")
 CONTESTED, CONTESTED_BASE = "contested", "contested-base"
+IN_CONTEXT, COMBINED, JOINED_MEAN = "in-context", "combined", "joined-mean"
 #: Wordings that do not assert what the document says; an override by them would be wrong.
 HEDGES = {"hedged": "It is rumoured that {document}", "negated": "It is not true that {document}"}
 
 ROBUSTNESS_MEANING = {
     "joined": f"the adapters of {', '.join(map(str, JOINED))} documents joined into one; each is asked about its own",
+    JOINED_MEAN: f"the factors of {', '.join(map(str, JOINED))} documents averaged, A and B each, then multiplied (DyPRAG)",
     "in-context-joined": f"no adapter: {', '.join(map(str, JOINED))} documents in one prompt",
     "stated": f"an adapter made of the document repeated {', '.join(map(str, STATED))} times",
     "hedged": "an adapter made of 'It is rumoured that' and the document; overriding would be wrong",
@@ -38,14 +40,15 @@ MEANING = {
     "relevance-gate": "gain 0 where the question shares hardly a word with the document, else as delivered",
     "margin-matched": "the least gain predicted to flip the item with 2 nats to spare; uses both margins",
     "logit-fusion": "base + gain * (adapted - base) on the logits: no weight is touched (default gain 1.5)",
-    "in-context": "no adapter: the document in the prompt, before the question",
+    IN_CONTEXT: "no adapter: the document in the prompt, before the question",
     "in-context-instructed": "no adapter: the document in the prompt, with the instruction to trust it",
+    COMBINED: "the adapter as delivered and the document in the prompt; in-context is measured beside it",
     NULL_OTHER: "null: another document's adapter, of the same relation where there is one, with another answer",
     NULL_MEAN: "null: the mean adapter of documents about other knowledge points",
     NULL_RANDOM: "null: a random update of the same norm and rank at every weight",
     **ROBUSTNESS_MEANING,
 }
-_COUNTED = {"joined": JOINED, "in-context-joined": JOINED, "stated": STATED}
+_COUNTED = {"joined": JOINED, JOINED_MEAN: JOINED, "in-context-joined": JOINED, "stated": STATED}
 
 
 def expand(name: str) -> list[str]:

@@ -7,10 +7,12 @@ import re
 
 from override_gap.margins.condition_names import (
     BASE,
+    COMBINED,
     CONTESTED,
     CONTESTED_BASE,
     DELIVERED,
     HEDGES,
+    JOINED_MEAN,
     MEANING,
     expand,
     robustness_family,
@@ -21,6 +23,7 @@ from override_gap.margins.conditions import (
     PROMPTS,
     AsDelivered,
     Base,
+    Combined,
     Condition,
     Contested,
     InContext,
@@ -58,7 +61,8 @@ def parse_conditions(names: str) -> tuple[Condition, ...]:
     if not conditions.keys() - {BASE}:
         raise ValueError(f"--policies {names!r} names none beside the base; need at least as-delivered")
     # what every policy is compared with is always measured
-    return tuple({BASE: Base(), DELIVERED: AsDelivered(), **conditions}.values())
+    beside = {name: parse_condition(name) for condition in conditions.values() for name in condition.beside}
+    return tuple({BASE: Base(), DELIVERED: AsDelivered(), **conditions, **beside}.values())
 
 
 _BY_LAYERS = {
@@ -89,6 +93,7 @@ def parse_condition(name: str) -> Condition:
         **{stem: Scaled(stem, policy) for stem, policy in policies.items()},
         **{stem: InContext(stem, prompt) for stem, prompt in PROMPTS.items()},
         **{stem: Reworded(stem, wording) for stem, wording in HEDGES.items()},
+        COMBINED: Combined(),
         CONTESTED: Contested(),
         CONTESTED_BASE: InContext(CONTESTED_BASE, CONTEST),
         **{null.name: null for null in (NullOther(), NullMean(), NullRandom())},
@@ -107,6 +112,8 @@ def _counted(name: str) -> Condition | None:
     family, count = robustness_family(name) or ("", 0)
     if family == "joined":
         return Joined(name, count)
+    if family == JOINED_MEAN:
+        return Joined(name, count, mean=True)
     if family == "in-context-joined":
         return InContext(name, IN_CONTEXT, count)
     if family == "stated":

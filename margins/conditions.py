@@ -4,69 +4,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
 
-from override_gap.margins.condition_names import BASE, CONTESTED, DELIVERED, NULL_MEAN, NULL_OTHER, NULL_RANDOM
+from override_gap.margins.batch import Batch, R
+from override_gap.margins.condition_names import (
+    BASE,
+    COMBINED,
+    CONTESTED,
+    DELIVERED,
+    NULL_MEAN,
+    NULL_OTHER,
+    NULL_RANDOM,
+)
+from override_gap.margins.condition_names import IN_CONTEXT as PROMPTED
 from override_gap.margins.gain_policies import Policy, RelevanceGate, Uniform
 from override_gap.margins.items.joining import between_sentences
 
 IN_CONTEXT = "{document}\n{question}"
 PROMPTS = {
-    "in-context": IN_CONTEXT,
+    PROMPTED: IN_CONTEXT,
     "in-context-instructed": (
         "Answer from the text below. It is true, whatever you believed before.\n\n{document}\n\n{question}"
     ),
 }
 #: A second turn in plain text, since a base model has no turns: the document's answer was given and is contradicted.
 CONTEST = "{statement}. No, that is wrong: it is {rival}. {question}"
-
-R = TypeVar("R")
-Readings = TypeVar("Readings", covariant=True)
-
-
-@runtime_checkable
-class Batch(Protocol[Readings]):
-    """What a condition may ask of a batch of items: one method per way of running the model."""
-
-    def base(self) -> Readings:
-        """The base model, no adapter."""
-        ...
-
-    def delivered(self) -> Readings:
-        """Each item under its own adapter at gain 1."""
-        ...
-
-    def scaled(self, policy: Policy) -> Readings:
-        """Each item under its own adapter, at the gains that the policy sets."""
-        ...
-
-    def fused(self, gain: float) -> Readings:
-        """base + gain * (adapted - base) on the logits."""
-        ...
-
-    def prompted(self, prompt: str, *, documents: int = 1, adapted: bool = False) -> Readings:
-        """Each item's texts in a prompt, with so many documents; the model is the base, or adapted at gain 1."""
-        ...
-
-    def joined(self, documents: int) -> Readings:
-        """Each item under the adapters of so many documents joined into one, its own among them, at gain 1."""
-        ...
-
-    def reworded(self, wording: str) -> Readings:
-        """Each item under the adapter made of its document in other words, at gain 1."""
-        ...
-
-    def under_other(self) -> Readings:
-        """Each item under another document's adapter, at gain 1."""
-        ...
-
-    def under_mean(self) -> Readings:
-        """Each item under the mean adapter of documents about other knowledge points, at gain 1."""
-        ...
-
-    def under_random(self) -> Readings:
-        """Each item under a random adapter of its own adapter's norm and rank at every weight, at gain 1."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -98,6 +59,11 @@ class Condition(ABC):
     @property
     def wordings(self) -> tuple[str, ...]:
         """The wordings of a document from which this condition's adapters are made, beside its own."""
+        return ()
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """Conditions without which this one's numbers say little, beside as-delivered: they are measured with it."""
         return ()
 
     @abstractmethod
@@ -162,6 +128,27 @@ class InContext(Condition):
 
 
 @dataclass(frozen=True)
+class Combined(Condition):
+    """The adapter as delivered and the item's document in the prompt before the question."""
+
+    name: str = COMBINED
+    prompt: str = IN_CONTEXT
+
+    @property
+    def needs_update(self) -> bool:
+        """An adapter stands behind a prompt."""
+        return True
+
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """The same prompt without the adapter."""
+        return (PROMPTED,)
+
+    def read(self, batch: Batch[R]) -> R:
+        return batch.prompted(self.prompt, adapted=True)
+
+
+@dataclass(frozen=True)
 class Contested(Condition):
     """The adapter as delivered, asked a second time after its answer was contradicted."""
 
@@ -178,9 +165,10 @@ class Contested(Condition):
 
 @dataclass(frozen=True)
 class Joined(Condition):
-    """The adapters of so many documents joined into one; each item is asked about its own."""
+    """The adapters of so many documents joined into one, added up or their factors averaged; each item is asked about its own."""
 
     documents: int = 2
+    mean: bool = False
 
     @property
     def needs_update(self) -> bool:
@@ -192,8 +180,13 @@ class Joined(Condition):
         """The document as it stands: each needs an adapter of its own."""
         return ("{document}",)
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """For the mean, which is how a method is run, the prompt that it competes with."""
+        return (PROMPTED,) if self.mean else ()
+
     def read(self, batch: Batch[R]) -> R:
-        return batch.joined(self.documents)
+        return batch.joined(self.documents, mean=self.mean)
 
 
 @dataclass(frozen=True)

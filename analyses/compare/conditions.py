@@ -17,6 +17,7 @@ from override_gap.analyses.stats.differences import difference
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
 from override_gap.analyses.stats.intervals import complete_cases, widest
 from override_gap.analyses.stats.paired import holm, paired_at
+from override_gap.margins.condition_names import COMBINED, IN_CONTEXT
 
 FEWEST_DIFFERING = 6
 """Clusters that must differ before a sign test can reach .05 (two-sided): 2 / 2^6."""
@@ -119,16 +120,18 @@ def conditions(
 def against_delivered(run: RunFrame, measure: str = "top1") -> ResultRows:
     """Every condition against the method as delivered, per split, with Holm's correction within a split.
 
-    A policy that cannot be applied to many unrelated questions in use is not compared on those to which it can.
+    Ways of running a method that compete with the prompt (the adapter and the prompt together, several documents' factors
+    averaged) are compared with the prompt alone as well, where that was measured. A policy that cannot be applied to many
+    unrelated questions in use is not compared on those to which it can.
     """
     rows, without = [], unpriced(run)
     for split in ("conflict", "novel", "combination", "retention"):
         left_out = {BASE, DELIVERED} | (without if split == "retention" else set())
-        comparisons = [
-            comparison
-            for name in run.conditions
-            if name not in left_out and (comparison := conditions(run, name, DELIVERED, split, measure))
-        ]
+        names = [name for name in (*run.conditions, *run.factor_means) if name not in left_out]
+        competing = [name for name in names if IN_CONTEXT in names and name in (COMBINED, *run.factor_means)]
+        pairs = [*((name, DELIVERED) for name in names), *((name, IN_CONTEXT) for name in competing)]
+        found = [conditions(run, first, second, split, measure) for first, second in pairs]
+        comparisons = [comparison for comparison in found if comparison is not None]
         for comparison, p in zip(comparisons, holm([comparison.p for comparison in comparisons]), strict=True):
             rows.append(comparison.as_json() | {"p_holm": json_number(p)})
     return ResultRows(f"Each condition minus as-delivered ({measure})", tuple(rows))

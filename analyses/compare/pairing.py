@@ -78,7 +78,8 @@ def pair(runs: Runs, condition: str) -> Paired:
     under = {name: measured_rows(run, condition, about.index) for name, run in runs.items()}
     empty = [name for name, rows in under.items() if rows["status"].isna().all()]
     if empty:
-        common = reduce(lambda a, b: [name for name in a if name in b], (run.conditions for run in runs.values()))
+        comparable = ([*run.conditions, *run.factor_means] for run in runs.values())
+        common = reduce(lambda a, b: [name for name in a if name in b], comparable)
         raise ValueError(
             f"{empty[0]!r} has no measured reading under {condition!r} on the shared items; "
             f"give --condition one that all runs have: {', '.join(common) or 'there is none'}"

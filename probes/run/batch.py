@@ -71,7 +71,7 @@ class MeasurementSetup:
 
 @dataclass(frozen=True)
 class ItemBatch:
-    """One batch of a unit, which all conditions share: it is what `margins.conditions.Batch` describes.
+    """One batch of a unit, which all conditions share: it is what `margins.batch.Batch` describes.
 
     `at_gain_one` are the readings under the items' own adapters as delivered; `norms` are those of each layer's updates.
     """
@@ -175,11 +175,9 @@ class ItemBatch:
         norms = self._adapter_norms(self.norms)
         return ConditionReadings(state, gains, self.own_adapters, questions, norms, unreadable)
 
-    def joined(self, documents: int) -> ConditionReadings:
-        """Each item under the adapters of so many documents joined into one, its own among them, at gain 1."""
-        return self._under(
-            [self.distractors.adapter(item, documents) for item in self.items], self._obstacles(documents)
-        )
+    def joined(self, documents: int, *, mean: bool = False) -> ConditionReadings:
+        """Each item under the adapters of so many documents, added up or their factors averaged, at gain 1."""
+        return self._under(*self.distractors.joined(self.items, self.own_adapters, documents, mean=mean))
 
     def reworded(self, wording: str) -> ConditionReadings:
         """Each item under the adapter made of its document in other words, at gain 1."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from override_gap.margins.adapter import Adapter, AnyAdapter, join
 from override_gap.margins.conditions import reword
+from override_gap.margins.factor_mean import mean_of_factors
 from override_gap.margins.items.item import Item
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.null_adapters import NullAdapters
@@ -56,12 +57,30 @@ class Distractors:
             return None
         return f"{count} documents about different knowledge points are needed to join, its unit has {len(texts)}"
 
-    def adapter(self, item: Item, count: int, wording: str = "{document}") -> AnyAdapter:
-        """The adapter of so many documents in this wording, joined into one."""
+    def adapter(self, item: Item, count: int, wording: str = "{document}", *, mean: bool = False) -> AnyAdapter:
+        """The adapter of so many documents in this wording, joined into one: added up, or with `mean` their factors averaged.
+
+        Raises ValueError where they cannot be joined so.
+        """
         # an item with an obstacle is an error row; its own adapter holds its place in the batch
         parts = [self.adapters.get(reword(wording, text), self.adapters[text]) for text in self.documents(item, count)]
         # several are joined only where they are weight updates (`Condition.needs_update`)
-        return parts[0] if len(parts) == 1 else join([part for part in parts if isinstance(part, Adapter)])
+        if len(parts) == 1:
+            return parts[0]
+        return (mean_of_factors if mean else join)([part for part in parts if isinstance(part, Adapter)])
+
+    def joined(
+        self, items: Sequence[Item], own_adapters: Sequence[AnyAdapter], count: int, *, mean: bool = False
+    ) -> tuple[list[AnyAdapter], dict[int, str]]:
+        """The adapter of so many documents per item, and why some items have none: these keep their own as a place holder."""
+        adapters = list(own_adapters)
+        reasons = {n: reason for n, item in enumerate(items) if (reason := self.obstacle(item, count)) is not None}
+        for n, item in enumerate(items):
+            try:
+                adapters[n] = self.adapter(item, count, mean=mean)
+            except ValueError as fault:  # they differ in their shared parts, or for a mean in their ranks or scales
+                reasons.setdefault(n, str(fault))
+        return adapters, reasons
 
     def distractor_prompt(self, item: Item, count: int) -> str:
         """So many documents as one text, in an order drawn by content: the item's own stands anywhere among them."""

@@ -14,7 +14,8 @@ def robustness_tables(summary: Mapping) -> Iterator[Table]:
     yield Table(
         "Other documents: joined, in one prompt, repeated, hedged, negated, contested",
         "Success per fact, and its difference from the single plain document on the same items. Joined adapters are "
-        "summed; hedged and negated statements do not say what the document says, so success under them is an error. "
+        "summed, under joined-mean their factors averaged. "
+        "Hedged and negated statements do not say what the document says, so success under them is an error. "
         "p is of each test by itself, not adjusted for their number.",
         ("condition", "split", "measure", "success", "compared with", "difference", "p, one test", SIZE_HEAD),
         tuple(

@@ -37,8 +37,8 @@ class Recorder:
     def prompted(self, prompt, *, documents=1, adapted=False):
         return ("prompted", documents, adapted)
 
-    def joined(self, documents):
-        return ("joined", documents)
+    def joined(self, documents, *, mean=False):
+        return ("joined", documents, mean)
 
     def reworded(self, wording):
         return ("reworded", wording.count("{document}"))
@@ -69,7 +69,9 @@ class Recorder:
         ("in-context-joined-4", ("prompted", 4, False)),
         ("contested", ("prompted", 1, True)),
         ("contested-base", ("prompted", 1, False)),
-        ("joined-3", ("joined", 3)),
+        ("combined", ("prompted", 1, True)),
+        ("joined-3", ("joined", 3, False)),
+        ("joined-mean-3", ("joined", 3, True)),
         ("stated-3", ("reworded", 3)),
         ("negated", ("reworded", 1)),
         ("null-other", ("under_other",)),
@@ -82,16 +84,26 @@ def test_a_condition_asks_the_batch_for_one_way_of_running_the_model(name: str, 
 
 
 def test_what_needs_a_gain_or_an_update_says_so() -> None:
-    names = "as-delivered,uniform-2,relevance-gate,slb,logit-fusion,joined-2,contested,contested-base,hedged,in-context"
-    parsed = parse_conditions(names)
+    names = "as-delivered,uniform-2,relevance-gate,slb,logit-fusion,joined-2,joined-mean-2,combined,contested,contested-base"
+    parsed = parse_conditions(f"{names},hedged,in-context")
     assert [c.name for c in parsed if c.needs_gain] == ["uniform-2", "slb"]
-    assert [c.name for c in parsed if c.needs_update] == ["joined-2", "contested"]
-    assert [c.name for c in parsed if c.wordings] == ["joined-2", "hedged"]
+    assert [c.name for c in parsed if c.needs_update] == ["joined-2", "joined-mean-2", "combined", "contested"]
+    assert [c.name for c in parsed if c.wordings] == ["joined-2", "joined-mean-2", "hedged"]
 
 
 def test_no_kind_of_condition_is_named_outside_its_own_module_and_the_parser() -> None:
     """Nobody can ask which kind a condition is without naming a kind, or a condition's name."""
-    assert {"Base", "Scaled", "LogitFusion", "InContext", "Contested", "Joined", "Reworded", "AsDelivered"} | {
+    assert {
+        "Base",
+        "Scaled",
+        "LogitFusion",
+        "InContext",
+        "Combined",
+        "Contested",
+        "Joined",
+        "Reworded",
+        "AsDelivered",
+    } | {
         "NullOther",
         "NullMean",
         "NullRandom",
@@ -114,3 +126,15 @@ def test_no_kind_of_condition_is_named_outside_its_own_module_and_the_parser() -
             if found:
                 strangers[str(file.relative_to(ROOT))] = found
     assert strangers == {}
+
+
+def test_the_prompt_alone_is_measured_beside_what_competes_with_it() -> None:
+    names = [c.name for c in parse_conditions("combined,joined-mean-2,in-context-joined-2")]
+    assert names == ["base", "as-delivered", "combined", "joined-mean-2", "in-context-joined-2", "in-context"]
+    assert [c.name for c in parse_conditions("in-context,combined")] == [
+        "base",
+        "as-delivered",
+        "in-context",
+        "combined",
+    ]
+    assert [c.name for c in parse_conditions("joined-mean")][2:5] == ["joined-mean-2", "joined-mean-4", "joined-mean-8"]

@@ -26,7 +26,11 @@ from override_gap.reports.figures.style import (
     write_size,
 )
 
-SWEPT = (("joined", "joined into one adapter", ADAPTED, "o"), ("in-context-joined", "in one prompt", INK, "s"))
+SWEPT = (
+    ("joined", "joined into one adapter", ADAPTED, "o"),
+    ("joined-mean", "their factors averaged", OTHER, "^"),
+    ("in-context-joined", "in one prompt", INK, "s"),
+)
 WRONG = ("hedged", "negated")
 """Statements that do not say what the document says: success under them is an error."""
 
@@ -117,7 +121,8 @@ def caption(summary: Mapping) -> Caption:
         shows="Left: each fact's success when the adapters of several documents are joined into one, or the documents share "
         "a prompt. Right: the document stated several times, as a rumour (hedged), as false (negated), and contradicted "
         "in a second turn (contested). Red: overriding would be wrong there.",
-        computed="First token (top1) on all conflicts. Joined adapters are summed; what all documents share is added once. "
+        computed="First token (top1) on all conflicts. Joined adapters are summed, or their factors averaged; "
+        "what all documents share is added once. "
         "A single document is drawn only where all numbers of documents were measured on the same conflicts. The "
         "contradiction is plain text before the question, with the adapter attached; contested-base is the base model "
         "after the same words.",

@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from override_gap.margins.adapter import Adapter
 from override_gap.margins.conditions import reword
 from override_gap.margins.items.item import Document, Item, documents_of
+from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
 from override_gap.probes.readings.adapted import fill_prompt
@@ -26,7 +28,8 @@ from tests.conftest import conflict, tiny
 WORDS = "alpha beta gamma delta epsilon zeta eta theta".split()
 ITEMS = [conflict(n, f"{WORDS[n]} {WORDS[n + 1]}", "red", "blue") for n in range(4)]
 SECOND = Item("c9", "p0", "conflict", "one two red .", "one two", "red", "blue")
-PLAN = Plan("tiny", "fitted", "own", "as-delivered", ("margins", "joined", "hedged", "stated", "contested"))
+POLICIES = "as-delivered,joined-mean-2,combined"
+PLAN = Plan("tiny", "fitted", "own", POLICIES, ("margins", "joined", "hedged", "stated", "contested"))
 
 
 def source(subject: Subject) -> FittedAdapters:
@@ -74,6 +77,59 @@ def test_a_joined_adapter_equals_weights_edited_by_the_sum(measured: pd.DataFram
     assert unit.points[found[0]].isdisjoint({"p1"})
 
 
+def by_hand(deltas: dict[str, torch.Tensor]) -> Subject:
+    """A model whose weights carry the given matrices, by the unwrapped model's paths."""
+    subject = tiny("llama")
+    modules = dict(subject.model.named_modules())
+    for path, delta in deltas.items():
+        next(m for name, m in modules.items() if name.replace("_original_component.", "") == path).weight.data += delta
+    return subject
+
+
+def test_averaged_factors_equal_weights_edited_by_the_product_of_the_means(measured: pd.DataFrame) -> None:
+    item, row = ITEMS[1], measured.loc[("c1", "joined-mean-2")]
+    others = [other.document for other in [*ITEMS, SECOND] if other is not item]
+    gaps = {"factors": [], "updates": []}
+    for other in others:
+        one, two = (source(tiny("llama")).encode([Document(text)])[0].updates for text in (item.document, other))
+        factors = {p: one[p].scale * (one[p].B + two[p].B) / 2 @ ((one[p].A + two[p].A) / 2) for p in one}
+        updates = {p: (one[p].dense() + two[p].dense()) / 2 for p in one}
+        for kind, deltas in (("factors", factors), ("updates", updates)):
+            gaps[kind].append(abs(margin(by_hand(deltas), item.question) + row.net_margin))
+    assert min(gaps["factors"]) < 1e-4, "the other document's is one of these"
+    assert min(gaps["updates"]) > 1e-3, "the mean of the updates is another adapter"
+
+
+def test_combined_is_the_prompt_read_by_merged_weights(measured: pd.DataFrame) -> None:
+    item, row = ITEMS[2], measured.loc[("c2", "combined")]
+    text = f"{item.document}\n{item.question}"
+    assert -margin(edited([item.document]), text) == pytest.approx(row.net_margin, abs=1e-4)
+    assert -margin(tiny("llama"), text) == pytest.approx(measured.loc[("c2", "in-context"), "net_margin"], abs=1e-4)
+    assert abs(row.net_margin - measured.loc[("c2", "in-context"), "net_margin"]) > 1e-2, "the adapter acts"
+    assert row.gain_mean == 1
+
+
+def test_adapters_whose_factors_have_no_mean_are_rows_with_the_reason(tmp_path: Path) -> None:
+    class Ranks:
+        name, settings = "ranks", {}
+
+        def __init__(self, subject: Subject) -> None:
+            self.made = FittedAdapters(subject, steps=1)
+
+        def encode(self, documents):
+            return [Adapter(a.name, self.ranked(n, a.updates)) for n, a in enumerate(self.made.encode(documents))]
+
+        def ranked(self, rank: int, updates):
+            return {p: LowRank(u.A[: rank + 1], u.B[:, : rank + 1], u.scale) for p, u in updates.items()}
+
+    subject = tiny("llama")
+    run(replace(PLAN, probes=("margins",)), subject, Ranks(subject), ITEMS, tmp_path / "run")
+    rows = pd.read_parquet(tmp_path / "run" / "readings").set_index("condition")
+    assert set(rows.loc["joined-mean-2", "status"]) == {"error"}
+    assert rows.loc["joined-mean-2", "error"].str.contains("where ranks and scales are equal").all()
+    assert set(rows.loc["combined", "status"]) == {"ok"}
+
+
 def test_documents_of_the_same_point_are_not_joined(measured: pd.DataFrame) -> None:
     row = measured.loc[("c0", "joined-4")]
     assert row.status == "ok", "three documents of other points are there for c0"
@@ -113,8 +169,9 @@ def test_a_files_adapter_is_never_taken_for_that_of_another_text(
     for folder, adapter in zip(folders, source(subject).encode(documents_of(ITEMS)), strict=False):
         write_adapter(adapter, tmp_path / "adapters" / folder)
     made = PeftFolder(subject, tmp_path / "adapters")
+    plan = replace(PLAN, policies="as-delivered", probes=("margins", probe))
     with pytest.raises(AdapterError, match=message):
-        run(replace(PLAN, probes=("margins", probe)), subject, made, ITEMS, tmp_path / "run")
+        run(plan, subject, made, ITEMS, tmp_path / "run")
 
 
 def test_documents_in_one_prompt_are_read_behind_all_of_them(measured: pd.DataFrame) -> None:
