@@ -14,6 +14,10 @@ class AdapterError(ValueError):
     """An adapter that does not fit the model or changes nothing; the message names it and what did not match."""
 
 
+class AdapterChanged(AdapterError):
+    """An adapter that is no longer what a run's identity names: readings of the old and of the new one must not be mixed."""
+
+
 class ParityError(RuntimeError):
     """The toolkit's own check failed: its numbers would be wrong, so it stops."""
 

@@ -49,8 +49,10 @@ class PlanError(ValueError):
 class Plan:
     """The settings of an audit.
 
-    `answers` is how many items are also answered in words; `limit` keeps the first items. `chat` puts every question
-    through the subject's chat template, `system_prompt` does so behind a system turn. `chat_template` is a file that
+    `adapter_map` is a file (JSON or CSV) that says which adapter of a folder or file belongs to which document;
+    `shared_adapter` a PEFT folder that is taken out of every adapter of a folder. `answers` is how many items are also
+    answered in words; `limit` keeps the first items. `chat` puts every question through the subject's chat template,
+    `system_prompt` does so behind a system turn. `chat_template` is a file that
     replaces the template, or the name of one that the tokenizer has; `template_args` are the template's own settings.
     `prior` says where old answers come from: "given", the items alone, or "from-base": conflicts without one get the base's
     own greedy answer. `cluster` names the field of an item's meta by which facts are alike (their relation): intervals are
@@ -64,6 +66,8 @@ class Plan:
 
     subject: str = "organism"
     adapters: str = "fitted"
+    adapter_map: str | None = None
+    shared_adapter: str | None = None
     items: str = "starter"
     policies: str = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,slb,ca,random-layers,null-other"
     probes: tuple[str, ...] = DEFAULT_PROBES
@@ -123,7 +127,7 @@ class Plan:
         """Raise PlanError where a setting of the chat template cannot be one."""
         if not isinstance(self.chat, bool):
             raise PlanError(f"chat needs true or false, got {self.chat!r}")
-        for name in ("system_prompt", "chat_template"):
+        for name in ("system_prompt", "chat_template", "adapter_map", "shared_adapter"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, str) or not value.strip()):
                 raise PlanError(f"--{name.replace('_', '-')} needs a text, got {value!r}")
@@ -176,7 +180,7 @@ def read_plan(path: Path) -> dict[str, Any]:
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise PlanError(f"{path}: unknown key {key!r}{hint} Known: {', '.join(settings)}")
         lists = dict.fromkeys(("probes", "temperatures", "references"), list)
-        texts = dict.fromkeys(("system_prompt", "chat_template"), str)
+        texts = dict.fromkeys(("system_prompt", "chat_template", "adapter_map", "shared_adapter"), str)
         others = {"limit": int, "template_args": dict, "batch_size": str if value == "auto" else int}
         wanted = {**lists, **texts, **others}.get(key, type(settings[key].default))
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):

@@ -211,7 +211,15 @@ def open_plan(
             subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust_remote_code)
     with timed("adapters"):
         if adapters is None or isinstance(adapters, str):
-            return subject, open_source(plan.adapters, subject, allow_pickle=allow_pickle)
+            return subject, open_source(
+                plan.adapters,
+                subject,
+                allow_pickle=allow_pickle,
+                adapter_map=plan.adapter_map,
+                shared_adapter=plan.shared_adapter,
+            )
+        if plan.adapter_map is not None or plan.shared_adapter is not None:
+            raise PlanError("adapter_map and shared_adapter are for adapters that are named, not for an open source")
         return subject, require_source(adapters, "adapters")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from override_gap.margins.adapter import AdapterSource, AnyAdapter, traits_of
 from override_gap.margins.conditions import Condition, reword
 from override_gap.margins.items.item import Document
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.readings.batching import out_of_memory, release_memory
 from override_gap.probes.run.null_adapters import NullAdapters
 from override_gap.probes.sources.custom import encode_checked
@@ -37,6 +37,8 @@ def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocum
         return EncodedDocuments()
     try:
         adapters = encode_checked(source, documents)
+    except AdapterChanged:
+        raise  # of no document alone: what was measured and what would be are of different adapters
     except AdapterError as fault:
         reason = "memory ran out while its adapter was made" if out_of_memory(fault) else str(fault)
     else:

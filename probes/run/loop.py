@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
@@ -15,10 +15,11 @@ from typing import Any
 from override_gap.margins.adapter import AdapterSource
 from override_gap.margins.items.item import Item, questions_hash
 from override_gap.margins.items.item_set import ItemSet
+from override_gap.probes.errors import AdapterChanged
 from override_gap.probes.plan import Plan, content_key
 from override_gap.probes.run.base_answers import FILE, fill_priors, items_json
 from override_gap.probes.run.comparisons import Comparisons
-from override_gap.probes.run.engine import Engine, Job, Local, Unit
+from override_gap.probes.run.engine import Engine, FinishedUnit, Job, Local, Unit
 from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_facts, run_identity, with_progress
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
@@ -139,7 +140,7 @@ def _measure(
         manifest["recovered"] = [*([dead_holder] if dead_holder else []), *damages]
     done, batch_size = total - n_pending, plan.batch_size
     progress(done, total, "measuring")
-    for unit in engine.measure(job, pending, store):
+    for unit in _of_one_method(engine.measure(job, pending, store), store):
         done += n_items[unit.key]
         gap = larger(gap, unit.attribution_gap)
         unread += [row for row in unit.unread if row not in unread]
@@ -160,6 +161,17 @@ def _measure(
     so_far = {"total_s": time.monotonic() - started, **seconds}
     manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
+
+
+def _of_one_method(units: Iterator[FinishedUnit], store: RunStore) -> Iterator[FinishedUnit]:
+    """The units as they are finished. Raises AdapterChanged, which says what to do with the run, where an adapter changed."""
+    try:
+        yield from units
+    except AdapterChanged as fault:
+        raise AdapterChanged(
+            f"{fault}; {store} holds readings of the adapters as they were, which are kept apart: audit the new ones into "
+            "another --out, or put the old ones back and repeat the command"
+        ) from fault
 
 
 def first_day(store: RunStore) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.files import entry_name, file_hash, fingerprint_of, read_tensors
+from override_gap.probes.sources.adapter_map import AdapterMap
+from override_gap.probes.sources.files import entry_name, file_notes
+from override_gap.probes.sources.hashed_file import HashedFile, open_hashed
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.sites import nearest_path
 
@@ -29,6 +32,7 @@ class DenseFile:
 
     subject: Subject
     path: Path
+    adapter_map: AdapterMap | None = None
 
     @property
     def name(self) -> str:
@@ -37,33 +41,62 @@ class DenseFile:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The hash of the file."""
-        return {"path": self.path.name, "sha256": file_hash(self.path)}
+        """The hash of the file, and that of the map where there is one."""
+        mapped = {} if self.adapter_map is None else {"map": self.adapter_map.sha256}
+        return {"path": self.path.name, "sha256": self.file.sha256, **mapped}
+
+    @cached_property
+    def file(self) -> HashedFile:
+        """The file as it was hashed when this was first asked for."""
+        return open_hashed(self.path)
 
     @property
     def base_fingerprint(self) -> str | None:
         """The model that the adapters are for, where the file's metadata states it under this name."""
-        return fingerprint_of(self.path)
+        return self.file.metadata.get("base_fingerprint")
 
     @property
     def scope(self) -> str:
         """`document` where the file names documents, else `nothing`: one edit serves them all."""
-        return "document" if any("/" in key for key in read_tensors(self.path)[0]) else "nothing"
+        return "document" if any("/" in key for key in self.file.names) else "nothing"
+
+    def notes_on(self, documents: Sequence[Document]) -> list[str]:
+        """What of the map these documents do not use, and how many are filed under several names."""
+        return file_notes(self.path, documents, self._by_owner(), self.adapter_map)
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document. Raises AdapterError for a parameter that cannot be edited."""
-        edits: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in read_tensors(self.path)[0].items():
-            owner, _, parameter = key.rpartition("/")
-            edits.setdefault(owner, {})[parameter] = tensor
+        edits = self._by_owner()
         if set(edits) == {""}:
-            return [self._adapter(document.key, edits[""]) for document in documents]
+            read = self._read(edits[""])
+            return [self._adapter(document.key, read) for document in documents]
         if "" in edits:
             raise AdapterError(
                 f"{self.path}: some keys name a document and some, such as {next(iter(edits['']))!r}, do not; name one in every "
                 "key or in none"
             )
-        return [self._adapter(document.key, edits[entry_name(document, edits, self.path)]) for document in documents]
+        entries = {owner: partial(self._content, edit) for owner, edit in edits.items()}
+        chosen = [entry_name(document, entries, self.path, self.adapter_map) for document in documents]
+        return [
+            self._adapter(document.key, self._read(edits[owner]))
+            for document, owner in zip(documents, chosen, strict=True)
+        ]
+
+    def _by_owner(self) -> dict[str, dict[str, str]]:
+        """Keys of the file by document (empty where it names none) and parameter."""
+        edits: dict[str, dict[str, str]] = {}
+        for key in self.file.names:
+            owner, _, parameter = key.rpartition("/")
+            edits.setdefault(owner, {})[parameter] = key
+        return edits
+
+    def _content(self, edit: Mapping[str, str]) -> str:
+        """What tells an edit's tensors from another's: their hashes by parameter."""
+        return repr(sorted((parameter, self.file.digests[key]) for parameter, key in edit.items()))
+
+    def _read(self, edit: Mapping[str, str]) -> dict[str, Tensor]:
+        tensors = self.file.read(edit.values())
+        return {parameter: tensors[key] for parameter, key in edit.items()}
 
     def _adapter(self, key: str, edits: Mapping[str, Tensor]) -> Adapter:
         updates: dict[str, Update] = {}

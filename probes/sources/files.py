@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors import safe_open
 from torch import Tensor
 
 from override_gap.margins.items.item import Document
+from override_gap.margins.text import plural
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.file_checks import FileSizeError, require_memory, shapes_of
+
+if TYPE_CHECKING:
+    from override_gap.probes.sources.adapter_map import AdapterMap
 
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
@@ -56,31 +61,71 @@ def names_for(document: Document) -> list[tuple[str, ...]]:
     return [(document.key,), document.ids, document.points]
 
 
-def entry_name(document: Document, entries: Iterable[str], path: Path) -> str:
-    """The name of a document's entry among the `entries` of a file or folder, by the best kind of name that matches.
-
-    Raises AdapterError where none matches, and where two of one kind do.
-    """
+def entries_for(document: Document, entries: Iterable[str]) -> list[str]:
+    """The entries named after a document, by the best kind of name that matches; empty where none does."""
     entries = set(entries)
-    for names in names_for(document):
-        matches = sorted(entries & set(names))
-        if len(matches) > 1:
-            raise AdapterError(
-                f"{path}: document {document.text[:40]!r} matches both {matches[0]} and {matches[1]}; keep one of them, or "
-                f"name its entry {document.key} (its key)"
-            )
-        if matches:
-            return matches[0]
+    return next((found for names in names_for(document) if (found := sorted(entries & set(names)))), [])
+
+
+def entry_name(
+    document: Document, entries: Mapping[str, Callable[[], str]], path: Path, adapter_map: AdapterMap | None = None
+) -> str:
+    """The name of a document's entry among those of a file: by the map, else by the best kind of name that matches.
+
+    `entries`: each with a function that hashes its content, called where several match. Raises AdapterError where none
+    matches, where the map names one that is not there, and where two of one kind do and differ.
+    """
+    matches = [] if adapter_map is None else adapter_map.matches(document)
+    missing = [name for name in matches if name not in entries]
+    if missing:
+        raise AdapterError(f"{path}: --adapter-map names entry {missing[0]!r}, which is not among its {len(entries)}")
+    matches = matches or entries_for(document, entries)
+    if not matches:
+        raise AdapterError(no_entry(document, entries, path))
+    return matches[0] if len(matches) == 1 else one_of({name: entries[name]() for name in matches}, document, path)
+
+
+def one_of(contents: Mapping[str, str], document: Document, path: Path) -> str:
+    """The first of several equally good matches, by the hash of each one's content. Raises AdapterError where they differ."""
+    first, *others = contents
+    different = next((name for name in others if contents[name] != contents[first]), None)
+    if different is not None:
+        raise AdapterError(
+            f"{path}: document {document.text[:40]!r} matches both {first} and {different}, which differ; keep one of them, or "
+            f"name its entry {document.key} (its key)"
+        )
+    return first
+
+
+def no_entry(document: Document, entries: Collection[str], path: Path) -> str:
+    """The message where no entry is named after a document."""
     examples = f" ({', '.join(sorted(entries)[:3])}{', ...' if len(entries) > 3 else ''})" if entries else ""
-    raise AdapterError(
+    return (
         f"{path}: nothing for document {document.text[:40]!r} among {len(entries)} entries{examples}; name its entry "
-        f"{document.key} (its key), or by the id or knowledge point of an item that asks about it"
+        f"{document.key} (its key), or by the id or knowledge point of an item that asks about it, or give --adapter-map"
     )
 
 
-def fingerprint_of(file: Path) -> str | None:
-    """The base_fingerprint in a file's metadata: the model that its adapters are for. None where the file states none."""
-    return read_tensors(file)[1].get("base_fingerprint")
+def file_notes(
+    path: Path, documents: Iterable[Document], entries: Collection[str], adapter_map: AdapterMap | None
+) -> list[str]:
+    """What a user should know of how a file's or folder's entries fit the documents, a line each."""
+    documents = list(documents)
+    several = [
+        found
+        for document in documents
+        if len(found := (adapter_map and adapter_map.matches(document)) or entries_for(document, entries)) > 1
+    ]
+    notes = [filed_twice(path, several)] if several else []
+    return notes if adapter_map is None else [*notes, *adapter_map.notes_on(documents)]
+
+
+def filed_twice(path: Path, several: Sequence[Sequence[str]]) -> str:
+    """The note on documents that are filed under several names: `several` has those of each."""
+    return (
+        f"{path}: {plural(len(several), 'document')} filed under more than one name ({several[0][0]} and {several[0][1]}, for "
+        "one); equal tensors count as one adapter, different ones are an error"
+    )
 
 
 def required_number(metadata: Mapping[str, str], key: str, file: Path) -> float:

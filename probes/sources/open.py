@@ -12,13 +12,39 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import PICKLES
 from override_gap.probes.subject.model import Subject
 
+NAMES = frozenset(form.partition(":")[0] for form in ADAPTERS) - {"FOLDER", "MODULE"}
+"""What comes before a colon, or alone, and is no folder."""
+LAYERED = ("doc-to-lora", "generative-adapter", "shine")
 
-def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> AdapterSource:
+
+def open_source(
+    spec: str,
+    subject: Subject,
+    *,
+    allow_pickle: bool = False,
+    adapter_map: str | None = None,
+    shared_adapter: str | None = None,
+) -> AdapterSource:
     """The source that `spec` names: `NAME`, `NAME:SETTING=VALUE,...`, `FORM:FILE`, a folder or `MODULE:OBJECT`.
 
+    `adapter_map`: a file that says which adapter is whose, for folders of PEFT adapters, dense and stacked files.
+    `shared_adapter`: a PEFT folder that is taken out of every adapter of a folder, as the part that all share.
     `allow_pickle`: a checkpoint that is a pickle may be opened, restricted to a stated list of classes. Raises AdapterError.
     """
     name, colon, rest = spec.partition(":")
+    is_folder = Path(spec).is_dir() and name not in NAMES
+    if shared_adapter is not None and not is_folder:
+        raise AdapterError(f"--shared-adapter is taken out of the adapters of a folder that PEFT saved; {spec} is none")
+    if adapter_map is not None and not is_folder and name not in ("dense", *LAYERED):
+        raise AdapterError(
+            f"--adapter-map is for a folder that PEFT saved, and for dense:, {':, '.join(LAYERED)}: files; {spec} names its "
+            "documents itself"
+        )
+    mapped = None
+    if adapter_map is not None:
+        from override_gap.probes.sources.adapter_map import read_map
+
+        mapped = read_map(Path(adapter_map))
     form = next((form for form in ADAPTERS if form.startswith(f"{name}:")), None)
     if colon and form and not rest.strip():
         raise AdapterError(f"--adapters {spec} names nothing after the colon; write {form}")
@@ -49,7 +75,7 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
     if name == "dense":
         from override_gap.probes.sources.dense import DenseFile
 
-        return DenseFile(subject, Path(rest))
+        return _hashed(DenseFile(subject, Path(rest), mapped))
     if name == "callable":
         from override_gap.probes.sources.custom import open_function
 
@@ -58,15 +84,15 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
         from override_gap.probes.sources.doc_to_lora import open_doc_to_lora
 
         return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
-    if name in ("doc-to-lora", "generative-adapter", "shine"):
+    if name in LAYERED:
         from override_gap.probes.sources.stacked import StackedFile
 
-        return StackedFile(subject, Path(rest), name)
-    path = Path(spec)
-    if path.is_dir():
+        return _hashed(StackedFile(subject, Path(rest), name, mapped))
+    if is_folder:
         from override_gap.probes.sources.peft_folder import PeftFolder
 
-        return PeftFolder(subject, path)
+        shared = None if shared_adapter is None else Path(shared_adapter)
+        return _hashed(PeftFolder(subject, Path(spec), mapped, shared))
     from override_gap.probes.sources.custom import open_custom
 
     offered = installed_sources()
@@ -75,6 +101,12 @@ def open_source(spec: str, subject: Subject, *, allow_pickle: bool = False) -> A
     if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
         return open_custom(spec, subject)
     raise AdapterError(_unknown(spec, [*ADAPTERS, *offered]))
+
+
+def _hashed(source: Any) -> Any:
+    """The source, after its files were looked through and hashed: what is wrong with them is told before anything is run."""
+    _ = source.settings
+    return source
 
 
 def _unknown(spec: str, names: list[str]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import regex
 
-from override_gap.margins.strict_json import read_json
+from override_gap.margins.strict_json import JSONError, parse, read_json
 from override_gap.probes.errors import AdapterError
 
 CONFIG = "adapter_config.json"
@@ -17,14 +17,16 @@ SECONDS = 2
 """Time limit for matching one pattern of a configuration with one path; some patterns would take for ever."""
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration of a PEFT folder; that of a LoRA is checked.
+def read_config(folder: Path, raw: bytes | None = None) -> dict[str, Any]:
+    """The configuration of a PEFT folder, or of the bytes `raw` of its file; that of a LoRA is checked.
 
     Raises AdapterError where it is missing, damaged, or of a LoRA that cannot be read here.
     """
     file = folder / CONFIG
     try:
-        config = read_json(file)
+        config = read_json(file) if raw is None else parse(raw.decode())
+    except (JSONError, UnicodeDecodeError) as fault:
+        raise AdapterError(f"{file}: cannot be read as JSON: {fault}") from fault
     except ValueError as fault:
         raise AdapterError(str(fault)) from fault
     if isinstance(config, dict) and is_mlx(config):

@@ -1,60 +1,85 @@
-"""Read LoRA folders saved by PEFT: one folder per document, or one for all documents."""
+"""Folders of PEFT adapters: one per document, at any depth, or one for all documents."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.runtime import Prefix
+from override_gap.margins.shared_part import without_shared
 from override_gap.margins.strict_json import read_json
-from override_gap.margins.updates import Update, Vector
-from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources import mlx
-from override_gap.probes.sources.files import entry_name, read_tensors
-from override_gap.probes.sources.peft_config import CONFIG, carried, is_mlx, needs_peft, read_config
-from override_gap.probes.sources.peft_keys import PREFIX as PREFIX
-from override_gap.probes.sources.peft_keys import converted, is_module, plain_keys
-from override_gap.probes.sources.peft_lora import group_tensors, inside, read_module
-from override_gap.probes.sources.peft_parameters import read_parameters
-from override_gap.probes.sources.peft_places import Places, owner, places
-from override_gap.probes.sources.peft_prompts import PROMPTS, read_prompt
-from override_gap.probes.sources.peft_tuners import read_tuner
-from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_saved
+from override_gap.margins.text import plural
+from override_gap.probes.errors import AdapterChanged, AdapterError
+from override_gap.probes.sources.adapter_map import AdapterMap
+from override_gap.probes.sources.adapter_tree import HERE, AdapterTree, scan
+from override_gap.probes.sources.adapter_tree import WEIGHTS as WEIGHTS
+from override_gap.probes.sources.files import filed_twice, no_entry, one_of
+from override_gap.probes.sources.peft_adapter import read_adapter as read_adapter
+from override_gap.probes.sources.peft_adapter import read_any
+from override_gap.probes.sources.peft_config import CONFIG, read_config
+from override_gap.probes.sources.peft_prompts import PROMPTS
 from override_gap.probes.subject.model import Subject
 
-WEIGHTS = "adapter_model.safetensors"
 INDEX = "override_gap.json"
 """File beside exported folders: which documents and which model they are for."""
 
 
 @dataclass(frozen=True, eq=False)
 class PeftFolder:
-    """Adapters from `path`: one PEFT folder used for every document, or a folder of PEFT folders.
+    """Adapters from `path`: one PEFT folder used for every document, or PEFT folders at any depth below it.
 
-    In a folder of folders, a document's adapter is the subfolder named after the document's content key; without one,
-    after the id of an item that asks about it; without that, after its knowledge point. Two equally good matches are an
-    error.
+    A document's adapter is the one that `adapter_map` gives it; else that in the folder named after the document's content
+    key; without one, after the id of an item that asks about it; without that, after its knowledge point. Two equally good
+    matches are an error, unless they hold equal tensors. What the adapter in the folder `shared_adapter` does is common to
+    all of them: it is taken out of each and becomes the shared part.
     """
 
     subject: Subject
     path: Path
+    adapter_map: AdapterMap | None = None
+    shared_adapter: Path | None = None
 
     @property
     def name(self) -> str:
         """As reports print it."""
-        return self.path.name
+        return self.path.resolve().name
+
+    @cached_property
+    def tree(self) -> AdapterTree:
+        """The adapters that were found and hashed when this was first asked for."""
+        named = () if self.adapter_map is None else self.adapter_map.paths
+        return scan(self.path, named)
+
+    @cached_property
+    def _shared(self) -> tuple[Adapter, str] | None:
+        """The shared adapter and the hash of its files."""
+        if self.shared_adapter is None:
+            return None
+        tree = scan(self.shared_adapter)
+        if not tree.is_one:
+            raise AdapterError(
+                f"--shared-adapter {self.shared_adapter}: need one adapter's folder, with {CONFIG} in it; found "
+                f"{plural(len(tree.adapters), 'adapter')} below, {min(tree.adapters)} first"
+            )
+        adapter = read_any(self.shared_adapter, self.subject, tree.read(HERE))
+        if not isinstance(adapter, Adapter):
+            raise AdapterError(f"--shared-adapter {self.shared_adapter}: trained positions are no part of an update")
+        return adapter, tree.sha256
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The folder and the hash of everything in it."""
-        return {"path": self.path.name, "sha256": folder_hash(self.path)}
+        """The folder and the hash of everything in it; with them those of the map and of the shared adapter."""
+        return {
+            "path": self.name,
+            "sha256": self.tree.sha256,
+            **({} if self.adapter_map is None else {"map": self.adapter_map.sha256}),
+            **({} if self._shared is None else {"shared": self._shared[1]}),
+        }
 
     @property
     def base_fingerprint(self) -> str | None:
@@ -70,168 +95,68 @@ class PeftFolder:
     @property
     def scope(self) -> str:
         """`document` where there is one folder per document, else `nothing`: one adapter serves them all."""
-        return "nothing" if (self.path / CONFIG).is_file() else "document"
+        return "nothing" if (self.path / CONFIG).is_file() and self.adapter_map is None else "document"
 
-    @property
+    @cached_property
     def static(self) -> bool:
         """False where the folder holds trained positions (prompt and prefix tuning): they have no gain to vary."""
-        folders = (
-            [self.path] if (self.path / CONFIG).is_file() else sorted(f.parent for f in self.path.glob(f"*/{CONFIG}"))
-        )
-        return not folders or not is_prompt(folders[0])
+        try:
+            first = min(self.tree.adapters)
+            kind = read_config(self.tree.folder(first), self.tree.read(first).get(CONFIG)).get("peft_type")
+        except AdapterChanged:
+            raise
+        except AdapterError:  # encoding says what is wrong with it
+            return True
+        return str(kind).upper() not in PROMPTS
+
+    def notes_on(self, documents: Sequence[Document]) -> list[str]:
+        """Documents that are filed under several names, and what of the map and of the shared adapter changes nothing."""
+        several = [found for document in documents if len(found := self._entries(document)) > 1]
+        notes = [filed_twice(self.path, several)] if several else []
+        if self.adapter_map is not None:
+            notes += self.adapter_map.notes_on(documents)
+        if self._shared is not None and not any(update.frobenius() for _, update in self._shared[0].parts()):
+            notes.append(f"--shared-adapter {self.shared_adapter} changes nothing: every update in it is zero")
+        return notes
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter | Prefix]:
-        """One adapter per document. Raises AdapterError where a document has none."""
-        return [self._read(self._folder(document)) for document in documents]
+        """One adapter per document. Raises AdapterError where a document has none, AdapterChanged where one is another now."""
+        return [self._adapter(document) for document in documents]
 
-    def _read(self, folder: Path) -> Adapter | Prefix:
-        if not is_prompt(folder):
-            return read_adapter(folder, self.subject)
-        return read_prompt(folder, read_config(folder), self.subject, _read_tensors(folder))
+    def _entries(self, document: Document) -> list[str]:
+        mapped = [] if self.adapter_map is None else self.adapter_map.matches(document)
+        if mapped or (self.tree.is_one and self.adapter_map is None):
+            return mapped or [HERE]
+        return self.tree.matches(document)
 
-    def _folder(self, document: Document) -> Path:
-        if (self.path / CONFIG).is_file():
-            return self.path
-        folders = [file.parent.name for file in self.path.glob(f"*/{CONFIG}")]
-        if not folders:
-            whole = " (a whole model's folder: its difference from the base is a dense: file)"
-            raise AdapterError(
-                f"{self.path}: no {CONFIG} here or in a subfolder{whole if (self.path / 'config.json').is_file() else ''}"
-            )
-        try:
-            return self.path / entry_name(document, folders, self.path)
-        except AdapterError as fault:
-            if len(folders) > 1:
-                raise
-            raise AdapterError(
-                f"{fault}; for one adapter that serves every document give {self.path / folders[0]}"
-            ) from fault
-
-
-def is_prompt(folder: Path) -> bool:
-    """Whether a folder holds trained positions before the question; False where its configuration cannot be read."""
-    try:
-        return str(read_config(folder).get("peft_type")).upper() in PROMPTS
-    except AdapterError:
-        return False
-
-
-def read_adapter(folder: Path, subject: Subject) -> Adapter:
-    """Read one LoRA folder; the scale is lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA, per module pattern.
-
-    Keys are read as PEFT and transformers load them, those of older versions and of wrapped models included. DoRA, trained
-    biases and modules_to_save become their difference from this subject's weights. What text never reaches (maps of a
-    vision tower, say) is left out, and named in `left_out`.
-
-    Raises AdapterError for a file that is missing or damaged, and for changes outside the layers, which no gain scales.
-    """
-    config = read_config(folder)
-    if needs_peft(config):
-        return _read_by_peft(folder, config, subject)
-    stored = _read_tensors(folder, mlx.WEIGHTS if is_mlx(config) else WEIGHTS)
-    if is_mlx(config):
-        config, stored = mlx.as_peft(folder, config, stored)
-    config, tensors = converted(folder, subject, config, plain_keys(folder, stored))
-    factors, magnitudes, whole = group_tensors(folder, config, subject, tensors)
-    try:
-        parameters = by_parameter(whole)
-    except AdapterError as fault:
-        raise AdapterError(f"{folder}: {fault}") from fault
-    there = places(subject, [*factors, *parameters])
-    config = carried(config, {saved: path for saved, path in there.paths.items() if path is not None})
-    updates: dict[str, Update] = {}
-    nested: dict[str, dict[int, dict[str, Tensor]]] = {}
-    for saved_path, pair in factors.items():
-        path = there.paths[saved_path]
-        if path is None:
-            continue
-        module = path.replace(".base_layer", "")
-        if path in subject.sites or not is_module(subject.model, module):
-            updates |= read_module(folder, config, subject, path, pair, magnitudes.get(saved_path))
-        else:
-            nested.setdefault(module, {})[path.count(".base_layer")] = pair
-    for path, by_depth in nested.items():
-        updates |= read_parameters(folder, config, subject, path, by_depth)
-    notes, whole_updates = _read_whole(folder, config.get("task_type"), subject, parameters, there)
-    for path, update in whole_updates.items():
-        trained = updates.get(path)
-        if trained is not None and not (isinstance(trained, Vector) and isinstance(update, Vector)):
-            raise AdapterError(
-                f"{folder}: {path} has both a saved weight and LoRA factors; which of them acts is unclear"
-            )
-        # lora_B's bias comes on top of a trained bias of the map itself
-        updates[path] = update if trained is None else Vector(trained.dense().float() + update.dense())
-    missing = [n for n in config.get("modules_to_save") or () if not any(inside(p, [n]) for p in parameters)]
-    if missing:
-        raise AdapterError(f"{folder}: modules_to_save names {missing[0]!r}, but {WEIGHTS} holds no weight of it")
-    if there.left_out and not updates:
-        raise AdapterError(
-            f"{folder}: changes only what text never reaches: {len(there.left_out)} places, {there.left_out[0]} first"
+    def _adapter(self, document: Document) -> Adapter | Prefix:
+        entries = self._entries(document)
+        if not entries:
+            fault = no_entry(document, self.tree.adapters, self.path)
+            if len(self.tree.adapters) == 1:
+                only = self.tree.folder(next(iter(self.tree.adapters)))
+                fault += f"; for one adapter that serves every document give {only}"
+            raise AdapterError(fault)
+        if len({tuple(sorted(self.tree.adapters[entry].items())) for entry in entries}) == 1:
+            entries = entries[:1]  # the same files to the byte
+        adapters = {entry: read_any(self.tree.folder(entry), self.subject, self.tree.read(entry)) for entry in entries}
+        entry = one_of({name: _content(adapter) for name, adapter in adapters.items()}, document, self.path)
+        adapter = adapters[entry]
+        if isinstance(adapter, Prefix):
+            if self._shared is not None:
+                raise AdapterError(f"{self.tree.folder(entry)}: no update can be taken out of trained positions")
+            return adapter
+        named = Adapter(
+            self.path.resolve().name if entry == HERE else entry, adapter.updates, adapter.shared, adapter.left_out
         )
-    return Adapter(
-        folder.name, updates, left_out=(*(f"{path}, which text never reaches" for path in there.left_out), *notes)
-    )
+        if self._shared is None:
+            return named
+        try:
+            return without_shared(named, self._shared[0])
+        except ValueError as fault:
+            raise AdapterError(f"{self.tree.folder(entry)}: --shared-adapter {self.shared_adapter}: {fault}") from fault
 
 
-def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: Subject) -> Adapter:
-    """An adapter whose weights PEFT itself computes, and parameters that are stored whole."""
-    tensors = dict(_read_tensors(folder))
-    if str(config["peft_type"]).upper() == "LORA":
-        tensors = plain_keys(folder, tensors)
-    whole = {
-        key.removeprefix(PREFIX): tensor
-        for key, tensor in tensors.items()
-        if key.startswith(PREFIX) and owner(subject.model, parameter_path(key.removeprefix(PREFIX)))
-    }
-    own = {key: tensor for key, tensor in tensors.items() if key.removeprefix(PREFIX) not in whole}
-    updates = read_tuner(folder, config, subject, own)
-    parameters = by_parameter(whole)
-    there = places(subject, parameters)
-    notes, whole_updates = _read_whole(folder, config.get("task_type"), subject, parameters, there)
-    both = updates.keys() & whole_updates.keys()
-    if both:
-        raise AdapterError(f"{folder}: {min(both)} is both saved and tuned; which of them acts is unclear")
-    return Adapter(folder.name, {**updates, **whole_updates}, left_out=tuple(notes))
-
-
-def _read_whole(
-    folder: Path, task: Any, subject: Subject, parameters: Mapping[str, Tensor], there: Places
-) -> tuple[list[str], dict[str, Update]]:
-    """(notes, updates) of parameters that are stored whole; notes name rows of added tokens, which are left out."""
-    notes: list[str] = []
-    updates: dict[str, Update] = {}
-    try:
-        for saved_path, tensor in parameters.items():
-            path = there.paths[saved_path]
-            if path is None:
-                continue
-            note = added_rows(subject, path, tensor)
-            if note is not None:
-                notes.append(note)
-                continue
-            updates |= read_saved(subject, path, tensor)
-    except AdapterError as fault:
-        head = "" if task in (None, "CAUSAL_LM") else f"; its task_type is {task}: it was trained with another head"
-        raise AdapterError(f"{folder}: {fault}{head}") from fault
-    return notes, updates
-
-
-def folder_hash(path: Path) -> str:
-    """SHA-256 over the names and bytes of the adapter files in a folder and its subfolders; links to folders are followed."""
-    digest = hashlib.sha256()
-    for file in sorted(
-        file for name in (CONFIG, WEIGHTS, mlx.WEIGHTS) for file in (*path.glob(name), *path.glob(f"*/{name}"))
-    ):
-        digest.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _read_tensors(folder: Path, name: str = WEIGHTS) -> dict[str, Tensor]:
-    file = folder / name
-    if not file.is_file():
-        pickled = (folder / "adapter_model.bin").is_file()
-        hint = "; adapter_model.bin is a pickle, which can run code and is not opened: save it as safetensors"
-        raise AdapterError(f"{file}: no such file{hint if pickled else ''}")
-    return read_tensors(file)[0]
+def _content(adapter: Adapter | Prefix) -> str:
+    """A hash of what an adapter does."""
+    return adapter.hash()

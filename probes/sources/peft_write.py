@@ -14,8 +14,9 @@ from torch import Tensor
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.adapter_tree import WEIGHTS
 from override_gap.probes.sources.peft_config import CONFIG
-from override_gap.probes.sources.peft_folder import PREFIX, WEIGHTS
+from override_gap.probes.sources.peft_keys import PREFIX
 from override_gap.probes.subject.sites import Site
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from override_gap.margins.items.item import Document
 from override_gap.margins.strict_json import parse
 from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.files import entry_name, file_hash, fingerprint_of, read_tensors, required_number
+from override_gap.probes.sources.adapter_map import AdapterMap
+from override_gap.probes.sources.files import entry_name, file_notes, required_number
+from override_gap.probes.sources.hashed_file import HashedFile, open_hashed
 from override_gap.probes.subject.model import Subject
 
 ModuleTensors = Mapping[str, Tensor]
@@ -57,6 +60,7 @@ class StackedFile:
     subject: Subject
     path: Path
     convention: str
+    adapter_map: AdapterMap | None = None
 
     @property
     def name(self) -> str:
@@ -65,38 +69,70 @@ class StackedFile:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The hash of the file."""
-        return {"path": self.path.name, "sha256": file_hash(self.path)}
+        """The hash of the file, and that of the map where there is one."""
+        mapped = {} if self.adapter_map is None else {"map": self.adapter_map.sha256}
+        return {"path": self.path.name, "sha256": self.file.sha256, **mapped}
+
+    @cached_property
+    def file(self) -> HashedFile:
+        """The file as it was hashed when this was first asked for."""
+        return open_hashed(self.path)
 
     @property
     def base_fingerprint(self) -> str | None:
         """The model that the adapters are for, where the file's metadata states it under this name."""
-        return fingerprint_of(self.path)
+        return self.file.metadata.get("base_fingerprint")
+
+    def notes_on(self, documents: Sequence[Document]) -> list[str]:
+        """What of the map these documents do not use, and how many are filed under several names."""
+        return file_notes(self.path, documents, self._by_owner(self.file.names), self.adapter_map)
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document. Raises AdapterError where one is missing or does not fit the model."""
-        return self.adapters(*read_tensors(self.path), documents)
+        return self._adapters(self.file.names, self.file.read, self.file.digests, self.file.metadata, documents)
 
     def adapters(
         self, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], documents: Sequence[Document]
     ) -> list[Adapter]:
         """The documents' adapters from a file's content. Raises AdapterError as `encode` does."""
+        digests = {name: name for name in tensors}
+        return self._adapters(tensors, lambda names: {n: tensors[n] for n in names}, digests, metadata, documents)
+
+    def _adapters(
+        self,
+        names: Iterable[str],
+        read: Callable[[Iterable[str]], Mapping[str, Tensor]],
+        digests: Mapping[str, str],
+        metadata: Mapping[str, str],
+        documents: Sequence[Document],
+    ) -> list[Adapter]:
         alpha = 1.0 if self.convention == "shine" else required_number(metadata, "lora_alpha", self.path)
         layers = self._layers(metadata)
-        groups: dict[str, dict[str, dict[str, Tensor]]] = {"": {}}
-        for key, tensor in tensors.items():
+        groups = self._by_owner(names)
+
+        def updates(modules: Mapping[str, Mapping[str, str]]) -> dict[str, Update]:
+            tensors = read([key for parts in modules.values() for key in parts.values()])
+            grouped = {m: {part: tensors[key] for part, key in parts.items()} for m, parts in modules.items()}
+            return self._updates(grouped, alpha, layers)
+
+        shared = updates(groups.pop(""))
+        entries = {owner: partial(_content, modules, digests) for owner, modules in groups.items()}
+        chosen = [entry_name(document, entries, self.path, self.adapter_map) for document in documents]
+        return [
+            Adapter(f"{self.name}:{document.key}", updates(groups[owner]), shared)
+            for document, owner in zip(documents, chosen, strict=True)
+        ]
+
+    def _by_owner(self, names: Iterable[str]) -> dict[str, dict[str, dict[str, str]]]:
+        """Keys of the file by document (empty for the shared part), module and part of the module."""
+        groups: dict[str, dict[str, dict[str, str]]] = {"": {}}
+        for key in names:
             parts = key.split("/")
             if (parts[0], len(parts)) not in (("documents", 4), ("shared", 3)):
                 raise AdapterError(f"{self.path}: {key!r}: need documents/NAME/MODULE/A or shared/MODULE/A")
             owner = parts[1] if parts[0] == "documents" else ""
-            groups.setdefault(owner, {}).setdefault(parts[-2], {})[parts[-1]] = tensor
-        shared = self._updates(groups.pop(""), alpha, layers)
-        return [
-            Adapter(
-                f"{self.name}:{d.key}", self._updates(groups[entry_name(d, groups, self.path)], alpha, layers), shared
-            )
-            for d in documents
-        ]
+            groups.setdefault(owner, {}).setdefault(parts[-2], {})[parts[-1]] = key
+        return groups
 
     def _layers(self, metadata: Mapping[str, str]) -> list[int] | None:
         try:
@@ -149,6 +185,11 @@ class StackedFile:
         if len(paths) != 1:
             raise AdapterError(f"{self.path}: need one {module!r} in layer {layer} of the model, found {len(paths)}")
         return paths[0]
+
+
+def _content(modules: Mapping[str, Mapping[str, str]], digests: Mapping[str, str]) -> str:
+    """What tells a document's tensors from another's: their hashes by module and part."""
+    return repr(sorted((m, part, digests[key]) for m, parts in modules.items() for part, key in parts.items()))
 
 
 def _join_chunks(factor: Tensor) -> Tensor:

@@ -93,6 +93,20 @@ def plan_settings(args: argparse.Namespace, names: set[str], config: Mapping[str
     return settings
 
 
+def add_map_flags(parser: argparse.ArgumentParser) -> None:
+    """Which adapter of a folder or file belongs to which document, and what all of them share."""
+    parser.add_argument(
+        "--adapter-map",
+        metavar="FILE",
+        help="JSON or CSV from document key, item id or knowledge point to a path in the folder (or an entry of the file)",
+    )
+    parser.add_argument(
+        "--shared-adapter",
+        metavar="FOLDER",
+        help="a PEFT folder, as a warm start, that is taken out of every adapter and acts as the part they share",
+    )
+
+
 def add_trust_flags(parser: argparse.ArgumentParser) -> None:
     """The two flags that let files run code or be unpickled; without them both are refused."""
     parser.add_argument(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.reports.cli._args import add_trust_flags, writable
+from override_gap.reports.cli._args import add_map_flags, add_trust_flags, writable
 from override_gap.reports.cli.main import DONE, parser
 
 EXAMPLES = """examples:
@@ -65,6 +65,7 @@ def main(argv: Sequence[str]) -> int:
     )
     options.add_argument("--subject", metavar="S", default="organism", help="as for audit")
     options.add_argument("--adapters", metavar="A", help="see `override-gap list adapters` (default: as for audit)")
+    add_map_flags(options)
     options.add_argument("--items", metavar="I", help="the items whose documents are encoded (default: as for audit)")
     options.add_argument("--limit", type=int, metavar="N", help="only the documents of the first N items")
     options.add_argument("--form", choices=("peft", "compact"), default="compact", help="default: compact")
@@ -87,7 +88,7 @@ def main(argv: Sequence[str]) -> int:
     from override_gap.probes.sources.export import export
     from override_gap.probes.subject.load import open_subject
 
-    names = ("subject", "adapters", "items", "limit")
+    names = ("subject", "adapters", "adapter_map", "shared_adapter", "items", "limit")
     plan = plan_from({name: value for name in names if (value := getattr(args, name)) is not None})
     items = open_items(plan.items)[: plan.limit]
     documents = [document for document in documents_of(items) if document.text.strip()]
@@ -96,7 +97,13 @@ def main(argv: Sequence[str]) -> int:
             f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(documents), 'document')}", file=sys.stderr
         )
     subject = open_subject(plan.subject, device=args.device, dtype=args.dtype, trust=args.trust_remote_code)
-    source = open_source(plan.adapters, subject, allow_pickle=args.allow_pickle)
+    source = open_source(
+        plan.adapters,
+        subject,
+        allow_pickle=args.allow_pickle,
+        adapter_map=plan.adapter_map,
+        shared_adapter=plan.shared_adapter,
+    )
     count = export(subject, source, documents, args.form, args.out)
     print(f"{plural(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE

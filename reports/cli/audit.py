@@ -10,7 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from override_gap.reports.cli._args import add_chat_flags, add_model_flags, add_trust_flags, plan_settings, run_or_url
+from override_gap.reports.cli._args import (
+    add_chat_flags,
+    add_map_flags,
+    add_model_flags,
+    add_trust_flags,
+    plan_settings,
+    run_or_url,
+)
 from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
 ENGINES = ("local", "ray")
@@ -169,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     add = words.add_argument
     add_model_flags(words)
     add("--adapters", metavar="A", help="fitted, fitted:steps=4,lr=3e-3, or a folder that PEFT saved")
+    add_map_flags(words)
     add(
         "--items",
         metavar="I",

@@ -6,7 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.reports.cli._args import add_chat_flags, add_model_flags, add_trust_flags, plan_settings
+from override_gap.reports.cli._args import (
+    add_chat_flags,
+    add_map_flags,
+    add_model_flags,
+    add_trust_flags,
+    plan_settings,
+)
 from override_gap.reports.cli.main import DONE, WRONG, parser
 from override_gap.reports.text import escape_control_characters
 
@@ -24,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
     words = parser("handshake", EPILOG)
     add_model_flags(words)
     words.add_argument("--adapters", metavar="A", help="see `override-gap list adapters`")
+    add_map_flags(words)
     words.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")
     words.add_argument("--limit", type=int, metavar="N", help="look only at the first N items")
     add_chat_flags(words)
@@ -33,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
     args = words.parse_args(argv)
     from override_gap.probes.plan import PlanError, plan_from, read_plan
 
-    names = {"subject", "adapters", "items", "limit", "device", "dtype", "chat", "system_prompt", "chat_template"}
+    names = {"subject", "adapters", "adapter_map", "shared_adapter", "items", "limit", "device", "dtype"}
+    names |= {"chat", "system_prompt", "chat_template"}
     settings = plan_settings(args, names, read_plan(args.config) if args.config else {})
     if "adapters" not in settings:
         raise PlanError("--adapters is missing: which method is to be checked?")

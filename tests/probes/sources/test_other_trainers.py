@@ -13,8 +13,9 @@ from transformers import LlamaForSequenceClassification
 
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.adapter_tree import scan
 from override_gap.probes.sources.peft_config import CONFIG
-from override_gap.probes.sources.peft_folder import WEIGHTS, PeftFolder, folder_hash, read_adapter
+from override_gap.probes.sources.peft_folder import WEIGHTS, PeftFolder, read_adapter
 from override_gap.probes.sources.peft_write import write_adapter
 from tests.probes.sources.peft_models import IDS, build, opened, ours, saved
 
@@ -46,9 +47,9 @@ def test_an_mlx_folder_equals_weights_edited_by_its_rule(kind: str, tmp_path: Pa
     older = {"lora_layers": 2, "use_dora": kind == "dora", "lora_parameters": config["lora_parameters"]}
     (tmp_path / CONFIG).write_text(json.dumps(older))  # as MLX wrote it before fine_tune_type
     assert torch.equal(ours(subject, read_adapter(tmp_path, subject)), got)
-    before = folder_hash(tmp_path)
+    before = scan(tmp_path).sha256
     save_file({**tensors, next(iter(tensors)): torch.zeros(32, 4)}, tmp_path / "adapters.safetensors")
-    assert folder_hash(tmp_path) != before
+    assert scan(tmp_path).sha256 != before
 
 
 @pytest.mark.parametrize(

@@ -217,16 +217,19 @@ def test_a_folder_of_folders_is_keyed_by_document_id_or_point(tmp_path: Path) ->
 def test_two_folders_that_match_equally_are_an_error_and_a_better_name_wins(tmp_path: Path) -> None:
     subject = tiny("llama")
     document = Document("alpha beta", ("c1", "c2"), ("p1", "p2"))
-    for name in ("p1", "p2"):
-        save(tmp_path / name, r=4, lora_alpha=12)
-    source = PeftFolder(subject, tmp_path)
-    with pytest.raises(AdapterError, match="matches both p1 and p2"):
-        source.encode([document])
-    for name in ("c2", "c1"):
-        save(tmp_path / name, r=4, lora_alpha=12)
+
+    def encoded() -> str:
+        return PeftFolder(subject, tmp_path).encode([document])[0].name
+
+    for n, name in enumerate(("p1", "p2")):
+        save(tmp_path / name, r=4, lora_alpha=12 + n)
+    with pytest.raises(AdapterError, match="matches both p1 and p2, which differ"):
+        encoded()
+    for n, name in enumerate(("c2", "c1")):
+        save(tmp_path / name, r=4, lora_alpha=12 + n)
         if name == "c2":
-            assert source.encode([document])[0].name == "c2"
-    with pytest.raises(AdapterError, match="matches both c1 and c2"):
-        source.encode([document])
+            assert encoded() == "c2"
+    with pytest.raises(AdapterError, match="matches both c1 and c2, which differ"):
+        encoded()
     save(tmp_path / document.key, r=4, lora_alpha=12)
-    assert source.encode([document])[0].name == document.key
+    assert encoded() == document.key
