@@ -14,7 +14,7 @@ from override_gap.margins.adapter import Adapter, NativeExample
 from override_gap.margins.items.item import Document
 from override_gap.margins.strict_json import parse
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.export_kit.kit import FORMAT, tensor_name
 from override_gap.probes.sources.compact_index import index_error
 from override_gap.probes.sources.files import names_for
@@ -130,7 +130,7 @@ class CompactFile:
             raise AdapterError(f"{self.path}: document {entry['key']}: {fault}") from fault
         adapter = Adapter(f"{self.name}:{entry['key']}", parts[0], parts[1])
         if adapter.hash() != entry["sha256"]:
-            raise AdapterError(
+            raise AdapterChanged(
                 f"{self.path}: the adapter of document {entry['key']} has changed since it was written: its hash differs; "
                 "export the adapters again"
             )

@@ -41,10 +41,7 @@ class HashedFile:
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
         """These tensors. Raises AdapterChanged where one is no longer what was hashed."""
-        try:
-            tensors = self.file.read(names)
-        except AdapterError as fault:  # gone or cut short
-            raise AdapterChanged(str(fault)) from fault
+        tensors = self.file.read(names)
         for name, tensor in tensors.items():
             if _hash(tensor) != self.digests[name]:
                 raise AdapterChanged(f"{self.path} has changed since it was opened: its tensor {name!r} is another")

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.sources.files import require_tensor_file
 from override_gap.probes.subject.file_checks import LARGEST_HEADER, total_memory
 
@@ -72,13 +72,13 @@ class TensorFile:
                     while got < place.size and (count := stream.readinto(view[got:])):
                         got += count
                     if got < place.size:
-                        raise AdapterError(f"{self.path}: it has become shorter since it was opened; start again")
+                        raise AdapterChanged(f"{self.path}: it has become shorter since it was opened")
                     flat = (
                         torch.frombuffer(buffer, dtype=place.dtype) if place.size else torch.empty(0, dtype=place.dtype)
                     )
                     tensors[name] = flat.reshape(place.shape)
         except OSError as fault:
-            raise AdapterError(f"{self.path}: cannot be read any more: {fault.strerror}") from fault
+            raise AdapterChanged(f"{self.path}: cannot be read any more: {fault.strerror}") from fault
         return tensors
 
 
