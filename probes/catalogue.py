@@ -20,6 +20,7 @@ ADAPTERS = {
     "rank-one": "a closed-form rank-one edit of one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
     "FOLDER": "a folder saved by PEFT, or a folder of them named by document key, item id or knowledge point",
+    "unscaled:FOLDER": "such a folder whose method adds B A without PEFT's lora_alpha / r: DyPRAG's factors",
     "compact:FILE": "the adapters of many documents in one file, from `adapters export` or the export kit (`adapters kit`)",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
     "doc-to-lora:FILE": "a file from export_doc_to_lora.py; B rank-first, scale lora_alpha, head bias as shared part",

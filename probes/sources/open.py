@@ -72,6 +72,15 @@ def open_source(
         from override_gap.probes.sources.compact import read_compact
 
         return read_compact(Path(rest))
+    if name == "unscaled":
+        from override_gap.probes.sources.peft_folder import PeftFolder
+        from override_gap.probes.sources.peft_unscaled import Unscaled
+
+        if not Path(rest).is_dir():
+            raise AdapterError(
+                f"--adapters {spec}: {rest} is no folder; name a folder saved by PEFT, or a folder of them"
+            )
+        return Unscaled(PeftFolder(subject, Path(rest)))
     if name == "dense":
         from override_gap.probes.sources.dense import DenseFile
 
