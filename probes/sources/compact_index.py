@@ -33,7 +33,7 @@ def index_error(index: Any) -> str | None:
     if not isinstance(index.get("reads_questions"), bool | None):
         return "reads_questions as true or false"
     native = index.get("native")
-    if not isinstance(native, list | None) or not all(map(_is_native_row, native or [])):
+    if not isinstance(native, list | None) or not all(map(is_native_row, native or [])):
         return "native as rows of document, text, ids (token ids) and logits"
     return None
 
@@ -62,7 +62,7 @@ def _is_update_row(row: Any) -> bool:
     return scaled and names and len(row["tensors"]) == KINDS[row["kind"]]
 
 
-def _is_native_row(row: Any) -> bool:
+def is_native_row(row: Any) -> bool:
     """Whether a row states where native logits are and what the method's model had read: at least one token."""
     if not isinstance(row, dict) or not all(isinstance(row.get(name), kind) for name, kind in NATIVE.items()):
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from override_gap.margins.adapter import Adapter, AdapterSource, traits_of
@@ -18,14 +18,16 @@ from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import Subject
 
 FORMS = ("peft", "compact")
+#: So many documents are encoded and held at once.
+AT_ONCE = 32
 
 
 def export(subject: Subject, source: AdapterSource, documents: Sequence[Document], form: str, out: Path) -> int:
     """Encode the documents and write their adapters to `out`, which must not exist yet; returns how many.
 
     Both forms hold the base's fingerprint and every document's key, ids, points and adapter hash: a compact file in its
-    metadata, a folder of PEFT folders in `override_gap.json` beside them. Raises AdapterError for adapters that do not fit the
-    subject or that the form cannot hold; then nothing is written at `out`.
+    metadata, a folder of PEFT folders in `override_gap.json` beside them. The adapters of AT_ONCE documents are held at a time.
+    Raises AdapterError for adapters that do not fit the subject or that the form cannot hold; then nothing is written at `out`.
     """
     if form not in FORMS:
         raise AdapterError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
@@ -35,38 +37,45 @@ def export(subject: Subject, source: AdapterSource, documents: Sequence[Document
         )
     if not documents:
         raise AdapterError("the items have no documents, so there are no adapters to export")
-    adapters = encode_updates(source, documents)
-    for adapter in adapters:
-        check(subject, [adapter])
     out.parent.mkdir(parents=True, exist_ok=True)
+    adapters = _encoded(subject, source, documents)
+    if form == "compact":
+        try:
+            about = {"method": source.name, "base_fingerprint": subject.fingerprint}
+            write_compact(out, documents, adapters, **about, reads_questions=traits_of(source).reads_questions)
+        except AdapterError:
+            raise
+        except ValueError as fault:
+            raise AdapterError(str(fault)) from fault
+        return len(documents)
     partial = out.with_name(f".{out.name}.part")
     if partial.exists():
         raise AdapterError(f"{partial} is left over from an export that was stopped; remove it")
     try:
-        if form == "compact":
-            about = {"method": source.name, "base_fingerprint": subject.fingerprint}
-            write_compact(partial, documents, adapters, **about, reads_questions=traits_of(source).reads_questions)
-        else:
-            _write_folders(subject, source, documents, adapters, partial)
+        _write_folders(subject, source, documents, adapters, partial)
         partial.rename(out)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
-    return len(adapters)
+    return len(documents)
+
+
+def _encoded(subject: Subject, source: AdapterSource, documents: Sequence[Document]) -> Iterator[Adapter]:
+    """The documents' adapters, checked, some at a time; all at once where they depend on the whole batch."""
+    step = len(documents) if traits_of(source).scope == "batch" else AT_ONCE
+    for first in range(0, len(documents), step):
+        for adapter in encode_updates(source, documents[first : first + step]):
+            check(subject, [adapter])
+            yield adapter
 
 
 def _write_folders(
-    subject: Subject, source: AdapterSource, documents: Sequence[Document], adapters: Sequence[Adapter], out: Path
+    subject: Subject, source: AdapterSource, documents: Sequence[Document], adapters: Iterable[Adapter], out: Path
 ) -> None:
+    entries = []
     for document, adapter in zip(documents, adapters, strict=True):
         write_adapter(adapter, out / document.key, subject.name, subject.sites)
-    index = {
-        "method": source.name,
-        "base_fingerprint": subject.fingerprint,
-        "documents": [
-            {"key": d.key, "ids": list(d.ids), "points": list(d.points), "sha256": a.hash()}
-            for d, a in zip(documents, adapters, strict=True)
-        ],
-    }
+        ids, points = list(document.ids), list(document.points)
+        entries.append({"key": document.key, "ids": ids, "points": points, "sha256": adapter.hash()})
+    index = {"method": source.name, "base_fingerprint": subject.fingerprint, "documents": entries}
     (out / INDEX).write_text(json.dumps(index, indent=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,33 @@ def test_what_a_form_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Pat
     export(subject, FixedSource({d.key: norm for d in DOCUMENTS}), DOCUMENTS, "compact", tmp_path / "out")
     with pytest.raises(AdapterError, match="exists"):
         export(subject, FixedSource({}), DOCUMENTS, "compact", tmp_path / "out")
+
+
+@pytest.mark.parametrize("form", ["peft", "compact"])
+def test_an_export_holds_the_adapters_of_a_few_documents(
+    form: str, rng: torch.Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject, alive, most = tiny("llama"), [], []
+    monkeypatch.setattr("override_gap.probes.sources.export.AT_ONCE", 3)
+
+    class Counted:
+        name, settings = "counted", {}
+
+        def encode(self, documents):
+            made = [random_adapter(subject, rng, ("down_proj",)) for _ in documents]
+            alive.extend(map(weakref.ref, made))
+            most.append(sum(ref() is not None for ref in alive))
+            return made
+
+    documents = [Document(f"text {n}") for n in range(10)]
+    assert export(subject, Counted(), documents, form, tmp_path / "out") == 10
+    # the last of one group is still held while the next is made
+    assert len(most) == 4
+    assert max(most) <= 3 + 1
+    assert (
+        len(open_source(f"{'compact:' if form == 'compact' else ''}{tmp_path / 'out'}", subject).encode(documents))
+        == 10
+    )
 
 
 def test_a_compact_entry_of_another_text_is_not_used(rng: torch.Generator, tmp_path: Path) -> None:
