@@ -37,13 +37,38 @@ def _random(parts: Sequence[Update], norm: float, generator: torch.Generator) ->
     if len(shape) == 1:
         delta = torch.randn(shape, generator=generator)
         return Vector(delta * (norm / torch.linalg.norm(delta).item()))
-    rank = sum(rank_of(update) for update in parts)
+    rank = rank_of_sum(parts)
     if rank > min(shape) // 2:
         delta = torch.randn(shape, generator=generator)
         return Dense(delta * (norm / torch.linalg.norm(delta).item()))
     rank = max(rank, 1)  # an update that is zero stays one of norm zero
     A, B = torch.randn(rank, shape[1], generator=generator), torch.randn(shape[0], rank, generator=generator)
     return LowRank(A, B * (norm / LowRank(A, B).frobenius()))
+
+
+def is_finite(adapter: Adapter) -> bool:
+    """Whether all that an adapter adds are numbers."""
+    tensors = [
+        tensor
+        for _, update in adapter.parts()
+        for tensor in ((update.A, update.B) if isinstance(update, LowRank) else (update.delta,))
+    ]
+    return all(bool(tensor.isfinite().all()) for tensor in tensors)
+
+
+def rank_of_sum(parts: Sequence[Update]) -> int:
+    """The rank of what updates of one weight add up to; parts may cancel, as where a common part was taken out of the whole.
+
+    Of factors it is that of R_B R_A^T, with Q_B R_B = [s_i B_i] and Q_A R_A = [A_i]^T; where some are whole, the sum of ranks.
+    """
+    low = [update for update in parts if isinstance(update, LowRank)]
+    if len(parts) == 1 or len(low) < len(parts):
+        return sum(rank_of(update) for update in parts)
+    B = torch.cat([update.scale * update.B.detach().double().cpu() for update in low], dim=1)
+    A = torch.cat([update.A.detach().double().cpu() for update in low])
+    core = torch.linalg.qr(B, mode="r").R @ torch.linalg.qr(A.T, mode="r").R.T
+    # factors are kept in float32 at most, so what is left of parts that cancel is rounding of that size
+    return int(torch.linalg.matrix_rank(core, rtol=1e-5).item())
 
 
 def rank_of(update: Update) -> int:

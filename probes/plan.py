@@ -66,8 +66,6 @@ class Plan:
 
     subject: str = "organism"
     adapters: str = "fitted"
-    adapter_map: str | None = None
-    shared_adapter: str | None = None
     items: str = "starter"
     policies: str = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,slb,ca,random-layers,null-other"
     probes: tuple[str, ...] = DEFAULT_PROBES
@@ -87,6 +85,8 @@ class Plan:
     device: str = "auto"
     dtype: str = "auto"
     references: tuple[Reference, ...] = ()
+    adapter_map: str | None = None
+    shared_adapter: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("answers", "draws", "seed", "limit", "batch_size"):

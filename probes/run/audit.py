@@ -192,6 +192,11 @@ def run_audit(
             say(note)
     with timed("readings"):
         run_plan(engine, supported, out, progress, shard, say, record)
+    left_out = (store_at(out).manifest().get("nulls") or {}).get("mean_left_out")
+    if left_out:
+        say(
+            f"null-mean: left out of the mean adapters, since they are not finite: {' and '.join(map(str, left_out))} of them"
+        )
     found = [row for row in store_at(out).manifest().get("refused") or [] if row not in supported.refused]
     if found:
         say(refusal_message(found))

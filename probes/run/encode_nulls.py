@@ -9,7 +9,7 @@ from override_gap.margins.adapter import Adapter, AdapterSource, traits_of
 from override_gap.margins.conditions import Condition
 from override_gap.margins.items.item import Document, Item
 from override_gap.margins.items.null_documents import NullDocuments
-from override_gap.margins.null_adapters import AdapterMean
+from override_gap.margins.null_adapters import AdapterMean, is_finite
 from override_gap.probes.run.encode import EncodedDocuments, encode
 from override_gap.probes.run.null_adapters import MeanAdapter, NullAdapters
 
@@ -55,18 +55,21 @@ def encode_nulls(
 
 
 def _mean(source: AdapterSource, documents: Sequence[Document]) -> MeanAdapter:
-    """The mean adapter of documents, encoded some at a time; those of which none could be made are not in it."""
-    total, reason = AdapterMean(), "no document about another knowledge point to take the mean of"
+    """The mean adapter of documents, encoded some at a time; those that could not be made or are not finite are not in it."""
+    total, left_out, reason = AdapterMean(), 0, "no document about another knowledge point to take the mean of"
     step = len(documents) if traits_of(source).scope == "batch" else AT_ONCE
     for first in range(0, len(documents), max(step, 1)):
         encoded = encode(source, documents[first : first + step])
         reason = next(iter(encoded.broken.values()), reason)
         for adapter in encoded.adapters.values():
             assert isinstance(adapter, Adapter), "a mean is refused to a method without weight updates"
+            if not is_finite(adapter):
+                left_out, reason = left_out + 1, f"adapter {adapter.name}: its weights are not finite"
+                continue
             try:
                 total.add(adapter)
             except ValueError as fault:
                 return MeanAdapter(None, reason=str(fault))
     if not total.count:
-        return MeanAdapter(None, reason=reason)
-    return MeanAdapter(total.adapter(f"mean of {total.count} documents"), total.count)
+        return MeanAdapter(None, reason=reason, left_out=left_out)
+    return MeanAdapter(total.adapter(f"mean of {total.count} documents"), total.count, left_out=left_out)

@@ -79,7 +79,7 @@ class FinishedUnit:
     `attribution_gap` is None where no margin was split over layers; `attribution_missed` counts rows whose gap is more than
     rounding. `unread` is what could not be read: rows of `probe` with their `reason`. `faults` counts rows that failed for
     reasons that may be transient. `largest_batch` is what memory took, where it ran out. `means`: of how many documents the
-    mean adapters of null-mean are.
+    mean adapters of null-mean are, `means_left_out`: how many were left out of them, since they are not finite.
     """
 
     key: str
@@ -92,6 +92,7 @@ class FinishedUnit:
     unread: tuple[Mapping[str, str], ...] = ()
     attribution_missed: int = 0
     means: tuple[int, ...] = ()
+    means_left_out: tuple[int, ...] = ()
 
 
 @runtime_checkable
@@ -169,6 +170,7 @@ def measure_unit(
         measured.unread,
         measured.attribution_missed,
         () if nulls is None else tuple(mean.documents for mean in nulls.means),
+        () if nulls is None else tuple(mean.left_out for mean in nulls.means),
     )
 
 

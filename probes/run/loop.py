@@ -153,7 +153,8 @@ def _measure(
             manifest["memory"] = {"asked": plan.batch_size, "batch_size": batch_size}
         so_far = {"total_s": time.monotonic() - started, **seconds}
         if nulls is not None and unit.means:
-            manifest["nulls"] = {**nulls.as_json(), "mean_documents": list(unit.means)}
+            left_out = {"mean_left_out": list(unit.means_left_out)} if any(unit.means_left_out) else {}
+            manifest["nulls"] = {**nulls.as_json(), "mean_documents": list(unit.means), **left_out}
         manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
         store.write_json("manifest.json", manifest)
         progress(done, total, "measuring")

@@ -13,11 +13,15 @@ from override_gap.margins.null_adapters import random_like
 
 @dataclass(frozen=True)
 class MeanAdapter:
-    """The mean adapter of one half of the documents, and of how many it is; without an adapter the `reason`."""
+    """The mean adapter of one half of the documents, and of how many it is; without an adapter the `reason`.
+
+    `left_out`: how many adapters were not finite and are not in it.
+    """
 
     adapter: Adapter | None
     documents: int = 0
     reason: str = ""
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

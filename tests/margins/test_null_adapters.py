@@ -7,6 +7,7 @@ import torch
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.null_adapters import AdapterMean, random_like, rank_of
+from override_gap.margins.shared_part import without_shared
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 
 PATHS = ("model.layers.0.mlp.down_proj", "model.layers.1.mlp.up_proj")
@@ -108,3 +109,15 @@ def test_no_mean_where_shared_parts_differ(rng: torch.Generator) -> None:
     total.add(Adapter("a", {PATHS[0]: low(rng)}, {PATHS[1]: low(rng)}))
     with pytest.raises(ValueError, match="adapter b differs from the others in the part that every document shares"):
         total.add(Adapter("b", {PATHS[0]: low(rng)}, {PATHS[1]: low(rng)}))
+
+
+def test_a_random_adapter_has_the_rank_of_both_parts_together(rng: torch.Generator) -> None:
+    """Where a common part was taken out of the whole, the parts' ranks add up to more than the rank of what acts."""
+    full, warm = (LowRank(torch.randn(2, 9, generator=rng), torch.randn(8, 2, generator=rng), 16.0) for _ in "fw")
+    split = without_shared(Adapter("full", {"x": full}), Adapter("warm", {"x": warm}))
+    assert split.updates["x"].rank + split.shared["x"].rank == 6
+    drawn = random_like(split, "text", 0).updates["x"]
+    assert torch.linalg.matrix_rank(drawn.dense(), rtol=1e-5).item() == drawn.rank == 2
+    assert drawn.frobenius() == pytest.approx(full.frobenius(), rel=1e-3)
+    apart = Adapter("d2l", {"x": full}, {"x": warm})
+    assert random_like(apart, "text", 0).updates["x"].rank == 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 
 from override_gap.margins.items.item import documents_of
 from override_gap.probes.errors import AdapterChanged
@@ -87,9 +87,8 @@ def test_the_old_adapters_put_back_the_run_goes_on(tmp_path: Path, rng, monkeypa
 
     def nudged(done: int, total: int, what: str) -> None:
         for folder in first if what == "measuring" and 0 < done < total else ():
-            save_file(
-                {k: v + 1e-3 for k, v in before[folder].items()}, folder / "adapter_model.safetensors", {"format": "pt"}
-            )
+            changed = {name: tensor + 1e-3 for name, tensor in load(before[folder]).items()}
+            save_file(changed, folder / "adapter_model.safetensors")
 
     with pytest.raises(AdapterChanged, match=r"adapter_model\.safetensors has changed since it was opened"):
         run(PLAN, subject, open_source(str(place), subject), ITEMS, tmp_path / "run", nudged)

@@ -299,3 +299,41 @@ def test_failing_conflicts_are_searched_under_the_nulls_as_under_their_own_adapt
     ended = search[search["condition"] != "as-delivered"].groupby(["item", "condition"])
     beyond = ended.apply(lambda part: part["broken"].any() or part["success_top1"].any() or part["gain"].max() == 4096)
     assert beyond.all(), "a null is searched until its answer comes first or its own adapter breaks the model"
+
+
+def test_an_adapter_that_is_not_finite_is_left_out_of_the_mean(tmp_path: Path) -> None:
+    """One broken adapter of five: its own rows are errors, the means are of the others, and the manifest says so."""
+    broken = ITEMS[1].document
+
+    class Broken:
+        name, settings = "broken", {}
+
+        def __init__(self, subject: Subject) -> None:
+            self.made = source(subject)
+
+        def encode(self, documents):
+            return [
+                Adapter(a.name, {p: LowRank(u.A, float("nan") * u.B, u.scale) for p, u in a.updates.items()})
+                if document.text == broken
+                else a
+                for document, a in zip(documents, self.made.encode(documents), strict=True)
+            ]
+
+    subject = tiny("llama")
+    run(replace(PLAN, policies="null-mean", probes=("margins",)), subject, Broken(subject), ITEMS, tmp_path / "run")
+    rows = pd.read_parquet(tmp_path / "run" / "readings").set_index(["item", "condition"])
+    manifest = store_at(tmp_path / "run").manifest()["nulls"]
+    assert sorted(manifest["mean_left_out"]) == [0, 1]
+    assert sum(manifest["mean_documents"]) == len(ITEMS) - 1
+    for item in ITEMS:
+        if item.document != broken:
+            assert rows.loc[(item.id, "null-mean"), "status"] == "ok"
+            made = [
+                source(tiny("llama")).encode([Document(i.document)])[0]
+                for i in ITEMS
+                if i.document not in (broken, item.document)
+            ]
+            halves = [c for n in range(1, 4) for c in combinations(made, n)]
+            read = -rows.loc[(item.id, "null-mean"), "net_margin"]
+            assert any(abs(margin(half, item, 1 / len(half)) - read) < 1e-3 for half in halves)
+    assert set(rows.loc[ITEMS[1].id, "status"].drop("base")) == {"error"}
