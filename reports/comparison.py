@@ -8,6 +8,7 @@ from pathlib import Path
 
 from override_gap.analyses.compare.methods import Methods, side_by_side
 from override_gap.analyses.readings import load
+from override_gap.analyses.verdict import verdict
 from override_gap.reports.page.compare import write_comparison
 
 
@@ -22,7 +23,8 @@ def compare(*runs: Path | str, condition: str = "as-delivered", out: Path | str 
     folders = [Path(run) for run in runs]
     frames = [load(folder) for folder in folders]
     names = method_names(folders, [str((frame.manifest.get("adapters") or {}).get("name")) for frame in frames])
-    methods = side_by_side(dict(zip(names, frames, strict=True)), condition)
+    verdicts = tuple({"method": name, **verdict(run).as_json()} for name, run in zip(names, frames, strict=True))
+    methods = replace(side_by_side(dict(zip(names, frames, strict=True)), condition), verdicts=verdicts)
     resolved = [folder.resolve() for folder in folders]
     repeated = [str(folder) for number, folder in enumerate(folders) if resolved[number] in resolved[:number]]
     if repeated:

@@ -30,7 +30,8 @@ class Methods:
 
     ``outcomes``: one row per method. ``pairs``: first minus second, p clustered by knowledge point, p_holm over all pairs
     of methods in that cell. ``order``: the methods from best to worst and how often resampling keeps that order.
-    ``only``: the items that only one method gets right.
+    ``only``: the items that only one method gets right. ``verdicts``: what each run says of the method's failures as delivered,
+    over all that the run measured, not the shared items alone.
     """
 
     methods: tuple[dict[str, Any], ...]
@@ -43,15 +44,16 @@ class Methods:
     order: tuple[dict[str, Any], ...]
     only: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
+    verdicts: tuple[dict[str, Any], ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as plain JSON."""
-        lists = ("methods", "measures", "outcomes", "pairs", "order", "only", "notes")
+        lists = ("methods", "measures", "outcomes", "pairs", "order", "only", "verdicts", "notes")
         about = {"condition": self.condition, "subject": self.subject, "items": self.items}
         return {"schema": SCHEMA, **about, **{name: list(getattr(self, name)) for name in lists}}
 
     def frame(self, table: str = "pairs") -> pd.DataFrame:
-        """One of the tables: pairs, outcomes, order or only."""
+        """One of the tables: pairs, outcomes, order, only or verdicts."""
         return rows_frame(getattr(self, table))
 
     def summary(self) -> str:

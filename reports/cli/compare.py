@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 def table(comparison: Mapping[str, Any]) -> str:
     """Success, paired differences and how stable the ranking is, in 80 columns; by the first token if it was measured."""
+    from override_gap.reports.page.compare import causes_in_words
     from override_gap.reports.text import escape_control_characters
 
     measure = "top1" if "top1" in comparison["measures"] else comparison["measures"][0]
@@ -79,6 +80,11 @@ def table(comparison: Mapping[str, Any]) -> str:
         for row in rows("pairs", split):
             lines.append(f"  {short[row['first']]} - {short[row['second']]}")
             lines.append(f"  {'':<{NAME}} {_cell(row['difference'], sign=True):<22} p {_p(row['p_holm'])}")
+    lines += ["", "verdicts, each on its own run:"] if comparison["verdicts"] else []
+    for verdict in comparison["verdicts"]:
+        lines.append(f"  {short[verdict['method']]:<{NAME}} {verdict['label']}")
+        if causes := causes_in_words(verdict):
+            lines.append(f"  {'':<{NAME}} {causes}")
     if comparison["notes"]:
         lines += ["", *(f"note: {escape_control_characters(note)}" for note in comparison["notes"])]
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)

@@ -13,7 +13,7 @@ from override_gap.reports.figures.sheets import methods as sheets
 from override_gap.reports.page.assets import policy, style
 from override_gap.reports.page.document import PageFigure, page_figure, template_environment, write_whole
 from override_gap.reports.page.table import MEASURES, Table
-from override_gap.reports.text import estimate, p_cell, per_cent, rounded, split_label, untrusted
+from override_gap.reports.text import ABSENT, estimate, p_cell, per_cent, rounded, split_label, untrusted
 
 LISTED = 40
 """Items listed by name per method; the JSON holds all of them."""
@@ -62,6 +62,7 @@ def comparison_figures(comparison: Mapping) -> list[PageFigure]:
 def comparison_tables(comparison: Mapping) -> list[Table]:
     """Every table that this comparison can fill."""
     in_order = (
+        _verdict_table(comparison),
         *_success_tables(comparison),
         *_difference_tables(comparison),
         _order_table(comparison),
@@ -98,6 +99,35 @@ def _success_tables(comparison: Mapping) -> Iterator[Table]:
             ),
             open=measure == comparison["measures"][0] or measure == "top1",
         )
+
+
+def _verdict_table(comparison: Mapping) -> Table:
+    return Table(
+        "Verdicts",
+        "Each run's own verdict on the method as delivered, over all known conflicts of that run. Failing: of these; repaired: of the "
+        "failures, at some gain that does not break the model, with content; at little cost: repaired at an affordable gain; causes "
+        "in failures. A label is about what fails: of methods of unlike strength, compare the causes.",
+        ("method", "verdict", "failing", "repaired", "at little cost", "causes"),
+        tuple(
+            (
+                untrusted(row["method"]),
+                row["label"],
+                *(
+                    estimate(row[share], "share") if row[share] else ABSENT
+                    for share in ("failing", "held", "affordable")
+                ),
+                causes_in_words(row) or ABSENT,
+            )
+            for row in comparison["verdicts"]
+        ),
+        open=True,
+    )
+
+
+def causes_in_words(verdict: Mapping) -> str:
+    """The causes of a verdict with how many failures have each, most first: "too weak 26, no content 9"."""
+    counts = {row["cause"]: row["count"] for row in verdict["causes"] if row["count"]}
+    return ", ".join(f"{cause} {count}" for cause, count in sorted(counts.items(), key=lambda pair: -pair[1]))
 
 
 def _difference_tables(comparison: Mapping) -> Iterator[Table]:

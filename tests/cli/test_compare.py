@@ -51,6 +51,10 @@ def test_table_page_and_json_show_the_same_numbers(folders, tmp_path, capsys) ->
         pair for pair in comparison["pairs"]
         if (pair["split"], pair["tier"], pair["measure"], pair["population"]) == ("conflict", None, "top1", "all")
     )  # fmt: skip
+    for verdict, folder in zip(comparison["verdicts"], folders, strict=True):
+        failures = load(folder).select("conflict", "as-delivered", "known")["success_top1"].astype(float).eq(0)
+        assert verdict["failing"]["value"] == pytest.approx(failures.mean())
+        assert any(line.split()[-1] == verdict["label"] for line in printed if "simulated" in line), printed
     value = row["difference"]["value"]
     assert any(f"{value:+.2f} [" in line for line in printed)
     page = Reader(out.read_text(encoding="utf-8"))
