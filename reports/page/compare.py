@@ -104,9 +104,9 @@ def _success_tables(comparison: Mapping) -> Iterator[Table]:
 def _verdict_table(comparison: Mapping) -> Table:
     return Table(
         "Verdicts",
-        "Each run's own verdict on the method as delivered, over all known conflicts of that run. Failing: of these; repaired: of the "
-        "failures, at some gain that does not break the model, with content; at little cost: repaired at an affordable gain; causes "
-        "in failures. A label is about what fails: of methods of unlike strength, compare the causes.",
+        "Each run's own verdict on the method as delivered, over all known conflicts of that run. Failing: of these; repaired: "
+        "of the failures, at some gain that does not break the model, with content; at little cost: repaired at an affordable "
+        "gain; causes in failures. A label is about what fails: of methods of unlike strength, compare the causes.",
         ("method", "verdict", "failing", "repaired", "at little cost", "causes"),
         tuple(
             (
