@@ -27,6 +27,9 @@ from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.quantised import holds_its_weight
 
+#: A document, its adapter, and a question about it as text and as tokens.
+Asking = tuple[Document, AnyAdapter, str, Sequence[int]]
+
 
 def check_adapters(
     subject: Subject,
@@ -71,8 +74,10 @@ def check_adapters(
         return Handshake((*checks, Check("effect", False, f"with the adapters {not_finite(subject)}{advice}")), unread)
     tolerance = two_routes_tolerance(subject, base, subject.coarsest_dtype)
     checks.append(_check_effect(subject, adapters, (with_adapters - base).abs().amax(-1), tolerance))
-    asked = list(zip(questions, ids, strict=True))
-    native, scale = _check_native(subject, source, traits, encoded, adapters, asked)
+    asked = list(zip(encoded, adapters, questions, ids, strict=True))
+    if not traits.static and traits.native_logits is not None:
+        asked += _asked_again(subject, items, chosen, asked)
+    native, scale = _check_native(subject, source, traits, asked)
     checks += [
         *native,
         _check_batch(subject, ids, adapters, base, _largest_difference(with_adapters, alone), tolerance),
@@ -108,6 +113,32 @@ def _first_readable(subject: Subject, items: Sequence[Item], count: int) -> list
             f"none of the first {len(items)} items can be read on {subject.name}, so no adapter can be checked{first_reason}"
         )
     return list(chosen.values())
+
+
+def _asked_again(
+    subject: Subject, items: Sequence[Item], chosen: Sequence[Item], asked: Sequence[Asking]
+) -> list[Asking]:
+    """One more readable question about each document, of another length where there is one.
+
+    What a method that looks at its input does on one question says little of another: one that looks at a fixed token is
+    right on the question that it was made from.
+    """
+    again = []
+    for item, (document, adapter, _, ids) in zip(chosen, asked, strict=True):
+        others = [other for other in items if other.document == item.document and other.question != item.question]
+        found = [(_text(subject, other), other) for other in others if _is_readable(subject, other)]
+        rows = [(text, subject.tokenize(text, special=not other.chat)) for text, other in found]
+        if rows:
+            again.append((document, adapter, *next((row for row in rows if len(row[1]) != len(ids)), rows[0])))
+    return again
+
+
+def _is_readable(subject: Subject, item: Item) -> bool:
+    try:
+        locate(subject, item)
+    except ItemError:
+        return False
+    return True
 
 
 def _text(subject: Subject, item: Item) -> str:
@@ -170,11 +201,9 @@ def _check_native(
     subject: Subject,
     source: AdapterSource,
     traits: SourceTraits,
-    documents: Sequence[Document],
-    adapters: Sequence[AnyAdapter],
-    questions: Sequence[tuple[str, Sequence[int]]],
+    asked: Sequence[Asking],
 ) -> tuple[list[Check], Scale]:
-    """The method's own logits against ours, on these questions (text and tokens) and on what the source has stored.
+    """The method's own logits against ours, on these questions and on what the source has stored.
 
     A wrong scale, a transposed square weight or another document's adapter shows only here.
     """
@@ -185,11 +214,11 @@ def _check_native(
                 stored = list(traits.native_examples())
         if traits.native_logits is not None:
             with as_adapter_error(f"{what}: native_logits failed"), current_folder_last():
-                outputs = [traits.native_logits(d, text) for d, (text, _) in zip(documents, questions, strict=True)]
+                outputs = [traits.native_logits(document, text) for document, _, text, _ in asked]
                 last = [logits.reshape(-1, logits.shape[-1])[-1] for logits in outputs]
             examples = [
                 NativeExample(adapter, tuple(ids), text, logits)
-                for adapter, (text, ids), logits in zip(adapters, questions, last, strict=True)
+                for (_, adapter, text, ids), logits in zip(asked, last, strict=True)
             ]
         if not stored and not examples:
             return [Check("native", None, NONE_OFFERED)], Scale(None, None, f"not verified: {NONE_OFFERED}")

@@ -327,3 +327,60 @@ def test_the_handshake_of_methods_that_are_no_weight_update() -> None:
     assert checks(Cartridges(subject)) == passed | {"documents": True}
     assert checks(Router(subject)) == passed | {"documents": None}
     assert checks(Router(subject, words="ten"))["effect"] is None, "it acts on none of the questions, as it may"
+
+
+@dataclass
+class Lookup:
+    """Adds a fixed vector to what the last MLP writes at one token of the question: the last one, or number `at`."""
+
+    subject: Subject
+    at: int | None = None
+    name: str = "lookup"
+    settings: dict[str, Any] = field(default_factory=dict)
+    static = False
+
+    def encode(self, documents):
+        return [replace(self, name=document.key) for document in documents]
+
+    @contextmanager
+    def acting(self, subject, question):
+        place = len(question) - 1 if self.at is None else min(self.at, len(question) - 1)
+        with added(subject.blocks[-1].mlp, place):
+            yield
+
+    @torch.no_grad()
+    def native_logits(self, document, text):
+        model, _ = build("llama")
+        ids = self.subject.tokenize(text)
+        with added(model.model.layers[-1].mlp, len(ids) - 1):
+            return model(input_ids=torch.tensor([ids])).logits[0]
+
+
+@contextmanager
+def added(module: torch.nn.Module, place: int):
+    def add(_, args, out):
+        return out + torch.linspace(-3, 3, out.shape[-1]) * (torch.arange(out.shape[1]) == place)[:, None]
+
+    hook = module.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def test_a_method_that_looks_at_its_input_is_compared_on_a_second_question() -> None:
+    """One that looks where its first question ended is right on that question alone."""
+    subject = tiny("llama")
+    text = "alpha beta gamma red ."
+    first, same, longer = (
+        conflict(n, question, document=text)
+        for n, question in enumerate(("alpha beta", "gamma delta", "zeta eta theta iota"), 1)
+    )
+
+    def native(source, items):
+        return next(c for c in check_adapters(subject, source, items).checks if c.name == "native").passed
+
+    for items in ([first, same, longer], [first, longer]):
+        assert native(Lookup(subject), items) is True
+        assert native(Lookup(subject, at=1), items) is False
+    assert native(Lookup(subject, at=1), [first]) is True, "on the question that it was made for it is right"
