@@ -273,10 +273,13 @@ def test_items_describe_in_a_tokenizers_tokens(model: Path, items: Path, capsys)
 def test_a_handshake_prints_its_checks_and_sets_the_exit_code(model: Path, items: Path, tmp_path: Path, capsys) -> None:
     words = ["handshake", "--subject", str(model), "--items", str(items), "--json", "--adapters"]
     assert main([*words, "fitted:steps=3,lr=3e-2"]) == 0
-    checks = {check["name"]: check["passed"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    printed = json.loads(capsys.readouterr().out)
+    checks = {check["name"]: check["passed"] for check in printed["checks"]}
     assert checks["gain-zero"]
     assert checks["effect"]
-    assert checks["native"] is None
+    assert checks["native"]
+    assert printed["scale"]["verified"] is True
+    assert printed["scale"]["gap_nats"] < 1e-3
     import torch
     from safetensors.torch import save_file
 

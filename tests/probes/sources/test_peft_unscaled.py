@@ -32,7 +32,7 @@ def saved(folder: Path, **settings: Any) -> Any:
     for name, weight in peft.named_parameters():
         if "lora_" in name and "magnitude" not in name:
             weight.data = torch.randn(weight.shape, generator=draw) * 0.2
-    peft.save_pretrained(folder)
+    peft.save_pretrained(str(folder))
     return peft
 
 
