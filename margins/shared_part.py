@@ -15,9 +15,8 @@ def without_shared(full: Adapter, shared: Adapter) -> Adapter:
     """The same adapter in two parts: W_shared of `shared`, and W_document = W_full - W_shared.
 
     Factors are concatenated, [A_full; A_shared] and [s_full B_full, -s_shared B_shared], so nothing is rounded but their
-    scales; matrices and vectors are subtracted. At any gain both parts together act as `full` does. Where both say the same
-    of a weight, the document part says nothing of it. Raises ValueError for DoRA, whose update is no sum of two, and where
-    the shapes differ.
+    scales; matrices and vectors are subtracted. At any gain both parts together act as `full` does. Raises ValueError for
+    DoRA, whose update is no sum of two, and where the shapes differ.
     """
     common: dict[str, Update] = {path: update for path, update in shared.parts() if update.frobenius() != 0}
     if shared.updates.keys() & shared.shared.keys():
@@ -51,8 +50,6 @@ def _difference(path: str, full: Update | None, shared: Update | None) -> Update
         delta = full.dense().float() - shared.dense().float()
         return Vector(delta) if delta.any() else None
     if isinstance(full, LowRank) and isinstance(shared, LowRank):
-        if full.scale == shared.scale and torch.equal(full.A, shared.A) and torch.equal(full.B, shared.B):
-            return None
         A = torch.cat([full.A.float(), shared.A.float()])
         return LowRank(A, torch.cat([full.scale * full.B.float(), -shared.scale * shared.B.float()], dim=1))
     delta = full.dense().float() - shared.dense().float()

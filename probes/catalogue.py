@@ -19,7 +19,8 @@ ADAPTERS = {
     "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
     "rank-one": "a closed-form rank-one edit of one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
-    "FOLDER": "a folder saved by PEFT, or a folder of them named by document key, item id or knowledge point",
+    "FOLDER": "a folder saved by PEFT, or folders of them at any depth, named by document key, item id or knowledge point; "
+    "--adapter-map FILE for other names, --shared-adapter FOLDER for a part that all contain",
     "unscaled:FOLDER": "such a folder whose method adds B A without PEFT's lora_alpha / r: DyPRAG's factors",
     "compact:FILE": "the adapters of many documents in one file, from `adapters export` or the export kit (`adapters kit`)",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",

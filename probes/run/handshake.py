@@ -84,7 +84,8 @@ def check_adapters(
         _check_documents(traits, adapters),
     ]
     norms = tuple((a.norm("document"), a.norm("shared")) for a in weights)
-    return Handshake(tuple(checks), scale, norms, left_out, tuple(traits.notes_on(encoded)) if traits.notes_on else ())
+    notes = tuple(traits.notes_on(tuple(by_text.values()))) if traits.notes_on else ()
+    return Handshake(tuple(checks), scale, norms, left_out, notes)
 
 
 def left_out_in_words(left_out: Sequence[str]) -> str:

@@ -35,10 +35,10 @@ def open_source(
     is_folder = Path(spec).is_dir() and name not in NAMES
     if shared_adapter is not None and not is_folder:
         raise AdapterError(f"--shared-adapter is taken out of the adapters of a folder that PEFT saved; {spec} is none")
-    if adapter_map is not None and not is_folder and name not in ("dense", *LAYERED):
+    if adapter_map is not None and not is_folder and name not in ("unscaled", "dense", *LAYERED):
         raise AdapterError(
-            f"--adapter-map is for a folder that PEFT saved, and for dense:, {':, '.join(LAYERED)}: files; {spec} names its "
-            "documents itself"
+            f"--adapter-map is for folders that PEFT saved (unscaled: ones too) and dense:, {':, '.join(LAYERED)}: files; "
+            f"{spec} names its documents itself"
         )
     mapped = None
     if adapter_map is not None:
@@ -80,7 +80,7 @@ def open_source(
             raise AdapterError(
                 f"--adapters {spec}: {rest} is no folder; name a folder saved by PEFT, or a folder of them"
             )
-        return Unscaled(PeftFolder(subject, Path(rest)))
+        return _hashed(Unscaled(PeftFolder(subject, Path(rest), mapped)))
     if name == "dense":
         from override_gap.probes.sources.dense import DenseFile
 

@@ -141,6 +141,8 @@ def test_a_map_says_which_folder_is_whose(form: str, subject, tmp_path, rng) -> 
     source = open_source(str(tmp_path), subject, adapter_map=str(file))
     assert [a.name for a in source.encode(DOCUMENTS)] == ["run/a", "run/b", "run/a/kept"]
     assert source.notes_on(DOCUMENTS) == [f"{file}: 1 of 5 rows is for no document of these items (c9)"]
+    unscaled = open_source(f"unscaled:{tmp_path}", subject, adapter_map=str(file)).encode(DOCUMENTS)
+    assert [a.name.rsplit(":")[-1] for a in unscaled] == ["run/a", "run/b", "run/a/kept"]
     other = tmp_path / "other.json"
     other.write_text(json.dumps(rows | {"c0": "run/b"}))
     assert open_source(str(tmp_path), subject, adapter_map=str(other)).settings != source.settings
