@@ -26,6 +26,8 @@ class Reference:
     tier: str | None = None
     quartile: int | None = None
     """Of prior strength over all conflicts: 1 is the weakest, 4 the strongest."""
+    differs: str | None = None
+    """What of the published measurement this plan does otherwise: questions, template, precision."""
 
     def __post_init__(self) -> None:
         for name, known in (("split", SPLITS), ("measure", MEASURES), ("tier", (None, *TIERS))):
@@ -41,8 +43,10 @@ class Reference:
             raise ValueError(f"tier and quartile belong to conflicts, got split {self.split!r}")
         if self.tier and self.quartile:
             raise ValueError("a reference has a tier or a quartile, not both")
-        for name in ("condition", "source"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+        for name in ("condition", "source", "differs"):
+            value = getattr(self, name)
+            absent = name == "differs" and value is None
+            if not absent and (not isinstance(value, str) or not value.strip()):
                 raise ValueError(f"{name} needs a few words, got {getattr(self, name)!r}")
 
 

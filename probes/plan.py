@@ -26,6 +26,8 @@ PRIORS = ("given", "from-base")
 MOST_DRAWS = 10_000
 LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
+METHODS_TEMPLATE = "method"
+"""The `chat_template` of a plan whose questions go through the template that the method stored with its adapters."""
 #: The settings that say how questions are put to an instruction-tuned model.
 CHAT_SETTINGS = ("chat", "system_prompt", "chat_template", "template_args")
 #: What `apply_chat_template` takes beside a template's own settings.
@@ -53,7 +55,8 @@ class Plan:
     `shared_adapter` a PEFT folder that is taken out of every adapter of a folder. `answers` is how many items are also
     answered in words; `limit` keeps the first items. `chat` puts every question through the subject's chat template,
     `system_prompt` does so behind a system turn. `chat_template` is a file that
-    replaces the template, or the name of one that the tokenizer has; `template_args` are the template's own settings.
+    replaces the template, the name of one that the tokenizer has, or "method" for the one that the adapters came with;
+    `template_args` are the template's own settings.
     `prior` says where old answers come from: "given", the items alone, or "from-base": conflicts without one get the base's
     own greedy answer. `cluster` names the field of an item's meta by which facts are alike (their relation): intervals are
     then made by it as well as by knowledge point, and the wider one is read. `references` are published shares that the

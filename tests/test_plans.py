@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from override_gap.analyses.readings import load
 from override_gap.analyses.summary import summarise
 from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.items.item import Item, documents_of
+from override_gap.probes.export_kit import kit
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, PlanError, plan_from, read_plan
-from override_gap.probes.run.loop import run
+from override_gap.probes.run.engine import Local
+from override_gap.probes.run.exported import in_methods_template
+from override_gap.probes.run.loop import run_plan
+from override_gap.probes.run.resolve import resolve
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.export_doc_to_lora import pack
 from override_gap.probes.subject.model import Subject, wrap
 from override_gap.reports.page.published import published
 from tests.conftest import conflict, tiny
@@ -43,22 +45,21 @@ def subject_of(family: str) -> Subject:
     return wrap(Qwen3ForCausalLM(Qwen3Config(**GROUPED, head_dim=8)).eval(), words(), "tiny-qwen3")
 
 
-def exported(subject: Subject, file: Path) -> None:
-    """Random Doc-to-LoRA factors of every document, as its own environment writes them."""
+def exported(subject: Subject, file: Path, template: str) -> None:
+    """Random Doc-to-LoRA factors of every document, as the method's script writes them, with the method's chat template."""
     rng = torch.Generator().manual_seed(1)
-    layers, sites = subject.n_layers, [s for path, s in subject.sites.items() if path.endswith("down_proj")]
-    [d_in], [d_out] = {s.d_in for s in sites}, {s.d_out for s in sites}
+    sites = {path: site for path, site in subject.sites.items() if path.endswith("down_proj")}
 
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=rng) * 0.1
+    def draw() -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        sizes = {path: ((2, site.d_in), (site.d_out, 2)) for path, site in sites.items()}
+        return {
+            path: tuple(torch.randn(*size, generator=rng) * 0.1 for size in pair)  # type: ignore[misc]
+            for path, pair in sizes.items()
+        }
 
-    made = {
-        d.key: {"down_proj": {"A": draw(1, layers, 2, d_in), "B": draw(1, layers, 2, d_out)}}
-        for d in documents_of(ITEMS)
-    }
-    bias = {"down_proj": {"A": draw(layers, 2, d_in), "B": draw(layers, 2, d_out)}}
-    tensors, metadata = pack(made, bias, lora_alpha=4.0, layers=range(layers))
-    save_file(tensors, file, metadata=metadata)
+    rows = [{"key": document.key, "ids": list(document.ids)} for document in documents_of(ITEMS)]
+    factors, settings = (draw() for _ in rows), {"chat_template": template}
+    kit.write(file, rows, factors, method="doc-to-lora", scale=4.0, shared=draw(), settings=settings)
 
 
 def test_every_plan_has_its_family() -> None:
@@ -75,9 +76,14 @@ def test_a_plan_runs_on_a_tiny_model_of_its_family(name: str, tmp_path: Path) ->
     subject, file = subject_of(FAMILY[name]), tmp_path / "adapters.safetensors"
     assert plan.chat
     subject.tokenizer.chat_template = TEMPLATE[FAMILY[name]]
-    exported(subject, file)
-    source = open_source(f"doc-to-lora:{file}", subject)
-    frame = load(run(replace(plan, answers=1), subject, source, ITEMS, tmp_path / "run"))
+    # asked through the template that came with the adapters, not through the model's own
+    exported(subject, file, "{{ '<method>' }}" + TEMPLATE[FAMILY[name]])
+    plan = replace(plan, answers=1, adapters=f"compact:{file}")
+    resolved = in_methods_template(resolve(plan, ITEMS), None)
+    run_plan(Local(subject, open_source(plan.adapters, subject)), resolved, tmp_path / "run")
+    frame = load(tmp_path / "run")
+    assert frame.manifest["chat"]["template"] == "replaced"
+    assert frame.manifest["chat"]["example"].startswith("<method>")
     assert (frame.readings["status"] == "ok").all()
     assert frame.manifest["chat"]["items"] == len(ITEMS)
     assert set(frame.readings["condition"]) == set(asked)
@@ -88,6 +94,8 @@ def test_a_plan_runs_on_a_tiny_model_of_its_family(name: str, tmp_path: Path) ->
         assert own is None or own["n"] <= 4
         if own is not None and own["low"] is not None:
             assert row["within"] == (own["low"] <= row["published"] <= own["high"])
+        for word in ("questions", "template", "precision"):
+            assert word in row["differs"]
     assert bool(published({"references": rows})) == bool(rows)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 import warnings
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -26,12 +28,14 @@ from override_gap.probes.run.chat_facts import asked_in_chat
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
 from override_gap.probes.run.engine import Engine, Job, Local
+from override_gap.probes.run.exported import exported, in_methods_template
 from override_gap.probes.run.handshake_record import HANDSHAKE_ITEMS, handshake_record
 from override_gap.probes.run.loop import Progress, first_day, run_plan
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import measure as measure_items
 from override_gap.probes.sources import open_source
+from override_gap.probes.sources.compact import read_compact
 from override_gap.probes.sources.custom import require_source
 from override_gap.probes.store.remote import store_at
 from override_gap.probes.store.schema import READINGS
@@ -55,7 +59,7 @@ def audit(
     out: str | Path | None = None,
     progress: Progress = lambda *_: None,
     say: Callable[[str], None] | None = None,
-    allow_pickle: bool = False,
+    python: str | Path | None = None,
     trust_remote_code: bool = False,
     **settings: Any,
 ) -> Path | str:
@@ -65,8 +69,9 @@ def audit(
     `name`, `settings` and `encode(documents)`), a list of items. `settings` are those of a Plan: `policies`, `probes` (each
     a list, or names with commas), `limit`, `answers`, `seed`, `batch_size`, `device`, `dtype` and so on. Called again with
     the same `out`, it resumes where it was stopped. `progress` is called with (done, total, what); `say` with what is
-    refused and with what is wrong with how questions are asked in chat, which without it are Python warnings. Raises
-    PlanError, SubjectError, AdapterError, ItemError, HandshakeError, RunError, each with one line that says what to do.
+    refused and with what is wrong with how questions are asked in chat, which without it are Python warnings. `python` is the
+    interpreter of the environment of a method that is named by its checkpoint ("doc-to-lora:CHECKPOINT"). Raises PlanError,
+    SubjectError, AdapterError, ItemError, HandshakeError, RunError, each with one line that says what to do.
     """
     known = {field.name for field in fields(Plan)}
     unknown = sorted(set(settings) - known)
@@ -85,7 +90,13 @@ def audit(
     items = None if by_name else _checked(items)[: plan.limit]
     resolved = resolve(plan, items)
     store_at(out or Path("runs")).require_room(needed=1)
-    opened = partial(open_plan, plan, allow_pickle, trust_remote_code, subject=subject, adapters=adapters)
+    if python is not None:
+        out = out or run_folder_of(
+            Path(names["subject"] or plan.subject).name, plan.adapters.partition(":")[0], resolved
+        )
+    file = exported(resolved, None if python is None else Path(python), out or "", progress)
+    resolved = in_methods_template(resolved, file)
+    opened = partial(open_plan, plan, trust_remote_code, subject=subject, adapters=adapters, file=file)
     with open_engine("local", opened) as engine:
         folder = out or default_folder(engine, resolved)
         run_audit(engine, resolved, folder, progress=progress, say=say or partial(warnings.warn, stacklevel=2))
@@ -102,7 +113,7 @@ def measure(
     answers: bool = False,
     prior: str = "given",
     seed: int = 0,
-    allow_pickle: bool = False,
+    python: str | Path | None = None,
     **chat: Any,
 ) -> pd.DataFrame:
     """Readings of a few items in memory: one row per item and condition, in the columns of a run's readings.
@@ -128,8 +139,14 @@ def measure(
     plan = Plan(_name(subject) or "organism", _name(adapters) or "", "items", **settings)
     if not plan.adapters:
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
-    model, source = open_plan(plan, allow_pickle, False, subject=subject, adapters=adapters)
-    resolved = resolve(plan, rows).for_source(
+    resolved = resolve(plan, rows)
+    # the file is read document by document as long as the source lives
+    folder = None if python is None else tempfile.TemporaryDirectory(prefix="override-gap-")
+    file = exported(resolved, None if python is None else Path(python), "" if folder is None else folder.name)
+    model, source = open_plan(plan, False, subject=subject, adapters=adapters, file=file)
+    if folder is not None:
+        weakref.finalize(source, folder.cleanup)
+    resolved = in_methods_template(resolved, file).for_source(
         static=traits_of(source).static, unread=model.unread, scope=traits_of(source).scope
     )
     resolved = fill_priors(Local(model, source), resolved)
@@ -153,8 +170,13 @@ def measure(
 
 def default_folder(engine: Engine, resolved: ResolvedPlan, shard: Shard | None = None) -> Path:
     """A run folder named after subject, adapters and items."""
+    return run_folder_of(*engine.ask(_names_of), resolved, shard)
+
+
+def run_folder_of(subject: str, source: str, resolved: ResolvedPlan, shard: Shard | None = None) -> Path:
+    """The run folder of a subject and a source by their names."""
     part = "" if shard is None else f"-shard-{shard.number}-of-{shard.of}"
-    return Path("runs") / f"{engine.ask(_run_name)}-{Path(resolved.plan.items).stem.replace(':', '-')}{part}"
+    return Path("runs") / f"{subject}-{source}-{Path(resolved.plan.items).stem.replace(':', '-')}{part}"
 
 
 def run_audit(
@@ -204,22 +226,26 @@ def run_audit(
 
 def open_plan(
     plan: Plan,
-    allow_pickle: bool = False,
     trust_remote_code: bool = False,
     *,
     subject: str | Subject | None = None,
     adapters: str | AdapterSource | None = None,
+    file: Path | None = None,
 ) -> tuple[Subject, AdapterSource]:
-    """A plan's subject and source, wherever this is called; those that are open objects already are returned as they are."""
+    """A plan's subject and source, wherever this is called; those that are open objects already are returned as they are.
+
+    `file`: the adapters that a method wrote in its own environment (`exported`).
+    """
     with timed("subject"):
         if not isinstance(subject, Subject):
             subject = open_subject(plan.subject, device=plan.device, dtype=plan.dtype, trust=trust_remote_code)
     with timed("adapters"):
+        if file is not None:
+            return subject, read_compact(file)
         if adapters is None or isinstance(adapters, str):
             return subject, open_source(
                 plan.adapters,
                 subject,
-                allow_pickle=allow_pickle,
                 adapter_map=plan.adapter_map,
                 shared_adapter=plan.shared_adapter,
             )
@@ -271,8 +297,8 @@ def _unknown_words(subject: Subject, _: AdapterSource, items: Sequence[Item]) ->
     return unknown_words(subject.tokenizer, items)
 
 
-def _run_name(subject: Subject, source: AdapterSource) -> str:
-    return f"{subject.name}-{source.name}"
+def _names_of(subject: Subject, source: AdapterSource) -> tuple[str, str]:
+    return subject.name, source.name
 
 
 def _names(setting: str, value: Any) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 from override_gap.margins.adapter import AdapterSource
 from override_gap.probes.catalogue import ADAPTERS, installed_sources
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.files import PICKLES
+from override_gap.probes.sources.own_environment import Checkpoint, needs_python
 from override_gap.probes.subject.model import Subject
 
 NAMES = frozenset(form.partition(":")[0] for form in ADAPTERS) - {"FOLDER", "MODULE"}
@@ -21,7 +21,6 @@ def open_source(
     spec: str,
     subject: Subject,
     *,
-    allow_pickle: bool = False,
     adapter_map: str | None = None,
     shared_adapter: str | None = None,
 ) -> AdapterSource:
@@ -29,7 +28,7 @@ def open_source(
 
     `adapter_map`: a file that says which adapter is whose, for folders of PEFT adapters, dense and stacked files.
     `shared_adapter`: a PEFT folder that is taken out of every adapter of a folder, as the part that all share.
-    `allow_pickle`: a checkpoint that is a pickle may be opened, restricted to a stated list of classes. Raises AdapterError.
+    A method's own checkpoint is opened in its own environment alone (`probes.run.exported`). Raises AdapterError.
     """
     name, colon, rest = spec.partition(":")
     is_folder = Path(spec).is_dir() and name not in NAMES
@@ -89,10 +88,9 @@ def open_source(
         from override_gap.probes.sources.custom import open_function
 
         return open_function(rest)
-    if name == "doc-to-lora" and Path(rest).suffix in PICKLES:
-        from override_gap.probes.sources.doc_to_lora import open_doc_to_lora
-
-        return open_doc_to_lora(Path(rest), subject, allow_pickle=allow_pickle)
+    checkpoint = Checkpoint.parse(spec)
+    if checkpoint is not None:
+        raise needs_python(checkpoint)
     if name in LAYERED:
         from override_gap.probes.sources.stacked import StackedFile
 

@@ -28,8 +28,10 @@ from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, SEARCH, TA
 
 DAMAGED = "damaged"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FOLDER_OF_ADAPTERS = "adapters"
+"""What a method that runs in an environment of its own writes."""
 # what a run that was killed before it wrote its manifest may have left
-RUN_FILES = {*TABLES, "figures", "summary.json", "report.html", DAMAGED, LOCK, OWNER}
+RUN_FILES = {*TABLES, FOLDER_OF_ADAPTERS, "figures", "summary.json", "report.html", DAMAGED, LOCK, OWNER}
 
 
 class RunError(ValueError):

@@ -107,12 +107,13 @@ def add_map_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_trust_flags(parser: argparse.ArgumentParser) -> None:
-    """The two flags that let files run code or be unpickled; without them both are refused."""
+def add_code_flags(parser: argparse.ArgumentParser) -> None:
+    """The two flags that run code of others: a method's own environment, and a model's own folder."""
     parser.add_argument(
-        "--allow-pickle",
-        action="store_true",
-        help="open a Doc-to-LoRA checkpoint, a pickle, with a fixed list of classes",
+        "--python",
+        type=Path,
+        metavar="PYTHON",
+        help="the Python of a method's own environment, which opens its checkpoint there: --adapters doc-to-lora:CHECKPOINT",
     )
     parser.add_argument(
         "--trust-remote-code",

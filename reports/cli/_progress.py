@@ -8,11 +8,12 @@ from typing import Any
 
 
 class ProgressBar:
-    """A context manager to be called with (items done, items in all, what is being done); silent with `quiet`."""
+    """A context manager to be called with (done, in all, what is being done), counted in `unit`; silent with `quiet`."""
 
-    def __init__(self, *, quiet: bool = False) -> None:
+    def __init__(self, *, quiet: bool = False, unit: str = "items") -> None:
+        self.unit = unit
         self.quiet, self._bar, self._task, self._started = quiet, None, None, time.monotonic()
-        self._first: int | None = None
+        self._first: tuple[int, float] | None = None
 
     def __enter__(self) -> ProgressBar:
         if not self.quiet and sys.stderr.isatty():
@@ -30,7 +31,7 @@ class ProgressBar:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("items,"),
+                TextColumn(f"{self.unit},"),
                 TextColumn("{task.fields[rate]}"),
                 TimeElapsedColumn(),
                 TextColumn("elapsed,"),
@@ -47,10 +48,13 @@ class ProgressBar:
 
     def __call__(self, done: int, total: int, what: str) -> None:
         elapsed = time.monotonic() - self._started
-        # items that an earlier run measured do not count towards this one's rate
-        self._first = done if self._first is None else self._first
-        new = done - self._first
-        per_second = new / elapsed if elapsed > 0 else 0.0
+        # what an earlier run has done, and the time before anything is done, do not count towards the rate
+        if self._first is None:
+            self._first = done, self._started
+        elif done == self._first[0]:
+            self._first = done, time.monotonic()
+        new, seconds = done - self._first[0], time.monotonic() - self._first[1]
+        per_second = new / seconds if seconds > 0 else 0.0
         shown = f"{per_second:,.0f}" if per_second >= 10 else f"{per_second:.2g}"
         rate = f"{shown} per second" if new else ""
         if self._bar is not None:
@@ -60,4 +64,4 @@ class ProgressBar:
         elif not self.quiet:
             left = f", about {(total - done) / per_second:.0f} s left" if new and done < total else ""
             rate = f", {rate}" if rate else ""
-            print(f"{what}: {done} of {total} items{rate}, {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+            print(f"{what}: {done} of {total} {self.unit}{rate}, {elapsed:.0f} s{left}", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from override_gap.reports.cli._args import add_map_flags, add_trust_flags, writable
+from override_gap.reports.cli._args import add_code_flags, add_map_flags, writable
 from override_gap.reports.cli.main import DONE, parser
 
 EXAMPLES = """examples:
@@ -72,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, or for peft a new folder")
     options.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps or map, as for audit")
     options.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
-    add_trust_flags(options)
+    add_code_flags(options)
     options.add_argument("--quiet", action="store_true", help="no progress")
     args = options.parse_args(argv)
     writable(args.out, folder=args.form == "peft" or args.action == "kit")
@@ -84,7 +84,8 @@ def main(argv: Sequence[str]) -> int:
     from override_gap.margins.text import plural
     from override_gap.probes.items import open_items
     from override_gap.probes.plan import plan_from
-    from override_gap.probes.sources import open_source
+    from override_gap.probes.run.audit import open_plan
+    from override_gap.probes.run.exported import exported_into, scratch_folder
     from override_gap.probes.sources.export import export
     from override_gap.probes.subject.load import open_subject
 
@@ -97,13 +98,9 @@ def main(argv: Sequence[str]) -> int:
             f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(documents), 'document')}", file=sys.stderr
         )
     subject = open_subject(plan.subject, device=args.device, dtype=args.dtype, trust=args.trust_remote_code)
-    source = open_source(
-        plan.adapters,
-        subject,
-        allow_pickle=args.allow_pickle,
-        adapter_map=plan.adapter_map,
-        shared_adapter=plan.shared_adapter,
-    )
-    count = export(subject, source, documents, args.form, args.out)
+    with scratch_folder() as scratch:
+        file = exported_into(plan, items, args.python, scratch)
+        subject, source = open_plan(plan, subject=subject, file=file)
+        count = export(subject, source, documents, args.form, args.out)
     print(f"{plural(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE

@@ -12,9 +12,9 @@ from typing import Any
 
 from override_gap.reports.cli._args import (
     add_chat_flags,
+    add_code_flags,
     add_map_flags,
     add_model_flags,
-    add_trust_flags,
     plan_settings,
     run_or_url,
 )
@@ -73,18 +73,25 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
         what = "1 reference of the plan is" if n_dropped == 1 else f"{n_dropped} references of the plan are"
         print(f"{what} for conditions that the flags beside it leave out", file=sys.stderr)
     store_at(args.out or Path("runs")).require_room(needed=1)
-    from override_gap.probes.run.audit import default_folder, open_engine, open_plan, run_audit
+    from override_gap.probes.run.audit import default_folder, open_engine, open_plan, run_audit, run_folder_of
+    from override_gap.probes.run.exported import exported, in_methods_template
     from override_gap.reports.cli._progress import ProgressBar
 
     say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
     say(f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(resolved.items.items), 'item')}")
     if not any(item.split == "conflict" for item in resolved.items.items):
         say(NO_CONFLICT)
-    opener = partial(open_plan, resolved.plan, args.allow_pickle, args.trust_remote_code)
+    with ProgressBar(quiet=args.quiet, unit="documents") as bar:
+        out = args.out
+        if args.python is not None:
+            out = out or run_folder_of(Path(plan.subject).name, plan.adapters.partition(":")[0], resolved, shard)
+        file = exported(resolved, args.python, out or "", bar)
+    resolved = in_methods_template(resolved, file)
+    opener = partial(open_plan, resolved.plan, args.trust_remote_code, file=file)
     # what is refused is said even to those who want no progress: they named it and do not get it
     say_refused = partial(print, file=sys.stderr)
     with open_engine(args.engine, opener, workers=args.workers, threads=args.threads) as engine:
-        out = args.out or default_folder(engine, resolved, shard)
+        out = out or default_folder(engine, resolved, shard)
         try:
             with ProgressBar(quiet=args.quiet) as bar:
                 run_audit(engine, resolved, out, shard=shard, progress=bar, say=say_refused)
@@ -219,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--shard", metavar="N/OF", help="measure only this part of the run, as 3/16; join the parts by `merge`")
     add("--resume", action="store_true", help=argparse.SUPPRESS)  # a run in --out is resumed anyway
     add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")
-    add_trust_flags(words)
+    add_code_flags(words)
     add("--reference", action="store_const", const=True, help="one item and condition at a time, no work shared")
     add("--profile", action="store_true", help="print where the time went, and write it to RUN/profile.json")
     add("--json", action="store_true", help="print summary.json on stdout")

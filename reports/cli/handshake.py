@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from override_gap.reports.cli._args import (
     add_chat_flags,
+    add_code_flags,
     add_map_flags,
     add_model_flags,
-    add_trust_flags,
     plan_settings,
 )
 from override_gap.reports.cli.main import DONE, WRONG, parser
 from override_gap.reports.text import escape_control_characters
+
+if TYPE_CHECKING:
+    from override_gap.margins.items.item import Item
 
 EPILOG = """examples:
   override-gap handshake --adapters hypernetwork
@@ -35,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("--limit", type=int, metavar="N", help="look only at the first N items")
     add_chat_flags(words)
     words.add_argument("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
-    add_trust_flags(words)
+    add_code_flags(words)
     words.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = words.parse_args(argv)
     from override_gap.probes.plan import PlanError, plan_from, read_plan
@@ -48,12 +52,18 @@ def main(argv: Sequence[str]) -> int:
     plan = plan_from(settings)
     from override_gap.probes.run.audit import open_plan
     from override_gap.probes.run.checks import MEANING
+    from override_gap.probes.run.exported import exported_into, first_documents, in_methods_template, scratch_folder
     from override_gap.probes.run.handshake import check_adapters
     from override_gap.probes.run.resolve import resolve
 
     resolved = resolve(plan, drop_references=True)
-    subject, source = open_plan(plan, args.allow_pickle, args.trust_remote_code)
-    handshake = check_adapters(subject, source, resolved.items.items, chat=resolved.chat)
+    items: Sequence[Item] = resolved.items.items
+    items = items if args.python is None else first_documents(items)
+    with scratch_folder() as scratch:
+        file = exported_into(plan, items, args.python, scratch)
+        chat = in_methods_template(resolved, file).chat
+        subject, source = open_plan(plan, args.trust_remote_code, file=file)
+        handshake = check_adapters(subject, source, items, chat=chat)
     if args.json:
         print(json.dumps({**handshake.as_json(), "norms": handshake.norms, "notes": handshake.notes}))
         return WRONG if handshake.failed else DONE

@@ -8,7 +8,7 @@ from override_gap.reports.page.table import Table
 from override_gap.reports.text import ABSENT, SIZE_HEAD, estimate, size_cell, split_label, untrusted
 
 NOTE = (
-    "Within: the published share lies in the 95% interval measured here. The published items may differ from these, "
+    "Within: the published share lies in the 95% interval measured here. What this run does otherwise stands in the last column, "
     "so this is a comparison, not a test of replication."
 )
 WITHIN = {True: "yes", False: "no", None: ABSENT}
@@ -27,8 +27,20 @@ def published(summary: Mapping) -> list[Table]:
             size_cell(row["measured"]) if row["measured"] else "not measured",
             WITHIN[row["within"]],
             untrusted(row["source"]),
+            untrusted(row.get("differs") or ABSENT),
         )
         for row in summary.get("references") or []
     )
-    head = ("split", "of", "condition", "measure", "published, %", "measured, %", SIZE_HEAD, "within", "source")
+    head = (
+        "split",
+        "of",
+        "condition",
+        "measure",
+        "published, %",
+        "measured, %",
+        SIZE_HEAD,
+        "within",
+        "source",
+        "differs here by",
+    )
     return [Table("Published shares beside those measured", NOTE, head, rows, open=True)] if rows else []

@@ -140,7 +140,7 @@ def _frontier(axes: Axes, rows: list[Mapping], cost: str) -> None:
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def _root(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def _root(x: Float[np.ndarray, ...]) -> Float[np.ndarray, ...]:
     """The root of what is above 0; 0 below it, where a padded axis may reach."""
     return np.sqrt(np.maximum(x, 0.0))
 

@@ -62,7 +62,7 @@ ADAPTERS: dict[str, tuple[Callable[[Path], str], str]] = {
         lambda p: (peft(p), (p / "lora/adapter_model.safetensors").unlink(), pickled(p, "lora/adapter_model.bin"))[0],
         "adapter_model.bin is a pickle, which can run code and is not opened",
     ),
-    "a checkpoint, not allowed": (lambda p: "doc-to-lora:" + pickled(p, "x.pt"), "add --allow-pickle"),
+    "a checkpoint without its environment": (lambda p: "doc-to-lora:" + pickled(p, "x.pt"), "add --python"),
     "a header of terabytes": (lambda p: raw_peft(p, (2**42).to_bytes(8, "little") + b"{}"), "claims a header of"),
     "a tensor of terabytes": (lambda p: raw_peft(p, tensors({A: ("F32", [2**40, 1], [0, 2**42])}, 16)), "damaged"),
     "offsets that overlap": (

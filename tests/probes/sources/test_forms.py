@@ -21,7 +21,6 @@ from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact_index import write_compact
-from override_gap.probes.sources.export_doc_to_lora import pack
 from override_gap.probes.sources.peft_config import CONFIG
 from override_gap.probes.sources.peft_folder import WEIGHTS
 from override_gap.probes.sources.peft_write import write_adapter
@@ -85,8 +84,9 @@ def write_form(form: str, adapter: Adapter, folder: Path) -> str:
             first = B.transpose(1, 2)
             chunks = {"A": A[:, :2, None].transpose(0, 1), "B": first[:, :2, None].transpose(0, 1)}
             bias = {"down_proj": {"A": A[:, 2:], "B": first[:, 2:]}}
-            tensors, metadata = pack({"c1": {"down_proj": chunks}}, bias, lora_alpha=scale, layers=range(len(paths)))
-            save_file(tensors, file, metadata=metadata)
+            tensors = {f"documents/c1/down_proj/{side}": factor.contiguous() for side, factor in chunks.items()}
+            tensors |= {f"shared/down_proj/{side}": factor.contiguous() for side, factor in bias["down_proj"].items()}
+            save_file(tensors, file, metadata={"lora_alpha": repr(scale), "layers": json.dumps([*range(len(paths))])})
         elif form == "generative-adapter":
             tensors = {"documents/c1/down_proj/A": A, "documents/c1/down_proj/B": B}
             save_file(tensors, file, metadata={"lora_alpha": repr(scale * RANK)})
