@@ -28,6 +28,7 @@ ADAPTERS = {
     "doc-to-lora:FILE": "factors stacked over layers, as safetensors; B rank-first, scale lora_alpha, head bias as shared part",
     "generative-adapter:FILE": "lora_a and lora_b stacked over layers, scale lora_alpha / r",
     "shine:FILE": "A, B and bias C stacked over layers, scale folded in",
+    "prefix:FILE": "keys and values before the question, per document and layer (Cartridges); measured as delivered",
     "callable:MODULE:FUNCTION": "a function of your own from text to factors: module path -> (A, B, scale)",
     "MODULE:OBJECT": "a source of your own, or a function subject -> source (docs/your-method.md)",
 }

@@ -34,10 +34,10 @@ def open_source(
     is_folder = Path(spec).is_dir() and name not in NAMES
     if shared_adapter is not None and not is_folder:
         raise AdapterError(f"--shared-adapter is taken out of the adapters of a folder that PEFT saved; {spec} is none")
-    if adapter_map is not None and not is_folder and name not in ("unscaled", "dense", *LAYERED):
+    if adapter_map is not None and not is_folder and name not in ("unscaled", "dense", "prefix", *LAYERED):
         raise AdapterError(
-            f"--adapter-map is for folders that PEFT saved (unscaled: ones too) and dense:, {':, '.join(LAYERED)}: files; "
-            f"{spec} names its documents itself"
+            f"--adapter-map is for folders that PEFT saved (unscaled: ones too) and dense:, prefix:, {':, '.join(LAYERED)}: "
+            f"files; {spec} names its documents itself"
         )
     mapped = None
     if adapter_map is not None:
@@ -84,6 +84,10 @@ def open_source(
         from override_gap.probes.sources.dense import DenseFile
 
         return _hashed(DenseFile(subject, Path(rest), mapped))
+    if name == "prefix":
+        from override_gap.probes.sources.prefix_file import PrefixFile
+
+        return _hashed(PrefixFile(Path(rest), mapped))
     if name == "callable":
         from override_gap.probes.sources.custom import open_function
 

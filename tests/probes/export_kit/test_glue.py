@@ -72,10 +72,28 @@ def test_dyprags_sizes_are_read_from_its_projectors_weights(monkeypatch: pytest.
         sizes({key: value for key, value in state.items() if "down" in key}, 32)
 
 
-@pytest.mark.parametrize("name", ["dyprag", "generative_adapter", "shine"])
+def test_a_cache_is_found_by_the_best_of_its_documents_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache_file = script("cartridges", monkeypatch).cache_file
+    document = {"key": "k", "ids": ["a", "b"], "points": ["p"]}
+    with pytest.raises(ValueError, match=r"no cache for document k; name it k\.pt"):
+        cache_file(tmp_path, document)
+    (tmp_path / "p.pt").touch()
+    assert cache_file(tmp_path, document).name == "p.pt"
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cache_last.pt").touch()
+    with pytest.raises(ValueError, match="keep one"):
+        cache_file(tmp_path, document)
+    (tmp_path / "k.pt").touch()
+    assert cache_file(tmp_path, document).name == "k.pt"
+
+
+@pytest.mark.parametrize("name", ["cartridges", "dyprag", "generative_adapter", "shine"])
 def test_a_scripts_error_is_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     module = script(name, monkeypatch)
-    more = {"dyprag": ["--base", "x"], "shine": ["--base", "x", "--config", "c"]}.get(name, [])
+    more = {"cartridges": ["--base", "x"], "dyprag": ["--base", "x"], "shine": ["--base", "x", "--config", "c"]}.get(
+        name, []
+    )
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "c", str(tmp_path / "none.jsonl"), "out", "--repo", ".", *more])
     with pytest.raises(SystemExit) as left:
         module.script.run(module.main)
