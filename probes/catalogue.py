@@ -16,7 +16,7 @@ SUBJECTS = {
 ADAPTERS = {
     "hypernetwork": "the hypernetwork that ships with the subject (organism, smollm2), or one that you trained: "
     "hypernetwork:folder=FOLDER",
-    "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, seed (fitted:steps=8,lr=1e-2)",
+    "fitted": "a LoRA fitted to each document by Adam; settings: steps, lr, rank, modules, batch, seed (fitted:steps=8,lr=1e-2)",
     "rank-one": "a closed-form rank-one edit of one layer, after ROME; settings: layer, position, steps, lr, reach, ridge, "
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
     "FOLDER": "a folder saved by PEFT, or folders of them at any depth, named by document key, item id or knowledge point; "

@@ -28,6 +28,8 @@ LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
 METHODS_TEMPLATE = "method"
 """The `chat_template` of a plan whose questions go through the template that the method stored with its adapters."""
+#: Kinds of values in a plan file, in words.
+WORDS = {int: "a whole number", str: "a text", bool: "true or false", list: "a list", dict: "a table"}
 #: The settings that say how questions are put to an instruction-tuned model.
 CHAT_SETTINGS = ("chat", "system_prompt", "chat_template", "template_args")
 #: What `apply_chat_template` takes beside a template's own settings.
@@ -174,7 +176,9 @@ def read_plan(path: Path) -> dict[str, Any]:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except PlanError:
         raise
-    except (OSError, ValueError, RecursionError) as fault:  # no UTF-8, no TOML, an integer of thousands of digits
+    except OSError as fault:
+        raise PlanError(f"{path}: cannot be read: {fault.strerror or fault}; --config takes a TOML file") from fault
+    except (ValueError, RecursionError) as fault:  # no UTF-8, no TOML, an integer of thousands of digits
         raise PlanError(f"{path}: cannot be read as a TOML plan: {fault}") from fault
     settings = {f.name: f for f in fields(Plan)}
     for key, value in table.items():
@@ -187,7 +191,7 @@ def read_plan(path: Path) -> dict[str, Any]:
         others = {"limit": int, "template_args": dict, "batch_size": str if value == "auto" else int}
         wanted = {**lists, **texts, **others}.get(key, type(settings[key].default))
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-            raise PlanError(f"{path}: {key} needs a {wanted.__name__}, got {value!r}")
+            raise PlanError(f"{path}: {key} needs {WORDS.get(wanted, wanted.__name__)}, got {value!r}")
     parse = {"probes": tuple, "temperatures": tuple, "references": partial(_references, path)}
     return {key: parse[key](value) if key in parse else value for key, value in table.items()}
 

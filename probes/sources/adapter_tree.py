@@ -22,6 +22,8 @@ FILES = (CONFIG, WEIGHTS, mlx.WEIGHTS)
 """The files that make an adapter: all that is read of a folder, and all that is hashed."""
 MOST_FOLDERS = 200_000
 """Folders that are looked through; links that lead round in circles could make any number of them."""
+DEEPEST = 32
+"""Folders within one another that are looked through."""
 HERE = "."
 """The name of the adapter that lies in the folder itself."""
 
@@ -179,8 +181,12 @@ def _walk(top: Path) -> Iterator[tuple[Path, list[str]]]:
         if CONFIG in files:
             continue
         for entry in listed:
+            if not entry.is_dir() or entry.name.startswith("."):
+                continue
             real = os.path.realpath(entry.path)
-            if entry.is_dir() and not entry.name.startswith(".") and real not in above:  # a link to above has no end
+            if len(above) > DEEPEST:
+                raise AdapterError(f"{top}: folders {DEEPEST} deep; give the one that holds the adapters")
+            if real not in above:  # a link to above has no end
                 pending.append((folder / entry.name, (*above, real)))
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -15,6 +16,7 @@ from override_gap.probes.timing import PARTS, TimingProfile
 from override_gap.reports.text import chat_warnings, escape_control_characters, prior_message, scale_message
 
 WIDTH, NAME, CELL = 80, 20, 15
+MOST_REASONS = 12
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
@@ -67,10 +69,22 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
     errors = summary.get("errors") or {"count": 0, "by_reason": []}
     if errors["count"]:
         lines += ["", f"{plural(errors['count'], 'item')} could not be measured under at least one condition:"]
-        lines += [
-            escape_control_characters(f"  {row['count']} x {row['reason']}")[:WIDTH] for row in errors["by_reason"]
-        ]
+        lines += [escape_control_characters(line)[:WIDTH] for line in _reasons(errors["by_reason"])]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line per reason with its count; those that differ in the adapter's name alone are one, of which one is named."""
+    alike: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault(re.sub(r"^adapters? \S+( and \S+)?(?=[ :])", "", str(row["reason"])), []).append(row)
+    lines = []
+    for rest, group in alike.items():
+        named, others = str(group[0]["reason"]).removesuffix(rest), f" (and {len(group) - 1} more)" * (len(group) > 1)
+        lines.append(f"  {sum(row['count'] for row in group)} x {named}{others}{rest}")
+    if len(lines) > MOST_REASONS:
+        lines[MOST_REASONS:] = [f"  ... {len(lines) - MOST_REASONS} more reasons: errors in summary.json"]
+    return lines
 
 
 def _cell(row: Mapping[str, Any]) -> str:

@@ -121,7 +121,10 @@ WRONG = {
     "organism nowhere": (["organism", "train", "--out", __file__ + "/none"], "cannot be written"),
     "unknown policy": (["audit", "--policies", "uniforn"], "did you mean 'uniform'"),
     "unknown probe": (["audit", "--probes", "layer"], "did you mean 'layers'"),
-    "missing plan": (["audit", "--config", "none.toml"], "cannot be read as a TOML plan"),
+    "missing plan": (
+        ["audit", "--config", "none.toml"],
+        "none.toml: cannot be read: No such file or directory; --config takes",
+    ),
     "missing items": (["audit", "--items", "starterr"], "did you mean 'starter'"),
     "unknown kind": (["list", "policy"], "invalid choice"),
     "no run": (["report", "nowhere"], "nowhere"),

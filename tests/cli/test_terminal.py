@@ -168,3 +168,13 @@ def test_list_prints_the_same_names_as_text_and_as_json(capsys) -> None:
     names = json.loads(capsys.readouterr().out)
     assert main(["list", "policies"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.strip().split("\n")] == list(names)
+
+
+def test_reasons_that_differ_in_an_adapters_name_alone_are_one_line_with_a_count(summary) -> None:
+    rows = [{"reason": f"adapter a{n} changes nothing: all of its updates are zero", "count": 2} for n in range(9)]
+    rows += [{"reason": f"reason {n}", "count": 1} for n in range(40)]
+    lines = digest({**summary, "errors": {"count": 58, "by_reason": rows}}).split("\n")
+    assert "  18 x adapter a0 (and 8 more) changes nothing: all of its updates are zero" in lines
+    assert sum("changes nothing" in line for line in lines) == 1
+    assert lines[-1] == "  ... 29 more reasons: errors in summary.json"
+    assert max(map(len, lines)) <= 80

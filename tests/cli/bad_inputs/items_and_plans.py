@@ -97,8 +97,8 @@ PLANS: dict[str, tuple[Any, str]] = {
     "deep nesting": ("probes = " + "[" * 50_000, "cannot be read as a TOML plan"),
     "Latin-1": ('subject = "é"'.encode("latin-1"), "cannot be read as a TOML plan"),
     "NUL": (b'subject = "\0"', "cannot be read as a TOML plan"),
-    "text for a number": ('limit = "ten"', "limit needs a int"),
-    "a truth value for a number": ("seed = true", "seed needs a int"),
+    "text for a number": ('limit = "ten"', "limit needs a whole number"),
+    "a truth value for a number": ("seed = true", "seed needs a whole number"),
     "a number of 5000 digits": ("seed = " + "9" * 5000, "cannot be read as a TOML plan"),
     "a key twice": ("seed = 1\nseed = 2", "cannot be read as a TOML plan"),
     "a seed too large": ("seed = 99999999999999999999", "below 2^63"),
@@ -121,4 +121,4 @@ for title, (content, message) in PLANS.items():
 
 @case("plan: a folder")
 def _(folder: Path) -> Case:
-    return ["audit", "--config", str(folder)], "cannot be read as a TOML plan"
+    return ["audit", "--config", str(folder)], "cannot be read: Is a directory"

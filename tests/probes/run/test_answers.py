@@ -111,5 +111,5 @@ def test_settings_of_draws_are_checked(tmp_path: Path) -> None:
     plan = Plan(**read_plan(tmp_path / "plan.toml"))
     assert (plan.temperatures, plan.draws, plan.system_prompt) == ((0.5, 2), 3, "Be brief.")
     (tmp_path / "plan.toml").write_text("system_prompt = 3\n")
-    with pytest.raises(PlanError, match="needs a str"):
+    with pytest.raises(PlanError, match="needs a text"):
         read_plan(tmp_path / "plan.toml")

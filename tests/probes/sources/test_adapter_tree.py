@@ -74,6 +74,12 @@ def test_links_that_lead_round_in_circles_have_an_end(subject, tmp_path, rng) ->
     assert updates(subject, tmp_path, DOCUMENTS[0]).name == "a/c0"
 
 
+def test_folders_without_end_are_refused(subject, tmp_path) -> None:
+    (tmp_path / "/".join("d" * 40)).mkdir(parents=True)
+    with pytest.raises(AdapterError, match="folders 32 deep; give the one that holds the adapters"):
+        open_source(str(tmp_path), subject)
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
