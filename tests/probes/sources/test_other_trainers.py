@@ -130,7 +130,9 @@ def test_a_folder_of_one_named_adapter_says_which_folder_to_give(tmp_path: Path)
 
 def test_a_whole_model_is_no_adapter_folder(tmp_path: Path) -> None:
     build("llama").save_pretrained(str(tmp_path))
-    with pytest.raises(AdapterError, match=r"no adapter_config\.json here or in a folder below; .*\(a whole model's folder"):
+    with pytest.raises(
+        AdapterError, match=r"no adapter_config\.json here or in a folder below; .*\(a whole model's folder"
+    ):
         PeftFolder(opened("llama"), tmp_path).encode([DOCUMENT])
 
 
