@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank, Update
@@ -77,15 +79,19 @@ def write_compact(
     method: str,
     base_fingerprint: str | None = None,
     reads_questions: bool = False,
+    native: Iterable[tuple[str, str, Sequence[int], Tensor]] = (),
 ) -> None:
     """Write the documents' adapters to one file, each as it comes; a part that several have is stored once.
 
-    Raises ValueError where there is not one adapter per document.
+    `native`: (document's key, text, token ids, the method's own logits at the last of them). Raises ValueError where there is
+    not one adapter per document.
     """
     with Writer(path, len(documents), overwrite=True) as writer:
         for document, adapter in zip(documents, adapters, strict=True):
             row = {"key": document.key, "ids": document.ids, "points": document.points}
             writer.add(row, _kit_updates(adapter.updates), _kit_updates(adapter.shared), None)
+        for example in native:
+            writer.add_native(*example)
         told = {"reads_questions": True} if reads_questions else {}
         writer.finish({"method": method, "base_fingerprint": base_fingerprint, **told})
 

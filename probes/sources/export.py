@@ -7,10 +7,13 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter, AdapterSource, traits_of
 from override_gap.margins.items.item import Document
 from override_gap.probes.attach.stack import check
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.environment import current_folder_last
+from override_gap.probes.errors import AdapterError, as_adapter_error
 from override_gap.probes.sources.compact_index import write_compact
 from override_gap.probes.sources.custom import encode_updates
 from override_gap.probes.sources.peft_folder import INDEX
@@ -20,6 +23,7 @@ from override_gap.probes.subject.model import Subject
 FORMS = ("peft", "compact")
 #: So many documents are encoded and held at once.
 AT_ONCE = 32
+NATIVE_DOCUMENTS = 2
 
 
 def export(subject: Subject, source: AdapterSource, documents: Sequence[Document], form: str, out: Path) -> int:
@@ -42,7 +46,9 @@ def export(subject: Subject, source: AdapterSource, documents: Sequence[Document
     if form == "compact":
         try:
             about = {"method": source.name, "base_fingerprint": subject.fingerprint}
-            write_compact(out, documents, adapters, **about, reads_questions=traits_of(source).reads_questions)
+            native = _native_logits(subject, source, documents)
+            reads_questions = traits_of(source).reads_questions
+            write_compact(out, documents, adapters, **about, reads_questions=reads_questions, native=native)
         except AdapterError:
             raise
         except ValueError as fault:
@@ -67,6 +73,20 @@ def _encoded(subject: Subject, source: AdapterSource, documents: Sequence[Docume
         for adapter in encode_updates(source, documents[first : first + step]):
             check(subject, [adapter])
             yield adapter
+
+
+def _native_logits(
+    subject: Subject, source: AdapterSource, documents: Sequence[Document]
+) -> Iterator[tuple[str, str, list[int], Tensor]]:
+    """The live logits of the method's own model on a question of the first documents, where the source has any."""
+    logits = traits_of(source).native_logits
+    if logits is None:
+        return
+    asked = [(d, q.prompt) for d in documents for q in [q for q in d.questions if not q.chat][:1]]
+    for document, text in asked[:NATIVE_DOCUMENTS]:
+        with as_adapter_error(f"source {source.name}: native_logits failed"), current_folder_last():
+            found = logits(document, text)
+        yield document.key, text, subject.tokenize(text), found
 
 
 def _write_folders(

@@ -12,12 +12,13 @@ import pytest
 import torch
 
 from override_gap.margins.adapter import Adapter, AdapterSource, traits_of
-from override_gap.margins.items.item import Document, Item
+from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.margins.updates import Dense, LowRank, Update
 from override_gap.probes.items import open_items
 from override_gap.probes.run.checks import Handshake
 from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources import open_source
+from override_gap.probes.sources.export import export
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject, wrap
 from tests.conftest import conflict, tiny
@@ -83,7 +84,7 @@ class Planted:
 
     @property
     def native_logits(self) -> Any:
-        return self.source.native_logits
+        return getattr(self.source, "native_logits", None)
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         return self.change(self.source.encode(documents))
@@ -202,3 +203,17 @@ def test_a_fault_is_no_own_model_of_the_hypernetworks() -> None:
     subject = open_subject("organism")
     result = check_adapters(subject, open_source("hypernetwork:fault=clipped", subject), open_items("organism")[:40])
     assert (result.scale.verified, result.scale.says.partition(":")[0]) == (None, "not verified")
+
+
+def test_a_compact_file_carries_the_live_logits_of_its_source(tmp_path: Path) -> None:
+    """The adapters of the file, turned up, disagree with the logits that the file holds."""
+    subject = tiny("llama")
+    documents = documents_of(TINY)
+    assert export(subject, open_source("fitted:steps=8,lr=3e-2", subject), documents, "compact", tmp_path / "a") == 2
+    read: Any = open_source(f"compact:{tmp_path / 'a'}", subject)
+    assert len(read.native_examples()) == 2
+    assert check_adapters(subject, read, TINY).scale.verified is True
+    wrong = [replace(e, adapter=times(8.0)([e.adapter])[0]) for e in read.native_examples()]
+    louder = Planted(read, times(8.0))
+    louder.native_examples = lambda: wrong  # type: ignore[attr-defined]
+    assert [check.name for check in check_adapters(subject, louder, TINY).failed] == ["native"]
