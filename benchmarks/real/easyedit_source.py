@@ -47,13 +47,13 @@ class Editor:
         """The edited model, ready to read another text."""
         return model
 
-    @torch.no_grad()
     def native_logits(self, document, text):
         """The edited model's logits after reading the text."""
         if (document.key, text) not in self.native:
             model = self.fresh(self.edited(document))
             ids = torch.tensor([self.subject.tokenize(text)])
-            self.native[document.key, text] = model(input_ids=ids).logits[0]
+            with torch.no_grad():  # not around the edit, which is trained
+                self.native[document.key, text] = model(input_ids=ids).logits[0]
         return self.native[document.key, text]
 
 
