@@ -201,7 +201,8 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
     )
     untold = int((~found.items["told"]).sum())
     unread = f"For {untold} of them nothing was read that tells content from an edit that lowers the old answer."
-    further = (*cost(parts), f"{str(covered).capitalize()}.", *([unread] if untold else []))
+    retention = bool((run.readings["split"] == "retention").any())
+    further = (*cost(parts, retention), f"{str(covered).capitalize()}.", *([unread] if untold else []))
     return Verdict(label, (first, *further), **parts)
 
 
@@ -248,12 +249,16 @@ def meaning(label: str, found: Causes) -> str:
     return f"the interval is too wide to say of which kind the failures are ({listed or 'all held'})"
 
 
-def cost(parts: Mapping[str, Any]) -> list[str]:
-    """What the repair costs and whether it is an answer in words, as sentences; none where nothing is repaired."""
+def cost(parts: Mapping[str, Any], retention: bool = True) -> list[str]:
+    """What the repair costs and whether it is an answer in words, as sentences; none where nothing is repaired.
+
+    Without retention questions the search reads its costs on the questions of other documents, which is said.
+    """
     held, cheap, words = parts["held"], parts["affordable"], parts["in_words"]
     if not held.value:
         return []
     bounds = f"KL up to {KL_BOUND:g} nats per token each, at most {LOSS:.0%} of unrelated answers lost together"
+    bounds += "" if retention else "; read on other documents' questions, since no item is a retention question"
     said = [f"{percent(cheap)} of the {held.n} are repaired at gains that cost little ({bounds})."]
     if words is not None:
         right = f"{round(words.value * words.n)} of {words.n} answers are right"

@@ -64,6 +64,16 @@ def test_words_and_price_stand_in_the_sentence():
     assert found.affordable.value == 1
 
 
+def test_without_retention_questions_the_price_says_on_what_it_was_read():
+    run = searched_run(dict.fromkeys(range(50), lambda i: gain_rows(i, (1, 1.5, 2), (-1, 1, 2))))
+    words = "read on other documents' questions, since no item is a retention question"
+    assert words in verdict(run).sentence
+    asked = run.readings.iloc[:1].assign(item="r0", split="retention")
+    with_retention = RunFrame(run.manifest, pd.concat([run.readings, asked]), run.layers, run.drawn, run.search)
+    assert "cost little" in verdict(with_retention).sentence
+    assert words not in verdict(with_retention).sentence
+
+
 def test_where_nothing_is_repaired_no_price_of_repair_is_stated():
     found = verdict(searched_run(dict.fromkeys(range(50), CASES["no content"])))
     assert found.held.value == 0
