@@ -19,6 +19,7 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
+from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact_index import write_compact
 from override_gap.probes.sources.peft_config import CONFIG
@@ -107,6 +108,19 @@ def test_the_same_update_in_every_form_gives_the_same_margin(form: str, rng: tor
     wanted = edited_margin({f"{p}.weight": u.dense() for p, u in adapter.updates.items()})
     assert abs(wanted) > 0.01
     assert abs(adapter_margin(subject, read) - wanted) < 1e-4
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_without_native_logits_does_not_verify_its_scale(
+    form: str, rng: torch.Generator, tmp_path: Path
+) -> None:
+    """All else passes, so nothing but this says that the same file at another scale would have passed too."""
+    subject = tiny("llama")
+    spec = write_form(form, random_adapter(subject, rng, ("down_proj",), rank=RANK), tmp_path)
+    result = check_adapters(subject, open_source(spec, subject), [ITEM])
+    assert not result.failed
+    assert result.scale.verified is None
+    assert result.scale.says.startswith("not verified: the source offers no logits")
 
 
 def test_the_head_bias_is_the_shared_part(rng: torch.Generator, tmp_path: Path) -> None:
