@@ -67,7 +67,13 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
             lines.append(Line(f"{name}: the audit", "wall clock", single(seconds), "s"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     lines.append(Line("the process, model and libraries included", "largest resident memory", single(peak), "MiB"))
-    return lines, {"documents": COUNT, "layers": LAYERS, "rank": RANK, "documents in a unit": DOCUMENTS_PER_UNIT}
+    return lines, {
+        "repeats": 1,
+        "documents": COUNT,
+        "layers": LAYERS,
+        "rank": RANK,
+        "documents in a unit": DOCUMENTS_PER_UNIT,
+    }
 
 
 def many_items(count: int) -> list[Item]:
