@@ -1,0 +1,43 @@
+"""What a method's own adapted model answers, for `difference.py`: documents and questions in, logits out; imports torch alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+
+def documents(path: Path, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """The lines of a file that `override-gap items documents` wrote, or the first of them."""
+    with path.open(encoding="utf-8") as lines:
+        for n, line in enumerate(lines):
+            if limit is None or n < limit:
+                yield json.loads(line)
+
+
+class NativeLogits:
+    """Collects the logits at each question's last token and writes them beside the token ids that gave them."""
+
+    def __init__(self, tokenize: Callable[[str], list[int]], run: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """`tokenize` is the method's own; `run` takes ids [1, pos] and returns the adapted model's logits [1, pos, vocab]."""
+        self.tokenize, self.run = tokenize, run
+        self.index: list[dict[str, Any]] = []
+        self.rows: list[torch.Tensor] = []
+
+    @torch.no_grad()
+    def ask(self, document: dict[str, Any]) -> None:
+        """Run every question of the document on the model as it is now."""
+        for question in document["questions"]:
+            ids = self.tokenize(question["text"])
+            self.rows.append(self.run(torch.tensor([ids]))[0, -1].float().clone())
+            self.index.append({"document": document["document"], "text": question["text"], "ids": ids})
+
+    def write(self, path: Path) -> None:
+        """One safetensors file: `logits` [question, vocab], and the questions in its metadata."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"logits": torch.stack(self.rows)}, path, {"index": json.dumps(self.index)})
+        print(f"{path}: {len(self.rows)} questions on {len({row['document'] for row in self.index})} documents")

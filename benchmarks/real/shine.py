@@ -1,0 +1,106 @@
+"""SHINE with random weights over a Llama base: its own network's adapters and its own model's logits as the oracle.
+
+    python shine.py REPOSITORY BASE documents.jsonl OUT
+
+Run in that repository's environment. Patched from outside: its model class is Qwen3's with LoRA; the norms of queries and keys,
+which a Llama model does not have, are replaced by the identity, so that the class holds the base's own weights exactly.
+Adapters are written as a layered file of `shine:`; the checkpoint is written by the repository's own function.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from native import NativeLogits, documents
+from safetensors.torch import save_file
+
+RANK, META_RANK = 6, 8  # its code needs the number of a layer's factors to be a multiple of the hidden size
+
+
+def main() -> None:
+    """Make a checkpoint, the adapters and the method's own logits."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    for name in ("repository", "base", "documents", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--limit", type=int, help="documents at most")
+    args = parser.parse_args()
+    sys.path.insert(0, str(args.repository.resolve()))
+    import LoraQwen
+    from metanetwork_family import Metanetwork
+    from omegaconf import OmegaConf
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from utils.mysaveload import save_checkpoint
+
+    tokenizer = AutoTokenizer.from_pretrained(args.base)
+    base = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32).eval()
+    llama = base.config
+    same = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+            "num_key_value_heads", "head_dim", "rms_norm_eps", "rope_theta", "max_position_embeddings",
+            "tie_word_embeddings", "attention_bias", "pad_token_id")  # fmt: skip
+    config = LoraQwen.Qwen3Config(**{name: getattr(llama, name) for name in same})
+    config.num_mem_token = -1
+    with torch.device("meta"):
+        factors = LoraQwen.LoraQwen3ForCausalLM(config).lora_params_numel(RANK)
+    config.num_mem_token, rest = divmod(factors, config.hidden_size * config.num_hidden_layers)
+    assert rest == 0, f"rank {RANK}: {factors} factors are no multiple of the hidden size"
+    torch.manual_seed(0)
+    model = LoraQwen.LoraQwen3ForCausalLM(config).eval()
+    for layer in model.model.layers:
+        layer.self_attn.q_norm = layer.self_attn.k_norm = torch.nn.Identity()
+    missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
+    assert set(missing) == {"model.mem_tokens"} and not unexpected, (missing, unexpected)
+    encoder = {"d_model": config.hidden_size, "nhead": 8, "dim_feedforward": 1024, "dropout": 0, "activation": "gelu",
+               "layer_norm_eps": 1e-5, "batch_first": True, "norm_first": False, "bias": True}  # fmt: skip
+    cfg = OmegaConf.create({
+        "hidden_size": config.hidden_size, "num_layers": config.num_hidden_layers, "num_mem_token": config.num_mem_token,
+        "model": {"lora_r": RANK, "metalora_r": META_RANK},
+        "metanetwork": {"type": "transformer", "method": "rl", "transformer_cfg": {
+            "encoder_cfg": encoder, "couple_encoder_cfg": encoder, "layer_transformer_first": True, "mean_pool_size": 1,
+            "num_layers": 2, "couple_num_layers": 0, "scale": 0.001}},
+    })  # fmt: skip
+    network = Metanetwork(model, cfg, model.lora_params_numel(RANK)).eval()
+    torch.nn.init.normal_(model.model.mem_tokens, std=0.1)
+    for name in ("layer_pe", "token_pe"):
+        torch.nn.init.normal_(getattr(network.metanetwork, name), std=0.1)
+    metalora = model.init_lora_dict(META_RANK, scale=0.001, device="cpu")
+    for layer in metalora.values():
+        for block in layer.values():
+            for update in block.values():
+                torch.nn.init.normal_(update["B"], std=0.03)
+    args.out.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(network, str(args.out / "checkpoint"), metalora)
+    OmegaConf.save(cfg, args.out / "checkpoint" / "config.yaml")
+
+    state: dict[str, torch.Tensor] = {}
+    now: dict = {}
+
+    def run(ids: torch.Tensor) -> torch.Tensor:
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids), loradict=now["lora"], ignore_mem_token=True).logits
+
+    native = NativeLogits(lambda text: tokenizer(text).input_ids, run)
+    gaps = []
+    for document in documents(args.documents, args.limit):
+        read = tokenizer(document["document"], return_tensors="pt")
+        with torch.no_grad():
+            now["lora"] = network.generate_lora_dict(read.input_ids, read.attention_mask, metalora)
+            ids = read.input_ids
+            gaps.append((model(input_ids=ids, ignore_mem_token=True).logits - base(ids).logits).abs().max().item())
+        for block in ("attention", "mlp"):
+            for module in now["lora"][0][block]:
+                for factor in ("A", "B"):
+                    layered = torch.stack([now["lora"][n][block][module][factor][0] for n in range(config.num_hidden_layers)])
+                    name = f"{module}_proj" if not module.endswith("_proj") else module
+                    state[f"documents/{document['key']}/{name}/{factor}"] = layered.contiguous()
+        native.ask(document)
+    print(f"the repository's model without an adapter against the base: {max(gaps):.2g} nats at most")
+    save_file(state, args.out / "adapters.safetensors")
+    (args.out / "scale.json").write_text(json.dumps({"scale": 0.001}))
+    native.write(args.out / "native.safetensors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""PRAG and DyPRAG, trained by their authors' own code, beside methods of this toolkit: the last section of docs/methods-on-smollm2.md.
+
+    python benchmarks/real/side_by_side.py --prag SOURCE --dyprag SOURCE --out runs/side-by-side
+
+The items: the benchmark's novel questions, conflicts whose old answer begins with the base's first token, and retention questions of
+the same documents, each spread evenly. `--write-items FILE` writes them and stops, so that PRAG can be trained on their documents.
+`--only NAME ...` audits some of the methods and prints nothing; without it, what is missing is audited and the section is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent.parent))
+
+from benchmarks.methods_on_smollm2 import Method, over_relations, row, with_known_conflicts
+from benchmarks.methods_tables import cause_table, differences, prices, verdicts
+from override_gap.analyses.readings import RunFrame, load
+from override_gap.margins.items.item import Item
+from override_gap.margins.items.files import write_items
+from override_gap.probes.items import open_items
+from override_gap.probes.plan import Plan
+from override_gap.probes.run.loop import run
+from override_gap.probes.sources import open_source
+from override_gap.probes.subject.load import open_subject
+from override_gap.probes.subject.model import Subject
+from override_gap.reports.cli._progress import ProgressBar
+
+POLICIES = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,uniform-3"
+PROMPTS = ",in-context,in-context-instructed"
+#: Items that are also answered in words.
+ANSWERS = 4
+OWN = {"hypernetwork": "hypernetwork", "fitted": "fitted:steps=8,lr=1e-2"}
+
+
+def items_of(subject: Subject, novel: int, conflicts: int, retention: int) -> list[Item]:
+    """So many items of each split, evenly over relations; retention questions of the conflicts' documents."""
+    items = with_known_conflicts(subject, open_items("benchmark"))
+    chosen = over_relations([i for i in items if i.split == "conflict"], conflicts)
+    documents = {item.document for item in chosen}
+    unrelated = [i for i in items if i.split == "retention" and i.document in documents]
+    unrelated = [unrelated[n * len(unrelated) // retention] for n in range(min(retention, len(unrelated)))]
+    return [*over_relations([i for i in items if i.split == "novel"], novel), *chosen, *unrelated]
+
+
+def audited(subject: Subject, name: str, adapters: str, items: Sequence[Item], out: Path) -> RunFrame:
+    """The readings of a method, made or resumed in a folder of its own; the first method's run holds the prompts too."""
+    plan = Plan(
+        subject=subject.name,
+        adapters=adapters,
+        policies=POLICIES + (PROMPTS if name == "hypernetwork" else ""),
+        probes=("margins", "search", "answers"),
+        answers=ANSWERS,
+    )
+    with ProgressBar(quiet=False) as bar:
+        return load(run(plan, subject, open_source(adapters, subject), items, out / name.lower(), bar))
+
+
+def section(frames: dict[str, RunFrame]) -> list[str]:
+    """The table, verdicts, causes, prices and paired differences."""
+    lines = [
+        "| method | novel | conflict | Q1 | Q2 | Q3 | Q4 | retention | verdict |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *(row(Method(name, name), readings) for name, readings in frames.items()),
+    ]
+    first = frames["hypernetwork"]
+    prompts = {"in-context, plain": "in-context", "in-context, instructed": "in-context-instructed"}
+    lines += [row(Method(name, name, condition), first) for name, condition in prompts.items()]
+    parts = (part for make in (verdicts, cause_table, prices) for part in make(frames))
+    return [*lines, *parts, *differences(frames)]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Audit the methods that are missing and print the section."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--prag", help="PRAG's adapters, as --adapters takes them")
+    parser.add_argument("--dyprag", help="DyPRAG's adapters, as --adapters takes them")
+    parser.add_argument("--out", type=Path, default=Path("runs/side-by-side"), help="folder for the run folders")
+    parser.add_argument("--only", nargs="*", help="audit these and print nothing")
+    parser.add_argument("--write-items", type=Path, metavar="FILE", help="write the items and stop")
+    parser.add_argument("--novel", type=int, default=12)
+    parser.add_argument("--conflicts", type=int, default=40)
+    parser.add_argument("--retention", type=int, default=40)
+    args = parser.parse_args(argv)
+    subject = open_subject("smollm2", device="cpu")
+    items = items_of(subject, args.novel, args.conflicts, args.retention)
+    if args.write_items:
+        write_items(items, args.write_items)
+        return 0
+    methods = OWN | {name: spec for name, spec in (("PRAG", args.prag), ("DyPRAG", args.dyprag)) if spec}
+    chosen = {name: spec for name, spec in methods.items() if not args.only or name in args.only}
+    frames = {name: audited(subject, name, spec, items, args.out) for name, spec in chosen.items()}
+    if not args.only:
+        counts = ", ".join(f"{sum(i.split == s for i in items)} {s}" for s in ("novel", "conflict", "retention"))
+        print(f"Items of the benchmark: {counts}, about {len({i.document for i in items})} documents.\n")
+        print("\n".join(section(frames)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
