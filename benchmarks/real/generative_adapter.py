@@ -1,10 +1,10 @@
 """Generative Adapter with random weights: its own network's adapters and its own model's logits as the oracle.
 
-    python generative_adapter.py REPOSITORY BASE documents.jsonl OUT
+    python generative_adapter.py REPOSITORY BASE documents.jsonl OUT --kit KIT
 
 Run in that repository's environment. The settings are those of the released checkpoint (rank 1,024, inner size 1,024, largest
 rank 128, alpha 64, `o_proj`, SVD norm), the weights random; the checkpoint is written and opened by the repository's own
-functions. Adapters are written as a layered file of `generative-adapter:`, with the factors as the method hands them over.
+functions. Adapters go into a compact file, by the kit in the folder KIT, factored to their true rank.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from pathlib import Path
 
 import torch
 from native import NativeLogits, documents
-from safetensors.torch import save_file
 
 SETTINGS = {
     "fastlora_r": 1024, "fastlora_inter_size": 1024, "fastlora_max_rank": 128, "fastlora_alpha": 64, "fastlora_dropout": 0.0,
@@ -30,8 +29,10 @@ def main() -> None:
     for name in ("repository", "base", "documents", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--limit", type=int, help="documents at most")
+    parser.add_argument("--kit", type=Path, required=True, help="folder with kit.py")
     args = parser.parse_args()
-    sys.path.insert(0, str(args.repository.resolve()))
+    sys.path[:0] = [str(args.repository.resolve()), str(args.kit.resolve())]
+    import kit
     from fastlora import model as fastlora
     from fastlora.config import FastLoraConfig
     from fastlora.eval_utils import fastlora_generate_adaptor
@@ -71,24 +72,30 @@ def main() -> None:
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), fastlora_weights=now["weights"], use_cache=False).logits
 
     native = NativeLogits(lambda text: tokenizer(text).input_ids, run)
-    state: dict[str, torch.Tensor] = {}
-    again = []
-    for document in documents(args.documents, args.limit):
-        with torch.no_grad():
-            other = fastlora_generate_adaptor(model, tokenizer, document["document"], "concat", 1024)
-            now["weights"] = other
-            ids = torch.tensor([tokenizer(document["questions"][0]["text"]).input_ids])
-            first = run(ids)[0, -1]
-            now["weights"] = fastlora_generate_adaptor(model, tokenizer, document["document"], "concat", 1024)
-            again.append((run(ids)[0, -1] - first).abs().max().item())
-        layers = sorted(now["weights"], key=lambda name: int(name.split("layers.")[1].split(".")[0]))
-        for key, factor in (("A", "lora_a"), ("B", "lora_b")):
-            stacked = torch.stack([now["weights"][name][factor][0] for name in layers])
-            state[f"documents/{document['key']}/o_proj/{key}"] = stacked.clone().contiguous()
-        native.ask(document)
+    again, texts = [], list(documents(args.documents, args.limit))
+
+    def factors():
+        for document in texts:
+            with torch.no_grad():
+                now["weights"] = fastlora_generate_adaptor(model, tokenizer, document["document"], "concat", 1024)
+                ids = torch.tensor([tokenizer(document["questions"][0]["text"]).input_ids])
+                first = run(ids)[0, -1]
+                now["weights"] = fastlora_generate_adaptor(model, tokenizer, document["document"], "concat", 1024)
+                again.append((run(ids)[0, -1] - first).abs().max().item())
+            native.ask(document)
+            yield {name: of_true_rank(w["lora_a"][0], w["lora_b"][0]) for name, w in now["weights"].items()}
+
+    scale = SETTINGS["fastlora_alpha"] / SETTINGS["fastlora_r"]
+    kit.write(args.out / "ga.safetensors", texts, factors(), method="generative-adapter", scale=scale, native=native.stored())
     print(f"the same document made twice: logits differ by {min(again):.2g} to {max(again):.2g} nats")
-    save_file(state, args.out / "adapters.safetensors", {"lora_alpha": str(SETTINGS["fastlora_alpha"])})
     native.write(args.out / "native.safetensors")
+
+
+def of_true_rank(A: torch.Tensor, B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same product B A in as many ranks as A [rank, d_in] really has, at most 128: by A's singular values."""
+    U, S, V = torch.linalg.svd(A.clone(), full_matrices=False)
+    rank = min(SETTINGS["fastlora_max_rank"], int((S > 1e-6 * S[0]).sum()))
+    return V[:rank].contiguous(), (B.clone() @ U[:, :rank] * S[:rank]).contiguous()
 
 
 if __name__ == "__main__":

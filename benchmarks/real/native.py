@@ -34,7 +34,17 @@ class NativeLogits:
         for question in document["questions"]:
             ids = self.tokenize(question["text"])
             self.rows.append(self.run(torch.tensor([ids]))[0, -1].float().clone())
-            self.index.append({"document": document["document"], "text": question["text"], "ids": ids})
+            self.index.append({"key": document["key"], "document": document["document"], "text": question["text"], "ids": ids})
+
+    def stored(self, documents: int = 2) -> Iterator[tuple[str, str, list[int], torch.Tensor]]:
+        """(document key, text, ids, logits) of the first documents' questions, as the kit's `native` takes them.
+
+        A generator: it is read after the factors, whose making fills it.
+        """
+        keys = list(dict.fromkeys(row["key"] for row in self.index))[:documents]
+        for row, logits in zip(self.index, self.rows, strict=True):
+            if row["key"] in keys:
+                yield row["key"], row["text"], row["ids"], logits
 
     def write(self, path: Path) -> None:
         """One safetensors file: `logits` [question, vocab], and the questions in its metadata."""

@@ -1,22 +1,20 @@
 """SHINE with random weights over a Llama base: its own network's adapters and its own model's logits as the oracle.
 
-    python shine.py REPOSITORY BASE documents.jsonl OUT
+    python shine.py REPOSITORY BASE documents.jsonl OUT --kit KIT
 
 Run in that repository's environment. Patched from outside: its model class is Qwen3's with LoRA; the norms of queries and keys,
 which a Llama model does not have, are replaced by the identity, so that the class holds the base's own weights exactly.
-Adapters are written as a layered file of `shine:`; the checkpoint is written by the repository's own function.
+Adapters go into a compact file, by the kit in the folder KIT; the checkpoint is written by the repository's own function.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import torch
 from native import NativeLogits, documents
-from safetensors.torch import save_file
 
 RANK, META_RANK = 6, 8  # its code needs the number of a layer's factors to be a multiple of the hidden size
 
@@ -27,8 +25,10 @@ def main() -> None:
     for name in ("repository", "base", "documents", "out"):
         parser.add_argument(name, type=Path)
     parser.add_argument("--limit", type=int, help="documents at most")
+    parser.add_argument("--kit", type=Path, required=True, help="folder with kit.py")
     args = parser.parse_args()
-    sys.path.insert(0, str(args.repository.resolve()))
+    sys.path[:0] = [str(args.repository.resolve()), str(args.kit.resolve())]
+    import kit
     import LoraQwen
     from metanetwork_family import Metanetwork
     from omegaconf import OmegaConf
@@ -75,30 +75,34 @@ def main() -> None:
     save_checkpoint(network, str(args.out / "checkpoint"), metalora)
     OmegaConf.save(cfg, args.out / "checkpoint" / "config.yaml")
 
-    state: dict[str, torch.Tensor] = {}
     now: dict = {}
 
     def run(ids: torch.Tensor) -> torch.Tensor:
         return model(input_ids=ids, attention_mask=torch.ones_like(ids), loradict=now["lora"], ignore_mem_token=True).logits
 
     native = NativeLogits(lambda text: tokenizer(text).input_ids, run)
-    gaps = []
-    for document in documents(args.documents, args.limit):
-        read = tokenizer(document["document"], return_tensors="pt")
-        with torch.no_grad():
-            now["lora"] = network.generate_lora_dict(read.input_ids, read.attention_mask, metalora)
-            ids = read.input_ids
-            gaps.append((model(input_ids=ids, ignore_mem_token=True).logits - base(ids).logits).abs().max().item())
-        for block in ("attention", "mlp"):
-            for module in now["lora"][0][block]:
-                for factor in ("A", "B"):
-                    layered = torch.stack([now["lora"][n][block][module][factor][0] for n in range(config.num_hidden_layers)])
-                    name = f"{module}_proj" if not module.endswith("_proj") else module
-                    state[f"documents/{document['key']}/{name}/{factor}"] = layered.contiguous()
-        native.ask(document)
+    texts, gaps = list(documents(args.documents, args.limit)), []
+
+    def factors():
+        for document in texts:
+            read = tokenizer(document["document"], return_tensors="pt")
+            with torch.no_grad():
+                now["lora"] = network.generate_lora_dict(read.input_ids, read.attention_mask, metalora)
+                gaps.append(
+                    (model(input_ids=read.input_ids, ignore_mem_token=True).logits - base(read.input_ids).logits).abs().max().item()
+                )
+            native.ask(document)
+            yield {
+                f"model.layers.{n}.{place}.{module}_proj": (
+                    update["A"][0].detach().T.contiguous(), update["B"][0].detach().T.contiguous()
+                )
+                for n, layer in now["lora"].items()
+                for block, place in (("attention", "self_attn"), ("mlp", "mlp"))
+                for module, update in layer[block].items()
+            }  # fmt: skip
+
+    kit.write(args.out / "shine.safetensors", texts, factors(), method="shine", scale=1.0, native=native.stored())
     print(f"the repository's model without an adapter against the base: {max(gaps):.2g} nats at most")
-    save_file(state, args.out / "adapters.safetensors")
-    (args.out / "scale.json").write_text(json.dumps({"scale": 0.001}))
     native.write(args.out / "native.safetensors")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
@@ -59,6 +60,13 @@ def audited(subject: Subject, name: str, adapters: str, items: Sequence[Item], o
         return load(run(plan, subject, open_source(adapters, subject), items, out / name.lower(), bar))
 
 
+def restricted(readings: RunFrame, items: Sequence[Item]) -> RunFrame:
+    """The readings of these items alone: a run may hold more of them."""
+    ids = {item.id for item in items}
+    tables = {name: getattr(readings, name) for name in ("readings", "layers", "search")}
+    return replace(readings, **{name: table[table["item"].isin(ids)] for name, table in tables.items()})
+
+
 def section(frames: dict[str, RunFrame]) -> list[str]:
     """The table, verdicts, causes, prices and paired differences."""
     lines = [
@@ -81,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/side-by-side"), help="folder for the run folders")
     parser.add_argument("--only", nargs="*", help="audit these and print nothing")
     parser.add_argument("--write-items", type=Path, metavar="FILE", help="write the items and stop")
+    parser.add_argument("--items", type=Path, metavar="FILE", help="only these of them: PRAG's documents, say")
+    parser.add_argument("--from-runs", action="store_true", help="audit nothing: read the run folders as they are")
     parser.add_argument("--novel", type=int, default=12)
     parser.add_argument("--conflicts", type=int, default=40)
     parser.add_argument("--retention", type=int, default=40)
@@ -90,9 +100,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.write_items:
         write_items(items, args.write_items)
         return 0
+    if args.items:
+        kept = {item.id for item in open_items(str(args.items))}
+        items = [item for item in items if item.id in kept]
     methods = OWN | {name: spec for name, spec in (("PRAG", args.prag), ("DyPRAG", args.dyprag)) if spec}
     chosen = {name: spec for name, spec in methods.items() if not args.only or name in args.only}
-    frames = {name: audited(subject, name, spec, items, args.out) for name, spec in chosen.items()}
+    frames = {}
+    for name, spec in chosen.items():
+        whole = load(args.out / name.lower()) if args.from_runs else audited(subject, name, spec, items, args.out)
+        frames[name] = restricted(whole, items)
     if not args.only:
         counts = ", ".join(f"{sum(i.split == s for i in items)} {s}" for s in ("novel", "conflict", "retention"))
         print(f"Items of the benchmark: {counts}, about {len({i.document for i in items})} documents.\n")
