@@ -61,7 +61,7 @@ the relations. Share of items whose first token is right (retention: unchanged),
 those clustered by knowledge point and by relation. Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context
 rows use no adapter.
 
-`python benchmarks/methods_on_smollm2.py{options} > docs/methods-on-smollm2.md` writes this page.
+`python benchmarks/methods_on_smollm2.py{options} > docs/methods-on-smollm2.md` writes this page up to its last section.
 """
 
 

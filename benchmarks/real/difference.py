@@ -3,8 +3,8 @@
     python benchmarks/real/difference.py SOURCE native.safetensors [--wrong 0.354]
 
 SOURCE is what `override-gap audit --adapters` takes; native.safetensors is what `native.py` wrote in the method's
-environment. For every question: the largest difference of any logit, nats, on the same token ids; with `--wrong`, the same with every
-update that many times as large as delivered.
+environment. For every question: the largest difference of any logit, nats, on the same token ids; with `--wrong`, the same with
+every update that many times as large as delivered.
 """
 
 from __future__ import annotations
@@ -62,12 +62,15 @@ def main() -> int:
     for row, native in zip(index, theirs, strict=True):
         for gain in gains:
             far[gain].append((logits(subject, by_text[row["document"]], row["ids"], gain) - native).abs().max().item())
-    print(f"{len(index)} questions on {len(documents)} documents, {len(adapters[0].paths) if hasattr(adapters[0], 'paths') else 0} updates each")
+    places = len(getattr(adapters[0], "paths", ()))
+    print(f"{len(index)} questions on {len(documents)} documents, {places} updates each")
     print(f"questions whose token ids differ between the two tokenisers: {own_ids}")
     print(f"largest difference from the method's own logits: {max(far[1.0]):.2g} nats")
     print(f"the base without an adapter is {min(far[0.0]):.2g} to {max(far[0.0]):.2g} nats away")
     if args.wrong:
-        print(f"with every update {args.wrong:g} times as large: {min(far[args.wrong]):.2g} to {max(far[args.wrong]):.2g} nats away")
+        print(
+            f"with every update {args.wrong:g} times as large: {min(far[args.wrong]):.2g} to {max(far[args.wrong]):.2g} nats away"
+        )
     return 0
 
 

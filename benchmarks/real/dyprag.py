@@ -2,7 +2,7 @@
 
     python dyprag.py REPOSITORY ROOT MODEL documents.jsonl OUT --prag FOLDER --kit KIT [--steps 300]
 
-Run in that repository's environment. ROOT holds the model folder MODEL, whose name must contain "llama" for the repository to open it.
+Run in that repository's environment. ROOT holds the model folder MODEL, whose name must contain "llama": the repository looks.
 `--prag`: a folder with an adapter folder per document key. `--steps`: steps on the part of its loss that compares the
 projector's factors with PRAG's (times 100, as there); the other two parts, which run the model, are left out for their cost.
 """
@@ -66,7 +66,9 @@ def main() -> None:
         for document in texts:
             ids = tokenizer(document["document"], return_tensors="pt").input_ids
             embeddings[document["key"]] = model(ids, output_hidden_states=True).hidden_states[-1][:, -1, :]
-    targets = {d["key"]: load_file(prag / d["key"] / "adapter_model.safetensors") for d in texts if (prag / d["key"]).is_dir()}
+    targets = {
+        d["key"]: load_file(prag / d["key"] / "adapter_model.safetensors") for d in texts if (prag / d["key"]).is_dir()
+    }
     print(f"{len(texts)} documents, PRAG's adapters of {len(targets)}")
     optimiser = torch.optim.AdamW(projector.parameters(), lr=args.lr)
     keys = list(targets)
@@ -92,7 +94,10 @@ def main() -> None:
                 made = projector(embeddings[document["key"]])
             folder = out / "peft" / document["key"]
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({name: tensor.detach().contiguous() for name, tensor in made.items()}, folder / "adapter_model.safetensors")
+            save_file(
+                {name: tensor.detach().contiguous() for name, tensor in made.items()},
+                folder / "adapter_model.safetensors",
+            )
             config.save_pretrained(str(folder))
             delta_inject(model, made)
             native.ask(document)

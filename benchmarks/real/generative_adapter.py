@@ -4,7 +4,8 @@
 
 Run in that repository's environment. The settings are those of the released checkpoint (rank 1,024, inner size 1,024, largest
 rank 128, alpha 64, `o_proj`, SVD norm), the weights random; the checkpoint is written and opened by the repository's own
-functions. Adapters go into a compact file, by the kit in the folder KIT, factored to their true rank.
+functions. Adapters go into a compact file, by the kit in the folder KIT, factored to their true rank, and as the method hands
+them over into a layered file for `generative-adapter:`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import torch
 from native import NativeLogits, documents
+from safetensors.torch import save_file
 
 SETTINGS = {
     "fastlora_r": 1024, "fastlora_inter_size": 1024, "fastlora_max_rank": 128, "fastlora_alpha": 64, "fastlora_dropout": 0.0,
@@ -49,7 +51,9 @@ def main() -> None:
         return AutoModelForCausalLM.from_pretrained(args.base, torch_dtype=torch.float32, attn_implementation="sdpa")
 
     torch.manual_seed(0)
-    config = FastLoraConfig(**SETTINGS, task_type="CAUSAL_LM", peft_type="FASTLORA", base_model_name_or_path=str(args.base))
+    config = FastLoraConfig(
+        **SETTINGS, task_type="CAUSAL_LM", peft_type="FASTLORA", base_model_name_or_path=str(args.base)
+    )
     fresh = fastlora.FastLoraModelForCausalLM(base(), config)
     for name, parameter in fresh.named_parameters():
         if "fastlora_B" in name:
@@ -69,10 +73,13 @@ def main() -> None:
 
     def run(ids: torch.Tensor) -> torch.Tensor:
         # attention_mask is read by the layers that it wraps; past keys would be reshaped, so none are asked for
-        return model(input_ids=ids, attention_mask=torch.ones_like(ids), fastlora_weights=now["weights"], use_cache=False).logits
+        return model(
+            input_ids=ids, attention_mask=torch.ones_like(ids), fastlora_weights=now["weights"], use_cache=False
+        ).logits
 
     native = NativeLogits(lambda text: tokenizer(text).input_ids, run)
     again, texts = [], list(documents(args.documents, args.limit))
+    layered: dict[str, torch.Tensor] = {}
 
     def factors():
         for document in texts:
@@ -83,10 +90,17 @@ def main() -> None:
                 now["weights"] = fastlora_generate_adaptor(model, tokenizer, document["document"], "concat", 1024)
                 again.append((run(ids)[0, -1] - first).abs().max().item())
             native.ask(document)
+            layers = sorted(now["weights"], key=lambda name: int(name.split("layers.")[1].split(".")[0]))
+            for key, factor in (("A", "lora_a"), ("B", "lora_b")):
+                stacked = torch.stack([now["weights"][name][factor][0] for name in layers])
+                layered[f"documents/{document['key']}/o_proj/{key}"] = stacked.clone().contiguous()
             yield {name: of_true_rank(w["lora_a"][0], w["lora_b"][0]) for name, w in now["weights"].items()}
 
     scale = SETTINGS["fastlora_alpha"] / SETTINGS["fastlora_r"]
-    kit.write(args.out / "ga.safetensors", texts, factors(), method="generative-adapter", scale=scale, native=native.stored())
+    kit.write(
+        args.out / "ga.safetensors", texts, factors(), method="generative-adapter", scale=scale, native=native.stored()
+    )
+    save_file(layered, args.out / "adapters.safetensors", {"lora_alpha": str(SETTINGS["fastlora_alpha"])})
     print(f"the same document made twice: logits differ by {min(again):.2g} to {max(again):.2g} nats")
     native.write(args.out / "native.safetensors")
 
@@ -94,7 +108,7 @@ def main() -> None:
 def of_true_rank(A: torch.Tensor, B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """The same product B A in as many ranks as A [rank, d_in] really has, at most 128: by A's singular values."""
     U, S, V = torch.linalg.svd(A.clone(), full_matrices=False)
-    rank = min(SETTINGS["fastlora_max_rank"], int((S > 1e-6 * S[0]).sum()))
+    rank = min(SETTINGS["fastlora_max_rank"], int((1e-6 * S[0] < S).sum()))
     return V[:rank].contiguous(), (B.clone() @ U[:, :rank] * S[:rank]).contiguous()
 
 

@@ -34,7 +34,9 @@ class NativeLogits:
         for question in document["questions"]:
             ids = self.tokenize(question["text"])
             self.rows.append(self.run(torch.tensor([ids]))[0, -1].float().clone())
-            self.index.append({"key": document["key"], "document": document["document"], "text": question["text"], "ids": ids})
+            self.index.append(
+                {"key": document["key"], "document": document["document"], "text": question["text"], "ids": ids}
+            )
 
     def stored(self, documents: int = 2) -> Iterator[tuple[str, str, list[int], torch.Tensor]]:
         """(document key, text, ids, logits) of the first documents' questions, as the kit's `native` takes them.

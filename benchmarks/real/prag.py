@@ -4,8 +4,8 @@
 
 Run in that repository's environment. ROOT holds the model folder MODEL and data_aug/benchmark/MODEL/total.json, which
 `prag_augment.py` writes; adapters go to ROOT/offline/..., as the repository lays them out, ROOT/map.json says which document
-each is of, and ROOT/native.safetensors holds the logits of the first `--ask` documents' questions. Patched from outside: samples are padded to the
-longest prompt of their document instead of 3,000 tokens (padding is masked), and the root folder is ROOT.
+each is of, and ROOT/native.safetensors holds the logits of the first `--ask` documents' questions. Patched from outside: samples
+are padded to the longest prompt of their document instead of 3,000 tokens (padding is masked), and the root folder is ROOT.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def main() -> None:
     data = json.loads(Path(f"data_aug/benchmark/{args.model}/total.json").read_text(encoding="utf-8"))
     places = {row["passages"][0]: f"{folder}/data_{n}/passage_0" for n, row in enumerate(data)}
     places = {d["key"]: places[d["document"]] for d in texts if Path(places.get(d["document"], "none")).is_dir()}
-    Path("map.json").write_text(json.dumps(places, indent=1), encoding="utf-8")
+    inside = {key: place.removeprefix("offline/") for key, place in places.items()}  # `--adapter-map` of ROOT/offline
+    Path("map.json").write_text(json.dumps(inside, indent=1), encoding="utf-8")
 
     from peft import PeftModel
     from utils import get_model
@@ -80,10 +81,18 @@ def train(args: argparse.Namespace) -> None:
     encode.TrainingData.__init__ = shorter
     encode.main(
         argparse.Namespace(
-            model_name=args.model, dataset="benchmark", data_type=None, with_cot=False, sample=args.documents_trained,
-            augment_model=args.model, per_device_train_batch_size=1, num_train_epochs=args.epochs, learning_rate=RATE,
-            lora_rank=RANK, lora_alpha=ALPHA,
-        )  # fmt: skip
+            model_name=args.model,
+            dataset="benchmark",
+            data_type=None,
+            with_cot=False,
+            sample=args.documents_trained,
+            augment_model=args.model,
+            per_device_train_batch_size=1,
+            num_train_epochs=args.epochs,
+            learning_rate=RATE,
+            lora_rank=RANK,
+            lora_alpha=ALPHA,
+        )
     )
 
 

@@ -52,7 +52,8 @@ def main() -> None:
     for layer in model.model.layers:
         layer.self_attn.q_norm = layer.self_attn.k_norm = torch.nn.Identity()
     missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
-    assert set(missing) == {"model.mem_tokens"} and not unexpected, (missing, unexpected)
+    assert not unexpected, unexpected
+    assert set(missing) == {"model.mem_tokens"}, missing
     encoder = {"d_model": config.hidden_size, "nhead": 8, "dim_feedforward": 1024, "dropout": 0, "activation": "gelu",
                "layer_norm_eps": 1e-5, "batch_first": True, "norm_first": False, "bias": True}  # fmt: skip
     cfg = OmegaConf.create({
@@ -78,7 +79,9 @@ def main() -> None:
     now: dict = {}
 
     def run(ids: torch.Tensor) -> torch.Tensor:
-        return model(input_ids=ids, attention_mask=torch.ones_like(ids), loradict=now["lora"], ignore_mem_token=True).logits
+        return model(
+            input_ids=ids, attention_mask=torch.ones_like(ids), loradict=now["lora"], ignore_mem_token=True
+        ).logits
 
     native = NativeLogits(lambda text: tokenizer(text).input_ids, run)
     texts, gaps = list(documents(args.documents, args.limit)), []
@@ -89,7 +92,10 @@ def main() -> None:
             with torch.no_grad():
                 now["lora"] = network.generate_lora_dict(read.input_ids, read.attention_mask, metalora)
                 gaps.append(
-                    (model(input_ids=read.input_ids, ignore_mem_token=True).logits - base(read.input_ids).logits).abs().max().item()
+                    (model(input_ids=read.input_ids, ignore_mem_token=True).logits - base(read.input_ids).logits)
+                    .abs()
+                    .max()
+                    .item()
                 )
             native.ask(document)
             yield {

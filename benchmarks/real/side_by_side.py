@@ -1,10 +1,10 @@
-"""PRAG and DyPRAG, trained by their authors' own code, beside methods of this toolkit: the last section of docs/methods-on-smollm2.md.
+"""PRAG and DyPRAG beside methods of this toolkit: the last section of docs/methods-on-smollm2.md.
 
     python benchmarks/real/side_by_side.py --prag SOURCE --dyprag SOURCE --out runs/side-by-side
 
-The items: the benchmark's novel questions, conflicts whose old answer begins with the base's first token, and retention questions of
-the same documents, each spread evenly. `--write-items FILE` writes them and stops, so that PRAG can be trained on their documents.
-`--only NAME ...` audits some of the methods and prints nothing; without it, what is missing is audited and the section is printed.
+The items: the benchmark's novel questions, conflicts whose old answer begins with the base's first token, and retention questions
+of the same documents, each spread evenly. `--write-items FILE` writes them and stops, so that PRAG can be trained on their
+documents. `--only NAME ...` audits some of the methods and prints nothing; without it, what is missing is audited first.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 from benchmarks.methods_on_smollm2 import Method, over_relations, row, with_known_conflicts
 from benchmarks.methods_tables import cause_table, differences, prices, verdicts
 from override_gap.analyses.readings import RunFrame, load
-from override_gap.margins.items.item import Item
 from override_gap.margins.items.files import write_items
+from override_gap.margins.items.item import Item
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.loop import run
@@ -95,8 +95,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--conflicts", type=int, default=40)
     parser.add_argument("--retention", type=int, default=40)
     args = parser.parse_args(argv)
-    subject = open_subject("smollm2", device="cpu")
-    items = items_of(subject, args.novel, args.conflicts, args.retention)
+    if args.from_runs and args.items:
+        subject, items = None, open_items(str(args.items))
+    else:
+        subject = open_subject("smollm2", device="cpu")
+        items = items_of(subject, args.novel, args.conflicts, args.retention)
     if args.write_items:
         write_items(items, args.write_items)
         return 0
@@ -107,12 +110,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = {name: spec for name, spec in methods.items() if not args.only or name in args.only}
     frames = {}
     for name, spec in chosen.items():
-        whole = load(args.out / name.lower()) if args.from_runs else audited(subject, name, spec, items, args.out)
+        whole = audited(subject, name, spec, items, args.out) if subject else load(args.out / name.lower())
         frames[name] = restricted(whole, items)
     if not args.only:
         counts = ", ".join(f"{sum(i.split == s for i in items)} {s}" for s in ("novel", "conflict", "retention"))
         print(f"Items of the benchmark: {counts}, about {len({i.document for i in items})} documents.\n")
-        print("\n".join(section(frames)))
+        print("\n".join(f"#{line}" if line.startswith("## ") else line for line in section(frames)))
     return 0
 
 

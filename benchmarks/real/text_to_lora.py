@@ -108,7 +108,7 @@ def main() -> None:
         before = set(folder.glob("extras/user_generated/*"))
         runpy.run_path(str(repository / "scripts" / "generate_lora.py"), run_name="__main__")
         (generated[document["key"]],) = set(folder.glob("extras/user_generated/*")) - before
-    (out / "map.json").write_text(json.dumps({key: str(place) for key, place in generated.items()}, indent=1))
+    (out / "map.json").write_text(json.dumps({key: place.name for key, place in generated.items()}, indent=1))
 
     plain = get_model(str(base), False, False, peft_config=None, device="cpu", model_kwargs={})
     tokenizer = model_loading.AutoTokenizer.from_pretrained(base)
