@@ -25,7 +25,8 @@ FACTOR = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)(\.|$
 def plain_keys(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors by key as PEFT's `save_pretrained` writes them: one prefix, no wrappers, no adapter name.
 
-    Raises AdapterError where two tensors have one key, and where the file holds several adapters.
+    Raises AdapterError where two tensors have one key, where the file holds several adapters, and where it was saved from a
+    model that PEFT had wrapped twice: PEFT loads nothing from it.
     """
     plain: dict[str, Tensor] = {}
     adapters: set[str] = set()
@@ -33,8 +34,12 @@ def plain_keys(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
         path = key.removeprefix("module.")
         for wrapper in WRAPPERS:
             path = path.removeprefix(f"{wrapper}.").replace(f".{wrapper}.", ".")
-        while path.startswith(PREFIX):
-            path = path.removeprefix(PREFIX)
+        path = path.removeprefix(PREFIX)
+        if path.startswith(PREFIX):
+            raise AdapterError(
+                f"{folder}: its keys begin with {PREFIX + PREFIX!r}: PEFT loads none of them, so that the adapted model is the "
+                "base; it was saved from a model that PEFT had wrapped twice: make it again on the plain model"
+            )
         named, magnitude = NAMED.search(path), MAGNITUDE.search(path)
         if named is not None:
             adapters.add(named[2])

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from override_gap.margins.adapter import Adapter, layer_of
@@ -203,7 +203,6 @@ def test_experts_that_do_not_fit_are_refused_with_their_reason(tmp_path: Path) -
         lambda key: key.replace(".weight", ".default.weight"),
         lambda key: key.replace(".weight", ".my-adapter.weight"),
         lambda key: key.removeprefix("base_model.model."),
-        lambda key: f"base_model.model.{key}",
         lambda key: key.replace("base_model.model.model.", "base_model.model."),
     ],
 )
@@ -213,6 +212,24 @@ def test_names_that_wrappers_put_into_keys_are_left_out(change: Any, tmp_path: P
     renamed(tmp_path, change)
     read = read_adapter(tmp_path, subject)
     assert read.hash() == plain.hash()
+
+
+def test_an_adapter_of_a_model_wrapped_twice_is_refused_since_peft_loads_nothing_from_it(tmp_path: Path) -> None:
+    """PRAG saves the first document of a first run so: its own inference then runs the base."""
+    base, once = build("llama"), build("llama")
+    once = get_peft_model(once, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    once.save_pretrained(str(tmp_path / "start"))
+    twice = PeftModel.from_pretrained(once, str(tmp_path / "start"), is_trainable=True)
+    for name, weight in twice.named_parameters():
+        if "lora_" in name:
+            weight.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(len(name)))
+    twice.save_pretrained(str(tmp_path / "twice"))
+    loaded = PeftModel.from_pretrained(build("llama"), str(tmp_path / "twice"))
+    with torch.no_grad():
+        assert (twice.eval()(input_ids=IDS).logits - base(input_ids=IDS).logits).abs().max() > 0.01
+        assert torch.equal(loaded.eval()(input_ids=IDS).logits, base(input_ids=IDS).logits)
+    with pytest.raises(AdapterError, match="PEFT loads none of them"):
+        read_adapter(tmp_path / "twice", opened("llama"))
 
 
 def test_several_adapters_in_one_file_are_refused(tmp_path: Path) -> None:
