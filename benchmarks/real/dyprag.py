@@ -43,10 +43,10 @@ def main() -> None:
     place.ROOT_DIR = str(args.root.resolve())  # type: ignore[attr-defined]
     sys.modules["root_dir_path"] = place
     os.chdir(args.root)
-    import kit
+    import kit  # pyright: ignore[reportMissingImports]
     from peft import LoraConfig, TaskType, get_peft_model
-    from projector import ParameterTranslator
-    from utils import delta_inject, delta_remove, get_model
+    from projector import ParameterTranslator  # pyright: ignore[reportMissingImports]
+    from utils import delta_inject, delta_remove, get_model  # pyright: ignore[reportMissingImports]
 
     base, tokenizer, _ = get_model(args.model)
     config = LoraConfig(
@@ -77,11 +77,11 @@ def main() -> None:
         made = projector(embeddings[key])
         loss = 100 * sum(F.mse_loss(made[name], targets[key][name]) for name in made)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # pyright: ignore[reportAttributeAccessIssue]
         optimiser.step()
         if step % max(1, args.steps // 10) == 0 or step == args.steps - 1:
             nothing = 100 * sum(t.square().mean() for t in targets[key].values())
-            print(f"step {step}: loss {loss.item():.4f}; of factors that are zero {nothing:.4f}", flush=True)
+            print(f"step {step}: loss {loss.item():.4f}; of factors that are zero {nothing:.4f}", flush=True)  # pyright: ignore[reportAttributeAccessIssue]
     projector.eval()
     out.mkdir(parents=True, exist_ok=True)
     torch.save({"model_state_dict": projector.state_dict()}, out / "epoch_0.pt")

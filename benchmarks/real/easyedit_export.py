@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 
-import kit
+import kit  # pyright: ignore[reportMissingImports]
 import torch
 from easyedit_methods import MEMIT, ROME, easyedit, once, request, seeded
 from safetensors.torch import save_file

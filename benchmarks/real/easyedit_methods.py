@@ -90,9 +90,9 @@ def easyedit():
         package = ModuleType(name)
         package.__path__ = [str(REPOSITORY / name.replace(".", "/"))]
         sys.modules.setdefault(name, package)
-    from easyeditor.models.grace import grace_hparams, grace_main
-    from easyeditor.models.memit import memit_hparams, memit_main
-    from easyeditor.models.rome import layer_stats, rome_hparams, rome_main
+    from easyeditor.models.grace import grace_hparams, grace_main  # pyright: ignore[reportMissingImports]
+    from easyeditor.models.memit import memit_hparams, memit_main  # pyright: ignore[reportMissingImports]
+    from easyeditor.models.rome import layer_stats, rome_hparams, rome_main  # pyright: ignore[reportMissingImports]
 
     layer_stats.load_dataset = local_text
     return {

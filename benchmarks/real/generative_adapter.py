@@ -34,16 +34,16 @@ def main() -> None:
     parser.add_argument("--kit", type=Path, required=True, help="folder with kit.py")
     args = parser.parse_args()
     sys.path[:0] = [str(args.repository.resolve()), str(args.kit.resolve())]
-    import kit
-    from fastlora import model as fastlora
-    from fastlora.config import FastLoraConfig
-    from fastlora.eval_utils import fastlora_generate_adaptor
+    import kit  # pyright: ignore[reportMissingImports]
+    from fastlora import model as fastlora  # pyright: ignore[reportMissingImports]
+    from fastlora.config import FastLoraConfig  # pyright: ignore[reportMissingImports]
+    from fastlora.eval_utils import fastlora_generate_adaptor  # pyright: ignore[reportMissingImports]
     from peft import mapping, peft_model
     from peft.config import PeftConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    peft_model.PEFT_TYPE_TO_MODEL_MAPPING.update({"FASTLORA": fastlora.FastLoraModel})
-    mapping.PEFT_TYPE_TO_CONFIG_MAPPING.update({"FASTLORA": FastLoraConfig})
+    peft_model.PEFT_TYPE_TO_MODEL_MAPPING.update({"FASTLORA": fastlora.FastLoraModel})  # pyright: ignore[reportAttributeAccessIssue]
+    mapping.PEFT_TYPE_TO_CONFIG_MAPPING.update({"FASTLORA": FastLoraConfig})  # pyright: ignore[reportArgumentType, reportCallIssue]
     peft_model.get_peft_model_state_dict = fastlora.get_peft_model_state_dict
     peft_model.set_peft_model_state_dict = fastlora.set_peft_model_state_dict
 
@@ -87,6 +87,7 @@ def main() -> None:
                 now["weights"] = fastlora_generate_adaptor(model, tokenizer, document["document"], "concat", 1024)
                 ids = torch.tensor([tokenizer(document["questions"][0]["text"]).input_ids])
                 first = run(ids)[0, -1]
+                torch.manual_seed(0)  # as the kit's own script does, so that both export the same factors
                 now["weights"] = fastlora_generate_adaptor(model, tokenizer, document["document"], "concat", 1024)
                 again.append((run(ids)[0, -1] - first).abs().max().item())
             native.ask(document)

@@ -55,7 +55,7 @@ def main() -> None:
     Path("map.json").write_text(json.dumps(inside, indent=1), encoding="utf-8")
 
     from peft import PeftModel
-    from utils import get_model
+    from utils import get_model  # pyright: ignore[reportMissingImports]
 
     model, tokenizer, _ = get_model(args.model)
     native = NativeLogits(lambda text: tokenizer(text).input_ids, lambda ids: now(ids).logits)
@@ -71,7 +71,7 @@ def main() -> None:
 
 def train(args: argparse.Namespace) -> None:
     """The repository's own training; what is trained already is kept, as its code does."""
-    import encode
+    import encode  # pyright: ignore[reportMissingImports]
 
     begin = encode.TrainingData.__init__
 

@@ -5,6 +5,7 @@
 Run in that repository's environment. Patched from outside: its model class is Qwen3's with LoRA; the norms of queries and keys,
 which a Llama model does not have, are replaced by the identity, so that the class holds the base's own weights exactly.
 Adapters go into a compact file, by the kit in the folder KIT; the checkpoint is written by the repository's own function.
+With `--float64` the same factors are also asked in float64 on the method's model, into native64.safetensors (`in_float64.py`).
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
-from native import NativeLogits, documents
+from native import NativeLogits, documents, in_float64
 
 RANK, META_RANK = 6, 8  # its code needs the number of a layer's factors to be a multiple of the hidden size
 
@@ -26,14 +28,15 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--limit", type=int, help="documents at most")
     parser.add_argument("--kit", type=Path, required=True, help="folder with kit.py")
+    parser.add_argument("--float64", action="store_true", help="ask the method's model in float64 too")
     args = parser.parse_args()
     sys.path[:0] = [str(args.repository.resolve()), str(args.kit.resolve())]
-    import kit
-    import LoraQwen
-    from metanetwork_family import Metanetwork
-    from omegaconf import OmegaConf
+    import kit  # pyright: ignore[reportMissingImports]
+    import LoraQwen  # pyright: ignore[reportMissingImports]
+    from metanetwork_family import Metanetwork  # pyright: ignore[reportMissingImports]
+    from omegaconf import OmegaConf  # pyright: ignore[reportMissingImports]
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from utils.mysaveload import save_checkpoint
+    from utils.mysaveload import save_checkpoint  # pyright: ignore[reportMissingImports]
 
     tokenizer = AutoTokenizer.from_pretrained(args.base)
     base = AutoModelForCausalLM.from_pretrained(args.base, dtype=torch.float32).eval()
@@ -83,7 +86,24 @@ def main() -> None:
             input_ids=ids, attention_mask=torch.ones_like(ids), loradict=now["lora"], ignore_mem_token=True
         ).logits
 
+    def run64(ids: torch.Tensor) -> torch.Tensor:
+        factors = {
+            n: {
+                block: {
+                    m: {side: f if f is None else f.double() for side, f in update.items()}
+                    for m, update in modules.items()
+                }
+                for block, modules in layer.items()
+            }
+            for n, layer in now["lora"].items()
+        }
+        return double(
+            input_ids=ids, attention_mask=torch.ones_like(ids), loradict=factors, ignore_mem_token=True
+        ).logits
+
     native = NativeLogits(lambda text: tokenizer(text).input_ids, run)
+    double: Any = in_float64(model) if args.float64 else None
+    native64 = NativeLogits(native.tokenize, run64)
     texts, gaps = list(documents(args.documents, args.limit)), []
 
     def factors():
@@ -98,6 +118,8 @@ def main() -> None:
                     .item()
                 )
             native.ask(document)
+            if args.float64:
+                native64.ask(document)
             yield {
                 f"model.layers.{n}.{place}.{module}_proj": (
                     update["A"][0].detach().T.contiguous(), update["B"][0].detach().T.contiguous()
@@ -110,6 +132,8 @@ def main() -> None:
     kit.write(args.out / "shine.safetensors", texts, factors(), method="shine", scale=1.0, native=native.stored())
     print(f"the repository's model without an adapter against the base: {max(gaps):.2g} nats at most")
     native.write(args.out / "native.safetensors")
+    if args.float64:
+        native64.write(args.out / "native64.safetensors")
 
 
 if __name__ == "__main__":

@@ -40,9 +40,9 @@ def stand_in_for_training_only() -> None:
 
 def checkpoint(folder: Path, base: str, seed: int) -> None:
     """A checkpoint in the repository's own form whose network has random weights, heads included."""
-    from hyper_llm_modulator import hyper_modulator
-    from hyper_llm_modulator.utils import get_layers
-    from hyper_llm_modulator.utils.model_loading import get_model, get_peft_config
+    from hyper_llm_modulator import hyper_modulator  # pyright: ignore[reportMissingImports]
+    from hyper_llm_modulator.utils import get_layers  # pyright: ignore[reportMissingImports]
+    from hyper_llm_modulator.utils.model_loading import get_model, get_peft_config  # pyright: ignore[reportMissingImports]
 
     settings = {
         "training_task": "sft", "model_dir": base, "emb_model": "", "mt_lora_path": None, "pred_z_score": None,
@@ -79,8 +79,8 @@ def main() -> None:
     os.chdir(out)  # the code reads chat templates relative to the working directory
     sys.path.insert(0, str(repository / "src"))
     stand_in_for_training_only()
-    from hyper_llm_modulator import hooks
-    from hyper_llm_modulator.utils import model_loading
+    from hyper_llm_modulator import hooks  # pyright: ignore[reportMissingImports]
+    from hyper_llm_modulator.utils import model_loading  # pyright: ignore[reportMissingImports]
 
     get_model = model_loading.get_model
     load = model_loading.AutoModelForCausalLM.from_pretrained
@@ -96,8 +96,8 @@ def main() -> None:
     folder = out / "hypermod"  # its loader cuts the path at the word checkpoint
     checkpoint(folder, str(base), seed=0)
 
-    from hyper_llm_modulator import hyper_modulator
-    from hyper_llm_modulator.utils import get_layers
+    from hyper_llm_modulator import hyper_modulator  # pyright: ignore[reportMissingImports]
+    from hyper_llm_modulator.utils import get_layers  # pyright: ignore[reportMissingImports]
 
     generated: dict[str, Path] = {}
     made: list[dict[str, torch.Tensor]] = []
