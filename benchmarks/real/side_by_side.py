@@ -5,6 +5,8 @@
 The items: the benchmark's novel questions, conflicts whose old answer begins with the base's first token, and retention questions
 of the same documents, each spread evenly. `--write-items FILE` writes them and stops, so that PRAG can be trained on their
 documents. `--only NAME ...` audits some of the methods and prints nothing; without it, what is missing is audited first.
+PRAG and DyPRAG are also audited, in run folders of their own, under the conditions in which their authors use them: several
+documents' adapters together, and the document in the prompt beside its adapter.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from benchmarks.methods_on_smollm2 import Method, over_relations, row, with_known_conflicts
-from benchmarks.methods_tables import cause_table, differences, prices, verdicts
-from override_gap.analyses.readings import RunFrame, load
+from benchmarks.methods_tables import cause_table, cell, differences, prices, verdicts
+from override_gap.analyses.compare.conditions import against_delivered
+from override_gap.analyses.readings import RunFrame, load, points_of, truth, values
+from override_gap.analyses.stats.intervals import mean, proportion
 from override_gap.margins.items.files import write_items
 from override_gap.margins.items.item import Item
 from override_gap.probes.items import open_items
@@ -32,6 +36,8 @@ from override_gap.reports.cli._progress import ProgressBar
 
 POLICIES = "as-delivered,uniform-0.5,uniform-1.5,uniform-2,uniform-3"
 PROMPTS = ",in-context,in-context-instructed"
+#: How PRAG (updates added) and DyPRAG (factors averaged) use several documents, and both beside the document in the prompt.
+TOGETHER = ("as-delivered", "joined-2", "joined-mean-2", "combined", "in-context")
 #: Items that are also answered in words.
 ANSWERS = 4
 OWN = {"hypernetwork": "hypernetwork", "fitted": "fitted:steps=8,lr=1e-2"}
@@ -56,8 +62,19 @@ def audited(subject: Subject, name: str, adapters: str, items: Sequence[Item], o
         probes=("margins", "search", "answers"),
         answers=ANSWERS,
     )
+    return measured(plan, subject, items, out / name.lower())
+
+
+def together(subject: Subject, name: str, adapters: str, items: Sequence[Item], out: Path) -> RunFrame:
+    """The readings of a method under the conditions of TOGETHER, made or resumed in a folder of their own."""
+    plan = Plan(subject=subject.name, adapters=adapters, policies=",".join(TOGETHER), probes=("margins",))
+    return measured(plan, subject, items, out / f"{name.lower()}-together")
+
+
+def measured(plan: Plan, subject: Subject, items: Sequence[Item], folder: Path) -> RunFrame:
+    """The readings of a plan, made or resumed."""
     with ProgressBar(quiet=False) as bar:
-        return load(run(plan, subject, open_source(adapters, subject), items, out / name.lower(), bar))
+        return load(run(plan, subject, open_source(plan.adapters, subject), items, folder, bar))
 
 
 def restricted(readings: RunFrame, items: Sequence[Item]) -> RunFrame:
@@ -79,6 +96,29 @@ def section(frames: dict[str, RunFrame]) -> list[str]:
     lines += [row(Method(name, name, condition), first) for name, condition in prompts.items()]
     parts = (part for make in (verdicts, cause_table, prices) for part in make(frames))
     return [*lines, *parts, *differences(frames)]
+
+
+def together_table(frames: dict[str, RunFrame]) -> list[str]:
+    """Successes, net margin and KL to the base under each condition, and paired differences."""
+    lines = ["", "### Several documents, and the prompt", ""]
+    lines += ["Net margin in nats, on the conflicts; KL to the base in nats per token, on the retention questions.", ""]
+    lines += ["| method | condition | novel | conflict | retention | net margin | KL |", "|---" * 7 + "|"]
+    pairs = ["", "| method | items | conditions | difference | p, Holm |", "|---|---|---|---|---|"]
+    for name, readings in frames.items():
+        for condition in TOGETHER:
+            cells = [name, condition]
+            for split in ("novel", "conflict", "retention"):
+                rows = readings.select(split, condition)
+                cells.append(cell(proportion("success", truth(rows["success_top1"]), points_of(rows)).as_json()))
+            for split, column in (("conflict", "net_margin"), ("retention", "kl")):
+                rows = readings.select(split, condition)
+                cells.append(cell(mean(column, values(rows[column]), points_of(rows)).as_json()))
+            lines.append(f"| {' | '.join(cells)} |")
+        for pair in against_delivered(readings).rows:
+            which = f"{pair['first']} - {pair['second']}"
+            p = "-" if pair["p_holm"] is None else f"{pair['p_holm']:.2g}"
+            pairs.append(f"| {name} | {pair['split']} | {which} | {cell(pair['difference'])} | {p} |")
+    return [*lines, *pairs]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,14 +148,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         items = [item for item in items if item.id in kept]
     methods = OWN | {name: spec for name, spec in (("PRAG", args.prag), ("DyPRAG", args.dyprag)) if spec}
     chosen = {name: spec for name, spec in methods.items() if not args.only or name in args.only}
-    frames = {}
+    frames, beside = {}, {}
     for name, spec in chosen.items():
         whole = audited(subject, name, spec, items, args.out) if subject else load(args.out / name.lower())
         frames[name] = restricted(whole, items)
+        if name not in OWN:
+            folder = args.out / f"{name.lower()}-together"
+            beside[name] = restricted(
+                together(subject, name, spec, items, args.out) if subject else load(folder), items
+            )
     if not args.only:
         counts = ", ".join(f"{sum(i.split == s for i in items)} {s}" for s in ("novel", "conflict", "retention"))
         print(f"Items of the benchmark: {counts}, about {len({i.document for i in items})} documents.\n")
         print("\n".join(f"#{line}" if line.startswith("## ") else line for line in section(frames)))
+        print("\n".join(together_table(beside)))
     return 0
 
 
