@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,12 +47,15 @@ def _copy_kit(method: str | None, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes((KIT / name).read_bytes())
-    script = names[-1] if method else "YOUR-SCRIPT.py, which calls kit.write"
+    script = names[-1] if method else "YOUR-SCRIPT.py"
+    stated = re.search(rf"python {script} (.+?)\.?$", (KIT / script).read_text("utf-8"), re.M) if method else None
+    usage = stated[1] if stated else "documents.jsonl OUT.safetensors, which calls kit.write"
+    form = "prefix" if method == "cartridges" else "compact"
     print(
         f"{folder}: {', '.join(names)}\n"
         "next: override-gap items documents ITEMS --out documents.jsonl\n"
-        f"where the method lives: python {folder / script} CHECKPOINT documents.jsonl adapters.safetensors\n"
-        "then: override-gap audit --adapters compact:adapters.safetensors --items ITEMS"
+        f"where the method lives: python {folder / script} {usage}\n"
+        f"then: override-gap audit --adapters {form}:OUT.safetensors --items ITEMS"
     )
     return DONE
 

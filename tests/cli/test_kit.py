@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,21 @@ def test_items_documents_writes_each_text_once_under_its_key(tmp_path: Path, cap
     asked = [question["id"] for row in rows for question in row["questions"]]
     assert len(asked) == len(set(asked)) == 668
     assert sorted(asked) == sorted(id for row in rows for id in row["ids"])
+
+
+@pytest.mark.parametrize("method", ["cartridges", "doc-to-lora", "dyprag", "generative-adapter", "shine"])
+def test_the_command_that_is_printed_names_all_that_the_script_needs(method: str, tmp_path: Path, capsys) -> None:
+    assert main(["adapters", "kit", method, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    [line] = [line for line in printed.splitlines() if line.startswith("where the method lives: python ")]
+    command = line.partition("python ")[2].split()
+    source = Path(command[0]).read_text(encoding="utf-8")
+    source += (tmp_path / "script.py").read_text(encoding="utf-8") if "import script" in source else ""
+    needed = set(re.findall(r'"(--[a-z]+)", required=True', source))
+    assert ("--repo" in needed) == (method != "doc-to-lora")
+    assert needed <= set(command)
+    assert len([word for word in command[1:] if not word.startswith("--")]) == 3 + len(needed)
+    assert ("prefix:" in printed) == (method == "cartridges")
 
 
 def test_the_kit_is_copied_run_elsewhere_and_its_file_audited(tmp_path: Path, capsys) -> None:
