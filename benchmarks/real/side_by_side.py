@@ -130,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", help="audit these and print nothing")
     parser.add_argument("--write-items", type=Path, metavar="FILE", help="write the items and stop")
     parser.add_argument("--items", type=Path, metavar="FILE", help="only these of them: PRAG's documents, say")
+    parser.add_argument("--together", action="store_true", help="only the table of several documents and the prompt")
     parser.add_argument("--from-runs", action="store_true", help="audit nothing: read the run folders as they are")
     parser.add_argument("--novel", type=int, default=12)
     parser.add_argument("--conflicts", type=int, default=40)
@@ -150,17 +151,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = {name: spec for name, spec in methods.items() if not args.only or name in args.only}
     frames, beside = {}, {}
     for name, spec in chosen.items():
-        whole = audited(subject, name, spec, items, args.out) if subject else load(args.out / name.lower())
-        frames[name] = restricted(whole, items)
+        if not args.together:
+            whole = audited(subject, name, spec, items, args.out) if subject else load(args.out / name.lower())
+            frames[name] = restricted(whole, items)
         if name not in OWN:
             folder = args.out / f"{name.lower()}-together"
             beside[name] = restricted(
                 together(subject, name, spec, items, args.out) if subject else load(folder), items
             )
-    if not args.only:
+    if not args.only and not args.together:
         counts = ", ".join(f"{sum(i.split == s for i in items)} {s}" for s in ("novel", "conflict", "retention"))
         print(f"Items of the benchmark: {counts}, about {len({i.document for i in items})} documents.\n")
         print("\n".join(f"#{line}" if line.startswith("## ") else line for line in section(frames)))
+    if not args.only:
         print("\n".join(together_table(beside)))
     return 0
 
