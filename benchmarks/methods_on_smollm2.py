@@ -57,9 +57,10 @@ HEAD = """# Methods on SmolLM2
 
 SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}. The conflicts are {conflicts} whose old answer begins with
 the base's first token, the retention questions those that stand with their documents, the novel ones are spread evenly over
-the relations. Share of items whose first token is right (retention: unchanged), as delivered; 95% intervals, the wider of
-those clustered by knowledge point and by relation. Q1 to Q4 are quartiles of prior strength, weak to strong. The in-context
-rows use no adapter.
+the relations. Share of items whose first token is right (retention: unchanged), as delivered. Q1 to Q4 are quartiles of prior
+strength, weak to strong. The in-context rows use no adapter. 95% intervals: of the novel, conflict and retention columns
+clustered by knowledge point, which speaks of these relations alone; of the quartiles and under *Price* the wider of those
+clustered by knowledge point and by relation.
 
 `python benchmarks/methods_on_smollm2.py{options} > docs/methods-on-smollm2.md` writes this page up to its last section.
 """

@@ -103,7 +103,10 @@ def together_table(frames: dict[str, RunFrame]) -> list[str]:
     lines = ["", "### Several documents, and the prompt", ""]
     lines += ["Net margin in nats, on the conflicts; KL to the base in nats per token, on the retention questions.", ""]
     lines += ["| method | condition | novel | conflict | retention | net margin | KL |", "|---" * 7 + "|"]
-    pairs = ["", "| method | items | conditions | difference | p, Holm |", "|---|---|---|---|---|"]
+    pairs = ["", "Paired differences by first token, on the same items:", ""]
+    pairs += ["| method | items | conditions | difference | p, Holm |", "|---|---|---|---|---|"]
+    gaps = ["", "Paired differences of the net margin, nats, on the conflicts:", ""]
+    gaps += ["| method | conditions | difference |", "|---|---|---|"]
     for name, readings in frames.items():
         for condition in TOGETHER:
             cells = [name, condition]
@@ -118,7 +121,11 @@ def together_table(frames: dict[str, RunFrame]) -> list[str]:
             which = f"{pair['first']} - {pair['second']}"
             p = "-" if pair["p_holm"] is None else f"{pair['p_holm']:.2g}"
             pairs.append(f"| {name} | {pair['split']} | {which} | {cell(pair['difference'])} | {p} |")
-    return [*lines, *pairs]
+        for first, second in (*((name, "as-delivered") for name in TOGETHER[1:]), ("combined", "in-context")):
+            rows, others = (readings.select("conflict", condition) for condition in (first, second))
+            gap = values(rows["net_margin"]) - values(others.set_index("item").loc[rows["item"], "net_margin"])
+            gaps.append(f"| {name} | {first} - {second} | {cell(mean('gap', gap, points_of(rows)).as_json())} |")
+    return [*lines, *gaps, *pairs]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
