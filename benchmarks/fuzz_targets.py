@@ -243,7 +243,7 @@ def _compact_seeds() -> list[bytes]:
     from override_gap.margins.adapter import Adapter
     from override_gap.margins.items.item import Document
     from override_gap.margins.updates import Dense, LowRank, Vector
-    from override_gap.probes.sources.compact import write_compact
+    from override_gap.probes.sources.compact_index import write_compact
 
     updates = {
         DOWN: LowRank(torch.ones(2, 12), torch.ones(8, 2), 0.5),

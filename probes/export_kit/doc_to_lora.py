@@ -22,15 +22,12 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from override_gap.probes.export_kit import kit
-else:
-    sys.path.insert(0, str(Path(__file__).resolve().parent))
-    kit = importlib.import_module("kit")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+kit: Any = importlib.import_module("kit")
 
 METHOD = "doc-to-lora"
 QUESTIONS = 4

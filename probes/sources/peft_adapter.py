@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from override_gap.probes.sources.peft_places import Places, owner, places
 from override_gap.probes.sources.peft_prompts import PROMPTS, read_prompt
 from override_gap.probes.sources.peft_tuners import read_tuner
 from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_saved
+from override_gap.probes.subject.file_checks import FileSizeError, shapes_in
 from override_gap.probes.subject.model import Subject
 
 
@@ -145,7 +147,10 @@ def _tensors(folder: Path, contents: Mapping[str, bytes], name: str = WEIGHTS) -
         hint = "; adapter_model.bin is a pickle, which can run code and is not opened: save it as safetensors"
         raise AdapterError(f"{file}: no such file{hint if pickled else ''}")
     try:
+        shapes_in(BytesIO(contents[name]), len(contents[name]), file)
         # the library gives them in any order, and an adapter's hash depends on it
         return dict(sorted(safetensors.torch.load(contents[name]).items()))
+    except FileSizeError as fault:
+        raise AdapterError(str(fault)) from fault
     except Exception as fault:  # safetensors raises its own Rust error type, which it does not export
         raise AdapterError(f"{file}: not a safetensors file, or damaged: {fault}") from fault

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from override_gap.margins.strict_json import LARGEST, read_json
 
@@ -47,10 +47,15 @@ def shapes_of(file: Path) -> Shapes:
     Whether the shapes fit the bytes that follow is checked by safetensors itself when it opens the file.
     """
     with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= min(LARGEST_HEADER, file.stat().st_size - 8):
-            raise FileSizeError(f"{file}: not a safetensors file, or damaged: it claims a header of {length:,} bytes")
-        raw = stream.read(length)
+        return shapes_in(stream, file.stat().st_size, file)
+
+
+def shapes_in(stream: BinaryIO, size: int, file: Path) -> Shapes:
+    """As `shapes_of`, from the content of `file`, of `size` bytes, where it has been read already."""
+    length = int.from_bytes(stream.read(8), "little")
+    if not 2 <= length <= min(LARGEST_HEADER, size - 8):
+        raise FileSizeError(f"{file}: not a safetensors file, or damaged: it claims a header of {length:,} bytes")
+    raw = stream.read(length)
     try:
         header = json.loads(raw)
         return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
