@@ -149,8 +149,9 @@ def test_a_number_of_a_typed_source_is_in_its_hash_wherever_it_stands(place: str
 def test_a_source_that_was_typed_and_changed_is_not_taken_for_the_old_one(tmp_path: Path, piped: bool) -> None:
     first = typed(0.05, tmp_path / "run", piped=piped)
     assert first.returncode == 0, first.stderr
-    again = typed(0.05, tmp_path / "run", piped=piped)
-    assert again.returncode == 0, again.stderr
+    if not piped:
+        again = typed(0.05, tmp_path / "run", piped=piped)
+        assert again.returncode == 0, again.stderr
     changed = typed(0.5, tmp_path / "run", piped=piped)
     assert changed.returncode == 1
     assert "RunError" in changed.stderr
