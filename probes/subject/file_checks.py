@@ -6,10 +6,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from override_gap.margins.strict_json import LARGEST, read_json
 
@@ -50,7 +50,7 @@ def shapes_of(file: Path) -> Shapes:
         return shapes_in(stream, file.stat().st_size, file)
 
 
-def shapes_in(stream: BinaryIO, size: int, file: Path) -> Shapes:
+def shapes_in(stream: BufferedIOBase, size: int, file: Path) -> Shapes:
     """As `shapes_of`, from the content of `file`, of `size` bytes, where it has been read already."""
     length = int.from_bytes(stream.read(8), "little")
     if not 2 <= length <= min(LARGEST_HEADER, size - 8):
