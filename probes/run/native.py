@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -24,6 +24,8 @@ NATIVE_SHARE = 0.25
 
 WRONG_SCALES = (0.125, 2.0, 8.0, 16.0)
 """Wrong scales that must each be seen before a scale counts as verified: alpha / 8, alpha / r with r 2 and alpha 32, ..."""
+SLIGHTLY_WRONG = (0.8, 1.25)
+"""Wrong scales that logits of few digits may not tell, which is then said."""
 SUGGESTED = (0.0625, 0.125, 0.25, 0.5, 2.0, 4.0, 8.0, 16.0)
 """Gains that are tried where the logits disagree, to say by how much the scale may be off."""
 
@@ -137,20 +139,22 @@ class NativeComparison:
                 f"{unseen[0]} nats, which is not told from rounding ({self.tolerance:.2g})",
             )
         named = ", ".join(_times(factor) for factor in WRONG_SCALES)
-        return Scale(
-            True,
-            gap,
-            f"verified {against} ({texts}; a scale wrong by {named} would differ by {least:.2g} nats or more)",
-        )
+        seen = f"a scale wrong by {named} would differ by {least:.2g} nats or more"
+        if self.dtype != torch.float32 and any(few._agree(ours) for *_, ours in few._at_wrong_scales(SLIGHTLY_WRONG)):
+            digits = str(self.dtype).removeprefix("torch.")
+            seen += f", one wrong by a quarter could not be told in {digits}"
+        return Scale(True, gap, f"verified {against} ({texts}; {seen})")
 
-    def _at_wrong_scales(self) -> Iterator[tuple[str, float, Float[Tensor, "example vocab"]]]:
+    def _at_wrong_scales(
+        self, factors: Sequence[float] = WRONG_SCALES
+    ) -> Iterator[tuple[str, float, Float[Tensor, "example vocab"]]]:
         """(what, factor, our logits) at each wrong scale: of the whole adapter, or of each of its parts where there are two."""
         if not any(isinstance(e.adapter, Adapter) and e.adapter.shared for e in self.examples):
-            for factor in WRONG_SCALES:
+            for factor in factors:
                 yield "a scale", factor, self._ours(_unchanged, factor)
             return
         for what, shared in (("the document part's scale", False), ("the shared part's scale", True)):
-            for factor in WRONG_SCALES:
+            for factor in factors:
                 yield what, factor, self._ours(partial(scaled, factor=factor, shared=shared))
 
     def _likely_cause(self) -> str:

@@ -126,7 +126,11 @@ class CompactFile:
             raise AdapterError(
                 f"{self.path}: document {entry['key']} needs tensor {fault}, which the file does not contain"
             ) from fault
+        except AdapterError:
+            raise
         except (ValueError, OverflowError) as fault:
+            if not self.file.is_as_opened():
+                raise AdapterChanged(f"{self.path} has changed since it was opened") from fault
             raise AdapterError(f"{self.path}: document {entry['key']}: {fault}") from fault
         adapter = Adapter(f"{self.name}:{entry['key']}", parts[0], parts[1])
         if adapter.hash() != entry["sha256"]:

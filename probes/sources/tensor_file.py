@@ -81,6 +81,13 @@ class TensorFile:
             raise AdapterChanged(f"{self.path}: cannot be read any more: {fault.strerror}") from fault
         return tensors
 
+    def is_as_opened(self) -> bool:
+        """Whether the file has the header that it had when it was opened."""
+        try:
+            return open_tensor_file(self.path).sha256 == self.sha256
+        except (AdapterError, OSError):
+            return False
+
 
 def open_tensor_file(path: Path) -> TensorFile:
     """Open a safetensors file and check that every tensor that its header claims lies within it. Raises AdapterError."""

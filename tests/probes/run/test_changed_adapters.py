@@ -78,6 +78,31 @@ def test_a_change_under_a_run_ends_it_and_mixes_nothing(form: str, tmp_path: Pat
         run(PLAN, subject, open_source(f"{form}{place}", subject), ITEMS, plan_out)
 
 
+DAMAGES = {
+    "deleted": lambda file: file.unlink(),
+    "emptied": lambda file: file.write_bytes(b""),
+    "cut": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "overwritten": lambda file: file.write_bytes(b"\xff" * file.stat().st_size),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_is_damaged_under_a_run_ends_it(form: str, damage: str, tmp_path: Path, rng, monkeypatch) -> None:
+    """Its items are no failures of the method: no verdict is read from those that were left."""
+    monkeypatch.setattr(loop, "DOCUMENTS_PER_UNIT", 2)
+    subject, place = tiny("llama"), tmp_path / "adapters"
+    written(form, place, subject, rng)
+
+    def damaged(done: int, total: int, what: str) -> None:
+        if what == "measuring" and 0 < done < total:
+            for file in place.glob("*/adapter_model.safetensors") if place.is_dir() else (place,):
+                DAMAGES[damage](file)
+
+    with pytest.raises(AdapterChanged, match=r"holds readings of the adapters as they were"):
+        run(PLAN, subject, open_source(f"{form}{place}", subject), ITEMS, tmp_path / "run", damaged)
+
+
 def test_the_old_adapters_put_back_the_run_goes_on(tmp_path: Path, rng, monkeypatch) -> None:
     monkeypatch.setattr(loop, "DOCUMENTS_PER_UNIT", 2)
     subject, place = tiny("llama"), tmp_path / "adapters"

@@ -15,6 +15,7 @@ from override_gap.margins.adapter import Adapter, NativeExample
 from override_gap.margins.items.item import Document, documents_of
 from override_gap.margins.updates import LowRank
 from override_gap.probes.export_kit import kit
+from override_gap.probes.run import native
 from override_gap.probes.run.checks import Handshake
 from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources.compact import read_compact
@@ -274,6 +275,23 @@ def test_logits_of_a_method_in_bfloat16_are_compared_with_its_rounding(size: flo
     assert result.scale.gap_nats is not None
     assert result.scale.gap_nats > subject.parity_tolerance()
     assert failed(result) == ([] if verified else ["native"])
+
+
+@pytest.mark.parametrize(("dtype", "said"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_where_the_digits_do_not_tell_a_scale_wrong_by_a_quarter_the_line_says_so(
+    dtype: torch.dtype, said: bool, monkeypatch
+) -> None:
+    """As on a model with large logits, whose rounding in bfloat16 is as large as what a quarter of the scale changes."""
+    if said:
+        monkeypatch.setattr(native, "two_routes_tolerance", lambda *_: 0.8)
+    subject = tiny("llama")
+    text = ITEMS[0].question
+    examples = [(text, tuple(subject.tokenize(text)))]
+    right = check_adapters(subject, Offered(subject, examples, dtype, 1.0), ITEMS)
+    slightly = check_adapters(subject, Offered(subject, examples, dtype, 1.2), ITEMS)
+    assert right.scale.verified is True
+    assert ("one wrong by a quarter could not be told in bfloat16" in right.scale.says) is said
+    assert failed(slightly) == ([] if said else ["native"])
 
 
 def test_a_source_that_fails_is_a_failed_check_with_its_reason() -> None:
