@@ -68,10 +68,10 @@ def read_map(file: Path) -> AdapterMap:
         if file.stat().st_size > LARGEST:
             raise AdapterError(f"--adapter-map {file}: {file.stat().st_size:,} bytes; a map has at most {LARGEST:,}")
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as fault:
-        raise AdapterError(
-            f"--adapter-map {file}: cannot be read: {getattr(fault, 'strerror', None) or fault}"
-        ) from fault
+    except UnicodeDecodeError as fault:
+        raise AdapterError(f"--adapter-map {file}: not UTF-8 (byte {fault.start + 1}); save it as UTF-8") from fault
+    except OSError as fault:
+        raise AdapterError(f"--adapter-map {file}: cannot be read: {fault.strerror or fault}") from fault
     rows = _from_json(file, text) if text.lstrip().startswith(("{", "[")) else _from_csv(file, text)
     if not rows:
         raise AdapterError(
@@ -102,7 +102,7 @@ def _from_csv(file: Path, text: str) -> dict[str, str]:
             if len(cells) != 2:
                 raise AdapterError(
                     f"--adapter-map {file}: row {number} has {plural(len(cells), 'cell')}; need two, a document key, item id or "
-                    "knowledge point and a path"
+                    f"knowledge point and a path{_other_separator(cells)}"
                 )
             if cells[0] in rows:
                 raise AdapterError(f"--adapter-map {file}: row {number}: {cells[0][:80]!r} is given twice")
@@ -110,6 +110,12 @@ def _from_csv(file: Path, text: str) -> dict[str, str]:
     except csv.Error as fault:
         raise AdapterError(f"--adapter-map {file}: cannot be read as CSV: {fault}") from fault
     return rows
+
+
+def _other_separator(cells: Sequence[str]) -> str:
+    """Advice where a row's one cell looks like two that something else than a comma separates."""
+    found = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if mark in cells[0]), None)
+    return f", with a comma between them, not {found}" if found and len(cells) == 1 else ""
 
 
 def _inside(file: Path, name: str, path: str) -> str:

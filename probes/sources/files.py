@@ -81,7 +81,7 @@ def entry_name(
         raise AdapterError(f"{path}: --adapter-map names entry {missing[0]!r}, which is not among its {len(entries)}")
     matches = matches or entries_for(document, entries)
     if not matches:
-        raise AdapterError(no_entry(document, entries, path))
+        raise AdapterError(no_entry(document, entries, path, adapter_map))
     return matches[0] if len(matches) == 1 else one_of({name: entries[name]() for name in matches}, document, path)
 
 
@@ -97,12 +97,18 @@ def one_of(contents: Mapping[str, str], document: Document, path: Path) -> str:
     return first
 
 
-def no_entry(document: Document, entries: Collection[str], path: Path) -> str:
-    """The message where no entry is named after a document."""
+def no_entry(document: Document, entries: Collection[str], path: Path, adapter_map: AdapterMap | None = None) -> str:
+    """The message where no entry is named after a document, and no row of a map that was given is for it."""
     examples = f" ({', '.join(sorted(entries)[:3])}{', ...' if len(entries) > 3 else ''})" if entries else ""
+    nothing = f"{path}: nothing for document {document.text[:40]!r} among {len(entries)} entries{examples}"
+    if adapter_map is not None:
+        return (
+            f"{nothing}, and no row for it in {adapter_map.file}; add one for {document.key} (its key), or for the id or "
+            "knowledge point of an item that asks about it"
+        )
     return (
-        f"{path}: nothing for document {document.text[:40]!r} among {len(entries)} entries{examples}; name its entry "
-        f"{document.key} (its key), or by the id or knowledge point of an item that asks about it, or give --adapter-map"
+        f"{nothing}; name its entry {document.key} (its key), or by the id or knowledge point of an item that asks about it, "
+        "or give --adapter-map"
     )
 
 

@@ -132,7 +132,7 @@ class PeftFolder:
     def _adapter(self, document: Document) -> Adapter | Prefix:
         entries = self._entries(document)
         if not entries:
-            fault = no_entry(document, self.tree.adapters, self.path)
+            fault = no_entry(document, self.tree.adapters, self.path, self.adapter_map)
             if len(self.tree.adapters) == 1:
                 only = self.tree.folder(next(iter(self.tree.adapters)))
                 fault += f"; for one adapter that serves every document give {only}"

@@ -154,6 +154,27 @@ def test_a_map_says_which_folder_is_whose(form: str, subject, tmp_path, rng) -> 
     assert open_source(str(tmp_path), subject, adapter_map=str(other)).settings != source.settings
 
 
+@pytest.mark.parametrize("form", ["folder", "unscaled", "dense"])
+def test_a_document_without_a_row_is_told_of_the_map_that_was_given(form: str, subject, tmp_path, rng) -> None:
+    made(subject, rng, tmp_path / "tree" / "a", tmp_path / "tree" / "b")
+    edit = torch.ones(subject.sites["model.layers.0.mlp.up_proj"].d_out, subject.d_model)
+    save_file({"a/model.layers.0.mlp.up_proj.weight": edit}, tmp_path / "e.safetensors")
+    (tmp_path / "map.csv").write_text("c0,a\n")
+    spec = {
+        "folder": f"{tmp_path}/tree",
+        "unscaled": f"unscaled:{tmp_path}/tree",
+        "dense": f"dense:{tmp_path}/e.safetensors",
+    }
+    source = open_source(spec[form], subject, adapter_map=str(tmp_path / "map.csv"))
+    assert len(source.encode(DOCUMENTS[:1])) == 1
+    message = rf"no row for it in .*map\.csv; add one for {DOCUMENTS[1].key} \(its key\)"
+    with pytest.raises(AdapterError, match=message) as fault:
+        source.encode(DOCUMENTS[1:2])
+    assert "give --adapter-map" not in str(fault.value)
+    with pytest.raises(AdapterError, match="or give --adapter-map"):
+        open_source(spec[form], subject).encode(DOCUMENTS[1:2])
+
+
 def test_a_map_names_the_entries_of_a_file(subject, tmp_path, rng) -> None:
     edits = [
         torch.randn(subject.sites["model.layers.0.mlp.up_proj"].d_out, subject.d_model, generator=rng) for _ in "01"
@@ -199,7 +220,10 @@ def test_a_link_out_of_the_folder_is_refused(subject, tmp_path, rng) -> None:
         ("c0\n", "row 1 has 1 cell"),
         ("c0,a,b\n", "row 1 has 3 cells"),
         ('c0,"a\n', "cannot be read as CSV"),
-        (b"\xff\xfe", "cannot be read"),
+        ("c0;a\nc1;b\n", "row 1 has 1 cell; need two, .* with a comma between them, not semicolons"),
+        ("document\tpath\nc0\ta\n", "row 1 has 1 cell; need two, .* with a comma between them, not tabs"),
+        (b"\xff\xfe", r"map: not UTF-8 \(byte 1\); save it as UTF-8"),
+        ("c0,caf\xe9\n".encode("latin-1"), r"map: not UTF-8 \(byte 7\)"),
     ],
 )
 def test_what_is_no_map_is_an_error_of_one_line(text, message: str, tmp_path) -> None:
