@@ -21,7 +21,8 @@ ADAPTERS = {
     "samples, length, modules, seed (rank-one:layer=9,position=subject)",
     "FOLDER": "a folder saved by PEFT, or folders of them at any depth, named by document key, item id or knowledge point; "
     "--adapter-map FILE for other names, --shared-adapter FOLDER for a part that all contain",
-    "unscaled:FOLDER": "such a folder whose method adds B A without PEFT's lora_alpha / r: DyPRAG's factors",
+    "unscaled:FOLDER": "such a folder whose method adds B A without PEFT's lora_alpha / r: DyPRAG's factors; "
+    "--adapter-map as above, no --shared-adapter",
     "compact:FILE": "the adapters of many documents in one file, from `adapters export` or the export kit (`adapters kit`)",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
     "doc-to-lora:CHECKPOINT": "the method's own checkpoint, opened in its own environment: --python ENVIRONMENT/bin/python",

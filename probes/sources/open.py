@@ -32,6 +32,11 @@ def open_source(
     """
     name, colon, rest = spec.partition(":")
     is_folder = Path(spec).is_dir() and name not in NAMES
+    if shared_adapter is not None and name == "unscaled":
+        raise AdapterError(
+            f"--shared-adapter is not for {spec}: a shared part is taken out at PEFT's scale, which acts nowhere in an unscaled "
+            "folder; leave it out, and the adapters are measured whole"
+        )
     if shared_adapter is not None and not is_folder:
         raise AdapterError(f"--shared-adapter is taken out of the adapters of a folder that PEFT saved; {spec} is none")
     if adapter_map is not None and not is_folder and name not in ("unscaled", "dense", "prefix", *LAYERED):
@@ -79,7 +84,7 @@ def open_source(
             raise AdapterError(
                 f"--adapters {spec}: {rest} is no folder; name a folder saved by PEFT, or a folder of them"
             )
-        return _hashed(Unscaled(PeftFolder(subject, Path(rest), mapped)))
+        return _hashed(Unscaled(PeftFolder(subject, Path(rest), mapped, scaled=False)))
     if name == "dense":
         from override_gap.probes.sources.dense import DenseFile
 
@@ -127,9 +132,25 @@ def _unknown(spec: str, names: list[str]) -> str:
     if file.is_file():
         where = f" in the folder {file.parent}" if file.parent != Path() else ""
         return f"--adapters {spec}: for an object of {file}, write --adapters {file.stem}:{thing or 'OBJECT'}{where}"
+    if Path(spec).is_file():
+        return f"--adapters {spec}: a file needs its form before it; {_forms(Path(spec))}"
     near = difflib.get_close_matches(words, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"unknown adapters {spec!r}: neither a source nor a folder{hint} (`override-gap list adapters`)"
+
+
+def _forms(file: Path) -> str:
+    """What to write for a file: the form that its metadata names, else all that read a file, compact first."""
+    from override_gap.probes.export_kit.kit import FORMAT
+    from override_gap.probes.sources.tensor_file import open_tensor_file
+
+    try:
+        if open_tensor_file(file).metadata.get("format") == FORMAT:
+            return f"write compact:{file}"
+    except AdapterError as fault:
+        return str(fault)
+    forms = [form.partition(":")[0] for form in ADAPTERS if form.endswith(":FILE")]
+    return f"write {', '.join(f'{form}:{file}' for form in forms[:1])}, or one of {', '.join(f'{form}:' for form in forms[1:])}"
 
 
 def _settings(spec: str, words: str, source: type) -> dict[str, Any]:

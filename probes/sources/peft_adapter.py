@@ -28,18 +28,21 @@ from override_gap.probes.subject.file_checks import FileSizeError, shapes_in
 from override_gap.probes.subject.model import Subject
 
 
-def read_any(folder: Path, subject: Subject, contents: Mapping[str, bytes]) -> Adapter | Prefix:
+def read_any(folder: Path, subject: Subject, contents: Mapping[str, bytes], *, scaled: bool = True) -> Adapter | Prefix:
     """The adapter in a folder, whose files have these bytes: weight updates, or trained positions before the question."""
     config = read_config(folder, contents.get(CONFIG))
     if str(config.get("peft_type")).upper() in PROMPTS:
         return read_prompt(folder, config, subject, _tensors(folder, contents))
-    return read_adapter(folder, subject, contents)
+    return read_adapter(folder, subject, contents, scaled=scaled)
 
 
-def read_adapter(folder: Path, subject: Subject, contents: Mapping[str, bytes] | None = None) -> Adapter:
+def read_adapter(
+    folder: Path, subject: Subject, contents: Mapping[str, bytes] | None = None, *, scaled: bool = True
+) -> Adapter:
     """Read one LoRA folder, or the bytes of its files by name.
 
-    The scale is lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA, per module pattern.
+    The scale is lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA, per module pattern. Where it is not `scaled` the caller
+    sets another, and factors of another rank than the configuration declares are read too.
 
     Keys are read as PEFT and transformers load them, those of older versions and of wrapped models included. DoRA, trained
     biases and modules_to_save become their difference from this subject's weights. What text never reaches (maps of a
@@ -70,11 +73,11 @@ def read_adapter(folder: Path, subject: Subject, contents: Mapping[str, bytes] |
             continue
         module = path.replace(".base_layer", "")
         if path in subject.sites or not is_module(subject.model, module):
-            updates |= read_module(folder, config, subject, path, pair, magnitudes.get(saved_path))
+            updates |= read_module(folder, config, subject, path, pair, magnitudes.get(saved_path), scaled=scaled)
         else:
             nested.setdefault(module, {})[path.count(".base_layer")] = pair
     for path, by_depth in nested.items():
-        updates |= read_parameters(folder, config, subject, path, by_depth)
+        updates |= read_parameters(folder, config, subject, path, by_depth, scaled=scaled)
     notes, whole_updates = _read_whole(folder, config.get("task_type"), subject, parameters, there)
     for path, update in whole_updates.items():
         trained = updates.get(path)

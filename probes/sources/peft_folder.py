@@ -43,6 +43,8 @@ class PeftFolder:
     path: Path
     adapter_map: AdapterMap | None = None
     shared_adapter: Path | None = None
+    scaled: bool = True
+    """False where a method sets the updates' scale itself, so that r need not be their rank."""
 
     @property
     def name(self) -> str:
@@ -139,7 +141,10 @@ class PeftFolder:
             raise AdapterError(fault)
         if len({tuple(sorted(self.tree.adapters[entry].items())) for entry in entries}) == 1:
             entries = entries[:1]  # the same files to the byte
-        adapters = {entry: read_any(self.tree.folder(entry), self.subject, self.tree.read(entry)) for entry in entries}
+        adapters = {
+            entry: read_any(self.tree.folder(entry), self.subject, self.tree.read(entry), scaled=self.scaled)
+            for entry in entries
+        }
         entry = one_of({name: _content(adapter) for name, adapter in adapters.items()}, document, self.path)
         adapter = adapters[entry]
         if isinstance(adapter, Prefix):

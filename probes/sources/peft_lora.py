@@ -60,8 +60,13 @@ def read_module(
     path: str,
     factors: Mapping[str, Tensor],
     magnitude: Tensor | None,
+    *,
+    scaled: bool = True,
 ) -> dict[str, Update]:
-    """The update of one module, and of its bias where lora_B has one. Raises AdapterError where its scale is not certain."""
+    """The update of one module, and of its bias where lora_B has one.
+
+    Raises AdapterError where its scale is not certain: `scaled` says that it acts, so that the rank must be the declared one.
+    """
     if not {"A", "B"} <= set(factors):
         present = [f"lora_{side}" for side in factors if side != "bias"] or ["a bias of lora_B"]
         raise AdapterError(f"{folder}: {path} has only {present[0]}; need both factors")
@@ -95,7 +100,7 @@ def read_module(
     except ValueError as fault:
         raise AdapterError(f"{folder}: {path}: {fault}") from fault
     declared = by_pattern(config.get("rank_pattern"), path, config.get("r", rank))
-    if declared != rank:
+    if scaled and declared != rank:
         raise AdapterError(f"{folder}: {path} has rank {rank}, but {CONFIG} says {declared}; the scale would be wrong")
     return updates
 

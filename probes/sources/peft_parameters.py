@@ -23,13 +23,20 @@ def targeted_parameters(config: Mapping[str, Any], module: nn.Module, path: str)
 
 
 def read_parameters(
-    folder: Path, config: Mapping[str, Any], subject: Subject, path: str, by_depth: Mapping[int, Mapping[str, Tensor]]
+    folder: Path,
+    config: Mapping[str, Any],
+    subject: Subject,
+    path: str,
+    by_depth: Mapping[int, Mapping[str, Tensor]],
+    *,
+    scaled: bool = True,
 ) -> dict[str, Update]:
     """The updates of one module's parameters, one per expert, in the orientation in which the model stores them.
 
     `by_depth`: factors by how deep PEFT's wrappers are nested: the parameter wrapped last is outermost, depth 0. A holds the
     experts' factors one after the other, [expert * rank, d_in]; B's columns go through all experts for each rank,
     [d_out, rank * expert] (peft.tuners.lora.layer.ParamWrapper). The scale is lora_alpha / r, r being one expert's rank.
+    Where that scale does not act (not `scaled`) the rank need not be the declared one.
     """
     module = subject.model.get_submodule(path)
     names = targeted_parameters(config, module, path)
@@ -47,12 +54,12 @@ def read_parameters(
         )
     updates: dict[str, Update] = {}
     for depth, factors in by_depth.items():
-        updates |= _read_parameter(folder, config, module, f"{path}.{names[len(names) - 1 - depth]}", factors)
+        updates |= _read_parameter(folder, config, module, f"{path}.{names[len(names) - 1 - depth]}", factors, scaled)
     return updates
 
 
 def _read_parameter(
-    folder: Path, config: Mapping[str, Any], module: nn.Module, path: str, factors: Mapping[str, Tensor]
+    folder: Path, config: Mapping[str, Any], module: nn.Module, path: str, factors: Mapping[str, Tensor], scaled: bool
 ) -> dict[str, Update]:
     if set(factors) != {"A", "B"}:
         raise AdapterError(f"{folder}: {path} (target_parameters): need both factors, got {', '.join(sorted(factors))}")
@@ -74,7 +81,7 @@ def _read_parameter(
         )
     rank = A.shape[0] // experts
     declared = by_pattern(config.get("rank_pattern"), path, config.get("r", rank))
-    if declared != rank:
+    if scaled and declared != rank:
         raise AdapterError(
             f"{folder}: {path} (target_parameters) has rank {rank} per expert, but the configuration says {declared}; the "
             "scale would be wrong"

@@ -16,6 +16,7 @@ from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.items.item import documents_of
 from override_gap.margins.updates import Dense, LowRank, Vector
 from override_gap.probes.attach.stack import stack
+from override_gap.probes.catalogue import ADAPTERS
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.adapted import read_adapted
 from override_gap.probes.readings.prior import locate, read_prior
@@ -209,6 +210,23 @@ def test_what_cannot_be_read_is_refused_with_its_reason(tensors, metadata, form,
     save_file(tensors, file, metadata=metadata)
     with pytest.raises(AdapterError, match=message):
         open_source(f"{form}:{file}", tiny("llama")).encode([DOCUMENT])
+
+
+def test_a_file_without_its_form_is_told_which_forms_read_it(rng: torch.Generator, tmp_path: Path) -> None:
+    subject, compact, plain = tiny("llama"), tmp_path / "c.safetensors", tmp_path / "p.safetensors"
+    write_compact(compact, [DOCUMENT], [random_adapter(subject, rng, ("down_proj",))], method="m")
+    save_file({"x": torch.ones(2)}, plain)
+    with pytest.raises(AdapterError, match=r"a file needs its form before it; write compact:\S+/c\.safetensors$"):
+        open_source(str(compact), subject)
+    with pytest.raises(
+        AdapterError, match=r"; write compact:\S+/p\.safetensors, or one of dense:, .*prefix:$"
+    ) as fault:
+        open_source(str(plain), subject)
+    forms = {form.partition(":")[0] for form in ADAPTERS if form.endswith(":FILE")}
+    assert all(f"{form}:" in str(fault.value) for form in forms)
+    plain.write_bytes(b"no header")
+    with pytest.raises(AdapterError, match="not a safetensors file"):
+        open_source(str(plain), subject)
 
 
 def test_a_pickle_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
+from override_gap.probes.catalogue import ADAPTERS
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.last_logits import last_logits
 from override_gap.probes.sources import open_source
@@ -75,6 +77,26 @@ def test_what_has_no_plain_factors_cannot_be_unscaled(settings: dict[str, Any], 
     source = open_source(f"unscaled:{tmp_path}", tiny("llama"))
     with pytest.raises(AdapterError, match=f"need plain LoRA factors alone, and .* has .*{what}"):
         source.encode([Document("alpha beta")])
+
+
+def test_the_declared_rank_acts_nowhere_in_an_unscaled_folder(tmp_path: Path) -> None:
+    """PEFT would refuse or misread it; the product of the factors is the same whatever r says."""
+    peft, subject = saved(tmp_path), tiny("llama")
+    config = json.loads((tmp_path / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"r": 8}))
+    [adapter] = open_source(f"unscaled:{tmp_path}", subject).encode([Document("alpha beta")])
+    assert torch.allclose(last_logits(subject, [IDS], [adapter], 1.0), injected(peft, IDS), atol=1e-4)
+    with pytest.raises(AdapterError, match=r"has rank 2, but adapter_config\.json says 8; the scale would be wrong"):
+        open_source(str(tmp_path), subject).encode([Document("alpha beta")])
+
+
+def test_no_shared_part_is_taken_out_of_an_unscaled_folder(tmp_path: Path) -> None:
+    saved(tmp_path)
+    with pytest.raises(
+        AdapterError, match=r"--shared-adapter is not for unscaled:.* at PEFT's scale, which acts nowhere"
+    ):
+        open_source(f"unscaled:{tmp_path}", tiny("llama"), shared_adapter=str(tmp_path))
+    assert "no --shared-adapter" in ADAPTERS["unscaled:FOLDER"]
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
