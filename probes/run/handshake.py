@@ -22,7 +22,7 @@ from override_gap.probes.run.last_logits import last_logits, two_routes_toleranc
 from override_gap.probes.run.native import NONE_OFFERED, NativeComparison
 from override_gap.probes.run.native_tokens import check_tokens
 from override_gap.probes.run.rows import not_finite
-from override_gap.probes.sources.custom import encode_checked
+from override_gap.probes.sources.custom import at_the_last, encode_checked, require_plain_settings
 from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.quantised import holds_its_weight
@@ -52,6 +52,7 @@ def check_adapters(
     ids = [subject.tokenize(text, special=not item.chat) for text, item in zip(questions, chosen, strict=True)]
     unread = Scale(None, None, "not verified: the adapters did not get that far")
     try:
+        require_plain_settings(source, "settings")
         adapters = encode_checked(source, encoded)
         batched(subject, adapters, [1] * len(adapters))
         base = last_logits(subject, ids, adapters, None)
@@ -216,7 +217,7 @@ def _check_native(
         if traits.native_logits is not None:
             with as_adapter_error(f"{what}: native_logits failed"), current_folder_last():
                 outputs = [traits.native_logits(document, text) for document, _, text, _ in asked]
-                last = [logits.reshape(-1, logits.shape[-1])[-1] for logits in outputs]
+            last = [at_the_last(source, logits) for logits in outputs]
             examples = [
                 NativeExample(adapter, tuple(ids), text, logits)
                 for (_, adapter, text, ids), logits in zip(asked, last, strict=True)
@@ -226,7 +227,14 @@ def _check_native(
         tokens = [check_tokens(subject, stored)] if stored else []
         if tokens and tokens[0].passed is False:
             return tokens, Scale(False, None, f"not verified: {tokens[0].says}")
-        native, scale = NativeComparison(subject, (*examples, *stored))()
+        native, scale = NativeComparison(
+            subject,
+            (*examples, *stored),
+            (
+                *(document.text[:40] for document, *_ in asked if examples),
+                *(example.adapter.name for example in stored),
+            ),
+        )()
         return [*tokens, native], scale
     except AdapterError as fault:
         return [Check("native", False, str(fault))], Scale(False, None, f"not verified: {fault}")

@@ -46,6 +46,8 @@ class NativeComparison:
 
     subject: Subject
     examples: tuple[NativeExample, ...]
+    about: tuple[str, ...] = ()
+    """Which document each example is about: its first words, or its adapter's name; empty where nobody says."""
 
     def __call__(self) -> tuple[Check, Scale]:
         """The check `native`, and whether the scale is verified. Raises AdapterError where an adapter cannot act."""
@@ -55,7 +57,7 @@ class NativeComparison:
         ours = self._ours(_unchanged)
         gap, says = self._gap(ours), self._says(ours)
         if not self._agree(ours):
-            says += self._likely_cause()
+            says += self._which(ours) + self._likely_cause()
             return Check("native", False, says), Scale(False, gap, f"not verified: {says}")
         return Check("native", True, says), self._scale(gap)
 
@@ -112,6 +114,20 @@ class NativeComparison:
             share, allowed = 100 * self._share(ours), 100 * NATIVE_SHARE
             says += f", and {share:.0f}% of what the adapters move; need at most {allowed:.0f}%"
         return says
+
+    def _which(self, ours: Float[Tensor, "example vocab"]) -> str:
+        """How many texts agree, each by itself, and on which one the difference is largest."""
+        gaps = (self.theirs - ours).abs().amax(1)
+        agree = gaps <= self.tolerance
+        if self.dtype != torch.float32:
+            moved = (ours - self.base).square().mean(1).sqrt()
+            agree &= (self.theirs - ours).square().mean(1).sqrt() / moved <= NATIVE_SHARE
+        worst = int(gaps.nan_to_num(float("inf")).argmax())
+        what = f"document {self.about[worst]!r}, " if self.about else ""
+        return (
+            f" ({int(agree.sum())} of {plural(len(gaps), 'text')} agree, the largest difference is on {what}"
+            f"text {self.examples[worst].text[:40]!r})"
+        )
 
     def _scale(self, gap: float) -> Scale:
         """Whether the scale is verified, where the logits agree: only if each wrong scale would have been seen."""

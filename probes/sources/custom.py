@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter, AdapterSource, AnyAdapter, traits_of
@@ -44,8 +46,41 @@ def require_source(source: Any, what: str) -> AdapterSource:
         )
     if not isinstance(source.settings, Mapping):
         raise AdapterError(f"{what}: settings need to be a mapping, got {type(source.settings).__name__}")
+    require_plain_settings(source, what)
     traits_of(source)
     return source
+
+
+def require_plain_settings(source: AdapterSource, what: str) -> None:
+    """Raise AdapterError where a setting is not plain JSON: settings are hashed and written into a run's manifest."""
+    for name, value in source.settings.items():
+        found = _not_plain(value) if isinstance(name, str) else ("", name)
+        if found is not None:
+            raise AdapterError(
+                f"{what}: source {source.name}: setting {f'{name}{found[0]}'!r} is {_kind(found[1])}; need plain JSON "
+                "(text, finite numbers, true, false, null, lists, objects), so give the hash of anything else"
+            )
+
+
+def _not_plain(value: Any) -> tuple[str, Any] | None:
+    """(where within the value, what is there) of the first thing that is not plain JSON."""
+    if isinstance(value, dict):
+        inner = [(f".{key}", child) for key, child in value.items()]
+        odd = next((key for key in value if not isinstance(key, str)), None)
+        if odd is not None:
+            return f".{odd}", odd
+    elif isinstance(value, list | tuple):
+        inner = [(f"[{n}]", child) for n, child in enumerate(value)]
+    else:
+        plain = value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+        return None if plain else ("", value)
+    found = ((where, _not_plain(child)) for where, child in inner)
+    return next(((where + deep[0], deep[1]) for where, deep in found if deep is not None), None)
+
+
+def _kind(value: Any) -> str:
+    """What a value is: its type, or the number itself where it is not finite."""
+    return repr(value) if isinstance(value, float) else f"of type {type(value).__name__}"
 
 
 def encode_checked(source: AdapterSource, documents: Sequence[Document]) -> list[AnyAdapter]:
@@ -67,6 +102,17 @@ def encode_checked(source: AdapterSource, documents: Sequence[Document]) -> list
             + (f", {wrong[0]} among them" if wrong else "")
         )
     return list(adapters)
+
+
+def at_the_last(source: AdapterSource, logits: Any) -> Float[Tensor, " vocab"]:
+    """The logits at the last position of what `native_logits` returned. Raises AdapterError for anything but such a tensor."""
+    if not isinstance(logits, Tensor):
+        came = "None" if logits is None else type(logits).__name__
+    elif logits.is_floating_point() and logits.ndim in (1, 2, 3) and logits.numel():
+        return logits.reshape(-1, logits.shape[-1])[-1]
+    else:
+        came = f"{str(logits.dtype).removeprefix('torch.')} {list(logits.shape)}"
+    raise AdapterError(f"source {source.name}: native_logits needs a tensor [vocab] or [pos, vocab], got {came}")
 
 
 def encode_updates(source: AdapterSource, documents: Sequence[Document]) -> list[Adapter]:

@@ -15,7 +15,7 @@ from override_gap.probes.attach.stack import check
 from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
 from override_gap.probes.sources.compact_index import write_compact
-from override_gap.probes.sources.custom import encode_updates
+from override_gap.probes.sources.custom import at_the_last, encode_updates
 from override_gap.probes.sources.peft_folder import INDEX
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.subject.model import Subject
@@ -86,7 +86,7 @@ def _native_logits(
     for document, text in asked[:NATIVE_DOCUMENTS]:
         with as_adapter_error(f"source {source.name}: native_logits failed"), current_folder_last():
             found = logits(document, text)
-        yield document.key, text, subject.tokenize(text), found
+        yield document.key, text, subject.tokenize(text), at_the_last(source, found)
 
 
 def _write_folders(

@@ -157,6 +157,21 @@ def test_what_would_make_the_logits_agree_is_said(change: Any, words: str, tmp_p
     assert check.says.partition("; ")[2].partition("; ")[2] == words
 
 
+def test_a_failing_check_names_the_document_and_counts_the_texts_that_agree(tmp_path: Path) -> None:
+    subject = tiny("llama")
+    exporter = Exporter(subject)
+    sound, spoilt = (exporter.own[document.key] for document in DOCUMENTS)
+    one_wrong = [sound, {path: (A, 3 * B) for path, (A, B) in spoilt.items()}]
+    [check] = shaken(subject, exporter.write(tmp_path / "a.safetensors", factors=one_wrong)).failed
+    said = f"(1 of 2 texts agree, the largest difference is on document 'exported:{DOCUMENTS[1].key}', text "
+    assert said + repr(ITEMS[1].question[:40]) in check.says
+    first_wrong = [{path: (A, 3 * B) for path, (A, B) in sound.items()}, spoilt]
+    [check] = shaken(subject, exporter.write(tmp_path / "b.safetensors", factors=first_wrong)).failed
+    assert f"(1 of 2 texts agree, the largest difference is on document 'exported:{DOCUMENTS[0].key}'" in check.says
+    [check] = shaken(subject, exporter.write(tmp_path / "c.safetensors", scale=SCALE * 8)).failed
+    assert "(0 of 2 texts agree, " in check.says
+
+
 def test_logits_of_a_model_without_its_adapter_are_told_as_such(tmp_path: Path) -> None:
     subject = tiny("llama")
     exporter = Exporter(subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from override_gap.margins.adapter import Adapter, AdapterSource, traits_of
 from override_gap.margins.items.item import Document, Item, documents_of
 from override_gap.margins.updates import Dense, LowRank, Update
+from override_gap.probes.errors import AdapterError
 from override_gap.probes.items import open_items
 from override_gap.probes.run.checks import Handshake
 from override_gap.probes.run.handshake import check_adapters
@@ -90,6 +92,17 @@ class Planted:
         return self.change(self.source.encode(documents))
 
 
+@dataclass
+class Returning(Planted):
+    """A source whose `native_logits` returns something of its own."""
+
+    returned: Any = None
+
+    @property
+    def native_logits(self) -> Any:
+        return lambda _document, _text: self.returned
+
+
 def each(change: Callable[[Update], Update]) -> Callable[[list[Adapter]], list[Adapter]]:
     def changed(adapters: list[Adapter]) -> list[Adapter]:
         return [
@@ -157,6 +170,35 @@ def test_every_plant_is_caught_on_every_way_with_live_logits(
     }
     unsaid = {"right"} if has_shared else {"right", "shared part forgotten"}
     assert {plant for plant, verified in scales.items() if verified} == unsaid
+
+
+@pytest.mark.parametrize(
+    ("returned", "came"),
+    [
+        (None, "None"),
+        ([1.0], "list"),
+        (torch.tensor(1.0), r"float32 \[\]"),
+        (torch.zeros(0, 3), r"float32 \[0, 3\]"),
+        (torch.zeros(3, dtype=torch.int64), r"int64 \[3\]"),
+    ],
+)
+def test_native_logits_that_are_no_logits_are_told_in_one_line(returned: Any, came: str, tmp_path: Path) -> None:
+    subject = tiny("llama")
+    source = Returning(open_source("fitted:modules=o_proj,steps=1,lr=3e-2", subject), list, returned=returned)
+    [check] = check_adapters(subject, source, TINY).failed
+    message = rf"source planted: native_logits needs a tensor \[vocab\] or \[pos, vocab\], got {came}"
+    assert check.name == "native"
+    assert re.fullmatch(message, check.says)
+    with pytest.raises(AdapterError, match=message):
+        export(subject, source, documents_of(TINY), "compact", tmp_path / "a")
+
+
+def test_a_live_check_that_fails_names_the_documents_first_words() -> None:
+    subject = tiny("llama")
+    honest = open_source("fitted:modules=o_proj,steps=8,lr=3e-2", subject)
+    second = Planted(honest, lambda adapters: [adapters[0], *times(8.0)(adapters[1:])])
+    [check] = check_adapters(subject, second, TINY).failed
+    assert f"(1 of 2 texts agree, the largest difference is on document {TINY[1].document[:40]!r}, text " in check.says
 
 
 def other_base(subject: Subject) -> Subject:

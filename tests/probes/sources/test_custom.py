@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import sys
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.handshake import Check, check_adapters
 from override_gap.probes.sources import open_source
-from override_gap.probes.sources.custom import encode_checked
+from override_gap.probes.sources.custom import encode_checked, load_object, require_source
 from override_gap.probes.subject.model import Subject
 from tests.conftest import conflict, tiny
 
@@ -129,6 +130,45 @@ def test_an_entry_point_is_a_name(module: Path, monkeypatch: pytest.MonkeyPatch)
 def test_what_is_no_source_is_refused(spec: str, message: str, module: Path) -> None:
     with pytest.raises(AdapterError, match=message):
         open_source(spec, tiny("llama"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "where", "kind"),
+    [
+        ("{'seed': torch.tensor(3)}", "seed", "of type Tensor"),
+        ("{'a': {'b': [1, torch.tensor(3)]}}", r"a\.b\[1\]", "of type Tensor"),
+        ("{'a': {1: 'x'}}", r"a\.1", "of type int"),
+        ("{'lr': float('nan')}", "lr", "nan"),
+        ("{3: 'x'}", "3", "of type int"),
+    ],
+)
+def test_settings_that_are_no_json_are_refused_where_a_source_is_opened(
+    settings: str, where: str, kind: str, module: Path
+) -> None:
+    module.write_text(
+        module.read_text()
+        + f"\n\ndef other(subject):\n    made = source(subject)\n    made.settings = {settings}\n    return made\n"
+    )
+    subject, message = tiny("llama"), rf"source my-method: setting '{where}' is {kind}; need plain JSON"
+    with pytest.raises(AdapterError, match=rf"^--adapters my_method:other: {message}"):
+        open_source("my_method:other", subject)
+    source = load_object("my_method:other")(subject)
+    with pytest.raises(AdapterError, match=f"^adapters: {message}"):
+        require_source(source, "adapters")
+    [fits] = check_adapters(subject, source, [conflict(1)]).failed
+    assert fits.name == "fits"
+    assert re.search(message, fits.says)
+
+
+def test_settings_of_plain_json_are_taken(module: Path) -> None:
+    plain = {"a": [1, 2.5, None, True], "b": {"c": ("x", {"d": []})}}
+    module.write_text(
+        module.read_text()
+        + f"\n\ndef other(subject):\n    made = source(subject)\n    made.settings = {plain!r}\n    return made\n"
+    )
+    assert json.loads(json.dumps(open_source("my_method:other", tiny("llama")).settings))["b"] == {
+        "c": ["x", {"d": []}]
+    }
 
 
 def test_a_source_that_is_not_static_must_not_hand_over_updates(module: Path) -> None:
