@@ -53,7 +53,8 @@ def require_source(source: Any, what: str) -> AdapterSource:
 
 def require_plain_settings(source: AdapterSource, what: str) -> None:
     """Raise AdapterError where a setting is not plain JSON: settings are hashed and written into a run's manifest."""
-    for name, value in source.settings.items():
+    settings = source.settings if isinstance(source.settings, Mapping) else {}  # `require_source` refuses what is none
+    for name, value in settings.items():
         found = _not_plain(value) if isinstance(name, str) else ("", name)
         if found is not None:
             raise AdapterError(
