@@ -88,8 +88,9 @@ def repository_of(named: Any = None) -> Path:
         if (folder / "chat_templates").is_dir():
             return folder
     raise ValueError(
-        f"{inspect.getfile(package)}: no folder chat_templates above it; name Doc-to-LoRA's repository (--repository FOLDER): "
-        "without it the method encodes documents in another template, and says nothing"
+        f"{inspect.getfile(package)}: no folder chat_templates above it; name Doc-to-LoRA's repository (--repository FOLDER, or "
+        "`,repository=FOLDER` behind the checkpoint in --adapters): without it the method encodes documents in another template, "
+        "and says nothing"
     )
 
 

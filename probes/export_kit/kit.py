@@ -24,30 +24,30 @@ import torch
 from safetensors import safe_open
 
 FORMAT = "override-gap compact 1"
-LARGEST_HEADER = 100_000_000
-"""Bytes; the limit of safetensors."""
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    getattr(torch, "float8_e4m3fn", None): "F8_E4M3",
-    getattr(torch, "float8_e5m2", None): "F8_E5M2",
-}
+LARGEST_HEADER = 100_000_000  # bytes; the limit of safetensors
+DTYPES: dict[Any, str] = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+DTYPES.update({getattr(torch, f"float8_{n}", None): f"F8_{n[:4].upper()}" for n in ("e4m3fn", "e5m2")})
 
 
 def read_documents(file: Any) -> list[dict[str, Any]]:
     """The lines of documents.jsonl: `key`, `document` (its text) and `questions`, of each text once. Raises ValueError."""
-    with open(file, encoding="utf-8") as lines:
-        documents = [json.loads(line) for line in lines if line.strip()]
-    for row in documents:
-        if (
-            not isinstance(row, dict)
-            or not isinstance(row.get("document"), str)
-            or _key(row) != text_key(row["document"])
-        ):
-            raise ValueError(f"{file}: need lines with key and document, as `override-gap items documents` writes them")
-    return documents
+    documents: dict[str, dict[str, Any]] = {}
+    places: dict[str, int] = {}
+    need = "need an object with key and document (a text) in UTF-8, as `override-gap items documents` writes it"
+    lines = enumerate(Path(file).read_bytes().split(b"\n"), 1)
+    for n, line in [(n, line) for n, line in lines if line.strip()]:
+        try:
+            row = json.loads(line.decode("utf-8-sig"))
+            key = text_key(row["document"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as fault:
+            raise ValueError(f"{file}, line {n}: {need}; {type(fault).__name__}: {fault}") from fault
+        if row.setdefault("key", key) != key:
+            changed = "the text was changed after the file was written; run `override-gap items documents` again"
+            raise ValueError(f"{file}, line {n}: {changed}")
+        if key in places:
+            raise ValueError(f"{file}, lines {places[key]} and {n}: the same document ({key}); remove one of them")
+        places[key], documents[key] = n, row
+    return list(documents.values())
 
 
 def text_key(text: str) -> str:
@@ -81,17 +81,21 @@ def write(
       1 where it is folded in): a number, or one per module path. It is never guessed.
     shared: factors that the method adds for every document; they are kept apart and act beside the document's own.
     native: (document key, text, token ids, logits) of a question that the method's own adapted model was run on: its logits at
-      the last of these ids. Two documents suffice. Without any, nobody can tell whether the scale is right. It is read after
-      `factors`, so that a list may be filled while these are made.
+      the last of these ids. Two documents show the convention of scale and orientation; only more (one question of every
+      document costs one forward pass each) show adapters that were exchanged or went wrong later in the file. Without any,
+      nobody can tell whether the scale is right. Read after `factors`, so that a list may be filled while these are made.
     base_fingerprint, base, template, settings: the base's fingerprint in override-gap and its name; the text that the method
-      puts around a document, with {document}; what the exporter was told, as plain JSON. All are stored as given.
+      puts around a document, with {document}; what the exporter was told, as plain JSON without NaN.
     reads_questions: True if the factors depend on the documents' `questions` too, as those of editors do; reports then say so.
 
-    Raises ValueError for what does not fit together, for numbers that are not finite, where `path` exists, and where the
-    file's header would be larger than the 100 MB that safetensors can read (it has some 250 bytes per tensor): this is said at
-    the second document, from the size of the first two. Then, and when the process is killed, no file `path` exists. Tensors
-    are first written to a file beside it, so twice the space is needed on the disk.
+    Raises ValueError, before any factors are made, for arguments that could not be stored or read back and where `path` exists;
+    then for what does not fit together, for numbers that are not finite, and where the file's header would be larger than the
+    100 MB that safetensors can read (it has some 250 bytes per tensor): this is said at the second document, from the size of
+    the first two. Then, and when the process is killed, no file `path` exists. Tensors are first written to a file beside it,
+    so twice the space is needed on the disk.
     """
+    told = {"method": method, "base_fingerprint": base_fingerprint, "base": base, "template": template}
+    index = _checked(path, documents, {**told, "settings": settings, "reads_questions": reads_questions or None})
     with Writer(path, len(documents), progress=progress) as writer:
         ours = iter(factors)
         for document in documents:
@@ -103,16 +107,28 @@ def write(
             raise ValueError(f"{path}: factors for more than the {len(documents)} documents")
         for row in native or ():
             writer.add_native(*row)
-        writer.finish(
-            {
-                "method": method,
-                "base_fingerprint": base_fingerprint,
-                "base": base,
-                "template": template,
-                "settings": None if settings is None else dict(settings),
-                "reads_questions": reads_questions or None,
-            }
-        )
+        writer.finish(index)
+
+
+def _checked(path: Any, documents: Any, index: dict[str, Any]) -> dict[str, Any]:
+    """`index`, its settings a dict. Raises ValueError for what cannot be stored or what override-gap would not read back."""
+    keys = [_key(document) for document in documents] if hasattr(documents, "__len__") else []
+    if not keys:
+        raise ValueError(f"{path}: need a list of at least one document, got {_kind(documents)}")
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"{path}: document {max(keys, key=keys.count)} is there twice; each text is encoded once")
+    for name in ("method", "base_fingerprint", "base", "template"):
+        if not isinstance(index[name], str if name == "method" else (str, type(None))) or index[name] == "":
+            raise ValueError(f"{path}: need {name} as a str that is not empty, got {_kind(index[name])}")
+    reads, template = index["reads_questions"] or False, index["template"] or "{document}"
+    if "{document}" not in template or not isinstance(reads, bool):
+        raise ValueError(f"{path}: need a template with {{document}} in it, and reads_questions as True or False")
+    try:
+        settings = None if index["settings"] is None else dict(index["settings"])
+        json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise ValueError(f"{path}: need settings as a dict of plain JSON without NaN or infinity: {fault}") from fault
+    return {**index, "settings": settings}
 
 
 class TensorFile:
@@ -126,8 +142,7 @@ class TensorFile:
         if self.path.exists() and not overwrite:
             raise ValueError(f"{self.path} exists; name a new file, so that old and new adapters do not mix")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.whole = self.path.with_name(f".{self.path.name}.part")
-        self.spool = self.path.with_name(f".{self.path.name}.data.part")
+        self.whole, self.spool = (self.path.with_name(f".{self.path.name}.{end}") for end in ("part", "data.part"))
         self.places: dict[str, str] = {}
         self.size = self.header = 0
 
@@ -138,8 +153,7 @@ class TensorFile:
     def __exit__(self, *fault: Any) -> None:
         self._data.close()
         for file in (self.spool, self.whole):
-            if file.exists():
-                file.unlink()
+            file.unlink(missing_ok=True)
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
         """Write a contiguous tensor on the CPU under a name of its own."""
@@ -183,18 +197,17 @@ class Writer(TensorFile):
         self._entries: list[str] = []
         self._native: list[dict[str, Any]] = []
 
-    def add(
-        self, document: Mapping[str, Any], updates: Mapping[str, Any], shared: Mapping[str, Any], scale: Any
-    ) -> None:
+    def add(self, document: Mapping[str, Any], updates: Any, shared: Any, scale: Any) -> None:
         """Write a document's own factors and the shared ones (see `write`). Raises ValueError."""
         key = _key(document)
         if key in self.keys:
             raise ValueError(f"document {key} is there twice; each text is encoded once")
         self.keys[key] = None
         digest = hashlib.sha256()  # over both parts, as override-gap hashes an adapter
-        entry: dict[str, Any] = {"key": key}
-        entry.update({name: list(document.get(name) or ()) for name in ("ids", "points")})
+        entry: dict[str, Any] = {"key": key, **{name: list(document.get(name) or ()) for name in ("ids", "points")}}
         for name, part in (("updates", updates), ("shared", shared)):
+            if not isinstance(part, Mapping) or not all(isinstance(module, str) for module in part):
+                raise ValueError(f"document {key}: need its factors as a mapping from module paths, got {_kind(part)}")
             entry[name] = {path: self._row(f"document {key}, {path}", path, part[path], scale, digest) for path in part}
         entry["sha256"] = digest.hexdigest()
         self._entries.append(json.dumps(entry))
@@ -206,24 +219,25 @@ class Writer(TensorFile):
             expected += (self.header - self._first) * (self.count - 2)
         if expected > LARGEST_HEADER:
             fit = LARGEST_HEADER * len(self.keys) // self.header
-            raise ValueError(
-                f"{self.path}: its header would be larger than the {LARGEST_HEADER:,} bytes that safetensors can read; about "
-                f"{fit} such documents fit in one file: export fewer, or fewer modules"
-            )
+            limit = f"its header would be larger than the {LARGEST_HEADER:,} bytes that safetensors can read"
+            raise ValueError(f"{self.path}: {limit}; about {fit} such documents fit: export fewer, or fewer modules")
 
     def add_native(self, key: str, text: str, ids: Any, logits: torch.Tensor) -> None:
         """Write the method's own logits at the last of `ids`: [vocab], or [..., pos, vocab] of which the last is taken."""
-        if key not in self.keys:
+        if not isinstance(key, str) or key not in self.keys:
             raise ValueError(f"native logits of {key!r}, which is none of the documents' keys")
-        tokens = [int(token) for token in (ids.flatten().tolist() if isinstance(ids, torch.Tensor) else ids)]
-        last = logits.detach().reshape(-1, logits.shape[-1])[-1].float()
-        if not tokens or not bool(torch.isfinite(last).all()):
-            raise ValueError(f"native logits of {key}: need at least one token and finite logits")
-        self._native.append({"document": key, "text": text, "ids": tokens, "logits": self._store(last, None)})
+        what = f"native logits of {key}"
+        tokens = ids.flatten().tolist() if torch.is_tensor(ids) else list(ids) if isinstance(ids, Iterable) else []
+        if not isinstance(text, str) or not tokens or not all(hasattr(t, "__index__") and t >= 0 for t in tokens):
+            raise ValueError(f"{what}: need its text as a str, and at least one token id, all of them 0 or more")
+        if not torch.is_tensor(logits) or not logits.ndim or not logits.numel():
+            raise ValueError(f"{what}: need a torch tensor [..., vocab], got {_kind(logits)}")
+        name = self._store(logits.detach().reshape(-1, logits.shape[-1])[-1].float(), None, what)
+        self._native.append({"document": key, "text": text, "ids": [int(token) for token in tokens], "logits": name})
 
-    def finish(self, index: Mapping[str, Any]) -> None:
+    def finish(self, told: Mapping[str, Any]) -> None:
         """Write the index, and give the file its name."""
-        rest = {name: value for name, value in index.items() if value is not None or name == "base_fingerprint"}
+        rest = {name: value for name, value in told.items() if value is not None or name == "base_fingerprint"}
         if self._native:
             rest["native"] = self._native
         text = f'{json.dumps(rest)[:-1]}, "documents": [{", ".join(self._entries)}]}}'
@@ -237,29 +251,26 @@ class Writer(TensorFile):
                 raise ValueError(f"{what}: need a matrix [d_out, d_in] or a vector, got {list(value.shape)}")
             digest.update(repr(1.0).encode())
             return {"kind": "dense" if value.ndim == 2 else "vector", "tensors": [self._store(value, digest, what)]}
-        A, B = value[0], value[1]
-        own = value[2] if len(value) == 3 else scale.get(module) if isinstance(scale, Mapping) else scale
-        if own is None or not math.isfinite(float(own)):
+        if not isinstance(value, (tuple, list)) or len(value) not in (2, 3) or not all(map(torch.is_tensor, value[:2])):
+            kinds = f" of {', '.join(map(_kind, value[:3]))}" if isinstance(value, (tuple, list)) else ""
+            need = "need (A, B), (A, B, scale) of torch tensors, a matrix or a vector"
+            raise ValueError(f"{what}: {need}, got {_kind(value)}{kinds}")
+        A, B = value[:2]
+        own: Any = value[2] if len(value) == 3 else scale.get(module) if isinstance(scale, Mapping) else scale
+        if not hasattr(own, "__float__") or not math.isfinite(float(own)):
             raise ValueError(f"{what}: the scale is {own}, so the update's size is unknown; state it as a number")
         if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1]:
-            raise ValueError(
-                f"{what}: need A [rank, d_in] and B [d_out, rank], got {list(A.shape)} and {list(B.shape)}; a B that is kept "
-                "rank first has to be transposed"
-            )
+            need = f"need A [rank, d_in] and B [d_out, rank], got {list(A.shape)} and {list(B.shape)}"
+            raise ValueError(f"{what}: {need}; a B that is kept rank first has to be transposed")
         digest.update(repr(float(own)).encode())
-        return {
-            "kind": "low-rank",
-            "scale": float(own),
-            "tensors": [self._store(A, digest, what), self._store(B, digest, what)],
-        }
+        tensors = [self._store(A, digest, what), self._store(B, digest, what)]
+        return {"kind": "low-rank", "scale": float(own), "tensors": tensors}
 
-    def _store(self, tensor: torch.Tensor, digest: Any, what: str = "native logits") -> str:
+    def _store(self, tensor: torch.Tensor, digest: Any, what: str) -> str:
         """Write a tensor unless one of the same content is there; its name."""
         tensor = tensor.detach().cpu().contiguous()
         if tensor.dtype not in DTYPES or not bool(torch.isfinite(tensor.float()).all()):
-            raise ValueError(
-                f"{what}: need finite floating-point numbers, got {tensor.dtype} or a number that is not finite"
-            )
+            raise ValueError(f"{what}: need finite floating-point numbers; these are {tensor.dtype}, or not all finite")
         if digest is not None:
             digest.update(_shape_and_dtype(tensor))
             digest.update(tensor_bytes(tensor))
@@ -279,9 +290,7 @@ def tensor_name(tensor: torch.Tensor) -> str:
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """The bytes of a contiguous tensor on the CPU, as they stand in memory (no numpy is needed)."""
     size = tensor.numel() * tensor.element_size()
-    if not size:
-        return memoryview(b"")
-    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")
+    return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B") if size else memoryview(b"")
 
 
 def _shape_and_dtype(tensor: torch.Tensor) -> bytes:
@@ -290,8 +299,12 @@ def _shape_and_dtype(tensor: torch.Tensor) -> bytes:
 
 def _key(document: Mapping[str, Any]) -> str:
     """A document's key: as stated, or the hash of its text. Raises ValueError where the two differ or both are missing."""
-    text, key = document.get("document"), document.get("key")
-    ours = key if text is None else text_key(text)
+    text, key = (document.get(name) if isinstance(document, Mapping) else None for name in ("document", "key"))
+    ours = text_key(text) if isinstance(text, str) else key if text is None else None
     if not isinstance(ours, str) or (key is not None and key != ours):
         raise ValueError(f"a document needs its key or its text (or both, which then agree), got key {key!r}")
     return ours
+
+
+def _kind(value: Any) -> str:
+    return repr(value[:40]) if isinstance(value, str) else type(value).__name__

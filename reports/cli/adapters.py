@@ -47,17 +47,27 @@ def _copy_kit(method: str | None, folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes((KIT / name).read_bytes())
-    script = names[-1] if method else "YOUR-SCRIPT.py"
-    stated = re.search(rf"python {script} (.+?)\.?$", (KIT / script).read_text("utf-8"), re.M) if method else None
-    usage = stated[1] if stated else "documents.jsonl OUT.safetensors, which calls kit.write"
     form = "prefix" if method == "cartridges" else "compact"
+    audited = f"--subject MODEL --adapters {form}:OUT.safetensors --items ITEMS"
     print(
         f"{folder}: {', '.join(names)}\n"
         "next: override-gap items documents ITEMS --out documents.jsonl\n"
-        f"where the method lives: python {folder / script} {usage}\n"
-        f"then: override-gap audit --adapters {form}:OUT.safetensors --items ITEMS"
+        f"{_how_to_write(folder, names[-1] if method else None)}\n"
+        f"then: override-gap handshake {audited}\n"
+        f"and: override-gap audit {audited}"
     )
     return DONE
+
+
+def _how_to_write(folder: Path, script: str | None) -> str:
+    """The line that says how the method's adapters are written: by its script in the kit, or by one of the user's own."""
+    if script is None:
+        return (
+            f"where the method lives: write a script beside {folder / 'kit.py'} that calls kit.read_documents and kit.write "
+            "(the first lines of kit.py show how), and run it with documents.jsonl; it writes OUT.safetensors"
+        )
+    [usage] = re.findall(rf"python {script} (.+?)\.?$", (KIT / script).read_text("utf-8"), re.M)
+    return f"where the method lives: python {folder / script} {usage}"
 
 
 def main(argv: Sequence[str]) -> int:

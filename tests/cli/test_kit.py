@@ -51,7 +51,17 @@ def test_the_command_that_is_printed_names_all_that_the_script_needs(method: str
     assert ("--repo" in needed) == (method != "doc-to-lora")
     assert needed <= set(command)
     assert len([word for word in command[1:] if not word.startswith("--")]) == 3 + len(needed)
-    assert ("prefix:" in printed) == (method == "cartridges")
+    for verb in ("then: override-gap handshake", "and: override-gap audit"):
+        form = "prefix" if method == "cartridges" else "compact"
+        assert f"{verb} --subject MODEL --adapters {form}:OUT.safetensors --items ITEMS\n" in printed
+
+
+def test_without_a_method_the_line_says_to_write_a_script(tmp_path: Path, capsys) -> None:
+    assert main(["adapters", "kit", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert f"write a script beside {tmp_path / 'kit.py'} that calls kit.read_documents and kit.write" in printed
+    assert "YOUR-SCRIPT" not in printed
+    assert "then: override-gap handshake --subject MODEL --adapters compact:OUT.safetensors --items ITEMS\n" in printed
 
 
 def test_the_kit_is_copied_run_elsewhere_and_its_file_audited(tmp_path: Path, capsys) -> None:
