@@ -46,6 +46,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from override_gap.margins.items.item import Item
 from override_gap.probes.plan import Plan
 from override_gap.probes.run import loop as running
+from override_gap.probes.run import units as cutting
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.doctor import diagnose
 from override_gap.probes.store.files import leftovers
@@ -262,7 +263,7 @@ def campaign(runs: int, seed: int, folder: Path, log: Callable[[str], None] = la
     """`runs` disturbed runs, a third of each kind; the outcomes."""
     assert multiprocessing.active_children() == []
     torch.set_num_threads(1)
-    running.DOCUMENTS_PER_UNIT = 3
+    cutting.DOCUMENTS_PER_UNIT = 3
     torch.manual_seed(seed)
     model = LlamaForCausalLM(LlamaConfig(**{**GROUPED, "num_hidden_layers": 2})).eval()
     assert model.generation_config is not None

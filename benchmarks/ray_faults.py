@@ -29,7 +29,7 @@ import torch
 from override_gap.margins.items.item import Item
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import Plan, plan_from
-from override_gap.probes.run import loop as runs
+from override_gap.probes.run import units as cutting
 from override_gap.probes.run.audit import open_plan
 from override_gap.probes.run.engine import Engine, Local
 from override_gap.probes.run.loop import run_plan
@@ -72,7 +72,7 @@ def faults(args: argparse.Namespace) -> dict[str, Any]:
     from ray.cluster_utils import Cluster
 
     draw, items = random.Random(args.seed), open_items(PLAN.items)[: args.items]
-    runs.DOCUMENTS_PER_UNIT = 4
+    cutting.DOCUMENTS_PER_UNIT = 4
     expected, _ = run_tables(Local(*opener()), items)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80_000_000})
     nodes = []

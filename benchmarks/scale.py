@@ -104,8 +104,9 @@ def measure_costs() -> Costs:
     from override_gap.probes.plan import Plan
     from override_gap.probes.run.audit import open_plan
     from override_gap.probes.run.engine import Local
-    from override_gap.probes.run.loop import run_plan, split_into_units
+    from override_gap.probes.run.loop import run_plan
     from override_gap.probes.run.resolve import resolve
+    from override_gap.probes.run.units import split_into_units
 
     plan = Plan(
         adapters="hypernetwork", items="organism", policies="as-delivered,slb,uniform-1.5", probes=("margins", "layers")

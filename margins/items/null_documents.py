@@ -131,6 +131,16 @@ def _partner(item: Item, own: Document, rings: Sequence[_Ring], stated: Mapping[
     return None
 
 
+def in_groups(items: ItemSet, size: int) -> list[tuple[Document, ...]]:
+    """The documents in groups of at most `size` neighbours by relation and content's hash.
+
+    A partner is one of the next documents of the relation, so it mostly falls into the same group.
+    """
+    relations = {d.text: min(_Stated.of(items.by_document[d.text]).relations, default="") for d in items.documents}
+    order = sorted(items.documents, key=lambda document: (relations[document.text], document.key))
+    return [tuple(order[first : first + size]) for first in range(0, len(order), size)]
+
+
 def _halves(order: Sequence[Document]) -> tuple[tuple[tuple[Document, ...], tuple[Document, ...]], dict[str, int]]:
     """The documents in two halves that share no knowledge point, as even as groups of one point after the other make them."""
     group: dict[str, int] = {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,23 +13,22 @@ from typing import Any
 
 from override_gap.margins.adapter import AdapterSource
 from override_gap.margins.items.item import Item, questions_hash
-from override_gap.margins.items.item_set import ItemSet
 from override_gap.probes.errors import AdapterChanged
-from override_gap.probes.plan import Plan, content_key
+from override_gap.probes.plan import Plan
 from override_gap.probes.run.base_answers import FILE, fill_priors, items_json
 from override_gap.probes.run.comparisons import Comparisons
-from override_gap.probes.run.engine import Engine, FinishedUnit, Job, Local, Unit
+from override_gap.probes.run.engine import Engine, FinishedUnit, Job, Local
 from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_facts, run_identity, with_progress
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import larger
+from override_gap.probes.run.units import answered_in_words, split_into_units
 from override_gap.probes.store.files import expected_bytes
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.store.remote import store_at
 from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
 
-DOCUMENTS_PER_UNIT = 32
 Progress = Callable[[int, int, str], None]
 
 
@@ -94,7 +92,8 @@ def _measure(
     plan = resolved.plan
     nulls = resolved.nulls
     identity = run_identity(facts, resolved, nulls)
-    units = split_into_units(resolved.items, identity, plan.seed)
+    needs_partner = any(condition.needs_partner for condition in resolved.conditions)
+    units = split_into_units(resolved.items, identity, plan.seed, partners=needs_partner)
     manifest = new_manifest(facts, resolved, identity, nulls, handshake) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
@@ -121,7 +120,7 @@ def _measure(
         resolved.batch_size,
         plan.seed,
         resolved.sampled,
-        _answered(units, resolved.n_answers),
+        answered_in_words(units, resolved.n_answers, plan.seed),
         resolved.chat,
         plan.reference,
         nulls,
@@ -181,30 +180,9 @@ def first_day(store: RunStore) -> str:
     return chat.get("day") or datetime.now().astimezone().date().isoformat()
 
 
-def split_into_units(items: ItemSet, identity: str, seed: int) -> list[Unit]:
-    """Documents in an order drawn by the seed, at most DOCUMENTS_PER_UNIT at a time: every unit is a random sample of them.
-
-    Units are of like size, so that none is left with too few documents to be joined.
-    """
-    documents = sorted(items.documents, key=lambda d: hashlib.sha256(f"{seed}:{d.key}".encode()).digest())
-    size = max(1, math.ceil(len(documents) / max(1, math.ceil(len(documents) / DOCUMENTS_PER_UNIT))))
-    units = []
-    for first in range(0, len(documents), size):
-        part = tuple(documents[first : first + size])
-        asking = tuple(item for document in part for item in items.by_document[document.text])
-        units.append(Unit(part, asking, content_key(identity, [item.as_json() for item in asking])))
-    return units
-
-
 def _require_disk(store: RunStore, resolved: ResolvedPlan, facts: RunFacts, n_items: int) -> None:
     """Raise DiskError where the readings of so many items will not fit."""
     layers = int(facts.subject["layers"]) + 1 if "layers" in resolved.probes else 0
     conditions = len(resolved.conditions)
     drawn = min(n_items, resolved.plan.answers) * conditions * len(resolved.sampled)
     store.require_room(expected_bytes(n_items, conditions, layers, drawn))
-
-
-def _answered(units: Sequence[Unit], count: int) -> frozenset[str]:
-    """The ids to answer in words: conflicts and novel items of the first units, which are a random sample."""
-    ids = [item.id for unit in units for item in unit.items if item.split in ("conflict", "novel")]
-    return frozenset(ids[:count])

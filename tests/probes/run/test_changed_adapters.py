@@ -13,7 +13,7 @@ from safetensors.torch import load, save_file
 from override_gap.margins.items.item import documents_of
 from override_gap.probes.errors import AdapterChanged
 from override_gap.probes.plan import Plan
-from override_gap.probes.run import loop
+from override_gap.probes.run import units
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact_index import write_compact
@@ -54,7 +54,7 @@ def written(form: str, place: Path, subject: Subject, rng: torch.Generator) -> P
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_change_under_a_run_ends_it_and_mixes_nothing(form: str, tmp_path: Path, rng, monkeypatch) -> None:
-    monkeypatch.setattr(loop, "DOCUMENTS_PER_UNIT", 2)
+    monkeypatch.setattr(units, "DOCUMENTS_PER_UNIT", 2)
     subject, place, other = tiny("llama"), tmp_path / "adapters", tmp_path / "new"
     written(form, place, subject, rng)
     written(form, other, subject, rng)
@@ -90,7 +90,7 @@ DAMAGES = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_that_is_damaged_under_a_run_ends_it(form: str, damage: str, tmp_path: Path, rng, monkeypatch) -> None:
     """Its items are no failures of the method: no verdict is read from those that were left."""
-    monkeypatch.setattr(loop, "DOCUMENTS_PER_UNIT", 2)
+    monkeypatch.setattr(units, "DOCUMENTS_PER_UNIT", 2)
     subject, place = tiny("llama"), tmp_path / "adapters"
     written(form, place, subject, rng)
 
@@ -104,7 +104,7 @@ def test_a_file_that_is_damaged_under_a_run_ends_it(form: str, damage: str, tmp_
 
 
 def test_the_old_adapters_put_back_the_run_goes_on(tmp_path: Path, rng, monkeypatch) -> None:
-    monkeypatch.setattr(loop, "DOCUMENTS_PER_UNIT", 2)
+    monkeypatch.setattr(units, "DOCUMENTS_PER_UNIT", 2)
     subject, place = tiny("llama"), tmp_path / "adapters"
     written("", place, subject, rng)
     first = sorted(place.iterdir())

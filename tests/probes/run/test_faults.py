@@ -297,7 +297,7 @@ def test_logits_that_are_not_finite_for_one_question_leave_the_others_unharmed(
 def test_a_model_that_changes_is_noticed_and_its_unit_not_believed(
     wanted: pd.DataFrame, tmp_path: Path, monkeypatch, spoil, change: str
 ) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 4)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 4)
     subject = tiny("llama")
     subject.model.generation_config.eos_token_id = list(range(0, 64, 2))
     calls = []

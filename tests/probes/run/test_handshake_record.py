@@ -48,7 +48,7 @@ def manifest(folder: Path | str) -> dict[str, Any]:
 def test_an_audit_records_its_handshake_once_and_a_resumed_one_keeps_it(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
     folder = audit(subject, FittedAdapters(subject, steps=4, lr=3e-2), ITEMS, out=tmp_path / "run", **SETTINGS)
     first = manifest(folder)["handshake"]
     assert first["scale"]["verified"] is True
@@ -70,7 +70,7 @@ def test_an_audit_records_its_handshake_once_and_a_resumed_one_keeps_it(
 def test_a_run_begun_without_a_handshake_has_one_when_an_audit_goes_on(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
     source = FittedAdapters(subject, steps=4, lr=3e-2)
     made = audit(subject, source, ITEMS, out=tmp_path / "run", **SETTINGS)
     bare = {**manifest(made), "handshake": None, "complete": False, "finished": None}
@@ -81,7 +81,7 @@ def test_a_run_begun_without_a_handshake_has_one_when_an_audit_goes_on(
 
 
 def test_merged_shards_keep_the_worst_record(subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
     engine = Local(subject, FittedAdapters(subject, steps=2))
     plan = resolve(Plan(subject="tiny", items="own", **SETTINGS), ITEMS)
     folders = [tmp_path / "1", tmp_path / "2"]

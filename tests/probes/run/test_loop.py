@@ -12,10 +12,9 @@ import pytest
 import torch
 
 from override_gap.margins.items.item import Item
-from override_gap.margins.items.item_set import ItemSet
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
-from override_gap.probes.run.loop import run, split_into_units
+from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.folder import RunError
@@ -115,7 +114,7 @@ def test_a_run_resumes_without_measuring_again_and_other_settings_are_refused(tm
 
 
 def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 3)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 3)
     whole = audit(tmp_path / "whole")
     encode, calls = FittedAdapters.encode, []
 
@@ -138,7 +137,7 @@ def test_an_interrupted_run_ends_in_the_same_readings(tmp_path: Path, monkeypatc
 
 def test_no_more_adapters_are_alive_than_a_unit_has_documents(tmp_path: Path, monkeypatch) -> None:
     """So that ten thousand documents need the memory of one unit's adapters."""
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 4)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 4)
     subject, alive, most = tiny("llama"), set(), []
     source = FittedAdapters(subject, steps=1)
     encode = source.encode
@@ -220,14 +219,6 @@ def test_a_finished_runs_manifest_is_left_alone(tmp_path: Path) -> None:
     next((tmp_path / "run" / "layers").glob("*.parquet")).unlink()
     audit(tmp_path / "run")
     assert list((tmp_path / "run" / "layers").glob("*.parquet")), "a unit without its layers is measured again"
-
-
-def test_units_are_of_like_size_and_hold_every_item_once() -> None:
-    many = [conflict(n, f"question {n}") for n in range(67)]
-    units = split_into_units(ItemSet.of(many), "identity", 0)
-    assert [len(unit.documents) for unit in units] == [23, 23, 21]
-    assert sorted(item.id for unit in units for item in unit.items) == sorted(item.id for item in many)
-    assert split_into_units(ItemSet.of([]), "identity", 0) == []
 
 
 def test_other_tools_read_the_same_tidy_tables(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from override_gap.probes.attach import stack as stacking
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import Shared, stack
 from override_gap.probes.plan import Plan
-from override_gap.probes.run import loop
+from override_gap.probes.run import units
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.remote import store_at
@@ -106,7 +106,7 @@ def test_null_conditions_are_answered_in_words_and_have_no_layers(measured: pd.D
 
 @pytest.mark.parametrize("per_unit", [1, 3])
 def test_how_units_are_split_changes_nothing(measured, tmp_path: Path, monkeypatch, per_unit: int) -> None:
-    monkeypatch.setattr(loop, "DOCUMENTS_PER_UNIT", per_unit)
+    monkeypatch.setattr(units, "DOCUMENTS_PER_UNIT", per_unit)
     subject = tiny("llama")
     run(PLAN, subject, source(subject), [*ITEMS, SECOND], tmp_path / "run")
     rows = pd.read_parquet(tmp_path / "run" / "readings").set_index(["item", "condition"])

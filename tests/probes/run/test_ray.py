@@ -32,7 +32,7 @@ MOTO = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def undivided(tmp_path_factory) -> Path:
     """A run of the local engine."""
     out = tmp_path_factory.mktemp("local") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+        patch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
         run_plan(Local(*fitted()), resolve(PLAN, ITEMS), out)
     return out
 

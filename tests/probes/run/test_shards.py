@@ -36,7 +36,7 @@ def runs(engine: Local, tmp_path_factory) -> Path:
     """The run undivided, and in three shards."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+        patch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
         run_plan(engine, resolve(PLAN, ITEMS), folder / "whole")
         for number in (1, 2, 3):
             run_plan(engine, resolve(PLAN, ITEMS), folder / str(number), shard=Shard(number, 3))
@@ -64,7 +64,7 @@ def test_merged_shards_hold_the_bytes_of_the_undivided_run(runs: Path, tmp_path:
 
 
 def test_a_merged_run_is_resumed_without_measuring(runs: Path, tmp_path: Path, engine: Local, monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
     merged = merge(shards(runs), tmp_path / "merged")
     monkeypatch.setattr(FittedAdapters, "encode", lambda *_: pytest.fail("measured again"))
     run_plan(engine, resolve(PLAN, ITEMS), merged)
@@ -88,7 +88,7 @@ def test_a_merged_run_is_loaded_and_a_shard_is_refused(runs: Path, tmp_path: Pat
 @pytest.fixture
 def unfit(runs: Path, tmp_path: Path, engine: Local, monkeypatch) -> Path:
     """Folders that do not belong to a merge of the three shards, each for another reason."""
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
     folder = tmp_path / "unfit"
     shutil.copytree(runs / "1", folder / "repeated")
     run_plan(engine, resolve(replace(PLAN, seed=1), ITEMS), folder / "other seed", shard=Shard(2, 3))
@@ -125,7 +125,7 @@ def test_merge_refuses_in_one_line(runs: Path, unfit: Path, tmp_path: Path) -> N
 
 
 def test_a_folder_holds_one_shard(runs: Path, engine: Local, monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 1)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 1)
     with pytest.raises(RunError, match="another part"):
         run_plan(engine, resolve(PLAN, ITEMS), runs / "1", shard=Shard(2, 3))
     with pytest.raises(RunError, match="another part"):

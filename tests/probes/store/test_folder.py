@@ -46,7 +46,7 @@ def rows(out: Path) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 3)
+        patch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 3)
         out = tmp_path_factory.mktemp("audited") / "run"
         audit(out)
     return out
@@ -54,7 +54,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(audited: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 3)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 3)
     return Path(shutil.copytree(audited, tmp_path / "run"))
 
 

@@ -41,7 +41,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 
 def test_a_run_at_a_url_holds_the_bytes_of_one_here(engine: Local, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 2)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 2)
     run_plan(engine, resolve(PLAN, ITEMS), tmp_path / "run")
 
     def interrupt(done: int, *_: object) -> None:
