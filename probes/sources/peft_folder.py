@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.runtime import Prefix
@@ -22,6 +24,7 @@ from override_gap.probes.sources.files import filed_twice, no_entry, one_of
 from override_gap.probes.sources.peft_adapter import read_adapter as read_adapter
 from override_gap.probes.sources.peft_adapter import read_any
 from override_gap.probes.sources.peft_config import CONFIG, read_config
+from override_gap.probes.sources.peft_keys import not_loaded_by_peft
 from override_gap.probes.sources.peft_prompts import PROMPTS
 from override_gap.probes.subject.model import Subject
 
@@ -112,9 +115,11 @@ class PeftFolder:
         return str(kind).upper() not in PROMPTS
 
     def notes_on(self, documents: Sequence[Document]) -> list[str]:
-        """Documents that are filed under several names, and what of the map and of the shared adapter changes nothing."""
-        several = [found for document in documents if len(found := self._entries(document)) > 1]
+        """Documents filed under several names, keys that PEFT passes over, a map or a shared part without effect."""
+        entries = {document.text: self._entries(document) for document in documents}
+        several = [found for found in entries.values() if len(found) > 1]
         notes = [filed_twice(self.path, several)] if several else []
+        notes += self._passed_over(sorted({name for found in entries.values() for name in found}))
         if self.adapter_map is not None:
             notes += self.adapter_map.notes_on(documents)
         if self._shared is not None and not any(update.frobenius() for _, update in self._shared[0].parts()):
@@ -124,6 +129,18 @@ class PeftFolder:
     def encode(self, documents: Sequence[Document]) -> list[Adapter | Prefix]:
         """One adapter per document. Raises AdapterError where a document has none, AdapterChanged where one is another now."""
         return [self._adapter(document) for document in documents]
+
+    def _passed_over(self, names: Sequence[str]) -> list[str]:
+        """A note of the adapters whose factors PEFT's own loader would not load."""
+        keys = {name: _keys(self.tree.folder(name) / WEIGHTS) for name in names}
+        found = {name: ignored for name in names if (ignored := not_loaded_by_peft(self.subject, keys[name]))}
+        if not found:
+            return []
+        first = next(iter(found.values()))[0]
+        return [
+            f"{self.path}: PEFT's own loader loads nothing from keys like {first!r} ({plural(len(found), 'adapter')}); they are "
+            "read here as meant, so a model that PEFT adapts with these files is not the one measured"
+        ]
 
     def _entries(self, document: Document) -> list[str]:
         mapped = [] if self.adapter_map is None else self.adapter_map.matches(document)
@@ -165,3 +182,12 @@ class PeftFolder:
 def _content(adapter: Adapter | Prefix) -> str:
     """A hash of what an adapter does."""
     return adapter.hash()
+
+
+def _keys(file: Path) -> list[str]:
+    """The keys of a safetensors file; none where it cannot be read, which encoding says."""
+    try:
+        with safe_open(file, "pt") as opened:
+            return list(opened.keys())
+    except (OSError, SafetensorError):
+        return []

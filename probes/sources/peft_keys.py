@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,27 @@ def plain_keys(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     if len(adapters) > 1:
         raise AdapterError(f"{folder}: holds several adapters ({', '.join(sorted(adapters))}); save one of them alone")
     return plain
+
+
+def not_loaded_by_peft(subject: Subject, keys: Iterable[str]) -> list[str]:
+    """Those keys of LoRA factors that PEFT's own loader passes over, with a warning, so that the model stays the base there.
+
+    PEFT 0.21: keys without its prefix, with a wrapper's name or an adapter's name in them (`default` excepted), or that leave
+    out the name of the decoder within the model. They are read all the same, since what they mean is plain.
+    """
+
+    def passed_over(key: str) -> bool:
+        path = key.removeprefix(PREFIX)
+        named = NAMED.search(path)
+        module = path[: match.start()] if (match := FACTOR.search(path)) else ""
+        return (
+            path == key
+            or any(f".{wrapper}." in f".{path}" for wrapper in WRAPPERS)
+            or (named is not None and named[2] != "default")
+            or (not is_module(subject.model, module) and is_module(subject.model, f"model.{module}"))
+        )
+
+    return [key for key in keys if FACTOR.search(key) and passed_over(key)]
 
 
 def converted(

@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.items.item import Item
+from override_gap.margins.items.item import Document, Item
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.handshake import check_adapters
 from override_gap.probes.sources.peft_config import CONFIG
@@ -209,9 +209,16 @@ def test_experts_that_do_not_fit_are_refused_with_their_reason(tmp_path: Path) -
 def test_names_that_wrappers_put_into_keys_are_left_out(change: Any, tmp_path: Path) -> None:
     subject = opened("llama")
     plain = read_adapter(saved(tmp_path, "llama", target_modules=["q_proj", "down_proj"]), subject)
+    adapted = PeftModel.from_pretrained(build("llama"), str(tmp_path)).eval()
     renamed(tmp_path, change)
     read = read_adapter(tmp_path, subject)
     assert read.hash() == plain.hash()
+    # PEFT loads all of some of these files and not all of the others, which a note says
+    loaded = PeftModel.from_pretrained(build("llama"), str(tmp_path)).eval()
+    with torch.no_grad():
+        same = torch.equal(loaded(input_ids=IDS).logits, adapted(input_ids=IDS).logits)
+    notes = PeftFolder(subject, tmp_path).notes_on([Document("any")])
+    assert [("loader loads nothing" in note) for note in notes] == ([] if same else [True])
 
 
 def test_an_adapter_of_a_model_wrapped_twice_is_refused_since_peft_loads_nothing_from_it(tmp_path: Path) -> None:
