@@ -114,6 +114,7 @@ FLOORS = {
         {"run"},
         {"summary", "calibration"},
         {"hypotheses"},
+        {"tune"},
         {"hypothesis_tests"},
         {"verdict", "nulls", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},
         {"searched"},

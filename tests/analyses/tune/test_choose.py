@@ -1,0 +1,100 @@
+"""The choice under a budget against brute force over folds and against truths in closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from override_gap.analyses.tune import Budget, choose
+from tests.analyses.tune.curves import GAINS, Curves, name_of
+
+
+def by_hand(rows, budget: Budget, allowed: set[str]) -> str:
+    """The allowed condition with the highest override; of those that tie the gain nearest 1."""
+    share = rows[rows.split == "conflict"].groupby("condition").success_top1.mean()
+    gain = rows.groupby("condition").gain_mean.first()
+    order = sorted(allowed, key=lambda name: (-share[name], abs(np.log2(gain[name])) if gain[name] else np.inf))
+    return order[0]
+
+
+def within_by_limit(rows, keep: float) -> set[str]:
+    """Conditions whose share of lost answers has a one-sided 95% Wilson limit within the bound, written out per condition."""
+    from scipy.stats import t
+
+    found = {"base"}
+    for name, of in rows[rows.split == "retention"].groupby("condition"):
+        lost = 1 - of.success_top1.astype(float)
+        p, n, points = lost.mean(), len(of), of.point.nunique()
+        sums = (lost - p).groupby(of.point).sum()
+        effect = max(1.0, points / (points - 1) * (sums**2).sum() / n / (p * (1 - p))) if 0 < p < 1 else 1.0
+        size, q = n / effect, t.ppf(0.95, points - 1)
+        upper = (p + q**2 / (2 * size) + q * np.sqrt(p * (1 - p) / size + q**2 / (4 * size**2))) / (1 + q**2 / size)
+        if upper <= 1 - keep + 1e-12:
+            found.add(str(name))
+    return found
+
+
+@pytest.mark.parametrize("keep", [0.8, 0.9, 0.95])
+def test_the_rule_on_all_items_is_that_written_out_by_hand(keep):
+    run = Curves().draw(np.random.default_rng(1))
+    rows, budget = run.readings, Budget(keep)
+    assert choose(run, budget).policy == by_hand(rows, budget, within_by_limit(rows, keep))
+
+
+def test_every_item_stands_under_the_condition_that_was_chosen_without_its_fold():
+    run = Curves().draw(np.random.default_rng(2))
+    rows = run.readings
+    choice = choose(run, Budget(None, 0.1))
+    held = choice.held_out()
+    assert held.groupby("point").fold.nunique().max() == 1, "a knowledge point is held out as a whole"
+    assert len(held) == 60 * 3 + 60 * 2
+    for fold, of in held.groupby("fold"):
+        assert of.condition.nunique() == 1
+        # the same choice from the readings without the fold's points, on copies that know nothing of folds
+        rest = rows[~rows.point.isin(of.point)]
+        share = rest[rest.split == "conflict"].groupby("condition").success_top1.mean()
+        picked = of.condition.iloc[0]
+        dearer = [name_of(gain) for gain in GAINS if share[name_of(gain)] > share[picked]]
+        kl = rest[rest.split == "retention"].groupby("condition").kl.mean()
+        assert kl[picked] <= 0.1, fold
+        assert all(kl[name] > 0.1 * 0.8 for name in dearer), "what overrides more is beyond the budget, or near it"
+    stored = rows.set_index(["item", "condition"]).success_top1
+    assert [stored[key] for key in zip(held["item"], held["condition"], strict=True)] == held.success.tolist()
+
+
+def test_figures_are_those_of_the_held_out_items_and_optimism_is_the_difference():
+    choice = choose(Curves().draw(np.random.default_rng(3)), Budget(0.9))
+    held = choice.held_out()
+    written = choice.as_json()
+    by_split = held.groupby("split").agg({"success": "mean", "kl": "mean"})
+    assert written["expected"]["conflict"]["value"] == pytest.approx(by_split.success["conflict"])
+    assert written["expected"]["retention"]["value"] == pytest.approx(by_split.success["retention"])
+    assert written["expected"]["kl"]["value"] == pytest.approx(by_split.kl["retention"])
+    in_sample = choice.frame().set_index("condition").conflict[choice.policy]
+    assert written["in_sample"]["conflict"]["value"] == pytest.approx(in_sample)
+    assert choice.optimism == pytest.approx(in_sample - by_split.success["conflict"])
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"keep": 95.0}, "did you mean 0.95"),
+        ({"keep": None, "kl": None}, "needs a bound"),
+        ({"kl": -1.0}, "above 0"),
+        ({"measure": "margin"}, "top1 or answer"),
+    ],
+)
+def test_a_budget_that_cannot_be_meant_is_refused(stated, words):
+    with pytest.raises(ValueError, match=words):
+        Budget(**stated)
+
+
+def test_candidates_that_were_not_measured_are_refused_by_name():
+    run = Curves().draw(np.random.default_rng(4))
+    with pytest.raises(ValueError, match=r"'slb' was not measured in this run; measured: uniform-0\.5"):
+        choose(run, Budget(), ["slb"])
+    assert choose(run, Budget(0.5), ["uniform-1.25"]).frame().condition.tolist() == [
+        "base",
+        "as-delivered",
+        "uniform-1.25",
+    ]
