@@ -23,7 +23,7 @@ ADAPTERS = {
     "--adapter-map FILE for other names, --shared-adapter FOLDER for a part that all contain",
     "unscaled:FOLDER": "such a folder whose method adds B A without PEFT's lora_alpha / r: DyPRAG's factors; "
     "--adapter-map as above, no --shared-adapter",
-    "compact:FILE": "the adapters of many documents in one file, from `adapters export` or the export kit (`adapters kit`)",
+    "compact:FILE": "many documents' adapters in one file, from `adapters export` or the export kit; or a folder of such files",
     "dense:FILE": "W_adapted - W_base of each edited parameter, or its factors, as safetensors; scale 1",
     "doc-to-lora:CHECKPOINT": "the method's own checkpoint, opened in its own environment: --python ENVIRONMENT/bin/python",
     "doc-to-lora:FILE": "factors stacked over layers, as safetensors; B rank-first, scale lora_alpha, head bias as shared part",

@@ -220,7 +220,8 @@ class Writer(TensorFile):
         if expected > LARGEST_HEADER:
             fit = LARGEST_HEADER * len(self.keys) // self.header
             limit = f"its header would be larger than the {LARGEST_HEADER:,} bytes that safetensors can read"
-            raise ValueError(f"{self.path}: {limit}; about {fit} such documents fit: export fewer, or fewer modules")
+            several = "split documents.jsonl, write a file per part into one folder and audit compact:FOLDER"
+            raise ValueError(f"{self.path}: {limit}; about {fit} such documents fit: {several}")
 
     def add_native(self, key: str, text: str, ids: Any, logits: torch.Tensor) -> None:
         """Write the method's own logits at the last of `ids`: [vocab], or [..., pos, vocab] of which the last is taken."""

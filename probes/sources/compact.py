@@ -1,4 +1,4 @@
-"""Compact files: the adapters of many documents in one safetensors file, of which only what is asked for is read."""
+"""Compact files: the adapters of many documents in one safetensors file or several, of which only what is asked for is read."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from override_gap.margins.strict_json import parse
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.export_kit.kit import FORMAT, tensor_name
+from override_gap.probes.sources.compact_folder import TensorFolder, files_in, joined_index
 from override_gap.probes.sources.compact_index import index_error
 from override_gap.probes.sources.files import names_for
 from override_gap.probes.sources.tensor_file import TensorFile, open_tensor_file
@@ -26,13 +27,15 @@ KEPT = 2**28
 
 @dataclass(frozen=True, eq=False)
 class CompactFile:
-    """The adapters in one compact file; `index` says which tensors belong to which document, and what their adapter's hash is.
+    """The adapters in one compact file, or in a folder of them.
+
+    `index` says which tensors belong to which document, and what their adapter's hash is.
 
     A document's tensors are read when it is encoded, and its adapter is compared with the hash in the index. The file's
     identity is the SHA-256 of its header, which holds those hashes.
     """
 
-    file: TensorFile
+    file: TensorFile | TensorFolder
     index: Mapping[str, Any]
     _entries: Mapping[str, Mapping[str, list[int]]]
     """Per kind of name (key, ids, points): the numbers of the entries that have a name."""
@@ -41,7 +44,7 @@ class CompactFile:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file, or the folder of files."""
         return self.file.path
 
     @property
@@ -158,7 +161,16 @@ def _update(row: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Update:
 
 
 def read_compact(path: Path) -> CompactFile:
-    """Open a compact file. Raises AdapterError for any other."""
+    """Open a compact file, or a folder of them as one. Raises AdapterError for any other."""
+    if path.is_dir():
+        opened = {file: _opened(file) for file in files_in(path)}
+        folder = TensorFolder.of(path, [file for file, _ in opened.values()])
+        return _with_entries(folder, joined_index(path, {file: index for file, (_, index) in opened.items()}))
+    return _with_entries(*_opened(path))
+
+
+def _opened(path: Path) -> tuple[TensorFile, Mapping[str, Any]]:
+    """A compact file and its index, which is complete. Raises AdapterError."""
     file = open_tensor_file(path)
     if file.metadata.get("format") != FORMAT:
         raise AdapterError(f"{path}: need a file with format {FORMAT!r}, got {file.metadata.get('format')!r}")
@@ -169,6 +181,11 @@ def read_compact(path: Path) -> CompactFile:
         raise AdapterError(f"{path}: its index is missing or damaged ({error!r}); export the adapters again") from error
     if fault:
         raise AdapterError(f"{path}: its index lacks {fault}; export the adapters again")
+    return file, index
+
+
+def _with_entries(file: TensorFile | TensorFolder, index: Mapping[str, Any]) -> CompactFile:
+    """A compact file with its entries by name, and which tensors several of them use."""
     entries: dict[str, dict[str, list[int]]] = {"key": {}, "ids": {}, "points": {}}
     uses: dict[str, int] = {}
     for number, entry in enumerate(index["documents"]):
