@@ -39,6 +39,10 @@ MEANING = {
     "random-matched": "control: random layers, with the norm that slb adds",
     "relevance-gate": "gain 0 where the question shares hardly a word with the document, else as delivered",
     "margin-matched": "the least gain predicted to flip the item with 2 nats to spare; uses both margins",
+    "effect-gated": (
+        "gain by the adapter's own effect on the question, read in one pass at gain 1.5: gain 1.5 at 7.5 nats, in proportion "
+        "(effect-gated-GAIN-NATS-HIGHEST); no look at an answer"
+    ),
     "logit-fusion": "base + gain * (adapted - base) on the logits: no weight is touched (default gain 1.5)",
     IN_CONTEXT: "no adapter: the document in the prompt, before the question",
     "in-context-instructed": "no adapter: the document in the prompt, with the instruction to trust it",

@@ -38,6 +38,7 @@ from override_gap.margins.conditions import (
 from override_gap.margins.gain_policies import (
     BottomNorm,
     ConflictAware,
+    EffectGated,
     MarginMatched,
     Policy,
     RandomLayers,
@@ -85,6 +86,7 @@ def parse_condition(name: str) -> Condition:
         "ca-slb": ConflictAware(otherwise=TopNorm()),
         "relevance-gate": RelevanceGate(),
         "margin-matched": MarginMatched(),
+        "effect-gated": EffectGated(),
         **{stem: policy() for stem, policy in _BY_LAYERS.items()},
     }
     fixed: dict[str, Condition] = {
@@ -132,6 +134,8 @@ def _with_settings(name: str) -> Condition | None:
         return LogitFusion(f"logit-fusion-{float(match[1]):g}", float(match[1]))
     if match := re.fullmatch(f"margin-matched-{_NUMBER}", name):
         return Scaled(name, MarginMatched(float(match[1])))
+    if match := re.fullmatch(f"effect-gated-{_NUMBER}(?:-{_NUMBER})?(?:-{_NUMBER})?", name):
+        return Scaled(name, EffectGated(*(float(number) for number in match.groups() if number is not None)))
     if (match := re.fullmatch(f"(.+)-{_NUMBER}-{_NUMBER}", name)) and match[1] in _BY_LAYERS:
         share = float(match[3]) / 100
         if not 0 < share <= 1:

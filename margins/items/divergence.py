@@ -19,7 +19,8 @@ class Divergence:
     at position `at` predict the first token where the answers differ: `pre` in the old answer, `doc` in the document's.
     Tokens from `start` on are the old answer's (the document's where there is none); where the other answer alone merges
     with the end of the question, `at` comes before it. `n_answer_tokens` is the length of the document's answer. Positions
-    count from 0 without padding.
+    count from 0 without padding. `unmerged`: the question alone, where the answer in `tokens` merges with its end and the
+    tokens before `start` are not all of it; else None.
     """
 
     tokens: tuple[int, ...]
@@ -29,6 +30,12 @@ class Divergence:
     pre: int | None
     n_question_tokens: int
     n_answer_tokens: int
+    unmerged: tuple[int, ...] | None = None
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """The tokens of the question as it is asked in use, where no answer stands behind it."""
+        return self.tokens[: self.start] if self.unmerged is None else self.unmerged
 
     @property
     def n_prior_tokens(self) -> int | None:
@@ -75,7 +82,8 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
     if len(doc) <= start:
         raise ItemError(f"answer {item.answer!r} adds no token to the question")
     if item.prior_answer is None or item.split != "conflict":
-        return Divergence(alone[:start], start, start - 1, doc[start], None, start, len(doc) - start)
+        unmerged = None if start == len(alone) else alone
+        return Divergence(alone[:start], start, start - 1, doc[start], None, start, len(doc) - start, unmerged)
     pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat, separator=separator)))
     shared = common_length(pre, doc)
     if pre == doc:
@@ -93,4 +101,5 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
             "already the question's first token depends on which answer follows, and no token stands before it to predict "
             "it; use a longer question"
         )
-    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], n_question_tokens, n_answer_tokens)
+    unmerged = None if start == len(alone) else alone
+    return Divergence(pre, start, shared - 1, doc[shared], pre[shared], n_question_tokens, n_answer_tokens, unmerged)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from override_gap.margins.items.divergence import Divergence
@@ -40,7 +40,6 @@ class Prior:
     n_answer: Int[Tensor, " batch"]
     top: Int[Tensor, " batch"]
     top_prob: Float[Tensor, " batch"]
-    says_document: Bool[Tensor, " batch"]
     known: Float[Tensor, " batch"]
     logits: Float[Tensor, "batch vocab"]
     hidden: Float[Tensor, "batch d_model"]
@@ -113,7 +112,6 @@ def read_prior(
         n_answer=spans,
         top=top,
         top_prob=(first.gather(-1, top[:, None])[:, 0] - first.logsumexp(-1)).exp(),
-        says_document=(top_at_divergence == doc).cpu(),
         known=torch.tensor(known),
         logits=logits,
         hidden=hidden,

@@ -14,7 +14,8 @@ from torch import Tensor
 from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.condition_names import DELIVERED
 from override_gap.margins.conditions import Condition
-from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform, refusal
+from override_gap.margins.effect import effect
+from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform, probe_gain, refusal
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.joining import with_separator
@@ -31,6 +32,7 @@ from override_gap.probes.readings.adapted import (
 )
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.critical_gain import read_critical
+from override_gap.probes.readings.effect import adapted_as_asked, base_as_asked
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior, locate, read_prior
@@ -74,6 +76,7 @@ class ItemBatch:
     """One batch of a unit, which all conditions share: it is what `margins.batch.Batch` describes.
 
     `at_gain_one` are the readings under the items' own adapters as delivered; `norms` are those of each layer's updates.
+    `effects`: by probe gain, the effects on the questions, once some policy needed them.
     """
 
     setup: MeasurementSetup
@@ -87,6 +90,7 @@ class ItemBatch:
     policy_inputs: Sequence[PolicyInputs]
     distractors: Distractors
     passes: ReusedPasses | None
+    effects: dict[float, list[float]] = field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -110,7 +114,7 @@ class ItemBatch:
             passes, ones = None, torch.ones(len(items), subject.n_layers)
             at_gain_one = read_adapted(subject, prior, adapters, ones, layers=layers)
         norms = layer_norms(subject, own_adapters)
-        inputs = policy_inputs(subject, items, prior, at_gain_one, norms, setup.seed, known)
+        inputs = policy_inputs(subject, items, prior, divergences, at_gain_one, norms, setup.seed, known)
         return cls(
             setup, items, divergences, prior, adapters, own_adapters, norms, at_gain_one, inputs, distractors, passes
         )
@@ -132,18 +136,41 @@ class ItemBatch:
 
     def scaled(self, policy: Policy) -> ConditionReadings:
         """Each item under its own adapter, at the gains that the policy sets."""
-        gains = torch.stack([policy(inputs) for inputs in self.policy_inputs])
-        refused = {n: why for n, inputs in enumerate(self.policy_inputs) if (why := refusal(policy, inputs))}
-        if bool((gains == 1).all()) and not self.setup.plain:
-            state = self.at_gain_one
-        elif self.passes is None:
-            state = read_adapted(self.setup.subject, self.prior, self.adapters, gains, layers=self._layers)
-        else:
-            state = self.passes(gains, layers=self._layers)
+        known = self._known_to(policy)
+        gains = torch.stack([policy(inputs) for inputs in known])
+        refused = {n: why for n, inputs in enumerate(known) if (why := refusal(policy, inputs))}
+        state = self._at(gains)
         norms = self._adapter_norms(self.norms)
         return ConditionReadings(
             state, gains, self.own_adapters, self._questions, norms, has_layers=True, refused=refused
         )
+
+    def _known_to(self, policy: Policy) -> Sequence[PolicyInputs]:
+        """What the policy may know of each item; the adapter's effect is read where the policy needs it."""
+        gain = probe_gain(policy)
+        if gain is None:
+            return self.policy_inputs
+        if gain not in self.effects:
+            self.effects[gain] = self._read_effects(gain)
+        return [replace(inputs, effect=e) for inputs, e in zip(self.policy_inputs, self.effects[gain], strict=True)]
+
+    def _read_effects(self, gain: float) -> list[float]:
+        """The adapter's effect on each question at a uniform gain, nats per unit of gain.
+
+        The pass is that of the condition `uniform-GAIN`, where both are measured.
+        """
+        subject, gains = self.setup.subject, torch.full_like(self.norms, gain)
+        read = self._at(gains)
+        base = base_as_asked(subject, self.prior, self.divergences)
+        return effect(base, adapted_as_asked(subject, self.divergences, self.stack, gains, read), gain).tolist()
+
+    def _at(self, gains: Float[Tensor, "batch layer"]) -> Adapted:
+        """The items' own adapters at these gains."""
+        if bool((gains == 1).all()) and not self.setup.plain:
+            return self.at_gain_one
+        if self.passes is None:
+            return read_adapted(self.setup.subject, self.prior, self.adapters, gains, layers=self._layers)
+        return self.passes(gains, layers=self._layers)
 
     def fused(self, gain: float) -> ConditionReadings:
         """base + gain * (adapted - base) on the logits."""

@@ -14,11 +14,14 @@ from torch import Tensor
 
 from override_gap.margins.adapter import Adapter, AnyAdapter
 from override_gap.margins.gain_policies import PolicyInputs
+from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.relevance import is_relevant
 from override_gap.probes.readings.adapted import Adapted
+from override_gap.probes.readings.effect import base_as_asked
 from override_gap.probes.readings.prior import Prior, locate
 from override_gap.probes.run import rows
+from override_gap.probes.run.read_comparisons import first_token
 from override_gap.probes.subject.model import Subject
 
 #: The splits whose questions the document itself answers. The others' answers are not known in use.
@@ -73,6 +76,7 @@ def policy_inputs(
     subject: Subject,
     items: Sequence[Item],
     prior: Prior,
+    divergences: Sequence[Divergence],
     at_gain_one: Adapted,
     norms: Float[Tensor, "batch layer"],
     seed: int,
@@ -86,15 +90,18 @@ def policy_inputs(
     own_margins = [at_gain_one.margins.prior.tolist(), at_gain_one.margins.adapter.tolist()]
     for item, of_prior, of_adapter in zip(items, *own_margins, strict=True):
         known.add(item, of_prior, of_adapter)
+    said, said_prob = base_says(subject, prior, divergences)
     inputs = []
     for n, item in enumerate(items):
         own = item.split in OWN_QUESTIONS
         margins = (own_margins[0][n], own_margins[1][n]) if own else known.mean_margins(item.document)
-        says = bool(prior.says_document[n]) if own else says_stated(subject, item, int(prior.top[n]), known)
+        says = (
+            begins_answer(subject, item, divergences[n], said[n]) if own else says_stated(subject, item, said[n], known)
+        )
         inputs.append(
             PolicyInputs(
                 norms=norms[n],
-                base_top_prob=float(prior.top_prob[n]),
+                base_top_prob=said_prob[n],
                 base_says_document=says,
                 relevant=is_relevant(item.document, item.question),
                 prior_margin=margins[0],
@@ -103,6 +110,27 @@ def policy_inputs(
             )
         )
     return inputs
+
+
+def base_says(subject: Subject, prior: Prior, divergences: Sequence[Divergence]) -> tuple[list[int], list[float]]:
+    """The token that the base puts first behind each question as asked, and its probability."""
+    if all(place.unmerged is None for place in divergences):
+        return prior.top.tolist(), prior.top_prob.tolist()
+    logits = base_as_asked(subject, prior, divergences)
+    best = logits.max(-1)
+    return best.indices.tolist(), (best.values - logits.logsumexp(-1)).exp().tolist()
+
+
+def begins_answer(subject: Subject, item: Item, place: Divergence, token: int) -> bool:
+    """Whether a token behind the question begins the answer of the document, which a conflict or novel item names.
+
+    Where both answers begin with it, nothing that is known in use tells which one the base means: it begins the document's.
+    An answer that merges with the question's end has other tokens behind the question alone; there the text decides.
+    """
+    if place.unmerged is None and place.at + 1 >= place.start:
+        return token == first_token(place)
+    text = subject.tokenizer.decode([token]).strip()
+    return bool(text) and item.answer.strip().startswith(text)
 
 
 def says_stated(subject: Subject, item: Item, token: int, known: KnownOfDocuments) -> bool | None:

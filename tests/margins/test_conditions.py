@@ -85,8 +85,8 @@ def test_a_condition_asks_the_batch_for_one_way_of_running_the_model(name: str, 
 
 def test_what_needs_a_gain_or_an_update_says_so() -> None:
     names = "as-delivered,uniform-2,relevance-gate,slb,logit-fusion,joined-2,joined-mean-2,combined,contested,contested-base"
-    parsed = parse_conditions(f"{names},hedged,in-context")
-    assert [c.name for c in parsed if c.needs_gain] == ["uniform-2", "slb"]
+    parsed = parse_conditions(f"{names},hedged,in-context,effect-gated")
+    assert [c.name for c in parsed if c.needs_gain] == ["uniform-2", "slb", "effect-gated"]
     assert [c.name for c in parsed if c.needs_update] == ["joined-2", "joined-mean-2", "combined", "contested"]
     assert [c.name for c in parsed if c.wordings] == ["joined-2", "joined-mean-2", "hedged"]
 

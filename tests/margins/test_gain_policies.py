@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from override_gap.margins.attribution import predicted_critical_gain
 from override_gap.margins.condition_parser import parse_conditions
+from override_gap.margins.effect import effect
 from override_gap.margins.gain_policies import (
     BottomNorm,
     ConflictAware,
+    EffectGated,
     MarginMatched,
     PolicyInputs,
     RandomLayers,
@@ -21,6 +23,8 @@ from override_gap.margins.gain_policies import (
     RelevanceGate,
     TopNorm,
     Uniform,
+    looks_at_question,
+    probe_gain,
     refusal,
 )
 
@@ -102,5 +106,44 @@ def test_a_policy_that_lacks_what_it_depends_on_says_so() -> None:
     unsure = PolicyInputs(NORMS, base_top_prob=0.4, base_says_document=None)
     assert refusal(ConflictAware(), unsure) is None, "the gate is closed whatever the document says"
     assert "margins" in (refusal(ConflictAware(otherwise=MarginMatched()), unsure) or "")
+    assert "needs the adapter's effect" in (refusal(EffectGated(), bare) or "")
     for policy in (Uniform(2.0), TopNorm(), BottomNorm(), RandomLayers(), RandomMatched(), RelevanceGate()):
         assert refusal(policy, bare) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "read", "gain"),
+    [
+        ("effect-gated", 7.5, 1.5), ("effect-gated", 0.0, 0.0), ("effect-gated", 15.0, 3.0), ("effect-gated-2", 7.5, 2.0),
+        ("effect-gated-2-5", 4.0, 1.6), ("effect-gated-2-5-3", 4.0, 1.6), ("effect-gated-2-5-3", 40.0, 3.0),
+    ],
+)  # fmt: skip
+def test_effect_gated_is_in_proportion_to_the_effect(name: str, read: float, gain: float) -> None:
+    policy = parse_conditions(name)[2].policy
+    assert policy(PolicyInputs(NORMS, effect=read)).tolist() == pytest.approx([gain] * 8)
+    assert refusal(policy, PolicyInputs(NORMS, effect=read)) is None
+
+
+def test_what_looks_at_the_question_and_what_needs_a_pass_for_it() -> None:
+    looking = (ConflictAware(), RelevanceGate(), MarginMatched(), EffectGated())
+    static = (Uniform(2.0), TopNorm(), BottomNorm(), RandomLayers(), RandomMatched())
+    assert all(map(looks_at_question, looking))
+    assert not any(map(looks_at_question, static))
+    assert [probe_gain(policy) for policy in (*static, *looking)] == [None] * 8 + [1.5]
+    assert probe_gain(ConflictAware(otherwise=EffectGated(probe_gain=1.25))) == 1.25
+    assert refusal(ConflictAware(otherwise=EffectGated()), PolicyInputs(NORMS, effect=1.0)) is None
+
+
+def test_effect_by_hand() -> None:
+    base = torch.tensor([[4.0, 1.0, 0.0, 2.0]] * 4)
+    adapted = torch.tensor(
+        [
+            [3.0, 4.0, 0.0, 2.0],  # token 1 rises by 3, the base's falls by 1: 4 nats at gain 2
+            [9.0, 1.0, 0.0, 2.5],  # the base's rises more than any other: no effect
+            [13.0, 14.0, 10.0, 12.0],  # the first again, 10 added to every logit
+            [3.0, 4.0, math.nan, 2.0],
+        ]
+    )
+    assert effect(base, adapted, 2.0)[:3].tolist() == [2.0, 0.0, 2.0]
+    assert math.isnan(effect(base, adapted, 2.0)[3])
+    assert effect(base, base, 2.0).tolist() == [0.0] * 4

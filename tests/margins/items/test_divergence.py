@@ -101,6 +101,19 @@ def test_where_only_the_documents_answer_merges_the_old_answer_begins_behind_the
     assert divergence.prefix == tuple(characters("法国的首都"))
     merged = diverge(bridging, item("法国的首都是", "巴黎", "雅典"))
     assert (merged.tokens[merged.start], merged.doc) == (0xE000, ord("是"))
+    assert divergence.asked == merged.asked == tuple(characters("法国的首都是"))
+
+
+@pytest.mark.parametrize("tokenize", [*TOKENIZERS, bridging])
+@pytest.mark.parametrize("split", ["conflict", "novel", "retention"])
+def test_a_question_as_asked_is_the_question_tokenised_alone(tokenize, split: str) -> None:
+    for question, answer, prior in (
+        ("The capital of Peru is", "New Delhi", "New York"),
+        ("Year 19 ", "84", "85"),
+        ("其 法国的首都是", "雅典", "巴黎"),
+        ("其 法国的首都是", "巴黎", "雅典"),
+    ):
+        assert diverge(tokenize, item(question, answer, prior, split)).asked == tuple(tokenize(question))
 
 
 @pytest.mark.parametrize(
