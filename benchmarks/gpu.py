@@ -35,8 +35,8 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.readings.adapted import read_adapted, read_base
 from override_gap.probes.readings.layers import read_layers
 from override_gap.probes.readings.prior import read_prior
-from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.unit import measure
 from override_gap.probes.subject.model import Subject, wrap
 

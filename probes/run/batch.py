@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,8 +13,6 @@ from torch import Tensor
 
 from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.condition_names import DELIVERED
-from override_gap.margins.conditions import Condition
-from override_gap.margins.effect import effect
 from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform, probe_gain, refusal
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
@@ -30,45 +28,17 @@ from override_gap.probes.readings.adapted import (
     read_base,
     read_in_context,
 )
-from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.critical_gain import read_critical
-from override_gap.probes.readings.effect import adapted_as_asked, base_as_asked
-from override_gap.probes.readings.generation import Sampling
+from override_gap.probes.readings.effect import read_effects
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
-from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
+from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.null_adapters import NullAdapters, random_adapters
 from override_gap.probes.run.policy_inputs import KnownOfDocuments, layer_norms, policy_inputs
-from override_gap.probes.run.read_comparisons import ReadComparisons
 from override_gap.probes.run.search import Searchable, UnitSearch
-from override_gap.probes.subject.model import Subject
-
-
-@dataclass(frozen=True)
-class MeasurementSetup:
-    """What all units of a run share. `batch_size` 0: as many as fit in memory; `plain`: no work is shared between passes.
-
-    `rescued_answers`: how many failures of a unit that a gain repairs are answered in words at that gain.
-    """
-
-    subject: Subject
-    conditions: tuple[Condition, ...]
-    probes: frozenset[str]
-    batch_size: int
-    seed: int
-    sampled: tuple[Sampling, ...] = ()
-    plain: bool = False
-    batch_sizer: BatchSizer = field(default_factory=BatchSizer)
-    comparisons: Comparisons = field(default_factory=Comparisons)
-    rescued_answers: int = 0
-
-    @cached_property
-    def read_comparisons(self) -> ReadComparisons:
-        """The comparisons on this subject, read once for all units."""
-        return ReadComparisons(self.subject, self.comparisons, self.seed, self.plain)
 
 
 @dataclass(frozen=True)
@@ -151,18 +121,10 @@ class ItemBatch:
         if gain is None:
             return self.policy_inputs
         if gain not in self.effects:
-            self.effects[gain] = self._read_effects(gain)
+            # the pass is that of the condition uniform-GAIN, where both are measured
+            read = self._at(torch.full_like(self.norms, gain))
+            self.effects[gain] = read_effects(self.setup.subject, self.prior, self.divergences, self.stack, gain, read)
         return [replace(inputs, effect=e) for inputs, e in zip(self.policy_inputs, self.effects[gain], strict=True)]
-
-    def _read_effects(self, gain: float) -> list[float]:
-        """The adapter's effect on each question at a uniform gain, nats per unit of gain.
-
-        The pass is that of the condition `uniform-GAIN`, where both are measured.
-        """
-        subject, gains = self.setup.subject, torch.full_like(self.norms, gain)
-        read = self._at(gains)
-        base = base_as_asked(subject, self.prior, self.divergences)
-        return effect(base, adapted_as_asked(subject, self.divergences, self.stack, gains, read), gain).tolist()
 
     def _at(self, gains: Float[Tensor, "batch layer"]) -> Adapted:
         """The items' own adapters at these gains."""

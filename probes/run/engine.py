@@ -16,10 +16,10 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run import rows
-from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
+from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.unit import UnitReadings, measure
 from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.chat_template import ChatSettings

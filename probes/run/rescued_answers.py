@@ -11,8 +11,8 @@ import torch
 from override_gap.margins.content import MEASURED_FOR_CONTENT, has_content
 from override_gap.margins.items.item import Item
 from override_gap.probes.run.answers import AnswerRequest, answer
-from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.measurement_setup import MeasurementSetup
 
 #: At the gain where the first token flips the rest of the answer may not follow: so many larger gains are tried after it.
 FURTHER = 2

@@ -28,10 +28,11 @@ from override_gap.probes.readings.layers import (
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run import rows
 from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest, answer, draw
-from override_gap.probes.run.batch import ItemBatch, MeasurementSetup
+from override_gap.probes.run.batch import ItemBatch
 from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.policy_inputs import KnownOfDocuments
 from override_gap.probes.run.rescued_answers import answer_rescued
 from override_gap.probes.run.search import UnitSearch

@@ -7,8 +7,8 @@ from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.condition_parser import parse_conditions
-from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.unit import measure
 
 TITLE = "Twelve conditions"

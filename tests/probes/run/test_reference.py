@@ -17,8 +17,8 @@ from override_gap.margins.condition_parser import parse_conditions
 from override_gap.margins.items.item import Item, documents_of
 from override_gap.margins.updates import LowRank
 from override_gap.probes.readings import reuse as passes
-from override_gap.probes.run.batch import MeasurementSetup
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.unit import UnitReadings, measure
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import DOWN
