@@ -40,9 +40,19 @@ MEANING = {
     "relevance-gate": "gain 0 where the question shares hardly a word with the document, else as delivered",
     "margin-matched": "the least gain predicted to flip the item with 2 nats to spare; uses both margins",
     "effect-gated": (
-        "gain by the adapter's own effect on the question, read in one pass at gain 1.5: gain 1.5 at 7.5 nats, in proportion "
-        "(effect-gated-GAIN-NATS-HIGHEST); no look at an answer"
+        "gain by the adapter's own effect on the question, read in one pass more, and by the words that question and document "
+        "share; no look at an answer (effect-gated-GAIN-HEADROOM-HIGHEST: 1.5, 4 nats, 3)"
     ),
+    "effect-alone": "control: effect-gated without the words that are shared",
+    "overlap-scaled": "control: gain 1.5 times the share of the question's words that the document contains, at most 3",
+    "effect-layers": "gain 1.75 at the 25% of layers of largest effect on the question, read by backward passes",
+    "least-effect-layers": "control: gain 1.75 at the 25% of layers of least effect on the question",
+    "layers": "gains layer by layer: layers-1.5x8_1x22 is 1.5 at the first 8 layers and 1 at the next 22",
+    "if-confident": "gate, as if-confident:uniform-1.5: that policy where the base is sure (above 0.5), else as delivered",
+    "if-disagrees": "gate: where the base's first token does not begin the document's answer",
+    "if-conflict": "gate of ca: where the base is sure and disagrees",
+    "if-relevant": "gate: where the question shares words with the document",
+    "if-effect": "gate: where the adapter's effect on the question is above 4 nats",
     "logit-fusion": "base + gain * (adapted - base) on the logits: no weight is touched (default gain 1.5)",
     IN_CONTEXT: "no adapter: the document in the prompt, before the question",
     "in-context-instructed": "no adapter: the document in the prompt, with the instruction to trust it",

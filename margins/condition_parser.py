@@ -35,18 +35,8 @@ from override_gap.margins.conditions import (
     Reworded,
     Scaled,
 )
-from override_gap.margins.gain_policies import (
-    BottomNorm,
-    ConflictAware,
-    EffectGated,
-    MarginMatched,
-    Policy,
-    RandomLayers,
-    RandomMatched,
-    RelevanceGate,
-    TopNorm,
-    Uniform,
-)
+from override_gap.margins.gain_policies import Uniform
+from override_gap.margins.gain_policies.by_name import policy_named
 
 
 def parse_conditions(names: str) -> tuple[Condition, ...]:
@@ -66,33 +56,25 @@ def parse_conditions(names: str) -> tuple[Condition, ...]:
     return tuple({BASE: Base(), DELIVERED: AsDelivered(), **conditions, **beside}.values())
 
 
-_BY_LAYERS = {
-    "slb": TopNorm,
-    "random-layers": RandomLayers,
-    "bottom-layers": BottomNorm,
-    "random-matched": RandomMatched,
-}
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
+
+
+#: Letters of a name; gains layer by layer take more.
+LONGEST, LONGEST_BY_LAYER = 60, 2000
 
 
 def parse_condition(name: str) -> Condition:
     """One condition by its name. Raises ValueError naming the nearest known name."""
-    # a search can end at gain 4096 and ask for the next
-    most = 10_000 if name.startswith("uniform-") else 100
-    if len(name) > 60 or any(float(number) > most for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", name)):
-        raise ValueError(f"policy {name[:60]!r}: a setting is above {most}, the largest allowed")
-    policies: dict[str, Policy] = {
-        "ca": ConflictAware(),
-        "ca-slb": ConflictAware(otherwise=TopNorm()),
-        "relevance-gate": RelevanceGate(),
-        "margin-matched": MarginMatched(),
-        "effect-gated": EffectGated(),
-        **{stem: policy() for stem, policy in _BY_LAYERS.items()},
-    }
+    by_layer = name.startswith("layers-") or ":layers-" in name
+    # a search can end at gain 4096 and ask for the next; layers are counted in the name
+    most = 10_000 if name.startswith("uniform-") else 1000 if by_layer else 100
+    long = len(name) > (LONGEST_BY_LAYER if by_layer else LONGEST)
+    if long or any(float(number) > most for number in re.findall(r"[0-9]+(?:\.[0-9]+)?", name)):
+        what = "the name is too long" if long else f"a setting is above {most}, the largest allowed"
+        raise ValueError(f"policy {name[:60]!r}: {what}")
     fixed: dict[str, Condition] = {
         BASE: Base(),
         DELIVERED: AsDelivered(),
-        **{stem: Scaled(stem, policy) for stem, policy in policies.items()},
         **{stem: InContext(stem, prompt) for stem, prompt in PROMPTS.items()},
         **{stem: Reworded(stem, wording) for stem, wording in HEDGES.items()},
         COMBINED: Combined(),
@@ -132,15 +114,5 @@ def _with_settings(name: str) -> Condition | None:
         return Scaled(f"uniform-{gain!r}".removesuffix(".0"), Uniform(gain))
     if match := re.fullmatch(f"logit-fusion-{_NUMBER}", name):
         return LogitFusion(f"logit-fusion-{float(match[1]):g}", float(match[1]))
-    if match := re.fullmatch(f"margin-matched-{_NUMBER}", name):
-        return Scaled(name, MarginMatched(float(match[1])))
-    if match := re.fullmatch(f"effect-gated-{_NUMBER}(?:-{_NUMBER})?(?:-{_NUMBER})?", name):
-        return Scaled(name, EffectGated(*(float(number) for number in match.groups() if number is not None)))
-    if (match := re.fullmatch(f"(.+)-{_NUMBER}-{_NUMBER}", name)) and match[1] in _BY_LAYERS:
-        share = float(match[3]) / 100
-        if not 0 < share <= 1:
-            raise ValueError(
-                f"policy {name!r}: the share of layers is a percentage above 0 and up to 100, got {match[3]}"
-            )
-        return Scaled(name, _BY_LAYERS[match[1]](float(match[2]), share))
-    return None
+    policy = policy_named(name)
+    return None if policy is None else Scaled(name, policy)

@@ -16,7 +16,7 @@ from override_gap.margins.condition_names import (
     NULL_RANDOM,
 )
 from override_gap.margins.condition_names import IN_CONTEXT as PROMPTED
-from override_gap.margins.gain_policies import Policy, RelevanceGate, Uniform
+from override_gap.margins.gain_policies import Policy, RelevanceGate, Uniform, given_gains
 from override_gap.margins.items.joining import between_sentences
 
 IN_CONTEXT = "{document}\n{question}"
@@ -40,6 +40,11 @@ class Condition(ABC):
     def needs_gain(self) -> bool:
         """Whether gains other than 0 and 1 are set, which a method that is not a weight update cannot follow."""
         return False
+
+    @property
+    def given_layers(self) -> int | None:
+        """For how many layers gains are given one by one, whatever the model; None where they are not."""
+        return None
 
     @property
     def needs_update(self) -> bool:
@@ -101,6 +106,11 @@ class Scaled(Condition):
     def needs_gain(self) -> bool:
         """Whether the policy sets gains other than 0 and 1."""
         return self.policy not in (Uniform(1.0), RelevanceGate())
+
+    @property
+    def given_layers(self) -> int | None:
+        """That of the policy."""
+        return given_gains(self.policy)
 
     def read(self, batch: Batch[R]) -> R:
         return batch.scaled(self.policy)

@@ -35,6 +35,19 @@ DELIVERED = Uniform(1.0)
 
 
 @dataclass(frozen=True)
+class PerLayer:
+    """Gains that are given layer by layer, the same for every adapter and question."""
+
+    gains: tuple[float, ...]
+
+    def __call__(self, inputs: PolicyInputs) -> Gains:
+        """Raises ValueError on a model of another number of layers."""
+        if len(inputs.norms) != len(self.gains):
+            raise ValueError(f"the policy gives gains for {len(self.gains)} layers, the model has {len(inputs.norms)}")
+        return torch.tensor(self.gains, dtype=inputs.norms.dtype)
+
+
+@dataclass(frozen=True)
 class TopNorm:
     """SLB, Selective Layer Boosting: the layers of largest Frobenius norm at `gain`, the others as delivered."""
 

@@ -55,23 +55,3 @@ class MarginMatched:
             return torch.ones_like(inputs.norms)
         gain = (prior + self.headroom) / adapter if adapter > 0 else self.highest
         return torch.full_like(inputs.norms, min(max(gain, 0.0), self.highest))
-
-
-@dataclass(frozen=True)
-class EffectGated:
-    """The same gain at every layer, in proportion to the adapter's own effect on the question: gain * effect / reference.
-
-    `gain` is reached at an effect of `reference` nats and `highest` bounds it from above; without an effect the gain is 0.
-    The effect is read once, at the uniform gain `probe_gain`; no answer of the document is looked at, so that a question on
-    which the document says nothing is treated as any other.
-    """
-
-    gain: float = 1.5
-    reference: float = 7.5
-    highest: float = math.inf
-    probe_gain: float = 1.5
-
-    def __call__(self, inputs: PolicyInputs) -> Gains:
-        if not math.isfinite(inputs.effect):
-            return torch.ones_like(inputs.norms)
-        return torch.full_like(inputs.norms, min(self.gain * inputs.effect / self.reference, self.highest))

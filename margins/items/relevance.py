@@ -11,6 +11,9 @@ from override_gap.margins.items.optional_marks import without_optional_marks
 from override_gap.margins.items.scripts import is_invisible, is_letter, name_of, writing_of
 from override_gap.margins.items.stop_words import CHINESE, ENGLISH, KOREAN, LATIN, OTHER, SOUTHEAST
 
+#: The share of a question's content words from which on a document is taken to be about it.
+RELEVANT = 0.2
+
 _ARABIC_ARTICLE = re.compile("[\u0648\u0641]?(?:\u0628\u0627\u0644|\u0643\u0627\u0644|\u0644\u0644|\u0627\u0644)")
 _PARTICLE = re.compile("[\u0648\u0641\u0628\u0643\u0644\u05d5\u05d4\u05d1\u05db\u05dc\u05de\u05e9]")
 LETTERS_OF_A_STEM = 3
@@ -43,7 +46,7 @@ def word_overlap(document: str, question: str) -> float:
     return sum(not stems.isdisjoint(_stems(word)) for word in in_question) / len(in_question)
 
 
-def is_relevant(document: str, question: str, threshold: float = 0.2) -> bool:
+def is_relevant(document: str, question: str, threshold: float = RELEVANT) -> bool:
     """Whether the word overlap reaches the threshold: a lexical baseline, which misses paraphrase and ignores meaning."""
     return word_overlap(document, question) >= threshold
 

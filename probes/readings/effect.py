@@ -8,7 +8,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from override_gap.margins.effect import effect
 from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import Stack
@@ -35,26 +34,20 @@ def base_as_asked(subject: Subject, prior: Prior, divergences: Sequence[Divergen
     return logits
 
 
-def read_effects(
-    subject: Subject,
-    prior: Prior,
-    divergences: Sequence[Divergence],
-    adapters: Stack,
-    gain: float,
-    read: Adapted,
-) -> list[float]:
-    """The adapters' effects on the questions as asked, nats per unit of gain; NaN where the logits are not finite.
+def adapted_as_asked(
+    subject: Subject, divergences: Sequence[Divergence], adapters: Stack, gain: float, read: Adapted
+) -> Float[Tensor, "batch vocab"]:
+    """The adapted model's logits there, at a uniform gain; `read` are its readings where the answers first differ.
 
-    `read` are the adapted model's readings at this uniform gain where the answers first differ; rows whose question ends
-    elsewhere take one pass more.
+    Rows whose question ends elsewhere take one pass more.
     """
-    adapted = subject.logits(read.hidden) if read.logits is None else read.logits
+    logits = subject.logits(read.hidden) if read.logits is None else read.logits
     rows = asked_apart(divergences)
     if rows:
         batch = Batch.of([row_of(divergences[n].asked) for n in rows], subject.device)
         gains = torch.full((len(rows), subject.n_layers), gain)
         with attached(subject, adapters.only(rows), gains):
             state = forward(subject, batch, batch.at[:, None])
-        adapted = adapted.clone()
-        adapted[rows] = subject.logits(state.final[:, 0])
-    return effect(base_as_asked(subject, prior, divergences), adapted, gain).tolist()
+        logits = logits.clone()
+        logits[rows] = subject.logits(state.final[:, 0])
+    return logits

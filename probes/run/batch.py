@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.condition_names import DELIVERED
-from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform, probe_gain, refusal
+from override_gap.margins.gain_policies import Policy, PolicyInputs, Uniform, needs_layer_effects, probe_gain, refusal
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.joining import with_separator
@@ -29,12 +29,12 @@ from override_gap.probes.readings.adapted import (
     read_in_context,
 )
 from override_gap.probes.readings.critical_gain import read_critical
-from override_gap.probes.readings.effect import read_effects
 from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
+from override_gap.probes.run.effects import Effects
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.null_adapters import NullAdapters, random_adapters
 from override_gap.probes.run.policy_inputs import KnownOfDocuments, layer_norms, policy_inputs
@@ -46,7 +46,7 @@ class ItemBatch:
     """One batch of a unit, which all conditions share: it is what `margins.batch.Batch` describes.
 
     `at_gain_one` are the readings under the items' own adapters as delivered; `norms` are those of each layer's updates.
-    `effects`: by probe gain, the effects on the questions, once some policy needed them.
+    `effects` are those of the adapters on the questions, read once some policy needs them.
     """
 
     setup: MeasurementSetup
@@ -60,7 +60,7 @@ class ItemBatch:
     policy_inputs: Sequence[PolicyInputs]
     distractors: Distractors
     passes: ReusedPasses | None
-    effects: dict[float, list[float]] = field(default_factory=dict)
+    effects: Effects
 
     @classmethod
     def prepare(
@@ -85,9 +85,9 @@ class ItemBatch:
             at_gain_one = read_adapted(subject, prior, adapters, ones, layers=layers)
         norms = layer_norms(subject, own_adapters)
         inputs = policy_inputs(subject, items, prior, divergences, at_gain_one, norms, setup.seed, known)
-        return cls(
-            setup, items, divergences, prior, adapters, own_adapters, norms, at_gain_one, inputs, distractors, passes
-        )
+        effects = Effects(subject, prior, divergences, adapters)
+        shared = (prior, adapters, own_adapters, norms, at_gain_one, inputs, distractors, passes, effects)
+        return cls(setup, items, divergences, *shared)
 
     def base(self) -> ConditionReadings:
         """The base model, no adapter."""
@@ -117,14 +117,10 @@ class ItemBatch:
 
     def _known_to(self, policy: Policy) -> Sequence[PolicyInputs]:
         """What the policy may know of each item; the adapter's effect is read where the policy needs it."""
-        gain = probe_gain(policy)
-        if gain is None:
-            return self.policy_inputs
-        if gain not in self.effects:
-            # the pass is that of the condition uniform-GAIN, where both are measured
-            read = self._at(torch.full_like(self.norms, gain))
-            self.effects[gain] = read_effects(self.setup.subject, self.prior, self.divergences, self.stack, gain, read)
-        return [replace(inputs, effect=e) for inputs, e in zip(self.policy_inputs, self.effects[gain], strict=True)]
+        known, gain = self.policy_inputs, probe_gain(policy)
+        if gain is not None:
+            known = self.effects.known(known, gain, self._at)
+        return self.effects.known_by_layer(known, self._at) if needs_layer_effects(policy) else known
 
     def _at(self, gains: Float[Tensor, "batch layer"]) -> Adapted:
         """The items' own adapters at these gains."""

@@ -72,6 +72,7 @@ def run_plan(
     facts = engine.ask(partial(run_facts, **asked))
     for warning in facts.chat["warnings"] if facts.chat else ():
         say(warning)
+    resolved.require_layers(int(facts.subject["layers"]))
     resolved = resolved.for_source(static=facts.static, unread=facts.unread, scope=facts.scope)
     with store.locked() as dead_holder:
         _measure(engine, facts, resolved, store, progress, shard, dead_holder, handshake)

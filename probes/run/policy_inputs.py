@@ -16,7 +16,7 @@ from override_gap.margins.adapter import Adapter, AnyAdapter
 from override_gap.margins.gain_policies import PolicyInputs
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
-from override_gap.margins.items.relevance import is_relevant
+from override_gap.margins.items.relevance import RELEVANT, word_overlap
 from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.effect import base_as_asked
 from override_gap.probes.readings.prior import Prior, locate
@@ -98,14 +98,16 @@ def policy_inputs(
         says = (
             begins_answer(subject, item, divergences[n], said[n]) if own else says_stated(subject, item, said[n], known)
         )
+        overlap = word_overlap(item.document, item.question)
         inputs.append(
             PolicyInputs(
                 norms=norms[n],
                 base_top_prob=said_prob[n],
                 base_says_document=says,
-                relevant=is_relevant(item.document, item.question),
+                relevant=overlap >= RELEVANT,
                 prior_margin=margins[0],
                 adapter_margin=margins[1],
+                overlap=overlap,
                 seed=int.from_bytes(hashlib.sha256(f"{seed}:{item.document}".encode()).digest()[:7]),
             )
         )

@@ -89,6 +89,16 @@ class ResolvedPlan:
         # asked a second time, of what is left, it refuses nothing more
         return replace(self, conditions=supported, probes=probes, refused=(*self.refused, *refused))
 
+    def require_layers(self, count: int) -> None:
+        """Raise PlanError where a policy gives gains layer by layer for another number of layers than the model's."""
+        for condition in self.conditions:
+            given = condition.given_layers
+            if given not in (None, count):
+                raise PlanError(
+                    f"policy {condition.name[:60]}: it gives gains for {given} layers, the model has {count}; give GAINxCOUNT "
+                    "for all of them"
+                )
+
     def on_day(self, day: str) -> ResolvedPlan:
         """The same plan with the date that a chat template prints, YYYY-MM-DD, unless the plan fixes another."""
         return replace(self, chat=replace(self.chat, day=self.chat.day or day))

@@ -68,7 +68,6 @@ class CachedPrefix:
     mask: Int[Tensor, "batch past"]
 
 
-@torch.no_grad()
 def forward(
     subject: Subject,
     batch: Batch,
@@ -78,11 +77,12 @@ def forward(
     past: CachedPrefix | None = None,
     resume: ResumePoint | None = None,
     keep_blocks: bool = False,
+    gradients: bool = False,
 ) -> ForwardState:
     """Run the model without its unembedding; the final state at `read` and, with `layers`, the stream at `batch.at`.
 
     `resume`: take over the lower layers of another pass of the same rows. `keep_blocks`: return every block's output, so
-    that another pass can do so.
+    that another pass can do so. `gradients`: keep what a backward pass needs.
     Rows are picked inside the hooks, so memory grows with layers x batch, not with positions.
     Position ids come from the mask: without them, padding on the left is silently wrong on learned positions.
     """
@@ -90,6 +90,7 @@ def forward(
     stream: list[Float[Tensor, "batch d_model"]] = []
     below = resume.layer if resume is not None else 0
     with ExitStack() as undo:
+        undo.enter_context(torch.set_grad_enabled(gradients))
         if resume is not None:
             undo.enter_context(resumed(subject, resume))
         outputs = undo.enter_context(recording(subject, batch.ids.numel())) if keep_blocks else []
@@ -128,6 +129,6 @@ def forward(
             out = subject.decoder(
                 input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **cached
             )
-    final = out.last_hidden_state[rows[:, None], read].float()
-    residual = torch.stack(stream, dim=1) if layers else None
+        final = out.last_hidden_state[rows[:, None], read].float()
+        residual = torch.stack(stream, dim=1) if layers else None
     return ForwardState(final, residual, BlockOutputs(tuple(outputs)) if outputs else None)
