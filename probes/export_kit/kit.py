@@ -205,6 +205,8 @@ class Writer(TensorFile):
         self.keys[key] = None
         digest = hashlib.sha256()  # over both parts, as override-gap hashes an adapter
         entry: dict[str, Any] = {"key": key, **{name: list(document.get(name) or ()) for name in ("ids", "points")}}
+        if document.get("gains") is not None:
+            entry["gains"] = list(document["gains"])
         for name, part in (("updates", updates), ("shared", shared)):
             if not isinstance(part, Mapping) or not all(isinstance(module, str) for module in part):
                 raise ValueError(f"document {key}: need its factors as a mapping from module paths, got {_kind(part)}")

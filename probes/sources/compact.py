@@ -18,7 +18,7 @@ from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.export_kit.kit import FORMAT, tensor_name
 from override_gap.probes.sources.compact_folder import TensorFolder, files_in, joined_index
 from override_gap.probes.sources.compact_index import index_error
-from override_gap.probes.sources.files import names_for
+from override_gap.probes.sources.files import gains_note, names_for
 from override_gap.probes.sources.tensor_file import TensorFile, open_tensor_file
 
 KEPT = 2**28
@@ -76,6 +76,10 @@ class CompactFile:
     def native_examples(self) -> Callable[[], Sequence[NativeExample]] | None:
         """The method's own logits, where the file holds any."""
         return self._native_examples if self.index.get("native") else None
+
+    def notes_on(self, documents: Sequence[Document]) -> list[str]:
+        """Whether the adapters were exported at gains: what is measured as delivered has them already."""
+        return gains_note(self.path, self.index.get("policy"))
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document. Raises AdapterError where one is missing or has changed since it was written."""

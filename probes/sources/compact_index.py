@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
+from override_gap.margins.at_gains import at_gains
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.export_kit.kit import Writer
 
+GainsOf = Callable[[Document, Adapter], tuple[float, ...]]
 KINDS = {"low-rank": 2, "dense": 1, "vector": 1}
 """How many tensors an update of each kind is made of."""
 ENTRY = frozenset({"key", "ids", "points", "updates", "shared", "sha256"})
@@ -26,8 +28,8 @@ def index_error(index: Any) -> str | None:
             return lacking
     if not isinstance(index["method"], str):
         return "the method's name as a string"
-    if not all(isinstance(index.get(name), str | None) for name in ("base_fingerprint", "base", "template")):
-        return "the base's fingerprint, its name or the template as a string"
+    if not all(isinstance(index.get(name), str | None) for name in ("base_fingerprint", "base", "template", "policy")):
+        return "the base's fingerprint, its name, the template or the policy as a string"
     if "{document}" not in (index.get("template") or "{document}"):
         return "{document} in its template"
     if not isinstance(index.get("settings"), dict | None):
@@ -49,6 +51,9 @@ def _entry_error(entry: Any) -> str | None:
     for name in ("ids", "points"):
         if not isinstance(entry[name], list) or not all(isinstance(word, str) for word in entry[name]):
             return f"{name} as a list of strings"
+    gains = entry.get("gains", [])
+    if not isinstance(gains, list) or not all(type(gain) in (int, float) for gain in gains):
+        return "gains as a list of numbers"
     for part in ("updates", "shared"):
         if not isinstance(entry[part], dict) or not all(map(_is_update_row, entry[part].values())):
             return f"{part} as rows of kind, tensors and, for low-rank, scale"
@@ -80,19 +85,26 @@ def write_compact(
     base_fingerprint: str | None = None,
     reads_questions: bool = False,
     native: Iterable[tuple[str, str, Sequence[int], Tensor]] = (),
+    policy: str | None = None,
+    gains_of: GainsOf | None = None,
 ) -> None:
     """Write the documents' adapters to one file, each as it comes; a part that several have is stored once.
 
-    `native`: (document's key, text, token ids, the method's own logits at the last of them). Raises ValueError where there is
-    not one adapter per document.
+    `gains_of`: the gain of each layer at which a document's adapter is written, by the policy named `policy`. `native`:
+    (document's key, text, token ids, the method's own logits at the last of them). Raises ValueError where there is not one
+    adapter per document.
     """
     with Writer(path, len(documents), overwrite=True) as writer:
         for document, adapter in zip(documents, adapters, strict=True):
-            row = {"key": document.key, "ids": document.ids, "points": document.points}
+            row: dict[str, Any] = {"key": document.key, "ids": document.ids, "points": document.points}
+            if gains_of is not None:
+                row["gains"] = gains_of(document, adapter)
+                adapter = at_gains(adapter, row["gains"])
             writer.add(row, _kit_updates(adapter.updates), _kit_updates(adapter.shared), None)
         for example in native:
             writer.add_native(*example)
-        told = {"reads_questions": True} if reads_questions else {}
+        told: dict[str, Any] = {"reads_questions": True} if reads_questions else {}
+        told |= {} if policy is None else {"policy": policy}
         writer.finish({"method": method, "base_fingerprint": base_fingerprint, **told})
 
 

@@ -134,6 +134,13 @@ def filed_twice(path: Path, several: Sequence[Sequence[str]]) -> str:
     )
 
 
+def gains_note(path: Path, policy: object) -> list[str]:
+    """The note on adapters that were exported at a policy's gains; none where they were exported as delivered."""
+    if not isinstance(policy, str):
+        return []
+    return [f"{path}: exported at the gains of {policy[:80]}, which are in them: a further gain comes on top"]
+
+
 def required_number(metadata: Mapping[str, str], key: str, file: Path) -> float:
     """A number in a file's metadata. Raises AdapterError where it is missing: the scale of an update is never guessed."""
     try:

@@ -32,7 +32,7 @@ def read_any(folder: Path, subject: Subject, contents: Mapping[str, bytes], *, s
     """The adapter in a folder, whose files have these bytes: weight updates, or trained positions before the question."""
     config = read_config(folder, contents.get(CONFIG))
     if str(config.get("peft_type")).upper() in PROMPTS:
-        return read_prompt(folder, config, subject, _tensors(folder, contents))
+        return read_prompt(folder, config, subject, tensors_in(folder, contents))
     return read_adapter(folder, subject, contents, scaled=scaled)
 
 
@@ -53,8 +53,8 @@ def read_adapter(
     contents = read_files(folder) if contents is None else contents
     config = read_config(folder, contents.get(CONFIG))
     if needs_peft(config):
-        return _read_by_peft(folder, config, subject, _tensors(folder, contents))
-    stored = _tensors(folder, contents, mlx.WEIGHTS if is_mlx(config) else WEIGHTS)
+        return _read_by_peft(folder, config, subject, tensors_in(folder, contents))
+    stored = tensors_in(folder, contents, mlx.WEIGHTS if is_mlx(config) else WEIGHTS)
     if is_mlx(config):
         config, stored = mlx.as_peft(folder, config, stored)
     config, tensors = converted(folder, subject, config, plain_keys(folder, stored))
@@ -142,7 +142,7 @@ def _read_whole(
     return notes, updates
 
 
-def _tensors(folder: Path, contents: Mapping[str, bytes], name: str = WEIGHTS) -> dict[str, Tensor]:
+def tensors_in(folder: Path, contents: Mapping[str, bytes], name: str = WEIGHTS) -> dict[str, Tensor]:
     """The tensors of an adapter's weights. Raises AdapterError where they are missing or damaged."""
     file = folder / name
     if name not in contents:

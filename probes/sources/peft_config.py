@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,6 +107,17 @@ def by_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> A
         if match:
             return value
     return default
+
+
+def lora_scale(config: Mapping[str, Any], path: str, rank: int) -> float:
+    """What PEFT multiplies B A by for a module: lora_alpha / r, or lora_alpha / sqrt(r) for rsLoRA."""
+    alpha = by_pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
+    return float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def plain_number(value: float) -> int | float:
+    """A number as a configuration shows it best: without a fraction where it has none."""
+    return int(value) if float(value).is_integer() else float(value)
 
 
 def carried(config: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.sources.adapter_map import AdapterMap
 from override_gap.probes.sources.adapter_tree import HERE, AdapterTree, scan
 from override_gap.probes.sources.adapter_tree import WEIGHTS as WEIGHTS
-from override_gap.probes.sources.files import filed_twice, no_entry, one_of
+from override_gap.probes.sources.files import filed_twice, gains_note, no_entry, one_of
 from override_gap.probes.sources.peft_adapter import read_adapter as read_adapter
 from override_gap.probes.sources.peft_adapter import read_any
 from override_gap.probes.sources.peft_config import CONFIG, read_config
@@ -89,11 +89,18 @@ class PeftFolder:
     @property
     def base_fingerprint(self) -> str | None:
         """The model that the adapters are for, where the folder was exported by this toolkit."""
+        return None if self._index is None else self._index["base_fingerprint"]
+
+    @cached_property
+    def _index(self) -> Mapping[str, Any] | None:
+        """What this toolkit wrote beside the folders, if it did."""
         file = self.path / INDEX
         if not file.is_file():
             return None
         try:
-            return read_json(file)["base_fingerprint"]
+            index = read_json(file)
+            _ = index["base_fingerprint"]
+            return index
         except (ValueError, KeyError, TypeError) as fault:
             raise AdapterError(f"{file}: damaged ({fault!r}); export the adapters again") from fault
 
@@ -120,6 +127,7 @@ class PeftFolder:
         several = [found for found in entries.values() if len(found) > 1]
         notes = [filed_twice(self.path, several)] if several else []
         notes += self._passed_over(sorted({name for found in entries.values() for name in found}))
+        notes += gains_note(self.path, (self._index or {}).get("policy"))
         if self.adapter_map is not None:
             notes += self.adapter_map.notes_on(documents)
         if self._shared is not None and not any(update.frobenius() for _, update in self._shared[0].parts()):
@@ -148,7 +156,13 @@ class PeftFolder:
             return mapped or [HERE]
         return self.tree.matches(document)
 
-    def _adapter(self, document: Document) -> Adapter | Prefix:
+    def files(self, document: Document) -> tuple[Path, dict[str, bytes]]:
+        """The folder of a document's adapter and the bytes of its files. Raises AdapterError as `encode` does."""
+        entry, _ = self._read(document)
+        return self.tree.folder(entry), dict(self.tree.read(entry))
+
+    def _read(self, document: Document) -> tuple[str, Adapter | Prefix]:
+        """The entry of a document, and the adapter in it."""
         entries = self._entries(document)
         if not entries:
             fault = no_entry(document, self.tree.adapters, self.path, self.adapter_map)
@@ -163,7 +177,10 @@ class PeftFolder:
             for entry in entries
         }
         entry = one_of({name: _content(adapter) for name, adapter in adapters.items()}, document, self.path)
-        adapter = adapters[entry]
+        return entry, adapters[entry]
+
+    def _adapter(self, document: Document) -> Adapter | Prefix:
+        entry, adapter = self._read(document)
         if isinstance(adapter, Prefix):
             if self._shared is not None:
                 raise AdapterError(f"{self.tree.folder(entry)}: no update can be taken out of trained positions")

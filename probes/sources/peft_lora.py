@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.peft_config import CONFIG, by_pattern
+from override_gap.probes.sources.peft_config import CONFIG, by_pattern, lora_scale
 from override_gap.probes.sources.peft_keys import PREFIX
 from override_gap.probes.sources.peft_parameters import targeted_parameters
 from override_gap.probes.sources.peft_places import owner
@@ -77,8 +76,7 @@ def read_module(
             f"{folder}: {path} has rank 0: its tensors are empty, as when DeepSpeed ZeRO-3 or FSDP save shards that were not "
             "gathered"
         )
-    alpha = by_pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
-    scale = float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    scale = lora_scale(config, path, rank)
     updates: dict[str, Update] = {}
     site = subject.sites.get(path)
     if (

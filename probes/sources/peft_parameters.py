@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.peft_config import by_pattern
+from override_gap.probes.sources.peft_config import by_pattern, lora_scale
 from override_gap.probes.subject.model import Subject
 
 
@@ -73,7 +72,6 @@ def _read_parameter(
             f"{str(value.dtype).removeprefix('torch.')} {list(value.shape)}{' on the meta device' if value.is_meta else ''}"
         )
     experts = value.shape[0] if value.ndim == 3 else 1
-    alpha = by_pattern(config.get("alpha_pattern"), path, config["lora_alpha"])
     if A.ndim != 2 or B.ndim != 2 or A.shape[0] != B.shape[1] or not A.shape[0] or A.shape[0] % experts:
         raise AdapterError(
             f"{folder}: {path} (target_parameters): need A [{experts} experts * rank, d_in] and B [d_out, rank * {experts}], "
@@ -86,7 +84,7 @@ def _read_parameter(
             f"{folder}: {path} (target_parameters) has rank {rank} per expert, but the configuration says {declared}; the "
             "scale would be wrong"
         )
-    scale = float(alpha) / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    scale = lora_scale(config, path, rank)
     by_expert = A.reshape(experts, rank, -1), B.reshape(B.shape[0], rank, experts).permute(2, 0, 1)
     inward = bool(getattr(module, "is_transposed", False)) and value.ndim == 3
     rows, columns = value.shape[-2:]

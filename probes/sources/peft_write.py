@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -12,10 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
+from override_gap.margins.at_gains import gain_of
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.adapter_tree import WEIGHTS
-from override_gap.probes.sources.peft_config import CONFIG
+from override_gap.probes.sources.peft_config import CONFIG, plain_number
 from override_gap.probes.sources.peft_keys import PREFIX
 from override_gap.probes.subject.sites import Site
 
@@ -72,11 +73,19 @@ def _concat_ranks(updates: list[Update]) -> LowRank:
     return LowRank(torch.cat([u.A for u in factors]), torch.cat([u.scale * u.B for u in factors], dim=1))
 
 
-def write_adapter(adapter: Adapter, folder: Path, base: str = "", sites: Mapping[str, Site] | None = None) -> None:
+def write_adapter(
+    adapter: Adapter,
+    folder: Path,
+    base: str = "",
+    sites: Mapping[str, Site] | None = None,
+    gains: Sequence[float] | None = None,
+) -> None:
     """Save an adapter as a PEFT folder that PEFT reproduces: scale folded into B, lora_alpha equal to the rank.
 
-    A dense update is written as the factors of its singular value decomposition, a bias as the bias of lora_B; biases need
-    the model's `sites`. Raises AdapterError for the weight or bias of a norm, which a LoRA folder cannot hold.
+    With `gains`, one per layer, the factors are the same and lora_alpha is gain * rank, per module where gains differ: PEFT
+    multiplies lora_B's bias by the same scale. A dense update is written as the factors of its singular value decomposition, a
+    bias as the bias of lora_B; biases need the model's `sites`. Raises AdapterError for the weight or bias of a norm, which a
+    LoRA folder cannot hold.
     """
     maps, biases = factors_and_biases(adapter, sites)
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,14 +98,17 @@ def write_adapter(adapter: Adapter, folder: Path, base: str = "", sites: Mapping
             bias = biases.get(path, torch.zeros(update.shape[0]))
             tensors[f"{PREFIX}{path}.lora_B.bias"] = bias.contiguous().cpu()
     rank = max(ranks.values())
+    by_map = {path: 1.0 if gains is None else gain_of(path, gains, adapter.name) for path in ranks}
+    common = next(iter(by_map.values())) if len(set(by_map.values())) == 1 else 1.0
+    alpha, alphas = plain_number(common * rank), {path: plain_number(by_map[path] * r) for path, r in ranks.items()}
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base,
         "r": rank,
-        "lora_alpha": rank,
+        "lora_alpha": alpha,
         "rank_pattern": {path: r for path, r in ranks.items() if r != rank},
-        "alpha_pattern": {path: r for path, r in ranks.items() if r != rank},
+        "alpha_pattern": {path: value for path, value in alphas.items() if value != alpha},
         "target_modules": sorted(ranks),
         "inference_mode": True,
         "lora_dropout": 0.0,

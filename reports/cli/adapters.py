@@ -15,12 +15,16 @@ EXAMPLES = """examples:
   override-gap adapters export --subject smollm2 --adapters rank-one --items counterfact.json --limit 50 \\
       --form compact --out rank-one.safetensors
   override-gap audit --subject smollm2 --adapters compact:rank-one.safetensors --items counterfact.json --limit 50
+  override-gap adapters export --adapters my-loras --policy uniform-1.5 --form peft --out tuned
+  override-gap adapters export --adapters my-loras --gains runs/mine/gains.json --form peft --out tuned
   override-gap items documents benchmark --out documents.jsonl
   override-gap adapters kit shine --out kit
 
 kit: kit.py, and a method's script, to run where the method lives; they need torch and safetensors, and write a compact file.
 peft: a folder of PEFT folders named by document key; the scale is folded into B and lora_alpha equals the rank, so that PEFT
 gives the same model. compact: one safetensors file with document ids, hashes, scales and the base's fingerprint.
+--policy, --gains: the adapters at other gains. Of a PEFT folder only lora_alpha and alpha_pattern change, so that PEFT alone
+runs the tuned adapter; of a compact file the scales. override_gap.json and the file's index name the policy and every gain.
 """
 
 
@@ -83,6 +87,9 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--items", metavar="I", help="the items whose documents are encoded (default: as for audit)")
     options.add_argument("--limit", type=int, metavar="N", help="only the documents of the first N items")
     options.add_argument("--form", choices=("peft", "compact"), default="compact", help="default: compact")
+    options.add_argument("--policy", metavar="P", help="at the gains of a policy that is the same for every question")
+    options.add_argument("--gains", type=Path, metavar="FILE", help="at those of a gains.json that `tune` wrote")
+    options.add_argument("--seed", type=int, default=0, help="the audit's, for policies that draw layers (default: 0)")
     options.add_argument("--out", type=Path, metavar="PATH", required=True, help="a new file, or for peft a new folder")
     options.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:N, mps or map, as for audit")
     options.add_argument("--dtype", default="auto", help="auto (default), float32, bfloat16 or float16")
@@ -94,15 +101,21 @@ def main(argv: Sequence[str]) -> int:
         return _copy_kit(args.method, args.out)
     if args.method:
         options.error(f"export takes no method, got {args.method!r}; --adapters names the source")
+    if args.policy and args.gains:
+        options.error("--policy and --gains each name the gains; give one of them")
     from override_gap.margins.items.item import documents_of
+    from override_gap.margins.named_policy import named_policy
     from override_gap.margins.text import plural
     from override_gap.probes.items import open_items
     from override_gap.probes.plan import plan_from
     from override_gap.probes.run.audit import open_plan
     from override_gap.probes.run.exported import exported_into, scratch_folder
-    from override_gap.probes.sources.export import export
+    from override_gap.probes.sources.export import export, gains_copy, require_static
     from override_gap.probes.subject.load import open_subject
 
+    policy = named_policy(args.gains or args.policy) if args.gains or args.policy else None
+    if policy is not None:
+        require_static(policy)
     names = ("subject", "adapters", "adapter_map", "shared_adapter", "items", "limit")
     plan = plan_from({name: value for name in names if (value := getattr(args, name)) is not None})
     items = open_items(plan.items)[: plan.limit]
@@ -115,6 +128,13 @@ def main(argv: Sequence[str]) -> int:
     with scratch_folder() as scratch:
         file = exported_into(plan, items, args.python, scratch)
         subject, source = open_plan(plan, subject=subject, file=file)
-        count = export(subject, source, documents, args.form, args.out)
+        if policy is not None:
+            print(f"at the gains of {policy.title}:")
+        count = export(subject, source, documents, args.form, args.out, policy, args.seed, print)
+    if policy is not None:
+        for note in policy.notes_on(subject.fingerprint):
+            print(note)
+        if copy := gains_copy(policy, args.form, args.out):
+            print(f"gains: {copy}")
     print(f"{plural(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE
