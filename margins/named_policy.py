@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,15 @@ from typing import Any
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.condition_parser import parse_condition
 from override_gap.margins.conditions import AsDelivered, Base, Scaled
-from override_gap.margins.gain_policies import Policy, PolicyInputs, RandomLayers, RandomMatched, Uniform
+from override_gap.margins.gain_policies import (
+    ConflictAware,
+    Policy,
+    PolicyInputs,
+    RandomLayers,
+    RandomMatched,
+    RelevanceGate,
+    Uniform,
+)
 from override_gap.margins.strict_json import read_json
 
 FORMAT = "override-gap gains 1"
@@ -31,6 +39,16 @@ class NamedPolicy:
     def title(self) -> str:
         """The policy in words, for messages and files."""
         return self.name or repr(self.policy)
+
+    @property
+    def reads_relevance(self) -> bool:
+        """Whether the policy asks if the document is about the question."""
+        return any(isinstance(part, RelevanceGate) for part in _parts(self.policy))
+
+    @property
+    def reads_answer(self) -> bool:
+        """Whether the policy asks if the base already says what the document states."""
+        return any(isinstance(part, ConflictAware) for part in _parts(self.policy))
 
     @property
     def needs_document(self) -> bool:
@@ -70,6 +88,14 @@ class NamedPolicy:
                 "layers; it was written for another model, or changed; run `override-gap tune` again"
             )
         return gains
+
+
+def _parts(policy: Any) -> Iterator[Any]:
+    """A policy, and those that it is made of."""
+    yield policy
+    for value in vars(policy).values() if hasattr(policy, "__dict__") else ():
+        if callable(value):
+            yield from _parts(value)
 
 
 def document_seed(seed: int, document: str) -> int:

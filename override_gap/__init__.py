@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from override_gap.margins.updates import Dense as Dense
     from override_gap.margins.updates import LowRank as LowRank
     from override_gap.margins.updates import Vector as Vector
+    from override_gap.probes.applied.applied import applied as applied
     from override_gap.probes.items import open_items as open_items
     from override_gap.probes.plan import Plan as Plan
     from override_gap.probes.run.audit import audit as audit
@@ -62,6 +63,7 @@ _HOME = {
     "Plan": "probes.plan",
     "Prefix": "margins.runtime",
     "Vector": "margins.updates",
+    "applied": "probes.applied.applied",
     "audit": "probes.run.audit",
     "compare": "reports.comparison",
     "figures": "reports",
@@ -85,6 +87,7 @@ __all__ = [
     "Plan",
     "Prefix",
     "Vector",
+    "applied",
     "audit",
     "compare",
     "figures",

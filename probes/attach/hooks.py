@@ -15,7 +15,7 @@ from override_gap.margins.adapter import layer_of
 from override_gap.probes.attach.parameters import ParameterUpdates, edited
 from override_gap.probes.attach.stack import Factors, Matrices, Rescales, Shared, Stack, Vectors, acts_on, module_path
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.row_layouts import Layout, rows_of
 from override_gap.probes.timing import timed
 
@@ -24,8 +24,8 @@ Watch = Callable[[str, Float[Tensor, "#batch #pos d_out"]], None]
 
 @contextmanager
 def attached(
-    subject: Subject, adapters: Stack, gains: Float[Tensor, "batch layer"], *, watch: Watch | None = None
-) -> Iterator[Subject]:
+    subject: LiveModel, adapters: Stack, gains: Float[Tensor, "batch layer"], *, watch: Watch | None = None
+) -> Iterator[LiveModel]:
     """Add gain * update at every site of every example; on exit, also after an error, the subject is as it was.
 
     `watch` is called with a site's path and what its update adds to the output there, rows in front. Raises AdapterError if

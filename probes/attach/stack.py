@@ -15,7 +15,7 @@ from override_gap.margins.updates import LowRank, LowRankBatch, Rescaled, Update
 from override_gap.probes.attach.parameters import ParameterUpdates
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.parameters import parameter_site
 from override_gap.probes.subject.quantised import holds_its_weight
 from override_gap.probes.subject.sites import NormalisedInput, Site, VectorSite, nearest_path, vector_site
@@ -168,7 +168,7 @@ def site_updates(adapters: Sequence[Adapter]) -> list[SiteUpdates]:
     return [SiteUpdates.of(path, adapters) for path in dict.fromkeys(path for a in adapters for path in a.paths)]
 
 
-def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[SiteUpdates] | None = None) -> None:
+def check(subject: LiveModel, adapters: Sequence[Adapter], by_site: Sequence[SiteUpdates] | None = None) -> None:
     """Raise AdapterError unless every update fits the model and is finite, and each adapter has one that is not zero."""
     by_site = site_updates(adapters) if by_site is None else by_site
     for site in by_site:
@@ -188,7 +188,7 @@ def check(subject: Subject, adapters: Sequence[Adapter], by_site: Sequence[SiteU
             raise AdapterError(f"adapter {adapter.name} changes nothing: {reason}")
 
 
-def stack(subject: Subject, adapters: Sequence[Adapter]) -> Stack:
+def stack(subject: LiveModel, adapters: Sequence[Adapter]) -> Stack:
     """The adapters as one batch, document and shared part of a site joined along the rank. Raises AdapterError as `check`."""
     distinct = list({id(adapter): adapter for adapter in adapters}.values())
     if 2 * len(distinct) <= len(adapters) and any(_is_large(u) for a in distinct for _, u in a.parts()):
@@ -214,7 +214,7 @@ def _shared(few: Stack, which: Sequence[int]) -> Stack:
     return Stack(sites, len(which))
 
 
-def acts_on(subject: Subject, path: str, update: BatchedUpdate) -> nn.Module:
+def acts_on(subject: LiveModel, path: str, update: BatchedUpdate) -> nn.Module:
     """The module whose output a site's update is added to."""
     if isinstance(update, ParameterUpdates):
         return update.site.module
@@ -230,7 +230,7 @@ def module_path(path: str, update: BatchedUpdate) -> str:
     return path.rpartition(".")[0] if isinstance(update, Vectors) else path
 
 
-def _check_shape(subject: Subject, name: str, path: str, update: Update) -> None:
+def _check_shape(subject: LiveModel, name: str, path: str, update: Update) -> None:
     """Raise AdapterError unless an update has the shape of its parameter and the parameter is in a layer."""
     shape = _parameter_shape(subject, path, update, name)
     if update.shape != shape:
@@ -243,7 +243,7 @@ def _check_shape(subject: Subject, name: str, path: str, update: Update) -> None
         raise AdapterError(f"adapter {name}: {path} cannot be updated: it is in no layer")
 
 
-def _parameter_shape(subject: Subject, path: str, update: Update, name: str) -> tuple[int, ...]:
+def _parameter_shape(subject: LiveModel, path: str, update: Update, name: str) -> tuple[int, ...]:
     """Shape of the parameter that an update is for. Raises AdapterError where the model has no such parameter."""
     if isinstance(update, Vector):
         vector = vector_site(subject.model, subject.sites, path)
@@ -262,13 +262,13 @@ def _parameter_shape(subject: Subject, path: str, update: Update, name: str) -> 
     return site.d_out, site.d_in
 
 
-def _vector(subject: Subject, path: str) -> VectorSite:
+def _vector(subject: LiveModel, path: str) -> VectorSite:
     site = vector_site(subject.model, subject.sites, path)
     assert site is not None, "check comes first"
     return site
 
 
-def _batched_update(subject: Subject, updates: SiteUpdates) -> BatchedUpdate:
+def _batched_update(subject: LiveModel, updates: SiteUpdates) -> BatchedUpdate:
     by_adapter = updates.by_adapter
     if any(isinstance(update, Vector) for row in by_adapter for update in row):
         vector = _vector(subject, updates.path)

@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
-from override_gap.margins.runtime import Prefix
+from override_gap.margins.runtime import NO_AMPLITUDE, Prefix
 from override_gap.margins.updates import Update, Vector
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import mlx
@@ -25,19 +25,24 @@ from override_gap.probes.sources.peft_prompts import PROMPTS, read_prompt
 from override_gap.probes.sources.peft_tuners import read_tuner
 from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_saved
 from override_gap.probes.subject.file_checks import FileSizeError, shapes_in
+from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.model import Subject
 
 
-def read_any(folder: Path, subject: Subject, contents: Mapping[str, bytes], *, scaled: bool = True) -> Adapter | Prefix:
+def read_any(
+    folder: Path, subject: LiveModel, contents: Mapping[str, bytes], *, scaled: bool = True
+) -> Adapter | Prefix:
     """The adapter in a folder, whose files have these bytes: weight updates, or trained positions before the question."""
     config = read_config(folder, contents.get(CONFIG))
     if str(config.get("peft_type")).upper() in PROMPTS:
+        if not isinstance(subject, Subject):
+            raise AdapterError(f"{folder}: trained positions are no change of the weights; {NO_AMPLITUDE}")
         return read_prompt(folder, config, subject, tensors_in(folder, contents))
     return read_adapter(folder, subject, contents, scaled=scaled)
 
 
 def read_adapter(
-    folder: Path, subject: Subject, contents: Mapping[str, bytes] | None = None, *, scaled: bool = True
+    folder: Path, subject: LiveModel, contents: Mapping[str, bytes] | None = None, *, scaled: bool = True
 ) -> Adapter:
     """Read one LoRA folder, or the bytes of its files by name.
 
@@ -99,7 +104,7 @@ def read_adapter(
     )
 
 
-def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: Subject, stored: Mapping[str, Tensor]) -> Adapter:
+def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: LiveModel, stored: Mapping[str, Tensor]) -> Adapter:
     """An adapter whose weights PEFT itself computes, and parameters that are stored whole."""
     tensors = dict(stored)
     if str(config["peft_type"]).upper() == "LORA":
@@ -121,7 +126,7 @@ def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: Subject, sto
 
 
 def _read_whole(
-    folder: Path, task: Any, subject: Subject, parameters: Mapping[str, Tensor], there: Places
+    folder: Path, task: Any, subject: LiveModel, parameters: Mapping[str, Tensor], there: Places
 ) -> tuple[list[str], dict[str, Update]]:
     """(notes, updates) of parameters that are stored whole; notes name rows of added tokens, which are left out."""
     notes: list[str] = []

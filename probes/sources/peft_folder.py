@@ -26,7 +26,7 @@ from override_gap.probes.sources.peft_adapter import read_any
 from override_gap.probes.sources.peft_config import CONFIG, read_config
 from override_gap.probes.sources.peft_keys import not_loaded_by_peft
 from override_gap.probes.sources.peft_prompts import PROMPTS
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 
 INDEX = "override_gap.json"
 """File beside exported folders: which documents and which model they are for."""
@@ -42,7 +42,7 @@ class PeftFolder:
     all of them: it is taken out of each and becomes the shared part.
     """
 
-    subject: Subject
+    subject: LiveModel
     path: Path
     adapter_map: AdapterMap | None = None
     shared_adapter: Path | None = None

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.peft_config import carried
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 
 PREFIX = "base_model.model."
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
@@ -82,7 +82,7 @@ def not_loaded_by_peft(subject: Subject, keys: Iterable[str]) -> list[str]:
 
 
 def converted(
-    folder: Path, subject: Subject, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    folder: Path, subject: LiveModel, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(configuration, tensors) of a LoRA with the paths of this model, by the tables with which PEFT and transformers load it.
 

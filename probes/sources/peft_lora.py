@@ -16,11 +16,11 @@ from override_gap.probes.sources.peft_keys import PREFIX
 from override_gap.probes.sources.peft_parameters import targeted_parameters
 from override_gap.probes.sources.peft_places import owner
 from override_gap.probes.sources.peft_whole import parameter_path, read_dora
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 
 
 def group_tensors(
-    folder: Path, config: Mapping[str, Any], subject: Subject, tensors: Mapping[str, Tensor]
+    folder: Path, config: Mapping[str, Any], subject: LiveModel, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor], dict[str, Tensor]]:
     """A folder's tensors as LoRA factors (A, B, perhaps bias) and DoRA magnitudes by module path, and whole parameters by key."""
     factors: dict[str, dict[str, Tensor]] = {}
@@ -55,7 +55,7 @@ def group_tensors(
 def read_module(
     folder: Path,
     config: Mapping[str, Any],
-    subject: Subject,
+    subject: LiveModel,
     path: str,
     factors: Mapping[str, Tensor],
     magnitude: Tensor | None,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.peft_config import by_pattern, lora_scale
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 
 
 def targeted_parameters(config: Mapping[str, Any], module: nn.Module, path: str) -> list[str]:
@@ -24,7 +24,7 @@ def targeted_parameters(config: Mapping[str, Any], module: nn.Module, path: str)
 def read_parameters(
     folder: Path,
     config: Mapping[str, Any],
-    subject: Subject,
+    subject: LiveModel,
     path: str,
     by_depth: Mapping[int, Mapping[str, Tensor]],
     *,

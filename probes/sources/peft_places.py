@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from override_gap.margins.adapter import OTHER_INPUTS
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 
 TEXT_PREFIX = re.compile(
     r"(?:(?:model|language_model|text_model|transformer|decoder|gpt_neox)\.)*(layers|h|blocks)\.(\d+)\.(.+)"
@@ -27,7 +27,7 @@ class Places:
     left_out: tuple[str, ...]
 
 
-def places(subject: Subject, saved: Iterable[str]) -> Places:
+def places(subject: LiveModel, saved: Iterable[str]) -> Places:
     """Find the modules and parameters that saved paths name.
 
     A path that the model lacks, in a block of the text part, is taken for the same place under this model's prefix: a text
@@ -66,7 +66,7 @@ def owner(model: nn.Module, path: str) -> nn.Module | None:
     return None
 
 
-def block_list(subject: Subject) -> str:
+def block_list(subject: LiveModel) -> str:
     """The path of the list that holds the model's blocks: model.layers, say."""
     first = subject.blocks[0]
     return next(path for path, module in subject.model.named_modules() if module is first).rpartition(".")[0]
@@ -77,7 +77,7 @@ def _of_another_input(path: str) -> bool:
 
 
 @torch.no_grad()
-def _unreached(subject: Subject, modules: Mapping[str, nn.Module]) -> list[str]:
+def _unreached(subject: LiveModel, modules: Mapping[str, nn.Module]) -> list[str]:
     """Those modules that a text does not run: of a vision tower or its projector, say."""
     if not modules:
         return []

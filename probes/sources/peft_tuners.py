@@ -17,7 +17,7 @@ from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.peft_config import by_pattern
 from override_gap.probes.sources.peft_keys import PREFIX, is_module
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.sites import base_bias, base_weight
 
 NO_UPDATE = {
@@ -37,7 +37,7 @@ TOLERANCE = 1e-3
 
 
 def read_tuner(
-    folder: Path, config: Mapping[str, Any], subject: Subject, tensors: Mapping[str, Tensor]
+    folder: Path, config: Mapping[str, Any], subject: LiveModel, tensors: Mapping[str, Tensor]
 ) -> dict[str, Update]:
     """W_adapted - W_base of each map (and bias, and norm) that a tuner changes; W_adapted is what PEFT merges into the base.
 
@@ -61,7 +61,7 @@ def read_tuner(
 
 
 def _configuration(
-    folder: Path, config: Mapping[str, Any], subject: Subject, kind: str, tensors: Mapping[str, Tensor]
+    folder: Path, config: Mapping[str, Any], subject: LiveModel, kind: str, tensors: Mapping[str, Tensor]
 ) -> Any:
     """PEFT's configuration object with the targets as exact paths, so that no pattern of the file is matched by PEFT."""
     from peft import PeftType
@@ -108,7 +108,7 @@ def _is_target(targets: Any, path: str) -> bool:
     return isinstance(targets, list) and any(path == t or path.endswith(f".{t}") for t in targets)
 
 
-def _loaded(folder: Path, stated: Any, subject: Subject, kind: str, tensors: Mapping[str, Tensor]) -> Any:
+def _loaded(folder: Path, stated: Any, subject: LiveModel, kind: str, tensors: Mapping[str, Tensor]) -> Any:
     """PEFT's model with the adapter loaded. Raises AdapterError for a tensor that is left over or missing."""
     from peft import PeftModel
     from peft.mapping import PEFT_TYPE_TO_PREFIX_MAPPING
@@ -131,7 +131,7 @@ def _loaded(folder: Path, stated: Any, subject: Subject, kind: str, tensors: Map
     return tuned.eval()
 
 
-def _skeleton(subject: Subject, targets: set[str] | list[str], kind: str) -> nn.Module:
+def _skeleton(subject: LiveModel, targets: set[str] | list[str], kind: str) -> nn.Module:
     """The model on the meta device, with its own weights (float32, dequantised) in the modules that the targets name."""
     config = copy.deepcopy(subject.model.config)
     if getattr(config, "quantization_config", None) is not None:
@@ -151,7 +151,7 @@ def _skeleton(subject: Subject, targets: set[str] | list[str], kind: str) -> nn.
 
 
 @torch.no_grad()
-def _differences(folder: Path, tuned: Any, subject: Subject, kind: str) -> dict[str, Update]:
+def _differences(folder: Path, tuned: Any, subject: LiveModel, kind: str) -> dict[str, Update]:
     """What merging changes, by path. Raises AdapterError where a merged map gives other outputs than the tuner's own."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -185,7 +185,7 @@ def _differences(folder: Path, tuned: Any, subject: Subject, kind: str) -> dict[
     return updates
 
 
-def _own_parameters(subject: Subject, path: str) -> dict[str, Tensor]:
+def _own_parameters(subject: LiveModel, path: str) -> dict[str, Tensor]:
     """A module's parameters in the subject, in float32, on the CPU, dequantised, in the orientation in which it stores them."""
     site = subject.sites.get(path)
     if site is None:

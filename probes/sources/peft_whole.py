@@ -13,7 +13,7 @@ from override_gap.margins.adapter import layer_of
 from override_gap.margins.text import plural
 from override_gap.margins.updates import Dense, LowRank, Rescaled, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.parameters import parameter_site
 from override_gap.probes.subject.sites import base_weight, vector_site
 
@@ -41,7 +41,7 @@ def by_parameter(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return parameters
 
 
-def added_rows(subject: Subject, path: str, tensor: Tensor) -> str | None:
+def added_rows(subject: LiveModel, path: str, tensor: Tensor) -> str | None:
     """What is left out of a stored embedding whose vocabulary differs from the subject's in untrained rows, in words.
 
     PEFT stores both embeddings by itself once tokens were added to the vocabulary. Where the rows that both models have are
@@ -61,7 +61,7 @@ def added_rows(subject: Subject, path: str, tensor: Tensor) -> str | None:
     return f"{rows} of {path}, whose other rows equal this model's"
 
 
-def read_saved(subject: Subject, path: str, tensor: Tensor) -> dict[str, Update]:
+def read_saved(subject: LiveModel, path: str, tensor: Tensor) -> dict[str, Update]:
     """The update of a saved parameter: its difference from the base's; none where it equals the base's to the last bit.
 
     Raises AdapterError for changed embeddings, unembeddings and all else outside the layers, which no gain scales.
@@ -105,7 +105,7 @@ def read_saved(subject: Subject, path: str, tensor: Tensor) -> dict[str, Update]
     return {owner if site is not None else path: Dense(delta)}
 
 
-def _is_parameter(subject: Subject, path: str) -> bool:
+def _is_parameter(subject: LiveModel, path: str) -> bool:
     owner, _, name = path.rpartition(".")
     try:
         return subject.model.get_submodule(owner)._parameters.get(name) is not None
@@ -113,7 +113,7 @@ def _is_parameter(subject: Subject, path: str) -> bool:
         return False
 
 
-def _embedding(subject: Subject, path: str) -> Tensor | None:
+def _embedding(subject: LiveModel, path: str) -> Tensor | None:
     """The base's embedding or unembedding where the path is one of them."""
     for module in (subject.model.get_input_embeddings(), subject.model.get_output_embeddings()):
         if module is not None and path.endswith(".weight"):
@@ -142,7 +142,7 @@ def dora_update(weight: Float[Tensor, "d_out d_in"], update: LowRank, magnitude:
     return Rescaled(delta, rows - 1, LowRank(update.A, rows[:, None] * update.B.to(weight), update.scale))
 
 
-def read_dora(subject: Subject, path: str, update: LowRank, magnitude: Tensor) -> Rescaled:
+def read_dora(subject: LiveModel, path: str, update: LowRank, magnitude: Tensor) -> Rescaled:
     """A DoRA module as a dense update of the subject's map. Raises AdapterError where there is no such map or shapes differ."""
     site = subject.sites.get(path)
     if site is None:
