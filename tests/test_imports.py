@@ -101,6 +101,7 @@ def test_analyses_and_margins_open_no_model() -> None:
 #: The folders and files of a package, from what knows most to what knows nothing of the rest.
 FLOORS = {
     "probes": (
+        {"applied"},
         {"run"},
         {"items", "readings", "sources"},
         {"attach"},

@@ -37,7 +37,7 @@ def applied(
     """Run a Hugging Face causal model under adapters at the gains of a policy; on leaving, also after an error, no trace is left.
 
         with og.applied(model, "tuned-on-this-document", "uniform-1.5") as m:
-            m.generate(**tokenizer(questions, return_tensors="pt", padding=True), max_new_tokens=64, do_sample=False)
+            m.generate(**tokenizer(questions, return_tensors="pt", padding=True), max_new_tokens=64)
 
     `model`: any model of AutoModelForCausalLM, a Subject, or a PeftModel, whose own adapters do not act meanwhile (with
     `adapters=None` its active adapter is the one that is applied). `model(...)` and `model.generate(...)` run under the
@@ -54,9 +54,9 @@ def applied(
     one. Otherwise the tokens of a pass are a new question, so give the question alone, or call `m.ask(...)` with the question
     and `m(...)` with question and answer. `m.gains` are the last prompt's, [row, layer]; `m.cost` the extra passes so far.
 
-    Greedy `generate` gives the strings that an audit stores as answer_text if nothing changes the arg max: give
-    `do_sample=False, num_beams=1, repetition_penalty=1.0, no_repeat_ngram_size=0`, since a model's own generation
-    config may set them. In half precision the audit reads logits from a float32 product, so near ties may fall otherwise.
+    `m.generate(**inputs, **m.as_audited)` gives the strings that an audit stores as answer_text (pass `tokenizer`, whose end
+    of text ends an answer too). Without these settings the model's generation config may add penalties, sampling or beams. In
+    half precision the audit reads logits from a float32 product, so near ties may fall otherwise.
 
     Padding on the left (`generate`) or right, sampling, `num_return_sequences` and beam search are supported: beams and
     samples of a prompt have its adapter and gains. Assisted decoding, prefill in chunks, custom decoding loops, static and

@@ -19,8 +19,19 @@ from override_gap.probes.applied.prompt import CACHES, Prompt, cache_in, named_i
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.generation import NEW_TOKENS, stops_of
 from override_gap.probes.subject.live_model import LiveModel
 
+#: Greedy decoding, with nothing that changes the arg max.
+GREEDY = {
+    "do_sample": False,
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "max_new_tokens": NEW_TOKENS,
+}
 #: Settings of `generate` under which the first pass is not the question alone, and what they are called.
 NOT_THE_QUESTION = {
     "assistant_model": "assisted decoding",
@@ -214,6 +225,15 @@ class AppliedModel:
     def gains(self) -> Float[Tensor, "batch layer"] | None:
         """The gains of the last prompt, one per row (beams and samples included) and layer; None before the first."""
         return self._running.gains
+
+    @property
+    def as_audited(self) -> dict[str, Any]:
+        """Settings under which `generate` decodes as an audit does: greedy, no penalties, 64 tokens, the audit's stop tokens.
+
+        What a call leaves open is taken from the model's generation config, which may set a penalty, sampling or beams, and may
+        lack the tokenizer's own end of text, at which an audit stops too.
+        """
+        return {**GREEDY, "eos_token_id": sorted(stops_of(self._running.live.model, self._running.policy.tokenizer))}
 
     @property
     def cost(self) -> Cost:

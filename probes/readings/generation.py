@@ -213,6 +213,11 @@ def choose(
 
 def stop_tokens(subject: Subject) -> frozenset[int]:
     """The tokens that end an answer: those of the model's generation config, and the tokenizer's own."""
-    configured = subject.model.generation_config.eos_token_id
+    return stops_of(subject.model, subject.tokenizer)
+
+
+def stops_of(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The same of a model and a tokenizer, None where there is none."""
+    configured = model.generation_config.eos_token_id
     ids = [] if configured is None else [configured] if isinstance(configured, int) else list(configured)
-    return frozenset(t for t in (*ids, subject.tokenizer.eos_token_id) if t is not None)
+    return frozenset(t for t in (*ids, getattr(tokenizer, "eos_token_id", None)) if t is not None)

@@ -60,7 +60,7 @@ def plain_keys(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     return plain
 
 
-def not_loaded_by_peft(subject: Subject, keys: Iterable[str]) -> list[str]:
+def not_loaded_by_peft(subject: LiveModel, keys: Iterable[str]) -> list[str]:
     """Those keys of LoRA factors that PEFT's own loader passes over, with a warning, so that the model stays the base there.
 
     PEFT 0.21: keys without its prefix, with a wrapper's name or an adapter's name in them (`default` excepted), or that leave
