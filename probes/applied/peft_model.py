@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import safetensors.torch
 
 from override_gap.margins.adapter import Adapter
+from override_gap.margins.updates import LowRank
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.adapter_tree import WEIGHTS
 from override_gap.probes.sources.peft_adapter import read_adapter
@@ -67,10 +69,9 @@ def carried_adapter(model: Any, live: LiveModel) -> Adapter:
     adapter = read_adapter(Path(f"adapter {name!r} of the PeftModel"), live, contents)
     for path, update in adapter.updates.items():
         scaling = getattr(_module(live, path), "scaling", {}).get(name)
-        stated = getattr(update, "scale", scaling)
-        if scaling is not None and abs(scaling - stated) > 1e-6 * max(1.0, abs(stated)):
+        if isinstance(update, LowRank) and scaling is not None and not math.isclose(scaling, update.scale, rel_tol=1e-6):
             raise AdapterError(
-                f"{path}: PEFT's scaling is {scaling:g}, its configuration says {stated:g}: the model was scaled after it was "
+                f"{path}: PEFT's scaling is {scaling:g}, its configuration says {update.scale:g}: the model was scaled after it was "
                 "loaded; load it again, and give the gain as the policy"
             )
     return adapter
