@@ -69,9 +69,13 @@ def carried_adapter(model: Any, live: LiveModel) -> Adapter:
     adapter = read_adapter(Path(f"adapter {name!r} of the PeftModel"), live, contents)
     for path, update in adapter.updates.items():
         scaling = getattr(_module(live, path), "scaling", {}).get(name)
-        if isinstance(update, LowRank) and scaling is not None and not math.isclose(scaling, update.scale, rel_tol=1e-6):
+        if (
+            isinstance(update, LowRank)
+            and scaling is not None
+            and not math.isclose(scaling, update.scale, rel_tol=1e-6)
+        ):
             raise AdapterError(
-                f"{path}: PEFT's scaling is {scaling:g}, its configuration says {update.scale:g}: the model was scaled after it was "
+                f"{path}: PEFT's scaling is {scaling:g}, its configuration says {update.scale:g}: it was scaled after it was "
                 "loaded; load it again, and give the gain as the policy"
             )
     return adapter
