@@ -39,6 +39,8 @@ from override_gap.analyses.hypothesis import Hypothesis, Results
 from override_gap.analyses.readings import DELIVERED, RunFrame
 from override_gap.analyses.results import ResultRows, ResultSection
 from override_gap.analyses.sensitivity import Sensitivity, sensitivity
+from override_gap.analyses.tune.choice import Choice
+from override_gap.analyses.tune.run import tune
 
 
 def load(path: str | Path) -> Run:
@@ -105,6 +107,17 @@ class Run(RunFrame):
     def layer_profile(self, seed: int = 0) -> ResultSection | None:
         """Norm, attribution and effect per layer, and the layers that the policies chose."""
         return layers.layers(self, seed)
+
+    def tune(
+        self,
+        keep: float | None = None,
+        kl: float | None = None,
+        measure: str = "top1",
+        policies: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Choice:
+        """The policy to use under a budget, with figures out of fold; without a budget, 0.95 of unrelated answers stay."""
+        return tune(self, keep, kl, measure, policies, seed)
 
     def comparisons(self, measure: str = "top1") -> ResultRows:
         """Each condition against the adapter as delivered, on the same items."""

@@ -29,6 +29,7 @@ from override_gap.analyses.cause_groups import cause_examples, causes_by_prior
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
+from override_gap.analyses.tune.run import tune
 
 SCHEMA = 1
 
@@ -86,6 +87,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "needs retention items and at least two uniform gains",
         ),
         "price": section("price", price.price(run), "no retention item was measured as delivered"),
+        "tuning": tune(run, seed=seed).as_json(),
         "comparisons": comparison.against_delivered(run).as_json(),
         "hypotheses": hypotheses.evaluate(run).as_json(),
         "verdict": verdict_section(run),

@@ -16,9 +16,10 @@
     readings = og.load("runs/mine")
     readings.verdict()
     readings.outcomes()
+    readings.tune(keep=0.95)  # the policy to use under a budget
 
 `audit` measures into a run folder, `measure` a few items in memory, `load` opens a run's readings, `report` writes its page,
-`compare` sets runs side by side, `figures` draws one figure at a time. `open_subject`, `open_source` and `open_items` open by
+`compare` sets runs side by side, `tune` chooses a gain under a budget, `figures` draws one figure at a time. `open_subject`, `open_source` and `open_items` open by
 name what these take as open objects too. Below them: `override_gap.margins` (definitions), `.probes` (everything that runs a
 model), `.analyses` (statistics on stored readings), `.reports`. Importing this package loads none of them.
 """
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from override_gap.analyses.run import load as load
+    from override_gap.analyses.tune.run import tune as tune
     from override_gap.margins.adapter import Adapter as Adapter
     from override_gap.margins.adapter import AdapterSource as AdapterSource
     from override_gap.margins.items.files import read_items as read_items
@@ -74,6 +76,7 @@ _HOME = {
     "open_subject": "probes.subject.load",
     "read_items": "margins.items.files",
     "report": "reports.build:write",
+    "tune": "analyses.tune.run",
 }
 
 __all__ = [
@@ -98,6 +101,7 @@ __all__ = [
     "open_subject",
     "read_items",
     "report",
+    "tune",
 ]
 
 

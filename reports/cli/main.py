@@ -20,6 +20,7 @@ VERBS = {
     "adapters": "write a method's adapters to files, or copy the kit that does so in the method's environment",
     "report": "recompute the statistics and the report of a run from its stored readings",
     "merge": "join the shards of one run, written by `audit --shard`",
+    "tune": "choose the policy and gain to use under a budget, from a run's stored readings",
     "compare": "compare several runs on the same items, with paired differences",
     "doctor": "verify a run folder: what is missing or damaged, and what to do",
     "items": "check, convert or describe an item file, or write its documents for a method",
@@ -33,6 +34,7 @@ EXAMPLES = """examples:
   override-gap audit --subject ./my-model --adapters ./lora-folders --items conflicts.jsonl \\
       --policies as-delivered,uniform,slb --out runs/mine
   override-gap report runs/mine
+  override-gap tune runs/mine --keep 0.95
   override-gap compare runs/mine runs/theirs --out compare.html
   override-gap items check conflicts.jsonl
 """
