@@ -132,7 +132,7 @@ def gains_from(content: Any) -> GainsFile:
 
 
 def gains_of(policy: str, layers: int) -> tuple[tuple[float, ...] | None, bool]:
-    """The gains per layer that a policy sets whatever the document and question (else None), and whether it looks at the question.
+    """A policy's gains per layer where they are the same for every document (else None), and whether it looks at the question.
 
     Raises ValueError for a name that is no policy or sets no gains.
     """
@@ -150,7 +150,7 @@ def gains_of(policy: str, layers: int) -> tuple[tuple[float, ...] | None, bool]:
     if looks_at_question(condition.policy):
         return None, True
     # gains that norms or seeds decide differ between these
-    rising = torch.arange(1, layers + 1, dtype=torch.float32)
+    rising = torch.arange(layers, dtype=torch.float32)
     tried = [
         condition.policy(PolicyInputs(norms, seed=seed)) for norms in (rising, rising.flip(0)) for seed in range(3)
     ]

@@ -53,19 +53,24 @@ def gains_file(choice: Choice, run: RunFrame) -> GainsFile:
         expected=_five_keys(written["expected"]),
         in_sample=_five_keys(written["in_sample"]),
         optimism=written["optimism"],
-        subject={"name": str(subject.get("name", "")), "fingerprint": str(subject.get("fingerprint", ""))},
-        adapters={"name": str(adapters.get("name", "")), "hash": adapters_hash(adapters)},
-        items={"sha256": str(items.get("sha256", "")), "n": int(run.readings["item"].nunique())},
-        run=str(manifest.get("identity", "")),
+        subject={"name": _printable(subject.get("name")), "fingerprint": _printable(subject.get("fingerprint"))},
+        adapters={"name": _printable(adapters.get("name")), "hash": adapters_hash(adapters)},
+        items={"sha256": _printable(items.get("sha256")), "n": int(run.readings["item"].nunique())},
+        run=_printable(manifest.get("identity")),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         version=version("override-gap"),
     )
 
 
 def adapters_hash(adapters: Mapping[str, Any]) -> str:
-    """SHA-256 of name and settings of the adapters in a manifest, as JSON with sorted keys; files stand there by their own hash."""
+    """SHA-256 of name and settings of the adapters in a manifest, as JSON with sorted keys; files stand there by their hashes."""
     stated = [adapters.get("name"), adapters.get("settings")]
     return hashlib.sha256(json.dumps(stated, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def _printable(text: object) -> str:
+    """A manifest's text as gains.json holds it: what is not printable as a question mark."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text or ""))
 
 
 def _five_keys(figures: Mapping[str, Any]) -> dict[str, Any]:

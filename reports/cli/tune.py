@@ -83,7 +83,7 @@ def told(choice: Choice) -> str:
     """The recommendation, then expected figures beside those in sample, then the candidates; at most 80 columns."""
     from override_gap.reports.text import escape_control_characters
 
-    lines = textwrap.wrap(f"{choice.recommendation}: {choice.says}", WIDTH)
+    lines = textwrap.wrap(choice.says, WIDTH)
     for sentence in choice.further:
         lines += textwrap.wrap(sentence, WIDTH)
     lines += ["", *textwrap.wrap(f"budget: {choice.budget}", WIDTH)]
@@ -94,8 +94,8 @@ def told(choice: Choice) -> str:
         if fresh is not None
     ]
     if rows:
-        lines += ["", f"{'':<33}{'out of fold [95%]':<25}in sample"]
-        lines += [f"{name:<33}{fresh:<25}{fitted}" for name, fresh, fitted in rows]
+        lines += ["", f"{'':<35}{'out of fold [95%]':<24}in sample"]
+        lines += [f"{name:<35}{fresh:<24}{fitted}" for name, fresh, fitted in rows]
     if choice.rows:
         head = ("candidate", "override", "kept", "at least", "KL", "at most", "within", "folds")
         lines += ["", f"{head[0]:<22}" + "".join(f"{name:>9}" for name in head[1:-1]) + f"{head[-1]:>6}"]
