@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from override_gap.analyses.price import KL_BOUND, LOSS
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, once_per_run, points_of, truth, values
 from override_gap.analyses.results import rows_frame
-from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.content import MEASURED_FOR_CONTENT, has_content
 
@@ -52,11 +52,10 @@ class Causes(HtmlRepr):
 
     items: Table
 
-    def share(self, *causes: str) -> Estimate:
+    def share(self, *causes: str, level: float = LEVEL) -> Estimate:
         """The share of failures with one of these causes."""
-        return proportion(
-            " or ".join(causes), self.items["cause"].isin(causes).to_numpy(dtype=float), points_of(self.items)
-        )
+        among = self.items["cause"].isin(causes).to_numpy(dtype=float)
+        return proportion(" or ".join(causes), among, points_of(self.items), level)
 
     def frame(self) -> pd.DataFrame:
         """One row per cause: its meaning, how many failures have it, and their share."""

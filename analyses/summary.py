@@ -27,6 +27,7 @@ from override_gap.analyses import (
 )
 from override_gap.analyses.cause_groups import cause_examples, causes_by_prior
 from override_gap.analyses.compare import conditions as comparison
+from override_gap.analyses.looks import looks_of
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
 from override_gap.analyses.tune.run import tune
@@ -92,6 +93,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "hypotheses": hypotheses.evaluate(run).as_json(),
         "verdict": verdict_section(run),
         "power": section("power", sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
+        "until": None if (looks := looks_of(run.manifest)) is None else looks.as_json(),
         "refused": list(run.manifest.get("refused") or []),
         "handshake": run.manifest.get("handshake"),
         "chat": run.manifest.get("chat"),

@@ -11,12 +11,13 @@ import pandas as pd
 from jaxtyping import Shaped
 
 from override_gap.analyses.causes import HELD, Causes, causes
+from override_gap.analyses.looks import looks_of
 from override_gap.analyses.price import KL_BOUND, LOSS, price
 from override_gap.analyses.readings import DELIVERED, RunFrame, points_of, truth, values
 from override_gap.analyses.results import estimates_frame
 from override_gap.analyses.searched import Searched, searched
 from override_gap.analyses.stats.clusters import higher_names
-from override_gap.analyses.stats.estimate import Estimate, HtmlRepr
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.text import plural
 
@@ -101,11 +102,19 @@ def percent(estimate: Estimate) -> str:
     return f"{estimate.value:.0%} [{estimate.low:.0%}, {estimate.high:.0%}]"
 
 
-def verdict(run: RunFrame) -> Verdict:
-    """Apply ``RULE`` to a run."""
+def verdict(run: RunFrame, level: float | None = None) -> Verdict:
+    """Apply ``RULE`` to a run; ``level`` replaces the intervals' 95%, by default where the run was looked at before its end."""
+    looks = looks_of(run.manifest) if level is None else None
+    level = level or (LEVEL if looks is None else looks.level)
+    reached = apply_rule(run, level)
+    return reached if looks is None else replace(reached, sentences=(*reached.sentences, looks.sentence))
+
+
+def apply_rule(run: RunFrame, level: float) -> Verdict:
+    """``RULE`` with intervals of this coverage."""
     rows = run.select("conflict", DELIVERED, "known")
     points = points_of(rows)
-    failing = read_by_rule(proportion("failing as delivered", 1 - truth(rows["success_top1"]), points), points)
+    failing = read_by_rule(proportion("failing as delivered", 1 - truth(rows["success_top1"]), points, level), points)
     rate = failing if failing.n else None
     if failing.n < FEWEST:
         count = "no conflict" if failing.n == 0 else f"only {plural(failing.n, 'conflict')}"
@@ -136,7 +145,7 @@ def verdict(run: RunFrame) -> Verdict:
             else "no known conflict fails, but too few were measured to call it no failure"
         )
         return undecided(why, rate)
-    return of_causes(found, run, failing, points)
+    return of_causes(found, run, failing, points, level)
 
 
 def read_by_rule(estimate: Estimate, points: Shaped[np.ndarray, " n"]) -> Estimate:
@@ -160,21 +169,23 @@ def read_by_rule(estimate: Estimate, points: Shaped[np.ndarray, " n"]) -> Estima
     )
 
 
-def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np.ndarray, " n"]) -> Verdict:
+def of_causes(
+    found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np.ndarray, " n"], level: float = LEVEL
+) -> Verdict:
     """The verdict where failures were searched, from their causes; `points` are those of all known conflicts."""
 
     def share_of(name: str, *causes: str) -> Estimate:
-        return replace(read_by_rule(found.share(*causes), points), name=name)
+        return replace(read_by_rule(found.share(*causes, level=level), points), name=name)
 
     share, covered = share_of("held", *HELD), searched(run, found)
     parts = {
         "failing": failing,
-        "rescued": read_by_rule(rescued(found, run), points),
+        "rescued": read_by_rule(rescued(found, run, level), points),
         "held": share,
         "causes": found,
         "searched": covered,
     }
-    parts |= {"affordable": affordable(found, points), "in_words": in_words(found)}
+    parts |= {"affordable": affordable(found, points, level), "in_words": in_words(found, level)}
     if share.n < FEWEST or share.points < FEWEST_POINTS:
         why = (
             f"only {plural(share.n, 'failure')} on {plural(share.points, 'knowledge point')}, {percent(failing)} of all"
@@ -206,10 +217,10 @@ def of_causes(found: Causes, run: RunFrame, failing: Estimate, points: Shaped[np
     return Verdict(label, (first, *further), **parts)
 
 
-def affordable(found: Causes, points: Shaped[np.ndarray, " n"]) -> Estimate:
+def affordable(found: Causes, points: Shaped[np.ndarray, " n"], level: float = LEVEL) -> Estimate:
     """The share of failures that some gain, larger or smaller, repairs at little cost."""
     within = found.items["affordable"].to_numpy(dtype=float)
-    return read_by_rule(proportion("affordable", within, points_of(found.items)), points)
+    return read_by_rule(proportion("affordable", within, points_of(found.items), level), points)
 
 
 def alone(share: Estimate) -> str:
@@ -266,15 +277,15 @@ def cost(parts: Mapping[str, Any], retention: bool = True) -> list[str]:
     return said
 
 
-def in_words(found: Causes) -> Estimate | None:
+def in_words(found: Causes, level: float = LEVEL) -> Estimate | None:
     """Of the failures that a gain repairs and that were asked in words, the share answered right; None where none was."""
-    estimate = proportion("in words", values(found.items["words"]), points_of(found.items))
+    estimate = proportion("in words", values(found.items["words"]), points_of(found.items), level)
     return estimate if estimate.n else None
 
 
-def rescued(found: Causes, run: RunFrame) -> Estimate:
+def rescued(found: Causes, run: RunFrame, level: float = LEVEL) -> Estimate:
     """The share of failures whose first token flips at a gain above 1 that does not break the model, content or not."""
     rows = run.search[(run.search["condition"] == DELIVERED) & (values(run.search["gain"]) > 1)]
     flips = rows[(truth(rows["success_top1"]) == 1) & (truth(rows["broken"]) != 1)]["item"]
     outcome = found.items["item"].isin(flips).to_numpy(dtype=float)
-    return proportion("rescued", outcome, points_of(found.items))
+    return proportion("rescued", outcome, points_of(found.items), level)

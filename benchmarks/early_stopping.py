@@ -1,7 +1,7 @@
-"""How often an audit that stops early by `--until decided` gives a false label, what it saves, and whether the label is that of the full audit.
+"""How often an audit with `--until decided` gives a false label, what it saves, and how often it agrees with the full audit.
 
     python -m benchmarks.early_stopping simulate RESULTS.jsonl [AUDITS PER ROW]
-    python -m benchmarks.early_stopping organism RESULTS.jsonl RUN...     (full runs of many items; see docs/calibration/README.md)
+    python -m benchmarks.early_stopping organism RESULTS.jsonl RUN...   (full runs of many items)
     python -m benchmarks.early_stopping page RESULTS.jsonl > docs/calibration/early-stopping.md
 
 Simulated audits: each relation has a share drawn from a beta distribution about the true one, each point one about its

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from override_gap.analyses.run import load as load
     from override_gap.analyses.tune.run import tune as tune
+    from override_gap.analyses.until_decided import UntilDecided as UntilDecided
     from override_gap.margins.adapter import Adapter as Adapter
     from override_gap.margins.adapter import AdapterSource as AdapterSource
     from override_gap.margins.items.files import read_items as read_items
@@ -65,6 +66,7 @@ _HOME = {
     "Margins": "margins.margin",
     "Plan": "probes.plan",
     "Prefix": "margins.runtime",
+    "UntilDecided": "analyses.until_decided",
     "Vector": "margins.updates",
     "applied": "probes.applied.applied",
     "audit": "probes.run.audit",

@@ -114,6 +114,7 @@ FLOORS = {
     "analyses": (
         {"run"},
         {"summary", "calibration"},
+        {"planning", "until_decided"},
         {"hypotheses"},
         {"tune"},
         {"hypothesis_tests"},
@@ -136,7 +137,7 @@ FLOORS = {
         {"adjusted_gradient", "pass_through"},
         {"compare"},
         {"refusals"},
-        {"readings"},
+        {"readings", "looks"},
         {"results", "paper"},
         {"stats"},
     ),

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
+from override_gap.analyses.looks import looks_of
 from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, points_of, truth
 from override_gap.analyses.refusals import unpriced
 from override_gap.probes.store.manifest import TOLD_QUESTIONS, told_questions
@@ -107,6 +108,9 @@ def pair(runs: Runs, condition: str) -> Paired:
     for name, run in runs.items():
         if run.manifest.get("complete") is False:
             notes.append(f"{name}: the run is not complete")
+        looks = looks_of(run.manifest)
+        if looks is not None and looks.stopped:
+            notes.append(f"{name}: {looks.sentence[0].lower()}{looks.sentence[1:]}")
     return Paired(tuple(runs), condition, about, known, shared, tuple(sorted(notes)))
 
 

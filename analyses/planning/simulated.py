@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Integer
 from scipy import stats
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import ndtr, ndtri
 
 from override_gap.analyses.planning.rule import Tallies
@@ -48,11 +48,15 @@ def latent(correlation: float, share: float) -> float:
     """The correlation of two normal numbers whose successes, each of probability ``share``, correlate as stated."""
     if correlation <= 0 or not 0 < share < 1:
         return 0.0
-    return float(brentq(lambda rho: _success_correlation(rho, share) - correlation, 0.0, 0.9999, xtol=1e-6))
+    found = root_scalar(lambda rho: _success_correlation(rho, share) - correlation, bracket=(0.0, 0.9999), xtol=1e-6)
+    return float(found.root)
 
 
 def _success_correlation(rho: float, share: float) -> float:
-    """Correlation of two successes whose normal numbers correlate by rho: both succeed with E[Phi((z - sqrt(rho) u)/sqrt(1 - rho))^2]."""
+    """Correlation of two successes whose normal numbers correlate by rho; both succeed with
+
+    E[Phi((z - sqrt(rho) u) / sqrt(1 - rho))^2], u standard normal.
+    """
     given = ndtr((ndtri(share) - np.sqrt(rho) * NODES) / np.sqrt(1 - rho))
     both = float((WEIGHTS * given**2).sum() / WEIGHTS.sum())
     return (both - share**2) / (share * (1 - share))
@@ -94,7 +98,8 @@ def audits(rng: np.random.Generator, truth: Truth, points: int, count: int) -> T
         for share in (truth.known, truth.failing, truth.held)
     ]
     known, failing = drawn[0], drawn[0] * drawn[1]
-    return Tallies(*(per_point(outcome, of_point) for outcome in (known, failing, failing * drawn[2])), relation)
+    tallies = [per_point(outcome, of_point) for outcome in (known, failing, failing * drawn[2])]
+    return Tallies(tallies[0], tallies[1], tallies[2], relation)
 
 
 def per_point(

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 from scipy import stats
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 NODES = 801
 """Nodes of the integration over the last statistic; the bounds are right to 1e-5."""
@@ -72,7 +72,9 @@ def _bound(
     def excess(limit: float) -> float:
         return _passing(limit, nodes, density, before, share) - error
 
-    return HIGHEST if excess(HIGHEST) >= 0 else float(brentq(excess, -1.0, HIGHEST, xtol=1e-10))
+    if excess(HIGHEST) >= 0:
+        return HIGHEST
+    return float(root_scalar(excess, bracket=(-1.0, HIGHEST), xtol=1e-10).root)
 
 
 def _passing(
@@ -89,11 +91,11 @@ def _passing(
 
 def _surviving(
     bound: float, nodes: Float[np.ndarray, " node"], density: Float[np.ndarray, " node"], before: float, share: float
-) -> tuple[Float[np.ndarray, " node"], Float[np.ndarray, " node"]]:
+) -> tuple[Float[np.ndarray, " now"], Float[np.ndarray, " now"]]:
     """The density of the statistic over the paths that have passed no bound, at nodes up to this bound."""
     now = np.linspace(LOWEST, bound, NODES)
     if before == 0.0:
         return now, stats.norm.pdf(now)
     r = before / share
     kernel = stats.norm.pdf((now[:, None] - nodes[None] * math.sqrt(r)) / math.sqrt(1 - r)) / math.sqrt(1 - r)
-    return now, np.trapezoid(kernel * density[None], nodes, axis=1)
+    return now, np.asarray(np.trapezoid(kernel * density[None], nodes, axis=1))

@@ -34,6 +34,7 @@ from override_gap.probes.run.loop import Progress, first_day, run_plan
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import measure as measure_items
+from override_gap.probes.run.until import Until
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.compact import read_compact
 from override_gap.probes.sources.custom import require_source
@@ -61,6 +62,7 @@ def audit(
     say: Callable[[str], None] | None = None,
     python: str | Path | None = None,
     trust_remote_code: bool = False,
+    until: Until | None = None,
     **settings: Any,
 ) -> Path | str:
     """Measure a method on a subject into a run folder; returns the folder, which `report` and `load` take.
@@ -70,8 +72,9 @@ def audit(
     a list, or names with commas), `limit`, `answers`, `seed`, `batch_size`, `device`, `dtype` and so on. Called again with
     the same `out`, it resumes where it was stopped. `progress` is called with (done, total, what); `say` with what is
     refused and with what is wrong with how questions are asked in chat, which without it are Python warnings. `python` is the
-    interpreter of the environment of a method that is named by its checkpoint ("doc-to-lora:CHECKPOINT"). Raises PlanError,
-    SubjectError, AdapterError, ItemError, HandshakeError, RunError, each with one line that says what to do.
+    interpreter of the environment of a method that is named by its checkpoint ("doc-to-lora:CHECKPOINT"). `until` is a rule by
+    which the run may end early (`og.UntilDecided()`); called again without it, the run goes on to all items. Raises
+    PlanError, SubjectError, AdapterError, ItemError, HandshakeError, RunError, each with one line that says what to do.
     """
     known = {field.name for field in fields(Plan)}
     unknown = sorted(set(settings) - known)
@@ -99,7 +102,8 @@ def audit(
     opened = partial(open_plan, plan, trust_remote_code, subject=subject, adapters=adapters, file=file)
     with open_engine("local", opened) as engine:
         folder = out or default_folder(engine, resolved)
-        run_audit(engine, resolved, folder, progress=progress, say=say or partial(warnings.warn, stacklevel=2))
+        say = say or partial(warnings.warn, stacklevel=2)
+        run_audit(engine, resolved, folder, progress=progress, say=say, until=until)
         return folder
 
 
@@ -187,6 +191,7 @@ def run_audit(
     shard: Shard | None = None,
     progress: Progress = lambda *_: None,
     say: Callable[[str], None] = lambda _: None,
+    until: Until | None = None,
 ) -> None:
     """Check a new run's adapters on a few documents, then measure it into a run folder or URL, whose manifest records both.
 
@@ -213,7 +218,7 @@ def run_audit(
         for note in engine.ask(partial(_notes, documents=supported.items.documents)):
             say(note)
     with timed("readings"):
-        run_plan(engine, supported, out, progress, shard, say, record)
+        run_plan(engine, supported, out, progress, shard, say, record, until)
     left_out = (store_at(out).manifest().get("nulls") or {}).get("mean_left_out")
     if left_out:
         say(

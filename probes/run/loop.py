@@ -23,6 +23,7 @@ from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import larger
 from override_gap.probes.run.units import answered_in_words, split_into_units
+from override_gap.probes.run.until import LooksAhead, Until, resumed_to_the_end, units_to_measure
 from override_gap.probes.store.files import expected_bytes
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.store.remote import store_at
@@ -53,13 +54,18 @@ def run_plan(
     shard: Shard | None = None,
     say: Callable[[str], None] = lambda _: None,
     handshake: Mapping[str, Any] | None = None,
+    until: Until | None = None,
 ) -> None:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
 
     `out` is a folder or the URL of one. The readings do not depend on the engine. With a shard, only its units are
     measured. `say` is told before anything is measured if the model begins its answers in chat with none. `handshake` is the
-    record of the checks made before; a run that holds one already keeps its own.
+    record of the checks made before; a run that holds one already keeps its own. `until` is a rule by which the run may end
+    before all units are measured; it looks at units in their order, so that it is for whole runs in this process.
     """
+    if until is not None and (shard is not None or not isinstance(engine, Local)):
+        what = "a shard" if shard is not None else "Ray"
+        raise RunError(f"a run that stops by a rule is measured whole and in order, not by {what}; leave --until out")
     store = store_at(out)
     store.require_room()
     resolved = fill_priors(engine, resolved.on_day(first_day(store)), store, progress)
@@ -75,7 +81,7 @@ def run_plan(
     resolved.require_layers(int(facts.subject["layers"]))
     resolved = resolved.for_source(static=facts.static, unread=facts.unread, scope=facts.scope)
     with store.locked() as dead_holder:
-        _measure(engine, facts, resolved, store, progress, shard, dead_holder, handshake)
+        _measure(engine, facts, resolved, store, progress, shard, dead_holder, handshake, until, say)
 
 
 def _measure(
@@ -87,6 +93,8 @@ def _measure(
     shard: Shard | None,
     dead_holder: str | None,
     handshake: Mapping[str, Any] | None,
+    until: Until | None,
+    say: Callable[[str], None],
 ) -> None:
     """`run_plan` in a locked folder; `dead_holder` tells of a process that had locked it and died."""
     started = time.monotonic()
@@ -107,6 +115,9 @@ def _measure(
         raise RunError(f"{store} holds another part of this audit; give each --shard an --out of its own")
     own_units = units if shard is None else shard.share(units)
     keys, damages = store.pending([unit.key for unit in own_units])
+    seen = before.get("until")
+    looks = None if until is None else LooksAhead.of(until, units, seen, store.keys())
+    own_units = units_to_measure(own_units, seen, until)
     pending = [unit for unit in own_units if unit.key in set(keys)]
     n_items = {unit.key: len(unit.items) for unit in own_units}
     total = sum(n_items.values())
@@ -139,8 +150,23 @@ def _measure(
     if dead_holder or damages:
         manifest["recovered"] = [*([dead_holder] if dead_holder else []), *damages]
     done, batch_size = total - n_pending, plan.batch_size
+    record = resumed_to_the_end(seen) if looks is None else looks.record
+    manifest |= {} if record is None else {"until": record}
+    measured = {unit.key for unit in own_units} - {unit.key for unit in pending}
     progress(done, total, "measuring")
-    for unit in _of_one_method(engine.measure(job, pending, store), store):
+    finished = _of_one_method(engine.measure(job, pending, store), store)
+    while True:
+        if looks is not None and (place := looks.due(measured)) is not None:
+            looks = looks.look(place, store, say)
+            manifest |= {"until": looks.record}
+            store.write_json("manifest.json", manifest)
+            if looks.record["stopped"]:
+                total = done
+                break
+        unit = next(finished, None)
+        if unit is None:
+            break
+        measured.add(unit.key)
         done += n_items[unit.key]
         gap = larger(gap, unit.attribution_gap)
         unread += [row for row in unit.unread if row not in unread]

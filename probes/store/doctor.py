@@ -162,6 +162,8 @@ def _incomplete(
     units, conditions = manifest.get("units") or 0, set(manifest.get("conditions") or ())
     shard = manifest.get("shard")
     promised = len(range(shard["number"] - 1, units, shard["of"])) if shard else units
+    stopped = (manifest.get("until") or {}).get("stopped")
+    promised = promised if stopped is None else stopped["units"]
     if sound < promised:
         kind = "missing" if manifest.get("complete") else "unfinished"
         says = f"{promised - sound} of {promised} units have no sound readings"

@@ -9,6 +9,9 @@ from typing import Any
 MOST_UNITS = 10**9
 """Units and shards that a manifest can promise: far more than files fit in a folder."""
 
+MOST_LOOKS = 20
+"""Looks that a run which stops by a rule can have made."""
+
 TOLD_QUESTIONS = "the method was told what is asked of each document, and what the document answers"
 
 
@@ -47,6 +50,9 @@ def manifest_error(manifest: Mapping[str, Any]) -> str | None:
     handshake = manifest.get("handshake")
     if handshake is not None and not _is_handshake(handshake):
         return f"handshake needs checks and scale, each with whether it passed and what it says, got {reprlib.repr(handshake)}"
+    until = manifest.get("until")
+    if until is not None and not _is_until(until):
+        return f"until needs rule, looks and where the run stopped, got {reprlib.repr(until)}"
     if seed is not None and not _whole(seed, 0, seed):
         return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
     return None
@@ -65,6 +71,33 @@ def _is_handshake(value: Any) -> bool:
     said = [(check.get("passed"), check.get("says")) for check in checks] + [(scale.get("verified"), scale.get("says"))]
     return (gap is None or (type(gap) in (int, float) and gap >= 0)) and all(
         (passed is None or isinstance(passed, bool)) and isinstance(says, str) for passed, says in said
+    )
+
+
+def _is_until(value: Any) -> bool:
+    """Whether a value says how a run was looked at while it was measured: rule, looks in their order, and where it stopped."""
+    if (
+        not isinstance(value, dict)
+        or not isinstance(value.get("rule"), str)
+        or not isinstance(value.get("looks"), list)
+    ):
+        return False
+    share, places = 0.0, value.get("units_at_looks")
+    if not isinstance(places, list) or not all(_whole(place, 1, MOST_UNITS) for place in places):
+        return False
+    if len(value["looks"]) > MOST_LOOKS:
+        return False
+    for look in value["looks"]:
+        if not isinstance(look, dict) or not _whole(look.get("units"), 1, MOST_UNITS):
+            return False
+        if type(look.get("share")) not in (int, float) or not share + 1e-6 < look["share"] <= 1:
+            return False
+        share = look["share"]
+    stopped = value.get("stopped")
+    return stopped is None or (
+        isinstance(stopped, dict)
+        and bool(value["looks"])
+        and all(_whole(stopped.get(name), 0, 10**12) for name in ("units", "items", "unmeasured"))
     )
 
 

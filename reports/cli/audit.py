@@ -31,6 +31,7 @@ EPILOG = """examples:
   override-gap audit --subject smollm2 --adapters fitted:steps=4,lr=3e-3 --items counterfact.json --limit 200 \\
       --policies as-delivered,uniform,slb
   override-gap audit --config plan.toml --out runs/mine
+  override-gap audit --config plan.toml --until decided  # stop once the verdict is decided; see `override-gap power --help`
   override-gap audit --config plan.toml --shard 3/16     # one job of sixteen; see `override-gap merge --help`
 
 Stopped or killed, the same command with the same --out resumes where it was.
@@ -56,6 +57,11 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     """The exit code and the run folder."""
     # the settings' numbers are checked before the libraries are loaded
     settings = _settings(args)
+    if args.until == "decided" and (args.shard is not None or args.engine == "ray"):
+        other = "--shard" if args.shard is not None else "--engine ray"
+        raise ValueError(
+            f"--until decided looks at a whole run in order, so it needs to be without {other}; leave one out"
+        )
     from override_gap.probes.plan import plan_from
 
     plan = plan_from(settings)
@@ -88,13 +94,20 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
         file = exported(resolved, args.python, out or "", bar)
     resolved = in_methods_template(resolved, file)
     opener = partial(open_plan, resolved.plan, args.trust_remote_code, file=file)
+    until = None
+    if args.until == "decided":
+        from override_gap.analyses.until_decided import UntilDecided
+
+        if "search" not in resolved.probes:
+            raise ValueError("--until decided waits for the verdict, which needs the search: add search to --probes")
+        until = UntilDecided()
     # what is refused is said even to those who want no progress: they named it and do not get it
     say_refused = partial(print, file=sys.stderr)
     with open_engine(args.engine, opener, workers=args.workers, threads=args.threads) as engine:
         out = out or default_folder(engine, resolved, shard)
         try:
             with ProgressBar(quiet=args.quiet) as bar:
-                run_audit(engine, resolved, out, shard=shard, progress=bar, say=say_refused)
+                run_audit(engine, resolved, out, shard=shard, progress=bar, say=say_refused, until=until)
         except KeyboardInterrupt:
             print(
                 f"\ninterrupted; what was measured is kept. Resume: the same command with --out {redacted(str(out))}",
@@ -224,6 +237,12 @@ def _parser() -> argparse.ArgumentParser:
         help="run folder or s3://, gs:// URL (default: runs/SUBJECT-ADAPTERS-ITEMS)",
     )
     add("--shard", metavar="N/OF", help="measure only this part of the run, as 3/16; join the parts by `merge`")
+    add(
+        "--until",
+        choices=("all", "decided"),
+        default="all",
+        help="decided: look at the verdict after groups of documents and stop once its label is decided (default: all)",
+    )
     add("--resume", action="store_true", help=argparse.SUPPRESS)  # a run in --out is resumed anyway
     add("--allow-errors", action="store_true", help="exit 0 although some items could not be measured")
     add_code_flags(words)

@@ -64,6 +64,8 @@ def paragraphs(summary: Mapping) -> list[str]:
     texts = []
     if summary.get("complete") is False:
         texts.append("This run is not complete: what follows describes only what was measured before it stopped.")
+    if summary.get("until"):
+        texts.append(summary["until"]["says"])
     if verdict.get("label"):
         texts.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")
     if items.get("n") is not None:
