@@ -22,7 +22,7 @@ from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_fa
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import larger
-from override_gap.probes.run.units import answered_in_words, split_into_units
+from override_gap.probes.run.units import MOST_SAMPLED, answered_in_words, split_into_units
 from override_gap.probes.run.until import LooksAhead, Until, resumed_to_the_end, units_to_measure
 from override_gap.probes.store.files import expected_bytes
 from override_gap.probes.store.folder import RunError
@@ -102,6 +102,11 @@ def _measure(
     nulls = resolved.nulls
     identity = run_identity(facts, resolved, nulls)
     needs_partner = any(condition.needs_partner for condition in resolved.conditions)
+    if until is not None and nulls is not None and len(resolved.items.documents) > MOST_SAMPLED:
+        raise RunError(
+            f"a run that stops by a rule begins with a random sample of its documents, and one of more than {MOST_SAMPLED} "
+            "documents with null conditions does not; leave these out of --policies, or --until out"
+        )
     units = split_into_units(resolved.items, identity, plan.seed, partners=needs_partner)
     manifest = new_manifest(facts, resolved, identity, nulls, handshake) | {"units": len(units)}
     if shard is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import pytest
 
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.engine import Local, Unit
-from override_gap.probes.run.loop import run_plan, split_into_units
+from override_gap.probes.run.loop import run_plan
 from override_gap.probes.run.resolve import resolve
 from override_gap.probes.run.shards import Shard
+from override_gap.probes.run.units import split_into_units
 from override_gap.probes.run.until import share_of_points
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.store.doctor import diagnose
@@ -50,7 +51,7 @@ class StopAt:
 
 @pytest.fixture
 def audit(tmp_path, monkeypatch):
-    monkeypatch.setattr("override_gap.probes.run.loop.DOCUMENTS_PER_UNIT", 2)
+    monkeypatch.setattr("override_gap.probes.run.units.DOCUMENTS_PER_UNIT", 2)
     subject = tiny("llama")
     engine = Local(subject, FittedAdapters(subject, steps=1, lr=1e-2))
 
@@ -133,7 +134,7 @@ def test_what_was_measured_before_the_rule_was_given_is_not_looked_at_in_parts(a
     assert rule.asked[0][0] == 6, "three units were there: the look after two is left out"
 
 
-def test_shards_other_engines_and_other_rules_are_refused(audit, tmp_path):
+def test_shards_other_engines_and_other_rules_are_refused(audit, tmp_path, monkeypatch):
     with pytest.raises(RunError, match="not by a shard; leave --until out"):
         audit(StopAt(1), shard=Shard(1, 2))
 
@@ -146,6 +147,11 @@ def test_shards_other_engines_and_other_rules_are_refused(audit, tmp_path):
 
     with pytest.raises(RunError, match="not by Ray"):
         run_plan(Other(), resolve(PLAN, ITEMS), tmp_path / "other", until=StopAt(1))
+    monkeypatch.setattr("override_gap.probes.run.loop.MOST_SAMPLED", 9)
+    with_nulls = resolve(replace(PLAN, policies="as-delivered,null-other"), ITEMS)
+    subject = tiny("llama")
+    with pytest.raises(RunError, match="random sample of its documents"):
+        run_plan(Local(subject, FittedAdapters(subject, steps=1)), with_nulls, tmp_path / "nulls", until=StopAt(1))
     audit(StopAt(1))
     with pytest.raises(RunError, match="begun with another rule"):
         audit(StopAt(1, looks=4))
