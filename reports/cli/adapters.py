@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   override-gap adapters export --adapters my-loras --gains runs/mine/gains.json --form peft --out tuned
   override-gap items documents benchmark --out documents.jsonl
   override-gap adapters kit shine --out kit
+  override-gap adapters describe --adapters hypernetwork   (its own --help)
 
 kit: kit.py, and a method's script, to run where the method lives; they need torch and safetensors, and write a compact file.
 peft: a folder of PEFT folders named by document key; the scale is folded into B and lora_alpha equals the rank, so that PEFT
@@ -76,8 +77,14 @@ def _how_to_write(folder: Path, script: str | None) -> str:
 
 def main(argv: Sequence[str]) -> int:
     """Encode the items' documents and write their adapters (`export`), or copy the export kit (`kit`); prints what to do next."""
+    if argv[:1] == ["describe"]:
+        from override_gap.reports.cli.describe import main as describe
+
+        return describe(argv[1:])
     options = parser("adapters", EXAMPLES)
-    options.add_argument("action", choices=("export", "kit"), metavar="ACTION", help="export or kit")
+    options.add_argument(
+        "action", choices=("export", "kit", "describe"), metavar="ACTION", help="export, kit or describe"
+    )
     options.add_argument(
         "method", nargs="?", metavar="METHOD", help=f"for kit: a script for {', '.join(kit_methods())}"
     )

@@ -17,7 +17,7 @@ DONE, UNMEASURED, WRONG, INTERRUPTED = 0, 1, 2, 130
 VERBS = {
     "audit": "measure a method on a subject and write a run folder with its report",
     "handshake": "check a method's adapters on a few documents: they have an effect, the right scale, and fit the model",
-    "adapters": "write a method's adapters to files, or copy the kit that does so in the method's environment",
+    "adapters": "write a method's adapters to files, describe them, or copy the kit that writes them where the method lives",
     "report": "recompute the statistics and the report of a run from its stored readings",
     "merge": "join the shards of one run, written by `audit --shard`",
     "tune": "choose the policy and gain to use under a budget, from a run's stored readings",
