@@ -133,6 +133,7 @@ FLOORS = {
             "dose_response",
             "sampling",
             "strength",
+            "adapter_geometry",
         },
         {"adjusted_gradient", "pass_through"},
         {"compare"},
