@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+from torch import Tensor
+
 from override_gap.margins.adapter import Adapter, layer_of
 from override_gap.margins.updates import Dense, LowRank, Rescaled, Update, Vector
 
@@ -36,5 +39,11 @@ def scaled(update: Update, gain: float) -> Update:
         return replace(update, scale=gain * update.scale)
     if isinstance(update, Rescaled):
         low_rank = replace(update.low_rank, scale=gain * update.low_rank.scale)
-        return Rescaled(gain * update.delta, gain * update.rows, low_rank)
-    return Dense(gain * update.delta) if isinstance(update, Dense) else Vector(gain * update.delta)
+        return Rescaled(_times(gain, update.delta), _times(gain, update.rows), low_rank)
+    product = _times(gain, update.delta)
+    return Dense(product) if isinstance(update, Dense) else Vector(product)
+
+
+def _times(gain: float, tensor: Tensor) -> Tensor:
+    """The product in float32 at least: rounded to a half-precision format it would be another update."""
+    return gain * (tensor if tensor.dtype == torch.float64 else tensor.float())

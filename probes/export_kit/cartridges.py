@@ -39,6 +39,8 @@ def main() -> None:
     parser = script.command_line(__doc__, "the repository, with the package cartridges")
     parser.add_argument("--base", required=True, help="the base model, a folder or a name")
     args = parser.parse_args()
+    if args.gains is not None:
+        raise ValueError("--gains: keys and values are no update of the weights, so they have no gain")
     documents = kit.read_documents(args.documents)
     files = [cache_file(Path(args.checkpoint), document) for document in documents]
     sys.path.insert(0, str(Path(args.repo).resolve()))

@@ -281,10 +281,14 @@ def by_path(model: Any, modules: Any) -> dict[str, tuple[torch.Tensor, torch.Ten
     return factors
 
 
-def export(model: Any, documents: Any, out: Any, settings: Any, count: int) -> None:
-    """Encode every document once and write the file, with native logits for the first `count` that are asked about."""
+def export(model: Any, documents: Any, out: Any, settings: Any, count: int, gains: Any = None) -> None:
+    """Encode every document once and write the file, with native logits for the first `count` that are asked about.
+
+    At `gains` there are none, since those are of the method as delivered.
+    """
     tokens, native = Tokens(model), []
-    asked_about = [document["document"] for document in documents if document.get("questions")][:count]
+    asked_about = [document["document"] for document in documents if document.get("questions")]
+    asked_about = asked_about[: 0 if gains is not None else count]
 
     def factors() -> Any:
         print(f"document 0 of {len(documents)}", file=sys.stderr, flush=True)  # the model is open
@@ -304,7 +308,8 @@ def export(model: Any, documents: Any, out: Any, settings: Any, count: int) -> N
         method=METHOD,
         scale=alpha,  # raw: the method's forward does not divide by the rank
         shared=by_path(model, head_bias(model)),
-        native=native,
+        native=native if gains is None else None,
+        gains=gains,
         base=str(model.base_model.name_or_path),
         template=tokens.template(),
         settings={**settings, **stated},
@@ -332,6 +337,7 @@ def main(argv: Any = None) -> int:
     parser.add_argument(
         "--native", type=int, default=2, metavar="N", help="documents with the method's own logits (default 2)"
     )
+    parser.add_argument("--gains", type=Path, help="a gains.json: write the adapters at its gains")
     args = parser.parse_args(argv)
     try:
         _run(args)
@@ -369,7 +375,7 @@ def _run(args: Any) -> None:
         "versions": versions,
     }
     with at_repository(repository, state, args.base, out.parent):
-        export(open_model(state), documents, out, settings, args.native)
+        export(open_model(state), documents, out, settings, args.native, args.gains)
 
 
 def _import(name: str) -> Any:

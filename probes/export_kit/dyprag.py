@@ -85,7 +85,7 @@ def main() -> None:
         factors(),
         method="dyprag",
         scale=1.0,
-        native=native,
+        **script.gains_and_native(args.gains, native),
         base=args.base,
         settings={"checkpoint": Path(args.checkpoint).name, "rank": found["lora_rank"], "longest": LONGEST},
         progress=True,

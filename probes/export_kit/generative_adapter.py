@@ -80,7 +80,7 @@ def main() -> None:
         factors(),
         method="generative-adapter",
         scale=scales,
-        native=native,
+        **script.gains_and_native(args.gains, native),
         base=model.peft_config["default"].base_model_name_or_path,
         settings={
             "checkpoint": Path(args.checkpoint).name,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import json
 import math
 import os
@@ -69,6 +70,7 @@ def write(
     template: str | None = None,
     settings: Mapping[str, Any] | None = None,
     reads_questions: bool = False,
+    gains: Any = None,
     progress: bool = False,
 ) -> None:
     """Write the adapters of `documents` to `path`; `factors` may be a generator, of which one document is held at a time.
@@ -86,6 +88,8 @@ def write(
       nobody can tell whether the scale is right. Read after `factors`, so that a list may be filled while these are made.
     base_fingerprint, base, template, settings: the base's fingerprint in override-gap and its name; the text that the method
       puts around a document, with {document}; what the exporter was told, as plain JSON without NaN.
+    gains: the adapters at other gains (gains.py beside this file): a number, one per layer, or the path of a gains.json. The
+      factors stay as they are and each scale is multiplied. Without native logits, which are of the method as delivered.
     reads_questions: True if the factors depend on the documents' `questions` too, as those of editors do; reports then say so.
 
     Raises ValueError, before any factors are made, for arguments that could not be stored or read back and where `path` exists;
@@ -96,18 +100,30 @@ def write(
     """
     told = {"method": method, "base_fingerprint": base_fingerprint, "base": base, "template": template}
     index = _checked(path, documents, {**told, "settings": settings, "reads_questions": reads_questions or None})
+    name, gain, beside = None, None, None
+    if gains is not None:
+        if native is not None:
+            raise ValueError(f"{path}: native logits are of the method as delivered; with gains, leave them out")
+        try:
+            beside = importlib.import_module(f"{__package__}.gains" if __package__ else "gains")
+        except ModuleNotFoundError as fault:
+            raise ValueError(f"gains need the kit's gains.py beside {__file__}; copy it there") from fault
+        name, gain = beside.read_gains(gains)
+        shared = beside.at_gains(shared or {}, scale, gain)
     with Writer(path, len(documents), progress=progress) as writer:
         ours = iter(factors)
         for document in documents:
             updates = next(ours, None)
             if updates is None:
                 raise ValueError(f"{path}: {len(documents)} documents, and factors for {len(writer.keys)} of them")
+            if beside is not None and isinstance(updates, Mapping):
+                updates = beside.at_gains(updates, scale, gain)
             writer.add(document, updates, shared or {}, scale)
         if next(ours, None) is not None:
             raise ValueError(f"{path}: factors for more than the {len(documents)} documents")
         for row in native or ():
             writer.add_native(*row)
-        writer.finish(index)
+        writer.finish({**index, "policy": name})
 
 
 def _checked(path: Any, documents: Any, index: dict[str, Any]) -> dict[str, Any]:

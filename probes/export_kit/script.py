@@ -18,7 +18,18 @@ def command_line(description: str | None, repository: str) -> argparse.ArgumentP
     parser.add_argument("--repo", required=True, metavar="FOLDER", help=repository)
     parser.add_argument("--device", default="cpu", help="where the method runs (default: cpu)")
     parser.add_argument("--native", type=int, default=2, metavar="N", help="documents with native logits (default: 2)")
+    parser.add_argument("--gains", metavar="GAINS", help="a number, or a gains.json: write the adapters at these gains")
     return parser
+
+
+def gains_and_native(stated: str | None, native: Any) -> dict[str, Any]:
+    """What `kit.write` is told of gains and native logits: with gains there are none, since they are of the method as delivered."""
+    if stated is None:
+        return {"native": native}
+    try:
+        return {"gains": float(stated)}
+    except ValueError:
+        return {"gains": stated}
 
 
 def run(main: Any) -> None:

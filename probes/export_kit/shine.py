@@ -91,7 +91,7 @@ def main() -> None:
         factors(),
         method="shine",
         scale=1.0,
-        native=native,
+        **script.gains_and_native(args.gains, native),
         base=args.base,
         settings={"checkpoint": Path(args.checkpoint).name, "longest": args.longest, "rank": int(cfg.model.lora_r)},
         progress=True,

@@ -35,7 +35,9 @@ KIT = Path(__file__).parents[2] / "probes" / "export_kit"
 def kit_methods() -> list[str]:
     """The methods that the kit has a script for."""
     return sorted(
-        file.stem.replace("_", "-") for file in KIT.glob("*.py") if file.stem not in ("__init__", "kit", "script")
+        file.stem.replace("_", "-")
+        for file in KIT.glob("*.py")
+        if file.stem not in ("__init__", "kit", "gains", "script")
     )
 
 
@@ -45,7 +47,7 @@ def _copy_kit(method: str | None, folder: Path) -> int:
         raise ValueError(
             f"the kit has no script for {method!r}; it has {', '.join(kit_methods())}, and kit.py for any other"
         )
-    names = ["kit.py", *(["script.py", f"{method.replace('-', '_')}.py"] if method else [])]
+    names = ["kit.py", "gains.py", *(["script.py", f"{method.replace('-', '_')}.py"] if method else [])]
     for name in names:
         if (folder / name).exists():
             raise ValueError(f"{folder / name} exists; name a new folder, or remove it")

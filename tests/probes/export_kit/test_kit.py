@@ -249,3 +249,64 @@ def test_reading_takes_the_bytes_of_the_documents_asked_for_and_a_shared_part_on
     source = read_compact(tmp_path / "k")
     assert 2 * one <= read_by(lambda: source.encode(DOCUMENTS[:1])) < 2.1 * one
     assert 2 * one <= read_by(lambda: source.encode(DOCUMENTS[1:])) < 2.1 * one
+
+
+BY_LAYER = [0.5, 2.0]
+
+
+@pytest.mark.parametrize("stated", [1.5, [1.5, 1.5], BY_LAYER, "gains.json"])
+def test_a_file_at_gains_holds_each_scale_times_its_layers_gain_and_the_same_factors(
+    stated: object, tmp_path: Path
+) -> None:
+    def plain(n: int) -> dict:
+        return {path: value for path, value in factors(n).items() if path != "other.0"}
+
+    if stated == "gains.json":
+        stated = tmp_path / "gains.json"
+        stated.write_text(
+            json.dumps({"format": "override-gap gains 1", "policy": "layers-0.5x1_2x1", "gains": BY_LAYER})
+        )
+    file = tmp_path / "tuned.safetensors"
+    kit.write(file, ROWS, map(plain, range(3)), method="mine", scale=0.5, shared=SHARED, gains=stated)
+    kit.write(tmp_path / "delivered", ROWS, map(plain, range(3)), method="mine", scale=0.5, shared=SHARED)
+    first, second = BY_LAYER if isinstance(stated, Path) or stated == BY_LAYER else (1.5, 1.5)
+    for n, ours in enumerate(read_compact(file).encode(DOCUMENTS)):
+        own = factors(n)
+        low, shared = ours.updates[DOWN], ours.shared[DOWN]
+        assert isinstance(low, LowRank)
+        assert isinstance(shared, LowRank)
+        assert torch.equal(low.A, own[DOWN][0])
+        assert torch.equal(low.B, own[DOWN][1])
+        assert (low.scale, shared.scale) == (0.5 * second, 0.5 * second)
+        up = "model.layers.0.mlp.up_proj"
+        assert torch.equal(ours.updates[up].dense(), own[up].float() * first)
+        assert torch.equal(ours.updates[BIAS].dense(), own[BIAS] * first)
+    assert read_compact(file).notes_on(DOCUMENTS)
+    before = load_file(tmp_path / "delivered")
+    assert all(name in load_file(file) for name, tensor in before.items() if tensor.ndim == 2 and 5 in tensor.shape)
+
+
+@pytest.mark.parametrize(
+    ("stated", "message"),
+    [
+        ([1.5], r"model\.layers\.1\.mlp\.down_proj is in none of the 1 layers"),
+        (float("nan"), "every gain as a finite number"),
+        (True, "need gains as a number"),
+        ([], "need gains as a number"),
+        ("missing.json", "cannot be read as JSON"),
+        ({"policy": "ca", "gains": None}, "ca has no gain per layer"),
+        ({"policy": 3, "gains": [1.0]}, "with the name of its policy"),
+    ],
+)
+def test_gains_that_state_no_number_per_layer_are_refused(stated: object, message: str, tmp_path: Path) -> None:
+    if isinstance(stated, dict):
+        (tmp_path / "gains.json").write_text(json.dumps({"format": "override-gap gains 1", **stated}))
+        stated = tmp_path / "gains.json"
+    with pytest.raises(ValueError, match=message):
+        kit.write(tmp_path / "out", ROWS, map(factors, range(3)), method="mine", scale=0.5, gains=stated)
+    assert not (tmp_path / "out").exists()
+
+
+def test_native_logits_are_refused_beside_gains(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="native logits are of the method as delivered"):
+        written(tmp_path / "out", native=[], gains=1.5)
