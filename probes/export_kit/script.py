@@ -23,7 +23,7 @@ def command_line(description: str | None, repository: str) -> argparse.ArgumentP
 
 
 def gains_and_native(stated: str | None, native: Any) -> dict[str, Any]:
-    """What `kit.write` is told of gains and native logits: with gains there are none, since they are of the method as delivered."""
+    """What `kit.write` is told of gains and native logits, which are of the method as delivered: with gains there are none."""
     if stated is None:
         return {"native": native}
     try:
