@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ def applied(
     answers: Answers | None = None,
     tokenizer: Any = None,
     seed: int = 0,
+    question_of: Callable[[str], str] = str,
 ) -> Iterator[AppliedModel]:
     """Run a Hugging Face causal model under adapters at the gains of a policy; on leaving, also after an error, no trace is left.
 
@@ -46,10 +47,12 @@ def applied(
     adapters are those of `documents`. One adapter serves every row.
     `policy`: a condition's name, a Policy, or the path of a gains.json.
 
-    What a policy needs: uniform and per-layer gains, slb and its controls nothing (random layers: `documents`); relevance
-    gates `documents` and `tokenizer`; ca `tokenizer` and `answers`, what each document states (or `documents`: a base that
-    says no word of the document is known to disagree; a conflict or novel Item gives both); effect gates nothing. A policy that
-    looks at the question reads it at its last token, once per prompt: one pass of the base, and one more at its probe gain.
+    What a policy needs: uniform gains, gains per layer, slb and its controls nothing (random layers: `documents`); what compares
+    words (relevance, effect-gated) `documents` and `tokenizer`; ca `tokenizer` and `answers`, what each document states (or
+    `documents`: a base that says no word of the document is known to disagree; a conflict or novel Item gives both).
+    `question_of` takes the question out of a prompt's text where more stands in it, as behind a chat template: words are
+    compared with the question alone in an audit. `seed` is the audit's. A policy that looks at the question reads it at its
+    last token, once per prompt: one pass of the base, and one more at its probe gain where it reads the adapter's effect.
     In `generate` its gains hold until the generation ends; in forward passes, as long as they continue the cache of the last
     one. Otherwise the tokens of a pass are a new question, so give the question alone, or call `m.ask(...)` with the question
     and `m(...)` with question and answer. `m.gains` are the last prompt's, [row, layer]; `m.cost` the extra passes so far.
@@ -79,7 +82,7 @@ def applied(
         check(live, acting)
         known = known_of(documents, answers, len(acting))
         tokenizer = model.tokenizer if subject and tokenizer is None else tokenizer
-        in_use = PolicyInUse.of(live, named, acting, known, tokenizer, seed)
+        in_use = PolicyInUse.of(live, named, acting, known, tokenizer, seed, question_of)
         running = Running(live, acting, in_use)
         undo.enter_context(running)
         yield AppliedModel(inner if subject else model, running)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -13,8 +14,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
-from override_gap.margins.effect import effect
-from override_gap.margins.gain_policies import MarginMatched, PolicyInputs, looks_at_question, probe_gain, refusal
+from override_gap.margins.effect import effect, lead
+from override_gap.margins.gain_policies import (
+    MarginMatched,
+    PolicyInputs,
+    looks_at_question,
+    needs_layer_effects,
+    probe_gain,
+    reads_answer,
+    reads_words,
+    refusal,
+)
+from override_gap.margins.gain_policies.needs import parts
+from override_gap.margins.items.relevance import RELEVANT
 from override_gap.margins.named_policy import NamedPolicy, document_seed
 from override_gap.probes.applied.cost import Cost
 from override_gap.probes.applied.known import Known
@@ -38,6 +50,7 @@ class PolicyInUse:
     known: tuple[Known, ...]
     tokenizer: Any
     seed: int
+    question_of: Callable[[str], str]
     fixed: Float[Tensor, "adapter layer"] | None
 
     @classmethod
@@ -49,22 +62,36 @@ class PolicyInUse:
         known: tuple[Known, ...],
         tokenizer: Any,
         seed: int,
+        question_of: Callable[[str], str] = str,
     ) -> PolicyInUse:
         """The policy on these adapters. Raises AdapterError for what is missing and was to be given at construction."""
         norms = torch.stack([adapter.layer_norms(live.n_layers) for adapter in adapters])
-        if isinstance(named.policy, MarginMatched):
+        if any(isinstance(part, MarginMatched) for part in parts(named.policy)):
             raise AdapterError(
                 f"{named.title} needs the margins of questions whose answers are known, which no question in use comes with"
             )
+        if needs_layer_effects(named.policy):
+            raise AdapterError(
+                f"{named.title} needs backward passes for every question; it can be audited, not applied"
+            )
+        if reads_words(named.policy):
+            if any(k.text is None for k in known):
+                raise AdapterError(f"{named.title} compares the question's words with the document's: give documents=")
+            if tokenizer is None:
+                raise AdapterError(f"{named.title} reads the question's text: give tokenizer=")
         if named.needs_document and any(k.text is None for k in known):
             raise AdapterError(f"{named.title} draws layers by the document's text: give documents=")
+        try:
+            named.require_layers(live.n_layers)
+        except ValueError as fault:
+            raise AdapterError(str(fault)) from fault
         if looks_at_question(named.policy):
-            return cls(named, norms, known, tokenizer, seed, None)
+            return cls(named, norms, known, tokenizer, seed, question_of, None)
         try:
             fixed = [named.gains(a, live.n_layers, k.text or "", seed) for a, k in zip(adapters, known, strict=True)]
         except ValueError as fault:
             raise AdapterError(str(fault)) from fault
-        return cls(named, norms, known, tokenizer, seed, torch.tensor(fixed))
+        return cls(named, norms, known, tokenizer, seed, question_of, torch.tensor(fixed))
 
     def gains(
         self, model: Any, prompt: Prompt, numbers: Sequence[int], attach: Attach, cost: Cost
@@ -77,10 +104,12 @@ class PolicyInUse:
             return self.fixed[list(numbers)]
         started = time.perf_counter()
         base = prompt.logits(model)
-        effects, passes, gain = [float("nan")] * len(numbers), 1, probe_gain(self.named.policy)
+        effects = leads = [math.nan] * len(numbers)
+        passes, gain = 1, probe_gain(self.named.policy)
         if gain is not None:
             with attach(numbers, torch.full((len(numbers), self.norms.shape[1]), gain)):
-                effects, passes = effect(base, prompt.logits(model), gain).tolist(), 2
+                adapted, passes = prompt.logits(model), 2
+            effects, leads = effect(base, adapted, gain).tolist(), lead(base, adapted).tolist()
         best = base.max(-1)
         probabilities = (best.values - base.logsumexp(-1)).exp().tolist()
         rows = []
@@ -90,9 +119,11 @@ class PolicyInUse:
                 norms=self.norms[number],
                 base_top_prob=probabilities[n],
                 base_says_document=self._says(known, prompt, n, int(best.indices[n])),
-                relevant=self._is_relevant(known, prompt, n),
+                relevant=self._overlap(known, prompt, n) >= RELEVANT,
+                overlap=self._overlap(known, prompt, n),
                 seed=document_seed(self.seed, known.text or ""),
                 effect=effects[n],
+                lead=leads[n],
             )
             if why := refusal(self.named.policy, inputs):
                 raise AdapterError(f"row {n}: {why}{self._hint}")
@@ -105,18 +136,16 @@ class PolicyInUse:
 
     @property
     def _hint(self) -> str:
-        if not self.named.reads_answer:
+        if not reads_answer(self.named.policy):
             return ""
         return " (give answers=, what each document states" + ("" if self.tokenizer else ", and tokenizer=") + ")"
 
     def _says(self, known: Known, prompt: Prompt, row: int, token: int) -> bool | None:
-        if self.tokenizer is None or not self.named.reads_answer:
+        if self.tokenizer is None or not reads_answer(self.named.policy):
             return None
         return known.says(self.tokenizer, prompt.tokens(row), token)
 
-    def _is_relevant(self, known: Known, prompt: Prompt, row: int) -> bool:
-        if not self.named.reads_relevance:
-            return True
-        if self.tokenizer is None:
-            raise AdapterError(f"{self.named.title} reads the question's text: give tokenizer=")
-        return known.is_relevant(self.tokenizer.decode(prompt.tokens(row), skip_special_tokens=True))
+    def _overlap(self, known: Known, prompt: Prompt, row: int) -> float:
+        if not reads_words(self.named.policy):
+            return 1.0
+        return known.overlap(self.question_of(self.tokenizer.decode(prompt.tokens(row), skip_special_tokens=True)))

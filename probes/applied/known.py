@@ -8,7 +8,7 @@ from typing import Any
 
 from override_gap.margins.items.divergence import diverge
 from override_gap.margins.items.item import Document, Item, ItemError
-from override_gap.margins.items.relevance import is_relevant
+from override_gap.margins.items.relevance import word_overlap
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.run.policy_inputs import OWN_QUESTIONS, may_begin_answer
 from override_gap.probes.subject.tokens import token_ids
@@ -24,13 +24,10 @@ class Known:
     text: str | None = None
     answers: tuple[str, ...] = ()
 
-    def is_relevant(self, question: str) -> bool:
-        """Whether the document is about a question, by shared words. Raises AdapterError without the text."""
-        if self.text is None:
-            raise AdapterError(
-                "the policy asks whether the document is about the question; give its text as documents="
-            )
-        return is_relevant(self.text, question)
+    def overlap(self, question: str) -> float:
+        """The share of the question's content words that the document contains, 0 to 1; the text has to be known."""
+        assert self.text is not None, "asked for at construction"
+        return word_overlap(self.text, question)
 
     def says(self, tokenizer: Any, question: Sequence[int], token: int) -> bool | None:
         """Whether `token`, the base's first behind the question, begins the answer that the document states; None if unknown.

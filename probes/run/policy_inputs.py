@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from override_gap.margins.gain_policies import PolicyInputs
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.relevance import RELEVANT, word_overlap
+from override_gap.margins.named_policy import document_seed
 from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.effect import base_as_asked
 from override_gap.probes.readings.prior import Prior, locate
@@ -108,7 +108,7 @@ def policy_inputs(
                 prior_margin=margins[0],
                 adapter_margin=margins[1],
                 overlap=overlap,
-                seed=int.from_bytes(hashlib.sha256(f"{seed}:{item.document}".encode()).digest()[:7]),
+                seed=document_seed(seed, item.document),
             )
         )
     return inputs

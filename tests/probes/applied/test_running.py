@@ -12,7 +12,8 @@ from peft import PeftModel
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
-from override_gap.margins.gain_policies import ConflictAware
+from override_gap.margins.gain_policies import ConflictAware, EffectGated
+from override_gap.margins.gains_file import GainsFile, write_gains
 from override_gap.margins.items.item import Item
 from override_gap.margins.named_policy import named_policy
 from override_gap.probes.applied.applied import applied
@@ -28,9 +29,10 @@ from tests.families import build, many
 from tests.probes.applied.test_applied import ITEMS, QUESTIONS, ByText, asked
 from tests.probes.sources.peft_models import IDS, saved
 
+TEXTS = [item.document for item in ITEMS]
 FREE = ConflictAware(threshold=-1.0)
 """CA whose gate always asks whether the base says the document's answer."""
-LIKE_EFFECT = "effect-gated"
+LIKE_EFFECT = EffectGated(by_overlap=False)
 
 
 @pytest.fixture
@@ -221,13 +223,19 @@ def test_a_subject_a_folder_and_a_gains_file_may_be_given(rng: torch.Generator, 
     subject = tiny("llama")
     adapter = read_adapter(tmp_path / "lora", subject)
     file = tmp_path / "gains.json"
-    file.write_text('{"format": "override-gap gains 1", "policy": "uniform-1.5", "gains": [1.5, 1.5, 1.5]}')
+    budget = {"keep": 0.95, "kl": None, "measure": "top1"}
+    of = {
+        "subject": {"name": "", "fingerprint": ""},
+        "adapters": {"name": "", "hash": ""},
+        "items": {"sha256": "", "n": 0},
+    }
+    write_gains(GainsFile("uniform-1.5", (1.5, 1.5, 1.5), False, "scale", "scale", budget, **of), file)
     with torch.no_grad(), applied(subject, tmp_path / "lora", file) as m:
         ours = m(input_ids=IDS).logits[0, -1]
     assert (ours - by_hooks(subject, adapter, IDS[0].tolist(), torch.full((3,), 1.5))).abs().max() < 1e-4
-    file.write_text('{"format": "override-gap gains 1", "policy": "uniform-1.5", "gains": [1.5, 1.5]}')
+    write_gains(GainsFile("uniform-1.5", (1.5, 1.5), False, "scale", "scale", budget, **of), file)
     with (
-        pytest.raises(AdapterError, match="for 2 layers, are not those of uniform"),
+        pytest.raises(AdapterError, match="states gains for 2 layers, and the model has 3"),
         applied(subject, adapter, file),
     ):
         pass
@@ -237,6 +245,14 @@ def refusals() -> Iterator[tuple[str, dict[str, Any], str]]:
     """(policy, arguments, message) of what is refused at construction."""
     yield "margin-matched", {}, "needs the margins of questions whose answers are known"
     yield "random-layers", {}, "draws layers by the document's text: give documents="
+    yield (
+        "relevance-gate",
+        {"tokenizer": object()},
+        "compares the question's words with the document's: give documents=",
+    )
+    yield "effect-gated", {"documents": TEXTS}, "reads the question's text: give tokenizer="
+    yield "layers-1.5x2", {}, "states gains for 2 layers, and the model has 3"
+    yield "effect-layers", {}, "needs backward passes"
     yield "in-context", {}, "no policy of gains"
     yield "uniform-1.5", {"documents": ["a", "b"]}, "documents: need one for each of 5 adapters, or one for all, got 2"
 
@@ -251,14 +267,9 @@ def test_what_cannot_be_applied_is_refused_before_anything_runs(
     assert "generate" not in vars(model)
 
 
-TEXTS = [item.document for item in ITEMS]
-
-
 @pytest.mark.parametrize(
     ("policy", "given", "decoding", "message"),
     [
-        ("relevance-gate", {"tokenizer"}, {}, "give its text as documents="),
-        ("relevance-gate", {"documents"}, {}, "reads the question's text: give tokenizer="),
         (FREE, set(), {}, r"row 0: .*give answers=, what each document states, and tokenizer="),
         (
             LIKE_EFFECT,
