@@ -82,14 +82,10 @@ class Running:
         with attached(self.live, self._stack.only(numbers), gains.to(torch.float32)):
             yield
 
-    def ask(self, inputs: Mapping[str, Any] | None) -> Float[Tensor, "batch layer"] | None:
-        """Set the gains by these questions and hold them for all passes to come; None lets go of them."""
-        self.held = False
-        if inputs is None:
-            return None
+    def ask(self, inputs: Mapping[str, Any]) -> None:
+        """Set the gains by these questions and hold them for all passes to come."""
         self._set(dict(inputs), every=1)
         self.held = True
-        return self.gains
 
     def _before(self, model: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         """Before a pass: attach the adapters, at the gains of a new prompt or of the one that the pass continues."""
@@ -150,7 +146,7 @@ class Running:
         assert self.gains is not None
         if rows != len(self.gains):
             raise AdapterError(
-                f"the gains are held for {len(self.gains)} rows, and the pass has {rows}; m.ask(None) lets go"
+                f"the gains are held for {len(self.gains)} rows, and the pass has {rows}; m.release() lets go of them"
             )
         self._release()
         self._acting = ExitStack()
@@ -222,8 +218,10 @@ class AppliedModel:
         return getattr(self._model, name)
 
     @property
-    def gains(self) -> Float[Tensor, "batch layer"] | None:
-        """The gains of the last prompt, one per row (beams and samples included) and layer; None before the first."""
+    def gains(self) -> Float[Tensor, "batch layer"]:
+        """The gains of the last prompt, one per row (beams and samples included) and layer. Raises AdapterError before one."""
+        if self._running.gains is None:
+            raise AdapterError("no prompt was run yet, so there are no gains")
         return self._running.gains
 
     @property
@@ -240,9 +238,14 @@ class AppliedModel:
         """The extra passes so far; printed, it says how many, for how many questions, and their seconds."""
         return self._running.cost
 
-    def ask(self, inputs: Mapping[str, Any] | None = None, **named: Any) -> Float[Tensor, "batch layer"] | None:
-        """Set the gains by these questions and hold them for all passes to come: `m.ask(**questions)`; `m.ask(None)` lets go.
+    def ask(self, inputs: Mapping[str, Any] | None = None, **named: Any) -> Float[Tensor, "batch layer"]:
+        """Set the gains by these questions, `m.ask(**questions)`, and hold them for all passes until `m.release()`.
 
-        For passes over more than the question, answers to be scored, say. Returns the gains, [row, layer].
+        For passes over more than the question: answers to be scored, say. Returns the gains, [row, layer].
         """
-        return self._running.ask({**(inputs or {}), **named} or None)
+        self._running.ask({**(inputs or {}), **named})
+        return self.gains
+
+    def release(self) -> None:
+        """Let go of the gains that `ask` set: every new prompt sets its own again."""
+        self._running.held = False
