@@ -41,7 +41,7 @@ MEANING = {
     "margin-matched": "the least gain predicted to flip the item with 2 nats to spare; uses both margins",
     "effect-gated": (
         "gain by the adapter's own effect on the question, read in one pass more, and by the words that question and document "
-        "share; no look at an answer (effect-gated-GAIN-HEADROOM-HIGHEST: 1.5, 4 nats, 3)"
+        "share; no look at an answer (effect-gated-GAIN-HEADROOM-HIGHEST: 1.5, 4 nats, no bound)"
     ),
     "effect-alone": "control: effect-gated without the words that are shared",
     "overlap-scaled": "control: gain 1.5 times the share of the question's words that the document contains, at most 3",

@@ -29,7 +29,7 @@ class EffectGated:
 
     gain: float = 1.5
     headroom: float = 4.0
-    highest: float = 3.0
+    highest: float = math.inf
     by_overlap: bool = True
 
     def __call__(self, inputs: PolicyInputs) -> Gains:

@@ -124,7 +124,7 @@ def test_a_policy_that_lacks_what_it_depends_on_says_so() -> None:
         ("effect-gated", 7.5, 20.0, 0.25, 0.75),
         ("effect-gated", 7.5, 5.0, 1.0, 1.2),  # (5 + 4) / 7.5 is enough to put it first by 4 nats
         ("effect-gated-1.5-1", 7.5, 5.0, 1.0, 0.8),
-        ("effect-gated-8-100", 7.5, 5.0, 1.0, 3.0),  # the bound
+        ("effect-gated-8-100", 7.5, 5.0, 1.0, 8.0),  # no bound
         ("effect-gated-8-100-5", 7.5, 5.0, 1.0, 5.0),
         ("effect-gated", 0.0, 5.0, 1.0, 0.0), ("effect-gated", 7.5, 20.0, 0.0, 0.0),
         ("effect-alone", 7.5, 20.0, 0.0, 1.5), ("effect-alone-2-9-1", 30.0, 20.0, 0.0, 29 / 30),

@@ -1,0 +1,235 @@
+"""The tables of the page of policies: over the range of gains, every policy per subject, other questions, what separates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from override_gap.analyses.dose_response import gains
+from override_gap.analyses.equal_cost import KL, RETENTION, Matched, matched
+from override_gap.analyses.readings import BASE, RunFrame, Table, truth, values
+from override_gap.probes.organism.language import UNTRAINED_WORDING
+
+ORACLE = "oracle"
+ORACLE_GAINS = ("0.75", "1.5", "3")
+MAIN = "effect-gated"
+SEPARATING = ("effect-gated-1.5", "effect-alone-1.5", "overlap-scaled-1.5")
+COMPARED = ("as-delivered", "uniform-1.25", "uniform-1.5", "effect-gated-1.5", "effect-gated-3", *SEPARATING[1:])
+
+HEAD = """# Policies against uniform scaling
+
+Does a policy override more than the uniform gain that costs as much? Points of conflicts overridden (by first token), policy
+minus uniform, at the uniform gain at which as many unrelated answers are kept (*equal retention*), or whose mean KL to the base
+on unrelated questions is the same (*equal KL*); `at` is that gain. 95% intervals by bootstrap over knowledge points, or over
+relations where those are wider; bold where they exclude 0. The comparisons are those of every report
+(`analyses/equal_cost.py`). Every row is an audit of real passes under the policy; the uniform curve alone is interpolated.
+
+`python benchmarks/policies.py --worlds worlds/6 worlds/7 --out runs/policies > docs/policies.md` writes this page up to its
+last section.
+
+`effect-gated-G` gives a question the gain min(G sqrt(overlap effect / 7.5), (lead + 4) / effect) at every layer, see *Effect* in
+[definitions.md](definitions.md). The form was chosen on the development rows; nothing was chosen on the confirmation rows.
+*oracle-G* knows the split: gain G on conflicts and 0 on all other questions, so that it costs nothing. Where uniform scaling
+overrides nearly everything at a cost, no policy can be 5 points ahead of it there."""
+
+
+SEPARATION = """The share of pairs of a conflict and an unrelated question in which the conflict gets the larger gain (ties count
+half; at 0.5 the policy is blind), and the median gain of conflicts / unrelated questions. *needed* ranks by the least uniform
+gain read at which a conflict is overridden or an unrelated answer lost: the order in which uniform scaling flips them."""
+OTHER = """Success by first token on what else a document is asked: new facts, what follows from the document and another fact,
+and (organisms) conflicts in the wording that the hypernetwork was not trained on."""
+
+
+class Named(Protocol):
+    """A case, as the tables need it."""
+
+    @property
+    def name(self) -> str:
+        """Of the case."""
+        ...
+
+    @property
+    def role(self) -> str:
+        """Whether the form was chosen on it."""
+        ...
+
+    @property
+    def says(self) -> str:
+        """What it is."""
+        ...
+
+
+Cases = Mapping[str, tuple[Named, RunFrame]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One run with its oracle: the comparisons at equal cost by condition, and the run's own readings."""
+
+    frame: RunFrame
+    at_equal: dict[str, dict[str, Matched]]
+
+    @classmethod
+    def of(cls, frame: RunFrame) -> Compared:
+        """A run's comparisons, the oracle's among them."""
+        found = matched(with_oracle(frame))
+        if found is None:
+            raise SystemExit("a run lacks retention items or uniform gains; audit it again with this script")
+        return cls(frame, {cost: {row.condition: row for row in rows} for cost, rows in found.items()})
+
+
+def with_oracle(frame: RunFrame) -> RunFrame:
+    """The run with conditions `oracle-G`: the readings of `uniform-G` on conflicts, of the base on all other questions."""
+    added = []
+    for gain in ORACLE_GAINS:
+        rows = frame.readings
+        conflict = rows["split"] == "conflict"
+        of_gain = conflict & (rows["condition"] == f"uniform-{gain}")
+        part = pd.concat([rows[of_gain], rows[~conflict & (rows["condition"] == BASE)]])
+        added.append(part.assign(condition=f"{ORACLE}-{gain}"))
+    readings = pd.concat([frame.readings, *added], ignore_index=True)
+    names = [*frame.manifest.get("conditions", []), *(f"{ORACLE}-{gain}" for gain in ORACLE_GAINS)]
+    return RunFrame({**frame.manifest, "conditions": names}, readings)
+
+
+def page(cases: Cases) -> list[str]:
+    """The page's lines."""
+    compared = {name: Compared.of(frame) for name, (_, frame) in cases.items()}
+    sections = (
+        over_the_range(cases, compared),
+        separation(cases),
+        other_questions(cases),
+        every_policy(cases, compared),
+    )
+    return [HEAD, "", *(line for section in sections for line in section)]
+
+
+def over_the_range(cases: Cases, compared: Mapping[str, Compared]) -> Iterator[str]:
+    """effect-gated at every strength, a row per case, a table per cost."""
+    yield "## Over the range of gains"
+    for cost, title in ((RETENTION, "equal retention"), (KL, "equal KL")):
+        first = next(iter(compared.values())).at_equal[cost]
+        names = [name for name in first if _is_strength(name)] + [f"{ORACLE}-{gain}" for gain in ORACLE_GAINS]
+        yield from (
+            "",
+            f"At {title}:",
+            "",
+            f"| subject | role | {' | '.join(names)} |",
+            "|---" * (len(names) + 2) + "|",
+        )
+        for name, (case, _) in cases.items():
+            cells = [
+                _cell(compared[name].at_equal[cost].get(condition), at=not condition.startswith(ORACLE))
+                for condition in names
+            ]
+            yield f"| {name} | {case.role} | {' | '.join(cells)} |"
+
+
+def every_policy(cases: Cases, compared: Mapping[str, Compared]) -> Iterator[str]:
+    """Every condition of every case: override, unrelated answers kept, KL, and the two comparisons."""
+    yield from ("", "## Every policy")
+    for name, (case, frame) in cases.items():
+        sizes = ", ".join(
+            f"{frame.select(split, BASE)['item'].nunique()} {split}" for split in ("conflict", "retention")
+        )
+        yield from ("", f"### {name}", "", f"{case.says[0].upper()}{case.says[1:]}; {sizes} items; {case.role}.", "")
+        yield "| policy | overridden | kept | KL | equal retention | equal KL |"
+        yield "|---|---|---|---|---|---|"
+        conditions = [*frame.conditions, *(f"{ORACLE}-{gain}" for gain in ORACLE_GAINS)]
+        whole = with_oracle(frame)
+        for condition in conditions:
+            cells = [_cell(compared[name].at_equal[cost].get(condition), at=True) for cost in (RETENTION, KL)]
+            yield f"| {condition} | {' | '.join([*_shares(whole, condition), *cells])} |"
+
+
+def separation(cases: Cases) -> Iterator[str]:
+    """How often a conflict is given a larger gain than an unrelated question (AUC), and the median gains."""
+    yield from ("", "## What separates the questions", "")
+    yield SEPARATION
+    yield from ("", f"| subject | needed | {' | '.join(SEPARATING)} |", "|---" * (len(SEPARATING) + 2) + "|")
+    for name, (_, frame) in cases.items():
+        cells = []
+        for condition in SEPARATING:
+            conflict, other = (
+                values(frame.select(split, condition)["gain_mean"]) for split in ("conflict", "retention")
+            )
+            medians = f"{np.median(conflict):.2f} / {np.median(other):.2f}"
+            cells.append(f"{_auc(conflict, other):.3f} ({medians})")
+        conflict, other = (needed(frame, split) for split in ("conflict", "retention"))
+        yield f"| {name} | {_auc(-conflict, -other):.3f} | {' | '.join(cells)} |"
+
+
+def needed(frame: RunFrame, split: str) -> np.ndarray:
+    """Per item the least uniform gain read at which a conflict is overridden, or an unrelated answer lost; inf for none."""
+    wide = {gain: frame.select(split, name).set_index("item")["success_top1"] for gain, name in gains(frame).items()}
+    table = pd.DataFrame({gain: pd.Series(truth(column), index=column.index) for gain, column in wide.items()})
+    changed = (table == (1.0 if split == "conflict" else 0.0)).to_numpy()
+    first = changed.argmax(1)
+    return np.where(changed.any(1), np.array(table.columns, float)[first], math.inf)
+
+
+def other_questions(cases: Cases) -> Iterator[str]:
+    """Success by first token on questions of other kinds, under a few policies."""
+    yield from ("", "## Other questions", "")
+    yield OTHER
+    yield from ("", f"| subject | questions | n | {' | '.join(COMPARED)} |", "|---" * (len(COMPARED) + 3) + "|")
+    for name, (_, frame) in cases.items():
+        untrained = _untrained(frame)
+        for kind in ("novel", "combination", "conflict, untrained wording"):
+            split = kind.partition(",")[0]
+            cells, n = [], 0
+            for condition in COMPARED:
+                rows = frame.select(split, condition)
+                rows = rows[rows["item"].isin(untrained)] if "," in kind else rows
+                n = max(n, len(rows))
+                cells.append(_percent(rows))
+            if n:
+                yield f"| {name} | {kind} | {n} | {' | '.join(cells)} |"
+
+
+def _untrained(frame: RunFrame) -> set[str]:
+    return {item for item in frame.readings["item"].unique() if str(item).endswith(f"asked-{UNTRAINED_WORDING}")}
+
+
+def _is_strength(name: str) -> bool:
+    stem, _, setting = name.rpartition("-")
+    return stem == MAIN and setting.replace(".", "", 1).isdigit()
+
+
+def _auc(larger: np.ndarray, smaller: np.ndarray) -> float:
+    """P(a value of the first > one of the second), ties half."""
+    if not len(larger) or not len(smaller):
+        return math.nan
+    ranks = rankdata(np.r_[larger, smaller])
+    n = len(larger)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * len(smaller)))
+
+
+def _shares(frame: RunFrame, condition: str) -> list[str]:
+    """Conflicts overridden, unrelated answers kept, mean KL there."""
+    conflict, retention = frame.select("conflict", condition), frame.select("retention", condition)
+    shares = [_percent(rows) for rows in (conflict, retention)]
+    price = f"{values(retention['kl']).mean():.3f}" if len(retention) else "-"
+    return [*shares, price]
+
+
+def _percent(rows: Table) -> str:
+    """Share of rows that succeed by their first token."""
+    return f"{100 * np.nanmean(truth(rows['success_top1'])):.0f}%" if len(rows) else "-"
+
+
+def _cell(row: Matched | None, *, at: bool) -> str:
+    """The difference in points with its interval, and the uniform gain that costs as much."""
+    if row is None:
+        return "-"
+    value, low, high = (100 * x for x in (row.difference.value, row.difference.low, row.difference.high))
+    interval = f" [{low:+.0f}, {high:+.0f}]" if math.isfinite(low) else ""
+    clear = low > 0 or high < 0
+    text = f"{value:+.1f}{interval}"
+    return (f"**{text}**" if clear else text) + (f" at {row.gain:.2g}" if at else "")
