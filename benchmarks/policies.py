@@ -49,11 +49,18 @@ CORE = (
 )
 """Policies of every audit."""
 MORE = (
+    "uniform-1.1",
     "uniform-1.75",
+    "uniform-2.25",
+    "uniform-2.5",
     "uniform-4",
     "uniform-6",
     "uniform-8",
     "effect-gated-1.25",
+    "effect-gated-1.75",
+    "effect-gated-2.25",
+    "effect-gated-2.5",
+    "effect-gated-4",
     "effect-gated-6",
     "effect-gated-12",
     "effect-gated-1.5-2",
@@ -156,10 +163,9 @@ def in_halves(frame: RunFrame) -> dict[str, RunFrame]:
     }
 
 
-def audited(case: Case, out: Path) -> RunFrame:
-    """Audit a case into its folder under `out`, or go on with it."""
+def audited(case: Case, folder: Path) -> RunFrame:
+    """Audit a case into its folder, or go on with it."""
     print(case.name, file=sys.stderr)
-    folder = out / case.name.replace(", ", "-").replace(" ", "-")
     settings = {"policies": case.policies, "probes": ("margins",), "answers": 0, "device": "cpu"}
     with ProgressBar(quiet=False) as bar:
         return load(audit(case.subject, case.adapters(), case.items(), out=folder, progress=bar, **settings))
@@ -171,12 +177,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/policies"), help="folder for the run folders")
     parser.add_argument("--worlds", type=Path, nargs="*", default=[], help="folders of trained organisms")
     parser.add_argument("--only", nargs="*", help="names of the cases to audit")
+    parser.add_argument("--read", action="store_true", help="write the page from the run folders as they are")
     args = parser.parse_args(argv)
     frames: dict[str, tuple[Case, RunFrame]] = {}
     for case in cases(args.worlds):
         if args.only and case.name not in args.only:
             continue
-        frame = audited(case, args.out)
+        folder = args.out / case.name.replace(", ", "-").replace(" ", "-")
+        if args.read and not any((folder / "readings").glob("*.parquet")):
+            continue
+        frame = load(folder) if args.read else audited(case, folder)
         if case.role in (DEVELOPMENT, CONFIRMATION, PLANT):
             frames[case.name] = case, frame
         else:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from benchmarks.policies_range import AT, bound, over_costs
 from override_gap.analyses.dose_response import gains
 from override_gap.analyses.equal_cost import KL, RETENTION, Matched, matched
 from override_gap.analyses.readings import BASE, RunFrame, Table, truth, values
@@ -19,6 +20,11 @@ from override_gap.probes.organism.language import UNTRAINED_WORDING
 ORACLE = "oracle"
 ORACLE_GAINS = ("0.75", "1.5", "3")
 MAIN = "effect-gated"
+TITLES = {
+    MAIN: "Over the whole range of costs",
+    "effect-alone": "Control: the effect without the words",
+    "overlap-scaled": "Control: the words without the effect",
+}
 SEPARATING = ("effect-gated-1.5", "effect-alone-1.5", "overlap-scaled-1.5")
 COMPARED = ("as-delivered", "uniform-1.25", "uniform-1.5", "effect-gated-1.5", "effect-gated-3", *SEPARATING[1:])
 
@@ -35,9 +41,12 @@ last section.
 
 `effect-gated-G` gives a question the gain min(G sqrt(overlap effect / 7.5), (lead + 4) / effect) at every layer, see *Effect* in
 [definitions.md](definitions.md). The form was chosen on the development rows; nothing was chosen on the confirmation rows.
-*oracle-G* knows the split: gain G on conflicts and 0 on all other questions, so that it costs nothing. Where uniform scaling
-overrides nearly everything at a cost, no policy can be 5 points ahead of it there."""
 
+The first tables take a policy at the strength G at which it costs as much as a uniform gain, both curves interpolated alike and
+each read at its largest strength that costs no more; a policy that cannot cost as much is taken at its largest G. *bound*: what
+the best uniform gain overrides, minus what uniform scaling overrides at that cost. Where uniform scaling overrides nearly all
+that any gain does, no policy is 5 points ahead of it. The tables by subject compare each audited strength, and *oracle-G*, which
+knows the split: gain G on conflicts and 0 on all other questions, so that it costs nothing."""
 
 SEPARATION = """The share of pairs of a conflict and an unrelated question in which the conflict gets the larger gain (ties count
 half; at 0.5 the policy is blind), and the median gain of conflicts / unrelated questions. *needed* ranks by the least uniform
@@ -102,7 +111,7 @@ def page(cases: Cases) -> list[str]:
     """The page's lines."""
     compared = {name: Compared.of(frame) for name, (_, frame) in cases.items()}
     sections = (
-        over_the_range(cases, compared),
+        over_the_range(cases),
         separation(cases),
         other_questions(cases),
         every_policy(cases, compared),
@@ -110,25 +119,22 @@ def page(cases: Cases) -> list[str]:
     return [HEAD, "", *(line for section in sections for line in section)]
 
 
-def over_the_range(cases: Cases, compared: Mapping[str, Compared]) -> Iterator[str]:
-    """effect-gated at every strength, a row per case, a table per cost."""
-    yield "## Over the range of gains"
-    for cost, title in ((RETENTION, "equal retention"), (KL, "equal KL")):
-        first = next(iter(compared.values())).at_equal[cost]
-        names = [name for name in first if _is_strength(name)] + [f"{ORACLE}-{gain}" for gain in ORACLE_GAINS]
-        yield from (
-            "",
-            f"At {title}:",
-            "",
-            f"| subject | role | {' | '.join(names)} |",
-            "|---" * (len(names) + 2) + "|",
-        )
-        for name, (case, _) in cases.items():
-            cells = [
-                _cell(compared[name].at_equal[cost].get(condition), at=not condition.startswith(ORACLE))
-                for condition in names
-            ]
-            yield f"| {name} | {case.role} | {' | '.join(cells)} |"
+def over_the_range(cases: Cases) -> Iterator[str]:
+    """effect-gated and its controls at the costs of uniform gains, a row per case, a table per cost and policy."""
+    heads = " | ".join(f"{gain:g}" for gain in AT)
+    for stem, title in TITLES.items():
+        yield from (f"## {title}", "")
+        for cost, words in ((RETENTION, "retention"), (KL, "KL")):
+            yield from (f"`{stem}`, at the {words} of the uniform gain:", "", f"| subject | role | {heads} |")
+            yield "|---" * (len(AT) + 2) + "|"
+            for name, (case, frame) in cases.items():
+                found = over_costs(frame, stem)[cost]
+                cells = [_interval(ahead.value, ahead.low, ahead.high) for ahead in found.values()]
+                yield f"| {name} | {case.role} | {' | '.join(cells)} |"
+                if stem == MAIN:
+                    most = " | ".join(f"{100 * (bound(frame) - found[gain].uniform):+.1f}" for gain in AT)
+                    yield f"| *{name}, bound* | | {most} |"
+            yield ""
 
 
 def every_policy(cases: Cases, compared: Mapping[str, Compared]) -> Iterator[str]:
@@ -144,7 +150,7 @@ def every_policy(cases: Cases, compared: Mapping[str, Compared]) -> Iterator[str
         conditions = [*frame.conditions, *(f"{ORACLE}-{gain}" for gain in ORACLE_GAINS)]
         whole = with_oracle(frame)
         for condition in conditions:
-            cells = [_cell(compared[name].at_equal[cost].get(condition), at=True) for cost in (RETENTION, KL)]
+            cells = [_cell(compared[name].at_equal[cost].get(condition)) for cost in (RETENTION, KL)]
             yield f"| {condition} | {' | '.join([*_shares(whole, condition), *cells])} |"
 
 
@@ -197,9 +203,11 @@ def _untrained(frame: RunFrame) -> set[str]:
     return {item for item in frame.readings["item"].unique() if str(item).endswith(f"asked-{UNTRAINED_WORDING}")}
 
 
-def _is_strength(name: str) -> bool:
-    stem, _, setting = name.rpartition("-")
-    return stem == MAIN and setting.replace(".", "", 1).isdigit()
+def _interval(value: float, low: float, high: float) -> str:
+    """A difference in points with its interval, bold where that excludes 0."""
+    value, low, high = 100 * value, 100 * low, 100 * high
+    text = f"{value:+.1f}" + (f" [{low:+.0f}, {high:+.0f}]" if math.isfinite(low) else "")
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def _auc(larger: np.ndarray, smaller: np.ndarray) -> float:
@@ -224,12 +232,8 @@ def _percent(rows: Table) -> str:
     return f"{100 * np.nanmean(truth(rows['success_top1'])):.0f}%" if len(rows) else "-"
 
 
-def _cell(row: Matched | None, *, at: bool) -> str:
+def _cell(row: Matched | None) -> str:
     """The difference in points with its interval, and the uniform gain that costs as much."""
     if row is None:
         return "-"
-    value, low, high = (100 * x for x in (row.difference.value, row.difference.low, row.difference.high))
-    interval = f" [{low:+.0f}, {high:+.0f}]" if math.isfinite(low) else ""
-    clear = low > 0 or high < 0
-    text = f"{value:+.1f}{interval}"
-    return (f"**{text}**" if clear else text) + (f" at {row.gain:.2g}" if at else "")
+    return f"{_interval(row.difference.value, row.difference.low, row.difference.high)} at {row.gain:.2g}"
