@@ -90,6 +90,15 @@ class Case:
     says: str
     policies: tuple[str, ...] = CORE + MORE
 
+    def kinds(self) -> dict[str, str]:
+        """What kind of question each item is: its split, the kind of unrelated question, a wording kept from training."""
+        labels = {}
+        for item in self.items():
+            kept = item.meta.get("trained_wording") is False and item.split in ("conflict", "novel")
+            detail = item.meta.get("kind") or ("untrained wording" if kept else "")
+            labels[item.id] = f"{item.split}, {detail}" if detail else item.split
+        return labels
+
 
 def drawn(folder: Path | None, draws: Sequence[int], splits: Sequence[str] = ALL_SPLITS) -> list[Item]:
     """Items of an organism's world: draw 0 its own, others new documents and questions about the same facts."""

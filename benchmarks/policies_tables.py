@@ -15,7 +15,7 @@ from benchmarks.policies_range import AT, bound, over_costs
 from override_gap.analyses.dose_response import gains
 from override_gap.analyses.equal_cost import KL, RETENTION, Matched, matched
 from override_gap.analyses.readings import BASE, RunFrame, Table, truth, values
-from override_gap.probes.organism.language import UNTRAINED_WORDING
+from override_gap.margins.gain_policies.by_effect import REFERENCE
 
 ORACLE = "oracle"
 ORACLE_GAINS = ("0.75", "1.5", "3")
@@ -26,7 +26,6 @@ TITLES = {
     "overlap-scaled": "Control: the words without the effect",
 }
 SEPARATING = ("effect-gated-1.5", "effect-alone-1.5", "overlap-scaled-1.5")
-COMPARED = ("as-delivered", "uniform-1.25", "uniform-1.5", "effect-gated-1.5", "effect-gated-3", *SEPARATING[1:])
 
 HEAD = """# Policies against uniform scaling
 
@@ -51,8 +50,9 @@ knows the split: gain G on conflicts and 0 on all other questions, so that it co
 SEPARATION = """The share of pairs of a conflict and an unrelated question in which the conflict gets the larger gain (ties count
 half; at 0.5 the policy is blind), and the median gain of conflicts / unrelated questions. *needed* ranks by the least uniform
 gain read at which a conflict is overridden or an unrelated answer lost: the order in which uniform scaling flips them."""
-OTHER = """Success by first token on what else a document is asked: new facts, what follows from the document and another fact,
-and (organisms) conflicts in the wording that the hypernetwork was not trained on."""
+KINDS = """Medians of the effect (nats per unit of gain, from the gain of `effect-alone-0.75`, whose second bound may lower it), of the
+overlap and of the gain under `effect-gated-1.5`; then success by first token, for retention that the base's stays."""
+SKIPPED = ("fresh", "fitted", "rank-one", "plant")
 
 
 class Named(Protocol):
@@ -66,6 +66,10 @@ class Named(Protocol):
     @property
     def role(self) -> str:
         """Whether the form was chosen on it."""
+        ...
+
+    def kinds(self) -> dict[str, str]:
+        """What kind of question each item is."""
         ...
 
     @property
@@ -113,7 +117,7 @@ def page(cases: Cases) -> list[str]:
     sections = (
         over_the_range(cases),
         separation(cases),
-        other_questions(cases),
+        by_kind(cases),
         every_policy(cases, compared),
     )
     return [HEAD, "", *(line for section in sections for line in section)]
@@ -156,7 +160,7 @@ def every_policy(cases: Cases, compared: Mapping[str, Compared]) -> Iterator[str
 
 def separation(cases: Cases) -> Iterator[str]:
     """How often a conflict is given a larger gain than an unrelated question (AUC), and the median gains."""
-    yield from ("", "## What separates the questions", "")
+    yield from ("## What separates the questions", "")
     yield SEPARATION
     yield from ("", f"| subject | needed | {' | '.join(SEPARATING)} |", "|---" * (len(SEPARATING) + 2) + "|")
     for name, (_, frame) in cases.items():
@@ -180,27 +184,26 @@ def needed(frame: RunFrame, split: str) -> np.ndarray:
     return np.where(changed.any(1), np.array(table.columns, float)[first], math.inf)
 
 
-def other_questions(cases: Cases) -> Iterator[str]:
-    """Success by first token on questions of other kinds, under a few policies."""
-    yield from ("", "## Other questions", "")
-    yield OTHER
-    yield from ("", f"| subject | questions | n | {' | '.join(COMPARED)} |", "|---" * (len(COMPARED) + 3) + "|")
-    for name, (_, frame) in cases.items():
-        untrained = _untrained(frame)
-        for kind in ("novel", "combination", "conflict, untrained wording"):
-            split = kind.partition(",")[0]
-            cells, n = [], 0
-            for condition in COMPARED:
-                rows = frame.select(split, condition)
-                rows = rows[rows["item"].isin(untrained)] if "," in kind else rows
-                n = max(n, len(rows))
-                cells.append(_percent(rows))
-            if n:
-                yield f"| {name} | {kind} | {n} | {' | '.join(cells)} |"
-
-
-def _untrained(frame: RunFrame) -> set[str]:
-    return {item for item in frame.readings["item"].unique() if str(item).endswith(f"asked-{UNTRAINED_WORDING}")}
+def by_kind(cases: Cases) -> Iterator[str]:
+    """Effect, overlap, gain and outcome by kind of question, for the hypernetworks."""
+    yield from ("## Kinds of questions", "", KINDS, "")
+    outcomes = ("as-delivered", "uniform-1.25", "uniform-1.5", "effect-gated-1.5", "effect-gated-3", "effect-alone-1.5")
+    yield f"| subject | questions | n | effect | overlap | gain | {' | '.join(outcomes)} |"
+    yield "|---" * (len(outcomes) + 6) + "|"
+    for name, (case, frame) in cases.items():
+        if any(word in name for word in SKIPPED):
+            continue
+        labels = pd.Series(case.kinds())
+        rows = frame.measured.assign(kind=frame.measured["item"].map(labels))
+        for kind in sorted(rows["kind"].dropna().unique(), key=lambda kind: (not kind.startswith("conflict"), kind)):
+            of_kind = {str(c): part for c, part in rows[rows["kind"] == kind].groupby("condition")}
+            words = np.median(values(of_kind["overlap-scaled-0.75"]["gain_mean"]) / 0.75)
+            effects = np.median(REFERENCE * (values(of_kind["effect-alone-0.75"]["gain_mean"]) / 0.75) ** 2)
+            gain = np.median(values(of_kind["effect-gated-1.5"]["gain_mean"]))
+            shares = " | ".join(_percent(of_kind[condition]) for condition in outcomes)
+            n = len(of_kind["as-delivered"])
+            yield f"| {name} | {kind} | {n} | {effects:.1f} | {words:.2f} | {gain:.2f} | {shares} |"
+    yield ""
 
 
 def _interval(value: float, low: float, high: float) -> str:
