@@ -50,7 +50,8 @@ knows the split: gain G on conflicts and 0 on all other questions, so that it co
 SEPARATION = """The share of pairs of a conflict and an unrelated question in which the conflict gets the larger gain (ties count
 half; at 0.5 the policy is blind), and the median gain of conflicts / unrelated questions. *needed* ranks by the least uniform
 gain read at which a conflict is overridden or an unrelated answer lost: the order in which uniform scaling flips them."""
-KINDS = """Medians of the effect (nats per unit of gain, read off the gain of `effect-alone-0.75`), of the overlap and of the gain under `effect-gated-1.5`; then success by first token, for retention that the base's stays."""
+KINDS = """Medians of the effect (nats per unit of gain, read off the gain of `effect-alone-0.75`), of the overlap and of the gain
+under `effect-gated-1.5`; then success by first token, for retention that the base's stays."""
 SKIPPED = ("fresh", "fitted", "rank-one", "plant")
 
 
