@@ -34,7 +34,7 @@ from override_gap.probes.run.audit import audit
 from override_gap.probes.sources.planted import PlantedSource
 from override_gap.reports.cli._progress import ProgressBar
 
-STRENGTHS = ("0.5", "0.75", "1", "1.5", "2", "3")
+STRENGTHS = ("0.5", "0.75", "1", "1.5", "2", "3", "6", "12")
 CORE = (
     "as-delivered",
     *(f"uniform-{gain}" for gain in ("0.25", "0.5", "0.75", "1.25", "1.5", "2", "3")),
@@ -61,8 +61,7 @@ MORE = (
     "effect-gated-2.25",
     "effect-gated-2.5",
     "effect-gated-4",
-    "effect-gated-6",
-    "effect-gated-12",
+    "effect-gated-8",
     "effect-gated-1.5-2",
     "effect-gated-1.5-4-3",
     "ca-slb",

@@ -31,7 +31,9 @@ class Ahead:
     low: float
     high: float
     uniform: float
-    """Override of uniform scaling at that cost."""
+    by_point: tuple[float, float]
+    """`low` to `high` reaches as far as the wider of the intervals clustered by knowledge point and by relation; `by_point` is
+    the former. `uniform`: override of uniform scaling at that cost."""
 
 
 def strengths(run: RunFrame, stem: str) -> dict[float, str]:
@@ -75,7 +77,7 @@ def over_costs(run: RunFrame, stem: str, seed: int = 0) -> dict[str, dict[float,
         found[cost] = {}
         for k, gain in enumerate(AT):
             low, high = _widest([of_level[k] for of_level in of_levels])
-            found[cost][gain] = Ahead(float(values[cost][k]), low, high, float(uniform[cost][k]))
+            found[cost][gain] = Ahead(float(values[cost][k]), low, high, float(uniform[cost][k]), of_levels[0][k])
     return found
 
 

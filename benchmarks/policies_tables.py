@@ -136,6 +136,8 @@ def over_the_range(cases: Cases) -> Iterator[str]:
                 cells = [_interval(ahead.value, ahead.low, ahead.high) for ahead in found.values()]
                 yield f"| {name} | {case.role} | {' | '.join(cells)} |"
                 if stem == MAIN:
+                    narrower = [_interval(ahead.value, *ahead.by_point) for ahead in found.values()]
+                    yield f"| {name} | by knowledge point alone | {' | '.join(narrower)} |"
                     most = " | ".join(f"{100 * (bound(frame) - found[gain].uniform):+.1f}" for gain in AT)
                     yield f"| *{name}, bound* | | {most} |"
             yield ""
