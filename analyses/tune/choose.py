@@ -15,7 +15,7 @@ from override_gap.analyses.tune.budget import Budget
 from override_gap.analyses.tune.candidates import candidates as possible
 from override_gap.analyses.tune.candidates import mean_gain, octaves_from_one
 from override_gap.analyses.tune.choice import UNDECIDED, Choice
-from override_gap.analyses.tune.figures import chosen_values, figures
+from override_gap.analyses.tune.figures import chosen_values, figures, joined
 from override_gap.analyses.tune.folds import Folds, folds
 from override_gap.analyses.tune.outcomes import Outcomes, outcomes
 from override_gap.analyses.tune.recommend import Situation, recommend, too_little
@@ -30,11 +30,14 @@ def choose(run: RunFrame, budget: Budget, candidates: Sequence[str] | None = Non
     `candidates`: names of conditions (default: all that set gains, controls apart); base and as-delivered are always among
     them. Deterministic in its arguments. Raises ValueError where a candidate was not measured or cannot be chosen.
     """
-    return _choose(run, budget, None if candidates is None else tuple(candidates), seed)
+    return choose_by(run, budget, None if candidates is None else tuple(candidates), seed)
 
 
 @once_per_run
-def _choose(run: RunFrame, budget: Budget, candidates: tuple[str, ...] | None, seed: int) -> Choice:
+def choose_by(
+    run: RunFrame, budget: Budget, candidates: tuple[str, ...] | None = None, seed: int = 0, rule: str = BY_LIMIT
+) -> Choice:
+    """`choose` with the budget held against upper limits of the costs (`limit`) or against their estimates (`estimate`)."""
     names, left_out = possible(run, candidates)
     found = outcomes(run, names, budget.measure)
     left_out = left_out | found.left_out
@@ -42,22 +45,22 @@ def _choose(run: RunFrame, budget: Budget, candidates: tuple[str, ...] | None, s
     if lacking:
         nothing: dict[str, int | None] = {}
         return Choice(DELIVERED, UNDECIDED, lacking, budget, {}, {}, math.nan, left_out=left_out, more=nothing)
-    selector = Selector(found, budget, [octaves_from_one(run, name) for name in found.names])
+    selector = Selector(found, budget, [octaves_from_one(run, name) for name in found.names], rule)
     priced = selector.priced()
     final = selector.best(priced)
     split_into = fold_items(found, seed)
     chosen = [selector.best(selector.priced(training(found, split_into, fold))) for fold in range(split_into.count)]
     per_item = np.array(chosen)
     given = {split: per_item[codes] for split, codes in by_split(found, split_into).items()}
-    expected = figures(found, given, found.names[final])
+    whole = {split: np.full_like(codes, final) for split, codes in given.items()}
+    in_sample = figures(found, whole, found.names[final])
+    expected = joined(figures(found, given, found.names[final]), in_sample)
     advice = recommend(Situation(run, found, priced, final, expected, budget))
     if advice.leave:
         # nothing was chosen, so that the figures as delivered need no fold
         final = found.names.index(DELIVERED)
         given = {split: np.full_like(codes, final) for split, codes in given.items()}
-        expected = figures(found, given, DELIVERED)
-    whole = {split: np.full_like(codes, final) for split, codes in given.items()}
-    in_sample = figures(found, whole, found.names[final])
+        expected = in_sample = figures(found, given, DELIVERED)
     fitted, fresh = in_sample["conflict"], expected["conflict"]
     assert fitted is not None
     assert fresh is not None
@@ -71,7 +74,7 @@ def _choose(run: RunFrame, budget: Budget, candidates: tuple[str, ...] | None, s
         in_sample=in_sample,
         optimism=fitted.value - fresh.value,
         rows=candidate_rows(run, found, priced, chosen, final),
-        folds={"by": split_into.by, "n": split_into.count, "units": split_into.units, "rule": BY_LIMIT},
+        folds={"by": split_into.by, "n": split_into.count, "units": split_into.units, "rule": rule},
         more=advice.more,
         left_out=left_out,
         table=held_out(found, split_into, given),

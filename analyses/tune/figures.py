@@ -60,6 +60,22 @@ def figures(found: Outcomes, given: dict[str, Integer[np.ndarray, " n"]], policy
     return result
 
 
+def joined(fresh: Figures, fitted: Figures) -> Figures:
+    """Figures out of fold whose intervals also reach as far as those of the policy on all items.
+
+    Where a choice is close, a fold that holds the losses is the one whose leaving out lets a larger gain pass: the folds then
+    state more cost than the one policy has, and all items state less. The truth of that policy lies between
+    (docs/calibration/tuning.md).
+    """
+    result: Figures = {}
+    for name, estimate in fresh.items():
+        other = fitted.get(name)
+        if estimate is not None and other is not None and np.isfinite([estimate.low, other.low]).all():
+            estimate = replace(estimate, low=min(estimate.low, other.low), high=max(estimate.high, other.high))
+        result[name] = estimate
+    return result
+
+
 def share(name: str, success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]) -> Estimate:
     """A share with the interval that the verdict's rule reads."""
     return read_by_rule(proportion(NAMES[name], success, points), points)

@@ -11,6 +11,7 @@ from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
 from override_gap.probes.store.manifest import TOLD_QUESTIONS, told_questions
 from override_gap.reports.page.tables import tables
+from override_gap.reports.page.tuning_tables import tuning_tables
 from override_gap.reports.text import (
     capitalised,
     chat_message,
@@ -48,7 +49,7 @@ def plain_tables(summary: Mapping) -> list[PlainTable]:
             tuple(plain_text(cell) for cell in table.head),
             tuple(tuple(plain_text(cell) for cell in row) for row in table.rows),
         )
-        for table in tables(summary)
+        for table in (*tuning_tables(summary), *tables(summary))
     ]
 
 
@@ -68,6 +69,9 @@ def paragraphs(summary: Mapping) -> list[str]:
         texts.append(summary["until"]["says"])
     if verdict.get("label"):
         texts.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")
+    tuning = summary.get("tuning") or {}
+    if tuning.get("says"):
+        texts.append(f"What to do: {' '.join([tuning['says'], *(tuning.get('further') or [])])}")
     if items.get("n") is not None:
         texts.append(
             f"Items: {items.get('name') or 'unnamed'}, {plural(items['n'], 'question')} in "

@@ -22,6 +22,7 @@ from override_gap.reports.page.assets import TEMPLATES, explorer_script, plot_sp
 from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import headline_numbers
 from override_gap.reports.page.tables import tables
+from override_gap.reports.page.tuning_tables import LABELS, commands, tuning_tables
 from override_gap.reports.text import (
     both_intervals,
     capitalised,
@@ -97,6 +98,9 @@ def render(run: RunFrame, summary: Mapping, folder: Path) -> str:
             numbers=headline_numbers(summary),
             figures=page_figures(run, summary, folder),
             tables=tables(summary),
+            tuning_tables=tuning_tables(summary),
+            tuning_labels=LABELS,
+            commands=list(commands(summary, run.manifest)),
             items=script_json(explorer(run, summary)),
             specs=plot_specs(),
             style=sheet,
