@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.readings import RunFrame, once_per_run
 
 REFUSED = 0.05
 """A policy that cannot be applied to more than this share of unrelated questions has no price: it is in no comparison."""
 
 
+@once_per_run
 def refusals(run: RunFrame) -> list[dict[str, Any]]:
     """Conditions whose policy cannot be applied to some unrelated questions in use: rows of ``matched_retention.refused``."""
-    rows = run.readings[run.readings["split"] == "retention"]
+    rows = run.readings.loc[run.readings["split"] == "retention", ["condition", "status", "error"]]
     found = []
     for condition in run.conditions:
         of_condition = rows[rows["condition"] == condition]

@@ -7,6 +7,7 @@ compared with what the chosen policy does on the other half; and once the offici
 comparison. `--run RUN` splits a stored run in the same way.
 
     python benchmarks/tuning.py audit shipped FOLDER... --out runs/tuning
+    python benchmarks/tuning.py items runs/conflicts-and-retention.jsonl
     python benchmarks/tuning.py compare runs/tuning --run runs/smollm2 --page docs/calibration/tuning.md
 """
 
@@ -17,7 +18,7 @@ import json
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ from override_gap.analyses.tune import Budget
 from override_gap.analyses.tune.choose import choose_by
 from override_gap.analyses.tune.select import BY_ESTIMATE, BY_LIMIT
 from override_gap.analyses.verdict import read_by_rule
+from override_gap.margins.items.files import write_items
+from override_gap.probes.items import open_items
+from override_gap.probes.store.schema import READINGS
 
 POLICIES = "as-delivered,uniform,slb,ca"
 DRAWS, FRESH = (1, 2, 3, 4), 5
@@ -69,6 +73,11 @@ def half(run: RunFrame, points: set[str]) -> RunFrame:
     """The readings of some knowledge points."""
     kept = run.readings["point"].isin(points)
     return RunFrame(run.manifest, run.readings[kept].reset_index(drop=True))
+
+
+def slim(run: RunFrame) -> RunFrame:
+    """The run with the columns that tuning reads, so that halves are made quickly."""
+    return RunFrame(run.manifest, run.readings[[*READINGS.required, "gain_mean", "kl", "cluster"]])
 
 
 def halves(run: RunFrame, repetition: int) -> tuple[RunFrame, RunFrame]:
@@ -125,10 +134,17 @@ def compared(tuned: RunFrame, fresh: RunFrame, budget: Budget, rule: str = BY_LI
     return row | {"over": any(over)}
 
 
-def repeated(run: RunFrame, budget: Budget, rule: str = BY_LIMIT) -> pd.DataFrame:
-    """All repetitions of one run under one budget."""
-    rows = (compared(*halves(run, repetition), budget, rule) for repetition in range(REPETITIONS))
-    return pd.DataFrame([row for row in rows if row is not None])
+def repeated(run: RunFrame, budgets: Sequence[Budget]) -> dict[tuple[Budget, str], pd.DataFrame]:
+    """All repetitions of one run, by budget and rule; each half is read once."""
+    found: dict[tuple[Budget, str], list[dict[str, Any]]] = {
+        (budget, rule): [] for budget in budgets for rule in (BY_LIMIT, BY_ESTIMATE)
+    }
+    for repetition in range(REPETITIONS):
+        tuned, fresh = halves(run, repetition)
+        for (budget, rule), rows in found.items():
+            row = compared(tuned, fresh, budget, rule)
+            rows += [] if row is None else [row]
+    return {key: pd.DataFrame(rows) for key, rows in found.items()}
 
 
 def runs_of(out: Path, others: list[Path]) -> Iterator[tuple[str, RunFrame, tuple[Budget, ...]]]:
@@ -188,9 +204,9 @@ def fresh_row(folder: Path, budget: Budget) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> None:
-    """Audit worlds, or split the audits and print the tables (or put them between the page's marks)."""
+    """Audit worlds, write the items for SmolLM2, or split audits and print the tables (or put them into the page)."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("action", choices=("audit", "compare"))
+    options.add_argument("action", choices=("audit", "items", "compare"))
     options.add_argument("folders", nargs="+")
     options.add_argument("--out", type=Path, default=Path("runs/tuning"))
     options.add_argument("--run", type=Path, action="append", default=[])
@@ -200,12 +216,17 @@ def main(argv: list[str]) -> None:
         for folder in args.folders:
             audit(folder, args.out)
         return
+    if args.action == "items":
+        kept = [item for item in open_items("benchmark") if item.split in ("conflict", "retention")]
+        write_items(kept, args.folders[0])
+        return
     warnings.filterwarnings("ignore", category=RuntimeWarning)
     out = Path(args.folders[0])
     tables: dict[str, list[dict[str, Any]]] = {"agreement": [], "promise": [], "fresh": []}
     for name, run, budgets in runs_of(out, args.run):
+        every = repeated(slim(run), budgets)
         for budget in budgets:
-            by_rule = {rule: repeated(run, budget, rule) for rule in (BY_LIMIT, BY_ESTIMATE)}
+            by_rule = {rule: every[budget, rule] for rule in (BY_LIMIT, BY_ESTIMATE)}
             tables["agreement"].append(agreement_row(name, budget, by_rule[BY_LIMIT]))
             tables["promise"].append(promise_row(name, budget, by_rule))
             print(json.dumps(tables["agreement"][-1] | tables["promise"][-1]), file=sys.stderr, flush=True)

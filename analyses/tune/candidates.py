@@ -25,7 +25,7 @@ def candidates(run: RunFrame, named: Sequence[str] | None = None) -> tuple[list[
     """
     refused = {str(row["condition"]): row for row in refusals(run)}
     without_price = unpriced(run)
-    gained = run.measured.groupby("condition")["gain_mean"].count()
+    gained = run.measured[["condition", "gain_mean"]].groupby("condition")["gain_mean"].count()
     found, left_out = [BASE, DELIVERED], {}
     for name in named or run.conditions:
         if name in found:
@@ -67,6 +67,8 @@ def mean_gain(run: RunFrame, name: str) -> float:
     gain = gain_of(name)
     if gain is not None:
         return gain
-    each = [values(run.select(split, name)["gain_mean"]) for split in ("conflict", "retention")]
+    each = [
+        values(run.cells[split, name]["gain_mean"]) for split in ("conflict", "retention") if (split, name) in run.cells
+    ]
     known = [part[~np.isnan(part)] for part in each]
     return float(np.mean([part.mean() for part in known if len(part)])) if any(map(len, known)) else float("nan")

@@ -98,7 +98,7 @@ def told(choice: Choice) -> str:
         lines += [f"{name:<35}{fresh:<24}{fitted}" for name, fresh, fitted in rows]
     if choice.rows:
         head = ("candidate", "override", "kept", "at least", "KL", "at most", "within", "folds")
-        lines += ["", f"{head[0]:<22}" + "".join(f"{name:>9}" for name in head[1:-1]) + f"{head[-1]:>6}"]
+        lines += ["", f"{head[0]:<20}" + "".join(f"{name:>9}" for name in head[1:-1]) + f"{head[-1]:>6}"]
         lines += [candidate(row, escape_control_characters(str(row["condition"]))) for row in choice.rows]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -108,8 +108,8 @@ def candidate(row: dict, name: str) -> str:
     cells = [one(row[key], key) for key in ("conflict", "kept", "kept_at_least", "kl", "kl_at_most")]
     within = "yes" if row["within"] else "maybe" if row["within_by_estimate"] else "no"
     mark = ">" if row["chosen"] else " "
-    name = name if len(name) <= 20 else f"{name[:17]}..."
-    return f"{mark} {name:<20}" + "".join(f"{cell:>9}" for cell in (*cells, within)) + f"{row['folds']:>6}"
+    name = name if len(name) <= 18 else f"{name[:15]}..."
+    return f"{mark} {name:<18}" + "".join(f"{cell:>9}" for cell in (*cells, within)) + f"{row['folds']:>6}"
 
 
 def one(value: float | None, name: str) -> str:
