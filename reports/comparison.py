@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from override_gap.analyses.compare.methods import Methods, side_by_side
-from override_gap.analyses.readings import load
+from override_gap.analyses.compare.under_budget import under_budget
+from override_gap.analyses.readings import DELIVERED, load
+from override_gap.analyses.tune import Budget
 from override_gap.analyses.verdict import verdict
 from override_gap.reports.page.compare import write_comparison
 
 
-def compare(*runs: Path | str, condition: str = "as-delivered", out: Path | str | None = None) -> Methods:
-    """Compare two or more run folders under one condition, on the items that all of them measured.
+def compare(
+    *runs: Path | str,
+    condition: str | Sequence[str] = DELIVERED,
+    keep: float | None = None,
+    kl: float | None = None,
+    measure: str = "top1",
+    out: Path | str | None = None,
+) -> Methods:
+    """Compare run folders on the items that all of them measured, each under one condition or several.
 
+    `condition`: names for all runs, or RUN=NAME for one of them, RUN its folder or the name of its adapters. With `keep` (the
+    least share of unrelated answers kept) or `kl` (the largest KL to the base there, nats per token) every method is also
+    compared at its best policy within that budget, judged by `measure` (`budget` of the result).
     Returns the comparison, which prints itself; `as_json()` gives every number. With `out`, its page is written there.
-    Raises ValueError where there are fewer than two runs, or where the runs cannot be compared.
+    Raises ValueError where there is nothing to compare with, or where the runs cannot be compared.
     """
-    if len(runs) < 2:
+    if not runs:
         raise ValueError("a comparison needs two or more run folders")
+    budget = None if keep is None and kl is None else Budget(keep, kl, measure)
     folders = [Path(run) for run in runs]
     frames = [load(folder) for folder in folders]
     names = method_names(folders, [str((frame.manifest.get("adapters") or {}).get("name")) for frame in frames])
-    verdicts = tuple({"method": name, **verdict(run).as_json()} for name, run in zip(names, frames, strict=True))
-    methods = replace(side_by_side(dict(zip(names, frames, strict=True)), condition), verdicts=verdicts)
+    by_name = dict(zip(names, frames, strict=True))
+    wanted = conditions_of([condition] if isinstance(condition, str) else condition, folders, names)
+    entries = {
+        (name if len(of_run) == 1 else f"{name}, {each}"): (name, each)
+        for name, of_run in wanted.items()
+        for each in of_run
+    }
+    if len(entries) < 2:
+        raise ValueError("a comparison needs two or more run folders, or several conditions of one")
+    methods = side_by_side(
+        {label: by_name[name] for label, (name, _) in entries.items()},
+        {label: each for label, (_, each) in entries.items()},
+    )
+    verdicts = tuple({"method": name, **verdict(run).as_json()} for name, run in by_name.items())
+    methods = replace(methods, verdicts=verdicts, budget=None if budget is None else under_budget(by_name, budget))
     resolved = [folder.resolve() for folder in folders]
     repeated = [str(folder) for number, folder in enumerate(folders) if resolved[number] in resolved[:number]]
     if repeated:
@@ -33,6 +59,30 @@ def compare(*runs: Path | str, condition: str = "as-delivered", out: Path | str 
     if out is not None:
         write_comparison(methods.as_json(), Path(out))
     return methods
+
+
+def conditions_of(asked: Sequence[str], folders: Sequence[Path], names: Sequence[str]) -> Mapping[str, list[str]]:
+    """The conditions of every run by its method's name, from NAME for all runs and RUN=NAME for one, each once.
+
+    Raises ValueError where RUN is none of the runs or more than one of them.
+    """
+    for_all = [word for word in asked if "=" not in word]
+    own: dict[str, list[str]] = {name: [] for name in names}
+    for word in asked:
+        if "=" not in word:
+            continue
+        run, _, condition = word.rpartition("=")
+        found = [
+            name
+            for name, folder in zip(names, folders, strict=True)
+            if run in (name, str(folder), folder.name) or (run and Path(run).resolve() == folder.resolve())
+        ]
+        if len(found) != 1 or not condition:
+            what = "is more than one of the runs" if len(found) > 1 else "is none of the runs"
+            given = f"{run!r} {what}" if condition else "no condition behind ="
+            raise ValueError(f"--condition {word}: need RUN=NAME with RUN one of {', '.join(names)}; {given}")
+        own[found[0]].append(condition)
+    return {name: list(dict.fromkeys(own[name] or for_all or [DELIVERED])) for name in names}
 
 
 def method_names(folders: Sequence[Path], adapters: Sequence[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -13,6 +14,7 @@ from jaxtyping import Float
 
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
+from override_gap.analyses.compare.under_budget import UnderBudget
 from override_gap.analyses.readings import DELIVERED
 from override_gap.analyses.results import number_text, rows_frame
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights
@@ -31,7 +33,8 @@ class Methods:
     ``outcomes``: one row per method. ``pairs``: first minus second, p clustered by knowledge point, p_holm over all pairs
     of methods in that cell. ``order``: the methods from best to worst and how often resampling keeps that order.
     ``only``: the items that only one method gets right. ``verdicts``: what each run says of the method's failures as delivered,
-    over all that the run measured, not the shared items alone.
+    over all that the run measured, not the shared items alone. ``budget``: every method at its best policy within one price,
+    None where no budget was given.
     """
 
     methods: tuple[dict[str, Any], ...]
@@ -45,12 +48,14 @@ class Methods:
     only: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     verdicts: tuple[dict[str, Any], ...] = ()
+    budget: UnderBudget | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as plain JSON."""
         lists = ("methods", "measures", "outcomes", "pairs", "order", "only", "verdicts", "notes")
         about = {"condition": self.condition, "subject": self.subject, "items": self.items}
-        return {"schema": SCHEMA, **about, **{name: list(getattr(self, name)) for name in lists}}
+        budget = {} if self.budget is None else {"budget": self.budget.as_json()}
+        return {"schema": SCHEMA, **about, **{name: list(getattr(self, name)) for name in lists}, **budget}
 
     def frame(self, table: str = "pairs") -> pd.DataFrame:
         """One of the tables: pairs, outcomes, order, only or verdicts."""
@@ -61,7 +66,8 @@ class Methods:
         return str(self)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.methods)} methods, {self.condition}, {self.items['shared']} shared items"]
+        lines = [] if self.budget is None else [str(self.budget)]
+        lines += [f"{len(self.methods)} methods, {self.condition}, {self.items['shared']} shared items"]
         for row in self.pairs:
             if row["tier"] is None and row["population"] == "all":
                 gap, p = row["difference"], number_text(row["p_holm"])
@@ -76,8 +82,9 @@ class Methods:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
-def side_by_side(runs: Runs, condition: str = DELIVERED, seed: int = 0) -> Methods:
-    """Compare runs by name under one condition, on the items that all of them measured. Raises ValueError."""
+def side_by_side(runs: Runs, condition: str | Mapping[str, str] = DELIVERED, seed: int = 0) -> Methods:
+    """Compare runs by name, under one condition or one of each, on the items that all measured. Raises ValueError."""
+    of = dict.fromkeys(runs, condition) if isinstance(condition, str) else dict(condition)
     joint = pair(runs, condition)
     cells = list(joint.cells())
     first = next(iter(runs.values()))
@@ -85,13 +92,14 @@ def side_by_side(runs: Runs, condition: str = DELIVERED, seed: int = 0) -> Metho
         methods=tuple(
             {
                 "name": name,
+                "condition": of[name],
                 "adapters": run.manifest.get("adapters"),
                 "items": run.manifest.get("items"),
                 "scale": (run.manifest.get("handshake") or {}).get("scale"),
             }
             for name, run in runs.items()
         ),
-        condition=condition,
+        condition=joint.condition,
         subject=dict(first.manifest.get("subject") or {}),
         items={"shared": len(joint.about), "points": int(joint.about["point"].nunique())},
         measures=tuple(joint.success),

@@ -69,35 +69,40 @@ class Paired:
                             )  # fmt: skip
 
 
-def pair(runs: Runs, condition: str) -> Paired:
-    """Join the runs on their shared items. Raises ValueError, with the reason, where they cannot be compared."""
+def pair(runs: Runs, condition: str | Mapping[str, str]) -> Paired:
+    """Join the runs on their shared items, under one condition or under one of each by name.
+
+    Raises ValueError, with the reason, where they cannot be compared.
+    """
+    of = dict.fromkeys(runs, condition) if isinstance(condition, str) else dict(condition)
+    named = ", ".join(dict.fromkeys(of.values()))
     if len(runs) < 2:
         raise ValueError(f"a comparison needs two runs or more, got {len(runs)}; give another run folder")
     one_subject(runs)
     about, notes = shared_items(runs)
     notes += asked_otherwise(runs)
-    under = {name: measured_rows(run, condition, about.index) for name, run in runs.items()}
+    under = {name: measured_rows(run, of[name], about.index) for name, run in runs.items()}
     empty = [name for name, rows in under.items() if rows["status"].isna().all()]
     if empty:
         comparable = ([*run.conditions, *run.factor_means] for run in runs.values())
         common = reduce(lambda a, b: [name for name in a if name in b], comparable)
         raise ValueError(
-            f"{empty[0]!r} has no measured reading under {condition!r} on the shared items; "
+            f"{empty[0]!r} has no measured reading under {of[empty[0]]!r} on the shared items; "
             f"give --condition one that all runs have: {', '.join(common) or 'there is none'}"
         )
     success = {m: np.column_stack([truth(rows[f"success_{m}"]) for rows in under.values()]) for m in MEASURES}
     measured = {measure: (~np.all(np.isnan(table), axis=0)).tolist() for measure, table in success.items()}
     unrelated = (about["split"] == "retention").to_numpy()
     for name, run in runs.items():
-        if unrelated.any() and condition in unpriced(run):
-            notes.append(f"{name}: {condition} cannot be applied to many unrelated questions in use; they are left out")
+        if unrelated.any() and of[name] in unpriced(run):
+            notes.append(f"{name}: {of[name]} cannot be applied to many unrelated questions in use; they are left out")
             success = {m: np.where(unrelated[:, None], np.nan, table) for m, table in success.items()}
     shared = {measure: table for measure, table in success.items() if (~np.isnan(table)).all(1).any()}
     if not shared:
         each = "; ".join(
             f"{name!r} has {', '.join(m for m in MEASURES if measured[m][k]) or 'none'}" for k, name in enumerate(runs)
         )
-        raise ValueError(f"the runs share no measure under {condition!r} on the same items ({each}); audit again")
+        raise ValueError(f"the runs share no measure under {named!r} on the same items ({each}); audit again")
     for measure in MEASURES:
         if measure not in shared and any(measured[measure]):
             notes.append(f"{measure} is left out: not every run measured it on the same items")
@@ -111,7 +116,7 @@ def pair(runs: Runs, condition: str) -> Paired:
         looks = looks_of(run.manifest)
         if looks is not None and looks.stopped:
             notes.append(f"{name}: {looks.sentence[0].lower()}{looks.sentence[1:]}")
-    return Paired(tuple(runs), condition, about, known, shared, tuple(sorted(notes)))
+    return Paired(tuple(runs), named, about, known, shared, tuple(sorted(notes)))
 
 
 def one_subject(runs: Runs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,34 +14,56 @@ from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
   override-gap compare runs/ours runs/theirs
+  override-gap compare runs/ours runs/theirs --keep 0.95
+  override-gap compare runs/ours runs/theirs --kl 0.05 --condition runs/ours=uniform-1.5
   override-gap compare runs/a runs/b runs/c --condition slb --out slb.html --json
 """
 WIDTH, NAME = 80, 30
 
 
 def main(argv: Sequence[str]) -> int:
-    """Compare runs under one condition; write the page and print the table."""
+    """Compare runs under a condition each, and under one budget; write the page and print the table."""
     options = parser("compare", EPILOG)
     options.add_argument("runs", type=run_folder, nargs="+", metavar="RUN", help="two or more run folders")
     options.add_argument(
         "--condition",
-        default="as-delivered",
+        action="append",
         metavar="NAME",
-        help="which condition of each run (default: as-delivered)",
+        help="which condition of each run, or several by commas; RUN=NAME for one run (default: as-delivered)",
+    )
+    options.add_argument(
+        "--keep",
+        type=float,
+        metavar="SHARE",
+        help="compare every method at its best policy that keeps this share of unrelated answers, such as 0.95",
+    )
+    options.add_argument(
+        "--kl",
+        type=float,
+        metavar="NATS",
+        help="or whose KL to the base there is at most this, nats per token, such as 0.05",
+    )
+    options.add_argument(
+        "--measure",
+        choices=("top1", "answer"),
+        default="top1",
+        help="by which the budget and overrides are judged (default: top1)",
     )
     options.add_argument(
         "--out", type=Path, default=Path("compare.html"), metavar="FILE", help="the page (default: compare.html)"
     )
     options.add_argument("--json", action="store_true", help="print every number as JSON on stdout")
     args = options.parse_args(argv)
-    if len(args.runs) < 2:
+    conditions = [name for given in args.condition or ["as-delivered"] for name in given.split(",") if name]
+    if len(args.runs) < 2 and len(set(conditions)) < 2:
         options.error("a comparison needs two or more run folders")
     writable(args.out)
     for folder in args.runs:
         require_run(folder)
     from override_gap.reports.comparison import compare
 
-    comparison = compare(*args.runs, condition=args.condition, out=args.out).as_json()
+    bounds = {"keep": args.keep, "kl": args.kl, "measure": args.measure}
+    comparison = compare(*args.runs, condition=conditions, **bounds, out=args.out).as_json()
     print(json.dumps(comparison, ensure_ascii=False) if args.json else f"{table(comparison)}\npage: {args.out}")
     return DONE
 
@@ -57,7 +80,8 @@ def table(comparison: Mapping[str, Any]) -> str:
     }
     if len(set(short.values())) < len(short):
         short = {name: _cut(f"{number}: {text}", NAME) for number, (name, text) in enumerate(short.items(), 1)}
-    lines = [
+    lines = _under_budget(comparison.get("budget"), short)
+    lines += [
         f"{comparison['condition']}, success by {measure} [95% interval], {plural(comparison['items']['shared'], 'shared item')}"
     ]
 
@@ -82,12 +106,52 @@ def table(comparison: Mapping[str, Any]) -> str:
             lines.append(f"  {'':<{NAME}} {_cell(row['difference'], sign=True):<22} p {_p(row['p_holm'])}")
     lines += ["", "verdicts, each on its own run:"] if comparison["verdicts"] else []
     for verdict in comparison["verdicts"]:
-        lines.append(f"  {short[verdict['method']]:<{NAME}} {verdict['label']}")
+        name = short.get(verdict["method"], _cut(verdict["method"], NAME))
+        lines.append(f"  {name:<{NAME}} {verdict['label']}")
         if causes := causes_in_words(verdict):
             lines.append(f"  {'':<{NAME}} {causes}")
     if comparison["notes"]:
         lines += ["", *(f"note: {escape_control_characters(note)}" for note in comparison["notes"])]
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)
+
+
+def _under_budget(budget: Mapping[str, Any] | None, short: Mapping[str, str]) -> list[str]:
+    """The answer under the budget, every method's policy and figures, and who wins at which budget; nothing without one."""
+    if budget is None:
+        return []
+    from override_gap.reports.text import escape_control_characters
+
+    lines = textwrap.wrap(escape_control_characters(budget["says"]), WIDTH)
+    policy = {
+        name: escape_control_characters(name) for rows in ("methods", "winners") for name in _policies(budget[rows])
+    }
+    lines += ["", f"  {'':<{NAME}} {'overrides':<18} {'keeps':<18} KL"]
+    for row in budget["methods"]:
+        cells = [_cell(row[key]) if row[key] else "-" for key in ("conflict", "retention")]
+        kl = "-" if not row["kl"] else f"{row['kl']['value']:.3f}"
+        name = short.get(row["method"], _cut(row["method"], NAME))
+        lines += [
+            f"  {name:<{NAME}} {cells[0]:<18} {cells[1]:<18} {kl}",
+            f"    at {policy[row['policy']]}: {row['recommendation']}",
+        ]
+    bound = "budget_keep" if budget["keep"] is not None else "budget_kl"
+    lines += [
+        "",
+        f"by budget ({'answers kept' if bound == 'budget_keep' else 'KL, nats per token'}): who overrides most",
+    ]
+    for row in budget["winners"]:
+        lead = row["lead"]
+        ahead = "" if lead is None else f", {100 * lead['value']:+.0f} points over the next"
+        sure = "" if lead is None else " (ahead of all)" if row["ahead_of_all"] else " (not told apart)"
+        leader = (
+            "-" if row["method"] is None else f"{short.get(row['method'], row['method'])} at {policy[row['policy']]}"
+        )
+        lines.append(f"  {row[bound]:<6g} {leader}{ahead}{sure}")
+    return [*lines, ""]
+
+
+def _policies(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [row["policy"] for row in rows if row["policy"] is not None]
 
 
 def _cut(text: str, limit: int) -> str:

@@ -10,7 +10,9 @@ from markupsafe import Markup
 
 from override_gap.reports import figures
 from override_gap.reports.figures.sheets import methods as sheets
+from override_gap.reports.figures.sheets import trade_off
 from override_gap.reports.page.assets import policy, style
+from override_gap.reports.page.budget_tables import budget_tables
 from override_gap.reports.page.document import PageFigure, page_figure, template_environment, write_whole
 from override_gap.reports.page.table import MEASURES, Table
 from override_gap.reports.text import ABSENT, estimate, p_cell, per_cent, rounded, split_label, untrusted
@@ -42,9 +44,11 @@ def _names(comparison: Mapping) -> list[str]:
 
 
 def comparison_figures(comparison: Mapping) -> list[PageFigure]:
-    """Both figures, inlined; one that has nothing to show is listed with its reason."""
+    """The figures, inlined; one that has nothing to show is listed with its reason."""
     entries = []
+    under_budget = (("trade-off", trade_off.trade_off, trade_off.trade_off_caption),) if "budget" in comparison else ()
     for name, draw, caption_of in (
+        *under_budget,
         ("methods", sheets.by_method, sheets.by_method_caption),
         ("differences", sheets.differences, sheets.differences_caption),
     ):
@@ -62,6 +66,7 @@ def comparison_figures(comparison: Mapping) -> list[PageFigure]:
 def comparison_tables(comparison: Mapping) -> list[Table]:
     """Every table that this comparison can fill."""
     in_order = (
+        *budget_tables(comparison),
         _verdict_table(comparison),
         *_success_tables(comparison),
         *_difference_tables(comparison),

@@ -12,11 +12,12 @@ from override_gap.analyses.compare.methods import side_by_side
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.reports.cli.compare import table
 from override_gap.reports.cli.main import main
-from override_gap.reports.comparison import method_names
+from override_gap.reports.comparison import conditions_of, method_names
 from override_gap.reports.page import write_comparison
 from tests.reports.test_page import HOSTILE, Reader
 from tests.simulate import simulate_readings
 
+PLACE = ("conflict", None, "top1", "all")
 FEW = {"conditions": ("base", "as-delivered", "slb"), "others": 20, "with_layers": False}
 
 
@@ -117,6 +118,55 @@ def test_methods_get_the_shortest_names_that_differ() -> None:
     assert method_names(folders, ["one", "one"]) == ["a", "b"]
     assert method_names([Path("x/a"), Path("y/a")], ["one", "one"]) == ["x/a", "y/a"]
     assert len(set(method_names([Path("x/a"), Path("x/a")], ["one", "one"]))) == 2
+
+
+def test_a_run_may_be_given_a_condition_of_its_own_or_several() -> None:
+    folders, names = [Path("x/a"), Path("x/b")], ["one", "two"]
+    both = {"one": ["slb"], "two": ["slb"]}
+    assert conditions_of(["slb"], folders, names) == both
+    assert conditions_of(["slb", "x/a=ca"], folders, names) == both | {"one": ["ca"]}
+    assert conditions_of(["a=ca", "one=uniform-2", "one=ca"], folders, names) == {
+        "one": ["ca", "uniform-2"],
+        "two": ["as-delivered"],
+    }
+    for wrong in ("c=ca", "a=", "=ca"):
+        with pytest.raises(ValueError, match="need RUN=NAME with RUN one of one, two"):
+            conditions_of([wrong], folders, names)
+    with pytest.raises(ValueError, match="more than one"):
+        conditions_of(["a=ca"], [Path("x/a"), Path("y/a")], names)
+
+
+def test_conditions_of_one_run_are_compared_like_methods(folders, tmp_path, capsys) -> None:
+    words = ["compare", str(folders[0]), "--condition", "as-delivered,slb", "--out", str(tmp_path / "c.html"), "--json"]
+    assert main(words) == 0
+    comparison = json.loads(capsys.readouterr().out)
+    assert [m["condition"] for m in comparison["methods"]] == ["as-delivered", "slb"]
+    assert comparison["condition"] == "as-delivered, slb"
+    rows = [load(folders[0]).select("conflict", name) for name in ("as-delivered", "slb")]
+    gap = [row["success_top1"].astype(float).mean() for row in rows]
+    row = next(r for r in comparison["pairs"] if (r["split"], r["tier"], r["measure"], r["population"]) == PLACE)
+    assert row["difference"]["value"] == pytest.approx(gap[0] - gap[1])
+
+
+def test_under_a_budget_the_answer_comes_first(folders, tmp_path, capsys) -> None:
+    words = ["compare", *map(str, folders[:2]), "--out", str(tmp_path / "c.html")]
+    assert main([*words, "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main([*words, "--keep", "0.8", "--json"]) == 0
+    comparison = json.loads(capsys.readouterr().out)
+    budget = comparison.pop("budget")
+    assert comparison == plain, "without the new key everything is as it was"
+    assert (budget["keep"], budget["kl"], budget["measure"]) == (0.8, None, "top1")
+    page = Reader((tmp_path / "c.html").read_text(encoding="utf-8"))
+    shown = " ".join(page.text.split())
+    assert " ".join(budget["says"].split()) in shown
+    assert shown.index("Under one budget") < shown.index("How often does each method succeed")
+    assert sum(tag == "svg" for tag, _ in page.tags) == 3
+    assert main([*words, "--keep", "0.8"]) == 0
+    printed = capsys.readouterr().out.split("\n")
+    assert printed[0].startswith("Within the budget (at least 0.8 of unrelated answers kept)")
+    assert max(map(len, printed[:-2])) <= 80
+    assert "share of unrelated answers above 0 and below 1" in error_line([*words, "--keep", "95"], capsys)
 
 
 def error_line(words: list[str], capsys) -> str:
