@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from override_gap.analyses.compare.methods import Methods, side_by_side
-from override_gap.analyses.compare.under_budget import under_budget
+from override_gap.analyses.one_budget.methods import under_budget
 from override_gap.analyses.readings import DELIVERED, load
 from override_gap.analyses.tune import Budget
 from override_gap.analyses.verdict import verdict
@@ -50,7 +50,9 @@ def compare(
         {label: each for label, (_, each) in entries.items()},
     )
     verdicts = tuple({"method": name, **verdict(run).as_json()} for name, run in by_name.items())
-    methods = replace(methods, verdicts=verdicts, budget=None if budget is None else under_budget(by_name, budget))
+    methods = replace(
+        methods, verdicts=verdicts, budget=None if budget is None else under_budget(by_name, budget).as_json()
+    )
     resolved = [folder.resolve() for folder in folders]
     repeated = [str(folder) for number, folder in enumerate(folders) if resolved[number] in resolved[:number]]
     if repeated:

@@ -116,6 +116,7 @@ FLOORS = {
         {"summary", "calibration"},
         {"planning", "until_decided"},
         {"hypotheses"},
+        {"one_budget"},
         {"tune"},
         {"hypothesis_tests"},
         {"verdict", "nulls", "cause_groups", "matched_retention", "robustness", "published", "hypothesis"},

@@ -14,7 +14,6 @@ from jaxtyping import Float
 
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
-from override_gap.analyses.compare.under_budget import UnderBudget
 from override_gap.analyses.readings import DELIVERED
 from override_gap.analyses.results import number_text, rows_frame
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights
@@ -33,8 +32,8 @@ class Methods:
     ``outcomes``: one row per method. ``pairs``: first minus second, p clustered by knowledge point, p_holm over all pairs
     of methods in that cell. ``order``: the methods from best to worst and how often resampling keeps that order.
     ``only``: the items that only one method gets right. ``verdicts``: what each run says of the method's failures as delivered,
-    over all that the run measured, not the shared items alone. ``budget``: every method at its best policy within one price,
-    None where no budget was given.
+    over all that the run measured, not the shared items alone. ``budget``: every method at its best policy within one price
+    (`analyses/one_budget`), None where no budget was given.
     """
 
     methods: tuple[dict[str, Any], ...]
@@ -48,13 +47,13 @@ class Methods:
     only: tuple[dict[str, Any], ...]
     notes: tuple[str, ...]
     verdicts: tuple[dict[str, Any], ...] = ()
-    budget: UnderBudget | None = None
+    budget: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as plain JSON."""
         lists = ("methods", "measures", "outcomes", "pairs", "order", "only", "verdicts", "notes")
         about = {"condition": self.condition, "subject": self.subject, "items": self.items}
-        budget = {} if self.budget is None else {"budget": self.budget.as_json()}
+        budget = {} if self.budget is None else {"budget": dict(self.budget)}
         return {"schema": SCHEMA, **about, **{name: list(getattr(self, name)) for name in lists}, **budget}
 
     def frame(self, table: str = "pairs") -> pd.DataFrame:
@@ -66,7 +65,7 @@ class Methods:
         return str(self)
 
     def __str__(self) -> str:
-        lines = [] if self.budget is None else [str(self.budget)]
+        lines = [] if self.budget is None else [self.budget["says"]]
         lines += [f"{len(self.methods)} methods, {self.condition}, {self.items['shared']} shared items"]
         for row in self.pairs:
             if row["tier"] is None and row["population"] == "all":

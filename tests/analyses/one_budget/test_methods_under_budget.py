@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from override_gap.analyses.compare.pairing import shared_items
-from override_gap.analyses.compare.under_budget import at_budget, budgets, under_budget
-from override_gap.analyses.compare.under_budget import standing as leader
-from override_gap.analyses.compare.winner import Standing, winner_in_words
+from override_gap.analyses.one_budget.methods import at_budget, budgets, under_budget
+from override_gap.analyses.one_budget.methods import standing as leader
+from override_gap.analyses.one_budget.winner import Standing, winner_in_words
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.tune import Budget, choose

@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped
 
 from override_gap.analyses.compare.conditions import Comparison, paired
 from override_gap.analyses.compare.pairing import Runs, measured_rows, one_subject, shared_items
-from override_gap.analyses.compare.winner import Standing, winner_in_words
+from override_gap.analyses.one_budget.winner import Standing, winner_in_words
 from override_gap.analyses.price import UNITS
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of, truth
 from override_gap.analyses.results import rows_frame

@@ -1,0 +1,1 @@
+"""Methods under one budget: each at its best policy within the same price."""
