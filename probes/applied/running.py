@@ -29,7 +29,6 @@ GREEDY = {
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
     "min_length": 0,
-    "min_new_tokens": 0,
     "max_new_tokens": NEW_TOKENS,
 }
 #: Settings of `generate` under which the first pass is not the question alone, and what they are called.
@@ -231,7 +230,11 @@ class AppliedModel:
         What a call leaves open is taken from the model's generation config, which may set a penalty, sampling or beams, and may
         lack the tokenizer's own end of text, at which an audit stops too.
         """
-        return {**GREEDY, "eos_token_id": sorted(stops_of(self._running.live.model, self._running.policy.tokenizer))}
+        model = self._running.live.model
+        stops = sorted(stops_of(model, self._running.policy.tokenizer))
+        # named where the model's configuration names it alone: beside min_length transformers warns of it
+        fewest = {} if model.generation_config.min_new_tokens is None else {"min_new_tokens": 0}
+        return {**GREEDY, **fewest, "eos_token_id": stops}
 
     @property
     def cost(self) -> Cost:

@@ -21,7 +21,7 @@ from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, many
 
 QUESTIONS = ["alpha beta gamma", "one", "red green blue one two three", "pi rho", "zeta eta theta iota kappa"]
-POLICIES = ["as-delivered", "uniform-1.5", "slb", "ca", "effect-gated", "relevance-gate"]
+POLICIES = ["uniform-1.5", "slb", "ca", "effect-gated"]
 ITEMS = [
     conflict(n, question, WORD)
     for n, (question, WORD) in enumerate(zip(QUESTIONS, ["delta", "mu", "nu", "xi", "phi"], strict=True))

@@ -85,7 +85,7 @@ def test_peft_alone_gives_the_logits_of_the_original_at_these_gains(layout: str,
     adapter = source.encode(DOCUMENT)[0]
     assert isinstance(adapter, Adapter)
     as_delivered = scaled_logits(subject, adapter, (1.0,) * subject.n_layers)
-    for n, policy in enumerate(POLICIES):
+    for n, policy in enumerate((POLICIES[0], POLICIES[2])):
         said: list[str] = []
         assert export(subject, source, DOCUMENT, "peft", tmp_path / f"{n}", policy, say=said.append) == 1
         folder = tmp_path / f"{n}" / DOCUMENT[0].key
