@@ -2,9 +2,9 @@
 
     python -m benchmarks.shipped > docs/shipped.md
 
-The organism with its hypernetwork; SmolLM2 with its hypernetwork and with adapters fitted to each document. Of each: the
-adapters are exported at a policy's gains and audited as delivered; PEFT and transformers load the folders in a process of
-their own (benchmarks/peft_alone.py); and the plain model generates under `og.applied`.
+The organism and SmolLM2, each with its hypernetwork. Of each: the adapters are exported at a policy's gains and audited as
+delivered; PEFT and transformers load the folders in a process of their own (benchmarks/peft_alone.py); and the plain model
+generates under `og.applied`.
 """
 
 from __future__ import annotations
@@ -84,8 +84,7 @@ def cases() -> Iterator[Case]:
     )
     smollm2 = og.open_subject("smollm2")
     items = [item for item in og.open_items("benchmark") if item.split in ("conflict", "retention")][::40]
-    for name in ("hypernetwork", "fitted:steps=8"):
-        yield Case(smollm2, og.open_source(name, smollm2), items, home() / "smollm2")
+    yield Case(smollm2, og.open_source("hypernetwork", smollm2), items, home() / "smollm2")
 
 
 def in_kits_form(case: Case, policy: str, out: Path) -> None:

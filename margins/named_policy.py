@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from override_gap.margins.adapter import Adapter
+from override_gap.margins.condition_names import expand
 from override_gap.margins.condition_parser import parse_condition
 from override_gap.margins.conditions import AsDelivered, Base, Scaled
 from override_gap.margins.gain_policies import (
@@ -95,6 +96,8 @@ def named_policy(policy: str | Path | Policy) -> NamedPolicy:
 
 
 def _policy_of(name: str) -> Policy:
+    if len(several := expand(name)) > 1:
+        raise ValueError(f"{name} stands for several gains ({', '.join(several[:3])}, ...); name one of them")
     condition = parse_condition(name)
     if isinstance(condition, Base | AsDelivered):
         return Uniform(1.0 if isinstance(condition, AsDelivered) else 0.0)

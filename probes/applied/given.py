@@ -31,14 +31,16 @@ def adapters_of(model: Any, live: LiveModel, adapters: Any, documents: Documents
     if isinstance(adapters, Adapter):
         return (adapters,)
     if isinstance(adapters, str | Path):
-        path = Path(adapters)
+        words = str(adapters)
+        path = Path(words.removeprefix("compact:"))
         if (path / CONFIG).is_file():
             return (read_adapter(path, live),)
         if not path.exists():
             raise AdapterError(
                 f"{path}: no such file or folder; need a PEFT folder, a folder of them, or a compact file"
             )
-        adapters = PeftFolder(live, path) if path.is_dir() else read_compact(path)
+        compact = path.is_file() or words.startswith("compact:")
+        adapters = read_compact(path) if compact else PeftFolder(live, path)
     if isinstance(adapters, AdapterSource):
         if documents is None:
             raise AdapterError(f"{adapters.name} has an adapter per document: give documents=, the text of each row's")

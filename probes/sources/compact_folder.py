@@ -13,7 +13,7 @@ from torch import Tensor
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.tensor_file import TensorFile
 
-ALIKE = ("method", "base_fingerprint", "base", "template", "settings", "reads_questions")
+ALIKE = ("method", "base_fingerprint", "base", "template", "settings", "reads_questions", "policy")
 """What every file of a folder must say in the same way: they are one method's adapters for one model."""
 MOST_FILES = 1000
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.gain_policies import ConflictAware, EffectGated
 from override_gap.margins.gains_file import GainsFile, write_gains
-from override_gap.margins.items.item import Item
+from override_gap.margins.items.item import Item, documents_of
 from override_gap.margins.named_policy import named_policy
 from override_gap.probes.applied.applied import applied
 from override_gap.probes.attach.hooks import attached
@@ -335,3 +335,38 @@ def test_a_source_encodes_each_document_once(rng: torch.Generator, llama: Any) -
         m(**asked(tokenizer, [i.question for i in twice]))
     with pytest.raises(AdapterError, match="has an adapter per document"), applied(model, source, "uniform-1.5"):
         pass
+
+
+@pytest.mark.parametrize("form", ["peft", "compact", "compact:"])
+def test_exported_files_are_applied_by_the_documents_of_the_rows(
+    form: str, rng: torch.Generator, llama: Any, tmp_path: Path
+) -> None:
+    model, tokenizer, _, subject = llama
+    source = ByText(subject, rng, many("llama"))
+    out = tmp_path / "out"
+    export(subject, source, documents_of(ITEMS), form.removesuffix(":"), out)
+    given = f"compact:{out}" if form == "compact:" else out
+    inputs = asked(tokenizer)
+    with torch.no_grad(), applied(model, given, "slb", documents=TEXTS) as m:
+        ours = m(**inputs).logits
+    with torch.no_grad(), applied(model, source, "slb", documents=TEXTS) as m:
+        assert (m(**inputs).logits - ours).abs().max() < 1e-4
+    missing = pytest.raises(AdapterError, match="no such file or folder")
+    with missing, applied(model, tmp_path / "nothing", "slb", documents=TEXTS):
+        pass
+
+
+def test_the_question_is_taken_out_of_a_prompt_in_which_more_stands(llama: Any) -> None:
+    model, tokenizer, adapters, _ = llama
+    inputs = asked(tokenizer, ["omega psi chi alpha"])
+
+    def gains(**named: Any) -> Tensor:
+        with (
+            torch.no_grad(),
+            applied(model, adapters[0], "relevance-gate", documents="alpha .", tokenizer=tokenizer, **named) as m,
+        ):
+            m(**inputs)
+            return m.gains
+
+    assert bool((gains() == 1).all())  # one word of four is enough
+    assert bool((gains(question_of=lambda text: text.removesuffix("alpha")) == 0).all())
