@@ -6,8 +6,9 @@ share a part of a relation and a part of a point, so that the share stays exact 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -20,14 +21,18 @@ from override_gap.analyses.planning.rule import Tallies
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 
 
+MOST_ALIKE = 0.9999
+"""Correlation of two normal numbers of a point, at most."""
+
+
 @dataclass(frozen=True)
 class Truth:
     """What a plan supposes: shares of all questions, and how alike those of one point and of one relation are.
 
     `known` is the share of conflicts whose old answer the base knows, `failing` the share of these that fail as delivered,
     `held` the share of the failures that some gain repairs. `icc` is the correlation of two questions of a point in each of
-    these, `icc_relation` that of two questions of different points of a relation (at most `icc`). `items_per_point` is
-    the mean; `relations` are of like size, 0 for none.
+    these, `icc_relation` that of two questions of different points of a relation (at most `icc`); `apart` gives both for each
+    of the three shares where a pilot shows them. `items_per_point` is the mean; `relations` are of like size, 0 for none.
     """
 
     known: float = 1.0
@@ -37,10 +42,11 @@ class Truth:
     relations: int = 0
     icc: float = 0.3
     icc_relation: float = 0.05
+    apart: tuple[tuple[float, float], ...] | None = None
 
-    def of(self, failing: float, held: float) -> Truth:
-        """The same with other shares."""
-        return replace(self, failing=failing, held=held)
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
 
 
 @lru_cache(maxsize=512)
@@ -48,7 +54,11 @@ def latent(correlation: float, share: float) -> float:
     """The correlation of two normal numbers whose successes, each of probability ``share``, correlate as stated."""
     if correlation <= 0 or not 0 < share < 1:
         return 0.0
-    found = root_scalar(lambda rho: _success_correlation(rho, share) - correlation, bracket=(0.0, 0.9999), xtol=1e-6)
+    if correlation >= _success_correlation(MOST_ALIKE, share):
+        return MOST_ALIKE
+    found = root_scalar(
+        lambda rho: _success_correlation(rho, share) - correlation, bracket=(0.0, MOST_ALIKE), xtol=1e-6
+    )
     return float(found.root)
 
 
@@ -93,10 +103,8 @@ def audits(rng: np.random.Generator, truth: Truth, points: int, count: int) -> T
     """``count`` audits of so many points, in an order in which any first part is a random sample of the points."""
     of_point = np.repeat(np.arange(points), sizes(points, truth.items_per_point))
     relation = rng.permutation(np.arange(points) % truth.relations) if truth.relations else None
-    drawn = [
-        draw(rng, count, of_point, relation, share, truth.icc, truth.icc_relation)
-        for share in (truth.known, truth.failing, truth.held)
-    ]
+    shares, alike = (truth.known, truth.failing, truth.held), truth.apart or 3 * ((truth.icc, truth.icc_relation),)
+    drawn = [draw(rng, count, of_point, relation, share, *icc) for share, icc in zip(shares, alike, strict=True)]
     known, failing = drawn[0], drawn[0] * drawn[1]
     tallies = [per_point(outcome, of_point) for outcome in (known, failing, failing * drawn[2])]
     return Tallies(tallies[0], tallies[1], tallies[2], relation)
@@ -107,8 +115,3 @@ def per_point(
 ) -> Float[np.ndarray, "audit point"]:
     """Sums over each point's questions, which stand together."""
     return np.add.reduceat(outcome, np.flatnonzero(np.diff(of_point, prepend=-1)), axis=1)
-
-
-def probability_error(share: float, count: int) -> float:
-    """Half-width of the 95% interval of a simulated probability, from ``count`` audits (Wilson's at the extremes)."""
-    return 1.96 * float(np.sqrt(max(share * (1 - share), 1 / count) / count))

@@ -102,7 +102,7 @@ def _measure(
     nulls = resolved.nulls
     identity = run_identity(facts, resolved, nulls)
     needs_partner = any(condition.needs_partner for condition in resolved.conditions)
-    if until is not None and nulls is not None and len(resolved.items.documents) > MOST_SAMPLED:
+    if until is not None and needs_partner and len(resolved.items.documents) > MOST_SAMPLED:
         raise RunError(
             f"a run that stops by a rule begins with a random sample of its documents, and one of more than {MOST_SAMPLED} "
             "documents with null conditions does not; leave these out of --policies, or --until out"
