@@ -380,14 +380,15 @@ of the points.
 **False labels, at truths on a boundary.** A label is false whose claim is not so: *no-failure* where 20%
 fail or more, *magnitude* where 2/3 are held or fewer, *representational* where 1/3 or more, *mixed*
 where 10% or fewer or 90% or more. At a failing rate of 20% and a share held on a bound two claims can be
-false, so that up to 5% are expected there, and 2.5% elsewhere. *At most*: upper limit of the exact one-
-sided 95% interval. Highest of the {rows} rows: {worst}.
+false, so that up to 5% are expected there, and 2.5% elsewhere. *At most*: upper limit of the exact
+one-sided 95% interval. Highest of the {rows} rows: {worst}.
 """
 USUAL_HEAD = """**Truths off the boundary: what is saved, and what it does to estimates.** Per cent of audits. Bias in
 points, of the share held and of the failing rate where an audit ends, stopped or not (*full*: the share
 held of the full audit, which is a ratio and therefore a little biased where failures are clustered).
 """
-RUNS_HEAD = """**Full runs of the organism, their documents in 1,000 random orders**, looked at in the same way. *Same
+RUNS_HEAD = """**Full runs of the organism, their documents in 1,000 random orders**, looked at in the same way (one order decides
+where an audit stops; the full run is the same in all). *Same
 label*: as the full audit. `world-N-fitted` are adapters fitted in six steps, too weak nearly everywhere.
 """
 POWER_HEAD = """**What `power --pilot` foresees**, beside audits of as many knowledge points drawn again from the run
