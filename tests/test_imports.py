@@ -114,7 +114,8 @@ FLOORS = {
     "analyses": (
         {"run"},
         {"summary", "calibration"},
-        {"planning", "until_decided"},
+        {"planning"},
+        {"until_decided"},
         {"hypotheses"},
         {"one_budget"},
         {"tune"},
