@@ -51,7 +51,8 @@ def candidates(run: RunFrame, named: Sequence[str] | None = None) -> tuple[list[
 
 
 def is_control(name: str) -> bool:
-    """Whether a condition, with or without settings in its name, is there only to be compared with."""
+    """Whether a condition, with settings or behind a gate or not, is there only to be compared with."""
+    name = name.split(":")[-1]
     family = re.sub(r"(-[0-9.]+)+$", "", name)
     return MEANING.get(name, MEANING.get(family, "")).startswith("control")
 

@@ -18,8 +18,9 @@ from override_gap.analyses.tune.choice import UNDECIDED, Choice
 from override_gap.analyses.tune.figures import chosen_values, figures, joined
 from override_gap.analyses.tune.folds import Folds, folds
 from override_gap.analyses.tune.outcomes import Outcomes, outcomes
-from override_gap.analyses.tune.recommend import Situation, recommend, too_little
+from override_gap.analyses.tune.recommend import recommend
 from override_gap.analyses.tune.select import BY_LIMIT, Priced, Selector
+from override_gap.analyses.tune.situation import Situation, too_little
 
 SPLITS = ("conflict", "retention", "kl", "novel")
 

@@ -22,10 +22,11 @@ FEWEST_RELATIONS = 10
 
 @dataclass(frozen=True, eq=False)
 class Cost:
-    """A cost of every candidate: its estimate and its upper limit."""
+    """A cost of every candidate: its estimate and its upper limit; of a share, the independent items that would say as much."""
 
     value: Float[np.ndarray, " candidate"]
     upper: Float[np.ndarray, " candidate"]
+    size: Float[np.ndarray, " candidate"] | None = None
 
 
 def read_levels(points: Shaped[np.ndarray, " n"]) -> list[Level]:
@@ -46,16 +47,22 @@ def share_cost(
     y, n = lost[train], len(lost)
     value = y.mean(axis=0)
     spread = value * (1 - value)
-    upper = value
+    upper, least = value, np.full(len(value), float(n))
     for level in clusterings:
         error, df = _error(y, value, level.of(train))
         with np.errstate(divide="ignore", invalid="ignore"):
             effect = np.where(spread > 0, error**2 * len(y) / spread, 1.0)
         size, q = n / np.maximum(effect, 1.0), stdtrit(df, sure)
-        centre = value + q**2 / (2 * size)
-        half = q * np.sqrt(spread / size + q**2 / (4 * size**2))
-        upper = np.maximum(upper, (centre + half) / (1 + q**2 / size))
-    return Cost(value, upper)
+        upper, least = np.maximum(upper, wilson_upper(value, size, q)), np.minimum(least, size)
+    return Cost(value, upper, least)
+
+
+def wilson_upper(
+    value: Float[np.ndarray, " candidate"], size: Float[np.ndarray, " candidate"], q: float
+) -> Float[np.ndarray, " candidate"]:
+    """Wilson's upper limit of shares at so many independent items: (p + q^2/2n + q sqrt(p(1-p)/n + q^2/4n^2)) / (1 + q^2/n)."""
+    half = q * np.sqrt(value * (1 - value) / size + q**2 / (4 * size**2))
+    return (value + q**2 / (2 * size) + half) / (1 + q**2 / size)
 
 
 def mean_cost(

@@ -10,11 +10,12 @@ from scipy import stats
 
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.tune.budget import Budget
-from override_gap.analyses.tune.limits import SURE
+from override_gap.analyses.tune.limits import SURE, wilson_upper
 from override_gap.analyses.tune.outcomes import Outcomes
 from override_gap.analyses.tune.select import Priced
 
 POWER = 0.8
+WANTED = float(stats.norm.ppf(SURE) + stats.norm.ppf(POWER))
 MOST = 100
 """So many times as many items as there are: beyond that no number is given."""
 
@@ -51,27 +52,29 @@ def more_conflicts(gap: Estimate) -> More:
 def more_unrelated(found: Outcomes, priced: Priced, place: int, budget: Budget) -> More:
     """Unrelated questions beside the present ones at which a candidate's limits are within the budget with 80% probability.
 
-    The distance from the estimate to its bound must be z_.95 + z_.8 of its errors; the present error is that of the limit.
+    Of a mean KL the distance from the estimate to its bound must be z_.95 + z_.8 of its errors, on the logarithmic scale.
     """
     what = "unrelated questions on new knowledge points"
-    wanted = float(stats.norm.ppf(SURE) + stats.norm.ppf(POWER))
-    extra = []
-    bounds = [(None if budget.keep is None else 1 - budget.keep, priced.lost, found.retention, False)]
-    bounds += [(budget.kl, priced.kl, found.kl, True)]
-    for bound, cost, sample, logarithmic in bounds:
-        if bound is None or cost is None or sample is None or cost.upper[place] <= bound:
-            continue
-        value, upper = float(cost.value[place]), float(cost.upper[place])
-        if value >= bound - 1e-12:
-            return More(None, what)
-        room, error = bound - value, (upper - value) / float(stats.norm.ppf(SURE))
-        if logarithmic:
-            room, error = math.log(bound / value), math.log(upper / value) / float(stats.norm.ppf(SURE))
-        total = len(sample) * (wanted * error / room) ** 2
-        if total > MOST * len(sample):
-            return More(None, what)
-        extra.append(total - len(sample))
-    return More(_rounded(max(extra)) if extra else 0, what)
+    times = [1.0]
+    lost, kl = priced.lost, priced.kl
+    if budget.keep is not None and lost is not None and lost.size is not None:
+        times.append(_times_of_share(float(lost.value[place]), float(lost.size[place]), 1 - budget.keep))
+    if budget.kl is not None and kl is not None and kl.upper[place] > budget.kl:
+        value, upper = float(kl.value[place]), float(kl.upper[place])
+        known = 0 < value < budget.kl and math.isfinite(upper)
+        error = math.log(upper / value) / float(stats.norm.ppf(SURE)) if known else math.nan
+        times.append((WANTED * error / math.log(budget.kl / value)) ** 2 if known else math.inf)
+    n = max(0 if sample is None else len(sample) for sample in (found.retention, found.kl))
+    return More(_rounded((max(times) - 1) * n) if max(times) <= MOST else None, what)
+
+
+def _times_of_share(lost: float, size: float, bound: float) -> float:
+    """How many times as many items bring Wilson's upper limit within the bound with 80% probability; infinite above MOST."""
+    times = np.geomspace(1.0, MOST, 2000)
+    n = size * times
+    seen = lost + float(stats.norm.ppf(POWER)) * np.sqrt(lost * (1 - lost) / n)
+    enough = wilson_upper(seen, n, float(stats.norm.ppf(SURE))) <= bound
+    return float(times[enough.argmax()]) if enough.any() else math.inf
 
 
 def _rounded(n: float) -> int:

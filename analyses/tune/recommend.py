@@ -7,21 +7,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from override_gap.analyses.causes import HELD, causes
-from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.matched_retention import MARGIN
 from override_gap.analyses.price import percent
-from override_gap.analyses.readings import BASE, DELIVERED, RunFrame
+from override_gap.analyses.readings import BASE, DELIVERED, gain_of, values
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.tune.budget import Budget
-from override_gap.analyses.tune.choice import DELIVERED_BEST, NO_GAIN, SCALE, UNDECIDED, Figures
+from override_gap.analyses.tune.choice import DELIVERED_BEST, NO_GAIN, SCALE, UNDECIDED
 from override_gap.analyses.tune.more import more_conflicts, more_unrelated
-from override_gap.analyses.tune.outcomes import Outcomes, Sample
-from override_gap.analyses.tune.select import Priced
-from override_gap.analyses.verdict import read_by_rule
-from override_gap.margins.text import plural
-
-FEWEST, FEWEST_POINTS = 10, 5
-"""As in the verdict's rule: fewer items or knowledge points of a split say nothing."""
+from override_gap.analyses.tune.situation import Situation
+from override_gap.analyses.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -34,86 +27,6 @@ class Advice:
     more: dict[str, int | None] = field(default_factory=dict)
     leave: bool = False
     """Whether as delivered is recommended although the rule picks another candidate, which gains nothing to speak of."""
-
-
-def too_little(found: Outcomes, budget: Budget) -> str:
-    """Why nothing can be chosen, in a sentence; empty where it can."""
-    words = " answered in words (--answers sets how many are)" if budget.measure == "answer" else ""
-    least = f"it takes {FEWEST} on {FEWEST_POINTS} knowledge points"
-    short = _short(found.conflict)
-    if short:
-        return f"Too few conflicts to choose a gain on: {short}{words}; {least}."
-    bounded = [(budget.keep, found.retention, "Retention"), (budget.kl, found.kl, "KL to the base")]
-    for bound, sample, name in bounded:
-        if bound is None:
-            continue
-        if sample is None:
-            where = " in words" if words and name == "Retention" else ""
-            return (
-                f"{name} was not measured{where}: no gain has a price, so none can be recommended; add unrelated questions "
-                "(items of the split retention) and audit again."
-            )
-        short = _short(sample)
-        if short:
-            return f"Too few unrelated questions to price a gain: {short}{words}; {least}."
-    return ""
-
-
-def _short(sample: Sample) -> str:
-    """How few items there are, or nothing where they are enough."""
-    points = len(set(sample.points))
-    if len(sample) >= FEWEST and points >= FEWEST_POINTS:
-        return ""
-    return f"{len(sample)} on {plural(points, 'knowledge point')}" if len(sample) else "none"
-
-
-@dataclass(frozen=True, eq=False)
-class Situation:
-    """What the rule saw, with the questions that a recommendation asks of it."""
-
-    run: RunFrame
-    found: Outcomes
-    priced: Priced
-    final: int
-    expected: Figures
-    budget: Budget
-
-    @property
-    def delivered(self) -> int:
-        """The number of the candidate as delivered."""
-        return self.found.names.index(DELIVERED)
-
-    def name(self, place: int) -> str:
-        """A candidate's name."""
-        return self.found.names[place]
-
-    def gap(self, place: int, reference: int) -> Estimate:
-        """Override of a candidate minus that of another, on all items."""
-        values, points = self.found.conflict.values, self.found.conflict.points
-        pair = (self.name(place), self.name(reference))
-        return read_by_rule(
-            paired(values[:, place], values[:, reference], points, pair, "conflict", "").difference, points
-        )
-
-    def price(self, place: int) -> str:
-        """What a candidate costs on all items, with the limits that the budget is held against."""
-        lost, kl = self.priced.lost, self.priced.kl
-        parts = []
-        if lost is not None and (self.budget.keep is not None or kl is None):
-            parts.append(
-                f"keeps {1 - lost.value[place]:.1%} of unrelated answers (at least {1 - lost.upper[place]:.1%})"
-            )
-        if kl is not None and self.budget.kl is not None:
-            parts.append(
-                f"moves the base by {kl.value[place]:.3f} nats per token there (at most {kl.upper[place]:.3f})"
-            )
-        return " and ".join(parts)
-
-    @property
-    def not_shown(self) -> list[int]:
-        """Candidates within the budget by their estimates but not by their limits, best override first."""
-        unsure = np.flatnonzero(self.priced.estimated & ~self.priced.within)
-        return sorted(unsure.tolist(), key=lambda place: -self.priced.override[place])
 
 
 def recommend(situation: Situation) -> Advice:
@@ -131,10 +44,20 @@ def recommend(situation: Situation) -> Advice:
 
 
 def _nothing_else(situation: Situation) -> Advice:
-    """Only as delivered was measured."""
+    """Only as delivered was measured; the failures may have been searched at other gains."""
     if (situation.run.manifest.get("adapters") or {}).get("static") is False:
-        return Advice(NO_GAIN, "No gain helps: the method is not a weight update, so it has no gain to vary.")
-    return Advice(UNDECIDED, "No other gain was measured, so none can be chosen: audit with --policies uniform.")
+        return Advice(
+            NO_GAIN, "No gain helps: the method is not a weight update, so it has no gain to vary.", leave=True
+        )
+    searched = causes(situation.run)
+    reached = verdict(situation.run).label if searched is not None else ""
+    if searched is not None and reached == "representational":
+        return Advice(NO_GAIN, f"No gain helps: other gains repair few failures{_reason(situation)}.", leave=True)
+    says = "No other gain was measured on all items, so none can be chosen: audit with --policies uniform"
+    if searched is not None and (gains := values(searched.items["gain"])).size and np.isfinite(gains).any():
+        gain = float(np.nanmedian(gains))
+        says += f",uniform-{gain:g} (half of the failures that a gain repairs are repaired by {gain:g})"
+    return Advice(UNDECIDED, f"{says}.", leave=True)
 
 
 def _only_the_base(situation: Situation) -> Advice:
@@ -146,7 +69,9 @@ def _only_the_base(situation: Situation) -> Advice:
             f"Undecided: no gain is shown to be within the budget; {situation.name(place)} {situation.price(place)}"
             f"{needed.sentence}."
         )
-        return Advice(UNDECIDED, says, more={"retention": needed.n})
+        # a file that drops the adapter would say more than is known, where as delivered may be within the budget
+        stays = bool(situation.priced.estimated[situation.delivered])
+        return Advice(UNDECIDED, says, more={"retention": needed.n}, leave=stays)
     others = [place for place, name in enumerate(situation.found.names) if name != BASE]
     cheapest = max(others, key=lambda place: _cheap(situation, place))
     says = (
@@ -270,13 +195,21 @@ def _achieves(situation: Situation) -> str:
     if kept is not None:
         text += f" and keeps {percent(kept)} of unrelated answers"
     if kl is not None:
-        text += f", at {kl.value:.2g} nats per token there"
+        text += f", moving the base by {kl.value:.2g} nats per token there"
     return text
 
 
 def _beyond(situation: Situation) -> tuple[str, ...]:
-    """What would override more, if it were shown to be within the budget."""
+    """What would override more, if it were shown to be within the budget, or measured at all."""
     override = situation.priced.override
+    gain, largest = (
+        gain_of(situation.name(situation.final)),
+        max(gain_of(name) or 0.0 for name in situation.found.names),
+    )
+    if gain is not None and gain == largest and override[situation.final] < 1 - MARGIN:
+        return (
+            f"It is the largest gain that was measured: a larger one may override more (uniform-{2 * gain:g} in --policies).",
+        )
     better = [place for place in situation.not_shown if override[place] > override[situation.final] + 1e-12]
     if not better:
         return ()

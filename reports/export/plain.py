@@ -49,7 +49,7 @@ def plain_tables(summary: Mapping) -> list[PlainTable]:
             tuple(plain_text(cell) for cell in table.head),
             tuple(tuple(plain_text(cell) for cell in row) for row in table.rows),
         )
-        for table in (*tuning_tables(summary), *tables(summary))
+        for table in (*tables(summary), *tuning_tables(summary))
     ]
 
 

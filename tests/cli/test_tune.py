@@ -30,7 +30,7 @@ def test_it_prints_what_to_do_and_writes_the_same_to_gains_json(run_folder, caps
     assert (gains.policy, gains.recommendation, gains.says) == (choice.policy, "scale", choice.says)
     assert gains.gains is not None
     assert set(gains.gains) == {float(choice.policy.removeprefix("uniform-"))}
-    assert gains.expected["conflict"]["value"] == choice.expected["conflict"].value
+    assert gains.expected["conflict"]["value"] == choice.as_json()["expected"]["conflict"]["value"]
     assert gains.budget == {"keep": 0.95, "kl": None, "measure": "top1"}
     assert str(choice) == str(og.load(run_folder).tune(keep=0.95)), "the method of a run is the same"
 

@@ -18,7 +18,7 @@ def gain_of(policy: str) -> float:
 
 @pytest.mark.parametrize("curves", [Curves(flip=-0.1, lose=1.4), Curves(flip=0.1, lose=1.0, point=0.5, item=0.05)])
 def test_intervals_cover_the_truth_and_the_limit_keeps_the_budget(curves):
-    covered = dict.fromkeys(("conflict", "retention", "kl"), 0)
+    covered: dict[str, int] = {"conflict": 0, "retention": 0, "kl": 0}
     broken = {"limit": 0, "estimate": 0}
     for draw in range(DRAWS):
         run = curves.draw(np.random.default_rng([draw, 3]), points=50)

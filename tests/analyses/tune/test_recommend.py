@@ -55,15 +55,29 @@ def test_no_gain_where_even_the_least_gain_breaks_the_budget():
     assert "even uniform-0.5, the cheapest that was measured, keeps" in choice.says
 
 
-def test_undecided_says_how_many_more_and_so_many_do_decide():
-    curves = Curves(flip=0.0, lose=1.25, point=0.3)
-    few = tuned(curves, Budget(0.97), points=24, unrelated=1)
-    more = [number for number in few.more.values() if number]
+def test_undecided_says_how_many_more_would_decide():
+    few = tuned(Curves(flip=0.0, lose=1.25, point=0.3), Budget(0.97), points=24, unrelated=1)
     assert few.recommendation == "undecided"
-    assert more
-    assert f"about {more[0]:,} more" in few.says
-    # that many more of them, and the answer is no longer open
-    assert tuned(curves, Budget(0.97), points=24 + more[0], unrelated=1).recommendation == "scale"
+    assert few.frame().set_index("condition").kept["uniform-1.5"] == 1
+    # Wilson's upper limit of none lost among n is z^2 / (n + z^2): n for a limit of 0.03, less the 24 that there are
+    least = 1.6448536**2 * 0.97 / 0.03 - 24
+    assert few.more["retention"] is not None
+    assert least <= few.more["retention"] <= least * 1.03 + 1
+    assert f"about {few.more['retention']:,} more unrelated questions" in few.says
+
+
+def test_the_largest_gain_that_was_measured_is_said_to_be_that():
+    curves = Curves(flip=1.6, lose=4.0, point=0.3)
+    choice = tuned(curves, Budget(0.9))
+    assert choice.policy == "uniform-3"
+    assert choice.further[0].startswith("It is the largest gain that was measured")
+    assert "uniform-6" in choice.further[0]
+
+
+def test_without_a_gain_that_is_shown_to_keep_the_budget_the_adapters_are_left_as_they_are():
+    choice = tuned(Curves(flip=0.0, lose=2.5, point=0.3), Budget(0.995), points=30)
+    assert (choice.policy, choice.recommendation) == ("as-delivered", "undecided")
+    assert "no gain is shown to be within the budget" in choice.says
 
 
 @pytest.mark.parametrize(
