@@ -74,7 +74,8 @@ def _write_text(out: Path, form: str, summary: Mapping[str, Any]) -> Path:
     """Write the summary in one of the text forms."""
     from override_gap.probes.store.folder import Store
     from override_gap.reports.export.latex import latex
-    from override_gap.reports.export.markdown import markdown, model_card
+    from override_gap.reports.export.markdown import markdown
+    from override_gap.reports.export.model_card import model_card
 
     out.parent.mkdir(parents=True, exist_ok=True)
     if form == "json":

@@ -15,7 +15,7 @@ from pylatexenc.latexwalker import LatexEnvironmentNode, LatexSpecialsNode, Late
 from override_gap.analyses import hypotheses, verdict
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.summary import summarise
-from override_gap.reports.export import latex, markdown, plain
+from override_gap.reports.export import latex, markdown, model_card, plain
 from override_gap.reports.export.pdf import browser, write_pdf
 from override_gap.reports.export.plain import PlainTable, paragraphs, plain_tables
 from override_gap.reports.text import escape_control_characters
@@ -165,6 +165,75 @@ def test_the_model_card_says_verdict_and_success_as_delivered(full) -> None:
     assert full["subject"]["fingerprint"] in card.text
     assert "not complete" not in card.text
     assert "not complete" in markdown.model_card({**full, "complete": False})
+
+
+def read_by_the_hub(card: str, tmp_path):
+    """The card as the hub's own parser reads it."""
+    hub = pytest.importorskip("huggingface_hub")
+    (tmp_path / "README.md").write_text(card, encoding="utf-8")
+    return hub.ModelCard.load(tmp_path / "README.md")
+
+
+def test_the_hub_reads_the_front_matter_with_every_figure(full, tmp_path) -> None:
+    named = {**full, "subject": {**full["subject"], "name": "HuggingFaceTB/SmolLM2-135M"}}
+    card = read_by_the_hub(model_card.model_card(named), tmp_path)
+    assert card.data.base_model == "HuggingFaceTB/SmolLM2-135M"
+    assert card.data.library_name == "peft"
+    assert card.data.model_name == full["adapters"]["name"]
+    found = {result.metric_name.split(" (")[0]: result.metric_value for result in card.data.eval_results}
+    delivered = [
+        row for row in full["outcomes"]
+        if (row["condition"], row["measure"], row["population"], row["tier"]) == ("as-delivered", "top1", "all", None)
+    ]  # fmt: skip
+    for row in delivered:
+        words = {
+            "conflict": "conflicts overridden",
+            "novel": "new facts recalled",
+            "retention": "unrelated answers kept",
+        }
+        if row["split"] in words:
+            assert found[f"{words[row['split']]}, as delivered, first token"] == pytest.approx(row["value"], rel=1e-5)
+    assert {result.metric_type for result in card.data.eval_results} <= {"accuracy", "kl"}
+    assert "## Limits of the evidence" in card.text
+    assert full["verdict"]["label"] in card.text
+    # a folder or a shipped model is no repository of the hub
+    for name in ("organism", "/models/mine", "../mine", "a/b/c", "a/b\nlicense: mit"):
+        other = read_by_the_hub(model_card.model_card({**full, "subject": {**full["subject"], "name": name}}), tmp_path)
+        assert other.data.base_model is None
+        assert other.data.license is None
+
+
+def test_the_card_recommends_what_tuning_recommends(full, tmp_path) -> None:
+    figure = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 194, "points": 72}
+    tuning = full["tuning"] | {
+        "recommendation": "scale",
+        "policy": "uniform-1.5",
+        "says": "Use uniform-1.5.",
+        "budget": {"keep": 0.95, "kl": None, "measure": "top1"},
+        "expected": {"conflict": figure, "retention": figure | {"value": 0.97}, "kl": figure | {"value": 0.03}},
+        "in_sample": {"conflict": figure | {"value": 0.92}},
+    }
+    card = read_by_the_hub(model_card.model_card({**full, "tuning": tuning}), tmp_path)
+    found = {result.metric_name: result.metric_value for result in card.data.eval_results}
+    assert found["conflicts overridden, uniform-1.5, out of fold (95% interval 0.8 to 0.95, n 194)"] == 0.9
+    assert "Use uniform-1.5." in card.text
+    assert "at least 95% of unrelated answers kept" in card.text
+    left = model_card.model_card({**full, "tuning": tuning | {"recommendation": "as-delivered"}})
+    assert "out of fold (95%" not in left, "figures of a policy that is not recommended"
+
+
+@pytest.mark.parametrize(
+    "text", ['x"\n---\nlicense: mit\n', "<script>", "\U0001f600\u202e\x00", "a: [b, {c}] | `d`", "\\"]
+)
+def test_hostile_names_stay_names(full, tmp_path, text: str) -> None:
+    spoilt = {**full, "adapters": {**full["adapters"], "name": text}, "items": {**full["items"], "name": text}}
+    written = model_card.model_card(spoilt)
+    card = read_by_the_hub(written, tmp_path)
+    assert card.data.license is None
+    assert card.data.model_name == text
+    assert {result.dataset_name for result in card.data.eval_results} == {text}
+    assert "<script>" not in written
+    assert model_card.quoted("\ud800") == '"\\ufffd"', "half of a pair is no character"
 
 
 def test_every_form_says_that_a_method_was_told_the_questions(full) -> None:
