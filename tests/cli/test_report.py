@@ -62,7 +62,7 @@ def test_readings_in_several_files_give_the_same_summary(run_folder, tmp_path, c
         (["--format", "md"], "report.md", "# Override-gap audit"),
         (["--format", "tex"], "report.tex", "% Needs"),
         (["--format", "json"], "summary.json", "{"),
-        (["--model-card"], "model-card.md", "## Does it override"),
+        (["--model-card"], "model-card.md", "---\nlibrary_name: peft\n"),
     ],
 )
 def test_every_text_format(run_folder, tmp_path, capsys, monkeypatch, words, name, begins) -> None:
