@@ -46,12 +46,18 @@ def strengths(run: RunFrame, stem: str) -> dict[float, str]:
     return dict(sorted(found.items()))
 
 
+def costs_read(sweep: Mapping[float, str]) -> list[float]:
+    """The gains of AT that were audited."""
+    return [gain for gain in AT if gain in sweep]
+
+
 def over_costs(run: RunFrame, stem: str, seed: int = 0) -> dict[str, dict[float, Ahead]]:
     """By cost and gain: the policy `stem` ahead of uniform scaling where unrelated questions cost what the gain costs."""
     (conflict, conflict_points), (retained, retained_points) = grid(run, "conflict"), grid(run, "retention")
     kl, _ = grid(run, "retention", "kl")
     sweeps = [gains(run), strengths(run, stem)]
     names, n = [name for sweep in sweeps for name in sweep.values()], len(conflict)
+    costs = costs_read(sweeps[0])
     points = np.concatenate([conflict_points, retained_points])
     limits: dict[str, list[list[tuple[float, float]]]] = {RETENTION: [], KL: []}
     values: Mapping[str, Float[np.ndarray, " cost"]] = {}
@@ -71,11 +77,11 @@ def over_costs(run: RunFrame, stem: str, seed: int = 0) -> dict[str, dict[float,
         values = values or {cost: draws[0] for cost, (draws, _) in of_cost.items()}
         uniform = uniform or {cost: level_of_uniform for cost, (_, level_of_uniform) in of_cost.items()}
         for cost, (draws, _) in of_cost.items():
-            limits[cost].append([percentile_interval(draws[1:, k], count) for k in range(len(AT))])
+            limits[cost].append([percentile_interval(draws[1:, k], count) for k in range(len(costs))])
     found: dict[str, dict[float, Ahead]] = {}
     for cost, of_levels in limits.items():
         found[cost] = {}
-        for k, gain in enumerate(AT):
+        for k, gain in enumerate(costs):
             low, high = _widest([of_level[k] for of_level in of_levels])
             found[cost][gain] = Ahead(float(values[cost][k]), low, high, float(uniform[cost][k]), of_levels[0][k])
     return found
@@ -112,7 +118,7 @@ def _ahead(
     jitter = np.r_[0.0, np.random.default_rng([seed, 1]).uniform(-1, 1, len(override) - 1)] * unit
     at = list(sweeps[0])
     columns, on_data = [], []
-    for gain in AT:
+    for gain in costs_read(sweeps[0]):
         target = np.minimum.accumulate(cost[:, :split], axis=1)[:, at.index(gain)] - jitter
         uniform, policy = (along(fine, floor, of_override, target)[1] for fine, floor, of_override in curves)
         on_data.append(uniform[0])
