@@ -195,9 +195,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.read and not any((folder / "readings").glob("*.parquet")):
             continue
         frame = load(folder) if args.read else audited(case, folder)
-        if case.role in (DEVELOPMENT, CONFIRMATION, PLANT):
-            frames[case.name] = case, frame
-        else:
+        frames[case.name] = case, frame
+        if case.role == HALVES:
             for role, part in in_halves(frame).items():
                 name = f"{case.name}, {role} half"
                 frames[name] = replace(case, name=name, role=role), part

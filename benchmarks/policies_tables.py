@@ -188,7 +188,7 @@ def needed(frame: RunFrame, split: str) -> np.ndarray:
 
 def by_kind(cases: Cases) -> Iterator[str]:
     """Effect, overlap, gain and outcome by kind of question, for the hypernetworks."""
-    yield from ("## Kinds of questions", "", KINDS, "")
+    yield from ("", "## Kinds of questions", "", KINDS, "")
     outcomes = ("as-delivered", "uniform-1.25", "uniform-1.5", "effect-gated-1.5", "effect-gated-3", "effect-alone-1.5")
     yield f"| subject | questions | n | effect | overlap | gain | {' | '.join(outcomes)} |"
     yield "|---" * (len(outcomes) + 6) + "|"
