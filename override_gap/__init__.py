@@ -19,10 +19,10 @@
     readings.tune(keep=0.95)  # the policy to use under a budget
 
 `audit` measures into a run folder, `measure` a few items in memory, `load` opens a run's readings, `report` writes its page,
-`tune` chooses a gain under a budget, `compare` sets runs side by side, `figures` draws one figure at a time. `open_subject`,
-`open_source` and `open_items` open by name what these take as open objects too. Below them: `override_gap.margins`
-(definitions), `.probes` (everything that runs a model), `.analyses` (statistics on stored readings), `.reports`. Importing this
-package loads none of them.
+`tune` chooses a gain under a budget, `applied` runs a live model under adapters at it, `compare` sets runs side by side,
+`figures` draws one figure at a time. `open_subject`, `open_source` and `open_items` open by name what these take as open
+objects too. Below them: `override_gap.margins` (definitions), `.probes` (everything that runs a model), `.analyses`
+(statistics on stored readings), `.reports`. Importing this package loads none of them.
 """
 
 from __future__ import annotations

@@ -106,6 +106,8 @@ def main(argv: Sequence[str]) -> int:
     options.add_argument("--quiet", action="store_true", help="no progress")
     args = options.parse_args(argv)
     writable(args.out, folder=args.form == "peft" or args.action == "kit")
+    if args.action == "kit" and (args.policy or args.gains):
+        options.error("--policy and --gains are for export; the kit's scripts take --gains, kit.write takes gains=")
     if args.action == "kit":
         return _copy_kit(args.method, args.out)
     if args.method:
