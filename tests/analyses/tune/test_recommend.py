@@ -116,3 +116,19 @@ def test_a_method_without_a_gain_is_told_so():
     choice = choose(static, Budget(0.5))
     assert choice.recommendation == "no-gain"
     assert "not a weight update" in choice.says
+
+
+def test_by_answer_what_the_base_does_not_answer_itself_is_no_price():
+    run = Curves(flip=0.2, lose=1.6, point=0.3).draw(np.random.default_rng(5), points=80)
+    rows = run.readings
+    # half of the unrelated questions the base answers wrongly: no condition can lose them
+    unanswered = (rows.split == "retention") & rows["item"].isin([f"retention-{n}" for n in range(80)])
+    by_answer = RunFrame(run.manifest, rows.assign(success_answer=rows.success_top1 & ~unanswered))
+    choice = choose(by_answer, Budget(0.95, measure="answer"))
+    kept = rows[(rows.split == "retention") & ~unanswered].groupby("condition").success_top1.mean()
+    found = choice.frame().set_index("condition")
+    assert found.kept.to_dict() == pytest.approx(kept[found.index].to_dict())
+    assert choice.expected["retention"] is not None
+    assert choice.expected["retention"].n == 80
+    assert choice.expected["conflict"] is not None
+    assert choice.expected["conflict"].n == 240
