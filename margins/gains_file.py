@@ -18,7 +18,7 @@ from override_gap.margins.strict_json import read_json
 
 FORMAT = "override-gap gains 1"
 RECOMMENDATIONS = ("scale", "as-delivered", "no-gain", "undecided")
-FIGURES = ("conflict", "conflict_as_delivered", "difference", "novel", "retention", "kl")
+FIGURES = ("conflict", "conflict_as_delivered", "difference", "novel", "combination", "retention", "kl")
 OF_ESTIMATE = ("value", "low", "high", "n", "points")
 LARGEST = 2**20
 """Bytes of such a file; one of a hundred layers has 4,000."""

@@ -12,7 +12,7 @@ from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
 from override_gap.analyses.tune.budget import Budget
 
 SCALE, DELIVERED_BEST, NO_GAIN, UNDECIDED = "scale", "as-delivered", "no-gain", "undecided"
-FIGURES = ("conflict", "conflict_as_delivered", "difference", "novel", "retention", "kl")
+FIGURES = ("conflict", "conflict_as_delivered", "difference", "novel", "combination", "retention", "kl")
 Figures = dict[str, Estimate | None]
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Integer
 
+from override_gap.analyses.compare.conditions import paired
+from override_gap.analyses.matched_retention import MARGIN
 from override_gap.analyses.readings import DELIVERED, RunFrame, once_per_run
 from override_gap.analyses.stats.estimate import json_number
 from override_gap.analyses.tune.budget import Budget
@@ -21,8 +23,11 @@ from override_gap.analyses.tune.outcomes import Outcomes, outcomes
 from override_gap.analyses.tune.recommend import recommend
 from override_gap.analyses.tune.select import BY_LIMIT, Priced, Selector
 from override_gap.analyses.tune.situation import Situation, too_little
+from override_gap.analyses.verdict import read_by_rule
 
 SPLITS = ("conflict", "retention", "kl", "novel")
+UNCHOSEN = {"novel": "Of new facts", "combination": "Of questions that combine the document with another fact"}
+"""Splits that no choice is made on, in words."""
 
 
 def choose(run: RunFrame, budget: Budget, candidates: Sequence[str] | None = None, seed: int = 0) -> Choice:
@@ -53,6 +58,9 @@ def choose_by(
     chosen = [selector.best(selector.priced(training(found, split_into, fold))) for fold in range(split_into.count)]
     per_item = np.array(chosen)
     given = {split: per_item[codes] for split, codes in by_split(found, split_into).items()}
+    if found.combination is not None:
+        # nothing is chosen on these questions and no fold holds them: they are read under the policy itself
+        given["combination"] = np.full(len(found.combination), final)
     whole = {split: np.full_like(codes, final) for split, codes in given.items()}
     in_sample = figures(found, whole, found.names[final])
     expected = joined(figures(found, given, found.names[final]), in_sample)
@@ -62,6 +70,7 @@ def choose_by(
         final = found.names.index(DELIVERED)
         given = {split: np.full_like(codes, final) for split, codes in given.items()}
         expected = in_sample = figures(found, given, DELIVERED)
+    losses = () if final == found.names.index(DELIVERED) else lost_elsewhere(found, final)
     fitted, fresh = in_sample["conflict"], expected["conflict"]
     assert fitted is not None
     assert fresh is not None
@@ -69,7 +78,7 @@ def choose_by(
         policy=found.names[final],
         recommendation=advice.recommendation,
         says=advice.says,
-        further=advice.further,
+        further=(*advice.further, *losses),
         budget=budget,
         expected=expected,
         in_sample=in_sample,
@@ -97,6 +106,23 @@ def by_split(found: Outcomes, split_into: Folds) -> dict[str, Integer[np.ndarray
         result[split] = split_into.codes[start : start + size]
         start += size
     return result
+
+
+def lost_elsewhere(found: Outcomes, final: int) -> tuple[str, ...]:
+    """Sentences on questions that no choice is made on, where fewer are right than as delivered: surely, or by MARGIN or more."""
+    sentences, delivered = [], found.names.index(DELIVERED)
+    for split, what in UNCHOSEN.items():
+        part = getattr(found, split)
+        if part is None:
+            continue
+        now, before = part.values[:, final], part.values[:, delivered]
+        gap = read_by_rule(paired(now, before, part.points, ("", ""), split, "top1").difference, part.points)
+        if gap.high < 0 or gap.value <= -MARGIN:
+            sentences.append(
+                f"{what} it answers {now.mean():.0%}, as delivered {before.mean():.0%} ({100 * gap.value:+.0f} points "
+                f"[{100 * gap.low:.0f}, {100 * gap.high:.0f}])."
+            )
+    return tuple(sentences)
 
 
 def training(found: Outcomes, split_into: Folds, fold: int):

@@ -21,6 +21,7 @@ NAMES = {
     "conflict_as_delivered": "conflicts overridden as delivered",
     "difference": "more than as delivered",
     "novel": "new facts recalled",
+    "combination": "combined with another fact",
     "retention": "unrelated answers kept",
     "kl": "KL to the base there",
 }
@@ -45,10 +46,11 @@ def figures(found: Outcomes, given: dict[str, Integer[np.ndarray, " n"]], policy
         "conflict_as_delivered": share("conflict_as_delivered", as_is, points),
         "difference": replace(read_by_rule(gap, points), name=NAMES["difference"]),
         "novel": None,
+        "combination": None,
         "retention": None,
         "kl": None,
     }
-    for split in ("novel", "retention"):
+    for split in ("novel", "combination", "retention"):
         sample: Sample | None = getattr(found, split)
         if sample is not None:
             result[split] = share(split, chosen_values(sample, given[split]), sample.points)

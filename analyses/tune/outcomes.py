@@ -33,8 +33,9 @@ class Sample:
 class Outcomes:
     """What the candidates achieve and cost, from one run.
 
-    `conflict` and `novel`: success by the budget's measure. `retention`: whether an unrelated answer that the base gives stays.
-    `kl`: KL to the base at unrelated questions, nats; infinite where the readings say so.
+    `conflict`, `novel` and `combination` (the document and another fact): success by the budget's measure. `retention`:
+    whether an unrelated answer that the base gives stays. `kl`: KL to the base at unrelated questions, nats; infinite where the
+    readings say so.
     """
 
     names: tuple[str, ...]
@@ -42,6 +43,7 @@ class Outcomes:
     retention: Sample | None
     kl: Sample | None
     novel: Sample | None
+    combination: Sample | None
     left_out: dict[str, str]
 
 
@@ -56,6 +58,7 @@ def outcomes(run: RunFrame, names: Sequence[str], measure: str) -> Outcomes:
         "retention": grid(run, "retention", column),
         "kl": grid(run, "retention", "kl"),
         "novel": grid(run, "novel", column),
+        "combination": grid(run, "combination", column),
     }
     left_out: dict[str, str] = {}
     wide, kl_points = tables["kl"]
@@ -79,7 +82,7 @@ def outcomes(run: RunFrame, names: Sequence[str], measure: str) -> Outcomes:
     if retention is not None and BASE in kept:
         held = retention.values[:, kept.index(BASE)] == 1
         retention = _rows(retention, held) if held.any() else None
-    return Outcomes(kept, conflict, retention, samples["kl"], samples["novel"], left_out)
+    return Outcomes(kept, conflict, retention, samples["kl"], samples["novel"], samples["combination"], left_out)
 
 
 def _sample(wide, points: Shaped[np.ndarray, " n"], names: Sequence[str]) -> Sample | None:

@@ -23,6 +23,7 @@ FIGURES = {
     "conflict_as_delivered": ("conflicts overridden as delivered", "share"),
     "difference": ("more than as delivered", "points"),
     "novel": ("new facts recalled", "share"),
+    "combination": ("answers that combine the document with another fact", "share"),
     "retention": ("unrelated answers kept", "share"),
     "kl": ("KL to the base on unrelated questions, nats per token", "number"),
 }

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.tune import Budget, choose
 from tests.analyses.tune.curves import GAINS, Curves, name_of
 
@@ -98,3 +100,32 @@ def test_candidates_that_were_not_measured_are_refused_by_name():
         "as-delivered",
         "uniform-1.25",
     ]
+
+
+@pytest.mark.parametrize(("right", "said"), [(0.9, False), (0.4, True)])
+def test_questions_that_no_choice_is_made_on_are_read_under_the_policy_and_a_loss_is_said(right: float, said: bool):
+    run = Curves().draw(np.random.default_rng(5))
+    before = choose(run, Budget(0.9))
+    # 80 combination questions on points of their own: 90% right as delivered, `right` under every other gain
+    names = run.manifest["conditions"]
+    share = {name: 0.9 if name == "as-delivered" else right for name in names}
+    asked = run.readings[run.readings.item.isin([f"conflict-{n}" for n in range(80)])].copy()
+    number = asked.item.str.removeprefix("conflict-").astype(int)
+    asked = asked.assign(
+        split="combination",
+        item="combination-" + number.astype(str),
+        point="q" + (number // 2).astype(str),
+        success_top1=[(n % 10) < 10 * share[name] for n, name in zip(number, asked.condition, strict=True)],
+    )
+    choice = choose(RunFrame(run.manifest, pd.concat([run.readings, asked], ignore_index=True)), Budget(0.9))
+    assert choice.policy == before.policy != "as-delivered"
+    assert choice.as_json()["expected"]["conflict"] == before.as_json()["expected"]["conflict"], (
+        "no fold changes by them"
+    )
+    expected = choice.expected["combination"]
+    assert expected is not None
+    assert (expected.value, expected.n) == (pytest.approx(right), 80)
+    told = [line for line in choice.further if "combine the document with another fact" in line]
+    assert bool(told) is said
+    if said:
+        assert "answers 40%, as delivered 90% (-50 points [" in told[0]
