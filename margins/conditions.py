@@ -37,6 +37,11 @@ class Condition(ABC):
     name: str
 
     @property
+    def gain_policy(self) -> Policy | None:
+        """The policy that sets the gains of the item's own adapter; None where that does not act by gains."""
+        return None
+
+    @property
     def needs_gain(self) -> bool:
         """Whether gains other than 0 and 1 are set, which a method that is not a weight update cannot follow."""
         return False
@@ -82,6 +87,11 @@ class Base(Condition):
 
     name: str = BASE
 
+    @property
+    def gain_policy(self) -> Policy:
+        """Gain 0."""
+        return Uniform(0.0)
+
     def read(self, batch: Batch[R]) -> R:
         return batch.base()
 
@@ -92,6 +102,11 @@ class AsDelivered(Condition):
 
     name: str = DELIVERED
 
+    @property
+    def gain_policy(self) -> Policy:
+        """Gain 1."""
+        return Uniform(1.0)
+
     def read(self, batch: Batch[R]) -> R:
         return batch.delivered()
 
@@ -101,6 +116,11 @@ class Scaled(Condition):
     """The adapter at the gains that a policy sets."""
 
     policy: Policy
+
+    @property
+    def gain_policy(self) -> Policy:
+        """Its policy."""
+        return self.policy
 
     @property
     def needs_gain(self) -> bool:

@@ -139,21 +139,16 @@ def gains_of(policy: str, layers: int) -> tuple[tuple[float, ...] | None, bool]:
     import torch
 
     from override_gap.margins.condition_parser import parse_condition
-    from override_gap.margins.conditions import AsDelivered, Base, Scaled
     from override_gap.margins.gain_policies import PolicyInputs, looks_at_question
 
-    condition = parse_condition(policy)
-    if isinstance(condition, Base | AsDelivered):
-        return (0.0 if isinstance(condition, Base) else 1.0,) * layers, False
-    if not isinstance(condition, Scaled):
+    gain_policy = parse_condition(policy).gain_policy
+    if gain_policy is None:
         raise ValueError(f"policy {policy!r} sets no gains")
-    if looks_at_question(condition.policy):
+    if looks_at_question(gain_policy):
         return None, True
     # gains that norms or seeds decide differ between these
     rising = torch.arange(layers, dtype=torch.float32)
-    tried = [
-        condition.policy(PolicyInputs(norms, seed=seed)) for norms in (rising, rising.flip(0)) for seed in range(3)
-    ]
+    tried = [gain_policy(PolicyInputs(norms, seed=seed)) for norms in (rising, rising.flip(0)) for seed in range(3)]
     same = all(torch.equal(each, tried[0]) for each in tried)
     return (tuple(tried[0].tolist()) if same else None), False
 

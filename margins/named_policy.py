@@ -10,13 +10,11 @@ from pathlib import Path
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.condition_names import expand
 from override_gap.margins.condition_parser import parse_condition
-from override_gap.margins.conditions import AsDelivered, Base, Scaled
 from override_gap.margins.gain_policies import (
     Policy,
     PolicyInputs,
     RandomLayers,
     RandomMatched,
-    Uniform,
     given_gains,
 )
 from override_gap.margins.gains_file import GainsFile, read_gains
@@ -41,8 +39,11 @@ class NamedPolicy:
         """Whether the gains are drawn at random by document, so that its text is needed to draw them again."""
         return isinstance(self.policy, RandomLayers | RandomMatched)
 
-    def notes_on(self, fingerprint: str) -> list[str]:
-        """What a user of a gains.json should know on a subject, a line each: what it recommends, and a model that is another."""
+    def notes_on(self, fingerprint: str, adapters: str | None = None) -> list[str]:
+        """What a user of a gains.json should know, a line each: what it recommends, another model, another method.
+
+        `fingerprint` is the subject's, `adapters` the source's name where one is known.
+        """
         if self.content is None:
             return []
         notes = []
@@ -52,6 +53,11 @@ class NamedPolicy:
         if stated and stated != fingerprint:
             notes.append(
                 f"{self.file} was chosen on another model, or in another number format: its figures are of that one"
+            )
+        chosen_on = self.content.adapters.get("name")
+        if adapters is not None and chosen_on and chosen_on != adapters:
+            notes.append(
+                f"{self.file} was chosen on the adapters of {chosen_on}, these are of {adapters}: tune a run of these"
             )
         return notes
 
@@ -98,9 +104,7 @@ def named_policy(policy: str | Path | Policy) -> NamedPolicy:
 def _policy_of(name: str) -> Policy:
     if len(several := expand(name)) > 1:
         raise ValueError(f"{name} stands for several gains ({', '.join(several[:3])}, ...); name one of them")
-    condition = parse_condition(name)
-    if isinstance(condition, Base | AsDelivered):
-        return Uniform(1.0 if isinstance(condition, AsDelivered) else 0.0)
-    if not isinstance(condition, Scaled):
+    policy = parse_condition(name).gain_policy
+    if policy is None:
         raise ValueError(f"{name} is a condition, but no policy of gains; need one such as uniform-1.5, slb or ca")
-    return condition.policy
+    return policy

@@ -143,7 +143,7 @@ def main(argv: Sequence[str]) -> int:
             print(f"at the gains of {policy.title}:")
         count = export(subject, source, documents, args.form, args.out, policy, args.seed, print)
     if policy is not None:
-        for note in policy.notes_on(subject.fingerprint):
+        for note in policy.notes_on(subject.fingerprint, source.name):
             print(note)
         if copy := gains_copy(policy, args.form, args.out):
             print(f"gains: {copy}")

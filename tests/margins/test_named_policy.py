@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.gain_policies import PerLayer, TopNorm, Uniform
+from override_gap.margins.gains_file import GainsFile, write_gains
 from override_gap.margins.named_policy import named_policy
 from override_gap.margins.updates import LowRank
 
@@ -49,3 +52,22 @@ def test_what_is_no_policy_of_gains_is_refused(name: str, message: str) -> None:
 def test_gains_for_another_number_of_layers_are_refused() -> None:
     with pytest.raises(ValueError, match="states gains for 3 layers, and the model has 4"):
         named_policy("layers-1.5x3").gains(ADAPTER, 4)
+
+
+def test_a_file_chosen_on_another_methods_adapters_is_noted(tmp_path: Path) -> None:
+    content = GainsFile(
+        policy="uniform-1.25",
+        gains=(1.25, 1.25),
+        looks_at_question=False,
+        recommendation="scale",
+        says="Use uniform-1.25.",
+        budget={"keep": 0.95, "kl": None, "measure": "top1"},
+        subject={"name": "organism", "fingerprint": "f"},
+        adapters={"name": "hypernetwork", "hash": "h"},
+        items={"sha256": "i", "n": 1},
+    )
+    write_gains(content, tmp_path / "gains.json")
+    policy = named_policy(tmp_path / "gains.json")
+    assert policy.notes_on("f") == policy.notes_on("f", "hypernetwork") == []
+    [note] = policy.notes_on("f", "fitted")
+    assert "chosen on the adapters of hypernetwork, these are of fitted" in note
