@@ -53,6 +53,7 @@ class VerdictPower(HtmlRepr):
             "label": self.label,
             "probability": self.probability,
             "needed": None if self.needed is None else self.needed.as_json(),
+            "asked": None if self.asked is None else self.asked.as_json(),
             "saved_by_until_decided": self.saved,
             "sizes": [row.as_json() for row in self.rows],
             "sizes_over_pilot": [row.as_json() for row in self.uncertain],
@@ -63,7 +64,7 @@ class VerdictPower(HtmlRepr):
             most = self.rows[-1]
             why = " (more points of the same relations tell little)" if self.truth.relations else ""
             answer = (
-                f"{self.label} is not reached with {self.probability:.0%} probability by {most.points} points{why}."
+                f"No audit of up to {most.points} points has {self.label} with {self.probability:.0%} probability{why}."
             )
         else:
             answer = (
@@ -76,8 +77,9 @@ class VerdictPower(HtmlRepr):
                     f" With --until decided an audit of this size measures {1 - self.saved:.0%} of them on average."
                 )
         if self.asked is not None:
+            behind = answer if self.needed is None else f"For {answer}"
             answer = (
-                f"With {self.asked.points} points: {self.label} with {self.asked.reached:.0%} probability. For {answer}"
+                f"With {self.asked.points} points: {self.label} with {self.asked.reached:.0%} probability. {behind}"
             )
         return "\n".join([*textwrap.wrap(answer, WIDTH), *self.table(self.rows)])
 

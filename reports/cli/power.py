@@ -19,7 +19,9 @@ EPILOG = """examples:
   override-gap power retention --kept 0.98 --keep 0.95                    # is the price known to be small?
 
 The verdict's own rule is applied to simulated audits. --known, --failures and --held are shares: of conflicts whose old
-answer the base knows, of these that fail as delivered, and of the failures that another gain repairs.
+answer the base knows, of these that fail as delivered, and of the failures that another gain repairs. `power retention`
+applies the rule of `override-gap tune`: the one-sided 95% upper limit of the share of unrelated answers lost is within the
+budget. `power difference` applies the paired test, p below .05.
 """
 
 

@@ -9,11 +9,15 @@ from scipy import stats
 from override_gap.analyses.planning.paired_power import difference_power, retention_power
 from override_gap.analyses.planning.pilot import pilot
 from override_gap.analyses.planning.rule import Tallies
-from override_gap.analyses.planning.simulated import Truth, audits
+from override_gap.analyses.planning.simulated import Truth, audits, draw, sizes
 from override_gap.analyses.planning.sizes import PlannedSize, search
 from override_gap.analyses.planning.stopping import looks_at, stopped
 from override_gap.analyses.planning.verdict_power import verdict_power
+from override_gap.analyses.stats.clusters import labelled
 from override_gap.analyses.stats.intervals import proportion
+from override_gap.analyses.tune.budget import Budget
+from override_gap.analyses.tune.outcomes import Outcomes, Sample
+from override_gap.analyses.tune.select import Selector
 from override_gap.reports.cli.main import main
 from tests.analyses.searched import searched_run
 from tests.analyses.test_causes import CASES
@@ -73,12 +77,53 @@ def test_the_power_of_a_paired_difference_is_that_of_mcnemar():
 
 def test_the_power_of_a_price_is_the_binomial_one():
     n = 160
-    least = next(k for k in range(n + 1) if proportion("", [1.0] * k + [0.0] * (n - k), list(range(n))).low > 0.9)
+
+    def upper(lost):
+        return stats.binomtest(lost, n, alternative="less").proportion_ci(0.95, "wilson").high
+
+    most = max(k for k in range(n) if upper(k) <= 0.1)
     found = retention_power(0.97, 0.9, Truth(items_per_point=1.0, icc=0.0), 0.8, points=n)
-    reached = next(row.reached for row in found.rows if row.points == n)
-    assert reached == pytest.approx(stats.binom.sf(least - 1, n, 0.97), abs=0.03)
+    assert found.asked.reached == pytest.approx(stats.binom.cdf(most, n, 0.03), abs=0.03)
     with pytest.raises(ValueError, match="above the one to keep"):
         retention_power(0.9, 0.95, Truth())
+
+
+@pytest.mark.parametrize("relations", [0, 12])
+def test_the_power_of_a_price_is_that_of_the_rule_by_which_tuning_keeps_a_budget(relations):
+    # audits drawn one by one, as base and one candidate, and put through the selection of `tune`
+    truth, n = Truth(items_per_point=2.73, relations=relations), 48
+    found = retention_power(0.985, 0.95, truth, points=n)
+    rng = np.random.default_rng(8)
+    per_point = sizes(n, truth.items_per_point)
+    of_point = np.repeat(np.arange(n), per_point)
+    relation = np.arange(n) % relations if relations else None
+    points = np.array([f"p{point}" for point in of_point], dtype=object)
+    if relations:
+        points = labelled(points, np.array([f"r{relation[point]}" for point in of_point], dtype=object))
+    items, within = np.arange(len(points)), []
+    for kept in draw(rng, 300, of_point, relation, 0.985, truth.icc, truth.icc_relation):
+        values = np.column_stack([np.ones(len(kept)), kept])
+        audit = Outcomes(
+            ("base", "x"), Sample(items, points, values), Sample(items, points, values), None, None, None, {}
+        )
+        within.append(Selector(audit, Budget(keep=0.95), [0.0, 0.0]).priced().within[1])
+    assert found.asked.reached == pytest.approx(np.mean(within), abs=0.1)
+    assert found.asked.reached > 0.3, "by the two-sided interval it is 0% without relations"
+
+
+def test_the_first_sentence_speaks_of_the_size_that_was_asked_for():
+    text = " ".join(str(retention_power(0.985, 0.95, Truth(items_per_point=2.73), points=48)).split())
+    assert text.startswith(
+        "With 48 knowledge points (131 items) the probability to find with 95% certainty that at least 95%"
+    )
+    text = " ".join(str(difference_power(0.3, 0.4, Truth(icc=0.0), points=40)).split())
+    assert text.startswith(
+        "With 40 knowledge points (100 items) the probability to find a difference of 30 percentage points"
+    )
+    text = " ".join(str(difference_power(0.3, 0.4, Truth(icc=0.0))).split())
+    assert text.startswith("80% probability to find a difference of 30 percentage points takes ")
+    text = " ".join(str(verdict_power(Truth(known=0.0), points=20)).split())
+    assert "0% probability. No audit of up to 1280 points has magnitude with 80% probability." in text
 
 
 def test_a_pilot_gives_the_truth_and_what_it_leaves_open():
