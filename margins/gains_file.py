@@ -111,6 +111,10 @@ def gains_from(content: Any) -> GainsFile:
     recommendation = _text(content, "recommendation", 40)
     if recommendation not in RECOMMENDATIONS:
         raise ValueError(f"recommendation is one of {', '.join(RECOMMENDATIONS)}, got {recommendation!r}")
+    if policy.split(":")[-1].startswith(("random-layers", "random-matched")):
+        raise ValueError(
+            f"policy {policy!r} draws its layers at random: a control to be compared with, no gains to apply"
+        )
     _agrees(policy, gains, looks)
     return GainsFile(
         policy=policy,

@@ -15,6 +15,7 @@ from override_gap.margins.gain_policies import (
     PolicyInputs,
     RandomLayers,
     RandomMatched,
+    Uniform,
     given_gains,
 )
 from override_gap.margins.gains_file import GainsFile, read_gains
@@ -88,12 +89,20 @@ def document_seed(seed: int, document: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{document}".encode()).digest()[:7])
 
 
-def named_policy(policy: str | Path | Policy) -> NamedPolicy:
-    """The policy of a condition's name (`uniform-1.5`, `slb`), of a gains.json, or of a policy object.
+def named_policy(policy: str | Path | float | Policy) -> NamedPolicy:
+    """The policy of a condition's name (`uniform-1.5`, `slb`), of a gains.json, one gain for all layers, or a policy object.
 
     Raises ValueError, in one line, for a name that is no policy of gains and for a file that is no gains.json.
     """
+    if isinstance(policy, int | float) and not isinstance(policy, bool):
+        if not (math.isfinite(policy) and policy >= 0):
+            raise ValueError(f"a gain is a number from 0 on, got {policy}")
+        return NamedPolicy(None, Uniform(float(policy)))
     if not isinstance(policy, str | Path):
+        if not isinstance(policy, Policy):
+            raise ValueError(
+                f"need a policy: its name (uniform-1.5, slb), a gains.json, a gain or a Policy; got {policy!r:.60}"
+            )
         return NamedPolicy(None, policy)
     if isinstance(policy, Path) or policy.endswith(".json"):
         content = read_gains(policy)

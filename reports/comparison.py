@@ -30,8 +30,8 @@ def compare(
     Returns the comparison, which prints itself; `as_json()` gives every number. With `out`, its page is written there.
     Raises ValueError where there is nothing to compare with, or where the runs cannot be compared.
     """
-    if not runs:
-        raise ValueError("a comparison needs two or more run folders")
+    if not runs or (len(runs) == 1 and (isinstance(condition, str) or len(condition) < 2)):
+        raise ValueError("a comparison needs two or more run folders, or several conditions of one")
     budget = None if keep is None and kl is None else Budget(keep, kl, measure)
     folders = [Path(run) for run in runs]
     frames = [load(folder) for folder in folders]

@@ -24,6 +24,9 @@ class Budget:
     measure: str = "top1"
 
     def __post_init__(self) -> None:
+        for name, bound in (("keep", self.keep), ("kl", self.kl)):
+            if bound is not None and (isinstance(bound, bool) or not isinstance(bound, int | float)):
+                raise ValueError(f"{name} is a number, got {bound!r}")
         if self.keep is None and self.kl is None:
             raise ValueError("a budget needs a bound: keep (as 0.95 of unrelated answers), kl (as 0.05 nats), or both")
         if self.keep is not None and not 0 < self.keep < 1:

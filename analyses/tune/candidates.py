@@ -13,6 +13,7 @@ from override_gap.margins.condition_names import MEANING
 
 LEAST_MEASURED = 0.95
 """A candidate is measured on at least this share of the items of a split, so that all are judged on nearly the same ones."""
+DRAWN = ("random-layers", "random-matched")
 KNOWS_ANSWERS = ("margin-matched",)
 """Policies that need the margins of a question's own answers, which are not known in use."""
 
@@ -38,6 +39,8 @@ def candidates(run: RunFrame, named: Sequence[str] | None = None) -> tuple[list[
             left_out[name] = f"cannot be applied to {row['n']} of {row['of']} unrelated questions"
         elif name.startswith(KNOWS_ANSWERS):
             left_out[name] = "needs the margins of a question's own answers"
+        elif name.split(":")[-1].startswith(DRAWN):
+            left_out[name] = "its layers are drawn at random, so it is there only to be compared with"
         elif not gained.get(name, 0):
             left_out[name] = "sets no gains"
         elif named is None and is_control(name):

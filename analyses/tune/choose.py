@@ -10,8 +10,9 @@ import pandas as pd
 from jaxtyping import Integer
 
 from override_gap.analyses.compare.conditions import paired
+from override_gap.analyses.looks import looks_of
 from override_gap.analyses.matched_retention import MARGIN
-from override_gap.analyses.readings import DELIVERED, RunFrame, once_per_run
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, once_per_run
 from override_gap.analyses.stats.estimate import json_number
 from override_gap.analyses.tune.budget import Budget
 from override_gap.analyses.tune.candidates import candidates as possible
@@ -50,7 +51,8 @@ def choose_by(
     lacking = too_little(found, budget)
     if lacking:
         nothing: dict[str, int | None] = {}
-        return Choice(DELIVERED, UNDECIDED, lacking, budget, {}, {}, math.nan, left_out=left_out, more=nothing)
+        further = _partly_measured(run)
+        return Choice(DELIVERED, UNDECIDED, lacking, budget, {}, {}, math.nan, further, left_out=left_out, more=nothing)
     selector = Selector(found, budget, [octaves_from_one(run, name) for name in found.names], rule)
     priced = selector.priced()
     final = selector.best(priced)
@@ -64,12 +66,14 @@ def choose_by(
     whole = {split: np.full_like(codes, final) for split, codes in given.items()}
     in_sample = figures(found, whole, found.names[final])
     expected = joined(figures(found, given, found.names[final]), in_sample)
-    advice = recommend(Situation(run, found, priced, final, expected, budget))
-    if advice.leave:
-        # nothing was chosen, so that the figures as delivered need no fold
-        final = found.names.index(DELIVERED)
+    advice = recommend(Situation(run, found, priced, final, expected, budget, tuple(chosen)))
+    if advice.leave or found.names[final] in (BASE, DELIVERED):
+        # nothing was chosen on these items: as delivered (or the base) has its own figures, whatever other folds would pick
+        final = found.names.index(DELIVERED) if advice.leave else final
         given = {split: np.full_like(codes, final) for split, codes in given.items()}
-        expected = in_sample = figures(found, given, DELIVERED)
+        expected = in_sample = figures(found, given, found.names[final])
+        if found.names[final] == DELIVERED:
+            expected = in_sample = expected | {"difference": None}
     losses = () if final == found.names.index(DELIVERED) else lost_elsewhere(found, final)
     fitted, fresh = in_sample["conflict"], expected["conflict"]
     assert fitted is not None
@@ -78,7 +82,7 @@ def choose_by(
         policy=found.names[final],
         recommendation=advice.recommendation,
         says=advice.says,
-        further=(*advice.further, *losses),
+        further=(*_partly_measured(run), *advice.further, *losses),
         budget=budget,
         expected=expected,
         in_sample=in_sample,
@@ -106,6 +110,15 @@ def by_split(found: Outcomes, split_into: Folds) -> dict[str, Integer[np.ndarray
         result[split] = split_into.codes[start : start + size]
         start += size
     return result
+
+
+def _partly_measured(run: RunFrame) -> tuple[str, ...]:
+    """That only part of the items is measured, in a run that was cut short or stopped by its own looks."""
+    if run.manifest.get("complete") is False:
+        count = run.readings["item"].nunique()
+        return (f"This run is not complete: {count} items are measured so far; the same audit command resumes it.",)
+    looks = looks_of(run.manifest)
+    return (looks.sentence,) if looks is not None and looks.stopped else ()
 
 
 def lost_elsewhere(found: Outcomes, final: int) -> tuple[str, ...]:

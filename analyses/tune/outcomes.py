@@ -60,6 +60,10 @@ def outcomes(run: RunFrame, names: Sequence[str], measure: str) -> Outcomes:
         "novel": grid(run, "novel", column),
         "combination": grid(run, "combination", column),
     }
+    wide, _ = tables["retention"]
+    if DELIVERED not in wide or not wide[DELIVERED].notna().any():
+        # audits answer conflicts and new facts in words: what an unrelated answer loses is then told by its first token
+        tables["retention"] = grid(run, "retention", "success_top1")
     left_out: dict[str, str] = {}
     wide, kl_points = tables["kl"]
     if DELIVERED in wide and wide[DELIVERED].notna().any():

@@ -188,7 +188,10 @@ def _achieves(situation: Situation) -> str:
     won, as_is = situation.expected["conflict"], situation.expected["conflict_as_delivered"]
     assert won is not None
     assert as_is is not None
-    text = f"it overrides {percent(won)} of conflicts"
+    others = sum(place != situation.final for place in situation.chosen)
+    own = situation.final == situation.delivered or not others
+    said = f"out of fold, where {others} of {len(situation.chosen)} folds choose another, what is chosen"
+    text = f"{'it' if own else said} overrides {percent(won)} of conflicts"
     if situation.final != situation.delivered:
         text += f" (as delivered {percent(as_is)})"
     kept, kl = situation.expected.get("retention"), situation.expected.get("kl")

@@ -34,7 +34,7 @@ class Priced:
 
 @dataclass(frozen=True, eq=False)
 class Selector:
-    """The rule with its settings: highest override within the budget, ties to the gain nearest 1."""
+    """The rule with its settings: highest override within the budget, ties to the lower cost, then to the gain nearest 1."""
 
     outcomes: Outcomes
     budget: Budget
@@ -68,15 +68,27 @@ class Selector:
     def best(self, priced: Priced) -> int:
         """The number of the candidate that the rule picks."""
         allowed = priced.within if self.rule == BY_LIMIT else priced.estimated
-        return best(priced.override, allowed, self.distance)
+        cost = [tuple(float(part.value[n]) for part in (priced.lost, priced.kl) if part) for n in range(len(allowed))]
+        return best(priced.override, allowed, self.distance, cost)
 
 
 def best(
-    override: Float[np.ndarray, " candidate"], allowed: Bool[np.ndarray, " candidate"], distance: Sequence[float]
+    override: Float[np.ndarray, " candidate"],
+    allowed: Bool[np.ndarray, " candidate"],
+    distance: Sequence[float],
+    cost: Sequence[tuple[float, ...]],
 ) -> int:
-    """The allowed candidate of highest override; of those that tie, the one whose gain is nearest 1, then the first."""
+    """The allowed candidate of highest override; of those that tie the one that loses fewest answers, then moves the base least.
+
+    Where costs tie as well, the one whose gain is nearest 1, then the first.
+    """
     places = np.flatnonzero(allowed).tolist()
-    return int(min(places, key=lambda place: (-round(float(override[place]), 12), distance[place], place)))
+
+    def order(place: int) -> tuple[float | tuple[float, ...], ...]:
+        costs = tuple(round(part, 12) for part in cost[place])
+        return -round(float(override[place]), 12), costs, distance[place], place
+
+    return int(min(places, key=order))
 
 
 def _levels(sample: Sample):

@@ -63,6 +63,8 @@ class Situation:
     final: int
     expected: Figures
     budget: Budget
+    chosen: tuple[int, ...] = ()
+    """What the rule picks without each fold: the figures out of fold are of these."""
 
     @property
     def delivered(self) -> int:

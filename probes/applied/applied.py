@@ -27,7 +27,7 @@ Adapters = Adapter | Sequence[Adapter] | AdapterSource | str | Path | None
 def applied(
     model: Any,
     adapters: Adapters,
-    policy: str | Path | Policy,
+    policy: str | Path | float | Policy,
     *,
     documents: Documents | None = None,
     answers: Answers | None = None,

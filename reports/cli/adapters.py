@@ -6,9 +6,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from override_gap.reports.cli._args import add_code_flags, add_map_flags, writable
 from override_gap.reports.cli.main import DONE, parser
+
+if TYPE_CHECKING:
+    from override_gap.margins.adapter import AdapterSource
+    from override_gap.margins.items.item import Document
 
 EXAMPLES = """examples:
   override-gap adapters export --adapters hypernetwork --form peft --out adapters/organism
@@ -39,6 +44,14 @@ def kit_methods() -> list[str]:
         for file in KIT.glob("*.py")
         if file.stem not in ("__init__", "kit", "gains", "script")
     )
+
+
+def _gains_within(source: AdapterSource, documents: Sequence[Document]) -> list[str]:
+    """What a source says of gains that its adapters hold already: further gains multiply with them."""
+    from override_gap.margins.adapter import traits_of
+
+    notes_on = traits_of(source).notes_on
+    return [] if notes_on is None else [note for note in notes_on(documents) if "at the gains of" in note]
 
 
 def _copy_kit(method: str | None, folder: Path) -> int:
@@ -141,6 +154,8 @@ def main(argv: Sequence[str]) -> int:
         subject, source = open_plan(plan, subject=subject, file=file)
         if policy is not None:
             print(f"at the gains of {policy.title}:")
+            for note in _gains_within(source, documents):
+                print(note)
         count = export(subject, source, documents, args.form, args.out, policy, args.seed, print)
     if policy is not None:
         for note in policy.notes_on(subject.fingerprint, source.name):

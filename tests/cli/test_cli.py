@@ -178,7 +178,9 @@ def test_wrong_files_are_refused_in_one_line_with_exit_code_2(model: Path, items
     assert "--adapters dense: names nothing after the colon; write dense:FILE" in refusal(
         words(adapters="dense:"), capsys
     )
-    assert "is a folder; name one safetensors file" in refusal(words(adapters=f"compact:{tmp_path / 'empty'}"), capsys)
+    nothing = "no compact file (*.safetensors) lies in this folder"
+    assert nothing in refusal(words(adapters=f"compact:{tmp_path / 'empty'}"), capsys)
+    assert "is a folder; name one safetensors file" in refusal(words(adapters=f"dense:{tmp_path / 'empty'}"), capsys)
     wrong_seed = refusal(words(adapters="hypernetwork:seed=\u00b2"), capsys)
     assert "need fault=NAME, seed=NUMBER or folder=FOLDER, got 'seed=\u00b2'" in wrong_seed
     assert "unknown fault 'zzz'. Known: as-trained" in refusal(words(adapters="hypernetwork:fault=zzz"), capsys)

@@ -71,3 +71,10 @@ def test_a_file_chosen_on_another_methods_adapters_is_noted(tmp_path: Path) -> N
     assert policy.notes_on("f") == policy.notes_on("f", "hypernetwork") == []
     [note] = policy.notes_on("f", "fitted")
     assert "chosen on the adapters of hypernetwork, these are of fitted" in note
+
+
+def test_a_number_is_one_gain_for_all_layers() -> None:
+    assert named_policy(1.5).policy == Uniform(1.5)
+    for wrong in (-1.0, float("nan"), True):
+        with pytest.raises(ValueError, match="gain"):
+            named_policy(wrong)  # type: ignore[arg-type]

@@ -129,3 +129,47 @@ def test_questions_that_no_choice_is_made_on_are_read_under_the_policy_and_a_los
     assert bool(told) is said
     if said:
         assert "answers 40%, as delivered 90% (-50 points [" in told[0]
+
+
+def test_of_equal_override_the_cheaper_is_chosen() -> None:
+    run = Curves().draw(np.random.default_rng(6))
+    rows = run.readings
+    chosen = choose(run, Budget(0.9)).policy
+    # the same overrides at a third of the KL and with every answer kept, at a gain farther from 1
+    twin = rows[rows.condition == chosen].assign(condition="uniform-4", gain_mean=4.0)
+    twin = twin.assign(kl=twin.kl / 3, success_top1=twin.success_top1 | (twin.split == "retention"))
+    manifest = {"conditions": [*run.manifest["conditions"], "uniform-4"]}
+    both = choose(RunFrame(manifest, pd.concat([rows, twin], ignore_index=True)), Budget(0.9))
+    assert both.policy == "uniform-4"
+    assert both.folds["n"] == sum(row["folds"] for row in both.rows)
+
+
+def test_where_as_delivered_stays_its_figures_are_its_own_whatever_the_folds_pick() -> None:
+    """Folds that pick another gain say nothing of as-delivered: once its expected override was theirs."""
+    for seed in range(40):
+        run = Curves(lose=0.75).draw(np.random.default_rng(seed), points=30)
+        choice = choose(run, Budget(0.8))
+        if choice.policy == "as-delivered" and any(r["folds"] for r in choice.rows if r["condition"] != "as-delivered"):
+            break
+    else:
+        pytest.fail("no draw in which folds disagree with as-delivered")
+    rows = run.readings[run.readings.condition == "as-delivered"].groupby("split")
+    expected = choice.as_json()["expected"]
+    assert expected["conflict"]["value"] == pytest.approx(rows.success_top1.mean()["conflict"])
+    assert expected["kl"]["value"] == pytest.approx(rows.kl.mean()["retention"])
+    assert expected["difference"] is None
+    assert choice.optimism == 0.0
+
+
+def test_a_sentence_on_folds_that_choose_another_says_so() -> None:
+    for seed in range(40):
+        choice = choose(Curves().draw(np.random.default_rng(seed)), Budget(0.9))
+        others = sum(row["folds"] for row in choice.rows if not row["chosen"])
+        if choice.recommendation == "scale":
+            assert (f"where {others} of {choice.folds['n']} folds choose another" in choice.says) is bool(others)
+
+
+def test_an_unfinished_run_says_so() -> None:
+    run = Curves().draw(np.random.default_rng(7))
+    unfinished = RunFrame(run.manifest | {"complete": False}, run.readings)
+    assert "not complete: 300 items" in choose(unfinished, Budget(0.9)).further[0]
