@@ -2,7 +2,7 @@
 
 Each subject is audited once, under every policy by name; the comparisons are those of every report (`analyses/equal_cost.py`).
 
-    python benchmarks/policies.py --worlds worlds/6 worlds/7 --out runs/policies > docs/policies.md
+    python benchmarks/policies.py --worlds worlds/6 worlds/7 --unseen worlds/8 --out runs/policies > docs/policies.md
 
 `worlds/N` is made by `override-gap organism train --seed N --out worlds/N`. If interrupted, give the same command again to
 resume; `--only NAME ...` audits some subjects, and the page is written from those whose run folders are whole.
@@ -73,7 +73,7 @@ MORE = (
     "layers-1x4_1.5x4",
 )
 """Further ones on the organism, which is small."""
-DEVELOPMENT, CONFIRMATION, HALVES, PLANT = "development", "confirmation", "half each", "plant"
+DEVELOPMENT, CONFIRMATION, UNSEEN, HALVES, PLANT = "development", "confirmation", "unseen", "half each", "plant"
 PLANTED = ("times-0.3", "times-3", "at-a-price", "beside-mean")
 
 
@@ -131,12 +131,13 @@ METHODS = {
 """By what is added to a case's name: adapters, and what they are."""
 
 
-def cases(worlds: Sequence[Path]) -> list[Case]:
-    """The audits: world 0 as shipped, the worlds given, plants, and SmolLM2."""
+def cases(worlds: Sequence[Path], unseen: Sequence[Path] = ()) -> list[Case]:
+    """The audits: world 0 as shipped, the worlds given, those trained after the form was fixed, plants, and SmolLM2."""
     found = []
-    for folder in (None, *worlds):
+    for folder in (None, *worlds, *unseen):
         subject, name = ("organism", "organism") if folder is None else (str(folder / "model"), f"world {folder.name}")
         role, draws = (DEVELOPMENT, (3, 4)) if folder is None else (CONFIRMATION, (1, 2))
+        role = UNSEEN if folder in unseen else role
         own = partial(drawn, folder, (0,))
         found += [
             Case(f"{name}{ending}", subject, partial(str, adapters), own, role, says)
@@ -144,7 +145,8 @@ def cases(worlds: Sequence[Path]) -> list[Case]:
         ]
         fresh = "the hypernetwork, new documents and questions about the same facts"
         new = partial(drawn, folder, draws)
-        found.append(Case(f"{name}, fresh", subject, partial(str, "hypernetwork"), new, CONFIRMATION, fresh))
+        later = UNSEEN if folder in unseen else CONFIRMATION
+        found.append(Case(f"{name}, fresh", subject, partial(str, "hypernetwork"), new, later, fresh))
     asked = partial(drawn, None, (0,), SPLITS)
     for plant in PLANTED:
         means = PLANTS[plant].meaning
@@ -184,11 +186,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/policies"), help="folder for the run folders")
     parser.add_argument("--worlds", type=Path, nargs="*", default=[], help="folders of trained organisms")
+    parser.add_argument(
+        "--unseen", type=Path, nargs="*", default=[], help="folders of worlds trained after the form was fixed"
+    )
     parser.add_argument("--only", nargs="*", help="names of the cases to audit")
     parser.add_argument("--read", action="store_true", help="write the page from the run folders as they are")
     args = parser.parse_args(argv)
     frames: dict[str, tuple[Case, RunFrame]] = {}
-    for case in cases(args.worlds):
+    for case in cases(args.worlds, args.unseen):
         if args.only and case.name not in args.only:
             continue
         folder = args.out / case.name.replace(", ", "-").replace(" ", "-")
