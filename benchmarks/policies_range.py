@@ -87,7 +87,7 @@ def over_costs(run: RunFrame, stem: str, seed: int = 0) -> dict[str, dict[float,
     return found
 
 
-def bound(run: RunFrame) -> float:
+def most_override(run: RunFrame) -> float:
     """What the best uniform gain overrides: no choice of one gain for all conflicts does better, whatever it costs."""
     wide, _ = grid(run, "conflict")
     return float(np.nanmax([wide[name].mean() for name in gains(run).values()]))
