@@ -151,9 +151,9 @@ def mean_kl(run: RunFrame, condition: str = DELIVERED, split: str = "retention")
 
 def percent(share: Estimate) -> str:
     """``96% [85, 99]``, or without the brackets where there is no interval."""
-    return f"{100 * share.value:.0f}%{interval(100 * share.low, 100 * share.high, '.0f')}"
+    return f"{100 * share.value:z.0f}%{interval(100 * share.low, 100 * share.high, '.0f')}"
 
 
 def interval(low: float, high: float, form: str) -> str:
-    """`` [low, high]``, or nothing where there is no interval."""
-    return f" [{low:{form}}, {high:{form}}]" if low == low and high == high else ""
+    """`` [low, high]``, without a negative zero, or nothing where there is no interval."""
+    return f" [{low:z{form}}, {high:z{form}}]" if low == low and high == high else ""

@@ -69,7 +69,7 @@ def per_cent(value: float | None) -> str:
     if value is None:
         return ABSENT
     digits = 0 if 0.03 <= abs(value) <= 0.97 or value in (0, 1, -1) else 1
-    return f"{100 * value:.{digits}f}".replace("-", "\u2212")
+    return f"{100 * value:z.{digits}f}".replace("-", "\u2212")
 
 
 def chat_message(chat: Mapping[str, Any], n: int | None = None) -> str:

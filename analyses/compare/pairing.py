@@ -115,7 +115,8 @@ def pair(runs: Runs, condition: str | Mapping[str, str]) -> Paired:
             notes.append(f"{name}: the run is not complete")
         looks = looks_of(run.manifest)
         if looks is not None and looks.stopped:
-            notes.append(f"{name}: {looks.sentence[0].lower()}{looks.sentence[1:]}")
+            # notes end without a full stop
+            notes.append(f"{name}: {looks.sentence[0].lower()}{looks.sentence[1:].removesuffix('.')}")
     return Paired(tuple(runs), named, about, known, shared, tuple(sorted(notes)))
 
 

@@ -22,6 +22,7 @@ from override_gap.analyses.stats.estimate import Estimate, json_number
 from override_gap.analyses.stats.intervals import mean, proportion
 from override_gap.analyses.stats.paired import holm
 from override_gap.analyses.tune import Budget, Choice, choose
+from override_gap.analyses.tune.choice import UNDECIDED
 from override_gap.analyses.verdict import read_by_rule
 
 KEEPS = (0.99, 0.975, 0.95, 0.9, 0.8, 0.6)
@@ -190,7 +191,10 @@ def standing(found: AtBudget, about: Table) -> Standing:
     shares = {name: share(column, about) for name, column in found.success.items() if len(column)}
     pairs = pair_rows(found.success, about, found.budget.measure)
     unchosen = {name: choice.says for name, choice in found.choices.items() if name not in shares}
-    return Standing.of(shares, pairs, {name: choice.policy for name, choice in found.choices.items()}, unchosen)
+    policies = {name: choice.policy for name, choice in found.choices.items()}
+    undecided = [name for name, choice in found.choices.items() if choice.recommendation == UNDECIDED]
+    unrelated = len(next(iter(found.costs.values()))) if found.costs else None
+    return Standing.of(shares, pairs, policies, unchosen, undecided, unrelated)
 
 
 def budgets(budget: Budget) -> list[Budget]:

@@ -9,8 +9,11 @@ from typing import Any
 from override_gap.analyses.price import interval, percent
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.tune import Budget
+from override_gap.margins.text import plural
 
 ALPHA = 0.05
+FEW = 20
+"""Where fewer unrelated questions are shared, the answer says how many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +21,8 @@ class Standing:
     """The methods under a budget, most conflicts overridden first.
 
     `leads` holds, by other method, the leader's paired lead over it (value, low, high, p_holm); `told_apart` those others for
-    which Holm's adjusted p is below .05. `unchosen`: why a method has no policy under the budget, by name.
+    which Holm's adjusted p is below .05. `unchosen`: why a method has no policy under the budget, by name. `undecided`: the
+    methods for which tuning leaves open what to do. `unrelated`: how many unrelated questions all methods share, if known.
     """
 
     order: Sequence[str]
@@ -26,6 +30,8 @@ class Standing:
     policies: Mapping[str, str]
     leads: Mapping[str, Mapping[str, Any]]
     unchosen: Mapping[str, str]
+    undecided: Sequence[str] = ()
+    unrelated: int | None = None
 
     @classmethod
     def of(
@@ -34,6 +40,8 @@ class Standing:
         pairs: Sequence[Mapping[str, Any]],
         policies: Mapping[str, str],
         unchosen: Mapping[str, str],
+        undecided: Sequence[str] = (),
+        unrelated: int | None = None,
     ) -> Standing:
         """From every method's share of conflicts overridden, and the paired differences of every two."""
         order = tuple(sorted(shares, key=lambda name: (-shares[name].value, name)))
@@ -49,7 +57,7 @@ class Standing:
                     "high": None if high is None else sign * high,
                     "p_holm": row["p_holm"],
                 }
-        return cls(order, shares, policies, leads, unchosen)
+        return cls(order, shares, policies, leads, unchosen, tuple(undecided), unrelated)
 
     @property
     def told_apart(self) -> tuple[str, ...]:
@@ -61,9 +69,17 @@ class Standing:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Row of ``winners``: the leader, whether it is ahead of all others, and its lead over the next."""
+        """Row of ``winners``: the leader, whether it is ahead of all others, its lead over the next, and what is undecided."""
+        undecided = list(self.undecided)
         if not self.order:
-            return {"method": None, "policy": None, "ahead_of_all": False, "next": None, "lead": None}
+            return {
+                "method": None,
+                "policy": None,
+                "ahead_of_all": False,
+                "next": None,
+                "lead": None,
+                "undecided": undecided,
+            }
         second = self.order[1] if len(self.order) > 1 else None
         return {
             "method": self.order[0],
@@ -71,6 +87,7 @@ class Standing:
             "ahead_of_all": bool(self.order[1:]) and set(self.told_apart) == set(self.order[1:]),
             "next": second,
             "lead": dict(self.leads[second]) if second is not None else None,
+            "undecided": undecided,
         }
 
 
@@ -79,10 +96,17 @@ def winner_in_words(found: Standing, budget: Budget) -> str:
     sentences = []
     if found.order:
         n = found.shares[found.order[0]].n
-        each = [f"{name} at {found.policies[name]} overrides {percent(found.shares[name])}" for name in found.order]
+        open_ = {name: " (undecided)" if name in found.undecided else "" for name in found.order}
+        each = [
+            f"{name} at {found.policies[name]}{open_[name]} overrides {percent(found.shares[name])}"
+            for name in found.order
+        ]
+        shared = ""
+        if found.unrelated is not None and found.unrelated < FEW:
+            shared = f", its price read on {plural(found.unrelated, 'shared unrelated question')}"
         sentences.append(
             f"Within the budget ({budget}), {_and([f'{each[0]} of conflicts', *each[1:]])}, out of fold on the same "
-            f"{n} items: {_ahead(found)}."
+            f"{n} items{shared}: {_ahead(found)}."
         )
     sentences += [f"{name} is not compared: {_lower(why)}" for name, why in found.unchosen.items()]
     return " ".join(sentences)
@@ -108,7 +132,7 @@ def _ahead(found: Standing) -> str:
 def _points(lead: Mapping[str, Any]) -> str:
     low, high = lead["low"], lead["high"]
     between = "" if low is None or high is None else interval(100 * low, 100 * high, ".0f")
-    return f"{100 * lead['value']:.0f} points{between}"
+    return f"{100 * lead['value']:z.0f} points{between}"
 
 
 def _and(words: Sequence[str]) -> str:

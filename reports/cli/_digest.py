@@ -90,7 +90,7 @@ def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def _cell(row: Mapping[str, Any]) -> str:
     if row["value"] is None:
         return "-"
-    value, low, high = (None if row[key] is None else f"{100 * row[key]:.0f}" for key in ("value", "low", "high"))
+    value, low, high = (None if row[key] is None else f"{100 * row[key]:z.0f}" for key in ("value", "low", "high"))
     return f"{value}" if low is None else f"{value} [{low}, {high}]"
 
 

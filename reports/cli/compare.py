@@ -128,7 +128,7 @@ def _under_budget(budget: Mapping[str, Any] | None, short: Mapping[str, str]) ->
     lines += ["", f"  {'':<{NAME}} {'overrides':<18} {'keeps':<18} KL"]
     for row in budget["methods"]:
         cells = [_cell(row[key]) if row[key] else "-" for key in ("conflict", "retention")]
-        kl = "-" if not row["kl"] else f"{row['kl']['value']:.3f}"
+        kl = "-" if not row["kl"] else f"{row['kl']['value']:z.3f}"
         name = short.get(row["method"], _cut(row["method"], NAME))
         lines += [
             f"  {name:<{NAME}} {cells[0]:<18} {cells[1]:<18} {kl}",
@@ -141,12 +141,17 @@ def _under_budget(budget: Mapping[str, Any] | None, short: Mapping[str, str]) ->
     ]
     for row in budget["winners"]:
         lead = row["lead"]
-        ahead = "" if lead is None else f", {100 * lead['value']:+.0f} points over the next"
+        ahead = "" if lead is None else f", {100 * lead['value']:+z.0f} points over the next"
         sure = "" if lead is None else " (ahead of all)" if row["ahead_of_all"] else " (not told apart)"
         leader = (
             "-" if row["method"] is None else f"{short.get(row['method'], row['method'])} at {policy[row['policy']]}"
         )
-        lines.append(f"  {row[bound]:<6g} {leader}{ahead}{sure}")
+        open_ = [name for name in row["undecided"] if name != row["method"]]
+        first = "undecided: " if len(open_) < len(row["undecided"]) else ""
+        answer = f"  {row[bound]:<6g} {first}{leader}{ahead}{sure}"
+        wide = f"  {row[bound]:<6g} {first}{leader},", f"         {ahead.removeprefix(', ')}{sure}"
+        lines += [answer] if len(answer) <= WIDTH else wide
+        lines += [f"         undecided for {short.get(name, _cut(name, NAME))}" for name in open_]
     return [*lines, ""]
 
 
@@ -159,7 +164,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _cell(row: Mapping[str, Any], sign: bool = False) -> str:
-    form = "+.2f" if sign else ".2f"
+    form = "+z.2f" if sign else "z.2f"
     if row["value"] is None:
         return "-"
     value = format(row["value"], form)

@@ -65,7 +65,7 @@ def paragraphs(summary: Mapping) -> list[str]:
     texts = []
     if summary.get("complete") is False:
         texts.append("This run is not complete: what follows describes only what was measured before it stopped.")
-    if summary.get("until"):
+    if summary.get("until") and summary["until"]["says"] not in (verdict.get("sentence") or ""):
         texts.append(summary["until"]["says"])
     if verdict.get("label"):
         texts.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")

@@ -75,9 +75,16 @@ def _range(budget: Mapping) -> Table:
     return Table(
         "Over a range of budgets",
         "The same choice under tighter and looser budgets, out of fold.",
-        ("budget", "method", "policy", "conflicts overridden", "unrelated kept", "KL"),
+        ("budget", "method", "policy", "advice", "conflicts overridden", "unrelated kept", "KL"),
         tuple(
-            (bound(row), untrusted(row["method"]), untrusted(row["policy"]), *_figures(row)) for row in budget["range"]
+            (
+                bound(row),
+                untrusted(row["method"]),
+                untrusted(row["policy"]),
+                untrusted(row["recommendation"]),
+                *_figures(row),
+            )
+            for row in budget["range"]
         ),
     )
 
@@ -86,13 +93,15 @@ def _winners(budget: Mapping) -> Table:
     return Table(
         "Who wins at which price?",
         "The method that overrides most within each budget, and its paired lead over the next in percentage points. Ahead of "
-        "all: Holm's adjusted p is below .05 against every other method.",
-        ("budget", "most overrides", "policy", "next", "lead", "ahead of all"),
+        "all: Holm's adjusted p is below .05 against every other method. Undecided: "
+        "the methods for which tuning leaves open what to do within the budget, so that the row is no answer for them.",
+        ("budget", "most overrides", "policy", "undecided", "next", "lead", "ahead of all"),
         tuple(
             (
                 bound(row),
                 untrusted(row["method"]),
                 untrusted(row["policy"]),
+                untrusted(", ".join(row["undecided"])) if row["undecided"] else "none",
                 untrusted(row["next"]),
                 estimate(row["lead"], "points") if row["lead"] else ABSENT,
                 "yes" if row["ahead_of_all"] else "not shown",

@@ -70,6 +70,9 @@ def headline_numbers(summary: Mapping) -> list[HeadlineNumber]:
     if items.get("measured") is not None:
         excluded = items.get("excluded") or 0
         below = f"of {items['n']:,}; " + (f"{excluded:,} could not be measured" if excluded else "all were measured")
+        if stopped := (summary.get("until") or {}).get("stopped"):
+            failed = f"; {excluded:,} could not be measured" if excluded else ""
+            below = f"of {stopped['items'] + stopped['unmeasured']:,} in the item set; stopped early{failed}"
         text = Markup(rounded(items["measured"]))
         numbers.append(HeadlineNumber("Items measured", "items.measured", "items", text, items["measured"], below))
     return numbers

@@ -67,6 +67,17 @@ def test_table_page_and_json_show_the_same_numbers(folders, tmp_path, capsys) ->
             assert str(attributes.get(name) or "#").startswith(("#", "data:")), (tag, attributes)
 
 
+def test_a_note_of_a_run_that_was_looked_at_ends_with_one_full_stop(folders, tmp_path, capsys) -> None:
+    manifest = json.loads((folders[0] / "manifest.json").read_text())
+    looks = [{"units": 2, "share": 0.5}]
+    stopped = {"units": 2, "items": 60, "unmeasured": 90}
+    manifest["until"] = {"rule": "decided", "units_at_looks": [2, 4], "looks": looks, "stopped": stopped}
+    (folders[0] / "manifest.json").write_text(json.dumps(manifest))
+    out = tmp_path / "c.html"
+    assert main(["compare", *map(str, folders[:2]), "--out", str(out)]) == 0
+    assert "from the bounds of the label</bdi>." in out.read_text(encoding="utf-8")
+
+
 def test_another_condition_can_be_compared(folders, tmp_path, capsys) -> None:
     assert main(["compare", *map(str, folders), "--condition", "slb", "--out", str(tmp_path / "c.html"), "--json"]) == 0
     comparison = json.loads(capsys.readouterr().out)

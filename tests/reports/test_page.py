@@ -16,6 +16,7 @@ import pytest
 import vl_convert
 
 from override_gap.reports import figures, page
+from override_gap.reports.export.plain import paragraphs
 from override_gap.reports.page.assets import VEGA_SHA256, vega
 from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import value_at
@@ -203,6 +204,20 @@ def test_a_failed_parity_check_and_an_unfinished_run_are_announced(run, summary,
     read = Reader(page.write_page(tmp_path, troubled, summary).read_text(encoding="utf-8"))
     assert "This run is not complete" in read.text
     assert "The parity check failed" in read.text
+
+
+def test_a_run_that_stopped_early_says_so_once_and_of_how_many_items(run, summary, tmp_path, one_figure):
+    says = "Stopped early, at look 4 of at most 5, after 469 of 620 items."
+    verdict = {**summary["verdict"], "sentences": [summary["verdict"]["sentence"], says]}
+    items = {**summary["items"], "n": 469, "measured": 469, "excluded": 0}
+    stopped = {"units": 4, "items": 469, "unmeasured": 151}
+    early = {**summary, "verdict": verdict, "items": items, "until": {"says": says, "stopped": stopped}}
+    text = Reader(page.write_page(tmp_path, run, early).read_text(encoding="utf-8")).text
+    assert text.count(says) == 1
+    assert "of 620 in the item set; stopped early" in text
+    assert "all were measured" not in text
+    verdict["sentence"] = " ".join(verdict["sentences"])
+    assert sum(paragraph.count(says) for paragraph in paragraphs(early)) == 1
 
 
 def test_twenty_hostile_items_change_nothing_but_their_own_text(run, summary, tmp_path, one_figure):

@@ -68,8 +68,8 @@ def constancy(run: RunFrame, summary: Mapping) -> Figure:
             (row for row in margins.get("slopes") or [] if (row["quantity"], row["axis"]) == (name, axis)), None
         )
         if known_value(slope):
-            interval = f" [{slope['low']:.2f}, {slope['high']:.2f}]" if slope.get("low") is not None else ""
-            axes.annotate(f"slope {slope['value']:.2f}{interval}", (0.03, 0.97), xycoords="axes fraction", va="top")
+            interval = f" [{slope['low']:z.2f}, {slope['high']:z.2f}]" if slope.get("low") is not None else ""
+            axes.annotate(f"slope {slope['value']:z.2f}{interval}", (0.03, 0.97), xycoords="axes fraction", va="top")
             _fitted_line(axes, slope, shade)
         axes.set(title=label, xlabel=NAMES[axis], ylabel="margin (nats)")
         write_size(axes, size_text(len(rows), rows["point"].nunique()))

@@ -157,10 +157,10 @@ def caption(summary: Mapping) -> Caption:
     )
     if effect.get("value") is not None:
         shows += (
-            f" Spearman correlation of norm with effect over layers: {effect['value']:.2f} "
-            f"[{effect['low']:.2f}, {effect['high']:.2f}]."
+            f" Spearman correlation of norm with effect over layers: {effect['value']:z.2f} "
+            f"[{effect['low']:z.2f}, {effect['high']:z.2f}]."
             if effect.get("low") is not None
-            else f" Spearman correlation of norm with effect over layers: {effect['value']:.2f}."
+            else f" Spearman correlation of norm with effect over layers: {effect['value']:z.2f}."
         )
     return Caption(
         title="Is the adapter large where it has effect?",

@@ -96,7 +96,7 @@ def caption(summary: Mapping) -> Caption:
         "Colour and shape: whether the document's token was in fact the most likely of all."
     )
     if prior.get("mean") is not None and adapter.get("mean") is not None:
-        shows += f" Means: prior {prior['mean']:.2f}, adapter {adapter['mean']:.2f} nats."
+        shows += f" Means: prior {prior['mean']:z.2f}, adapter {adapter['mean']:z.2f} nats."
     return Caption(
         title="Where does each conflict lie relative to the override line?",
         shows=shows,

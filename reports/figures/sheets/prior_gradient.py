@@ -179,11 +179,11 @@ def caption(summary: Mapping) -> Caption:
     gap, logit = gradient.get("gap"), gradient.get("logit") or {}
     shows = "Left: share of conflicts overridden in each quarter of prior strength, with its range in nats."
     if known_value(gap):
-        shows += f" Weakly held minus firmly held: {100 * gap['value']:.0f} percentage points."
+        shows += f" Weakly held minus firmly held: {100 * gap['value']:z.0f} percentage points."
     fit = "Right: each conflict as overridden (0) or failed (1)"
     if logit.get("coef") is not None:
         kind = "penalised logistic" if logit.get("method") == "penalised" else "logistic"
-        fit += f"; {kind} regression gives {logit['coef']:.2f} log-odds of failure per standard deviation"
+        fit += f"; {kind} regression gives {logit['coef']:z.2f} log-odds of failure per standard deviation"
     return Caption(
         title="Are firmly held facts harder to override?",
         shows=f"{shows} {fit}." + note_sentence(logit.get("note")),

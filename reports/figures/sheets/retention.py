@@ -172,7 +172,7 @@ def _differences(axes: Axes, at_retention: list[Mapping], at_kl: list[Mapping]) 
     axes.tick_params(axis="y", labelsize=7)
     title = "At equal retention (filled) and equal KL (open)" if at_kl else "At equal retention"
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="difference in conflicts overridden (pp)", title=title)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+.0f}" if value else "0")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+z.0f}" if value else "0")
     write_size(axes, size_text((*at_retention, *at_kl)[0]["difference"]["n"]))
 
 
@@ -197,8 +197,8 @@ def caption(summary: Mapping) -> Caption:
     matched = section(summary, "matched_retention")
     differences = [
         f"{row['condition']} minus uniform at gain {row['matched_gain']:.2f} (equal {cost}): "
-        f"{100 * row['difference']['value']:+.0f} points [{100 * row['difference']['low']:+.0f}, "
-        f"{100 * row['difference']['high']:+.0f}]"
+        f"{100 * row['difference']['value']:+z.0f} points [{100 * row['difference']['low']:+z.0f}, "
+        f"{100 * row['difference']['high']:+z.0f}]"
         for key, cost in (("kl", "KL"), ("comparisons", "retention"))
         for row in matched.get(key) or []
         if known_value(row.get("difference"))

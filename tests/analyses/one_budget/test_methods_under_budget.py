@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +12,13 @@ from override_gap.analyses.compare.pairing import shared_items
 from override_gap.analyses.one_budget.methods import at_budget, budgets, under_budget
 from override_gap.analyses.one_budget.methods import standing as leader
 from override_gap.analyses.one_budget.winner import Standing, winner_in_words
+from override_gap.analyses.price import interval
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.tune import Budget, choose
+from override_gap.reports.cli.compare import _cell, _under_budget
+from override_gap.reports.page.budget_tables import budget_tables
+from override_gap.reports.text import per_cent
 from tests.analyses.tune.curves import Curves
 
 KEEP = Budget(0.9)
@@ -125,3 +131,41 @@ def test_the_sentence_claims_no_more_than_the_adjusted_test(leads: list, words: 
     assert winner_in_words(found, KEEP).endswith(words)
     assert found.as_json()["ahead_of_all"] is ahead
     assert found.as_json()["lead"]["low"] == pytest.approx(leads[0][1])
+
+
+def test_what_tuning_leaves_undecided_is_no_answer() -> None:
+    # so few unrelated questions cannot show that .99 are kept
+    runs = {"a": audit(1, lose=1.2), "b": audit(2, lose=0.3)}
+    found = under_budget(runs, Budget(0.99))
+    winners = {row["budget_keep"]: row for row in found.winners}
+    for keep, row in winners.items():
+        advice = {name: choose(run, Budget(keep)).recommendation for name, run in runs.items()}
+        assert row["undecided"] == [name for name, each in advice.items() if each == "undecided"]
+    assert winners[0.99]["undecided"], "a budget that these questions cannot show to be kept"
+    for name in winners[0.99]["undecided"]:
+        policy = next(row["policy"] for row in found.methods if row["method"] == name)
+        assert f"{name} at {policy} (undecided) overrides" in found.says
+    page = {table.title: table for table in budget_tables({"budget": found.as_json()})}["Who wins at which price?"]
+    cells = [re.sub("<[^>]*>", "", str(row[page.head.index("undecided")])) for row in page.rows]
+    assert cells == [", ".join(row["undecided"]) or "none" for row in found.winners]
+    lines = _under_budget(found.as_json(), {"a": "a", "b": "b"})
+    answers = lines[next(n for n, line in enumerate(lines) if line.startswith("by budget")) :]
+    assert sum(line.count("undecided") for line in answers) == sum(len(row["undecided"]) for row in found.winners)
+
+
+def test_the_answer_says_how_few_unrelated_questions_are_shared() -> None:
+    shares = {"a": Estimate("a", 0.9, 0.5, 1.0, 100, 30)}
+    words = [winner_in_words(Standing.of(shares, [], {"a": "slb"}, {}, (), n), KEEP) for n in (19, 1, 20, None)]
+    assert ", its price read on 19 shared unrelated questions: there is no other" in words[0]
+    assert ", its price read on 1 shared unrelated question: " in words[1]
+    assert words[2] == words[3]
+    assert "unrelated question" not in words[2].split("kept)")[1]
+
+
+def test_no_zero_is_negative() -> None:
+    text = winner_in_words(standing((-0.001, -0.004, 0.2, 0.9)), KEEP)
+    assert text.endswith("(difference 0 points [0, 20]).")
+    assert per_cent(-0.0004) == "0.0"
+    row = {"value": -0.001, "low": -0.004, "high": 0.2}
+    assert _cell(row, sign=True) == "+0.00 [+0.00, +0.20]"
+    assert interval(-0.2, -0.6, ".0f") == " [0, -1]"
