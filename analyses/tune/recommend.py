@@ -188,9 +188,9 @@ def _achieves(situation: Situation) -> str:
     won, as_is = situation.expected["conflict"], situation.expected["conflict_as_delivered"]
     assert won is not None
     assert as_is is not None
-    others = sum(place != situation.final for place in situation.chosen)
-    own = situation.final == situation.delivered or not others
-    said = f"out of fold, where {others} of {len(situation.chosen)} folds choose another, what is chosen"
+    same = sum(place == situation.final for place in situation.chosen)
+    own = situation.final == situation.delivered or same == len(situation.chosen)
+    said = f"on facts held out, what is chosen (this in {same} of {len(situation.chosen)} folds)"
     text = f"{'it' if own else said} overrides {percent(won)} of conflicts"
     if situation.final != situation.delivered:
         text += f" (as delivered {percent(as_is)})"

@@ -53,7 +53,7 @@ def expected_table(summary: Mapping) -> Table:
         f"What to expect of {escape_control_characters(tuning.get('policy', ''))}",
         f"Out of fold: every {(tuning.get('folds') or {}).get('by', 'knowledge point')} is judged under the policy that was "
         "chosen without it. In sample: the policy on the items that it was chosen on; the difference is its optimism. The "
-        "brackets reach as far as either's interval.",
+        "brackets reach as far as either's interval. Answers that combine take no part in the choice: both columns are one.",
         ("figure", "out of fold", "in sample", SIZE_HEAD),
         rows,
         open=True,
