@@ -370,3 +370,52 @@ def test_the_question_is_taken_out_of_a_prompt_in_which_more_stands(llama: Any) 
 
     assert bool((gains() == 1).all())  # one word of four is enough
     assert bool((gains(question_of=lambda text: text.removesuffix("alpha")) == 0).all())
+
+
+@pytest.mark.parametrize("policy", ["uniform-1.5", LIKE_EFFECT])
+def test_a_static_cache_gives_the_same_tokens_and_is_refused_where_it_hides_the_padding(
+    policy: Any, llama: Any
+) -> None:
+    model, tokenizer, adapters, _ = llama
+    greedy = {"do_sample": False, "max_new_tokens": 5, "min_new_tokens": 5}
+    static = {**greedy, "cache_implementation": "static"}
+    alike, padded = asked(tokenizer, [QUESTIONS[0], QUESTIONS[4][:14]]), asked(tokenizer)
+    assert bool(alike["attention_mask"].all())
+    assert not bool(padded["attention_mask"].all())
+    with applied(model, adapters[:2], policy) as m:
+        wanted = m.generate(**alike, **greedy)
+        gains = m.gains
+        assert torch.equal(m.generate(**alike, **static), wanted)
+        assert torch.equal(m.gains, gains)
+    with applied(model, adapters, policy) as m:
+        wanted = m.generate(**padded, **greedy)
+        if policy == "uniform-1.5":
+            assert torch.equal(m.generate(**padded, **static), wanted)
+        else:
+            with pytest.raises(AdapterError, match=r"use the default \(dynamic\) cache"):
+                m.generate(**padded, **static)
+
+
+@pytest.mark.parametrize("policy", ["uniform-1.5", LIKE_EFFECT])
+def test_the_decoder_passes_that_find_the_layers_are_four_and_small(policy: Any, llama: Any) -> None:
+    model, tokenizer, adapters, _ = llama
+    whole, decoder = [], []
+    hooks = [
+        model.register_forward_pre_hook(lambda *_: whole.append(1)),
+        model.model.register_forward_pre_hook(
+            lambda _m, _a, named: decoder.append(tuple(named["input_ids"].shape)), with_kwargs=True
+        ),
+    ]
+    inputs = asked(tokenizer)
+    for _ in range(2):
+        whole.clear(), decoder.clear()
+        with torch.no_grad(), applied(model, adapters, policy) as m:
+            m(**inputs)
+            m(**inputs)
+            assert len(whole) == 2 + m.cost.passes
+        small = [shape for shape in decoder if shape != tuple(inputs["input_ids"].shape)]
+        assert len(decoder) == len(whole) + 4
+        assert len(small) == 4
+        assert max(rows * tokens for rows, tokens in small) <= 10
+    for hook in hooks:
+        hook.remove()
