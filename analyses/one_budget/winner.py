@@ -9,7 +9,6 @@ from typing import Any
 from override_gap.analyses.price import interval, percent
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.tune import Budget
-from override_gap.margins.text import plural
 
 ALPHA = 0.05
 FEW = 20
@@ -103,7 +102,7 @@ def winner_in_words(found: Standing, budget: Budget) -> str:
         ]
         shared = ""
         if found.unrelated is not None and found.unrelated < FEW:
-            shared = f", its price read on {plural(found.unrelated, 'shared unrelated question')}"
+            shared = f" (unrelated questions that all of them share: {found.unrelated})"
         sentences.append(
             f"Within the budget ({budget}), {_and([f'{each[0]} of conflicts', *each[1:]])}, out of fold on the same "
             f"{n} items{shared}: {_ahead(found)}."

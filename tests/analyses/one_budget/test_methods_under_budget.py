@@ -156,10 +156,10 @@ def test_what_tuning_leaves_undecided_is_no_answer() -> None:
 def test_the_answer_says_how_few_unrelated_questions_are_shared() -> None:
     shares = {"a": Estimate("a", 0.9, 0.5, 1.0, 100, 30)}
     words = [winner_in_words(Standing.of(shares, [], {"a": "slb"}, {}, (), n), KEEP) for n in (19, 1, 20, None)]
-    assert ", its price read on 19 shared unrelated questions: there is no other" in words[0]
-    assert ", its price read on 1 shared unrelated question: " in words[1]
+    assert "items (unrelated questions that all of them share: 19): there is no other" in words[0]
+    assert "share: 1)" in words[1]
     assert words[2] == words[3]
-    assert "unrelated question" not in words[2].split("kept)")[1]
+    assert "share:" not in words[2]
 
 
 def test_no_zero_is_negative() -> None:
