@@ -18,6 +18,7 @@ from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run.checks import Check, Handshake, Scale
+from override_gap.probes.run.encoded_alone import encoded_alone
 from override_gap.probes.run.last_logits import last_logits, two_routes_tolerance
 from override_gap.probes.run.native import NONE_OFFERED, NativeComparison
 from override_gap.probes.run.native_tokens import check_tokens
@@ -227,14 +228,20 @@ def _check_native(
         tokens = [check_tokens(subject, stored)] if stored else []
         if tokens and tokens[0].passed is False:
             return tokens, Scale(False, None, f"not verified: {tokens[0].says}")
-        native, scale = NativeComparison(
-            subject,
-            (*examples, *stored),
-            (
-                *(document.text[:40] for document, *_ in asked if examples),
-                *(example.adapter.name for example in stored),
-            ),
-        )()
+        about = (
+            *(document.text[:40] for document, *_ in asked if examples),
+            *(example.adapter.name for example in stored),
+        )
+        native, scale = NativeComparison(subject, (*examples, *stored), about)()
+        if native.passed is False and examples and traits.scope == "document":
+            alone = encoded_alone(source, examples, [document for document, *_ in asked])
+            if alone is not None:
+                second, scale_alone = NativeComparison(subject, (*alone.examples, *stored), about)()
+                if second.passed:
+                    says = f"{second.says}; {alone.says}"
+                    return [*tokens, replace(second, says=says)], replace(
+                        scale_alone, says=f"{scale_alone.says}; {alone.says}"
+                    )
         return [*tokens, native], scale
     except AdapterError as fault:
         return [Check("native", False, str(fault))], Scale(False, None, f"not verified: {fault}")
