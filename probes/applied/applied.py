@@ -62,9 +62,9 @@ def applied(
     half precision the audit reads logits from a float32 product, so near ties may fall otherwise.
 
     Padding on the left (`generate`) or right, sampling, `num_return_sequences` and beam search are supported: beams and
-    samples of a prompt have its adapter and gains. Assisted decoding, prefill in chunks, custom decoding loops, paged
-    caches, static ones of padded batches and a cache from elsewhere are refused where the policy looks at the question. Raises AdapterError and
-    SubjectError with one line.
+    samples of a prompt have its adapter and gains. Assisted decoding, prefill in chunks, custom decoding loops, paged caches,
+    static ones of padded batches and a cache from elsewhere are refused where the policy looks at the question. Raises
+    AdapterError and SubjectError with one line.
     """
     subject = isinstance(model, Subject)
     inner = model.model if subject else model.get_base_model() if is_peft(model) else model
