@@ -16,7 +16,7 @@ class Budget:
     """Bounds of the price: `keep`, the least share of the base's unrelated answers that stay; `kl`, the largest mean KL there.
 
     `kl` is KL(base || adapted) in nats per token. None: no bound. `measure` judges overrides and answers kept: `top1` (the
-    first token) or `answer` (in words). Raises ValueError for a bound that cannot be meant.
+    first token) or `answer` (in words). Raises ValueError for a bound outside its range.
     """
 
     keep: float | None = KEEP

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.looks import looks_of
@@ -133,12 +133,12 @@ def lost_elsewhere(found: Outcomes, final: int) -> tuple[str, ...]:
         if gap.high < 0 or gap.value <= -MARGIN:
             sentences.append(
                 f"{what} it answers {now.mean():.0%}, as delivered {before.mean():.0%} ({100 * gap.value:+.0f} points "
-                f"[{100 * gap.low:.0f}, {100 * gap.high:.0f}])."
+                f"[{100 * gap.low:.0f}, {round(100 * gap.high)}])."
             )
     return tuple(sentences)
 
 
-def training(found: Outcomes, split_into: Folds, fold: int):
+def training(found: Outcomes, split_into: Folds, fold: int) -> list[Bool[np.ndarray, " _"]]:
     """Which conflicts, retention items and KL readings are not of a fold."""
     return [codes != fold for split, codes in by_split(found, split_into).items() if split != "novel"]
 

@@ -27,7 +27,7 @@ def tune(
     """The policy to use under a budget, from the stored readings of a run or run folder; no model is opened.
 
     `keep`: the least share of unrelated answers that stay; `kl`: the largest mean KL to the base there, nats per token; without
-    either, keep is 0.95. Raises ValueError for a budget that cannot be meant, a policy that was not measured, or no run.
+    either, keep is 0.95. Raises ValueError for a budget outside its range, a policy that was not measured, or no run.
     """
     if keep is None and kl is None:
         keep = KEEP

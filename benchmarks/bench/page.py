@@ -22,12 +22,13 @@ shown as measured, and the text above each table says what limits them.
 """
 
 NO_FIGURES = """
-**The figures of these shapes are missing.** One GPU was at hand for nine minutes (NVIDIA H200, torch 2.11.0+cu130,
-transformers 5.23.0, Python 3.12, 2026-11-27), and building the random 2B model on the CPU took longer than the 110 s
-given. What ran there: the `gpu` tests (5 of 5 passed), this benchmark on small shapes, and the organism's 194
-conflicts under its hypernetwork (`python -m benchmarks.gpu_parity`): from the CPU's float32 readings, float32 on CUDA
-differs by at most 4.3e-6 nats in the prior margin and 9.5e-6 in the net margin, bfloat16 by 0.12, and no first token
-flips. On a CPU the benchmark runs with small shapes, in the tests.
+**The figures of these shapes are missing.** One GPU was at hand for seven minutes (NVIDIA H200, torch 2.11.0+cu130,
+transformers 5.23.0, Python 3.12, 2026-11-27), and both shapes ended at the limits given them (110 and 90 s) before a
+first figure; why was not looked into (the random weights are drawn on the CPU). What ran there: the `gpu` tests (5 of
+5 passed), this benchmark on small shapes, and the organism's 194 conflicts under its hypernetwork (`python -m
+benchmarks.gpu_parity`): from the CPU's float32 readings, float32 on CUDA differs by at most 4.3e-6 nats in the prior
+margin and 9.5e-6 in the net margin, bfloat16 by 0.12, and no first token flips. On a CPU the benchmark runs with
+small shapes, in the tests.
 """
 ON_GPU = """## On a GPU
 
