@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
@@ -23,7 +23,7 @@ from override_gap.margins.condition_names import JOINED_MEAN, NULLS, robustness_
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.manifest import manifest_error
-from override_gap.probes.store.schema import LAYERS, READINGS, SEARCH
+from override_gap.probes.store.schema import LAYERS, READINGS, SEARCH, TABLES
 from override_gap.probes.store.table_checks import checked
 
 P = ParamSpec("P")
@@ -43,7 +43,8 @@ class RunFrame:
     """One run: its manifest, its readings (one row per item and condition) and its layers (one row per layer of those).
 
     `drawn` holds sampled answers, one row per item, condition, temperature and draw; `search` the gains at which failing
-    conflicts were read, one row per item, condition and gain; both are empty where a run has none.
+    conflicts were read, one row per item, condition and gain; both are empty where a run has none. `extra` holds further
+    tables of docs/columns.md by name, which `table` gives.
     docs/columns.md states every column; optional ones that the run does not have are filled with None.
     """
 
@@ -52,6 +53,7 @@ class RunFrame:
     layers: Table = field(default_factory=lambda: pd.DataFrame(columns=LAYERS.names))
     drawn: Table = field(default_factory=pd.DataFrame)
     search: Table = field(default_factory=lambda: pd.DataFrame(columns=SEARCH.names))
+    extra: Mapping[str, Table] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         absent = [name for name in READINGS.required if name not in self.readings.columns]
@@ -104,6 +106,14 @@ class RunFrame:
     def _all_conditions(self) -> list[str]:
         planned = [str(name) for name in self.manifest.get("conditions") or []]
         return list(dict.fromkeys([*planned, *self.readings["condition"].astype(str)]))
+
+    def table(self, name: str) -> Table:
+        """A further table of docs/columns.md with all of its columns, and `cluster` where it has items; empty if not measured."""
+        rows = _with_columns(self.extra.get(name, pd.DataFrame()), TABLES[name].names)
+        if "item" not in TABLES[name].names or not self.readings["cluster"].notna().any():
+            return rows
+        by_item = self.readings.drop_duplicates("item").set_index("item")["cluster"]
+        return rows.assign(cluster=rows["item"].map(by_item))
 
     def select(self, split: str, condition: str | None = None, population: str = "all") -> Table:
         """Measured rows of a split, a condition (None: all) and a population ("all" or "known"), sorted by item."""
@@ -162,6 +172,8 @@ def load(path: str | Path) -> RunFrame:
             f"{folder}: no readings/*.parquet, so nothing was measured yet; give the audit's own command again"
         )
     layers, drawn, search = (table(folder / name) for name in ("layers", "drawn", "search"))
+    further = [name for name in TABLES if name not in ("readings", "layers", "drawn", "search")]
+    extra = {name: rows for name in further if (rows := table(folder / name)) is not None}
     try:
         return RunFrame(
             manifest,
@@ -169,6 +181,7 @@ def load(path: str | Path) -> RunFrame:
             pd.DataFrame(columns=LAYERS.names) if layers is None else layers,
             pd.DataFrame() if drawn is None else drawn,
             pd.DataFrame(columns=SEARCH.names) if search is None else search,
+            extra,
         )
     except ValueError as fault:
         raise ValueError(f"{folder}: {fault}; the run has to be made again") from fault

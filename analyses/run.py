@@ -50,7 +50,7 @@ def load(path: str | Path) -> Run:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(RunFrame):
-    """One run: its tables (`readings`, `layers`, `drawn`, `search`, `manifest`) and its analyses.
+    """One run: its tables (`readings`, `layers`, `drawn`, `search`, `extra`, `manifest`) and its analyses.
 
     An analysis gives a result with `frame()`, a table, `summary()`, the text that it prints, and `as_json()`, its part of
     summary.json; or None where this run does not allow it. `outcomes` gives its table at once.
@@ -59,7 +59,7 @@ class Run(RunFrame):
     @classmethod
     def of(cls, run: RunFrame) -> Run:
         """The same tables, with the analyses as methods."""
-        return cls(run.manifest, run.readings, run.layers, run.drawn, run.search)
+        return cls(run.manifest, run.readings, run.layers, run.drawn, run.search, run.extra)
 
     def __repr__(self) -> str:
         subject, adapters = (self.manifest.get(key) or {} for key in ("subject", "adapters"))

@@ -118,8 +118,9 @@ class Plan:
             raise PlanError(f"--cluster needs the name of a field of the items' meta, got {self.cluster!r}")
         if self.prior not in PRIORS:
             raise PlanError(f"--prior needs {' or '.join(PRIORS)}, got {self.prior!r}")
-        if "causal" in self.probes and "layers" not in self.probes:
-            raise PlanError("probe causal is read with the layers; add layers to --probes")
+        for probe in ("causal", "gain-path"):
+            if probe in self.probes and "layers" not in self.probes:
+                raise PlanError(f"probe {probe} is read with the layers; add layers to --probes")
         if self.answers < 0:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
         if not 1 <= self.draws <= MOST_DRAWS:

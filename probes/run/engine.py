@@ -158,7 +158,8 @@ def measure_unit(
         raise AdapterError(measured.readings[-1]["error"])
     rows.add_clusters(measured.readings, unit.items, job.cluster)
     with timed("files"):
-        store.write_unit(unit.key, measured.readings, measured.layers, measured.drawn, measured.faults, measured.search)
+        tables = {"drawn": measured.drawn, "search": measured.search, **measured.tables}
+        store.write_unit(unit.key, measured.readings, measured.layers, measured.faults, tables)
     return FinishedUnit(
         unit.key,
         measured.attribution_gap,

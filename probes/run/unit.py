@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from typing import Any
@@ -48,7 +48,8 @@ class UnitReadings:
 
     `attribution_gap` is None where no margin was split over layers; `attribution_missed` counts rows whose gap is more than
     rounding. `unread` is what could not be read of these adapters: rows of `probe` with their `reason`. `faults` counts rows
-    that failed for reasons that may be transient: no memory for one item, a source that raised.
+    that failed for reasons that may be transient: no memory for one item, a source that raised. `tables`: rows of further
+    tables of the run folder, by the name of the table.
     """
 
     readings: list[dict[str, Any]]
@@ -59,11 +60,12 @@ class UnitReadings:
     unread: tuple[dict[str, str], ...] = ()
     attribution_missed: int = 0
     search: tuple[dict[str, Any], ...] = ()
+    tables: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class BatchRows:
-    """The rows of one batch, and what is still to be answered in words; `faults` as in `UnitReadings`."""
+    """The rows of one batch, and what is still to be answered in words; `faults` and `tables` as in `UnitReadings`."""
 
     readings: list[dict[str, Any]]
     requests: list[AnswerRequest]
@@ -73,6 +75,7 @@ class BatchRows:
     faults: int = 0
     unread: tuple[dict[str, str], ...] = ()
     search: tuple[dict[str, Any], ...] = ()
+    tables: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
     def concatenated(cls, parts: Sequence[BatchRows]) -> BatchRows:
@@ -86,7 +89,14 @@ class BatchRows:
             sum(part.faults for part in parts),
             tuple({row["reason"]: row for part in parts for row in part.unread}.values()),
             tuple(row for part in parts for row in part.search),
+            joined_tables([part.tables for part in parts]),
         )
+
+
+def joined_tables(parts: Sequence[Mapping[str, Sequence[dict[str, Any]]]]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of several sets of tables, by table."""
+    names = dict.fromkeys(name for tables in parts for name in tables)
+    return {name: [row for tables in parts for row in tables.get(name, ())] for name in names}
 
 
 def larger(one: float | None, other: float | None) -> float | None:
@@ -151,6 +161,7 @@ def measure(
         measured.unread,
         measured.attribution_missed,
         measured.search,
+        measured.tables,
     )
 
 

@@ -24,7 +24,7 @@ from override_gap.probes.store.files import DiskError, leftovers, require_writab
 from override_gap.probes.store.lock import LOCK, OWNER, locked
 from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.run_store import Rows
-from override_gap.probes.store.schema import DRAWN, LAYERS, READINGS, SEARCH, TABLES, RunTable
+from override_gap.probes.store.schema import EXTRA, LAYERS, READINGS, TABLES, RunTable
 
 DAMAGED = "damaged"
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -144,7 +144,7 @@ class Store:
             raise DamagedError(
                 f"{self._file('readings', key)}: no column {', '.join(lacks)}, so it does not hold readings"
             )
-        for name in (LAYERS.name, DRAWN.name, SEARCH.name):
+        for name in (LAYERS.name, *(table.name for table in EXTRA)):
             file = self._file(name, key)
             expected = None if note is None else (note.get("tables") or {}).get(name)
             if file.is_file() or expected or (note is None and name == LAYERS.name):
@@ -188,18 +188,23 @@ class Store:
         return moved
 
     def write_unit(
-        self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0, search: Rows = ()
+        self, key: str, readings: Rows, layers: Rows, faults: int = 0, tables: Mapping[str, Rows] | None = None
     ) -> None:
-        """Write a unit's tables, the readings last; drawn answers and searched gains only where there are any.
+        """Write a unit's tables, the readings last; of `tables`, by name, those that have rows.
 
         `faults`: rows that failed for reasons that may be transient. Raises DiskError where the disk does not take the tables,
-        ValueError for a column that the schema does not state; nothing half written is left.
+        ValueError for a table or column that the schema does not state; nothing half written is left.
         """
         try:
             # readings that are there are of an attempt that failed; without them the unit is pending, whatever happens now
             self._file("readings", key).unlink(missing_ok=True)
             checksums = {"layers": self._write_table(LAYERS, key, layers)}
-            for table, rows in ((DRAWN, drawn), (SEARCH, search)):
+            given = dict(tables or {})
+            unstated = set(given).difference(table.name for table in EXTRA)
+            if unstated:
+                raise ValueError(f"no table {', '.join(sorted(unstated))} is stated in the schema")
+            for table in EXTRA:
+                rows = given.get(table.name)
                 if rows:
                     (self.path / table.name).mkdir(exist_ok=True)
                     checksums[table.name] = self._write_table(table, key, rows)

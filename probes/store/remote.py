@@ -113,14 +113,14 @@ class Remote:
         return [key for key in keys if key not in self._units], []
 
     def write_unit(
-        self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0, search: Rows = ()
+        self, key: str, readings: Rows, layers: Rows, faults: int = 0, tables: Mapping[str, Rows] | None = None
     ) -> None:
         """Write a unit's tables to a temporary folder, then upload them, the readings last."""
         with tempfile.TemporaryDirectory() as scratch:
             staged = Path(scratch)
             for table in ALWAYS_WRITTEN:
                 (staged / table).mkdir()
-            Store(staged).write_unit(key, readings, layers, drawn, faults, search)
+            Store(staged).write_unit(key, readings, layers, faults, tables)
             written = [str(file.relative_to(staged)) for file in sorted(staged.rglob("*")) if file.is_file()]
             self._upload(staged, sorted(written, key=lambda name: name.startswith("readings/")))
 

@@ -51,9 +51,12 @@ class RunStore(Protocol):
         ...
 
     def write_unit(
-        self, key: str, readings: Rows, layers: Rows, drawn: Rows = (), faults: int = 0, search: Rows = ()
+        self, key: str, readings: Rows, layers: Rows, faults: int = 0, tables: Mapping[str, Rows] | None = None
     ) -> None:
-        """Write a unit's tables, the readings last; `faults`: rows that failed for reasons that may be transient."""
+        """Write a unit's tables, the readings last; `tables`: others by name.
+
+        `faults`: rows that failed for reasons that may be transient.
+        """
         ...
 
     def read_json(self, name: str) -> dict[str, Any] | None:

@@ -5,67 +5,8 @@ Readers, writers, checks, the report's item explorer and docs/columns.md all der
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
-
-import pyarrow as pa
-
-TEXT, TRUTH, FLOAT, INTEGER, TEXTS = pa.string(), pa.bool_(), pa.float64(), pa.int64(), pa.list_(pa.string())
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column.
-
-    `presence`: optional (a file may lack it), required (every file has it) or filled (required, and no value is null).
-    `shown`: where the report's item explorer shows it, once per item, condition or layer.
-    `range`, of numbers: bounded (finite and within float32), whole (bounded, and whole numbers) or unbounded.
-    """
-
-    name: str
-    type: pa.DataType
-    presence: Literal["optional", "required", "filled"]
-    shown: Literal["", "item", "condition", "layer"]
-    meaning: str
-    range: Literal["bounded", "whole", "unbounded"] = "bounded"
-
-
-@dataclass(frozen=True)
-class RunTable:
-    """One table of a run folder: the folder that its files are in, what a row is, and its columns in stored order."""
-
-    name: str
-    row: str
-    columns: tuple[Column, ...]
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the columns, in stored order."""
-        return [column.name for column in self.columns]
-
-    @property
-    def required(self) -> list[str]:
-        """Names of the columns that every file has."""
-        return [column.name for column in self.columns if column.presence != "optional"]
-
-    @property
-    def optional(self) -> list[str]:
-        """Names of the columns that a file may lack."""
-        return [column.name for column in self.columns if column.presence == "optional"]
-
-    @property
-    def arrow(self) -> pa.Schema:
-        """The Arrow schema that is written to disk."""
-        return pa.schema([pa.field(column.name, column.type) for column in self.columns])
-
-    def from_rows(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-        """Rows as an Arrow table, a missing value as null. Raises ValueError for a column that is not stated here."""
-        unstated = set().union(*rows).difference(self.names)
-        if unstated:
-            raise ValueError(f"{self.name} has no column {', '.join(sorted(unstated))}; state it in {__name__}")
-        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.arrow)
-
+from override_gap.probes.store.mechanism_tables import COMPONENTS, GEOMETRY, MAPS, NEUTRAL, PRIOR_DOSE
+from override_gap.probes.store.run_table import FLOAT, INTEGER, TEXT, TEXTS, TRUTH, Column, RunTable
 
 # fmt: off
 READINGS = RunTable("readings", "item and condition", (
@@ -126,6 +67,8 @@ READINGS = RunTable("readings", "item and condition", (
            "the field of meta that --cluster names (default the relation); facts that share it are taken to be alike"),
     Column("kl", FLOAT, "optional", "condition",
            "KL(f || g) of the next-token distributions where the answers first differ, nats; null where it is infinite"),
+    Column("path_nodes", INTEGER, "optional", "", "gains at which the margin's slope was read for `path`; as-delivered rows"),
+    Column("path_gap", FLOAT, "optional", "", "|sum of `path` over layers - adapter_margin|, nats; as-delivered rows"),
 ))
 LAYERS = RunTable("layers", "item, condition and layer", (
     Column("item", TEXT, "filled", "", "id of the item"),
@@ -144,6 +87,11 @@ LAYERS = RunTable("layers", "item, condition and layer", (
     Column("direct", FLOAT, "optional", "layer", "what the layer's updates themselves write into adapter_margin, nats"),
     Column("alone", FLOAT, "optional", "", "adapter_margin with this layer's updates alone, nats; as-delivered rows"),
     Column("removed", FLOAT, "optional", "", "adapter_margin without this layer's updates, nats; as-delivered rows"),
+    Column("path", FLOAT, "optional", "",
+           "the layer's share of adapter_margin along the path of uniform gains from 0 to 1, nats; as-delivered rows"),
+    Column("path_push", FLOAT, "optional", "", "its share of push, nats"),
+    Column("path_pull", FLOAT, "optional", "", "its share of pull, nats"),
+    Column("path_first", FLOAT, "optional", "", "first order: the slope of adapter_margin in the layer's gain at gain 0, nats"),
 ))
 DRAWN = RunTable("drawn", "item, condition, temperature and draw", (
     Column("item", TEXT, "filled", "", "id of the item"),
@@ -195,7 +143,9 @@ SEARCH = RunTable("search", "failing conflict, condition and gain", (
 ))
 # fmt: on
 
-TABLES = {table.name: table for table in (READINGS, LAYERS, DRAWN, SEARCH)}
+EXTRA = (DRAWN, SEARCH, MAPS, PRIOR_DOSE, COMPONENTS, GEOMETRY, NEUTRAL)
+"""Tables that a unit has only where their probe was asked for and read something."""
+TABLES = {table.name: table for table in (READINGS, LAYERS, *EXTRA)}
 """Every table by the folder that its files are in; a unit's readings are read first and written last."""
 
 REQUIRED = READINGS.required
