@@ -108,7 +108,7 @@ class StreamPaths:
         change = (draws * size).to(output.dtype)
         replayed = {m: o for m, o in outputs.items() if holds_matrices(m) and not _contains(m, module)}
         replayed[module] = [output + change.reshape(output.shape).to(output.device)]
-        with _replaying(replayed):
+        with replaying(replayed):
             stream = self._stream()
         return _fitted(name, (stream - stream[:1])[1:], change[1:].float(), output.dtype)
 
@@ -151,7 +151,7 @@ def _fitted(
 
 
 @contextmanager
-def _replaying(outputs: Mapping[nn.Module, Sequence[Any]]) -> Iterator[None]:
+def replaying(outputs: Mapping[nn.Module, Sequence[Any]]) -> Iterator[None]:
     """Inside the block these modules give what is stated, call by call, and run nothing."""
     before = [(vars(module), vars(module).get("forward")) for module in outputs]
     try:
