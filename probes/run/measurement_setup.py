@@ -11,6 +11,7 @@ from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.read_comparisons import ReadComparisons
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.stream_writers import Writer, stream_writers
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,8 @@ class MeasurementSetup:
     def read_comparisons(self) -> ReadComparisons:
         """The comparisons on this subject, read once for all units."""
         return ReadComparisons(self.subject, self.comparisons, self.seed, self.plain)
+
+    @cached_property
+    def stream_writers(self) -> tuple[tuple[Writer, ...], ...]:
+        """The modules that write into the stream, by layer, found once. Raises SubjectError where there are none."""
+        return stream_writers(self.subject)

@@ -29,6 +29,7 @@ from override_gap.probes.readings.prior import locate
 from override_gap.probes.run import rows
 from override_gap.probes.run.answers import ANSWER_PROBES, AnswerRequest, answer, draw
 from override_gap.probes.run.batch import ItemBatch
+from override_gap.probes.run.components import component_rows
 from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
@@ -178,7 +179,11 @@ def _measure_batch(
         batch = ItemBatch.prepare(setup, [item for item, _ in pairs], [place for _, place in pairs], distractors, known)
         searched = batch.searched(unit) if "search" in setup.probes else []
         conditions = [_condition_rows(batch, unit, c, answered, searched) for c in setup.conditions]
-        return BatchRows.concatenated([*conditions, BatchRows([], [], search=tuple(searched))])
+        further = [BatchRows([], [], search=tuple(searched))]
+        if "components" in setup.probes:
+            components, unread = component_rows(batch)
+            further.append(BatchRows([], [], tables={"components": components}, unread=unread))
+        return BatchRows.concatenated([*conditions, *further])
     except AdapterError as fault:
         reason = str(fault)
     if len(pairs) == 1:

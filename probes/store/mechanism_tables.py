@@ -47,9 +47,14 @@ COMPONENTS = RunTable("components", "item, condition, layer and component", (
     Column("split", TEXT, "filled", "", "as in readings"),
     Column("condition", TEXT, "filled", "", "base or as-delivered"),
     Column("layer", INTEGER, "filled", "", "number of the layer, from 0; -1: the embedding and constant terms", "whole"),
-    Column("component", TEXT, "filled", "", "embedding, attention, mlp, or head: a part of its layer's attention"),
+    Column("component", TEXT, "filled", "",
+           "embedding, attention or mlp; head or bias: a part of its layer's attention, bias what no head gives"),
     Column("head", INTEGER, "optional", "", "number of the head, from 0; null for other components", "whole"),
     Column("attribution", FLOAT, "required", "", "share of the margin of y_pre over y_doc, nats"),
+    Column("rescaled", FLOAT, "optional", "",
+           "the base's attribution at the adapted model's final scale, nats; as-delivered rows"),
+    Column("own", FLOAT, "optional", "",
+           "what the layer's own updates change of it, the stream entering the layer as in the base, nats; as-delivered rows"),
 ))
 GEOMETRY = RunTable("geometry", "document and layer", (
     Column("document", TEXT, "filled", "", "key of the document"),

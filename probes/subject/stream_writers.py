@@ -1,4 +1,4 @@
-"""What writes into the residual stream: each block's modules whose outputs add up to its change, measured, not read from names."""
+"""What writes into the residual stream: the modules of each block whose outputs add up to its change, found by measuring."""
 
 from __future__ import annotations
 
@@ -101,7 +101,9 @@ def stream_writers(subject: Subject) -> tuple[tuple[Writer, ...], ...]:
     mixing = _mixing(subject, blocks, [names[block.kind] for block in blocks])
     fed = _fed(subject, [w.module for writers in found for w in writers if w.module in mixing])
     return tuple(
-        tuple(replace(w, mixes=True, heads=_heads(subject, w.module, fed)) if w.module in mixing else w for w in writers)
+        tuple(
+            replace(w, mixes=True, heads=_heads(subject, w.module, fed)) if w.module in mixing else w for w in writers
+        )
         for writers in found
     )
 
@@ -208,9 +210,7 @@ def _rounded(scale: float, dtype: torch.dtype) -> float:
     return float(f"{scale:.{6 if dtype == torch.float32 else 3}g}")
 
 
-def _mixing(
-    subject: Subject, blocks: Sequence[_Recorded], names: Sequence[tuple[str, ...]]
-) -> set[nn.Module]:
+def _mixing(subject: Subject, blocks: Sequence[_Recorded], names: Sequence[tuple[str, ...]]) -> set[nn.Module]:
     """The writers whose output at the last position changes with the block's input at the first, all other writers held fixed."""
     mixing: set[nn.Module] = set()
     for k in range(max(map(len, names))):
