@@ -42,10 +42,11 @@ class Component:
 class Components:
     """The margin M = z[y_pre] - z[y_doc] of a batch by component, nats, before any logit cap; `closed`: rows that add up.
 
-    `base` and `adapted` are attributions, each with its own model's final norm frozen. `rescaled` is the base's share at the
-    adapted model's final scale, `own` what the layer's updates change with the stream that enters the layer as in the base,
-    at the same scale. So adapted - base = (rescaled - base) + own + (adapted - rescaled - own): what the final norm does
-    to all alike, what the layer's updates do themselves, and what the component makes of a stream that others have changed.
+    `base` and `adapted` are attributions, each with its own model's final norm frozen; the others are at the adapted model's
+    final scale. `rescaled`: the base's share. `own`: what the layer's updates change of it while the stream that enters the
+    layer is the base's. `response`: what the layer without its updates changes of it when the adapted model's stream
+    enters. So adapted - base = (rescaled - base) + own + response + rest: what the final norm does to all alike, what the
+    updates do themselves, how the base's own layer answers what came from below, and what updates make of that change.
     """
 
     names: tuple[Component, ...]
@@ -53,6 +54,7 @@ class Components:
     adapted: Float[Tensor, "batch component"]
     rescaled: Float[Tensor, "batch component"]
     own: Float[Tensor, "batch component"]
+    response: Float[Tensor, "batch component"]
     closed: Bool[Tensor, " batch"]
     heads_closed: Bool[Tensor, " batch"]
 
@@ -87,7 +89,7 @@ class _Shares:
 def read_components(
     subject: Subject, prior: Prior, adapters: Stack, gains: Float[Tensor, "batch layer"], writers: Writers
 ) -> Components:
-    """Split the margin of the base and of the adapted model over components: three passes. `writers`: of `stream_writers`.
+    """Split the margin of the base and of the adapted model over components: four passes. `writers`: of `stream_writers`.
 
     Attention plus MLP of a layer is its attribution in `read_layers`, and heads plus bias are its attention; the rows that
     miss either by more than rounding are marked. The batch's rows are cut after the last position that is read.
@@ -97,16 +99,18 @@ def read_components(
         raise SubjectError(f"{subject.name}: {NO_NORM}")
     names = component_names(writers)
     short = prior.only(range(len(prior.pre)))
-    inputs: list[Tensor] = []
-    base = _pass(subject, short, writers, names, None, gains, keep=inputs)
-    adapted = _pass(subject, short, writers, names, adapters, gains)
-    alone = _pass(subject, short, writers, names, adapters, gains, given=inputs)
+    streams: tuple[list[Tensor], list[Tensor]] = ([], [])
+    base = _pass(subject, short, writers, names, None, gains, keep=streams[0])
+    adapted = _pass(subject, short, writers, names, adapters, gains, keep=streams[1])
+    updates_alone = _pass(subject, short, writers, names, adapters, gains, given=streams[0])
+    stream_alone = _pass(subject, short, writers, names, None, gains, given=streams[1])
     return Components(
         names,
         base.at(base.scale),
         adapted.at(adapted.scale),
         base.at(adapted.scale),
-        (alone.products - base.products) / adapted.scale,
+        (updates_alone.products - base.products) / adapted.scale,
+        (stream_alone.products - base.products) / adapted.scale,
         (base.missed <= base.rounding) & (adapted.missed <= adapted.rounding),
         (base.missed_heads <= base.rounding) & (adapted.missed_heads <= adapted.rounding),
     )
@@ -219,7 +223,7 @@ def _by_head(
     whole: Float[Tensor, "batch d_model"],
     adapters: Stack | None,
     gains: Float[Tensor, "batch layer"],
-) -> Float[Tensor, "batch head+1 d_model"]:
+) -> Float[Tensor, "batch part d_model"]:
     """What each head writes through the output map and its updates; last, what the map adds when all heads give zero.
 
     f(z) = W z + b + updates, so head h writes f(z, others 0) - f(0), and f(0) remains. A norm between the map and the

@@ -18,7 +18,7 @@ PROBE = "components"
 def component_rows(batch: ItemBatch) -> tuple[list[dict[str, Any]], tuple[dict[str, str], ...]]:
     """The rows of a batch, and what was not read of it: rows of `probe` with their `reason`.
 
-    The three passes keep every block's input, so a large batch is read in parts.
+    Two of the passes keep every block's input, so a large batch is read in parts.
     """
     subject = batch.setup.subject
     if subject.norm is None:
@@ -29,7 +29,7 @@ def component_rows(batch: ItemBatch) -> tuple[list[dict[str, Any]], tuple[dict[s
         return [], ({"probe": PROBE, "reason": str(reason)},)
     finite = (batch.at_gain_one.margins.net.isfinite() & batch.prior.strength.to(subject.device).isfinite()).tolist()
     numbers = [n for n, ok in enumerate(finite) if ok]
-    per_row = batch.prior.batch.ids.shape[1] * subject.d_model * subject.n_layers * 4
+    per_row = batch.prior.batch.ids.shape[1] * subject.d_model * subject.n_layers * 8
     step = max(1, KEPT_BYTES // per_row)
     rows: list[dict[str, Any]] = []
     unread: dict[str, None] = {}
@@ -59,7 +59,12 @@ def _gaps(parts: Components) -> list[str]:
 def _rows(batch: ItemBatch, numbers: list[int], parts: Components) -> list[dict[str, Any]]:
     columns = {
         BASE: {"attribution": parts.base},
-        DELIVERED: {"attribution": parts.adapted, "rescaled": parts.rescaled, "own": parts.own},
+        DELIVERED: {
+            "attribution": parts.adapted,
+            "rescaled": parts.rescaled,
+            "own": parts.own,
+            "response": parts.response,
+        },
     }
     closed, heads_closed = parts.closed.tolist(), parts.heads_closed.tolist()
     rows = []

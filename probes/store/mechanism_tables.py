@@ -54,7 +54,9 @@ COMPONENTS = RunTable("components", "item, condition, layer and component", (
     Column("rescaled", FLOAT, "optional", "",
            "the base's attribution at the adapted model's final scale, nats; as-delivered rows"),
     Column("own", FLOAT, "optional", "",
-           "what the layer's own updates change of it, the stream entering the layer as in the base, nats; as-delivered rows"),
+           "what the layer's own updates change of that, the stream entering the layer as in the base, nats; as-delivered rows"),
+    Column("response", FLOAT, "optional", "",
+           "what the layer without its updates changes of it, the stream entering as in the adapted model, nats; same rows"),
 ))
 GEOMETRY = RunTable("geometry", "document and layer", (
     Column("document", TEXT, "filled", "", "key of the document"),

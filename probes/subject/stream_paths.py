@@ -80,7 +80,7 @@ class StreamPaths:
             for module in self.decoder.modules():
                 if module in targets or holds_matrices(module):
                     calls = outputs.setdefault(module, [])
-                    hook = module.register_forward_hook(lambda _m, _a, out, calls=calls: calls.append(_copied(out)))
+                    hook = module.register_forward_hook(lambda _m, _a, out, calls=calls: calls.append(copied(out)))
                     undo.callback(hook.remove)
             return outputs, self._stream()
 
@@ -168,13 +168,14 @@ def replaying(outputs: Mapping[nn.Module, Sequence[Any]]) -> Iterator[None]:
 def _replay(calls: Sequence[Any]) -> Callable[..., Any]:
     """A forward that gives these outputs one after the other; copies, since the model may add in place."""
     remaining = iter(calls)
-    return lambda *_args, **_named: _copied(next(remaining))
+    return lambda *_args, **_named: copied(next(remaining))
 
 
-def _copied(output: Any) -> Any:
+def copied(output: Any) -> Any:
+    """A module's output with tensors of its own, whatever holds them."""
     if isinstance(output, Tensor):
         return output.clone()
-    return type(output)(map(_copied, output)) if type(output) in (tuple, list) else output
+    return type(output)(map(copied, output)) if type(output) in (tuple, list) else output
 
 
 def _contains(module: nn.Module, other: nn.Module) -> bool:

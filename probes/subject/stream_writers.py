@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -16,7 +17,7 @@ from override_gap.margins.attribution import FinalNorm
 from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.final_norm import final_norm
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.stream_paths import IDENTITY, replaying
+from override_gap.probes.subject.stream_paths import IDENTITY, copied, replaying
 
 #: At most so many modules write into the stream in one block: Falcon-H1 has three.
 WRITERS = 3
@@ -60,12 +61,19 @@ class Writer:
 
 @dataclass(frozen=True, eq=False)
 class _Recorded:
-    """One block on a few tokens: its input and output, and what its modules of the stream's width gave, by path in it."""
+    """One block on a few tokens: its input and output, and what its modules of the stream's width gave, by path in it.
+
+    `given` is what such a module returned, in its own shape, and `outputs` the tensor in it, in the stream's.
+    """
 
     block: nn.Module
     entered: Tensor
     left: Tensor
-    outputs: Mapping[str, Tensor]
+    given: Mapping[str, Any]
+
+    @cached_property
+    def outputs(self) -> dict[str, Tensor]:
+        return {name: first_tensor(given).reshape(self.entered.shape) for name, given in self.given.items()}
 
     @property
     def kind(self) -> tuple[type, frozenset[str]]:
@@ -141,23 +149,23 @@ def _recorded(subject: Subject) -> list[_Recorded]:
     """Every block in one pass over a few tokens."""
     blocks: list[_Recorded] = []
     entered: list[Tensor] = []
-    outputs: dict[str, Tensor] = {}
+    given: dict[str, Any] = {}
     again: set[str] = set()
 
     def enter(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         entered.append((args[0] if args else named["hidden_states"]).clone())
-        outputs.clear()
+        given.clear()
         again.clear()
 
     def note(name: str, out: Any) -> None:
         first = first_tensor(out)
         if isinstance(first, Tensor) and first.numel() == entered[-1].numel() and first.shape[-1] == subject.d_model:
-            if name in outputs:
+            if name in given:
                 again.add(name)
-            outputs[name] = first.clone().reshape(entered[-1].shape)
+            given[name] = copied(out)
 
     def leave(block: nn.Module, out: Any) -> None:
-        once = {name: output for name, output in outputs.items() if name not in again}
+        once = {name: output for name, output in given.items() if name not in again}
         blocks.append(_Recorded(block, entered[-1], first_tensor(out).clone(), once))
 
     with ExitStack() as undo:
@@ -226,7 +234,7 @@ def _mixing(subject: Subject, blocks: Sequence[_Recorded], names: Sequence[tuple
                         undo.callback(module.register_forward_hook(_keeping(outputs)).remove)
                         asked.append((module, block.outputs[name]))
                     else:
-                        fixed[module] = [block.outputs[name]]
+                        fixed[module] = [block.given[name]]
             with replaying(fixed):
                 _run(subject)
         for module, before in asked:
