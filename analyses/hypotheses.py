@@ -22,6 +22,7 @@ from override_gap.analyses.hypothesis_tests.criterion_accuracy import H3, SAID_R
 from override_gap.analyses.hypothesis_tests.layer_choice import H5
 from override_gap.analyses.hypothesis_tests.margin_constancy import H2
 from override_gap.analyses.hypothesis_tests.prior_strength import H1
+from override_gap.analyses.hypothesis_tests.raised_prior import H6
 from override_gap.analyses.hypothesis_tests.scaling_rescue import H4, RESCUED
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.stats.paired import holm
@@ -29,7 +30,7 @@ from override_gap.analyses.stats.paired import holm
 __all__ = ["ALPHA", "RESCUED", "SAID_RIGHT", "STANDARD", "Finding", "Hypothesis", "Result", "Results", "evaluate"]
 
 ALPHA = 0.05
-STANDARD = (H1, H2, H3, H4, H5)
+STANDARD = (H1, H2, H3, H4, H5, H6)
 
 
 def evaluate(run: RunFrame, hypotheses: Sequence[Hypothesis] | None = None, alpha: float = ALPHA) -> Results:

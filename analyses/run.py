@@ -25,6 +25,7 @@ from override_gap.analyses import (
     measures,
     nulls,
     outcomes,
+    prior_dose,
     prior_gradient,
     published,
     readings,
@@ -87,6 +88,10 @@ class Run(RunFrame):
     def margins(self, seed: int = 0) -> ResultSection | None:
         """Prior margin, adapter margin, push and pull of conflicts (nats): spread, slopes, constancy."""
         return constancy.margins(self, seed)
+
+    def prior_dose(self) -> ResultSection | None:
+        """The prior changed by a dose and the adapter unchanged: causal pass-through, failures by dose, controls."""
+        return prior_dose.prior_dose(self)
 
     def null_comparisons(self) -> ResultRows | None:
         """The item's own adapter against null adapters over the failing conflicts: held, rescued, push; paired."""

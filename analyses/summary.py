@@ -18,6 +18,7 @@ from override_gap.analyses import (
     nulls,
     outcomes,
     price,
+    prior_dose,
     prior_gradient,
     published,
     robustness,
@@ -62,6 +63,9 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "outcomes": outcomes.outcomes(run).as_json(),
         "prior_gradient": section("prior_gradient", prior_gradient.prior_gradient(run, seed=seed), no_conflict),
         "margins": section("margins", constancy.margins(run, seed), no_conflict),
+        "prior_dose": section(
+            "prior_dose", prior_dose.prior_dose(run), "no item was read with its prior changed (--probes prior-dose)"
+        ),
         "strength": section("strength", strength.strength(run), "no known conflict was measured as delivered"),
         "criterion": {
             "agreement": criterion.agreement(run).as_json(),

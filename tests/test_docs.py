@@ -22,7 +22,7 @@ def test_a_hypothesis_of_your_own_is_tested_with_the_others(monkeypatch, capsys)
     monkeypatch.setattr(readings, "load", lambda _: simulate_readings(0))
     exec(compile(blocks(HYPOTHESES)[0], "hypotheses.md", "exec"), {})
     lines = capsys.readouterr().out.strip().split("\n")
-    assert [line.split()[0] for line in lines] == ["H1", "H2", "H3", "H4", "H5", "U1"]
+    assert [line.split()[0] for line in lines] == ["H1", "H2", "H3", "H4", "H5", "H6", "U1"]
     assert lines[-1].startswith("U1 supported")
 
 

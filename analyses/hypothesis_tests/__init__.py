@@ -1,1 +1,1 @@
-"""The five standard hypotheses: a file each, with its claim, its rule and its test."""
+"""The six standard hypotheses: a file each, with its claim, its rule and its test."""

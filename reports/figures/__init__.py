@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from override_gap.reports.figures.sheets.layers import layers
     from override_gap.reports.figures.sheets.margins import margins
     from override_gap.reports.figures.sheets.outcomes import outcomes
+    from override_gap.reports.figures.sheets.prior_dose import prior_dose
     from override_gap.reports.figures.sheets.prior_gradient import prior_gradient
     from override_gap.reports.figures.sheets.retention import retention
     from override_gap.reports.figures.sheets.robustness import robustness
@@ -57,6 +58,7 @@ FIGURES = (
     FigureSpec("prior_gradient", ("H1",)),
     FigureSpec("margins", ("H3",)),
     FigureSpec("constancy", ("H2",)),
+    FigureSpec("prior_dose", ("H6",)),
     FigureSpec("calibration", ("H3",)),
     FigureSpec("disagreement", ("H3",)),
     FigureSpec("layers", ("H5",)),
@@ -74,7 +76,7 @@ _MODULES = {
 
 __all__ = [
     "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "calibration", "causes", "constancy", "disagreement",
-    "dose_response", "layers", "margins", "outcomes", "prior_gradient", "retention", "robustness", "save",
+    "dose_response", "layers", "margins", "outcomes", "prior_dose", "prior_gradient", "retention", "robustness", "save",
 ]  # fmt: skip
 
 

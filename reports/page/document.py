@@ -43,6 +43,10 @@ from override_gap.reports.text import (
 QUANTITIES = {
     "auc": ("Area under the curve", "number"),
     "slope ratio": ("Adapter slope / prior slope", "number"),
+    "pass-through of a raised prior": (
+        "Nats of each that was added to the prior margin that reach the adapted one",
+        "number",
+    ),
     "balanced accuracy": (None, "share"),
     "rescued": ("Failures fixed by scaling the adapter up", "share"),
     "fixed by scaling up": ("Failures fixed by scaling the adapter up", "share"),

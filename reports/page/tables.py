@@ -9,6 +9,7 @@ from override_gap.reports.page.cause_tables import cause_tables
 from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables, search_cost_table
 from override_gap.reports.page.margin_tables import criterion_table, layer_tables, margin_tables
 from override_gap.reports.page.null_table import null_table
+from override_gap.reports.page.prior_dose_tables import prior_dose_tables
 from override_gap.reports.page.published import published
 from override_gap.reports.page.robustness_tables import robustness_tables
 from override_gap.reports.page.strength_table import strength_table
@@ -25,6 +26,7 @@ def tables(summary: Mapping) -> list[Table]:
         *success_tables(summary),
         *prior_gradient_tables(summary),
         *margin_tables(summary),
+        *prior_dose_tables(summary),
         strength_table(summary),
         criterion_table(summary),
         *layer_tables(summary),

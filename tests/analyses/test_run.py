@@ -72,7 +72,7 @@ def test_the_text_of_a_run_names_it_its_verdict_and_its_hypotheses(run: Run) -> 
     lines = run.summary().split("\n")
     assert lines[0] == repr(run)
     assert lines[1].startswith(f"{run.verdict().label}: ")
-    assert [line.split()[0] for line in lines if line.startswith("H")] == ["H1", "H2", "H3", "H4", "H5"]
+    assert [line.split()[0] for line in lines if line.startswith("H")] == ["H1", "H2", "H3", "H4", "H5", "H6"]
 
 
 def test_a_long_table_prints_its_first_rows_and_says_how_many_follow() -> None:

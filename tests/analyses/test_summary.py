@@ -61,7 +61,7 @@ def test_full_run_is_clean_and_deterministic():
     run = simulate_readings(0, others=153, errors=3)
     summary = checked(run)
     assert summary == summarise(run)
-    assert list(summary["notes"]) == ["robustness"]  # a simulation has one wording and no variant
+    assert list(summary["notes"]) == ["prior_dose", "robustness"]  # one wording, no variant, no dose
     assert summary["errors"] == {
         "count": 3,
         "by_reason": [{"reason": "the answers share all their tokens", "count": 3}],

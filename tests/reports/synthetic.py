@@ -190,6 +190,32 @@ def _profile(deep: pd.DataFrame) -> list[dict]:
     return profile
 
 
+def prior_dose() -> dict:
+    """The section of that name: an adapter that takes half of what is added, three doses, one of them reached by some."""
+
+    def about(value, half=0.1):
+        return {"value": value, "low": value - half, "high": value + half, "n": 40, "points": 30}
+
+    def row(arm, dose):
+        moved = dose if arm == "own" else 0.0
+        return {"condition": "as-delivered", "arm": arm, "dose": dose, "asked": 40, "reached": 40 if dose < 8 else 34,
+                "moved": about(moved), "adapter_change": about(0.5 * moved), "net_change": about(-0.5 * moved),
+                "success": about(0.6 - 0.03 * moved), "predicted": about(0.6 - 0.06 * moved), "excess": about(0.03 * moved),
+                "success_margin": about(0.6), "success_least": 0.3, "success_most": 0.7}  # fmt: skip
+
+    slope = {"condition": "as-delivered", "update": "own less placebo", "p": 0.9, "against": 0.01}
+    return {"read": "own less placebo", "bound": 0.25, "answer": "grows", "sentence": "Half of each nat reaches it.",
+            "pass_through": [{**slope, "doses": doses, "items": items, **about(0.5)}
+                             for doses, items in (("all", "all"), ("all", "lowest third"), ("raised", "all"))],
+            "observed": [{"what": "items of the experiment", **about(0.8)}],
+            "failure": {"observed": about(0.2), "predicted": about(0.4), "ratio": 0.5, "flips": 16, "p": 0.9, "against": 0.01},
+            "doses": [row(arm, dose) for arm in ("own", "placebo") for dose in (-4.0, 0.0, 8.0)],
+            "controls": [{"arm": "own", "dose": 8.0, "moved": about(8.0), "moved_size": about(8.0), "others_moved": about(6.0),
+                          "kept": about(0.95, 0.02), "kl": about(0.1, 0.02)}],
+            "selection": {"asked": 80, "reached": 74, "items": 40, "items_complete": 34, "prior_of_reached": 5.0,
+                          "prior_of_unreached": 9.0, "slopes": [{"rows": "complete", **about(0.52)}]}}  # fmt: skip
+
+
 def summary(run) -> dict:
     """Every section of summary.json, filled from the made-up readings."""
     read, man = run.readings, run.manifest
@@ -257,6 +283,7 @@ def summary(run) -> dict:
                                      "high": 0.6, "n": 120, "points": 40, "difference": None, "p": None}
                                     for family, name, n in (("joined", "joined-2", 2), ("joined", "joined-4", 4),
                                                             ("hedged", "hedged", 1), ("contested", "contested", 1))]},
+        "prior_dose": prior_dose(),
         "layers": {"profile": _profile(run.layers),
                    "norm_effect": {"value": 0.31, "low": -0.4, "high": 0.8, "n": 8, "points": 8},
                    "chosen": [{"condition": "slb", "layer": 7, "share": 1.0}, {"condition": "slb", "layer": 1,

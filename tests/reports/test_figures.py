@@ -325,7 +325,8 @@ def test_figures_of_a_simulated_audit():
     run = simulate.simulate_readings(seed=3, errors=2)
     summary = summarise(run)
     for spec in figures.FIGURES:
-        absent = {"robustness": "--probes", "causes": "was searched"}  # no probe of these in a simulation
+        # no probe of these in a simulation
+        absent = {"robustness": "--probes", "causes": "was searched", "prior_dose": "--probes"}
         if spec.name in absent:
             with pytest.raises(figures.FigureUnavailable, match=absent[spec.name]):
                 spec.draw(run, summary)

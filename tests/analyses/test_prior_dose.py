@@ -1,0 +1,188 @@
+"""The prior-dose experiment's analysis, on experiments simulated from logits and on worked numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from override_gap.analyses.dose_rows import PLACEBO, less_placebo, under
+from override_gap.analyses.dose_slopes import pass_through, selection, slopes
+from override_gap.analyses.hypotheses import STANDARD, evaluate
+from override_gap.analyses.prior_dose import compared, failure_rise, prior_dose
+from override_gap.analyses.readings import RunFrame, values
+from tests.reports.test_schema import SCHEMA, defects
+from tests.simulated_doses import DOSES, Experiment, experiment, manifest, of_truth
+
+H6 = STANDARD[5]
+RIGHT = {"shift": "constant", "growing": "grows", "level": "level", "falling": "falls", "opposites": "opposites"}
+
+
+def run_of(name, seed=0, **changes):
+    return experiment(np.random.default_rng([seed, 7]), of_truth(name, **changes))
+
+
+def by_hand(rows, doses):
+    """The within-item slope, item by item with numpy's own fit, weighted by each item's variation of the dose."""
+    top = bottom = 0.0
+    for _, item in rows.groupby("item"):
+        item = item[[dose in doses for dose in item["dose"]]]
+        x, y = item["moved"].to_numpy(float), -item["net_margin"].to_numpy(float)
+        spread = ((x - x.mean()) ** 2).sum()
+        if spread > 0:
+            top, bottom = top + spread * np.polyfit(x, y, 1)[0], bottom + spread
+    return top / bottom
+
+
+def readings(net, prior, top1=None, arm="own", **columns):
+    """Rows of one item from its net and prior margins by dose; the readings that go with them."""
+    rows = []
+    for dose, value in net.items():
+        rows.append(
+            {"item": "a", "point": "p", "split": "conflict", "arm": arm, "dose": dose, "condition": "as-delivered",
+             "reached": True, "moved": prior[dose] - prior[0.0], "prior_margin": prior[dose], "net_margin": value,
+             "adapter_margin": value + prior[dose], "success_top1": (top1 or {}).get(dose, value > 0)} | columns
+        )  # fmt: skip
+    return rows
+
+
+def run_from(rows):
+    table = pd.DataFrame(rows)
+    names = ["item", "point", "split", "prior_margin", "adapter_margin", "net_margin", "success_top1"]
+    items = table[table["dose"] == 0].drop_duplicates("item")[names]
+    read = items.assign(
+        condition="as-delivered", known=True, status="ok", prior_logprob=-0.1, push=1.0, pull=0.0, error=None,
+        success_margin=items["net_margin"] > 0,
+    )  # fmt: skip
+    return RunFrame(manifest(), read, extra={"prior_dose": table})
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_simulated_adapters_are_told_apart(name):
+    answers = [slopes(compared(run_of(name, seed))[1]).answer() for seed in range(3)]
+    assert answers == [RIGHT[name]] * 3
+
+
+@pytest.mark.parametrize(("name", "status"), [("shift", "supported"), ("growing", "refuted"), ("opposites", "refuted")])
+def test_h6_follows_the_truth(name, status):
+    (result,) = evaluate(run_of(name, items=120, points=70), [H6])
+    assert result.status == status
+
+
+def test_slopes_are_those_of_each_item_fitted_alone():
+    own = under(run_of("growing"))
+    for sign, doses in (("all", DOSES), ("raised", (0.0, 2.0, 4.0, 8.0)), ("lowered", (-4.0, -2.0, 0.0))):
+        assert pass_through(own, sign).value == pytest.approx(by_hand(own, doses), abs=1e-9)
+
+
+def test_a_placebo_takes_off_what_an_update_as_such_does():
+    """Every update shrinks the margin here by half a nat per nat of dose: the own slope is off by it over raised doses."""
+    run = experiment(np.random.default_rng(3), Experiment(shrink=0.5, varies=0.0, noise=0.05))
+    own = under(run)
+    assert pass_through(own, "raised").value == pytest.approx(1.5, abs=0.06)
+    assert pass_through(own, "lowered").value == pytest.approx(0.5, abs=0.06)
+    corrected = less_placebo(own, under(run, PLACEBO))
+    for doses in ("raised", "lowered", "all"):
+        assert pass_through(corrected, doses).value == pytest.approx(1.0, abs=0.06)
+
+
+def test_prediction_of_failure_by_hand():
+    """Net 3 without a dose: a dose of 2 leaves 1, one of 4 leaves -1. A third token before a positive margin is taken to stay."""
+    prior = {-2.0: 3.0, 0.0: 5.0, 2.0: 7.0, 4.0: 9.0}
+    rows = readings({-2.0: 4.0, 0.0: 3.0, 2.0: 2.0, 4.0: 0.5}, prior)
+    found = under(run_from(rows)).set_index("dose")
+    assert found["predicted_fails"].to_dict() == {-2.0: 0, 0.0: 0, 2.0: 0, 4.0: 1}
+    assert found["fails"].to_dict() == {-2.0: 0, 0.0: 0, 2.0: 0, 4.0: 0}
+    third = readings({0.0: 3.0, 2.0: 2.0}, prior, top1={0.0: False, 2.0: False})
+    assert under(run_from(third))["predicted_fails"].tolist() == [1, 1]
+    # beside a placebo the prediction starts from the placebo's net margin, and counts what moved beyond the placebo
+    placebo = readings({0.0: 3.0, 2.0: 1.5, 4.0: 1.0}, {0.0: 5.0, 2.0: 5.0, 4.0: 5.0}, arm="placebo")
+    run = run_from(rows + [row for row in placebo if row["dose"]])
+    both = less_placebo(under(run), under(run, PLACEBO)).set_index("dose")
+    assert sorted(both.index) == [0.0, 2.0, 4.0]
+    assert both["net_margin"].to_dict() == {0.0: 0, 2.0: 0.5, 4.0: -0.5}
+    assert both["predicted_fails"].to_dict() == {0.0: 0, 2.0: 1, 4.0: 1}
+
+
+def test_rise_in_failures_by_hand():
+    """Four points; raised by 2 the net margin of 1 fails under a constant adapter margin, of 3 does not; half of those fail."""
+    rows = []
+    for number, (net, after) in enumerate([(1.0, -1.0), (1.0, 0.5), (3.0, 1.0), (-2.0, -4.0)]):
+        each = readings({0.0: net, 2.0: after}, {0.0: 4.0, 2.0: 6.0})
+        rows += [row | {"item": f"i{number}", "point": f"p{number}"} for row in each]
+    rise = failure_rise(under(run_from(rows)))
+    assert (rise.observed.value, rise.predicted.value, rise.flips) == (0.25, 0.5, 2)
+
+
+def test_what_unreached_doses_hide_lies_between_the_bounds():
+    run = run_of("shift", unreached=2.0)
+    own = under(run)
+    found = selection(own, list(DOSES))
+    missed = ~own["reached"].astype(bool)
+    assert found["asked"] - found["reached"] == missed.sum() > 5
+    assert found["prior_of_unreached"] > found["prior_of_reached"] + 1
+    by_rows = {row["rows"]: row["value"] for row in found["slopes"]}
+    assert by_rows["lowest"] < by_rows["as_moved"] < by_rows["highest"]
+    assert by_rows["complete"] == pytest.approx(
+        by_hand(own[~own["item"].isin(own.loc[missed, "item"])], DOSES), abs=1e-9
+    )
+    # rows that were not written at all are missed as well
+    gone = selection(own[~missed], list(DOSES))
+    assert (gone["asked"], gone["reached"]) == (found["asked"], found["reached"])
+    bounds = {row["rows"]: row["value"] for row in gone["slopes"]}
+    assert [bounds[side] for side in ("lowest", "highest")] == pytest.approx([by_rows["lowest"], by_rows["highest"]])
+
+
+def test_rows_that_were_not_read_are_left_out_and_counted():
+    run = run_of("shift")
+    table = run.table("prior_dose")
+    silent = (table["dose"] == 8) & (table["arm"] == "own") & (values(table["prior_margin"]) > 13)
+    empty = ("moved", "prior_margin", "push", "pull", "adapter_margin", "net_margin", "success_top1")
+    changed = table.copy()
+    for name in empty:
+        changed[name] = changed[name].astype(object).where(~silent, None)
+    changed["reached"] = changed["reached"].where(~silent, False)
+    found = prior_dose(RunFrame(run.manifest, run.readings, extra={"prior_dose": changed}))
+    assert found["answer"] == "constant"
+    (row,) = (
+        row for row in found["doses"] if (row["condition"], row["arm"], row["dose"]) == ("as-delivered", "own", 8.0)
+    )
+    lost = int((silent & (table["condition"] == "as-delivered")).sum())
+    assert lost > 3
+    assert row["asked"] == 60
+    assert row["success"]["n"] == 60 - lost
+    assert row["success_least"] * 60 == pytest.approx(row["success_most"] * 60 - (row["asked"] - row["reached"]))
+
+
+def test_the_section_fits_the_schema_and_its_order_does_not_matter():
+    run = run_of("growing")
+    table = run.table("prior_dose").drop(columns="cluster")
+    mixed = RunFrame(run.manifest, run.readings, extra={"prior_dose": table.sample(frac=1, random_state=1)})
+    one, two = prior_dose(run).as_json(), prior_dose(mixed).as_json()
+    assert defects(one, SCHEMA["properties"]["prior_dose"]) == []
+    assert one["sentence"] == two["sentence"]
+    assert one["doses"] == two["doses"]
+    described = SCHEMA["properties"]["prior_dose"]["properties"]
+    assert set(one) == set(described)
+    assert {key for row in one["doses"] for key in row} == set(described["doses"]["items"]["properties"])
+
+
+def test_without_doses_there_is_no_section_and_no_test():
+    run = run_of("shift")
+    bare = RunFrame(run.manifest, run.readings)
+    assert prior_dose(bare) is None
+    (result,) = evaluate(bare, [H6])
+    assert (result.status, "--probes prior-dose" in result.reason) == ("not testable", True)
+    small = run_of("shift", items=15, points=12)
+    assert evaluate(small, [H6])[0].reason.startswith("under raised doses: 15 conflicts")
+
+
+def test_an_adapter_that_never_succeeds_cannot_be_tested():
+    """Nothing can begin to fail: the slope is 1, but no failure is caused."""
+    run = experiment(np.random.default_rng(1), Experiment())
+    table = run.table("prior_dose").drop(columns="cluster")
+    delivered = table["condition"] == "as-delivered"
+    table = table.assign(
+        net_margin=table["net_margin"] - 30.0 * delivered, success_top1=table["success_top1"] & ~delivered
+    )
+    (result,) = evaluate(RunFrame(run.manifest, run.readings, extra={"prior_dose": table}), [H6])
+    assert result.status == "not testable"
+    assert "0 of 60 items begin to fail" in result.reason

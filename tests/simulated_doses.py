@@ -1,0 +1,165 @@
+"""Prior-dose experiments simulated from logits: a base, an update that moves its belief, an adapter on top, read as they stand.
+
+Nothing of the packages decides an outcome. A model here is a row of logits, y_pre first and y_doc second, then other tokens.
+The update of an item's belief raises y_pre and lowers y_doc by half the dose each; a placebo raises two other tokens so. Every
+update adds to what the adapter pushes an error that grows with its size, and shrinks it a little, as any update would. Adapters:
+
+    shift      adds a constant to y_doc, whatever the base says
+    level      puts y_doc a constant above y_pre's logit as it stands: what the base believed no longer matters
+    growing    adds a constant and half of the base's margin
+    falling    adds a constant less half of the base's margin
+    opposites  adds a constant and half of what the margin was moved by where it succeeds, less half where it fails
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from override_gap.analyses.readings import RunFrame
+
+TRUTHS = {"shift": 1.0, "growing": 0.5, "level": 0.0, "falling": 1.5}
+"""The pass-through of each adapter: of a nat added to the prior margin, what reaches the adapted model's."""
+DOSES = (-4.0, -2.0, 0.0, 2.0, 4.0, 8.0)
+TOKENS = 12
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment: its size, its adapter, and what disturbs it, in nats."""
+
+    items: int = 60
+    points: int = 40
+    relations: int = 12
+    passes: float = 1.0
+    """Pass-through: how much of what is added to the prior margin reaches the adapted margin."""
+    opposite: float = 0.0
+    """Added to the pass-through of items that succeed, taken from that of items that fail."""
+    sd: float = 4.0
+    """Of the net margin without a dose, over items."""
+    icc: float = 0.3
+    """Share of the variation of pass-through and margin that is between relations, and as much between points."""
+    varies: float = 0.15
+    """Standard deviation of the pass-through over items."""
+    noise: float = 0.3
+    shrink: float = 0.05
+    """What any update takes from the adapter's margin per nat of its dose, own or placebo."""
+    unreached: float = 6.0
+    """A dose above this is not reached where the prior margin is above it by more than 6; infinite: all are reached."""
+    third: float = 0.0
+    """Of the failures that the margin does not call for: probability that a third token comes first at a raised dose."""
+    kept_up: float = 0.0
+    """Probability that an item whose net margin falls below 0 under a raised dose still says y_doc."""
+
+
+def nested(rng: np.random.Generator, world: Experiment, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Relation, point and a normal number of each item, alike within relations and points."""
+    relation_of_point = np.sort(rng.integers(0, world.relations, world.points))
+    point = np.concatenate([np.arange(world.points), rng.integers(0, world.points, max(0, world.items - world.points))])
+    point = np.sort(point[: world.items])
+    relation = relation_of_point[point]
+    return relation, point, normal_in(rng, world, relation, point, size)
+
+
+def normal_in(
+    rng: np.random.Generator, world: Experiment, relation: np.ndarray, point: np.ndarray, size: float
+) -> np.ndarray:
+    """A normal number per item of that standard deviation, of which `icc` is shared by a relation and `icc` by a point."""
+    shared = np.sqrt(world.icc) * (rng.normal(size=world.relations)[relation] + rng.normal(size=world.points)[point])
+    return size * (shared + np.sqrt(max(0.0, 1 - 2 * world.icc)) * rng.normal(size=len(point)))
+
+
+def experiment(rng: np.random.Generator, world: Experiment) -> RunFrame:
+    """The run: readings of the items as they are, and the table of the experiment."""
+    relation, point, start = nested(rng, world, world.sd)
+    n = len(point)
+    prior = 6.0 + normal_in(rng, world, relation, point, 2.0)
+    net = 1.0 + start
+    passes = world.passes + normal_in(rng, world, relation, point, world.varies)
+    passes = passes + np.where(net > np.median(net), world.opposite, -world.opposite)
+    base = rng.normal(-4.0, 1.0, (n, TOKENS))
+    base[:, 0], base[:, 1] = prior / 2, -prior / 2
+    rows = []
+    for arm in ("own", "placebo"):
+        for dose in DOSES:
+            reached = ~((dose > 4) & (prior > world.unreached + 6)) if arm == "own" else np.ones(n, dtype=bool)
+            moved = np.where(reached, dose + rng.uniform(-0.1, 0.1, n), 0.6 * dose) * (dose != 0)
+            if arm == "placebo":
+                moved = 0.04 * dose * rng.normal(size=n)
+            f = base.copy()
+            f[:, 0] += moved / 2
+            f[:, 1] -= moved / 2
+            if arm == "placebo":
+                f[:, 2:4] += abs(dose) / 4
+            # what the adapter adds: so much that of `moved` the share `passes` reaches the adapted margin
+            wobble = (rng.normal(0, world.noise, n) - world.shrink * abs(dose)) * (dose != 0)
+            margin = prior + net + (1 - passes) * moved + wobble
+            g = f.copy()
+            g[:, 1] += 0.8 * margin
+            g[:, 0] -= 0.2 * margin
+            rows += readings_of(rng, world, arm, dose, reached, moved, f, g, relation, point)
+    table = pd.DataFrame(rows)
+    delivered = table[(table["arm"] == "own") & (table["dose"] == 0) & (table["condition"] == "as-delivered")]
+    return RunFrame(manifest(), as_readings(delivered), extra={"prior_dose": table.drop(columns="cluster")})
+
+
+def readings_of(rng, world, arm, dose, reached, moved, f, g, relation, point) -> list[dict]:
+    """The rows of one arm and dose under the base and as delivered, read from the logits."""
+    rows = []
+    for name, z in (("base", f), ("as-delivered", g)):
+        cost = name == "base" and dose != 0
+        push, pull = z[:, 1] - f[:, 1], z[:, 0] - f[:, 0]
+        first = z.argmax(1)
+        top1 = first == 1
+        if name == "as-delivered" and dose > 0 and arm == "own":
+            other = rng.random(len(top1)) < world.third
+            top1 = top1 & ~other
+            top1 = top1 | ((z[:, 1] <= z[:, 0]) & (rng.random(len(top1)) < world.kept_up))
+        for k in range(len(f)):
+            rows.append(
+                {
+                    "item": f"i{k:05d}", "point": f"p{point[k]:04d}", "cluster": f"r{relation[k]:03d}", "split": "conflict",
+                    "arm": arm, "dose": dose, "reached": bool(reached[k]), "update_gain": abs(dose) / 4, "moved": moved[k],
+                    "condition": name, "prior_margin": f[k, 0] - f[k, 1], "push": push[k], "pull": pull[k],
+                    "adapter_margin": push[k] - pull[k], "net_margin": z[k, 1] - z[k, 0], "success_top1": bool(top1[k]),
+                    "top_token": f"t{first[k]}",
+                    "kept": 0.99 if cost else None, "kl": 0.01 * abs(dose) if cost else None,
+                    "others_moved": 0.8 * moved[k], "n_others": 2,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def as_readings(rows: Any) -> pd.DataFrame:
+    """The readings of the same items as delivered, known to the base."""
+    kept = [
+        "item",
+        "point",
+        "cluster",
+        "split",
+        "prior_margin",
+        "push",
+        "pull",
+        "adapter_margin",
+        "net_margin",
+        "success_top1",
+    ]
+    return rows[kept].assign(
+        condition="as-delivered", known=True, status="ok", prior_logprob=-0.1, success_margin=rows["net_margin"] > 0,
+        error=None,
+    )  # fmt: skip
+
+
+def manifest() -> dict:
+    """The little of a manifest that an analysis looks at."""
+    return {"conditions": ["base", "as-delivered"], "complete": True, "probes": ["margins", "prior-dose"]}
+
+
+def of_truth(name: str, **changes) -> Experiment:
+    """An experiment with the adapter of that name."""
+    if name == "opposites":
+        return replace(Experiment(opposite=0.5), **changes)
+    return replace(Experiment(passes=TRUTHS[name]), **changes)
