@@ -29,6 +29,7 @@ from override_gap.analyses import (
 from override_gap.analyses.cause_groups import cause_examples, causes_by_prior
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.looks import looks_of
+from override_gap.analyses.one_item import one_item
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
 from override_gap.analyses.tune.run import tune
@@ -96,6 +97,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "comparisons": comparison.against_delivered(run).as_json(),
         "hypotheses": hypotheses.evaluate(run).as_json(),
         "verdict": verdict_section(run),
+        "one_item": section("one_item", one_item(run), "no known conflict was measured as delivered"),
         "power": section("power", sensitivity(run), "fewer than 16 conflicts were measured as delivered"),
         "until": None if (looks := looks_of(run.manifest)) is None else looks.as_json(),
         "refused": list(run.manifest.get("refused") or []),

@@ -126,6 +126,7 @@ FLOORS = {
         {"price", "equal_cost"},
         {
             "sensitivity",
+            "one_item",
             "outcomes",
             "prior_gradient",
             "constancy",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from override_gap.reports.figures.sheets.dose_response import dose_response
     from override_gap.reports.figures.sheets.layers import layers
     from override_gap.reports.figures.sheets.margins import margins
+    from override_gap.reports.figures.sheets.one_item import one_item
     from override_gap.reports.figures.sheets.outcomes import outcomes
     from override_gap.reports.figures.sheets.prior_dose import prior_dose
     from override_gap.reports.figures.sheets.prior_gradient import prior_gradient
@@ -66,6 +67,7 @@ FIGURES = (
     FigureSpec("causes", ("H4",)),
     FigureSpec("retention", ("H5",)),
     FigureSpec("robustness"),
+    FigureSpec("one_item"),
 )
 
 _MODULES = {
@@ -76,7 +78,8 @@ _MODULES = {
 
 __all__ = [
     "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "calibration", "causes", "constancy", "disagreement",
-    "dose_response", "layers", "margins", "outcomes", "prior_dose", "prior_gradient", "retention", "robustness", "save",
+    "dose_response", "layers", "margins", "one_item", "outcomes", "prior_dose", "prior_gradient", "retention", "robustness",
+    "save",
 ]  # fmt: skip
 
 

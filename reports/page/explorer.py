@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from override_gap.analyses.one_item import ItemMechanisms, Reading
 from override_gap.analyses.readings import RunFrame
 from override_gap.probes.store.schema import LAYERS, READINGS, RunTable
 from override_gap.probes.store.table_checks import kind
@@ -35,7 +36,8 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
     """Columns for the page's script, of at most `most` items.
 
     `texts` holds each text once; in a column named in `textual` a value is an index into it. `items` has one list per
-    column, `readings` one per column and condition, `layers` one per quantity and item, all in the order of items.
+    column, `readings` one per column and condition, `layers` one per quantity and item, `mechanism` one per kind of reading and
+    item, all in the order of items.
     """
     readings = run.readings
     conditions = [name for name in run.manifest.get("conditions", []) if (readings["condition"] == name).any()]
@@ -58,6 +60,7 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
         "items": _item_columns(readings, items, pool),
         "readings": _reading_columns(readings, items, shown, pool),
         "layers": _layer_columns(run.layers, items),
+        "mechanism": _mechanism_columns(run, items),
     }
     room_bytes = BYTES - len(script_json(data).encode())
     texts = _fitting_texts(list(pool), room_bytes)
@@ -112,6 +115,32 @@ def _layer_columns(layers: Any, items: list[str]) -> dict[str, Any]:
             _json_values(row, float, {}) if np.isfinite(row).any() else None for row in wide.to_numpy(dtype=float)
         ]
     return columns
+
+
+def _mechanism_columns(run: RunFrame, items: list[str]) -> dict[str, list]:
+    """Per item: readings by gain [gain, net margin, first], by dose [dose, net margin, first, base's margin], layer shares.
+
+    Only where a dose of prior or a gain path was read; what was read at a condition's gain stands in the readings as well.
+    """
+    if not len(run.table("prior_dose")) and not as_floats(run.layers["path"]).notna().any():
+        return {}
+    mechanisms = ItemMechanisms(run)
+    columns: dict[str, list] = {"gains": [], "doses": [], "shares": []}
+    for name in items:
+        item = mechanisms.of(name)
+        for column in columns.values():
+            column.append(None)
+        if item is None or (not item.doses and item.by != "path"):
+            continue
+        columns["gains"][-1] = [_reading(row)[:3] for row in item.gains]
+        columns["doses"][-1] = [_reading(row) for row in item.doses] or None
+        columns["shares"][-1] = [[row.layer, _json_number(row.share)] for row in item.shares] or None
+    return columns
+
+
+def _reading(row: Reading) -> list:
+    base = None if row.base_margin is None else _json_number(row.base_margin)
+    return [_json_number(row.at), _json_number(row.net_margin), None if row.first is None else int(row.first), base]
 
 
 def _fitting_texts(texts: list[str], size: int) -> list[str] | None:

@@ -22,15 +22,15 @@ class Detail {
       button.disabled = index < 0 || items[index + by] === undefined;
       return button;
     };
-    const layers = profile(item);
+    const drawn = [...mechanism(item, (condition) => this.actions.choose(condition, item, items)), ...profile(item)];
     this.root.replaceChildren(
       element("div", { class: "pager" }, step(-1, "Previous item"), step(1, "Next item"),
         element("button", { type: "button", on: { click: () => this.actions.back() } }, "Back to the list")),
       title, this.facts(item), element("h4", {}, "Under each condition"), this.readings(item),
-      element("div", { class: "profiles" }, ...layers.map(([figure]) => figure)));
+      element("div", { class: "profiles" }, ...drawn.map(([figure]) => figure)));
     this.root.hidden = false;
     this.plots.forEach((plot) => plot.then((embedded) => embedded.finalize()));
-    this.plots = layers.map(([, draw]) => draw());
+    this.plots = drawn.map(([, draw]) => draw());
     title.focus({ preventScroll: true });
     this.root.scrollIntoView({ block: "nearest" });
   }

@@ -99,6 +99,47 @@ function sorted(brush) {
   return Object.fromEntries(Object.entries(brush).map(([name, ends]) => [name, [...ends].sort((a, b) => a - b)]));
 }
 
+// The account as a mechanism in one item: three plots of its net margin on one scale. A click on a gain that is a condition
+// of the run chooses that condition in the whole explorer, and the chosen condition's gain is ringed.
+const GAIN_NAMES = data.conditions.map((name) =>
+  name === "base" ? 0 : name === "as-delivered" ? 1 : /^uniform-[0-9.]+$/.test(name) ? Number(name.slice(8)) : null);
+const LARGEST_GAIN = 8;
+function mechanism(item, choose) {
+  const [gains, doses, shares] = ["gains", "doses", "shares"].map((name) => data.mechanism[name]?.[item] ?? null);
+  if (!gains) return [];
+  const prior = itemValue(item, "prior_margin");
+  const reading = ([at, net, first, base]) => ({
+    at, net, outcome: first === null ? "outcome not measured" : first ? "success" : "failure", base: base === null || base === undefined ? null : -base,
+    condition: GAIN_NAMES.indexOf(at),
+  });
+  const byGain = gains.map(reading).filter((row) => row.at <= LARGEST_GAIN), byDose = (doses || []).map(reading);
+  let level = -prior;
+  const steps = (shares || []).map(([layer, share]) => ({ layer, share, from: level, to: (level += share) }));
+  const heights = [...byGain, ...byDose].flatMap((row) => [row.net, row.base]).concat(steps.flatMap((row) => [row.from, row.to]), 0)
+    .filter((value) => typeof value === "number");
+  const span = [Math.min(...heights), Math.max(...heights)];
+  const atOne = byGain.find((row) => row.at === 1);
+  const ends = byGain.length && atOne ? [0, byGain[byGain.length - 1].at].map((at) => ({ at, net: -prior + at * (atOne.net + prior) })) : [];
+  const zero = byDose.find((row) => row.at === 0);
+  const expected = zero ? byDose.map((row) => ({ at: row.at, net: zero.net - row.at })) : [];
+  const plot = (name, label, explanation, datasets, ready = () => {}) => {
+    const container = element("div", { class: "bars", role: "img", "aria-label": label });
+    const figure = element("div", { class: "profile" }, element("h4", {}, label), container, element("p", { class: "fine" }, explanation));
+    return [figure, () => embed(container, SPECS[name], { ...datasets, span: span.map((net) => ({ net })) }).then((embedded) => (ready(embedded.view), embedded))];
+  };
+  const plots = [];
+  if (byGain.length) plots.push(plot("gain", "Net margin by gain of the adapter",
+    "Filled: the document's answer comes first. Dashed: a response linear in the gain. Ringed: the condition chosen above; click a mark to choose its condition.",
+    { readings: byGain.map((row) => ({ ...row, current: row.condition === state.condition })), expected: ends },
+    (view) => view.addEventListener("click", (_, mark) => { if (mark?.datum?.condition >= 0) choose(mark.datum.condition); })));
+  if (byDose.length) plots.push(plot("dose", "Net margin by dose of prior",
+    "The same adapter on a base whose prior margin was raised or lowered by so many nats. Squares: the base alone. Dashed: a constant adapter margin.",
+    { readings: byDose, expected }));
+  if (steps.length) plots.push(plot("steps", "From the base's margin to the adapted one, layer by layer",
+    "Each bar is a layer's share of the adapter margin; the last bar ends at the net margin as delivered.", { steps }));
+  return plots;
+}
+
 // Each layer plot as an element and a function that draws it, to be called once the element has a width.
 function profile(item) {
   const values = Object.fromEntries(["norm", "moved", "direct"].map((name) => [name, data.layers[name]?.[item] ?? null]));

@@ -40,7 +40,13 @@ const table = new Table({
   open,
   sort: (key) => change({ down: state.sort === key ? !state.down : false, sort: key }),
 });
-const detail = new Detail({ open, back: () => table.return(state.current) });
+function choose(condition, item) {
+  change({ condition });
+  controls.querySelector("select").value = condition;
+  open(item);
+}
+
+const detail = new Detail({ open, choose, back: () => table.return(state.current) });
 
 function change(choices, redraw = true) {
   Object.assign(state, { page: 0 }, choices);

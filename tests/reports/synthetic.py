@@ -311,6 +311,13 @@ def summary(run) -> dict:
         "verdict": {"label": "magnitude", "rescued": rescued, "causes_by_prior": CAUSES,
                     "rule": "at least 70% rescued, interval above 50%",
                     "sentence": "Scaling the adapter up fixes 82% [74, 90] of its failures."},
+        "one_item": {"item": "conflict-001", "question": "What colour is thing 1?", "answer": "blue", "prior_answer": "red",
+                     "prior_margin": 6.0, "adapter_margin": 4.5, "by": "path",
+                     "gains": [{"at": g, "net_margin": -6 + 4.5 * g, "first": g > 1.5, "base_margin": None}
+                               for g in (0.0, 1.0, 1.5, 2.0, 64.0)],
+                     "doses": [{"at": d, "net_margin": -1.5 - 0.6 * d, "first": d < -3, "base_margin": 6 + d}
+                               for d in (-4.0, 0.0, 8.0)],
+                     "shares": [{"layer": n, "share": s} for n, s in enumerate((1.0, -0.5, 4.0))]},
         "errors": {"count": 1, "by_reason": [{"reason": "the two answers share every token", "count": 1}]},
         "timing": man["timing"], "notes": {},
     }  # fmt: skip

@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -220,6 +221,39 @@ def test_an_item_shows_question_document_answers_and_layers(shown, run):
     )
     moved = (layers["base"] - layers["as-delivered"]).abs()
     assert [height / max(heights) for height in heights] == pytest.approx(list(moved / moved.max()), abs=0.02)
+
+
+def test_a_gain_in_the_picture_of_an_item_chooses_its_condition(browser, run, summary, tmp_path):
+    """Net margin by gain, by dose and by layer stand on one scale, each mark where its number says."""
+    doses = [
+        {"item": "conflict-008", "point": "p", "split": "conflict", "arm": "own", "dose": moved, "reached": True,
+         "moved": moved, "condition": "as-delivered", "prior_margin": 3 + moved, "net_margin": 1 - 0.5 * moved,
+         "success_top1": moved < 2}
+        for moved in (-4.0, 0.0, 8.0)
+    ]  # fmt: skip
+    dosed = replace(run, extra={"prior_dose": pd.DataFrame(doses)})
+    with one_figure():
+        path = page.write_page(tmp_path, dosed, summary)
+    with opened(browser, path) as shown:
+        search(shown, "thing 8?")
+        shown.locator("#explorer .list tbody tr", has_text="conflict-008").click()
+        detail = shown.locator("#explorer .detail")
+        by_gain, by_dose, steps = (detail.locator(".bars").nth(n) for n in range(3))
+        by_dose.locator("svg").wait_for()
+        places = "(all) => all.map((own) => own.getBoundingClientRect()).map((box) => [box.x, box.y])"
+        marks = by_dose.locator(".mark-symbol.layer_5_marks path").evaluate_all(places)
+        assert len(marks) == len(doses)
+        (x0, y0), (x1, y1), (x2, y2) = marks
+        assert (x2 - x1) / (x1 - x0) == pytest.approx(2, abs=0.05)
+        assert (y2 - y1) / (y1 - y0) == pytest.approx(2, abs=0.05)
+        assert steps.locator(".mark-rect path").count() == synthetic.LAYERS + 1
+        gains = sorted(gain for gain in synthetic.GAINS.values() if gain in (0.0, 1.0, 1.25, 1.5, 2.0))
+        clickable = by_gain.locator(".mark-symbol.layer_4_marks path")
+        assert clickable.count() == len(set(gains))
+        clickable.last.click()
+        assert shown.get_by_role("combobox", name="condition").input_value() == str(
+            synthetic.CONDITIONS.index("uniform-2")
+        )
 
 
 def test_every_control_is_reached_and_named_by_keyboard(shown):

@@ -49,6 +49,20 @@ def test_every_figure_is_drawn_with_axis_names_and_a_full_caption(spec, run, sum
     assert "interval" in words.interval.lower()
 
 
+def test_one_item_stands_on_one_scale_with_what_a_constant_adapter_margin_predicts(run, summary):
+    by_gain, by_dose, by_layer = figures.one_item(run, summary).axes
+    assert {(0.0, -6.0), (1.0, -1.5), (2.0, 3.0)} <= drawn_points(by_gain)
+    assert 64.0 not in {x for x, _ in drawn_points(by_gain)}
+    # the same adapter: -1.5 - dose; the base alone: -(6 + dose)
+    assert {(-4.0, 2.5), (8.0, -9.5), (-4.0, -2.0), (8.0, -14.0), (-4.0, 0.9), (8.0, -6.3)} <= drawn_points(by_dose)
+    boxes = [(patch.get_y(), patch.get_y() + patch.get_height()) for patch in by_layer.patches]
+    assert boxes == [(-6, -5), (-5, -5.5), (-5.5, -1.5)]
+    assert by_gain.get_ylim() == by_dose.get_ylim() == by_layer.get_ylim()
+    without = {**summary, "one_item": {**summary["one_item"], "doses": [], "by": "attribution"}}
+    with pytest.raises(figures.FigureUnavailable, match="prior-dose or gain-path"):
+        figures.one_item(run, without)
+
+
 def test_quartiles_stand_where_the_summary_puts_them_even_if_the_readings_disagree(run, summary):
     changed = copy.deepcopy(summary)
     for number, row in enumerate(changed["prior_gradient"]["quartiles"]):
@@ -325,8 +339,12 @@ def test_figures_of_a_simulated_audit():
     run = simulate.simulate_readings(seed=3, errors=2)
     summary = summarise(run)
     for spec in figures.FIGURES:
-        # no probe of these in a simulation
-        absent = {"robustness": "--probes", "causes": "was searched", "prior_dose": "--probes"}
+        absent = {  # what no simulation of tests/simulate.py holds
+            "robustness": "--probes",
+            "causes": "was searched",
+            "prior_dose": "--probes",
+            "one_item": "gain-path",
+        }
         if spec.name in absent:
             with pytest.raises(figures.FigureUnavailable, match=absent[spec.name]):
                 spec.draw(run, summary)
