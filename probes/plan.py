@@ -62,7 +62,8 @@ class Plan:
     `prior` says where old answers come from: "given", the items alone, or "from-base": conflicts without one get the base's
     own greedy answer. `cluster` names the field of an item's meta by which facts are alike (their relation): intervals are
     then made by it as well as by knowledge point, and the wider one is read. `references` are published shares that the
-    report shows beside its own; they change no measurement. `reference` measures one item under one condition at a time,
+    report shows beside its own; they change no measurement. `dose_items` is on how many conflicts
+    the probe prior-dose changes the prior. `reference` measures one item under one condition at a time,
     shares no work between passes, and ignores `batch_size`; "auto" is what fits in the memory that is free.
     """
 
@@ -76,6 +77,7 @@ class Plan:
     probes: tuple[str, ...] = DEFAULT_PROBES
     limit: int | None = None
     answers: int = 32
+    dose_items: int = 60
     temperatures: tuple[float, ...] = (0.7, 1.0)
     draws: int = 4
     system_prompt: str | None = None
@@ -94,7 +96,7 @@ class Plan:
     shared_adapter: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("answers", "draws", "seed", "limit", "batch_size"):
+        for name in ("answers", "dose_items", "draws", "seed", "limit", "batch_size"):
             value = getattr(self, name)
             unset = (name == "limit" and value is None) or (name == "batch_size" and value == "auto")
             if not unset and (not isinstance(value, int) or isinstance(value, bool)):
@@ -123,6 +125,8 @@ class Plan:
                 raise PlanError(f"probe {probe} is read with the layers; add layers to --probes")
         if self.answers < 0:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
+        if self.dose_items < 1:
+            raise PlanError(f"--dose-items needs a whole number from 1, got {self.dose_items}")
         if not 1 <= self.draws <= MOST_DRAWS:
             raise PlanError(f"--draws needs a whole number from 1 to {MOST_DRAWS}, got {self.draws}")
         in_range = [t for t in self.temperatures if isinstance(t, int | float) and t is not True and 0 < t <= 10]

@@ -17,6 +17,7 @@ from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run import rows
 from override_gap.probes.run.comparisons import Comparisons
+from override_gap.probes.run.dose_sample import DoseSample
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
 from override_gap.probes.run.measurement_setup import MeasurementSetup
@@ -54,8 +55,11 @@ class Job:
     comparisons: Comparisons = field(default_factory=Comparisons)
     rescued_answers: int = 0
     cluster: str = "relation"
+    doses: DoseSample = field(default_factory=DoseSample)
 
-    def setup(self, subject: Subject, batch_sizer: BatchSizer) -> MeasurementSetup:
+    def setup(
+        self, subject: Subject, batch_sizer: BatchSizer, told: Callable[[str], None] = lambda _: None
+    ) -> MeasurementSetup:
         """The job on a subject, with the batch size that its machine's memory was found to take."""
         subject = replace(subject, chat=self.chat)
         return MeasurementSetup(
@@ -69,6 +73,8 @@ class Job:
             batch_sizer,
             self.comparisons,
             self.rescued_answers,
+            self.doses,
+            told,
         )
 
 
@@ -110,10 +116,11 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Local:
-    """One unit after another in this process."""
+    """One unit after another in this process; `told` is told how far a unit is where that takes long."""
 
     subject: Subject
     source: AdapterSource
+    told: Callable[[str], None] = lambda _: None
 
     def ask(self, question: Callable[[Subject, AdapterSource], T]) -> T:
         """The result of a function of the subject and the source."""
@@ -121,7 +128,7 @@ class Local:
 
     def measure(self, job: Job, pending: Sequence[Unit], store: RunStore) -> Iterator[FinishedUnit]:
         """Measure units in their order and write each into the store."""
-        setup, means = job.setup(self.subject, BatchSizer()), MeanAdapters()
+        setup, means = job.setup(self.subject, BatchSizer(), self.told), MeanAdapters()
         for unit in pending:
             yield measure_unit(setup, self.source, job, unit, store, means)
 

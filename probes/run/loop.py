@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from override_gap.probes.errors import AdapterChanged
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.base_answers import FILE, fill_priors, items_json
 from override_gap.probes.run.comparisons import Comparisons
+from override_gap.probes.run.dose_sample import DoseSample, draw_sample
 from override_gap.probes.run.engine import Engine, FinishedUnit, Job, Local
 from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_facts, run_identity, with_progress
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
@@ -31,6 +32,12 @@ from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
 
 Progress = Callable[[int, int, str], None]
+#: What one item of the probe prior-dose costs, in forward passes of one question: what is fitted fast, and what is not.
+PASSES_PER_ITEM = 200, 1000
+#: Seconds between two lines on how far a unit is.
+TOLD_EVERY = 5.0
+#: Probes that compare with unrelated questions and text.
+COMPARING = frozenset({"search", "prior-dose"})
 
 
 def run(
@@ -131,6 +138,9 @@ def _measure(
         return
     n_pending = sum(n_items[unit.key] for unit in pending)
     _require_disk(store, resolved, facts, n_pending)
+    doses = _dose_sample(engine, resolved, progress, say)
+    if doses is not None:
+        manifest |= {"prior_dose": doses.as_json()}
     job = Job(
         resolved.conditions,
         resolved.probes,
@@ -141,9 +151,10 @@ def _measure(
         resolved.chat,
         plan.reference,
         nulls,
-        Comparisons.of(resolved.items, plan.seed) if "search" in resolved.probes else Comparisons(),
+        Comparisons.of(resolved.items, plan.seed) if resolved.probes & COMPARING else Comparisons(),
         math.ceil(resolved.n_answers / max(1, len(units))),
         plan.cluster,
+        doses or DoseSample(),
     )
     changed_maps: Mapping[str, Any] = {
         k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix", "left_out")
@@ -159,6 +170,8 @@ def _measure(
     manifest |= {} if record is None else {"until": record}
     measured = {unit.key for unit in own_units} - {unit.key for unit in pending}
     progress(done, total, "measuring")
+    if isinstance(engine, Local):
+        engine = replace(engine, told=_now_and_then(lambda what: progress(done, total, what)))
     finished = _of_one_method(engine.measure(job, pending, store), store)
     while True:
         if looks is not None and (place := looks.due(measured)) is not None:
@@ -193,6 +206,36 @@ def _measure(
     so_far = {"total_s": time.monotonic() - started, **seconds}
     manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
+
+
+def _dose_sample(
+    engine: Engine, resolved: ResolvedPlan, progress: Progress, say: Callable[[str], None]
+) -> DoseSample | None:
+    """The items whose prior is changed, and what that will cost said before; None where it is not asked for."""
+    if "prior-dose" not in resolved.probes:
+        return None
+    plan = resolved.plan
+    progress(0, len(resolved.items.items), "drawing the conflicts whose prior is changed")
+    settings = {"items": resolved.items.items, "count": plan.dose_items, "seed": plan.seed, "chat": resolved.chat}
+    sample = engine.ask(partial(draw_sample, **settings))
+    say(
+        f"prior-dose: {len(sample.chosen)} conflicts that the base knows, of {sample.points} knowledge points "
+        f"(--dose-items {plan.dose_items}); each takes some {PASSES_PER_ITEM[0]} to {PASSES_PER_ITEM[1]} passes of its question"
+    )
+    return sample
+
+
+def _now_and_then(tell: Callable[[str], None]) -> Callable[[str], None]:
+    """The same, but for what comes within TOLD_EVERY seconds of what was told before."""
+    last = time.monotonic()
+
+    def told(what: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TOLD_EVERY:
+            last = time.monotonic()
+            tell(what)
+
+    return told
 
 
 def _of_one_method(units: Iterator[FinishedUnit], store: RunStore) -> Iterator[FinishedUnit]:

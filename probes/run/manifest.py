@@ -98,6 +98,7 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan, nulls: NullDocuments |
         sorted(resolved.probes),
         [plan.seed, plan.answers, plan.system_prompt],
         [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
+        *(["dose", plan.dose_items] if "prior-dose" in resolved.probes else []),
         *(["reference"] if plan.reference else []),
         *([] if facts.chat is None else [facts.chat[name] for name in CHAT_IDENTITY]),
         *([] if nulls is None else [nulls.key]),

@@ -35,6 +35,7 @@ from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.policy_inputs import KnownOfDocuments
+from override_gap.probes.run.prior_dose import DoseRows, measure_doses
 from override_gap.probes.run.rescued_answers import answer_rescued
 from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.subject.model import Subject
@@ -144,6 +145,7 @@ def measure(
             ),
         ]
     )
+    doses = measure_doses(setup, readable, distractors, unit) if "prior-dose" in setup.probes else DoseRows([])
     # all conditions together: one batch holds as many answers as it can
     requests, faults = measured.requests, measured.faults
     if "answers" in setup.probes:
@@ -159,10 +161,10 @@ def measure(
         measured.attribution_gap,
         drawn,
         faults + failed,
-        measured.unread,
+        (*measured.unread, *doses.unread),
         measured.attribution_missed,
         measured.search,
-        measured.tables,
+        joined_tables([measured.tables, {"prior_dose": doses.rows}]),
     )
 
 

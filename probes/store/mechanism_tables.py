@@ -27,7 +27,9 @@ PRIOR_DOSE = RunTable("prior_dose", "conflict, arm, dose and condition", (
     Column("dose", FLOAT, "filled", "", "by how much the base's prior margin is to change, nats; 0: no update"),
     Column("reached", TRUTH, "filled", "", "`moved` is within 0.1 nats of the dose; for placebo: of its own fact's"),
     Column("update_gain", FLOAT, "required", "", "the gain of the belief update; null where the dose is not reached"),
-    Column("moved", FLOAT, "required", "", "by how much the update changes the base's prior margin at this item, nats"),
+    Column("moved", FLOAT, "required", "",
+           "by how much the update changes the base's prior margin at this item, nats; not reached: as near as it came, null "
+           "for placebo"),
     Column("condition", TEXT, "filled", "", "what acts on top of the update: base (nothing), or a condition's adapter"),
     Column("prior_margin", FLOAT, "required", "", "of the base under the update, nats; null, as what follows, where not reached"),
     Column("push", FLOAT, "required", "", "g(y_doc) - f(y_doc), nats; f the base under the update, g with the adapter on top"),
@@ -39,7 +41,11 @@ PRIOR_DOSE = RunTable("prior_dose", "conflict, arm, dose and condition", (
     Column("kept", FLOAT, "optional", "", "share of unrelated known questions whose arg max the update keeps; base rows"),
     Column("kl", FLOAT, "optional", "", "KL(base || base under the update) on these, nats per token; base rows"),
     Column("others_moved", FLOAT, "optional", "", "mean change of the prior margin at the point's other wordings, nats; base"),
-    Column("n_others", INTEGER, "optional", "", "how many other wordings those are"),
+    Column("n_others", INTEGER, "optional", "", "how many other wordings those are; that of the fit is none of them"),
+    Column("wording", TEXT, "optional", "",
+           "in what the update was fitted: another question, behind another fact (the question itself behind it), or "
+           "the question itself, where no other could be had"),
+    Column("partner", TEXT, "optional", "", "placebo: id of the item whose update acts"),
 ))
 COMPONENTS = RunTable("components", "item, condition, layer and component", (
     Column("item", TEXT, "filled", "", "id of the item"),

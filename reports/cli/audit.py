@@ -207,6 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=int, metavar="N", help="measure only the first N items")
     add("--answers", type=int, metavar="N", help="how many items are also answered in words (default 32)")
     add("--temperatures", metavar="T,..", help="for the probe sampled (default 0.7,1)")
+    add(
+        "--dose-items", type=int, metavar="N", help="for the probe prior-dose: on how many known conflicts (default 60)"
+    )
     add("--draws", type=int, metavar="N", help="for the probe sampled: answers per temperature (default 4)")
     add(
         "--prior",
