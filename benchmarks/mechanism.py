@@ -1,0 +1,91 @@
+"""What the mechanism probes show on made-up worlds and on a real model: the prior changed, the margin split, adapters compared.
+
+Each subject is audited once by all of these probes, under its hypernetwork and under fitted adapters.
+
+    python benchmarks/mechanism.py --worlds worlds/6 worlds/7 --out runs/mechanism > docs/mechanism.md
+
+`worlds/N` is made by `override-gap organism train --seed N --out worlds/N`. If interrupted, give the same command again to
+resume; `--only NAME ...` audits some subjects, `--read` writes the page from the run folders as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks.mechanism_page import page
+from override_gap.analyses.readings import RunFrame, load
+from override_gap.margins.items.item import Item
+from override_gap.probes.items import open_items
+from override_gap.probes.run.audit import audit
+from override_gap.reports.cli._progress import ProgressBar
+
+POLICIES = ("as-delivered", "uniform-0.5", "uniform-2", "null-other")
+PROBES = ("margins", "layers", "causal", "gain-path", "components", "prior-dose", "geometry", "neutral", "search")
+STRONG = "fitted:steps=8,lr=1e-2"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One audit: its name on the page, the subject, the adapters and the items."""
+
+    name: str
+    subject: str
+    adapters: str
+    items: Callable[[], str | list[Item]]
+
+
+def benchmark(every: int = 2) -> list[Item]:
+    """Every second conflict of the benchmark in its three tiers, and the retention questions beside them."""
+    items = [item for item in open_items("benchmark") if item.split in ("conflict", "retention")]
+    points = sorted({item.point for item in items if item.split == "conflict"})[::every]
+    return [item for item in items if item.point in points]
+
+
+def cases(worlds: Sequence[Path]) -> list[Case]:
+    """The organism as shipped, the worlds given, and SmolLM2, each under a hypernetwork and under fitted adapters."""
+    found = []
+    own = [("organism", "organism", partial(str, "organism"))]
+    own += [(f"world {w.name}", str(w / "model"), partial(str, str(w / "items.jsonl"))) for w in worlds]
+    own += [("SmolLM2", "smollm2", benchmark)]
+    for name, subject, items in own:
+        found += [Case(name, subject, "hypernetwork", items), Case(f"{name}, fitted", subject, STRONG, items)]
+    return found
+
+
+def audited(case: Case, folder: Path) -> RunFrame:
+    """Audit a case into its folder, or go on with it."""
+    print(case.name, file=sys.stderr)
+    settings = {"policies": POLICIES, "probes": PROBES, "answers": 0, "device": "cpu"}
+    with ProgressBar(quiet=False) as bar:
+        return load(audit(case.subject, case.adapters, case.items(), out=folder, progress=bar, **settings))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Audit every case and print the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("runs/mechanism"), help="folder for the run folders")
+    parser.add_argument("--worlds", type=Path, nargs="*", default=[], help="folders of trained organisms")
+    parser.add_argument("--only", nargs="*", help="names of the cases to audit")
+    parser.add_argument("--read", action="store_true", help="write the page from the run folders as they are")
+    args = parser.parse_args(argv)
+    frames: dict[str, RunFrame] = {}
+    for case in cases(args.worlds):
+        folder = args.out / case.name.replace(", ", "-").replace(" ", "-")
+        if args.only and case.name not in args.only:
+            continue
+        if args.read and not any((folder / "readings").glob("*.parquet")):
+            continue
+        frames[case.name] = load(folder) if args.read else audited(case, folder)
+    print(page(frames))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

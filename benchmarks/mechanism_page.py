@@ -1,0 +1,179 @@
+"""The page docs/mechanism.md: tables of what the mechanism probes read, one row per audit, from the runs' own summaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.summary import summarise
+
+HEAD = """# Mechanism
+
+Is the account right about causes? It says that strong priors win because the adapter's margin is about constant while the prior
+margin grows. Here the prior is changed and the same adapter is read on top (`--probes prior-dose`), the adapter margin is split
+over layers and maps by an integrated gradient that sums to it (`gain-path`), over components (`components`), and adapters are
+compared with each other and on text that has nothing to do with them (`geometry`, `neutral`). Conflicts that the base knows;
+95% intervals, the wider of those clustered by knowledge point and by relation.
+
+`python benchmarks/mechanism.py --worlds worlds/6 worlds/7 --out runs/mechanism > docs/mechanism.md` writes this page up to its
+last two sections. Fitted adapters: `fitted:steps=8,lr=1e-2`. Every table is read from `summary.json` of an audit that anyone can
+make: `override-gap audit --probes margins,layers,causal,gain-path,components,prior-dose,geometry,neutral,search`.
+"""
+
+Summaries = Mapping[str, Mapping[str, Any]]
+
+
+def page(frames: Mapping[str, RunFrame]) -> str:
+    """The page, as far as the runs allow; a table without rows is left out."""
+    summaries = {name: summarise(frame) for name, frame in frames.items()}
+    parts = [HEAD]
+    for section in SECTIONS:
+        parts += section(summaries)
+    return "\n".join(parts)
+
+
+def estimate(row: Mapping[str, Any] | None, digits: int = 2, sign: bool = False) -> str:
+    """'0.60 [0.55, 0.66]'; a dash where there is none."""
+    if not row or row.get("value") is None:
+        return "\N{EN DASH}"
+    form = f"{{:{'+' if sign else ''}.{digits}f}}"
+    text = form.format(row["value"])
+    if row.get("low") is not None and row.get("high") is not None:
+        text += f" [{form.format(row['low'])}, {form.format(row['high'])}]"
+    return text
+
+
+def first(rows: Iterable[Mapping[str, Any]] | None, **values: Any) -> Mapping[str, Any] | None:
+    """The first row that has these values."""
+    return next((row for row in rows or () if all(row.get(key) == value for key, value in values.items())), None)
+
+
+def table(title: str, says: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A section with one table; nothing without rows."""
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    if not lines:
+        return []
+    return [
+        f"## {title}\n" if title else "",
+        says + "\n",
+        "| " + " | ".join(head) + " |",
+        "|---" * len(head) + "|",
+        *lines,
+        "",
+    ]
+
+
+def dosed(summaries: Summaries) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+    """Name, section `prior_dose` and whole summary of the runs whose prior was changed."""
+    for name, summary in summaries.items():
+        if summary.get("prior_dose"):
+            yield name, summary["prior_dose"], summary
+
+
+def pass_through(summaries: Summaries) -> list[str]:
+    """Causal slopes beside the one that is observed over items."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, dose, summary in dosed(summaries):
+            slopes = dose["pass_through"]
+            own = {"condition": "as-delivered", "update": dose["read"], "doses": "all"}
+            every = first(slopes, **own, items="all")
+            h6 = first(summary["hypotheses"], id="H6") or {}
+            yield (
+                name,
+                "\N{EN DASH}" if every is None else str(every["n"]),
+                estimate(every),
+                *(estimate(first(slopes, **own, items=f"{part} third")) for part in ("lowest", "highest")),
+                estimate(first(dose["observed"], what="items of the experiment")),
+                dose["answer"],
+                h6.get("status", ""),
+            )
+
+    head = ("audit", "n", "causal", "lowest third", "highest third", "observed", "reads as", "H6")
+    says = (
+        "Pass-through: how much of each nat added to the base's prior margin reaches the adapted margin, the same adapter on top. "
+        "1: the adapter margin is constant, as the account says; 0: the adapter sets a level. *causal*: within each item over doses "
+        "of -4, -2, 2, 4 and 8 nats, less what the update of another fact does; *thirds*: items by net margin without a dose; "
+        "*observed*: the slope over the same items without any intervention."
+    )
+    return table("Does a stronger prior win because it is stronger?", says, head, rows())
+
+
+def by_dose(summaries: Summaries) -> list[str]:
+    """What happens dose by dose, under the item's own update."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, dose, _ in dosed(summaries):
+            for row in dose["doses"]:
+                if row["condition"] == "as-delivered" and row["arm"] == "own":
+                    yield (
+                        name,
+                        f"{row['dose']:+g}",
+                        f"{row['reached']} of {row['asked']}",
+                        estimate(row["moved"], sign=True),
+                        estimate(row["adapter_change"], sign=True),
+                        estimate(row["success"]),
+                        estimate(row["predicted"]),
+                    )
+
+    head = ("audit", "dose", "reached", "prior moved", "adapter margin moves", "overridden", "predicted")
+    says = (
+        "Dose by dose, nats. *predicted*: the share overridden if the adapter margin stayed what it is without a dose. Items whose "
+        "dose is not reached are left out of their row."
+    )
+    return table("Dose by dose", says, head, rows())
+
+
+def other_conditions(summaries: Summaries) -> list[str]:
+    """Pass-through under other adapters, other amplitudes, and updates at other layers."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, dose, _ in dosed(summaries):
+            slopes = dose["pass_through"]
+
+            def cell(condition: str, update: str, slopes: Any = slopes) -> str:
+                return estimate(first(slopes, condition=condition, update=update, doses="all", items="all"))
+
+            yield (
+                name,
+                *(cell(condition, "own") for condition in ("as-delivered", "uniform-0.5", "null-other")),
+                cell("as-delivered", "other-layers"),
+                *(cell("as-delivered", "own less placebo") for _ in range(1)),
+            )
+
+    head = ("audit", "own adapter", "at gain 0.5", "another document's", "update at other layers", "less placebo")
+    says = (
+        "The same slope under the adapter at half its gain, under another document's adapter, where the belief is changed in layers "
+        "that the adapter leaves alone, and less what the placebo does."
+    )
+    return table("Whose doing is it?", says, head, rows())
+
+
+def controls(summaries: Summaries) -> list[str]:
+    """What the belief updates do to the base beside their own question."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, dose, _ in dosed(summaries):
+            for size in (-4.0, 8.0):
+                own = first(dose["controls"], arm="own", dose=size) or {}
+                placebo = first(dose["controls"], arm="placebo", dose=size) or {}
+                yield (
+                    name,
+                    f"{size:+g}",
+                    estimate(placebo.get("moved"), sign=True),
+                    estimate(placebo.get("moved_size")),
+                    estimate(own.get("others_moved"), sign=True),
+                    estimate(own.get("kept")),
+                    estimate(own.get("kl"), 3),
+                )
+
+    head = ("audit", "dose", "placebo moves", "its size", "other wordings move", "unrelated kept", "KL")
+    says = (
+        "Controls on the base, nats: by how much the update of *another* fact moves this item's prior margin (mean, and mean size), "
+        "what the item's own update does to other wordings of its fact, to unrelated answers, and to the base's distribution there."
+    )
+    return table("Controls", says, head, rows())
+
+
+SECTIONS: tuple[Callable[[Summaries], list[str]], ...] = (pass_through, by_dose, other_conditions, controls)
