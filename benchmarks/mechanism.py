@@ -1,6 +1,6 @@
 """What the mechanism probes show on made-up worlds and on a real model: the prior changed, the margin split, adapters compared.
 
-Each subject is audited once by all of these probes, under its hypernetwork and under fitted adapters.
+Each subject is audited under its hypernetwork and under fitted adapters, once for each of two sets of probes.
 
     python benchmarks/mechanism.py --worlds worlds/6 worlds/7 --out runs/mechanism > docs/mechanism.md
 
@@ -27,7 +27,11 @@ from override_gap.probes.run.audit import audit
 from override_gap.reports.cli._progress import ProgressBar
 
 POLICIES = ("as-delivered", "uniform-0.5", "uniform-2", "null-other")
-PROBES = ("margins", "layers", "causal", "gain-path", "components", "prior-dose", "geometry", "neutral", "search")
+PARTS = {
+    "dose": ("margins", "prior-dose"),
+    "split": ("margins", "layers", "causal", "gain-path", "components", "geometry", "neutral"),
+}
+"""Two audits of each subject, so that each can be made again by itself."""
 STRONG = "fitted:steps=8,lr=1e-2"
 
 
@@ -59,10 +63,10 @@ def cases(worlds: Sequence[Path]) -> list[Case]:
     return found
 
 
-def audited(case: Case, folder: Path) -> RunFrame:
+def audited(case: Case, part: str, folder: Path) -> RunFrame:
     """Audit a case into its folder, or go on with it."""
-    print(case.name, file=sys.stderr)
-    settings = {"policies": POLICIES, "probes": PROBES, "answers": 0, "device": "cpu"}
+    print(case.name, part, file=sys.stderr)
+    settings = {"policies": POLICIES, "probes": PARTS[part], "answers": 0, "device": "cpu"}
     with ProgressBar(quiet=False) as bar:
         return load(audit(case.subject, case.adapters, case.items(), out=folder, progress=bar, **settings))
 
@@ -72,17 +76,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/mechanism"), help="folder for the run folders")
     parser.add_argument("--worlds", type=Path, nargs="*", default=[], help="folders of trained organisms")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="which probes")
     parser.add_argument("--only", nargs="*", help="names of the cases to audit")
     parser.add_argument("--read", action="store_true", help="write the page from the run folders as they are")
     args = parser.parse_args(argv)
-    frames: dict[str, RunFrame] = {}
+    frames: dict[str, dict[str, RunFrame]] = {}
     for case in cases(args.worlds):
-        folder = args.out / case.name.replace(", ", "-").replace(" ", "-")
         if args.only and case.name not in args.only:
             continue
-        if args.read and not any((folder / "readings").glob("*.parquet")):
-            continue
-        frames[case.name] = load(folder) if args.read else audited(case, folder)
+        for part in args.parts:
+            folder = args.out / f"{case.name.replace(', ', '-').replace(' ', '-')}-{part}"
+            if args.read and not any((folder / "readings").glob("*.parquet")):
+                continue
+            frame = load(folder) if args.read else audited(case, part, folder)
+            frames.setdefault(case.name, {})[part] = frame
     print(page(frames))
     return 0
 

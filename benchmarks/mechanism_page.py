@@ -24,13 +24,23 @@ make: `override-gap audit --probes margins,layers,causal,gain-path,components,pr
 Summaries = Mapping[str, Mapping[str, Any]]
 
 
-def page(frames: Mapping[str, RunFrame]) -> str:
-    """The page, as far as the runs allow; a table without rows is left out."""
-    summaries = {name: summarise(frame) for name, frame in frames.items()}
+def page(frames: Mapping[str, Mapping[str, RunFrame]]) -> str:
+    """The page, as far as the runs allow; a table without rows is left out. `frames`: per subject, a run per set of probes."""
+    summaries = {name: joined([summarise(frame) for frame in parts.values()]) for name, parts in frames.items()}
     parts = [HEAD]
     for section in SECTIONS:
         parts += section(summaries)
     return "\n".join(parts)
+
+
+def joined(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several summaries of one subject as one: of each section the first that is filled; of each hypothesis the first tested."""
+    found: dict[str, Any] = {}
+    for summary in summaries:
+        found |= {key: value for key, value in summary.items() if value and not found.get(key)}
+    rows = [row for summary in summaries for row in summary["hypotheses"]]
+    tested = [row for row in rows if row["status"] != "not testable"]
+    return {**found, "hypotheses": tested + rows}
 
 
 def estimate(row: Mapping[str, Any] | None, digits: int = 2, sign: bool = False) -> str:
@@ -92,10 +102,10 @@ def pass_through(summaries: Summaries) -> list[str]:
 
     head = ("audit", "n", "causal", "lowest third", "highest third", "observed", "reads as", "H6")
     says = (
-        "Pass-through: how much of each nat added to the base's prior margin reaches the adapted margin, the same adapter on top. "
-        "1: the adapter margin is constant, as the account says; 0: the adapter sets a level. *causal*: within each item over doses "
-        "of -4, -2, 2, 4 and 8 nats, less what the update of another fact does; *thirds*: items by net margin without a dose; "
-        "*observed*: the slope over the same items without any intervention."
+        "Pass-through: how much of each nat added to the base's prior margin reaches the adapted margin, the same adapter "
+        "on top. 1: the adapter margin is constant, as the account says; 0: the adapter sets a level. *causal*: within "
+        "each item over doses of -4, -2, 2, 4 and 8 nats, less what the update of another fact does; *thirds*: items by "
+        "net margin without a dose; *observed*: the slope over the same items without any intervention."
     )
     return table("Does a stronger prior win because it is stronger?", says, head, rows())
 
@@ -119,8 +129,8 @@ def by_dose(summaries: Summaries) -> list[str]:
 
     head = ("audit", "dose", "reached", "prior moved", "adapter margin moves", "overridden", "predicted")
     says = (
-        "Dose by dose, nats. *predicted*: the share overridden if the adapter margin stayed what it is without a dose. Items whose "
-        "dose is not reached are left out of their row."
+        "Dose by dose, nats. *predicted*: the share overridden if the adapter margin stayed what it is without a dose. "
+        "Items whose dose is not reached are left out of their row."
     )
     return table("Dose by dose", says, head, rows())
 
@@ -144,8 +154,8 @@ def other_conditions(summaries: Summaries) -> list[str]:
 
     head = ("audit", "own adapter", "at gain 0.5", "another document's", "update at other layers", "less placebo")
     says = (
-        "The same slope under the adapter at half its gain, under another document's adapter, where the belief is changed in layers "
-        "that the adapter leaves alone, and less what the placebo does."
+        "The same slope under the adapter at half its gain, under another document's adapter, where the belief is changed "
+        "in layers that the adapter leaves alone, and less what the placebo does."
     )
     return table("Whose doing is it?", says, head, rows())
 
@@ -170,8 +180,9 @@ def controls(summaries: Summaries) -> list[str]:
 
     head = ("audit", "dose", "placebo moves", "its size", "other wordings move", "unrelated kept", "KL")
     says = (
-        "Controls on the base, nats: by how much the update of *another* fact moves this item's prior margin (mean, and mean size), "
-        "what the item's own update does to other wordings of its fact, to unrelated answers, and to the base's distribution there."
+        "Controls on the base, nats: by how much the update of *another* fact moves this item's prior margin (mean, and "
+        "mean size), what the item's own update does to other wordings of its fact, to unrelated answers, and to the "
+        "base's distribution there."
     )
     return table("Controls", says, head, rows())
 

@@ -15,7 +15,8 @@ from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import stack
 from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base
 from override_gap.probes.readings.batching import rows_that_fit
-from override_gap.probes.readings.prior import read_prior
+from override_gap.probes.readings.held_norm import net_at_base_norm
+from override_gap.probes.readings.prior import Prior, read_prior
 from override_gap.probes.readings.question_rows import QuestionRows
 from override_gap.probes.readings.unrelated import read_costs
 from override_gap.probes.run.belief_fits import DOSES, BeliefFit
@@ -107,32 +108,37 @@ def _readings(setup: MeasurementSetup, dosed: DosedItem, null: Adapter | None, d
     """The item under each dose and every condition, in one pass per condition; without doses under the base as it is."""
     subject, count = setup.subject, max(1, len(doses))
     ones = torch.ones(count, subject.n_layers)
+    streams = subject.norm is not None and subject.cap is None
     under = nullcontext()
     if doses:
         gains = torch.tensor([dose.gain for dose in doses])[:, None].expand(-1, subject.n_layers).contiguous()
         under = attached(subject, stack(subject, [dose.update for dose in doses]), gains)
     own = stack(subject, [dosed.adapter] * count)
     with under:
-        prior = read_prior(subject, [dosed.item] * count, [dosed.place] * count)
+        prior = read_prior(subject, [dosed.item] * count, [dosed.place] * count, layers=streams)
         states = {
             BASE: read_base(prior, subject),
-            DELIVERED: read_adapted(subject, prior, own, ones),
-            HALF: read_adapted(subject, prior, own, 0.5 * ones),
+            DELIVERED: read_adapted(subject, prior, own, ones, layers=streams),
+            HALF: read_adapted(subject, prior, own, 0.5 * ones, layers=streams),
         }
         if null is not None:
-            states[NULL] = read_adapted(subject, prior, stack(subject, [null] * count), ones)
-    tables = {name: _numbers(setup, state, prior.doc) for name, state in states.items()}
+            states[NULL] = read_adapted(subject, prior, stack(subject, [null] * count), ones, layers=streams)
+    tables = {name: _numbers(setup, state, prior) for name, state in states.items()}
     return [{name: table[n] for name, table in tables.items()} for n in range(count)]
 
 
-def _numbers(setup: MeasurementSetup, state: Adapted, doc: torch.Tensor) -> list[dict[str, Any]]:
+def _numbers(setup: MeasurementSetup, state: Adapted, prior: Prior) -> list[dict[str, Any]]:
     """The columns that are read, a row each; a margin that is not finite is None."""
     margins = state.margins
     columns = [
         margins.prior.tolist(), margins.push.tolist(), margins.pull.tolist(), margins.adapter.tolist(),
-        margins.net.tolist(), (state.top == doc).tolist(), [setup.subject.tokenizer.decode([t]) for t in state.top.tolist()],
+        margins.net.tolist(), (state.top == prior.doc).tolist(),
+        [setup.subject.tokenizer.decode([t]) for t in state.top.tolist()],
     ]  # fmt: skip
     rows = [dict(zip(NUMBERS, values, strict=True)) for values in zip(*columns, strict=True)]
+    held = net_at_base_norm(setup.subject, prior, state)
+    if held is not None:
+        rows = [{**row, "net_margin_base_norm": value} for row, value in zip(rows, held.tolist(), strict=True)]
     return [
         {name: _finite(value) if isinstance(value, float) else value for name, value in row.items()} for row in rows
     ]

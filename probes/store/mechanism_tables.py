@@ -38,6 +38,8 @@ PRIOR_DOSE = RunTable("prior_dose", "conflict, arm, dose and condition", (
     Column("net_margin", FLOAT, "required", "", "g(y_doc) - g(y_pre), nats"),
     Column("success_top1", TRUTH, "required", "", "y_doc's token is g's arg max"),
     Column("top_token", TEXT, "optional", "", "g's arg max"),
+    Column("net_margin_base_norm", FLOAT, "optional", "",
+           "net_margin were g's stream divided by what f's final norm divides by, nats; null with a logit cap or no norm"),
     Column("kept", FLOAT, "optional", "", "share of unrelated known questions whose arg max the update keeps; base rows"),
     Column("kl", FLOAT, "optional", "", "KL(base || base under the update) on these, nats per token; base rows"),
     Column("others_moved", FLOAT, "optional", "", "mean change of the prior margin at the point's other wordings, nats; base"),
