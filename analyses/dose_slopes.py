@@ -7,11 +7,13 @@ adapter margin's is 1 less it. Every item is its own control (a constant for eac
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from override_gap.analyses.dose_rows import asked, measured, of_sign, thirds
 from override_gap.analyses.pass_through import BOUND, equivalence
@@ -80,15 +82,19 @@ class Slopes:
         return max(inside), min(1.0, len(outside) * min(outside))
 
     def answer(self) -> str:
-        """A key of ANSWERS; each but `opposites` and `open` asks that an interval excludes what the others say."""
-        inside, _ = self.constant()
-        if inside < ALPHA:
-            return "constant"
-        outer = [self.parts[name] for name in OUTER if name in self.parts]
-        sides = [(s.below(1 - BOUND) < ALPHA / 2, s.above(1 + BOUND) < ALPHA / 2) for s in outer]
-        if len(sides) == 2 and ((sides[0][0] and sides[1][1]) or (sides[0][1] and sides[1][0])):
-            return "opposites"
-        slope = self.everything
+        """A key of ANSWERS: by the interval over all items, unless the outer thirds lie on either side of it and differ.
+
+        `constant`: within BOUND of 1 by two one-sided tests, with both outer thirds' slopes there as well. `opposites`: the
+        outer thirds differ (p < ALPHA), and one lies below 1 - BOUND and the other above 1 + BOUND. Hypothesis H6 asks for more:
+        that the tests pass in the outer thirds too.
+        """
+        slope, outer = self.everything, [self.parts[name] for name in OUTER if name in self.parts]
+        if len(outer) == 2:
+            low, high = sorted(outer, key=lambda part: part.value)
+            if low.value < 1 - BOUND and high.value > 1 + BOUND and apart(low, high) < ALPHA:
+                return "opposites"
+        if equivalence(slope)[0] < ALPHA:
+            return "constant" if all(abs(part.value - 1) < BOUND for part in outer) else "open"
         if slope.above(1 + BOUND) < ALPHA:
             return "falls"
         if max(slope.above(-BOUND), slope.below(BOUND)) < ALPHA:
@@ -96,6 +102,16 @@ class Slopes:
         if max(slope.above(BOUND), slope.below(1 - BOUND)) < ALPHA:
             return "grows"
         return "open"
+
+
+def apart(low: Coefficient, high: Coefficient) -> float:
+    """Two-sided p of "two slopes of different items differ", at the larger error of each and the fewer degrees of freedom.
+
+    Items of one knowledge point in both are alike in the same direction, which makes the true error smaller.
+    """
+    errors = [max(slope.errors, key=lambda pair: pair[0]) for slope in (low, high)]
+    error, df = math.hypot(*(error for error, _ in errors)), min(df for _, df in errors)
+    return float(2 * stats.t.sf(abs(high.value - low.value) / error, df)) if error > 0 else float("nan")
 
 
 def slopes(rows: Table, doses: str = "all") -> Slopes | None:

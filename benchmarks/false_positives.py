@@ -2,8 +2,8 @@
 
 Each hypothesis is tested alone, without Holm's correction, on readings whose truth is exactly at the bound that the claim has
 to pass (`tests/simulated_worlds.py`). A test of level 5% should then say "supported" in at most 5% of audits. A row pools
-worlds of 15 and 40 relations of equal and of Pareto size, with 100 and 600 questions, and counts the audits in which the test
-could be made.
+worlds of 15 and 40 relations of equal and of Pareto size, with 100 and 600 questions (H6: 60 and 200), and counts the audits in
+which the test could be made.
 
     python -m benchmarks.false_positives [AUDITS PER CELL [TEST...]] > docs/calibration/false_positives.md
 """
@@ -22,9 +22,11 @@ from override_gap.analyses import pass_through
 from override_gap.analyses.calibration import markdown
 from override_gap.analyses.compare import conditions as comparison
 from override_gap.analyses.constancy import BOUND
+from override_gap.analyses.dose_slopes import BOUND as DOSE_BOUND
 from override_gap.analyses.hypotheses import STANDARD, evaluate
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.stats.intervals import wilson
+from tests.simulated_doses import Experiment, experiment
 from tests.simulated_worlds import (
     CONDITIONS,
     Acts,
@@ -40,6 +42,8 @@ from tests.simulated_worlds import (
 LEVEL = 0.05
 SAID, RESCUED = 0.80, 0.50
 ICC, RELATIONS, N, SIZES = (0.0, 0.5), (15, 40), (100, 600), ("equal", "pareto")
+DOSED = (60, 200)
+"""Questions of an experiment on the prior, each of which is read under five doses."""
 BY_ID = {hypothesis.id: hypothesis for hypothesis in STANDARD}
 
 
@@ -157,6 +161,16 @@ def layers(slb: Acts) -> Callable[[np.random.Generator, RelationWorld], RunFrame
     return lambda rng, world: priced_run(rng, world, {"slb": slb, **RANDOM})
 
 
+def dosed(**truth: float) -> Callable[[np.random.Generator, RelationWorld], RunFrame]:
+    """H6: an experiment of this truth in a world's relations, with 1.5 questions a point."""
+
+    def draw(rng: np.random.Generator, world: RelationWorld) -> RunFrame:
+        about = {"items": world.n, "points": round(world.n / 1.5), "relations": world.relations}
+        return experiment(rng, Experiment(**about, icc=world.icc, sizes=world.sizes, **truth))
+
+    return draw
+
+
 def exchanged_by_coin(rng: np.random.Generator, world: RelationWorld) -> RunFrame:
     """Paired test: the successes of two conditions are exchanged with probability 1/2 per relation."""
     drawn = facts(rng, world)
@@ -192,6 +206,8 @@ class Null:
     rejects: Callable[[RunFrame], bool | None]
     holds: bool = False
     """Whether the claim is true here: the row then says how often a true claim is supported."""
+    n: tuple[int, ...] = N
+    """Questions of a world."""
 
 
 NULLS = (
@@ -212,6 +228,23 @@ NULLS = (
     Null("H5", "slb loses what uniform 1.75 loses, at the KL of 1.25", layers(Acts(1.75, 1.75, 1.25)), supported("H5")),
     Null("H5", "slb costs the KL of 1.75, loses what 1.25 loses", layers(Acts(1.75, 1.25, 1.75)), supported("H5")),
     Null("H5", "slb overrides like uniform 3 at the cost of 1.25", layers(BETTER), supported("H5"), holds=True),
+    Null("H6", f"pass-through {1 - DOSE_BOUND:g}", dosed(passes=1 - DOSE_BOUND), supported("H6"), n=DOSED),
+    Null("H6", f"pass-through {1 + DOSE_BOUND:g}", dosed(passes=1 + DOSE_BOUND), supported("H6"), n=DOSED),
+    Null(
+        "H6",
+        f"pass-through {1 - DOSE_BOUND:g} and {1 + DOSE_BOUND:g} in halves by net margin, 1 on average",
+        dosed(opposite=DOSE_BOUND),
+        supported("H6"),
+        n=DOSED,
+    ),
+    Null(
+        "H6",
+        f"{1 - DOSE_BOUND:.0%} of the failures predicted, pass-through 1",
+        dosed(kept_up=DOSE_BOUND),
+        supported("H6"),
+        n=DOSED,
+    ),
+    Null("H6", "pass-through 1", dosed(), supported("H6"), holds=True, n=DOSED),
     Null("paired test", "conditions exchanged by a coin per relation", exchanged_by_coin, conditions_differ),
 )
 
@@ -223,7 +256,7 @@ def main(audits: int = 100, *tests: str) -> None:
         for icc in ICC:
             cells = {}
             for relations in RELATIONS:
-                for n in N:
+                for n in null.n:
                     for sizes in SIZES:
                         count = max(4, audits // 3) if null.test == "H5" else audits  # it resamples
                         world = RelationWorld(relations, n, sizes, icc)

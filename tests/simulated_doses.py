@@ -5,10 +5,10 @@ The update of an item's belief raises y_pre and lowers y_doc by half the dose ea
 update adds to what the adapter pushes an error that grows with its size, and shrinks it a little, as any update would. Adapters:
 
     shift      adds a constant to y_doc, whatever the base says
-    level      puts y_doc a constant above y_pre's logit as it stands: what the base believed no longer matters
+    level      puts y_doc a constant above y_pre as it stands: what the base believes no longer matters
     growing    adds a constant and half of the base's margin
     falling    adds a constant less half of the base's margin
-    opposites  adds a constant and half of what the margin was moved by where it succeeds, less half where it fails
+    opposites  adds a constant, less half of the base's margin where the net margin is high, and half of it where it is low
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from override_gap.analyses.readings import RunFrame
+from tests.simulated_worlds import cluster_sizes, normal_quantile
 
 TRUTHS = {"shift": 1.0, "growing": 0.5, "level": 0.0, "falling": 1.5}
 """The pass-through of each adapter: of a nat added to the prior margin, what reaches the adapted model's."""
@@ -41,7 +42,11 @@ class Experiment:
     sd: float = 4.0
     """Of the net margin without a dose, over items."""
     icc: float = 0.3
-    """Share of the variation of pass-through and margin that is between relations, and as much between points."""
+    """Share of the variance of margins and of pass-through that is between relations."""
+    point_icc: float = 0.2
+    """The share between points of one relation."""
+    sizes: str = "equal"
+    """Points of a relation: equal, or by a Pareto law."""
     varies: float = 0.15
     """Standard deviation of the pass-through over items."""
     noise: float = 0.3
@@ -49,37 +54,43 @@ class Experiment:
     """What any update takes from the adapter's margin per nat of its dose, own or placebo."""
     unreached: float = 6.0
     """A dose above this is not reached where the prior margin is above it by more than 6; infinite: all are reached."""
-    third: float = 0.0
-    """Of the failures that the margin does not call for: probability that a third token comes first at a raised dose."""
     kept_up: float = 0.0
-    """Probability that an item whose net margin falls below 0 under a raised dose still says y_doc."""
+    """Share of the items that say y_doc under the own update whatever the margin, of those that say it without a dose."""
 
 
-def nested(rng: np.random.Generator, world: Experiment, size: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Relation, point and a normal number of each item, alike within relations and points."""
-    relation_of_point = np.sort(rng.integers(0, world.relations, world.points))
-    point = np.concatenate([np.arange(world.points), rng.integers(0, world.points, max(0, world.items - world.points))])
-    point = np.sort(point[: world.items])
-    relation = relation_of_point[point]
-    return relation, point, normal_in(rng, world, relation, point, size)
+def drawn(rng: np.random.Generator, world: Experiment) -> tuple[np.ndarray, np.ndarray]:
+    """Relation and point of each item: points in relations of these sizes, at least one item a point."""
+    relation_of_point = np.repeat(
+        np.arange(world.relations), cluster_sizes(rng, world.relations, max(world.relations, world.points), world.sizes)
+    )
+    points = len(relation_of_point)
+    point = np.concatenate([np.arange(points), rng.integers(0, points, max(0, world.items - points))])
+    point = np.sort(rng.permutation(point)[: world.items])
+    return relation_of_point[point], point
 
 
-def normal_in(
-    rng: np.random.Generator, world: Experiment, relation: np.ndarray, point: np.ndarray, size: float
-) -> np.ndarray:
-    """A normal number per item of that standard deviation, of which `icc` is shared by a relation and `icc` by a point."""
-    shared = np.sqrt(world.icc) * (rng.normal(size=world.relations)[relation] + rng.normal(size=world.points)[point])
-    return size * (shared + np.sqrt(max(0.0, 1 - 2 * world.icc)) * rng.normal(size=len(point)))
+def varied(rng: np.random.Generator, world: Experiment, relation: np.ndarray, point: np.ndarray) -> np.ndarray:
+    """A normal number of unit variance per item, alike within relations and points as the world says."""
+    return (
+        np.sqrt(world.icc) * rng.normal(size=relation.max() + 1)[relation]
+        + np.sqrt(world.point_icc) * rng.normal(size=point.max() + 1)[point]
+        + np.sqrt(1 - world.icc - world.point_icc) * rng.normal(size=len(point))
+    )
 
 
 def experiment(rng: np.random.Generator, world: Experiment) -> RunFrame:
     """The run: readings of the items as they are, and the table of the experiment."""
-    relation, point, start = nested(rng, world, world.sd)
+    relation, point = drawn(rng, world)
     n = len(point)
-    prior = 6.0 + normal_in(rng, world, relation, point, 2.0)
-    net = 1.0 + start
-    passes = world.passes + normal_in(rng, world, relation, point, world.varies)
+    prior = 6.0 + 2.0 * varied(rng, world, relation, point)
+    net = 1.0 + world.sd * varied(rng, world, relation, point)
+    passes = world.passes + world.varies * varied(rng, world, relation, point)
     passes = passes + np.where(net > np.median(net), world.opposite, -world.opposite)
+    stays = (
+        (varied(rng, world, relation, point) < normal_quantile(world.kept_up)) & (net > 0)
+        if world.kept_up
+        else net < -np.inf
+    )
     base = rng.normal(-4.0, 1.0, (n, TOKENS))
     base[:, 0], base[:, 1] = prior / 2, -prior / 2
     rows = []
@@ -100,13 +111,13 @@ def experiment(rng: np.random.Generator, world: Experiment) -> RunFrame:
             g = f.copy()
             g[:, 1] += 0.8 * margin
             g[:, 0] -= 0.2 * margin
-            rows += readings_of(rng, world, arm, dose, reached, moved, f, g, relation, point)
+            rows += readings_of(arm, dose, reached, moved, f, g, relation, point, stays)
     table = pd.DataFrame(rows)
     delivered = table[(table["arm"] == "own") & (table["dose"] == 0) & (table["condition"] == "as-delivered")]
     return RunFrame(manifest(), as_readings(delivered), extra={"prior_dose": table.drop(columns="cluster")})
 
 
-def readings_of(rng, world, arm, dose, reached, moved, f, g, relation, point) -> list[dict]:
+def readings_of(arm, dose, reached, moved, f, g, relation, point, stays) -> list[dict]:
     """The rows of one arm and dose under the base and as delivered, read from the logits."""
     rows = []
     for name, z in (("base", f), ("as-delivered", g)):
@@ -115,9 +126,7 @@ def readings_of(rng, world, arm, dose, reached, moved, f, g, relation, point) ->
         first = z.argmax(1)
         top1 = first == 1
         if name == "as-delivered" and dose > 0 and arm == "own":
-            other = rng.random(len(top1)) < world.third
-            top1 = top1 & ~other
-            top1 = top1 | ((z[:, 1] <= z[:, 0]) & (rng.random(len(top1)) < world.kept_up))
+            top1 = top1 | stays
         for k in range(len(f)):
             rows.append(
                 {
