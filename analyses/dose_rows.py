@@ -32,7 +32,7 @@ def under(run: RunFrame, arm: str = OWN, condition: str = DELIVERED) -> Table:
     `net_before`, `prior_before` and `fails_before` are the item's at dose 0. `fails` (y_doc is not the arg max) is 1 or 0;
     `predicted_fails` is what it would be if the adapter margin did not change, so that the net margin is that at dose 0 less
     `moved`: an item with a third token before y_doc although its net margin is above 0 is predicted to fail on. Rows that
-    were not measured hold NaN.
+    were not read hold NaN, also where it is known how far their update moved the prior.
     """
     rows = all_rows(run)
     rows = rows[rows["condition"] == condition]
@@ -61,7 +61,9 @@ def under(run: RunFrame, arm: str = OWN, condition: str = DELIVERED) -> Table:
         "moved": moved,
         "fails": 1 - numbers["success_top1"],
         "fails_before": 1 - top1_before,
-        "predicted_fails": would_fail(net_before, 1 - top1_before, moved),
+        "predicted_fails": np.where(
+            np.isnan(numbers["net_margin"]), np.nan, would_fail(net_before, 1 - top1_before, moved)
+        ),
         "net_before": net_before,
         "prior_before": prior_before,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ ANSWERS = {
     "level": "the adapter sets a level, whatever the prior",
     "falls": "the adapter margin falls where the prior is raised",
     "opposites": "items of low and of high net margin differ, so that the mean over items describes neither",
+    "bends": "raised and lowered doses differ, so that one slope over all doses describes neither",
     "open": "the intervals leave open what the adapter margin does",
 }
 
@@ -49,6 +50,21 @@ def pass_through(rows: Table, doses: str = "all") -> Coefficient | None:
     return replace(slope, n=len(set(items)))
 
 
+def bend(rows: Table) -> Coefficient | None:
+    """By how much the slope over raised doses exceeds that over lowered ones, of two lines that meet at no dose, per item.
+
+    The coefficient of max(moved, 0) beside that of moved, with a constant per item; None where either sign of the dose is absent.
+    """
+    rows = measured(rows)
+    points, items, moved = points_of(rows), rows["item"].to_numpy(dtype=object), values(rows["moved"])
+    if len(set(points)) < FEWEST_CLUSTERS or not (moved > 0).any() or not (moved < 0).any():
+        return None
+    columns = np.column_stack([moved, np.maximum(moved, 0), -values(rows["net_margin"])])
+    *covariates, adapted = within(columns, items).T
+    _, hinge = least_squares(adapted, np.column_stack(covariates), points)
+    return replace(hinge, n=len(set(items)))
+
+
 def observed(rows: Table) -> Coefficient | None:
     """The slope over items, at dose 0, of the adapted margin on the base's: what an audit sees that changes nothing."""
     rows = measured(rows).drop_duplicates("item")
@@ -61,10 +77,15 @@ def observed(rows: Table) -> Coefficient | None:
 
 @dataclass(frozen=True)
 class Slopes:
-    """The slopes of one set of rows: over all items, and over the thirds of them by net margin at dose 0."""
+    """The slopes of one set of rows: over all items, and over the thirds of them by net margin at dose 0.
+
+    Of all doses there are also the slopes over raised and over lowered ones (`signs`) and by how much they differ (`bend`).
+    """
 
     everything: Coefficient
     parts: Mapping[str, Coefficient]
+    signs: Mapping[str, Coefficient] = field(default_factory=dict)
+    bend: Coefficient | None = None
 
     @property
     def all(self) -> dict[str, Coefficient]:
@@ -82,17 +103,17 @@ class Slopes:
         return max(inside), min(1.0, len(outside) * min(outside))
 
     def answer(self) -> str:
-        """A key of ANSWERS: by the interval over all items, unless the outer thirds lie on either side of it and differ.
+        """A key of ANSWERS: by the interval over all items, unless their mean hides two that differ.
 
         `constant`: within BOUND of 1 by two one-sided tests, with both outer thirds' slopes there as well. `opposites`: the
-        outer thirds differ (p < ALPHA), and one lies below 1 - BOUND and the other above 1 + BOUND. Hypothesis H6 asks for more:
-        that the tests pass in the outer thirds too.
+        outer thirds differ (p < ALPHA) and lie on either side of 1, one of them by more than BOUND; `bends`: the same of
+        raised and lowered doses. Hypothesis H6 asks for more of thirds: that the tests pass in them too.
         """
         slope, outer = self.everything, [self.parts[name] for name in OUTER if name in self.parts]
-        if len(outer) == 2:
-            low, high = sorted(outer, key=lambda part: part.value)
-            if low.value < 1 - BOUND and high.value > 1 + BOUND and apart(low, high) < ALPHA:
-                return "opposites"
+        if len(outer) == 2 and hidden(*outer) and apart(*outer) < ALPHA:
+            return "opposites"
+        if len(self.signs) == 2 and self.bend and hidden(*self.signs.values()) and self.bend.two_sided() < ALPHA:
+            return "bends"
         if equivalence(slope)[0] < ALPHA:
             return "constant" if all(abs(part.value - 1) < BOUND for part in outer) else "open"
         if slope.above(1 + BOUND) < ALPHA:
@@ -102,6 +123,12 @@ class Slopes:
         if max(slope.above(BOUND), slope.below(1 - BOUND)) < ALPHA:
             return "grows"
         return "open"
+
+
+def hidden(one: Coefficient, other: Coefficient) -> bool:
+    """Whether two slopes lie on either side of 1 and one of them by more than BOUND, so that their mean hides it."""
+    low, high = sorted((one.value, other.value))
+    return low < 1 < high and (low < 1 - BOUND or high > 1 + BOUND)
 
 
 def apart(low: Coefficient, high: Coefficient) -> float:
@@ -120,7 +147,13 @@ def slopes(rows: Table, doses: str = "all") -> Slopes | None:
     if everything is None or any(error <= 0 for error, _ in everything.errors):
         return None
     parts = {name: pass_through(part, doses) for name, part in thirds(measured(rows)).items()}
-    return Slopes(everything, {name: part for name, part in parts.items() if part is not None})
+    signs = {sign: pass_through(rows, sign) for sign in ("raised", "lowered")} if doses == "all" else {}
+    return Slopes(
+        everything,
+        {name: part for name, part in parts.items() if part is not None},
+        {sign: part for sign, part in signs.items() if part is not None and part.value == part.value},
+        bend(rows) if doses == "all" else None,
+    )
 
 
 def slope_row(slope: Coefficient, **about: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from override_gap.analyses.results import ResultSection
 from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.estimate import Estimate, json_number
 from override_gap.analyses.stats.intervals import complete_cases, mean, mean_error, proportion
+from override_gap.analyses.stats.regression import Coefficient
 
 SHARE_WITH_PLACEBO = 0.5
 """The placebo is taken off where at least this share of the own update's readings has one."""
@@ -123,7 +124,8 @@ def _at_dose(rows: Table) -> dict[str, Any]:
     points = points_of(rows)
     zero = values(rows["dose"])[0] == 0
     reached = truth(rows["reached"]) == 1 if not zero else np.ones(len(rows), dtype=bool)
-    moved, net, fails = values(rows["moved"]), values(rows["net_margin"]), values(rows["fails"])
+    net, fails = values(rows["net_margin"]), values(rows["fails"])
+    moved = np.where(np.isnan(net), np.nan, values(rows["moved"]))
     change = net - values(rows["net_before"])
     succeeds, predicted = 1 - fails, 1 - values(rows["predicted_fails"])
     at_most, at_least = (np.where(reached & np.isfinite(succeeds), succeeds, side) for side in (1.0, 0.0))
@@ -147,7 +149,8 @@ def control_rows(run: RunFrame) -> Iterator[dict[str, Any]]:
     every = all_rows(run)
     base = every[(every["condition"] == BASE) & (every["dose"] != 0)]
     for (arm, dose), rows in base.groupby(["arm", "dose"], sort=True):
-        points, moved = points_of(rows), values(rows["moved"])
+        read = np.isfinite(values(rows["prior_margin"]))
+        points, moved = points_of(rows), np.where(read, values(rows["moved"]), np.nan)
         others = values(rows["others_moved"])
         yield {
             "arm": str(arm),
@@ -208,6 +211,9 @@ def prior_dose(run: RunFrame) -> ResultSection | None:
         "answer": answer,
         "sentence": sentence(answer, causal, name),
         "pass_through": list(slope_rows(run)),
+        "bend": None
+        if causal is None or causal.bend is None
+        else causal.bend.estimate("raised less lowered").as_json(),
         "observed": [] if causal is None else observational_rows(run, rows, causal),
         "failure": None if rise is None else rise.as_json(),
         "doses": list(dose_rows(run)),
@@ -233,8 +239,15 @@ def sentence(answer: str, causal: Slopes | None, name: str) -> str:
         f"Of each nat added to the prior margin, {slope.value:.2f} [{slope.low:.2f}, {slope.high:.2f}] reach the adapted margin "
         f"({of}, {slope.n} conflicts; 1 where the adapter margin is constant): {ANSWERS[answer]}."
     )
-    parts = [causal.parts[part].estimate("") for part in OUTER if part in causal.parts]
-    if len(parts) == 2:
-        low, high = (f"{part.value:.2f} [{part.low:.2f}, {part.high:.2f}]" for part in parts)
+
+    def pair(*slopes: Coefficient) -> list[str]:
+        return [
+            f"{each.value:.2f} [{each.low:.2f}, {each.high:.2f}]" for each in (part.estimate("") for part in slopes)
+        ]
+
+    if len(causal.signs) == 2:
+        text += " {} over raised doses, {} over lowered.".format(*pair(causal.signs["raised"], causal.signs["lowered"]))
+    if all(part in causal.parts for part in OUTER):
+        low, high = pair(*(causal.parts[part] for part in OUTER))
         text += f" By net margin without a dose: {low} in the lowest third, {high} in the highest."
     return text

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,12 +162,12 @@ def layers(slb: Acts) -> Callable[[np.random.Generator, RelationWorld], RunFrame
     return lambda rng, world: priced_run(rng, world, {"slb": slb, **RANDOM})
 
 
-def dosed(**truth: float) -> Callable[[np.random.Generator, RelationWorld], RunFrame]:
+def dosed(**truth: Any) -> Callable[[np.random.Generator, RelationWorld], RunFrame]:
     """H6: an experiment of this truth in a world's relations, with 1.5 questions a point."""
 
     def draw(rng: np.random.Generator, world: RelationWorld) -> RunFrame:
-        about = {"items": world.n, "points": round(world.n / 1.5), "relations": world.relations}
-        return experiment(rng, Experiment(**about, icc=world.icc, sizes=world.sizes, **truth))
+        points = round(world.n / 1.5)
+        return experiment(rng, Experiment(world.n, points, world.relations, icc=world.icc, sizes=world.sizes, **truth))
 
     return draw
 
@@ -234,6 +235,13 @@ NULLS = (
         "H6",
         f"pass-through {1 - DOSE_BOUND:g} and {1 + DOSE_BOUND:g} in halves by net margin, 1 on average",
         dosed(opposite=DOSE_BOUND),
+        supported("H6"),
+        n=DOSED,
+    ),
+    Null(
+        "H6",
+        f"pass-through {1 - DOSE_BOUND:g} in the half of lower net margin, else 1",
+        dosed(lower=DOSE_BOUND),
         supported("H6"),
         n=DOSED,
     ),

@@ -1,9 +1,9 @@
 """Whether the prior-dose experiment tells adapters apart whose answer to a changed prior is known, over simulated experiments.
 
 Adapters are planted in logits (`tests/simulated_doses.py`, which uses no statistic of the package): a shift, one that sets a
-level, one that grows with half of what is added to the prior, one that falls, and one that does opposite things to items of high
-and of low net margin. Every update shrinks the margin as well, own or placebo, and doses above 4 are not reached on the
-strongest priors.
+level, one that grows with half of what is added to the prior, one that falls, one that does opposite things to items of high and
+of low net margin, and one that does so to raised and to lowered priors. Every update shrinks the margin as well, own or placebo,
+and doses above 4 are not reached on the strongest priors.
 
     python -m benchmarks.prior_dose [EXPERIMENTS PER ROW] > docs/calibration/prior-dose.md
 """
@@ -23,7 +23,14 @@ from override_gap.analyses.prior_dose import compared
 from override_gap.analyses.stats.intervals import wilson
 from tests.simulated_doses import experiment, of_truth
 
-RIGHT = {"shift": "constant", "growing": "grows", "level": "level", "falling": "falls", "opposites": "opposites"}
+RIGHT = {
+    "shift": "constant",
+    "growing": "grows",
+    "level": "level",
+    "falling": "falls",
+    "opposites": "opposites",
+    "bending": "bends",
+}
 WORLDS = (
     {"items": 60, "points": 40, "relations": 12, "icc": 0.3},
     {"items": 60, "points": 40, "relations": 40, "icc": 0.0},

@@ -8,6 +8,7 @@ update adds to what the adapter pushes an error that grows with its size, and sh
     level      puts y_doc a constant above y_pre as it stands: what the base believes no longer matters
     growing    adds a constant and half of the base's margin
     falling    adds a constant less half of the base's margin
+    bending    adds a constant, less half of what the base's margin is raised by, or less half of what it is lowered by
     opposites  adds a constant, less half of the base's margin where the net margin is high, and half of it where it is low
 """
 
@@ -39,6 +40,10 @@ class Experiment:
     """Pass-through: how much of what is added to the prior margin reaches the adapted margin."""
     opposite: float = 0.0
     """Added to the pass-through of items that succeed, taken from that of items that fail."""
+    lower: float = 0.0
+    """Taken from the pass-through of the half of the items with the lower net margin."""
+    bend: float = 0.0
+    """Added to the pass-through where the prior is raised, taken from that where it is lowered."""
     sd: float = 4.0
     """Of the net margin without a dose, over items."""
     icc: float = 0.3
@@ -86,6 +91,7 @@ def experiment(rng: np.random.Generator, world: Experiment) -> RunFrame:
     net = 1.0 + world.sd * varied(rng, world, relation, point)
     passes = world.passes + world.varies * varied(rng, world, relation, point)
     passes = passes + np.where(net > np.median(net), world.opposite, -world.opposite)
+    passes = passes - np.where(net > np.median(net), 0.0, world.lower)
     stays = (
         (varied(rng, world, relation, point) < normal_quantile(world.kept_up)) & (net > 0)
         if world.kept_up
@@ -107,7 +113,7 @@ def experiment(rng: np.random.Generator, world: Experiment) -> RunFrame:
                 f[:, 2:4] += abs(dose) / 4
             # what the adapter adds: so much that of `moved` the share `passes` reaches the adapted margin
             wobble = (rng.normal(0, world.noise, n) - world.shrink * abs(dose)) * (dose != 0)
-            margin = prior + net + (1 - passes) * moved + wobble
+            margin = prior + net + (1 - passes - np.sign(dose) * world.bend) * moved + wobble
             g = f.copy()
             g[:, 1] += 0.8 * margin
             g[:, 0] -= 0.2 * margin
@@ -169,6 +175,6 @@ def manifest() -> dict:
 
 def of_truth(name: str, **changes) -> Experiment:
     """An experiment with the adapter of that name."""
-    if name == "opposites":
-        return replace(Experiment(opposite=0.5), **changes)
+    if name in ("opposites", "bending"):
+        return replace(Experiment(opposite=0.5) if name == "opposites" else Experiment(bend=0.5), **changes)
     return replace(Experiment(passes=TRUTHS[name]), **changes)

@@ -13,7 +13,14 @@ from tests.reports.test_schema import SCHEMA, defects
 from tests.simulated_doses import DOSES, Experiment, experiment, manifest, of_truth
 
 H6 = STANDARD[5]
-RIGHT = {"shift": "constant", "growing": "grows", "level": "level", "falling": "falls", "opposites": "opposites"}
+RIGHT = {
+    "shift": "constant",
+    "growing": "grows",
+    "level": "level",
+    "falling": "falls",
+    "opposites": "opposites",
+    "bending": "bends",
+}
 
 
 def run_of(name, seed=0, **changes):

@@ -207,7 +207,7 @@ def prior_dose() -> dict:
     return {"read": "own less placebo", "bound": 0.25, "answer": "grows", "sentence": "Half of each nat reaches it.",
             "pass_through": [{**slope, "doses": doses, "items": items, **about(0.5)}
                              for doses, items in (("all", "all"), ("all", "lowest third"), ("raised", "all"))],
-            "observed": [{"what": "items of the experiment", **about(0.8)}],
+            "observed": [{"what": "items of the experiment", **about(0.8)}], "bend": about(0.0),
             "failure": {"observed": about(0.2), "predicted": about(0.4), "ratio": 0.5, "flips": 16, "p": 0.9, "against": 0.01},
             "doses": [row(arm, dose) for arm in ("own", "placebo") for dose in (-4.0, 0.0, 8.0)],
             "controls": [{"arm": "own", "dose": 8.0, "moved": about(8.0), "moved_size": about(8.0), "others_moved": about(6.0),
