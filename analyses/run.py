@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from override_gap.analyses import (
+    components,
     constancy,
     criterion,
     dose_response,
@@ -112,6 +113,10 @@ class Run(RunFrame):
     def layer_profile(self, seed: int = 0) -> ResultSection | None:
         """Norm, attribution and effect per layer, and the layers that the policies chose."""
         return layers.layers(self, seed)
+
+    def components(self, seed: int = 0) -> ResultSection | None:
+        """Attention, MLP and heads: what updates write, and what the base's own layers add to it or take back."""
+        return components.components(self, seed)
 
     def tune(
         self,

@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from override_gap.analyses import (
+    components,
     constancy,
     criterion,
     dose_response,
@@ -84,6 +85,9 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "(--probes joined,stated,hedged,contested)",
         ),
         "layers": section("layers", layers.layers(run, seed), "the run has no layer readings"),
+        "components": section(
+            "components", components.components(run, seed), "the run has no components (--probes components)"
+        ),
         "dose": section(
             "dose", dose_response.dose(run, seed), "the run has fewer than three gains and no measured critical gain"
         ),

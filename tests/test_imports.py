@@ -124,6 +124,7 @@ FLOORS = {
         {"searched"},
         {"causes"},
         {"price", "equal_cost"},
+        {"components"},
         {
             "sensitivity",
             "one_item",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from override_gap.reports.figures.caption import Caption
     from override_gap.reports.figures.sheets.calibration import calibration
     from override_gap.reports.figures.sheets.causes import causes
+    from override_gap.reports.figures.sheets.components import components
     from override_gap.reports.figures.sheets.constancy import constancy
     from override_gap.reports.figures.sheets.disagreement import disagreement
     from override_gap.reports.figures.sheets.dose_response import dose_response
@@ -63,6 +64,7 @@ FIGURES = (
     FigureSpec("calibration", ("H3",)),
     FigureSpec("disagreement", ("H3",)),
     FigureSpec("layers", ("H5",)),
+    FigureSpec("components"),
     FigureSpec("dose_response", ("H4",)),
     FigureSpec("causes", ("H4",)),
     FigureSpec("retention", ("H5",)),
@@ -77,9 +79,9 @@ _MODULES = {
 }
 
 __all__ = [
-    "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "calibration", "causes", "constancy", "disagreement",
-    "dose_response", "layers", "margins", "one_item", "outcomes", "prior_dose", "prior_gradient", "retention", "robustness",
-    "save",
+    "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "calibration", "causes", "components", "constancy",
+    "disagreement", "dose_response", "layers", "margins", "one_item", "outcomes", "prior_dose", "prior_gradient", "retention",
+    "robustness", "save",
 ]  # fmt: skip
 
 

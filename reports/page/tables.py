@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from override_gap.reports.page.answer_tables import disagreement_table, drawn_answer_table
 from override_gap.reports.page.cause_tables import cause_tables
+from override_gap.reports.page.component_tables import component_tables
 from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables, search_cost_table
 from override_gap.reports.page.margin_tables import criterion_table, layer_tables, margin_tables
 from override_gap.reports.page.null_table import null_table
@@ -30,6 +31,7 @@ def tables(summary: Mapping) -> list[Table]:
         strength_table(summary),
         criterion_table(summary),
         *layer_tables(summary),
+        *component_tables(summary),
         *cause_tables(summary),
         null_table(summary),
         gain_table(summary),

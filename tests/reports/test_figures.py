@@ -131,6 +131,22 @@ def test_layers_draws_each_profile_and_leaves_out_what_was_not_measured(run, sum
     assert "Causal" in [axes.get_title(loc="left") for axes in figures.layers(run, changed).axes]
 
 
+def test_components_draws_the_parts_and_leaves_out_what_one_layer_alone_needs_causal_for(run, summary):
+    drawing = figures.components(run, summary)
+    bars = {round(bar.get_width(), 9) for bar in drawing.axes[0].patches}
+    assert bars == {5.0, 4.0, 1.5, -1.0, 0.5}
+    share = 8 / 36
+    assert {(7.0, round(4.0 * share, 6)), (7.0, round(-share, 6))} <= drawn_points(drawing.axes[1])
+    assert {(7.0, round(0.25 * share, 6)), (7.0, round(-1.25 * share, 6))} <= drawn_points(drawing.axes[2])
+    assert (7.0, round(-0.2 * share, 6)) in drawn_points(drawing.axes[3])
+    changed = copy.deepcopy(summary)
+    changed["components"]["alone"] = []
+    assert not figures.components(run, changed).axes[3].get_visible()
+    changed["components"] = None
+    with pytest.raises(figures.FigureUnavailable, match="no section 'components'"):
+        figures.components(run, changed)
+
+
 def test_dose_draws_the_curve_and_every_item_with_both_critical_gains(run, summary):
     left, right = figures.dose_response(run, summary).axes
     expected = {(row["gain"], round(row["value"], 6)) for row in summary["dose"]["curve"]}
@@ -343,6 +359,7 @@ def test_figures_of_a_simulated_audit():
             "robustness": "--probes",
             "causes": "was searched",
             "prior_dose": "--probes",
+            "components": "--probes",
             "one_item": "gain-path",
         }
         if spec.name in absent:
