@@ -14,10 +14,9 @@ from torch import Tensor
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.bootstrap import bootstrap
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
+from override_gap.analyses.stored_geometry import ONE_ADAPTER
 from override_gap.margins.geometry import Gram, effective_rank, mean_cosine, own_share
 
-ONE_ADAPTER = 0.05
-"""Own share below which, by its upper limit, the documents are said to share one adapter."""
 MEANING = {
     "own_share": "share of the squared norm that is not common to all documents: 0 one adapter for all, 1 nothing in common",
     "same_relation": "mean cosine between adapters of documents of one relation",

@@ -20,10 +20,12 @@ from override_gap.analyses import (
     constancy,
     criterion,
     dose_response,
+    geometry_effects,
     hypotheses,
     layers,
     matched_retention,
     measures,
+    neutral_text,
     nulls,
     outcomes,
     prior_dose,
@@ -32,6 +34,7 @@ from override_gap.analyses import (
     readings,
     robustness,
     sampling,
+    stored_geometry,
     strength,
     summary,
     verdict,
@@ -101,6 +104,18 @@ class Run(RunFrame):
     def strength(self) -> ResultSection | None:
         """Adapter margin over prior margin, update norm over weight norm, and the gain that breaks the model."""
         return strength.strength(self)
+
+    def geometry(self) -> ResultSection | None:
+        """The adapters against each other: how much of each is its document's own, and whether all share one."""
+        return stored_geometry.geometry(self)
+
+    def neutral_text(self) -> ResultSection | None:
+        """What the adapters change on text that has nothing to do with their documents."""
+        return neutral_text.neutral_text(self)
+
+    def geometry_effects(self, seed: int = 0) -> ResultRows | None:
+        """What an adapter is beside what it does: rank correlations over documents."""
+        return geometry_effects.geometry_effects(self, seed)
 
     def dose_response(self, seed: int = 0) -> ResultSection | None:
         """Success against the gain, and the critical gains of the failures."""

@@ -12,10 +12,12 @@ from override_gap.analyses import (
     constancy,
     criterion,
     dose_response,
+    geometry_effects,
     hypotheses,
     layers,
     matched_retention,
     measures,
+    neutral_text,
     nulls,
     outcomes,
     price,
@@ -24,6 +26,7 @@ from override_gap.analyses import (
     published,
     robustness,
     sampling,
+    stored_geometry,
     strength,
     verdict,
 )
@@ -97,6 +100,15 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "needs retention items and at least two uniform gains",
         ),
         "price": section("price", price.price(run), "no retention item was measured as delivered"),
+        "geometry": section(
+            "geometry", stored_geometry.geometry(run), "the run's adapters are no weight updates, or none was compared"
+        ),
+        "neutral": section("neutral", neutral_text.neutral_text(run), "the run was not measured with --probes neutral"),
+        "geometry_effects": section(
+            "geometry_effects",
+            geometry_effects.geometry_effects(run, seed),
+            "the run was measured without --probes geometry and neutral, or on fewer than ten documents",
+        ),
         "tuning": tune(run, seed=seed).as_json(),
         "comparisons": comparison.against_delivered(run).as_json(),
         "hypotheses": hypotheses.evaluate(run).as_json(),

@@ -9,16 +9,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.updates import LowRank, LowRankBatch, Update, inner
+from override_gap.margins.updates import LowRank, Update
 
 Gram = Float[Tensor, "document document"]
+AT_ONCE = 2**22
+"""Numbers of whole matrices that are formed at once, where updates are no products of factors."""
 
 
 def gram(adapters: Sequence[Adapter]) -> dict[int, Gram]:
     """Frobenius inner products <update i, update j> per layer, over all weights of the layer, in squared weight units.
 
     The update of a weight is the document's part and the shared part together, as they act. No product B A is formed
-    where all updates of a weight are low-rank of one shape: <B A, B' A'> = sum((B^T B') * (A A'^T)). float64.
+    where all updates of a weight are low-rank: <B A, B' A'> = sum((B^T B') * (A A'^T)). float64.
     """
     layers: dict[int, Gram] = {}
     for path in dict.fromkeys(path for adapter in adapters for path in adapter.paths):
@@ -32,20 +34,50 @@ def gram(adapters: Sequence[Adapter]) -> dict[int, Gram]:
 
 
 def _products(parts: Sequence[Sequence[Update]]) -> Gram:
-    """<sum of parts i, sum of parts j> of one weight."""
-    owner = [n for n, updates in enumerate(parts) for _ in updates]
-    every = [update for updates in parts for update in updates]
-    low = LowRankBatch.of(every)
-    if low is None or low.A.shape[1] > max(low.A.shape[2], low.B.shape[1]):
-        between = torch.tensor([[inner(a, b) for b in every] for a in every], dtype=torch.float64)
-    else:
-        count, rank = low.A.shape[:2]
-        a = low.A.double().flatten(0, 1)
-        b = (low.scale[:, None, None] * low.B.double()).transpose(1, 2).flatten(0, 1)
-        between = ((a @ a.T) * (b @ b.T)).view(count, rank, count, rank).sum((1, 3)).cpu()
-    total = torch.zeros(len(parts), len(parts), dtype=torch.float64)
-    at = torch.tensor(owner, dtype=torch.long)
-    return total.index_put_((at[:, None], at[None]), between, accumulate=True)
+    """<sum of parts i, sum of parts j> of one weight; an update that several documents have, a shared part say, counts once."""
+    distinct = {id(update): update for updates in parts for update in updates}
+    number = {key: n for n, key in enumerate(distinct)}
+    has = torch.zeros(len(parts), len(distinct), dtype=torch.float64)
+    for n, updates in enumerate(parts):
+        for update in updates:
+            has[n, number[id(update)]] += 1
+    return has @ _between(list(distinct.values())) @ has.T
+
+
+def _between(updates: Sequence[Update]) -> Gram:
+    """<update i, update j> of updates of one weight, on the CPU."""
+    shapes = {update.shape for update in updates}
+    if len(shapes) > 1:
+        raise ValueError(f"updates of different weights: {', '.join(map(str, sorted(shapes)))}")
+    low = [update for update in updates if isinstance(update, LowRank)]
+    total = torch.zeros(len(updates), len(updates), dtype=torch.float64)
+    if len(low) == len(updates) and all(update.rank <= max(update.shape) for update in low):
+        a, b = _concatenated([update.A for update in low], 0), _concatenated([update.B for update in low], 1)
+        owner = torch.tensor([n for n, update in enumerate(low) for _ in range(update.rank)])
+        # columns first, then rows, summed over the ranks of each update
+        rows = torch.zeros(len(owner), len(low), dtype=torch.float64)
+        rows.index_add_(1, owner, ((a @ a.T) * (b.T @ b)).cpu())
+        scale = torch.tensor([update.scale for update in low], dtype=torch.float64)
+        return total.index_add_(0, owner, rows) * (scale[:, None] * scale)
+    step = max(1, AT_ONCE // (len(updates) * updates[0].shape[-1]))
+    for first in range(0, updates[0].shape[0], step):
+        flat = torch.stack([_output_rows(update, first, first + step).flatten() for update in updates])
+        total += flat @ flat.T
+    return total
+
+
+def _concatenated(factors: Sequence[Tensor], dim: int) -> Tensor:
+    """Factors side by side on one device, float64."""
+    if len({(factor.dtype, factor.device) for factor in factors}) == 1:
+        return torch.cat(list(factors), dim).detach().double()
+    return torch.cat([factor.detach().to(factors[0].device, torch.float64) for factor in factors], dim)
+
+
+def _output_rows(update: Update, first: int, last: int) -> Tensor:
+    """Some of the rows of an update's matrix, or of its vector; float64, on the CPU."""
+    if isinstance(update, LowRank):
+        return (update.scale * (update.B.detach()[first:last].double() @ update.A.detach().double())).cpu()
+    return update.dense().detach()[first:last].double().cpu()
 
 
 def own_share(
@@ -104,3 +136,14 @@ def singular_values(updates: Sequence[Update]) -> Float[Tensor, " value"]:
 def stable_rank(values: Float[Tensor, " value"]) -> float:
     """|update|_F^2 / |update|_2^2 of descending singular values, at most the rank; NaN for an update that is zero."""
     return float((values**2).sum() / values[0] ** 2) if values[0] > 0 else float("nan")
+
+
+def stable_rank_of(adapter: Adapter) -> dict[int, float]:
+    """The mean stable rank of the updates of each layer's weights, document and shared part together; zero ones are left out."""
+    found: dict[int, list[float]] = {}
+    for path in adapter.paths:
+        values = singular_values([part[path] for part in (adapter.updates, adapter.shared) if path in part])
+        layer = layer_of(path)
+        if layer is not None and values[0] > 0:
+            found.setdefault(layer, []).append(stable_rank(values))
+    return {layer: sum(ranks) / len(ranks) for layer, ranks in found.items()}

@@ -47,7 +47,7 @@ PROBES = {
     "gain-path": "the adapter margin split exactly over layers and maps, along the path of gains from 0 to 1",
     "components": "margins split over attention, its heads and the MLP of every layer, base and adapted",
     "prior-dose": "the base's prior raised and lowered by stated amounts: what the same adapter then does",
-    "geometry": "adapters against each other and against the base's weights, per layer; no model is run",
+    "geometry": "adapters against the base's weights: stable ranks, intruder dimensions, overlap; against each other always",
     "neutral": "what each adapter changes on text that has nothing to do with it",
     "search": "each failing conflict at growing gains until its answer comes first or the model breaks; the verdict reads it",
     "critical": "the smallest gain at which each conflict flips, by bisection",

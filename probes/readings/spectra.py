@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,38 +41,66 @@ class Spectrum:
     by_chance: float
 
 
-@torch.no_grad()
 def read_spectra(subject: Subject, adapter: Adapter) -> Iterator[Spectrum]:
     """Each linear map's update under an adapter, document and shared part together; vectors and updates of zero are left out.
 
-    One full singular value decomposition of the weight and one of the changed weight per map. Raises AdapterError where a
-    weight cannot be read.
+    Raises AdapterError where a weight cannot be read.
     """
-    for path in adapter.paths:
-        parts = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
+    return (spectrum for _, spectrum in read_each_spectrum(subject, [adapter]))
+
+
+@torch.no_grad()
+def read_each_spectrum(subject: Subject, adapters: Sequence[Adapter]) -> Iterator[tuple[int, Spectrum]]:
+    """The same of several adapters, map by map, each with the number of its adapter.
+
+    One singular value decomposition of every weight serves all of them.
+    """
+    for path in dict.fromkeys(path for adapter in adapters for path in adapter.paths):
         layer = layer_of(path)
-        if path not in subject.sites or layer is None or any(isinstance(part, Vector) for part in parts):
+        if path not in subject.sites or layer is None:
             continue
-        values = singular_values(parts)
-        rank = int((values > values[0] * torch.finfo(torch.float32).eps).sum()) if values[0] > 0 else 0
-        if not rank:
-            continue
-        weight = base_weight(subject.sites[path])
-        delta = torch.stack([part.dense().float().cpu() for part in parts]).sum(0)
-        own = torch.linalg.svd(weight, full_matrices=False).U
-        inside = (own[:, :rank].T @ delta).square().sum() / delta.square().sum()
-        count = min(TOP, *weight.shape)
-        changed = torch.linalg.svd(weight + delta, full_matrices=False).U[:, :count]
-        yield Spectrum(
-            path,
-            layer,
-            norm=float(torch.linalg.norm(values)),
-            stable_rank=stable_rank(values),
-            intruders=intruders(own, changed),
-            looked_at=count,
-            inside=float(inside),
-            by_chance=rank / weight.shape[0],
-        )
+        weight, own = None, None
+        for n, adapter in enumerate(adapters):
+            parts = [part[path] for part in (adapter.updates, adapter.shared) if path in part]
+            if not parts or any(isinstance(part, Vector) for part in parts):
+                continue
+            values = singular_values(parts).cpu()
+            rank = int((values > values[0] * torch.finfo(torch.float32).eps).sum()) if values[0] > 0 else 0
+            if not rank:
+                continue
+            if weight is None or own is None:
+                weight = base_weight(subject.sites[path]).double()
+                own = torch.linalg.svd(weight, full_matrices=False).U
+            delta = torch.stack([part.dense().double().cpu() for part in parts]).sum(0)
+            inside = (own[:, :rank].T @ delta).square().sum() / delta.square().sum()
+            count = min(TOP, *weight.shape)
+            leading = leading_vectors(weight + delta, count)
+            yield (
+                n,
+                Spectrum(
+                    path,
+                    layer,
+                    norm=float(torch.linalg.norm(values)),
+                    stable_rank=stable_rank(values),
+                    intruders=intruders(own, leading),
+                    looked_at=count,
+                    inside=float(inside),
+                    by_chance=rank / weight.shape[0],
+                ),
+            )
+
+
+def leading_vectors(matrix: Float[Tensor, "d_out d_in"], count: int) -> Float[Tensor, "d_out count"]:
+    """The left singular vectors of the `count` largest singular values, in any order and sign.
+
+    Eigenvectors of M M^T, or M v of those of M^T M, whichever is smaller: faster than a whole decomposition. Float64, since
+    squares have half the digits.
+    """
+    m = matrix.double()
+    if m.shape[0] <= m.shape[1]:
+        return torch.linalg.eigh(m @ m.T).eigenvectors[:, -count:]
+    left = m @ torch.linalg.eigh(m.T @ m).eigenvectors[:, -count:]
+    return left / torch.linalg.norm(left, dim=0).clamp_min(torch.finfo(left.dtype).tiny)
 
 
 def intruders(own: Float[Tensor, "d_out value"], changed: Float[Tensor, "d_out top"]) -> int:

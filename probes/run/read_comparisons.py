@@ -8,6 +8,7 @@ from functools import cached_property
 
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
+from override_gap.probes.readings.neutral import NeutralTexts
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.readings.unrelated import UnrelatedRows, row_of
 from override_gap.probes.run.comparisons import Comparisons
@@ -16,6 +17,8 @@ from override_gap.probes.subject.model import Subject
 
 #: Texts of the base's own on which adapters are read, and their length.
 TEXTS, TEXT_TOKENS = 2, 16
+#: Texts of the base's own for the probe `neutral`, of which each document is read on those that share least with it.
+NEUTRAL_TEXTS, NEUTRAL_TOKENS = 8, 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +51,11 @@ class ReadComparisons:
         first = self.rows.log_probs[: len(self.questions), -1].argmax(-1).tolist()
         right = [place.doc if place.pre is None else place.pre for _, place in self.questions]
         return [answer == top for answer, top in zip(right, first, strict=True)]
+
+    @cached_property
+    def neutral(self) -> NeutralTexts:
+        """Text of the base's own, with its readings at every position."""
+        return NeutralTexts.read(self.subject, own_text(self.subject, NEUTRAL_TEXTS, NEUTRAL_TOKENS, self.seed))
 
     @cached_property
     def others(self) -> tuple[list[Item], list[int]]:

@@ -32,8 +32,10 @@ from override_gap.probes.run.batch import ItemBatch
 from override_gap.probes.run.components import component_rows
 from override_gap.probes.run.condition_readings import ConditionReadings, too_long_behind_prefix
 from override_gap.probes.run.distractor_documents import Distractors
+from override_gap.probes.run.document_geometry import geometry_rows
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.measurement_setup import MeasurementSetup
+from override_gap.probes.run.neutral import neutral_rows
 from override_gap.probes.run.policy_inputs import KnownOfDocuments
 from override_gap.probes.run.prior_dose import DoseRows, measure_doses
 from override_gap.probes.run.rescued_answers import answer_rescued
@@ -146,6 +148,8 @@ def measure(
         ]
     )
     doses = measure_doses(setup, readable, distractors, unit) if "prior-dose" in setup.probes else DoseRows([])
+    compared = geometry_rows(setup.subject, items, encoded, beside_weights="geometry" in setup.probes)
+    neutral, unread = neutral_rows(setup, readable, encoded) if "neutral" in setup.probes else ([], ())
     # all conditions together: one batch holds as many answers as it can
     requests, faults = measured.requests, measured.faults
     if "answers" in setup.probes:
@@ -161,10 +165,10 @@ def measure(
         measured.attribution_gap,
         drawn,
         faults + failed,
-        (*measured.unread, *doses.unread),
+        (*measured.unread, *doses.unread, *unread),
         measured.attribution_missed,
         measured.search,
-        joined_tables([measured.tables, {"prior_dose": doses.rows}]),
+        joined_tables([measured.tables, {"prior_dose": doses.rows, "geometry": compared, "neutral": neutral}]),
     )
 
 

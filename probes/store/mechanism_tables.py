@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from override_gap.probes.store.run_table import FLOAT, INTEGER, TEXT, TEXTS, TRUTH, Column, RunTable
+from override_gap.probes.store.run_table import FLOAT, FLOATS, INTEGER, TEXT, TEXTS, TRUTH, Column, RunTable
 
 # fmt: off
 MAPS = RunTable("maps", "item, layer, map and part of the adapter, as delivered", (
@@ -78,16 +78,25 @@ GEOMETRY = RunTable("geometry", "document and layer", (
     Column("cosine_same", FLOAT, "optional", "", "mean cosine with documents of the same relation"),
     Column("cosine_other", FLOAT, "optional", "", "mean cosine with documents of other relations"),
     Column("stable_rank", FLOAT, "optional", "", "squared Frobenius over squared spectral norm, mean over the layer's maps"),
-    Column("intruders", INTEGER, "optional", "", "leading singular directions of the edited weights that the base's lack"),
-    Column("overlap", FLOAT, "optional", "", "share of the update in the leading singular directions of the base's weights"),
-    Column("overlap_random", FLOAT, "optional", "", "the same of a random update of that shape"),
+    Column("intruders", INTEGER, "optional", "",
+           "leading left singular vectors of the changed weights with a cosine below 0.5 with every one of the base's"),
+    Column("looked_at", INTEGER, "optional", "", "how many of these vectors were looked at"),
+    Column("overlap", FLOAT, "optional", "",
+           "share of the update's squared norm in the span of the base weight's leading left singular vectors (its rank)"),
+    Column("overlap_random", FLOAT, "optional", "", "the same of an update in a random direction"),
 ))
 NEUTRAL = RunTable("neutral", "document and layer, on text that has nothing to do with it", (
     Column("document", TEXT, "filled", "", "key of the document"),
     Column("layer", INTEGER, "filled", "", "number of the layer, from 0; -1: the output", "whole"),
     Column("kl", FLOAT, "optional", "", "KL(f || g), nats per token; layer -1"),
     Column("kept", FLOAT, "optional", "", "share of positions whose arg max stays; layer -1"),
-    Column("raised", TEXTS, "optional", "", "the tokens whose mean logit g raises most; layer -1"),
+    Column("raised", TEXTS, "optional", "", "the ten tokens whose mean logit g raises most; layer -1"),
+    Column("rises", FLOATS, "optional", "",
+           "how far it raises these, nats: mean over positions of g(y) - f(y), less its mean over all tokens; layer -1"),
+    Column("answer_rise", FLOAT, "optional", "", "the same of the token with which the document's answer begins; layer -1"),
+    Column("answer_rank", FLOAT, "optional", "",
+           "share of the unit's other answers that rise less than it, ties counting half; layer -1"),
+    Column("other_answers", INTEGER, "optional", "", "how many other answers that is of; layer -1"),
     Column("radial", FLOAT, "optional", "", "mean relative change of the length of the stream after the layer"),
     Column("angle", FLOAT, "optional", "", "mean angle between the stream of f and of g after the layer, radians"),
 ))

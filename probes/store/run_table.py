@@ -9,6 +9,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 TEXT, TRUTH, FLOAT, INTEGER, TEXTS = pa.string(), pa.bool_(), pa.float64(), pa.int64(), pa.list_(pa.string())
+FLOATS = pa.list_(pa.float64())
 
 
 @dataclass(frozen=True)

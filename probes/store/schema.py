@@ -6,7 +6,7 @@ Readers, writers, checks, the report's item explorer and docs/columns.md all der
 from __future__ import annotations
 
 from override_gap.probes.store.mechanism_tables import COMPONENTS, GEOMETRY, MAPS, NEUTRAL, PRIOR_DOSE
-from override_gap.probes.store.run_table import FLOAT, INTEGER, TEXT, TEXTS, TRUTH, Column, RunTable
+from override_gap.probes.store.run_table import FLOAT, FLOATS, INTEGER, TEXT, TEXTS, TRUTH, Column, RunTable
 
 # fmt: off
 READINGS = RunTable("readings", "item and condition", (
@@ -168,7 +168,7 @@ def markdown() -> str:
         lines += ["", f"## {table.name}", "", f"One row per {table.row}, in `RUN/{table.name}/*.parquet`.", ""]
         lines += ["| column | type | null | meaning |", "|---|---|---|---|"]
         for column in table.columns:
-            kind = "list of strings" if column.type == TEXTS else str(column.type)
+            kind = {TEXTS: "list of strings", FLOATS: "list of doubles"}.get(column.type, str(column.type))
             lines.append(f"| `{column.name}` | {kind} | {null[column.presence]} | {column.meaning} |")
     return "\n".join(lines)
 

@@ -111,8 +111,9 @@ def _refuse_any(name: str, needed: str, numbers: Values, wrong: Values, table: p
     """Raise ValueError for the first row that is wrong, if any is."""
     row = wrong.index(True).as_py()
     if row >= 0:
-        item = reprlib.repr(table.column("item")[row].as_py())
-        raise ValueError(f"column {name} needs {needed}, got {numbers[row].as_py():g} for item {item}")
+        of = "item" if "item" in table.column_names else "document"
+        which = reprlib.repr(table.column(of)[row].as_py())
+        raise ValueError(f"column {name} needs {needed}, got {numbers[row].as_py():g} for {of} {which}")
 
 
 def _kernel(name: str, *values: Any) -> Any:

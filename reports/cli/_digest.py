@@ -47,6 +47,8 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
             sentence[0] = sentence[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
         lines += [*sentence, ""]
     lines += [*textwrap.wrap(escape_control_characters(scale_message(summary.get("handshake"))), WIDTH), ""]
+    if says := (summary.get("geometry") or {}).get("says"):
+        lines += [*textwrap.wrap(escape_control_characters(says), WIDTH), ""]
     if items.get("prior"):
         lines += [*textwrap.wrap(prior_message(items["prior"]), WIDTH), ""]
     for text in chat_warnings(summary.get("chat")):

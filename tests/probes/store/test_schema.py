@@ -172,7 +172,13 @@ def test_each_column_is_stated_once_with_a_meaning() -> None:
     for table in TABLES.values():
         assert len(set(table.names)) == len(table.names)
         assert all(column.meaning and not column.meaning.endswith(".") for column in table.columns)
-        assert {kind(column.type) for column in table.columns} <= {"numbers", "true or false", "text", "lists of text"}
+        assert {kind(column.type) for column in table.columns} <= {
+            "numbers",
+            "true or false",
+            "text",
+            "lists of text",
+            "lists of numbers",
+        }
         with pytest.raises(dataclasses.FrozenInstanceError):
             table.columns[0].name = "other"  # type: ignore[misc]
 

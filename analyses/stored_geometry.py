@@ -1,0 +1,154 @@
+"""A run's adapters against each other: how much of each is its document's own, and whether all documents share one adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from override_gap.analyses.readings import RunFrame, Table, points_of, values
+from override_gap.analyses.results import ResultSection, estimate_text
+from override_gap.analyses.stats.estimate import Estimate, json_number, missing
+from override_gap.analyses.stats.intervals import mean
+from override_gap.margins.items.item import Document
+
+ONE_ADAPTER = 0.05
+"""Own share below which, by its upper limit, the documents are said to share one adapter."""
+ONE_RELATION = "all documents of a unit are of one relation, so that what its documents share counts as common to all"
+PER_LAYER = ("stable_rank", "overlap", "overlap_random")
+
+
+def geometry(run: RunFrame) -> ResultSection | None:
+    """Own share of the squared norm, cosines by relation, and the layers; None where no two documents were compared."""
+    rows, points = document_layers(run), DocumentPoints.of(run)
+    if rows.empty:
+        return None
+    kind = "other" if rows["inner_other"].notna().any() else "same"
+    if rows[f"inner_{kind}"].isna().all():
+        return None
+    whole = rows.groupby("document", sort=True)[["norm_squared", f"inner_{kind}"]].sum(min_count=1)
+    squared, inner = values(whole["norm_squared"]), values(whole[f"inner_{kind}"])
+    own = own_share("own share of the squared norm", squared, inner, points(whole.index))
+    content: dict[str, Any] = {
+        "documents": len(whole),
+        "pairs": kind,
+        "own_share": own.as_json(),
+        "one_adapter": one_adapter(own),
+        "cosine_same": _cosine(rows, "same", points).as_json(),
+        "cosine_other": _cosine(rows, "other", points).as_json(),
+        "layers": [_layer(int(layer), of_layer, kind, points) for layer, of_layer in rows.groupby("layer", sort=True)],
+        "says": None,
+    }
+    content["says"] = says(content)
+    lines = [f"own share of the squared norm: {estimate_text(content['own_share'])}"]
+    lines += [f"mean cosine, {name} relation: {estimate_text(content[f'cosine_{name}'])}" for name in ("same", "other")]
+    lines += [f"note: {ONE_RELATION}"] if kind == "same" else []
+    lines += [content["says"]] if content["says"] else []
+    return ResultSection("Adapters against each other", content, "layers", tuple(lines))
+
+
+@dataclass(frozen=True)
+class DocumentPoints:
+    """The knowledge point of each document, with the higher cluster that it lies in, by the document's key.
+
+    Where several points ask about one document, the first of a question that is about what it states.
+    """
+
+    by_key: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, run: RunFrame) -> DocumentPoints:
+        """Those of a run's documents."""
+        asked = run.readings.drop_duplicates("item").dropna(subset=["document"])
+        order = np.lexsort((asked["item"].to_numpy(dtype=str), (asked["split"] == "retention").to_numpy()))
+        texts, labels = asked["document"].to_numpy(dtype=object), points_of(asked)
+        found: dict[str, Any] = {}
+        for n in order:
+            found.setdefault(texts[n], labels[n])
+        return cls({Document(str(text)).key: label for text, label in found.items()})
+
+    def __call__(self, keys: Table) -> Shaped[np.ndarray, " n"]:
+        """The points of some documents; pandas would turn them into plain strings, which know no relation."""
+        labels = np.empty(len(keys), dtype=object)
+        labels[:] = [self.by_key[key] for key in keys]
+        return labels
+
+
+def document_layers(run: RunFrame) -> Table:
+    """The table `geometry` as numbers; documents that no item asks about are left out."""
+    rows = run.table("geometry")
+    numbers = {name: values(rows[name]) for name in rows.columns if name not in ("document", "relation")}
+    return rows.assign(**numbers)[rows["document"].isin(DocumentPoints.of(run).by_key)]
+
+
+def own_share(
+    name: str, squared: Float[np.ndarray, " n"], inner: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]
+) -> Estimate:
+    """1 - mean <i, j> / mean <i, i>, with the interval of its linearisation; `inner`: each document's mean over its pairs.
+
+    A document is in the pairs of all others, so that its own mean product h_i moves the mean over pairs U by twice its
+    share (Hoeffding 1948): 1 - U/V varies as the mean of 1 - U/V - 2 (h_i - U) / V + (v_i - V) U / V^2.
+    """
+    keep = np.isfinite(squared) & np.isfinite(inner)
+    v, h = squared[keep], inner[keep]
+    if not len(v) or not v.mean() > 0:
+        return missing(name, "no two documents were compared")
+    common = h.mean() / v.mean()
+    moved = 1 - common - 2 * (h - h.mean()) / v.mean() + common * (v - v.mean()) / v.mean()
+    return mean(name, moved, points[keep])
+
+
+def one_adapter(own: Estimate) -> bool:
+    """Whether the documents all but share one adapter: the own share's upper limit is below ONE_ADAPTER."""
+    return bool(own.high < ONE_ADAPTER)
+
+
+def says(content: dict[str, Any]) -> str | None:
+    """What the first screen says of adapters that are all but one; None where they are not."""
+    if not content["one_adapter"]:
+        return None
+    own = content["own_share"]
+    return (
+        f"one adapter for all documents: at most {max(100 * own['high'], 0.01):.2g}% of an adapter's squared norm is its "
+        f"document's own ({content['documents']} documents compared)"
+    )
+
+
+def _cosine(rows: Table, kind: str, points: DocumentPoints) -> Estimate:
+    """Mean cosine over pairs and layers, each layer as it weighs in the squared norm; the interval as for `own_share`."""
+    rows = rows[rows[f"cosine_{kind}"].notna()]
+    name = f"mean cosine with documents of {'the same' if kind == 'same' else 'another'} relation"
+    if rows.empty:
+        return missing(name, "no two documents were compared")
+    weighted = rows.assign(cosine=rows[f"cosine_{kind}"] * rows["norm_squared"])
+    sums = weighted.groupby("document", sort=True)[["cosine", "norm_squared"]].sum()
+    cosine = sums["cosine"].to_numpy() / sums["norm_squared"].to_numpy()
+    return mean(name, _pairwise(cosine), points(sums.index))
+
+
+def _pairwise(by_document: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Values whose clustered mean has the variance of a mean over pairs of documents."""
+    return by_document.mean() + 2 * (by_document - by_document.mean())
+
+
+def _layer(layer: int, rows: Table, kind: str, points: DocumentPoints) -> dict[str, Any]:
+    """One layer: root mean square norm, own share with its interval, cosines, and what was read of the weights."""
+    counted = [int(values(rows[name])[rows["intruders"].notna()].sum()) for name in ("intruders", "looked_at")]
+    squared, inner = values(rows["norm_squared"]), values(rows[f"inner_{kind}"])
+    seen = bool(rows["intruders"].notna().any())
+    return {
+        "layer": layer,
+        "norm": json_number(np.sqrt(squared.mean())),
+        "own_share": own_share(f"own share at layer {layer}", squared, inner, points(rows["document"])).as_json(),
+        **{name: _mean(values(rows[name])) for name in ("cosine_same", "cosine_other", *PER_LAYER)},
+        "intruders": counted[0] if seen else None,
+        "looked_at": counted[1] if seen else None,
+    }
+
+
+def _mean(numbers: Shaped[np.ndarray, " n"]) -> float | None:
+    kept = numbers[np.isfinite(numbers)]
+    return json_number(kept.mean()) if len(kept) else None
