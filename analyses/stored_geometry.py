@@ -18,7 +18,7 @@ from override_gap.margins.items.item import Document
 ONE_ADAPTER = 0.05
 """Own share below which, by its upper limit, the documents are said to share one adapter."""
 ONE_RELATION = "all documents of a unit are of one relation, so that what its documents share counts as common to all"
-PER_LAYER = ("stable_rank", "overlap", "overlap_random")
+PER_LAYER = ("effective_rank", "n_unit", "stable_rank", "overlap", "overlap_random")
 
 
 def geometry(run: RunFrame) -> ResultSection | None:
@@ -32,13 +32,13 @@ def geometry(run: RunFrame) -> ResultSection | None:
     whole = rows.groupby("document", sort=True)[["norm_squared", f"inner_{kind}"]].sum(min_count=1)
     squared, inner = values(whole["norm_squared"]), values(whole[f"inner_{kind}"])
     own = own_share("own share of the squared norm", squared, inner, points(whole.index))
+    cosine = {name: _cosine(rows, name, points) for name in ("same", "other")}
     content: dict[str, Any] = {
         "documents": len(whole),
         "pairs": kind,
         "own_share": own.as_json(),
-        "one_adapter": one_adapter(own),
-        "cosine_same": _cosine(rows, "same", points).as_json(),
-        "cosine_other": _cosine(rows, "other", points).as_json(),
+        "one_adapter": one_adapter(own, cosine[kind]),
+        **{f"cosine_{name}": estimate.as_json() for name, estimate in cosine.items()},
         "layers": [_layer(int(layer), of_layer, kind, points) for layer, of_layer in rows.groupby("layer", sort=True)],
         "says": None,
     }
@@ -101,19 +101,29 @@ def own_share(
     return mean(name, moved, points[keep])
 
 
-def one_adapter(own: Estimate) -> bool:
-    """Whether the documents all but share one adapter: the own share's upper limit is below ONE_ADAPTER."""
-    return bool(own.high < ONE_ADAPTER)
+def one_adapter(own: Estimate, cosine: Estimate) -> bool:
+    """Whether the documents all but share one adapter, or one direction at different strengths.
+
+    By the limits of the intervals: the own share is below ONE_ADAPTER, or the mean cosine above 1 - ONE_ADAPTER.
+    """
+    return bool(own.high < ONE_ADAPTER or cosine.low > 1 - ONE_ADAPTER)
 
 
 def says(content: dict[str, Any]) -> str | None:
     """What the first screen says of adapters that are all but one; None where they are not."""
     if not content["one_adapter"]:
         return None
-    own = content["own_share"]
+    own, compared = content["own_share"], f"({content['documents']} documents compared)"
+    if own["high"] is not None and own["high"] < ONE_ADAPTER:
+        share = max(100 * own["high"], 0.01)
+        return (
+            f"one adapter for all documents: at most {share:.2g}% of an adapter's squared norm is its document's own "
+            f"{compared}"
+        )
+    least = content[f"cosine_{content['pairs']}"]["low"]
     return (
-        f"one adapter for all documents: at most {max(100 * own['high'], 0.01):.2g}% of an adapter's squared norm is its "
-        f"document's own ({content['documents']} documents compared)"
+        "one adapter for all documents, at different strengths: the mean cosine between adapters of different documents is at "
+        f"least {least:.2f} {compared}"
     )
 
 

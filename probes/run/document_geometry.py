@@ -11,7 +11,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from override_gap.margins.adapter import Adapter
-from override_gap.margins.geometry import Gram, gram, stable_rank_of
+from override_gap.margins.geometry import Gram, effective_rank, gram, stable_rank_of
 from override_gap.margins.items.item import Document, Item
 from override_gap.probes.attach.stack import check
 from override_gap.probes.errors import AdapterError
@@ -104,6 +104,8 @@ def _against_others(
     lengths = squared.sqrt()
     cosines = (products / (lengths[:, None] * lengths[None])).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     columns: dict[str, list[Any]] = {"norm_squared": squared.tolist()}
+    columns["effective_rank"] = [effective_rank(products)] * len(products)
+    columns["n_unit"] = [int((squared > 0).sum())] * len(products)
     for kind, pairs in (("same", same), ("other", other)):
         counts = pairs.sum(1).tolist()
         columns[f"n_{kind}"] = counts

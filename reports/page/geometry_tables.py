@@ -21,7 +21,8 @@ def geometry_tables(summary: Mapping) -> list[Table]:
         ),
         Table(
             "Adapters against each other, by layer",
-            "Norm: root mean square over documents, weight units. Stable rank: squared Frobenius over squared spectral norm. "
+            "Norm: root mean square over documents, weight units. Effective rank: over a unit's documents. "
+            "Stable rank: of an update, squared Frobenius over squared spectral norm. "
             "In span: share of an update in the span of its weight's leading left singular vectors, and by chance. Intruders: "
             "of the leading singular vectors of the changed weights, those unlike every one of the weight's own. The last "
             "three are read with --probes geometry, of large models for a sample of documents.",
@@ -82,6 +83,7 @@ def _layers(geometry: Mapping) -> Iterator[tuple[Cell, ...]]:
             estimate(row["own_share"]),
             rounded(row["cosine_same"]),
             rounded(row["cosine_other"]),
+            "" if row.get("n_unit") is None else f"{rounded(row['effective_rank'])} of {rounded(row['n_unit'])}",
             rounded(row["stable_rank"]),
             span,
             "" if row["intruders"] is None else f"{row['intruders']} of {row['looked_at']}",

@@ -100,6 +100,19 @@ def test_one_adapter_for_all_is_named_in_the_first_screen_and_a_large_common_par
     assert "one adapter" not in digest({"geometry": other.as_json()})
 
 
+def test_one_direction_at_different_strengths_is_named_too() -> None:
+    whole, relations = drawn(5, 40, 3.0, 0.0, 0.3)
+    whole = whole * np.random.default_rng(6).uniform(0.3, 2.0, 40)[:, None]
+    found = geometry(run_of(table(whole, relations), relations))
+    assert found is not None
+    assert found["own_share"]["value"] > 0.1
+    assert found["one_adapter"]
+    assert (
+        "at different strengths: the mean cosine between adapters of different documents is at least 0.99"
+        in found["says"]
+    )
+
+
 def test_documents_of_one_relation_are_compared_with_each_other_and_it_says_so() -> None:
     whole, _ = drawn(2, 20, 2.0, 0.0, 1.0)
     relations: list[str | None] = ["home"] * 20

@@ -76,6 +76,9 @@ def test_rows_are_those_of_the_whole_matrices() -> None:
     for row in rows.to_dict("records"):
         n = keys.index(row["document"])
         flat = [whole(adapter, row["layer"]) for adapter in made.values()]
+        values = torch.linalg.svdvals(torch.stack(flat))
+        shares = values / values.sum()
+        assert row["effective_rank"] == pytest.approx(float(torch.exp(-(shares * shares.log()).sum())), rel=1e-4)
         assert row["norm_squared"] == pytest.approx(flat[n].square().sum().item(), rel=1e-5)
         for kind, numbers in (("same", same[n]), ("other", other[n])):
             assert row[f"n_{kind}"] == len(numbers)
@@ -116,7 +119,7 @@ def test_neither_rotated_factors_nor_a_scale_moved_between_them_change_a_row() -
         for encoded in (made, moved)
     )
     numbers = one.select_dtypes("number").columns
-    assert len(numbers) == 12
+    assert len(numbers) == 14
     pd.testing.assert_frame_equal(one[numbers], two[numbers], rtol=1e-4, atol=1e-6)
 
 
