@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -19,15 +19,16 @@ from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.row_layouts import Layout, rows_of
 from override_gap.probes.timing import timed
 
+#: One gain per layer, or per path of an update.
+Gains = Float[Tensor, "batch layer"] | Mapping[str, Float[Tensor, " batch"]]
 Watch = Callable[[str, Float[Tensor, "#batch #pos d_out"]], None]
 
 
 @contextmanager
-def attached(
-    subject: LiveModel, adapters: Stack, gains: Float[Tensor, "batch layer"], *, watch: Watch | None = None
-) -> Iterator[LiveModel]:
+def attached(subject: LiveModel, adapters: Stack, gains: Gains, *, watch: Watch | None = None) -> Iterator[LiveModel]:
     """Add gain * update at every site of every example; on exit, also after an error, the subject is as it was.
 
+    `gains`: one per layer, or one per path, which updates of one module's stacked parameters must then have in common.
     `watch` is called with a site's path and what its update adds to the output there, rows in front. Raises AdapterError if
     a site was never run inside the block, since its update would have been silently ignored; a routed expert may not be.
     """
@@ -49,13 +50,13 @@ def attached(
         undo.callback(subject.decoder.register_forward_pre_hook(note_positions, with_kwargs=True).remove)
         undo.callback(subject.decoder.register_forward_hook(note_forward).remove)
         for module, parts in _by_module(adapters).items():
-            gain = gains[:, layer_of(parts[0].site.path)].to(torch.float32)
+            gain = _gain_of(gains, parts[0].site.path).to(torch.float32)
             note_reached = partial(reached.update, [part.site.path for part in parts])
             undo.enter_context(edited(module, parts, gain, lambda: positions, note_reached))
         for path, update in adapters.sites.items():
             if isinstance(update, ParameterUpdates):
                 continue
-            gain = gains[:, layer_of(path)].to(subject.device, torch.float32)
+            gain = _gain_of(gains, path).to(subject.device, torch.float32)
             split = partial(_split, path, layouts[owners[path]], lambda: positions)
             hook = _add_update(update, gain, path, split, reached, watch)
             # before other updates of the same map, since it takes the map's own output
@@ -66,6 +67,11 @@ def attached(
     missed = [path for path in adapters.sites if path not in reached | routed]
     if ran and missed:
         raise AdapterError(f"{missed[0]} was never run by the model, so an update of it changes nothing")
+
+
+def _gain_of(gains: Gains, path: str) -> Float[Tensor, " batch"]:
+    """The gain of an update: its layer's, or its own."""
+    return gains[path] if isinstance(gains, Mapping) else gains[:, layer_of(path)]
 
 
 def _by_module(adapters: Stack) -> dict[nn.Module, list[ParameterUpdates]]:

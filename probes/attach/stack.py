@@ -190,13 +190,34 @@ def check(subject: LiveModel, adapters: Sequence[Adapter], by_site: Sequence[Sit
 
 def stack(subject: LiveModel, adapters: Sequence[Adapter]) -> Stack:
     """The adapters as one batch, document and shared part of a site joined along the rank. Raises AdapterError as `check`."""
+    return _batched(subject, adapters, checked=False)
+
+
+def _batched(subject: LiveModel, adapters: Sequence[Adapter], *, checked: bool) -> Stack:
     distinct = list({id(adapter): adapter for adapter in adapters}.values())
     if 2 * len(distinct) <= len(adapters) and any(_is_large(u) for a in distinct for _, u in a.parts()):
-        return _shared(stack(subject, distinct), [next(n for n, d in enumerate(distinct) if d is a) for a in adapters])
+        return _shared(
+            _batched(subject, distinct, checked=checked),
+            [next(n for n, d in enumerate(distinct) if d is a) for a in adapters],
+        )
     with timed("adapters"):
         by_site = site_updates(adapters)
-        check(subject, adapters, by_site)
+        if not checked:
+            check(subject, adapters, by_site)
         return Stack({site.path: _batched_update(subject, site) for site in by_site}, len(adapters))
+
+
+def part_stacks(subject: LiveModel, adapters: Sequence[Adapter]) -> dict[str, Stack]:
+    """The `document` part and the `shared` part of adapters as a batch each, for adapters that `stack` has accepted.
+
+    Both together are that batch. A part that no adapter has is left out; where some lack it, theirs is zero.
+    """
+    parts: dict[str, Stack] = {}
+    for part in ("document", "shared"):
+        own = {id(a): Adapter(a.name, a.updates if part == "document" else a.shared) for a in adapters}
+        if any(adapter.updates for adapter in own.values()):
+            parts[part] = _batched(subject, [own[id(a)] for a in adapters], checked=True)
+    return parts
 
 
 def _is_large(update: Update) -> bool:

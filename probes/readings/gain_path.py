@@ -11,10 +11,10 @@ from torch import Tensor
 
 from override_gap.margins.effect import pulled
 from override_gap.margins.items.divergence import Divergence
-from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import Stack
+from override_gap.probes.readings.gain_slopes import gain_slopes
 from override_gap.probes.readings.unrelated import row_of
-from override_gap.probes.subject.forward import Batch, forward
+from override_gap.probes.subject.forward import Batch
 from override_gap.probes.subject.model import Subject
 
 NODES = 8
@@ -39,12 +39,13 @@ def layer_effects(
     other, said = pulled(base, delivered)
     batch = Batch.of([row_of(place.asked) for place in divergences], subject.device)
     total = torch.zeros(len(divergences), subject.n_layers)
+
+    def difference(final: Float[Tensor, "batch d_model"]) -> list[Float[Tensor, " batch"]]:
+        return [subject.token_logits(final, other) - subject.token_logits(final, said)]
+
     for node, weight in zip(*np.polynomial.legendre.leggauss(nodes), strict=True):
         gains = torch.full_like(total, (float(node) + 1) / 2, requires_grad=True)
-        with torch.enable_grad(), attached(subject, adapters, gains):
-            hidden = forward(subject, batch, batch.at[:, None], gradients=True).final[:, 0]
-            difference = subject.token_logits(hidden, other) - subject.token_logits(hidden, said)
-            (slope,) = torch.autograd.grad(difference.sum(), gains)
+        (slope,) = gain_slopes(subject, batch, [(adapters, gains)], gains, difference)
         total += float(weight) / 2 * slope
     rises = (delivered - base).gather(-1, torch.stack([other, said], dim=1)).cpu()
     whole = rises[:, 0] - rises[:, 1]
