@@ -20,10 +20,10 @@ class Rule:
 
 @cache
 def nested_rules() -> tuple[Rule, ...]:
-    """Rules of 3, 6, 12, 24 and 48 nodes; weights are positive, so that rounding of the integrand does not grow.
+    """Rules of 3, 6, 12, 23 and 45 nodes; weights are positive, so that rounding of the integrand does not grow.
 
     3: Gauss-Radau with a node at 0, exact up to degree 4. 6: with its Kronrod extension, up to degree 8. 12: with a node at
-    1 and 5 nodes added in the same way, up to degree 16. 24, 48: the rule of 12 on each half, on each quarter, for
+    1 and 5 nodes added in the same way, up to degree 16. 23, 45: the rule of 12 on each half, on each quarter, for
     integrands that bend sharply somewhere.
     """
     start = np.array([-1.0])

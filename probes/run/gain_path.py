@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from override_gap.probes.attach.stack import part_stacks
 from override_gap.probes.readings.margin_path import OPEN, MarginPath, read_margin_path
 from override_gap.probes.run.batch import ItemBatch
 from override_gap.probes.run.condition_readings import ConditionReadings
+from override_gap.probes.store.mechanism_tables import MAPS
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class PathRows:
     layers: dict[str, Float[Tensor, "batch layer"]] = field(default_factory=dict)
     maps: list[dict[str, Any]] = field(default_factory=list)
     unread: tuple[dict[str, str], ...] = ()
+
+    def tables(self, left_out: Collection[str]) -> dict[str, list[dict[str, Any]]]:
+        """The rows of maps by the name of their table, but those of some items."""
+        rows = [row for row in self.maps if row["item"] not in left_out]
+        return {MAPS.name: rows} if rows else {}
 
 
 def read_path(batch: ItemBatch, under: ConditionReadings, table: Sequence[dict[str, Any]]) -> PathRows:

@@ -24,7 +24,7 @@ from override_gap.probes.subject.chat_template import ChatSettings, chat_setting
 #: How many items show how the model begins its answers.
 CHAT_SAMPLE = 16
 #: Probes that read weight updates, layer by layer or at other gains.
-NEED_UPDATES = ("layers", "causal", "components", "search", "critical", "prior-dose")
+NEED_UPDATES = ("layers", "causal", "gain-path", "components", "search", "critical", "prior-dose")
 
 
 @dataclass(frozen=True)

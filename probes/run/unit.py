@@ -8,20 +8,16 @@ from functools import partial, reduce
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.conditions import Condition
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.readings.adapted import stream_paths
 from override_gap.probes.readings.batching import batches, rows_that_fit
 from override_gap.probes.readings.layers import (
     attribution_gap,
     attribution_tolerance,
-    read_causal,
     read_direct,
     read_layers,
 )
@@ -34,6 +30,8 @@ from override_gap.probes.run.condition_readings import ConditionReadings, too_lo
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.document_geometry import geometry_rows
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.gain_path import PathRows, read_path
+from override_gap.probes.run.layer_effects import causal_effects, unread_direct
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.neutral import neutral_rows
 from override_gap.probes.run.policy_inputs import KnownOfDocuments
@@ -41,7 +39,6 @@ from override_gap.probes.run.prior_dose import DoseRows, measure_doses
 from override_gap.probes.run.rescued_answers import answer_rescued
 from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.weight_norms import changed_weight_norms
 
 NO_MEMORY = "memory ran out for this item alone"
 
@@ -228,11 +225,15 @@ def _condition_rows(
         null = batch.searched_null(unit, condition.name, under) if "search" in probes else []
         return BatchRows(table, _requests(batch, under, table, answered), search=tuple(null))
     gains = torch.zeros_like(batch.norms) if under.gains is None else under.gains
+    path = read_path(batch, under, table) if under.as_delivered and "gain-path" in probes else PathRows()
+    effects = {**causal_effects(batch, under), **path.layers}
     if subject.norm is None:
-        layers = rows.layers(batch.items, condition.name, None, batch.norms, gains, _causal_effects(batch, under))
+        layers = rows.layers(batch.items, condition.name, None, batch.norms, gains, effects)
         refused_ids = {batch.items[n].id for n in under.refused}
         layers = [row for row in layers if row["item"] not in refused_ids]
-        return BatchRows(table, _requests(batch, under, table, answered), layers)
+        return BatchRows(
+            table, _requests(batch, under, table, answered), layers, unread=path.unread, tables=path.tables(refused_ids)
+        )
     profile = read_layers(subject, batch.prior, under.state)
     gaps = attribution_gap(subject, batch.prior, under.state, profile)
     # items whose logits are not finite are error rows already, and have no margin to split
@@ -243,7 +244,7 @@ def _condition_rows(
         reason = f"layer attribution misses the margin by {gaps[n].item():.3g} nats, more than {allowed[n].item():.3g}"
         table[n] = rows.failed(batch.items[n], condition.name, reason)
     written = read_direct(subject, batch.prior, under.state)
-    effects = _causal_effects(batch, under) if written is None else {"direct": written, **_causal_effects(batch, under)}
+    effects |= {} if written is None else {"direct": written}
     layers = rows.layers(batch.items, condition.name, profile, batch.norms, gains, effects)
     left_out = {batch.items[n].id for n in (*missed, *under.refused)}
     return BatchRows(
@@ -252,27 +253,9 @@ def _condition_rows(
         [row for row in layers if row["item"] not in left_out],
         gaps[finite].max().item() if bool(finite.any()) else None,
         len(missed),
-        unread=_unread(batch) if written is None else (),
+        unread=(*(unread_direct(batch) if written is None else ()), *path.unread),
+        tables=path.tables(left_out),
     )
-
-
-def _causal_effects(batch: ItemBatch, under: ConditionReadings) -> dict[str, Float[Tensor, "batch layer"]]:
-    """What each layer's update does alone and when it is removed, where that is read; and the norms of the weights changed."""
-    if not under.as_delivered:
-        return {}
-    subject = batch.setup.subject
-    weights = {"weight_norm": changed_weight_norms(subject.weights, batch.own_adapters, subject.n_layers)}
-    if "causal" not in batch.setup.probes:
-        return weights
-    alone, removed = read_causal(subject, batch.prior, batch.stack, list(range(subject.n_layers)), batch.passes)
-    return {**weights, "alone": alone, "removed": removed}
-
-
-def _unread(batch: ItemBatch) -> tuple[dict[str, str], ...]:
-    """Why what the adapters write directly is not given, as a row for the manifest."""
-    paths = stream_paths(batch.setup.subject, batch.stack).values()
-    reason = next((path.reason for path in paths if path.scale is None), None)
-    return () if reason is None else ({"probe": "layers, direct", "reason": reason},)
 
 
 def _requests(
