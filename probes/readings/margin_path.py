@@ -39,7 +39,8 @@ class MarginPath:
 
     `push`, `pull`: integral over t from 0 to 1 of dg(y)/ds at s = (t, ..., t), s one gain per update, for y_doc and y_pre.
     `first`: d(push - pull)/ds at t = 0. `nodes`: passes that a row took. `gap`: |sum of push - pull - adapter margin|, nats.
-    All are NaN, and `closed` is false, for a row whose gap is above 1% and rounding with all nodes.
+    `closed`: with the nodes taken, the sums miss the adapter margin by at most 1% of it, and push and pull by at most 1% of
+    |push| + |pull|, or all by no more than rounding. The shares of a row that is not closed are NaN.
     """
 
     sites: tuple[tuple[str, str], ...]
@@ -76,13 +77,18 @@ def read_margin_path(
     """
     if any(isinstance(update, ParameterUpdates) for stack in parts.values() for update in stack.sites.values()):
         return STACKED
-    whole = delivered.margins.adapter.detach().cpu().float()
-    allowed = (CLOSURE * whole.abs()).maximum(attribution_tolerance(subject, prior, delivered).cpu())
+    margins = delivered.margins
+    sums = torch.stack([margins.push, margins.pull, margins.adapter], dim=1).detach().cpu().float()
+    sizes = sums.abs()
+    # push and pull must close too: their errors may cancel in the margin
+    scales = torch.stack([sizes[:, :2].sum(1), sizes[:, :2].sum(1), sizes[:, 2]], dim=1)
+    rounding = attribution_tolerance(subject, prior, delivered).cpu()[:, None]
+    allowed = (CLOSURE * scales).maximum(rounding)
     path = _Path(subject, prior, parts)
-    size = (len(whole), len(path.sites))
+    size = (len(sums), len(path.sites))
     push, pull, first = (torch.full(size, float("nan")) for _ in range(3))
-    nodes, gap = torch.zeros(len(whole), dtype=torch.long), torch.full((len(whole),), float("nan"))
-    still_open = whole.isfinite().nonzero().flatten().tolist()
+    nodes, missed = torch.zeros(len(sums), dtype=torch.long), torch.full_like(sums, float("nan"))
+    still_open = sums.isfinite().all(1).nonzero().flatten().tolist()
     for rule in nested_rules():
         try:
             path.run(still_open, rule)
@@ -91,15 +97,15 @@ def read_margin_path(
         for n in still_open:
             push[n], pull[n] = path.integral(n, rule)
             first[n] = path.seen[n, 0.0][0] - path.seen[n, 0.0][1]
-            gap[n] = ((push[n] - pull[n]).sum() - whole[n]).abs()
+            missed[n] = (torch.stack([push[n], pull[n], push[n] - pull[n]]).sum(1) - sums[n]).abs()
             nodes[n] = path.passes[n]
-        still_open = [n for n in still_open if not gap[n] <= allowed[n]]
+        still_open = [n for n in still_open if not bool((missed[n] <= allowed[n]).all())]
         if not still_open:
             break
-    closed = gap <= allowed
+    closed = (missed <= allowed).all(1)
     for shares in (push, pull, first):
         shares[~closed] = float("nan")
-    return MarginPath(path.sites, push, pull, first, nodes, gap, closed)
+    return MarginPath(path.sites, push, pull, first, nodes, missed[:, 2], closed)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ ITEMS = [
 PLAN = Plan("tiny", "fitted", "own", "as-delivered,uniform-2", ("margins", "layers", "gain-path"))
 
 
-def tables(out: Path, plan: Plan = PLAN) -> tuple[pd.DataFrame, ...]:
+def tables(out: Path, plan: Plan = PLAN) -> Any:
     subject = tiny("llama")
     run(plan, subject, FittedAdapters(subject, steps=6, lr=3e-2, modules=("q_proj", "down_proj")), ITEMS, out)
     return tuple(pd.read_parquet(out / name) for name in ("readings", "layers", "maps") if (out / name).exists())
