@@ -20,8 +20,8 @@ from override_gap.probes.run.comparisons import relation_of
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.subject.model import Subject
 
-#: What the decompositions of a unit's changed weights may cost, in operations: about two minutes on one core.
-AFFORDABLE = 4e12
+#: What the decompositions of a unit's changed weights may cost, in operations: about a minute on one core.
+AFFORDABLE = 1e12
 #: Operations of one of a square matrix, in its side cubed.
 PER_CUBE = 10
 
