@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from benchmarks import mechanism_adapters
+from benchmarks.mechanism_table import estimate, first, table
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.summary import summarise
 
@@ -41,37 +43,6 @@ def joined(summaries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     rows = [row for summary in summaries for row in summary["hypotheses"]]
     tested = [row for row in rows if row["status"] != "not testable"]
     return {**found, "hypotheses": tested + rows}
-
-
-def estimate(row: Mapping[str, Any] | None, digits: int = 2, sign: bool = False) -> str:
-    """'0.60 [0.55, 0.66]'; a dash where there is none."""
-    if not row or row.get("value") is None:
-        return "\N{EN DASH}"
-    form = f"{{:{'+' if sign else ''}.{digits}f}}"
-    text = form.format(row["value"])
-    if row.get("low") is not None and row.get("high") is not None:
-        text += f" [{form.format(row['low'])}, {form.format(row['high'])}]"
-    return text
-
-
-def first(rows: Iterable[Mapping[str, Any]] | None, **values: Any) -> Mapping[str, Any] | None:
-    """The first row that has these values."""
-    return next((row for row in rows or () if all(row.get(key) == value for key, value in values.items())), None)
-
-
-def table(title: str, says: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A section with one table; nothing without rows."""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    if not lines:
-        return []
-    return [
-        f"## {title}\n" if title else "",
-        says + "\n",
-        "| " + " | ".join(head) + " |",
-        "|---" * len(head) + "|",
-        *lines,
-        "",
-    ]
 
 
 def dosed(summaries: Summaries) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
@@ -187,4 +158,10 @@ def controls(summaries: Summaries) -> list[str]:
     return table("Controls", says, head, rows())
 
 
-SECTIONS: tuple[Callable[[Summaries], list[str]], ...] = (pass_through, by_dose, other_conditions, controls)
+SECTIONS: tuple[Callable[[Summaries], list[str]], ...] = (
+    pass_through,
+    by_dose,
+    other_conditions,
+    controls,
+    *mechanism_adapters.SECTIONS,
+)
