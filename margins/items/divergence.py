@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.item import TWO_ANSWERS, Item, ItemError
 from override_gap.margins.items.joining import joined, stated_separator
 
 Tokenize = Callable[[str], Sequence[int]]
@@ -81,7 +81,7 @@ def diverge(tokenize: Tokenize, item: Item, question: str | None = None, *, unkn
         raise ItemError("the question has no token before its answer; nothing predicts the first token")
     if len(doc) <= start:
         raise ItemError(f"answer {item.answer!r} adds no token to the question")
-    if item.prior_answer is None or item.split != "conflict":
+    if item.prior_answer is None or item.split not in TWO_ANSWERS:
         unmerged = None if start == len(alone) else alone
         return Divergence(alone[:start], start, start - 1, doc[start], None, start, len(doc) - start, unmerged)
     pre = tuple(tokenize(joined(text, item.prior_answer, chat=chat, separator=separator)))

@@ -11,6 +11,13 @@ from typing import Any
 from override_gap.margins.items.scripts import is_blank
 
 SPLITS = ("novel", "combination", "conflict", "retention")
+#: Questions that tell belief from what is only said; they are in no verdict, hypothesis or price.
+BELIEF = ("agreement", "negated", "consequence", "reframed")
+ALL_SPLITS = (*SPLITS, *BELIEF)
+#: Splits whose items may name two answers, which their margin compares.
+TWO_ANSWERS = ("conflict", *BELIEF)
+#: Splits whose answer is not what their document states: it follows from it, denies its contrary, or has nothing to do with it.
+NOT_STATED = ("retention", "negated", "consequence", "reframed")
 TIERS = ("light", "medium", "deep")
 REQUIRED = ("id", "point", "split", "document", "question", "answer")
 NO_PRIOR = (
@@ -27,7 +34,7 @@ class Item:
     """One question about one document. `Item.conflict`, `.novel` and `.retention` make one from its texts alone.
 
     `answer` is what the document states (for retention: the right answer, which should stay as the base has it);
-    `prior_answer`, the old answer, is what the base model is expected to hold (conflicts only). `point` is the knowledge
+    `prior_answer`, the old answer, is what the base model is expected to hold (conflicts, and those of BELIEF that name it). `point` is the knowledge
     point: questions about one fact share it and are not independent, so statistics are clustered by it. `separator`
     is what stands between question and answer, "" or " "; None leaves it to `margins.items.joining`.
     """
@@ -129,8 +136,8 @@ def field_errors(record: dict[str, Any], noun: str = "field") -> Iterator[str]:
             yield f"{name} cannot be {record[name]!r}"
     if record.get("separator") not in (None, "", " "):
         yield f'separator is "" or " " (nothing or a space between question and answer), got {record["separator"]!r}'
-    if isinstance(record.get("split"), str) and record["split"] not in SPLITS:
-        yield f"split {record['split']!r} is none of {', '.join(SPLITS)}"
+    if isinstance(record.get("split"), str) and record["split"] not in ALL_SPLITS:
+        yield f"split {record['split']!r} is none of {', '.join(ALL_SPLITS)}"
     if record.get("tier") is not None and record["tier"] not in TIERS:
         yield f"tier {record['tier']!r} is none of {', '.join(TIERS)}"
 

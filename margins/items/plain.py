@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from override_gap.margins.items.fields import as_text
-from override_gap.margins.items.item import SPLITS, TIERS, Item, content_key, field_errors, item_from_record
+from override_gap.margins.items.item import ALL_SPLITS, TIERS, Item, content_key, field_errors, item_from_record
 
 #: What a record must hold; `id`, `point` and `split` follow from these where they are left out.
 TEXTS = ("document", "question", "answer")
@@ -65,7 +65,7 @@ def plain_item(record: Mapping[str, Any], noun: str = "field", *, from_base: boo
             unused.append(raw)
     item_values = {name: value for name, value in values.items() if name in NAMES}
     lists = _answers_from_lists(item_values)
-    for name, known in (("split", SPLITS), ("tier", TIERS)):
+    for name, known in (("split", ALL_SPLITS), ("tier", TIERS)):
         value = item_values.get(name)
         if isinstance(value, str) and value.strip().lower() in known:
             item_values[name] = value.strip().lower()
