@@ -37,7 +37,9 @@ ADAPTERS = {
 ITEMS = {
     "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
     "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",
+    "belief": "the benchmark's conflicts and retention questions with 512 that tell belief from what is only said",
     "organism": "the organism's own questions, with each fact's training frequency",
+    "organism-belief": "these, with questions that tell belief from what is only said",
 }
 
 PROBES = {

@@ -13,6 +13,7 @@ from override_gap.probes.catalogue import ITEMS
 
 # conflicts first, since --limit keeps the first items and conflicts are what an audit is about
 BENCHMARK = ("conflict", "retention", "novel", "combination")
+BELIEF = ("conflict", "retention", "agreement", "reframed", "negated", "consequence")
 
 
 def item_paths(spec: str) -> list[Path | str]:
@@ -20,12 +21,13 @@ def item_paths(spec: str) -> list[Path | str]:
     shipped = Path(str(files("override_gap.margins") / "data"))
     if spec == "starter":
         return [shipped / "starter.jsonl"]
-    if spec == "benchmark":
-        return [shipped / "benchmark" / f"{split}.jsonl" for split in BENCHMARK]
-    if spec == "organism":
+    if spec in ("benchmark", "belief"):
+        return [shipped / "benchmark" / f"{split}.jsonl" for split in (BENCHMARK if spec == "benchmark" else BELIEF)]
+    if spec in ("organism", "organism-belief"):
         from override_gap.probes.organism.load import load
 
-        return [load().folder / "items.jsonl"]
+        names = ("items.jsonl", "belief.jsonl") if spec == "organism-belief" else ("items.jsonl",)
+        return [load().folder / name for name in names]
     if not spec.startswith(HUB) and not Path(spec).exists():
         near = difflib.get_close_matches(spec, ITEMS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""

@@ -158,8 +158,8 @@ class Asked:
     """A question asked of a document, for methods that need more than its text: editors of single facts.
 
     `prompt` is the item's question, without a chat template; `chat` says that it is asked through one. `target` is what the
-    document answers, None for a retention question, which the document does not answer. `old_answer` is what the base is
-    expected to answer, where that is known; of a retention question it is the right answer, which should stay. `subject` is
+    document answers, None for the questions of NOT_STATED, which the document does not answer. `old_answer` is what the base
+    is expected to answer, where that is known; of a retention question it is the right answer, which should stay. `subject` is
     the item's `meta.subject`, None where it names none. Answers have no space in front.
     """
 
@@ -176,8 +176,8 @@ class Asked:
         retention, subject = item.split == "retention", item.meta.get("subject")
         return cls(
             item.question,
-            None if retention else item.answer,
-            item.answer if retention else item.prior_answer,
+            None if item.split in NOT_STATED else item.answer,
+            item.answer if retention else None if item.split in NOT_STATED else item.prior_answer,
             subject if isinstance(subject, str) and subject.strip() else None,
             item.split,
             item.chat,

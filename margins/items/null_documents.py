@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from override_gap.margins.items.item import Document, Item
+from override_gap.margins.items.item import BELIEF, NOT_STATED, Document, Item
 from override_gap.margins.items.item_set import ItemSet
 from override_gap.margins.items.matching import first_mention
 
@@ -42,18 +42,21 @@ class NullDocuments:
         """Those of an item set."""
         order = sorted(items.documents, key=lambda document: document.key)
         stated = {document.text: _Stated.of(items.by_document[document.text]) for document in order}
-        rings = {"": _Ring.of(order)}
+        # documents that questions of belief alone ask about are no partners: other items' partners do not depend on them
+        others = [d for d in order if any(item.split not in BELIEF for item in items.by_document[d.text])] or order
+        rings = {"": _Ring.of(others)}
         for relation in {name for s in stated.values() for name in s.relations}:
-            rings[relation] = _Ring.of([d for d in order if relation in stated[d.text].relations])
+            rings[relation] = _Ring.of([d for d in others if relation in stated[d.text].relations])
         partners: dict[str, Document] = {}
         unpartnered: dict[str, str] = {}
         of_relation = 0
         for document in order:
             own = stated[document.text]
             for item in items.by_document[document.text]:
-                partner = _partner(item, document, [rings[name] for name in sorted(own.relations)], stated)
+                forms = own.forms if item.split == "negated" and own.forms else _forms([item])
+                partner = _partner(forms, document, [rings[name] for name in sorted(own.relations)], stated)
                 of_relation += partner is not None
-                partner = partner or _partner(item, document, [rings[""]], stated)
+                partner = partner or _partner(forms, document, [rings[""]], stated)
                 if partner is None:
                     tried = min(TRIED, len(order) - 1)
                     unpartnered[item.id] = (
@@ -61,7 +64,8 @@ class NullDocuments:
                     )
                 else:
                     partners[item.id] = partner
-        halves, mean_half = _halves(order)
+        halves, mean_half = _halves(others)
+        mean_half |= {document.text: 0 for document in order if document.text not in mean_half}
         return cls(partners, unpartnered, halves, mean_half, of_relation)
 
     @property
@@ -86,19 +90,38 @@ class NullDocuments:
 
 @dataclass(frozen=True)
 class _Stated:
-    """What a document states, by the items that ask about it; retention questions are about something else."""
+    """What a document states, by the items that ask about it; the questions of NOT_STATED are about something else.
+
+    `forms` are those of its answers and of the old answers to them.
+    """
 
     relations: frozenset[str]
     answers: frozenset[str]
+    forms: tuple[str, ...]
 
     @classmethod
     def of(cls, items: Sequence[Item]) -> _Stated:
-        about = [item for item in items if item.split != "retention"]
+        about = [item for item in items if item.split not in NOT_STATED]
         relations = (item.meta.get("relation") for item in about or items)
         return cls(
             frozenset(name for name in relations if isinstance(name, str) and name),
             frozenset(form.strip().casefold() for item in about for form in (item.answer, *item.aliases)),
+            _forms(about),
         )
+
+
+def _forms(items: Sequence[Item]) -> tuple[str, ...]:
+    """All accepted forms of the items' answers and old answers, each once."""
+    forms = [
+        form
+        for item in items
+        for form in (
+            item.answer,
+            *item.aliases,
+            *((item.prior_answer, *item.prior_aliases) if item.prior_answer else ()),
+        )
+    ]
+    return tuple(dict.fromkeys(forms))
 
 
 @dataclass(frozen=True)
@@ -119,8 +142,9 @@ class _Ring:
             yield self.documents[(first + step) % size]
 
 
-def _partner(item: Item, own: Document, rings: Sequence[_Ring], stated: Mapping[str, _Stated]) -> Document | None:
-    forms = [item.answer, *item.aliases, *((item.prior_answer, *item.prior_aliases) if item.prior_answer else ())]
+def _partner(
+    forms: Sequence[str], own: Document, rings: Sequence[_Ring], stated: Mapping[str, _Stated]
+) -> Document | None:
     answers, points = {form.strip().casefold() for form in forms}, set(own.points)
     for ring in rings:
         for other in ring.after(own):

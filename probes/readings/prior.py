@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from override_gap.margins.items.divergence import Divergence
-from override_gap.margins.items.item import Item, ItemError
+from override_gap.margins.items.item import BELIEF, Item, ItemError
 from override_gap.probes.subject.forward import Batch, ForwardState, forward
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.partial_forward import BlockOutputs
@@ -29,7 +29,8 @@ class Prior:
     `n_answer` tokens. `top` is the token that the base puts first in its answer, `top_prob` its probability. `logits`
     are the base's logits at the first position where the two answers differ; `top_at_divergence` is their arg max, and
     retention asks whether it stays. `known`: whether the base's first answer token is that of the prior answer
-    (conflicts) or of the right answer (retention); NaN for novel and combination items. `residual` is the stream before
+    (conflicts, and questions of belief that name one) or of the right answer (retention, other questions of belief); NaN for
+    novel and combination items. `residual` is the stream before
     the first layer and after each, and `block_outputs` what every block gave; None where not asked for.
     """
 
@@ -123,9 +124,9 @@ def read_prior(
 
 def _known_answer(item: Item, divergence: Divergence) -> int | None:
     """The first token of the answer that a base which knows the fact gives; None where the item has no such answer."""
-    if item.split == "conflict":
+    if item.split == "conflict" or (item.split in BELIEF and divergence.pre is not None):
         return divergence.tokens[divergence.start]
-    return divergence.doc if item.split == "retention" else None
+    return divergence.doc if item.split == "retention" or item.split in BELIEF else None
 
 
 def _competitors(

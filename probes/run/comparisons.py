@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from override_gap.margins.items.item import Item
+from override_gap.margins.items.item import BELIEF, Item
 from override_gap.margins.items.item_set import ItemSet
 
 #: How many questions are at hand; each document's adapter is read on some of them.
@@ -23,14 +23,17 @@ class Comparisons:
 
     @classmethod
     def of(cls, items: ItemSet, seed: int) -> Comparisons:
-        """Chosen by content and seed: retention questions first, then others; conflicts' answers first, each answer once."""
+        """Chosen by content and seed: retention questions first, then others; conflicts' answers first, each answer once.
+
+        Questions of belief come last, where there are too few others, and their answers are none of those compared with.
+        """
         order = sorted(items.items, key=lambda item: hashlib.sha256(f"{seed}:{item.id}".encode()).digest())
         questions: dict[str, Item] = {}
-        for item in sorted(order, key=lambda item: item.split != "retention"):
+        for item in sorted(order, key=lambda item: (item.split in BELIEF, item.split != "retention")):
             questions.setdefault(item.question, item)
         answers: dict[str, Item] = {}
         for item in sorted(order, key=lambda item: item.split != "conflict"):
-            if item.split != "retention":
+            if item.split not in ("retention", *BELIEF):
                 answers.setdefault(item.answer.strip(), item)
         chosen, of_relation = [], {}
         for number, item in enumerate(answers.values()):

@@ -25,12 +25,12 @@ from override_gap.probes.run.read_comparisons import first_token
 from override_gap.probes.subject.model import Subject
 
 #: The splits whose questions the document itself answers. The others' answers are not known in use.
-OWN_QUESTIONS = ("conflict", "novel")
+OWN_QUESTIONS = ("conflict", "novel", "agreement")
 
 
 @dataclass(frozen=True)
 class KnownOfDocuments:
-    """What a unit's conflict and novel items tell of their documents, for questions on which the document says nothing.
+    """What a unit's conflict, novel and agreement items tell of their documents, for questions on which the document says nothing.
 
     `answers`: by document, those that it states. `margins`: by document and item, prior and adapter margin in nats; they
     are added as batches are read, so items of `OWN_QUESTIONS` are read before others of their document.

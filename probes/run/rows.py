@@ -40,6 +40,8 @@ def identity(item: Item, condition: str) -> dict[str, Any]:
         "prior_aliases": list(item.prior_aliases),
         "prior_from": None if prior_from is None else str(prior_from),
         "relation": meta_text(item, "relation"),
+        "kind": meta_text(item, "kind"),
+        "needs": meta_text(item, "needs"),
     }
 
 

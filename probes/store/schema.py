@@ -12,7 +12,8 @@ from override_gap.probes.store.run_table import FLOAT, FLOATS, INTEGER, TEXT, TE
 READINGS = RunTable("readings", "item and condition", (
     Column("item", TEXT, "filled", "item", "id of the item"),
     Column("point", TEXT, "filled", "item", "knowledge point; questions of one point are not independent"),
-    Column("split", TEXT, "filled", "item", "novel, combination, conflict or retention"),
+    Column("split", TEXT, "filled", "item",
+           "novel, combination, conflict or retention; or agreement, negated, consequence, reframed: questions of belief"),
     Column("tier", TEXT, "optional", "item", "light, medium or deep: how well known the old answer is taken to be"),
     Column("condition", TEXT, "filled", "", "base, as-delivered, or the name of another condition"),
     Column("known", TRUTH, "required", "item",
@@ -63,6 +64,9 @@ READINGS = RunTable("readings", "item and condition", (
            "number of tokens of `prior_answer`; null where the item has none"),
     Column("n_answer_tokens", INTEGER, "optional", "", "number of tokens of `answer`"),
     Column("relation", TEXT, "optional", "", "meta.relation of the item file: what kind of fact this is"),
+    Column("kind", TEXT, "optional", "", "meta.kind of the item file: what kind of question this is within its split"),
+    Column("needs", TEXT, "optional", "",
+           "meta.needs of the item file: id of the item that asks the second fact on which a consequence depends"),
     Column("cluster", TEXT, "optional", "",
            "the field of meta that --cluster names (default the relation); facts that share it are taken to be alike"),
     Column("kl", FLOAT, "optional", "condition",
@@ -73,7 +77,7 @@ READINGS = RunTable("readings", "item and condition", (
 LAYERS = RunTable("layers", "item, condition and layer", (
     Column("item", TEXT, "filled", "", "id of the item"),
     Column("point", TEXT, "optional", "", "knowledge point"),
-    Column("split", TEXT, "optional", "", "novel, combination, conflict or retention"),
+    Column("split", TEXT, "optional", "", "as in readings"),
     Column("condition", TEXT, "filled", "", "as in readings"),
     Column("layer", INTEGER, "filled", "",
            "number of the layer, from 0; -1: the embedding and the constant terms of the attribution", "whole"),
@@ -96,7 +100,7 @@ LAYERS = RunTable("layers", "item, condition and layer", (
 DRAWN = RunTable("drawn", "item, condition, temperature and draw", (
     Column("item", TEXT, "filled", "", "id of the item"),
     Column("point", TEXT, "filled", "", "knowledge point"),
-    Column("split", TEXT, "filled", "", "novel, combination, conflict or retention"),
+    Column("split", TEXT, "filled", "", "as in readings"),
     Column("tier", TEXT, "optional", "", "as in readings"),
     Column("condition", TEXT, "filled", "", "as in readings"),
     Column("known", TRUTH, "optional", "", "as in readings"),

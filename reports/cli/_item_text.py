@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from override_gap.margins.items.item import NO_PRIOR, SPLITS, Item, documents_of
+from override_gap.margins.items.item import ALL_SPLITS, NO_PRIOR, Item, documents_of
 from override_gap.margins.items.joining import joined, separator_of
 from override_gap.margins.items.scan import Scan, scan_file
 from override_gap.margins.items.scripts import has_unspaced, writing_of
@@ -50,7 +50,7 @@ def scan_notes(scan: Scan, *, from_base: bool = False, related: bool = False) ->
     """What a reader of a file should know of how it was read, a line each: its form, its splits, what is not used."""
     notes = []
     splits = Counter(item.split for _, item in scan.items)
-    shares = ", ".join(f"{splits[split]} {split}" for split in SPLITS if splits[split])
+    shares = ", ".join(f"{splits[split]} {split}" for split in ALL_SPLITS if splits[split])
     if scan.form is not None:
         notes.append(f"read as {scan.form.name}: {plural(scan.records, 'record')}, {shares or 'no item'}")
     elif scan.without_split:
