@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 
 from override_gap.analyses import (
+    belief,
     components,
     constancy,
     criterion,
@@ -171,6 +172,10 @@ class Run(RunFrame):
     def robustness(self) -> ResultSection | None:
         """Success in other wordings, beside other documents, and repeated, hedged, denied or contested."""
         return robustness.robustness(self)
+
+    def belief(self) -> ResultSection | None:
+        """Does the model believe what is stated, or only say it? None where the run has no such questions."""
+        return belief.belief(self)
 
     def references(self) -> ResultRows:
         """The published shares that the plan names, beside those measured here."""

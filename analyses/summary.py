@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from override_gap.analyses import (
+    belief,
     components,
     constancy,
     criterion,
@@ -86,6 +87,11 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             robustness.robustness(run),
             "the run has no knowledge point in two wordings and no variant of its documents "
             "(--probes joined,stated,hedged,contested)",
+        ),
+        "belief": section(
+            "belief",
+            belief.belief(run),
+            "the run has no question of belief (agreement, negated, consequence, reframed), such as --items belief has",
         ),
         "layers": section("layers", layers.layers(run, seed), "the run has no layer readings"),
         "components": section(

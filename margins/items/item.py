@@ -34,9 +34,9 @@ class Item:
     """One question about one document. `Item.conflict`, `.novel` and `.retention` make one from its texts alone.
 
     `answer` is what the document states (for retention: the right answer, which should stay as the base has it);
-    `prior_answer`, the old answer, is what the base model is expected to hold (conflicts, and those of BELIEF that name it). `point` is the knowledge
-    point: questions about one fact share it and are not independent, so statistics are clustered by it. `separator`
-    is what stands between question and answer, "" or " "; None leaves it to `margins.items.joining`.
+    `prior_answer`, the old answer, is what the base model is expected to hold (conflicts, and those of BELIEF that name it).
+    `point` is the knowledge point: questions about one fact share it and are not independent, so statistics are clustered by
+    it. `separator` is what stands between question and answer, "" or " "; None leaves it to `margins.items.joining`.
     """
 
     __no_type_check__ = True  # fields come from files and people: `field_errors` checks them, in plain messages

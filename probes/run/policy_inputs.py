@@ -30,7 +30,7 @@ OWN_QUESTIONS = ("conflict", "novel", "agreement")
 
 @dataclass(frozen=True)
 class KnownOfDocuments:
-    """What a unit's conflict, novel and agreement items tell of their documents, for questions on which the document says nothing.
+    """What a unit's items of `OWN_QUESTIONS` tell of their documents, for questions on which the document says nothing.
 
     `answers`: by document, those that it states. `margins`: by document and item, prior and adapter margin in nats; they
     are added as batches are read, so items of `OWN_QUESTIONS` are read before others of their document.

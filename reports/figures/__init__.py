@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from override_gap.reports.figures.caption import Caption
+    from override_gap.reports.figures.sheets.belief import belief
     from override_gap.reports.figures.sheets.calibration import calibration
     from override_gap.reports.figures.sheets.causes import causes
     from override_gap.reports.figures.sheets.components import components
@@ -69,6 +70,7 @@ FIGURES = (
     FigureSpec("causes", ("H4",)),
     FigureSpec("retention", ("H5",)),
     FigureSpec("robustness"),
+    FigureSpec("belief"),
     FigureSpec("one_item"),
 )
 
@@ -79,7 +81,8 @@ _MODULES = {
 }
 
 __all__ = [
-    "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "calibration", "causes", "components", "constancy",
+    "FIGURES", "FORMS", "Caption", "FigureSpec", "FigureUnavailable", "belief", "calibration", "causes", "components",
+    "constancy",
     "disagreement", "dose_response", "layers", "margins", "one_item", "outcomes", "prior_dose", "prior_gradient", "retention",
     "robustness", "save",
 ]  # fmt: skip

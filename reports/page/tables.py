@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from override_gap.reports.page.answer_tables import disagreement_table, drawn_answer_table
+from override_gap.reports.page.belief_table import belief_tables
 from override_gap.reports.page.cause_tables import cause_tables
 from override_gap.reports.page.component_tables import component_tables
 from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables, search_cost_table
@@ -43,5 +44,6 @@ def tables(summary: Mapping) -> list[Table]:
         disagreement_table(summary),
         drawn_answer_table(summary),
         *robustness_tables(summary),
+        *belief_tables(summary),
     )
     return [table for table in in_order if table.rows]
