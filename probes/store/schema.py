@@ -64,15 +64,15 @@ READINGS = RunTable("readings", "item and condition", (
            "number of tokens of `prior_answer`; null where the item has none"),
     Column("n_answer_tokens", INTEGER, "optional", "", "number of tokens of `answer`"),
     Column("relation", TEXT, "optional", "", "meta.relation of the item file: what kind of fact this is"),
-    Column("kind", TEXT, "optional", "", "meta.kind of the item file: what kind of question this is within its split"),
-    Column("needs", TEXT, "optional", "",
-           "meta.needs of the item file: id of the item that asks the second fact on which a consequence depends"),
     Column("cluster", TEXT, "optional", "",
            "the field of meta that --cluster names (default the relation); facts that share it are taken to be alike"),
     Column("kl", FLOAT, "optional", "condition",
            "KL(f || g) of the next-token distributions where the answers first differ, nats; null where it is infinite"),
     Column("path_nodes", INTEGER, "optional", "", "gains at which the margin's slope was read for `path`; as-delivered rows"),
     Column("path_gap", FLOAT, "optional", "", "|sum of `path` over layers - adapter_margin|, nats; as-delivered rows"),
+    Column("kind", TEXT, "optional", "", "meta.kind of the item file: what kind of question this is within its split"),
+    Column("needs", TEXT, "optional", "",
+           "meta.needs of the item file: id of the item that asks the second fact on which a consequence depends"),
 ))
 LAYERS = RunTable("layers", "item, condition and layer", (
     Column("item", TEXT, "filled", "", "id of the item"),

@@ -37,7 +37,8 @@ ON_DISK = {
         "top_prob double, doc_logprob double, question string, document string, answer string, prior_answer string, "
         "critical_gain double, critical_gain_predicted double, aliases list<item: string>, "
         "prior_aliases list<item: string>, prior_from string, n_prior_tokens int64, n_answer_tokens int64, "
-        "relation string, cluster string, kl double, path_nodes int64, path_gap double"
+        "relation string, cluster string, kl double, path_nodes int64, path_gap double, "
+        "kind string, needs string"
     ),
     "layers": (
         "item string, point string, split string, condition string, layer int64, norm double, weight_norm double, gain double, "
@@ -113,7 +114,7 @@ def test_every_stated_column_is_written_by_some_probe(name: str, folder: Path) -
     table = written(folder, name)
     empty = {column for column in table.column_names if table.column(column).null_count == len(table)}
     unread = {
-        "readings": {"error", "prior_from", "path_nodes", "path_gap"},
+        "readings": {"error", "prior_from", "path_nodes", "path_gap", "kind", "needs"},
         "layers": {c for c in LAYERS.names if "path" in c},
     }
     assert empty == unread.get(name, set())
