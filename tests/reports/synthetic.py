@@ -309,6 +309,7 @@ def summary(run) -> dict:
                                      "high": 0.6, "n": 120, "points": 40, "difference": None, "p": None}
                                     for family, name, n in (("joined", "joined-2", 2), ("joined", "joined-4", 4),
                                                             ("hedged", "hedged", 1), ("contested", "contested", 1))]},
+        "belief": _belief(),
         "prior_dose": prior_dose(),
         "components": _components(len(delivered)),
         "layers": {"profile": _profile(run.layers),
@@ -354,3 +355,34 @@ def run(conflicts: int = 120, others: int = 40, seed: int = 0) -> RunFrame:
     """Manifest, readings and layers of a made-up run."""
     read = readings(conflicts, others, seed)
     return RunFrame(manifest(read), read, layers(read))
+
+
+def _belief():
+    """Two kinds of question that are judged, one that the base cannot answer; one share per condition."""
+    shares = {"as-delivered": 0.6, "in-context": 0.8, "null-other": 0.1, "base": 0.2}
+    kinds = (("reframed", "", True), ("consequence", "about-the-answer", True), ("negated", "pair", False))
+    estimate = {"low": None, "high": None, "n": 30, "points": 20}
+    rows = [
+        {"split": split, "kind": kind, "condition": name, "population": population, "measure": "top1", **estimate,
+         "value": value + 0.01 * n, "low": value - 0.1, "high": value + 0.15, "own_minus": None, "adapter_margin": None}
+        for n, (split, kind, _) in enumerate(kinds)
+        for population in ("judged", "all")
+        for name, value in shares.items()
+    ]  # fmt: skip
+    able = [
+        {
+            "split": split,
+            "kind": kind,
+            "can": can,
+            "base_right": {**estimate, "value": 0.5},
+            "sentence": f"{split} {kind}",
+        }
+        for split, kind, can in kinds
+    ]
+    left = [
+        {"split": split, "kind": kind, "n": 40, "judged": 30, "unmeasured_in_split": 0,
+         "reasons": [{"reason": "its conflict is not said as delivered", "n": 10}]}
+        for split, kind, _ in kinds
+    ]  # fmt: skip
+    said = {"documents": 40, "said": 30, "share": {**estimate, "value": 0.75, "low": 0.6, "high": 0.9}}
+    return {"said": said, "answerable": able, "rows": rows, "excluded": left, "sentences": ["A sentence of belief."]}

@@ -360,6 +360,7 @@ def test_figures_of_a_simulated_audit():
             "causes": "was searched",
             "prior_dose": "--probes",
             "components": "--probes",
+            "belief": "no question of belief",
             "one_item": "gain-path",
         }
         if spec.name in absent:
@@ -368,6 +369,16 @@ def test_figures_of_a_simulated_audit():
             continue
         assert spec.draw(run, summary).axes
         spec.caption(summary)
+
+
+def test_questions_of_belief_stand_at_their_shares_and_hollow_where_the_base_cannot_answer(run, summary):
+    axes = figures.belief(run, summary).axes[0]
+    drawn = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    at = {(round(float(np.ravel(line.get_xdata())[0]), 6), line.get_mfc() == PAPER) for line in drawn}
+    shares = (0.6, 0.8, 0.1, 0.2)
+    expected = {(value, False) for value in shares} | {(round(v + 0.01, 6), False) for v in shares}
+    assert at == expected | {(round(value + 0.02, 6), True) for value in shares}
+    assert axes.get_yticklabels()[2].get_text().endswith("base cannot")
 
 
 @pytest.mark.parametrize("name", ["margins", "prior_gradient", "constancy", "dose_response"])

@@ -23,6 +23,7 @@ from override_gap.reports.figures.style import (
     percent_ticks,
     section,
     whiskers,
+    write_size,
 )
 
 CONDITIONS = {
@@ -82,7 +83,9 @@ def belief(run: RunFrame, summary: Mapping) -> Figure:
     axes.set_yticks(range(len(kinds)), [label + more for label, more in zip(labels, unable, strict=True)])
     axes.set(xlim=(-0.03, 1.03), ylim=(len(kinds) - 0.5, -0.5), xlabel="share of the judged questions answered rightly")
     percent_ticks(axes.xaxis)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14 + 0.1 / len(kinds)), ncols=len(present), frameon=False)
+    counts = sorted(row["n"] for row in sizes.values())
+    write_size(axes, f"n = {counts[0]:,} to {counts[-1]:,} questions")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.06 + 0.5 / len(kinds)), ncols=len(present), frameon=False)
     footnote(fig, "Bars: 95% intervals, clustered by knowledge point or relation (the wider).")
     sns.despine(fig=fig)
     return fig
