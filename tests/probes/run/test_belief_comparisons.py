@@ -12,12 +12,17 @@ from override_gap.probes.items import open_items
 from override_gap.probes.run.comparisons import Comparisons
 
 
+def some() -> list[Item]:
+    """The questions about the first eight facts of each tier: capitals, most of them, and so of one relation."""
+    return [item for item in open_items("belief") if item.point.rpartition("-")[2] <= "08"]
+
+
 def shuffled(items: list[Item]) -> list[Item]:
     return random.Random(0).sample(items, len(items))
 
 
 def test_other_items_keep_their_partners_and_comparisons() -> None:
-    every = open_items("belief")
+    every = some()
     own = [item for item in every if item.split not in BELIEF]
     alone, beside = NullDocuments.of(ItemSet.of(own)), NullDocuments.of(ItemSet.of(shuffled(every)))
     assert {id: d.text for id, d in alone.partners.items()} == {
@@ -31,12 +36,12 @@ def test_other_items_keep_their_partners_and_comparisons() -> None:
 
 
 def test_a_yes_or_no_question_has_the_partner_of_what_its_document_states() -> None:
-    every = open_items("belief")
+    every = some()
     nulls = NullDocuments.of(ItemSet.of(every))
     first = {item.document: item for item in reversed(every) if item.split == "conflict"}
     negated = [item for item in every if item.split == "negated" and item.answer in ("Yes", "No")]
     same = [nulls.partners[item.id].text == nulls.partners[first[item.document].id].text for item in negated]
-    assert len(same) == 144
+    assert len(same) == 48
     assert all(same)
 
 
