@@ -126,6 +126,7 @@ FLOORS = {
         {"price", "equal_cost"},
         {"components"},
         {
+            "belief",
             "sensitivity",
             "one_item",
             "outcomes",
@@ -142,7 +143,7 @@ FLOORS = {
             "neutral_text",
         },
         {"dose_slopes", "stored_geometry"},
-        {"adjusted_gradient", "pass_through", "dose_rows"},
+        {"adjusted_gradient", "pass_through", "dose_rows", "belief_questions"},
         {"compare"},
         {"refusals"},
         {"readings", "looks"},
