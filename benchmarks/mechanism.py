@@ -37,26 +37,32 @@ STRONG = "fitted:steps=8,lr=1e-2"
 
 @dataclass(frozen=True)
 class Case:
-    """One audit: its name on the page, the subject, the adapters and the items."""
+    """One audit: its name on the page, the subject, the adapters and the items by part."""
 
     name: str
     subject: str
     adapters: str
-    items: Callable[[], str | list[Item]]
+    items: Callable[[str], str | list[Item]]
 
 
-def benchmark(every: int = 2) -> list[Item]:
-    """Every second conflict of the benchmark in its three tiers, and the retention questions beside them."""
+def benchmark(part: str) -> list[Item]:
+    """Conflicts of the benchmark and the retention questions beside them; of every second point where each layer is run alone."""
+    every = 1 if part == "dose" else 2
     items = [item for item in open_items("benchmark") if item.split in ("conflict", "retention")]
     points = sorted({item.point for item in items if item.split == "conflict"})[::every]
     return [item for item in items if item.point in points]
 
 
+def named(items: str, part: str) -> str:
+    """The same items in both parts."""
+    return items
+
+
 def cases(worlds: Sequence[Path]) -> list[Case]:
     """The organism as shipped, the worlds given, and SmolLM2, each under a hypernetwork and under fitted adapters."""
     found = []
-    own = [("organism", "organism", partial(str, "organism"))]
-    own += [(f"world {w.name}", str(w / "model"), partial(str, str(w / "items.jsonl"))) for w in worlds]
+    own = [("organism", "organism", partial(named, "organism"))]
+    own += [(f"world {w.name}", str(w / "model"), partial(named, str(w / "items.jsonl"))) for w in worlds]
     own += [("SmolLM2", "smollm2", benchmark)]
     for name, subject, items in own:
         found += [Case(name, subject, "hypernetwork", items), Case(f"{name}, fitted", subject, STRONG, items)]
@@ -68,7 +74,7 @@ def audited(case: Case, part: str, folder: Path) -> RunFrame:
     print(case.name, part, file=sys.stderr)
     settings = {"policies": POLICIES, "probes": PARTS[part], "answers": 0, "device": "cpu"}
     with ProgressBar(quiet=False) as bar:
-        return load(audit(case.subject, case.adapters, case.items(), out=folder, progress=bar, **settings))
+        return load(audit(case.subject, case.adapters, case.items(part), out=folder, progress=bar, **settings))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
