@@ -158,10 +158,35 @@ def controls(summaries: Summaries) -> list[str]:
     return table("Controls", says, head, rows())
 
 
+def components(summaries: Summaries) -> list[str]:
+    """The adapter margin by what updates write and what the base's own layers make of it."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, summary in summaries.items():
+            found = summary.get("components")
+            if found:
+                parts = ("change", "own", "response", "rest", "norm", "response, attention", "response, mlp")
+                yield (
+                    name,
+                    *(estimate(first(found["totals"], part=part)) for part in parts),
+                    estimate(found["answered"]),
+                )
+
+    head = ("audit", "adapter margin", "own", "response", "rest", "norm", "by attention", "by MLP", "answered")
+    says = (
+        "The adapter margin, nats, as a sum. *own*: what the updates write on the base's stream. *response*: what the "
+        "base's own layers add because the stream is another one, by attention and by MLP. *rest*: updates acting on what "
+        "the stream has become. *norm*: the final norm's other scale. *answered*: the share of own and rest that the "
+        "response takes back (negative: adds to)."
+    )
+    return table("Is the push undone downstream?", says, head, rows())
+
+
 SECTIONS: tuple[Callable[[Summaries], list[str]], ...] = (
     pass_through,
     by_dose,
     other_conditions,
     controls,
+    components,
     *mechanism_adapters.SECTIONS,
 )
