@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from override_gap.analyses.constancy import slope
 from override_gap.analyses.layers import conflict_layers, matrix
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, values
 from override_gap.analyses.results import ResultSection, estimate_text
@@ -58,6 +59,7 @@ def components(run: RunFrame, seed: int = 0) -> ResultSection | None:
     content = {
         "totals": [{"part": name, **estimate.as_json()} for name, estimate in {**totals, **by_kind}.items()],
         "answered": share.as_json(),
+        "slopes": _slopes(run, whole),
         "layers": _by_layer(whole),
         "heads": _largest_heads(table),
         "alone": _passed_on(run, whole),
@@ -89,6 +91,20 @@ def _answered(rows: Table, seed: int) -> Estimate:
         return -(weights @ response) / (weights @ written)
 
     return bootstrap("share taken back", ratio, points, seed)
+
+
+def _slopes(run: RunFrame, rows: Table) -> list[dict[str, Any]]:
+    """How much of one more nat of prior margin each part takes back: slopes over items, which add up to that of `change`.
+
+    The slope of the net margin is that of `change` less 1 where no logit cap lies between.
+    """
+    prior = run.select("conflict", DELIVERED).set_index("item")["prior_margin"].astype(float)
+    table = []
+    for name in ("change", *PARTS):
+        sums, points = _per_item(rows, name)
+        x = prior.loc[sorted(set(rows["item"]))].to_numpy()
+        table.append({"part": name, **slope(name, x, sums, points).estimate.as_json()})
+    return table
 
 
 def _by_layer(rows: Table) -> list[dict[str, Any]]:

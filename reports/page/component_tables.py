@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from override_gap.reports.page.table import Table
-from override_gap.reports.text import SIZE_HEAD, estimate, rounded, size_cell
+from override_gap.reports.text import SIZE_HEAD, capitalised, estimate, rounded, size_cell
 
 PARTS = {
     "change": "adapter margin",
@@ -22,11 +22,18 @@ def component_tables(summary: Mapping) -> Iterator[Table]:
     """The parts of the adapter margin in all, then heads."""
     parts = summary.get("components") or {}
     totals = {row["part"]: row for row in parts.get("totals") or []}
+    slopes = {row["part"]: row for row in parts.get("slopes") or []}
+    note = capitalised(str(parts.get("note") or ""))
     yield Table(
         "Parts of the adapter margin",
-        f"Means over conflicts in nats, before any logit cap, with 95% intervals. {str(parts.get('note', '')).capitalize()}.",
-        ("part", "nats", SIZE_HEAD),
-        tuple((label, estimate(totals[key]), size_cell(totals[key])) for key, label in PARTS.items() if key in totals),
+        "Means over conflicts in nats, before any logit cap, with 95% intervals. Per nat of prior: its slope over items on "
+        f"the prior margin; the slopes of an adapter whose margin does not depend on the prior add up to 0. {note}.",
+        ("part", "nats", "per nat of prior", SIZE_HEAD),
+        tuple(
+            (label, estimate(totals[key]), estimate(slopes.get(key)), size_cell(totals[key]))
+            for key, label in PARTS.items()
+            if key in totals
+        ),
     )
     yield Table(
         "Heads of attention whose share of the margin changes most",

@@ -76,6 +76,15 @@ def test_the_share_taken_back_is_the_planted_one(taken: float, said: str) -> Non
     assert said in found["note"]
 
 
+def test_slopes_on_the_prior_are_those_of_a_line_through_the_items_and_add_up() -> None:
+    run, parts = made_up(0.4)
+    slopes = {row["part"]: row["value"] for row in components(run)["slopes"]}
+    prior = run.select("conflict", "as-delivered")["prior_margin"].to_numpy(float)
+    for name, values in parts.items():
+        assert slopes[name] == pytest.approx(np.polyfit(prior, values.sum((1, 2)), 1)[0], abs=1e-9)
+    assert slopes["change"] == pytest.approx(sum(slopes[name] for name in parts), abs=1e-9)
+
+
 def test_heads_are_ordered_by_their_change_and_counted_once() -> None:
     run, parts = made_up(0.4)
     heads = components(run)["heads"]

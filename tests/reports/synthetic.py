@@ -187,6 +187,8 @@ def _components(n: int) -> dict:
     return {
         "totals": [{"part": part, "value": size, "low": size - 0.2, "high": size + 0.2, "n": n, "points": 40}
                    for part, size in totals.items()],
+        "slopes": [{"part": part, "value": size / 10, "low": size / 10 - 0.1, "high": size / 10 + 0.1, "n": n, "points": 40}
+                   for part, size in sizes.items()],
         "answered": {"value": 0.18, "low": 0.1, "high": 0.3, "n": n, "points": 40},
         "layers": [{"layer": layer, "component": kind, **bands(share * part)}
                    for layer, share in shares for kind, part in kinds.items()],
