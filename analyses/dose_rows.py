@@ -20,9 +20,11 @@ DIFFER = ("moved", "net_margin", "adapter_margin")
 
 @once_per_run
 def all_rows(run: RunFrame) -> Table:
-    """The table `prior_dose` in an order that does not depend on how it was stored."""
-    rows = run.table("prior_dose")
-    return rows.sort_values(["item", "condition", "arm", "dose"], kind="stable").reset_index(drop=True)
+    """The table `prior_dose` in an order that does not depend on how it was stored; `code` numbers the items in that order."""
+    rows = (
+        run.table("prior_dose").sort_values(["item", "condition", "arm", "dose"], kind="stable").reset_index(drop=True)
+    )
+    return rows.assign(code=pd.factorize(rows["item"])[0])
 
 
 @once_per_run
@@ -35,39 +37,37 @@ def under(run: RunFrame, arm: str = OWN, condition: str = DELIVERED) -> Table:
     were not read hold NaN, also where it is known how far their update moved the prior.
     """
     rows = all_rows(run)
-    rows = rows[rows["condition"] == condition]
-    before = rows[rows["dose"] == 0]
+    rows = rows[(rows["condition"] == condition).to_numpy()]
+    code, dose, of_arm = rows["code"].to_numpy(), values(rows["dose"]), (rows["arm"] == arm).to_numpy()
+    before = np.full(code.max(initial=-1) + 1, -1)
     # the reading without a dose is the same for every arm; an arm's own row is taken where there are several
-    before = before.assign(other=before["arm"] != arm).sort_values(["item", "other"], kind="stable")
-    before = before.drop_duplicates("item").drop(columns="other").assign(moved=0.0, reached=True)
-    before = before[np.isfinite(values(before["net_margin"]))]
-    after = rows[(rows["arm"] == arm) & (rows["dose"] != 0)]
-    after = after[after["item"].isin(before["item"])]
-    if after.empty:
-        return after.assign(
-            **dict.fromkeys(("fails", "predicted_fails", "net_before", "prior_before", "fails_before"), np.nan)
-        )
-    before = before[before["item"].isin(after["item"])]
-    both = pd.concat([before, after], ignore_index=True).sort_values(["item", "dose"], kind="stable")
-    at_zero = before.set_index("item")
-    numbers = {name: values(both[name]) for name in READ}
+    zero = (dose == 0) & np.isfinite(values(rows["net_margin"]))
+    for own in (~of_arm, of_arm):
+        before[code[zero & own]] = np.flatnonzero(zero & own)
+    after = np.flatnonzero(of_arm & (dose != 0) & (before[code] >= 0))
+    places = np.concatenate([before[np.unique(code[after])], after]).astype(int)
+    places = places[np.lexsort((dose[places], code[places]))]
+    at_zero = before[code[places]].astype(int)
+    all_numbers = {name: values(rows[name]) for name in READ}
+    numbers = {name: column[places] for name, column in all_numbers.items()}
     net_before, prior_before, top1_before = (
-        values(both["item"].map(at_zero[name])) for name in ("net_margin", "prior_margin", "success_top1")
+        all_numbers[name][at_zero] for name in ("net_margin", "prior_margin", "success_top1")
     )
+    is_zero = dose[places] == 0
     # an update whose effect on the base was not stored is known from the base's prior margin under it
     shift = numbers["prior_margin"] - prior_before
-    moved = np.where(np.isnan(numbers["moved"]), shift, numbers["moved"])
+    moved = np.where(is_zero, 0.0, np.where(np.isnan(numbers["moved"]), shift, numbers["moved"]))
+    told = would_fail(net_before, 1 - top1_before, moved)
     outcome = {
         "moved": moved,
+        "reached": (truth(rows["reached"])[places] == 1) | is_zero,
         "fails": 1 - numbers["success_top1"],
         "fails_before": 1 - top1_before,
-        "predicted_fails": np.where(
-            np.isnan(numbers["net_margin"]), np.nan, would_fail(net_before, 1 - top1_before, moved)
-        ),
+        "predicted_fails": np.where(np.isnan(numbers["net_margin"]), np.nan, told),
         "net_before": net_before,
         "prior_before": prior_before,
     }
-    return both.assign(**numbers | outcome).reset_index(drop=True)
+    return rows.iloc[places].reset_index(drop=True).assign(**numbers | outcome)
 
 
 def would_fail(
@@ -89,8 +89,8 @@ def less_placebo(own: Table, placebo: Table) -> Table:
     What an update as such does to the adapted model, whatever it says, is in both and falls out. `fails_before` is then
     failing under the placebo, and `predicted_fails` what a constant adapter margin says from the placebo's net margin.
     """
-    beside = placebo[["item", "dose", *DIFFER, "fails"]]
-    both = own.merge(beside, on=["item", "dose"], suffixes=("", "_placebo"), how="left", sort=False)
+    beside = placebo[["code", "dose", *DIFFER, "fails"]]
+    both = own.merge(beside, on=["code", "dose"], suffixes=("", "_placebo"), how="left", sort=False)
     zero = values(both["dose"]) == 0
     difference = {name: values(both[name]) - values(both[f"{name}_placebo"]) for name in DIFFER}
     net, fails = values(both["net_margin_placebo"]), values(both["fails_placebo"])
@@ -100,18 +100,26 @@ def less_placebo(own: Table, placebo: Table) -> Table:
         "predicted_fails": np.where(zero, values(both["fails"]), would_fail(net, fails, difference["moved"])),
     }
     both = both.assign(**replaced)
-    both = both[zero | np.isfinite(difference["net_margin"])]
-    dosed = both.loc[values(both["dose"]) != 0, "item"]
-    return both[both["item"].isin(dosed)].reset_index(drop=True)
+    kept = zero | np.isfinite(difference["net_margin"])
+    return _with_a_dose(both[kept]).reset_index(drop=True)
+
+
+def _with_a_dose(rows: Table) -> Table:
+    """The rows of items that have one at some dose other than 0."""
+    code = rows["code"].to_numpy()
+    some = np.zeros(code.max(initial=-1) + 1, dtype=bool)
+    some[code[values(rows["dose"]) != 0]] = True
+    return rows[some[code]]
 
 
 def thirds(rows: Table) -> dict[str, Table]:
     """The rows of the items with the lowest, the middle and the highest net margin at dose 0, a third of the items each."""
-    items = rows.drop_duplicates("item")
-    order = items.assign(net=values(items["net_before"])).sort_values(["net", "item"], kind="stable")["item"].tolist()
+    code = rows["code"].to_numpy()
+    items, first = np.unique(code, return_index=True)
+    order = items[np.argsort(values(rows["net_before"])[first], kind="stable")]
     cuts = [round(len(order) * part / 3) for part in range(4)]
     return {
-        name: rows[rows["item"].isin(order[low:high])]
+        name: rows[np.isin(code, order[low:high])]
         for name, low, high in zip(("lowest third", "middle third", "highest third"), cuts, cuts[1:], strict=False)
     }
 
@@ -124,8 +132,7 @@ def of_sign(rows: Table, doses: str) -> Table:
 
 def measured(rows: Table) -> Table:
     """The rows with what the update moved and a net margin, of items that have one at some dose other than 0."""
-    rows = rows[np.isfinite(values(rows["moved"])) & np.isfinite(values(rows["net_margin"]))]
-    return rows[rows["item"].isin(rows.loc[values(rows["dose"]) != 0, "item"])]
+    return _with_a_dose(rows[np.isfinite(values(rows["moved"])) & np.isfinite(values(rows["net_margin"]))])
 
 
 def asked(rows: Table, doses: list[float]) -> Table:
@@ -133,8 +140,8 @@ def asked(rows: Table, doses: list[float]) -> Table:
     if rows.empty:
         return rows
     items = rows.drop_duplicates("item")
-    grid = items[[name for name in ("item", "point", "cluster", "net_before", "prior_before") if name in items]]
+    grid = items[[name for name in ("item", "code", "point", "cluster", "net_before", "prior_before") if name in items]]
     grid = grid.merge(pd.DataFrame({"dose": doses}), how="cross")
-    reading = rows.drop(columns=[name for name in grid if name not in ("item", "dose")])
-    filled = grid.merge(reading, on=["item", "dose"], how="left", sort=False)
+    reading = rows.drop(columns=[name for name in grid if name not in ("code", "dose")])
+    filled = grid.merge(reading, on=["code", "dose"], how="left", sort=False)
     return filled.assign(reached=truth(filled["reached"]) == 1)

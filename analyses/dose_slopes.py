@@ -42,12 +42,12 @@ def pass_through(rows: Table, doses: str = "all") -> Coefficient | None:
     `doses`: all, raised or lowered. None with fewer than FEWEST_CLUSTERS knowledge points.
     """
     rows = measured(of_sign(rows, doses))
-    points, items = points_of(rows), rows["item"].to_numpy(dtype=object)
+    points, items = points_of(rows), rows["code"].to_numpy()
     if len(set(points)) < FEWEST_CLUSTERS:
         return None
     moved, adapted = within(np.column_stack([values(rows["moved"]), -values(rows["net_margin"])]), items).T
     (slope,) = least_squares(adapted, moved[:, None], points)
-    return replace(slope, n=len(set(items)))
+    return replace(slope, n=len(np.unique(items)))
 
 
 def bend(rows: Table) -> Coefficient | None:
@@ -56,13 +56,13 @@ def bend(rows: Table) -> Coefficient | None:
     The coefficient of max(moved, 0) beside that of moved, with a constant per item; None where either sign of the dose is absent.
     """
     rows = measured(rows)
-    points, items, moved = points_of(rows), rows["item"].to_numpy(dtype=object), values(rows["moved"])
+    points, items, moved = points_of(rows), rows["code"].to_numpy(), values(rows["moved"])
     if len(set(points)) < FEWEST_CLUSTERS or not (moved > 0).any() or not (moved < 0).any():
         return None
     columns = np.column_stack([moved, np.maximum(moved, 0), -values(rows["net_margin"])])
     *covariates, adapted = within(columns, items).T
     _, hinge = least_squares(adapted, np.column_stack(covariates), points)
-    return replace(hinge, n=len(set(items)))
+    return replace(hinge, n=len(np.unique(items)))
 
 
 def observed(rows: Table) -> Coefficient | None:

@@ -118,34 +118,34 @@ def experiment(rng: np.random.Generator, world: Experiment) -> RunFrame:
             g[:, 1] += 0.8 * margin
             g[:, 0] -= 0.2 * margin
             rows += readings_of(arm, dose, reached, moved, f, g, relation, point, stays)
-    table = pd.DataFrame(rows)
+    table = pd.concat(rows, ignore_index=True)
     delivered = table[(table["arm"] == "own") & (table["dose"] == 0) & (table["condition"] == "as-delivered")]
     return RunFrame(manifest(), as_readings(delivered), extra={"prior_dose": table.drop(columns="cluster")})
 
 
-def readings_of(arm, dose, reached, moved, f, g, relation, point, stays) -> list[dict]:
+def readings_of(arm, dose, reached, moved, f, g, relation, point, stays) -> list[pd.DataFrame]:
     """The rows of one arm and dose under the base and as delivered, read from the logits."""
-    rows = []
+    tables = []
     for name, z in (("base", f), ("as-delivered", g)):
         cost = name == "base" and dose != 0
         push, pull = z[:, 1] - f[:, 1], z[:, 0] - f[:, 0]
-        first = z.argmax(1)
-        top1 = first == 1
+        top1 = z.argmax(1) == 1
         if name == "as-delivered" and dose > 0 and arm == "own":
             top1 = top1 | stays
-        for k in range(len(f)):
-            rows.append(
+        tables.append(
+            pd.DataFrame(
                 {
-                    "item": f"i{k:05d}", "point": f"p{point[k]:04d}", "cluster": f"r{relation[k]:03d}", "split": "conflict",
-                    "arm": arm, "dose": dose, "reached": bool(reached[k]), "update_gain": abs(dose) / 4, "moved": moved[k],
-                    "condition": name, "prior_margin": f[k, 0] - f[k, 1], "push": push[k], "pull": pull[k],
-                    "adapter_margin": push[k] - pull[k], "net_margin": z[k, 1] - z[k, 0], "success_top1": bool(top1[k]),
-                    "top_token": f"t{first[k]}",
+                    "item": [f"i{k:05d}" for k in range(len(f))], "point": [f"p{k:04d}" for k in point],
+                    "cluster": [f"r{k:03d}" for k in relation], "split": "conflict", "arm": arm, "dose": dose,
+                    "reached": reached, "update_gain": abs(dose) / 4, "moved": moved, "condition": name,
+                    "prior_margin": f[:, 0] - f[:, 1], "push": push, "pull": pull, "adapter_margin": push - pull,
+                    "net_margin": z[:, 1] - z[:, 0], "success_top1": top1, "top_token": "token",
                     "kept": 0.99 if cost else None, "kl": 0.01 * abs(dose) if cost else None,
-                    "others_moved": 0.8 * moved[k], "n_others": 2,
+                    "others_moved": 0.8 * moved, "n_others": 2,
                 }
-            )  # fmt: skip
-    return rows
+            )
+        )  # fmt: skip
+    return tables
 
 
 def as_readings(rows: Any) -> pd.DataFrame:
