@@ -104,6 +104,15 @@ def less_placebo(own: Table, placebo: Table) -> Table:
     return _with_a_dose(both[kept]).reset_index(drop=True)
 
 
+def norm_held(rows: Table) -> Table:
+    """The rows with the net margin were the adapted stream divided by what the base's final norm divides by, where that is known.
+
+    The adapter lengthens the stream, and the final norm then shrinks all that stands in it, the belief included. What the
+    pass-through becomes without that is the share of the answer that is no other than this.
+    """
+    return rows.assign(net_margin=values(rows["net_margin_base_norm"]))
+
+
 def _with_a_dose(rows: Table) -> Table:
     """The rows of items that have one at some dose other than 0."""
     code = rows["code"].to_numpy()

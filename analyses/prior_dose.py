@@ -17,7 +17,7 @@ from scipy import stats
 
 from override_gap.analyses import dose_slopes
 from override_gap.analyses import pass_through as observational
-from override_gap.analyses.dose_rows import OTHER_LAYERS, OWN, PLACEBO, all_rows, asked, less_placebo, under
+from override_gap.analyses.dose_rows import OTHER_LAYERS, OWN, PLACEBO, all_rows, asked, less_placebo, norm_held, under
 from override_gap.analyses.dose_slopes import ANSWERS, BOUND, OUTER, Slopes, slope_row, slopes
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, once_per_run, points_of, truth, values
 from override_gap.analyses.results import ResultSection
@@ -29,6 +29,7 @@ from override_gap.analyses.stats.regression import Coefficient
 SHARE_WITH_PLACEBO = 0.5
 """The placebo is taken off where at least this share of the own update's readings has one."""
 LESS_PLACEBO = "own less placebo"
+NORM_HELD = "own, final norm held"
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,8 @@ def slope_rows(run: RunFrame) -> Iterator[dict[str, Any]]:
     every = all_rows(run)
     for condition in [name for name in dict.fromkeys(every["condition"]) if name != BASE]:
         own, placebo = under(run, OWN, condition), under(run, PLACEBO, condition)
-        sets = {OWN: own, LESS_PLACEBO: less_placebo(own, placebo), OTHER_LAYERS: under(run, OTHER_LAYERS, condition)}
+        sets = {OWN: own, LESS_PLACEBO: less_placebo(own, placebo), NORM_HELD: norm_held(own)}
+        sets[OTHER_LAYERS] = under(run, OTHER_LAYERS, condition)
         for name, rows in sets.items():
             for doses in ("all", "raised", "lowered"):
                 found = slopes(rows, doses)

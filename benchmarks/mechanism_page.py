@@ -65,18 +65,20 @@ def pass_through(summaries: Summaries) -> list[str]:
                 name,
                 "\N{EN DASH}" if every is None else str(every["n"]),
                 estimate(every),
+                *(estimate(first(slopes, **{**own, "doses": sign}, items="all")) for sign in ("raised", "lowered")),
                 *(estimate(first(slopes, **own, items=f"{part} third")) for part in ("lowest", "highest")),
                 estimate(first(dose["observed"], what="items of the experiment")),
                 dose["answer"],
                 h6.get("status", ""),
             )
 
-    head = ("audit", "n", "causal", "lowest third", "highest third", "observed", "reads as", "H6")
+    head = ("audit", "n", "causal", "raised", "lowered", "lowest third", "highest third", "observed", "reads as", "H6")
     says = (
         "Pass-through: how much of each nat added to the base's prior margin reaches the adapted margin, the same adapter "
         "on top. 1: the adapter margin is constant, as the account says; 0: the adapter sets a level. *causal*: within "
-        "each item over doses of -4, -2, 2, 4 and 8 nats, less what the update of another fact does; *thirds*: items by "
-        "net margin without a dose; *observed*: the slope over the same items without any intervention."
+        "each item over doses of -4, -2, 2, 4 and 8 nats, less what the update of another fact does; *raised*, *lowered*: "
+        "over the doses above and below 0; *thirds*: items by net margin without a dose; *observed*: the slope over the same "
+        "items without any intervention."
     )
     return table("Does a stronger prior win because it is stronger?", says, head, rows())
 
@@ -120,13 +122,23 @@ def other_conditions(summaries: Summaries) -> list[str]:
                 name,
                 *(cell(condition, "own") for condition in ("as-delivered", "uniform-0.5", "null-other")),
                 cell("as-delivered", "other-layers"),
-                *(cell("as-delivered", "own less placebo") for _ in range(1)),
+                cell("as-delivered", "own less placebo"),
+                cell("as-delivered", "own, final norm held"),
             )
 
-    head = ("audit", "own adapter", "at gain 0.5", "another document's", "update at other layers", "less placebo")
+    head = (
+        "audit",
+        "own adapter",
+        "at gain 0.5",
+        "another document's",
+        "update at other layers",
+        "less placebo",
+        "final norm held",
+    )
     says = (
         "The same slope under the adapter at half its gain, under another document's adapter, where the belief is changed "
-        "in layers that the adapter leaves alone, and less what the placebo does."
+        "in layers that the adapter leaves alone, less what the placebo does, and with the adapted stream divided by what the "
+        "base's final norm divides by."
     )
     return table("Whose doing is it?", says, head, rows())
 

@@ -139,7 +139,8 @@ def readings_of(arm, dose, reached, moved, f, g, relation, point, stays) -> list
                     "cluster": [f"r{k:03d}" for k in relation], "split": "conflict", "arm": arm, "dose": dose,
                     "reached": reached, "update_gain": abs(dose) / 4, "moved": moved, "condition": name,
                     "prior_margin": f[:, 0] - f[:, 1], "push": push, "pull": pull, "adapter_margin": push - pull,
-                    "net_margin": z[:, 1] - z[:, 0], "success_top1": top1, "top_token": "token",
+                    "net_margin": z[:, 1] - z[:, 0], "net_margin_base_norm": 1.2 * (z[:, 1] - z[:, 0]),
+                    "success_top1": top1, "top_token": "token",
                     "kept": 0.99 if cost else None, "kl": 0.01 * abs(dose) if cost else None,
                     "others_moved": 0.8 * moved, "n_others": 2,
                 }

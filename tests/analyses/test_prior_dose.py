@@ -7,7 +7,7 @@ import pytest
 from override_gap.analyses.dose_rows import PLACEBO, less_placebo, under
 from override_gap.analyses.dose_slopes import pass_through, selection, slopes
 from override_gap.analyses.hypotheses import STANDARD, evaluate
-from override_gap.analyses.prior_dose import compared, failure_rise, prior_dose
+from override_gap.analyses.prior_dose import compared, failure_rise, prior_dose, slope_rows
 from override_gap.analyses.readings import RunFrame, values
 from tests.reports.test_schema import SCHEMA, defects
 from tests.simulated_doses import DOSES, Experiment, experiment, manifest, of_truth
@@ -89,6 +89,14 @@ def test_a_placebo_takes_off_what_an_update_as_such_does():
     corrected = less_placebo(own, under(run, PLACEBO))
     for doses in ("raised", "lowered", "all"):
         assert pass_through(corrected, doses).value == pytest.approx(1.0, abs=0.06)
+
+
+def test_with_the_final_norm_held_the_slope_is_that_of_the_net_margin_so_read():
+    """The simulated norm divides everything by 1.2, the belief included: without it the slope is 1.2 times as steep."""
+    run = run_of("shift")
+    rows = {(row["update"], row["doses"], row["items"]): row["value"] for row in slope_rows(run)}
+    for key in (("all", "all"), ("raised", "all"), ("all", "lowest third")):
+        assert rows["own, final norm held", *key] == pytest.approx(1.2 * rows["own", *key], abs=1e-9)
 
 
 def test_prediction_of_failure_by_hand():

@@ -119,8 +119,8 @@ def _forest(found: Mapping) -> Iterator[tuple[str, Mapping, str]]:
             continue
         if row["condition"] != DELIVERED and row["update"] == read:
             yield row["condition"], row, BASE
-        if row["condition"] == DELIVERED and row["update"] == "other-layers":
-            yield "update at other layers", row, OTHER
+        if row["condition"] == DELIVERED and row["update"] in ("other-layers", "own, final norm held"):
+            yield row["update"].replace("own, ", "").replace("other-layers", "update at other layers"), row, OTHER
     for row in found["observed"]:
         if row["what"] != "causal less observed":
             yield f"observed: {row['what'].split(',')[0]}", row, NO
