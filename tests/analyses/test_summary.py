@@ -61,8 +61,16 @@ def test_full_run_is_clean_and_deterministic():
     run = simulate_readings(0, others=153, errors=3)
     summary = checked(run)
     assert summary == summarise(run)
-    # one wording, no variant, no dose, no components, no question of belief
-    assert sorted(summary["notes"]) == ["belief", "components", "prior_dose", "robustness"]
+    # one wording, no variant, and no probe of the mechanism or of belief
+    assert sorted(summary["notes"]) == [
+        "belief",
+        "components",
+        "geometry",
+        "geometry_effects",
+        "neutral",
+        "prior_dose",
+        "robustness",
+    ]
     assert summary["errors"] == {
         "count": 3,
         "by_reason": [{"reason": "the answers share all their tokens", "count": 3}],
