@@ -57,7 +57,7 @@ def fit_beliefs(
         wanted = torch.tensor([dose for dose in doses for _ in items])
         found = gains_for(asked.repeated(rows), repeated, wanted)
         for row, n in enumerate(rows):
-            dose = wanted[row].item()
+            dose = doses[row // len(items)]
             gains[n][dose], moved[n][dose] = found.gains[row].item(), found.moved[row].item()
         made.append(_adapters(fitted, [f"{part} belief, {name}: {dosed.item.id}" for dosed in items]))
     return [BeliefFit(*fit) for fit in zip(*made, gains, moved, strict=True)]

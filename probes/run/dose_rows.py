@@ -6,18 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 
 from override_gap.margins.adapter import Adapter
 from override_gap.probes.attach.hooks import attached
-from override_gap.probes.attach.stack import stack
+from override_gap.probes.attach.stack import Stack, stack
 from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base
 from override_gap.probes.readings.batching import rows_that_fit
 from override_gap.probes.readings.held_norm import net_at_base_norm
+from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior, read_prior
 from override_gap.probes.readings.question_rows import QuestionRows
+from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.readings.unrelated import read_costs
 from override_gap.probes.run.belief_fits import DOSES, BeliefFit
 from override_gap.probes.run.distractor_documents import Distractors
@@ -69,7 +72,7 @@ def item_rows(
     for some in (doses[first : first + size] for first in range(0, len(doses), size)):
         for dose, readings in zip(some, _readings(setup, dosed, null, some), strict=True):
             read[dose.arm, dose.dose] = readings
-    effects = _side_effects(setup, unit, dosed, [dose for dose in doses if dose.arm != PLACEBO], size)
+    effects = _side_effects(setup, unit, dosed, [dose for dose in doses if dose.arm == OWN], size)
     rows: list[dict[str, Any]] = []
     for arm, fit in fits.items():
         for dose in (0.0, *DOSES):
@@ -115,14 +118,20 @@ def _readings(setup: MeasurementSetup, dosed: DosedItem, null: Adapter | None, d
         under = attached(subject, stack(subject, [dose.update for dose in doses]), gains)
     own = stack(subject, [dosed.adapter] * count)
     with under:
-        prior = read_prior(subject, [dosed.item] * count, [dosed.place] * count, layers=streams)
-        states = {
-            BASE: read_base(prior, subject),
-            DELIVERED: read_adapted(subject, prior, own, ones, layers=streams),
-            HALF: read_adapted(subject, prior, own, 0.5 * ones, layers=streams),
-        }
+        prior = read_prior(
+            subject, [dosed.item] * count, [dosed.place] * count, layers=streams, keep_blocks=not setup.plain
+        )
+
+        def under_adapters(adapters: Stack) -> ReadAtGains:
+            # below its first layer an adapter changes nothing: these passes resume from the base's under the same updates
+            if setup.plain:
+                return partial(read_adapted, subject, prior, adapters, layers=streams)
+            return partial(ReusedPasses(subject, prior, adapters, layers=streams), layers=streams)
+
+        at = under_adapters(own)
+        states = {BASE: read_base(prior, subject), DELIVERED: at(ones), HALF: at(0.5 * ones)}
         if null is not None:
-            states[NULL] = read_adapted(subject, prior, stack(subject, [null] * count), ones, layers=streams)
+            states[NULL] = under_adapters(stack(subject, [null] * count))(ones)
     tables = {name: _numbers(setup, state, prior) for name, state in states.items()}
     return [{name: table[n] for name, table in tables.items()} for n in range(count)]
 
@@ -147,7 +156,7 @@ def _numbers(setup: MeasurementSetup, state: Adapted, prior: Prior) -> list[dict
 def _side_effects(
     setup: MeasurementSetup, unit: UnitSearch, dosed: DosedItem, doses: Sequence[Dose], size: int
 ) -> dict[tuple[str, float], dict[str, Any]]:
-    """What each update does to unrelated known questions and text, and to other wordings of its fact."""
+    """What each own update does to unrelated known questions and text, and to other wordings of its fact."""
     effects: dict[tuple[str, float], dict[str, Any]] = {(dose.arm, dose.dose): {} for dose in doses}
     chosen = unit.rows_for(dosed.item.document)
     together = max(1, size // (QUESTIONS + TEXTS))
