@@ -194,11 +194,31 @@ def components(summaries: Summaries) -> list[str]:
     return table("Is the push undone downstream?", says, head, rows())
 
 
+def prior_in_components(summaries: Summaries) -> list[str]:
+    """Which part makes the adapter margin depend on the prior."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, summary in summaries.items():
+            slopes = (summary.get("components") or {}).get("slopes")
+            if slopes:
+                parts = ("change", "own", "response", "rest", "norm")
+                yield name, *(estimate(first(slopes, part=part)) for part in parts)
+
+    head = ("audit", "adapter margin", "own", "response", "rest", "norm")
+    says = (
+        "Slopes of the same parts over items on the prior margin, nats per nat; they add up to that of the adapter margin, "
+        "which is 0 where the account's constant margin holds. The final norm shrinks what the base says by the same share "
+        "at every prior, so that its part grows with the prior by that share."
+    )
+    return table("Which part depends on the prior?", says, head, rows())
+
+
 SECTIONS: tuple[Callable[[Summaries], list[str]], ...] = (
     pass_through,
     by_dose,
     other_conditions,
     controls,
     components,
+    prior_in_components,
     *mechanism_adapters.SECTIONS,
 )

@@ -70,3 +70,22 @@ def test_an_audit_says_what_it_could_not_read(tmp_path: Path) -> None:
         subject, source, ITEMS, policies="as-delivered", probes="margins,layers", out=tmp_path / "r", say=said.append
     )
     assert any("layers, direct" in text and "no straight line" in text for text in said)
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_components_are_stored_or_refused_with_their_reason(tmp_path: Path, norm: bool) -> None:
+    manifest, layers = measured(
+        "llama", tmp_path / "run", probes="margins,layers,components", **({} if norm else {"norm": None})
+    )
+    reasons = [row["reason"] for row in manifest["refused"] if row["probe"] == "components"]
+    files = sorted((tmp_path / "run" / "components").glob("*.parquet"))
+    assert (len(reasons), bool(files)) == ((0, True) if norm else (1, False))
+    if not norm:
+        assert "neither LayerNorm nor RMSNorm" in reasons[0]
+        return
+    parts = pd.concat([pd.read_parquet(file) for file in files])
+    whole = parts[parts["component"].isin(["embedding", "attention", "mlp"])]
+    key = ["item", "condition", "layer"]
+    gaps = whole.groupby(key)["attribution"].sum() - layers.set_index(key)["attribution"]
+    assert len(gaps) == len(ITEMS) * 2 * 4
+    assert gaps.abs().max() < 1e-4
