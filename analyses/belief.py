@@ -52,7 +52,11 @@ def belief(run: RunFrame) -> ResultSection | None:
 
 
 def _rows(run: RunFrame, question: Question, said: frozenset[str]) -> Iterator[dict[str, Any]]:
-    """Success under every condition of all the questions and of those that are judged, and own minus the condition."""
+    """Success under every condition of all the questions and of those that are judged, and own minus the condition.
+
+    The judged are chosen by what own adapters say, which favours these: `of_own_said` is the share among the questions
+    that the condition's own successes would choose, and what own adapters' share compares with fairly.
+    """
     keep = set(judged_rows(run, question, said)["item"])
     for population in ("all", "judged"):
         own = _of(question.rows(run, DELIVERED), population, keep)
@@ -64,6 +68,10 @@ def _rows(run: RunFrame, question: Question, said: frozenset[str]) -> Iterator[d
             paired = None
             if condition != DELIVERED:
                 paired = compare(own, under, (DELIVERED, condition), question.split, question.measure)
+            chosen = None
+            if population == "judged" and condition in (DELIVERED, IN_CONTEXT):
+                here = judged_rows(run, question, said_documents(run, condition), condition)
+                chosen = success_rate(here, question.measure) if len(here) else None
             moved = mean("adapter_margin", values(under["adapter_margin"]), points_of(under), units="nats")
             yield {
                 "split": question.split,
@@ -73,6 +81,7 @@ def _rows(run: RunFrame, question: Question, said: frozenset[str]) -> Iterator[d
                 "measure": question.measure,
                 **share.as_json(),
                 "own_minus": None if paired is None else paired.difference.as_json(),
+                "of_own_said": None if chosen is None else chosen.as_json(),
                 "adapter_margin": None if condition == BASE else moved.as_json(),
             }
 
@@ -82,11 +91,22 @@ def _of(rows: Table, population: str, keep: set[str]) -> Table:
 
 
 def _said(run: RunFrame, said: frozenset[str]) -> dict[str, Any]:
-    """How many conflicting documents are said: their answer comes first, as delivered, to every conflict question."""
-    rows = run.select("conflict", DELIVERED).drop_duplicates("document")
+    """How many conflicting documents are said: their answer comes first, as delivered, to every conflict question.
+
+    `adapter_margin` is the mean over their conflict questions, in nats: what margins at other questions compare with.
+    """
+    asked = run.select("conflict", DELIVERED)
+    won = asked[asked["document"].isin(said)]
+    moved = mean("adapter_margin", values(won["adapter_margin"]), points_of(won), units="nats")
+    rows = asked.drop_duplicates("document")
     rows = rows.assign(success_top1=rows["document"].isin(said))
     share = success_rate(rows, "top1", "said")
-    return {"documents": len(rows), "said": len(said), "share": share.as_json() if share.n else None}
+    return {
+        "documents": len(rows),
+        "said": len(said),
+        "share": share.as_json() if share.n else None,
+        "adapter_margin": moved.as_json() if moved.n else None,
+    }
 
 
 def _excluded(run: RunFrame, question: Question, said: frozenset[str]) -> dict[str, Any]:
@@ -131,8 +151,18 @@ def _beside(rows: list[dict[str, Any]], own: dict[str, Any]) -> str:
     names = {BASE: "base", IN_CONTEXT: "the document in the prompt", **{name: name for name in NULLS}}
     alike = ("split", "kind", "population")
     others = [row for row in rows if all(row[k] == own[k] for k in alike) and row["condition"] != DELIVERED]
-    texts = [f"{names[row['condition']]} {100 * row['value']:.0f}%" for row in others if row["value"] is not None]
-    return f" ({', '.join(texts)})" if texts else ""
+    texts = []
+    for row in others:
+        chosen = row["of_own_said"]
+        more = (
+            ""
+            if chosen is None
+            else f", {100 * chosen['value']:.0f}% of the {chosen['n']} where it says the conflict itself"
+        )
+        texts.append(
+            f"{names[row['condition']]} {100 * row['value']:.0f}%{'' if own['split'] == 'agreement' else more}"
+        )
+    return f" ({'; '.join(texts)})" if texts else ""
 
 
 def _share(row: dict[str, Any]) -> str:

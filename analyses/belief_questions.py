@@ -88,9 +88,9 @@ def questions_of(run: RunFrame) -> list[Question]:
     return [question for question in ASKED.values() if len(question.rows(run, BASE))]
 
 
-def said_documents(run: RunFrame) -> frozenset[str]:
-    """Documents whose answer comes first, as delivered, to every conflict question about them."""
-    rows = run.select("conflict", DELIVERED)
+def said_documents(run: RunFrame, condition: str = DELIVERED) -> frozenset[str]:
+    """Documents whose answer comes first, as delivered or under another condition, to every conflict question about them."""
+    rows = run.select("conflict", condition)
     won = pd.Series(truth(rows["success_top1"]) == 1.0).groupby(rows["document"].to_numpy()).all()
     return frozenset(str(text) for text, held in won.items() if held)
 
@@ -101,9 +101,9 @@ def known_items(run: RunFrame) -> set[str]:
     return set(rows.loc[rows["kind"] == SECOND, "item"])
 
 
-def judged_rows(run: RunFrame, question: Question, said: frozenset[str]) -> Table:
-    """The rows as delivered that are judged."""
-    rows = question.rows(run, DELIVERED)
+def judged_rows(run: RunFrame, question: Question, said: frozenset[str], condition: str = DELIVERED) -> Table:
+    """The rows, as delivered or under another condition, that are judged where these documents are said."""
+    rows = question.rows(run, condition)
     for _, keep in question.conditions(run, said):
         rows = rows[keep(rows)]
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from tests.simulate import simulate_readings
 CONDITIONS = ("base", "as-delivered", "in-context")
 
 
-def row(item: str, split: str, condition: str, document: str, top1: bool | None, **more: object) -> dict:
+def row(item: str, split: str, condition: str, document: str, top1: bool | None, **more: Any) -> dict:
     """One row of readings; net_margin follows from prior and adapter margin, success from it where it is not given."""
     prior, moved = float(more.pop("prior", 1.0)), 0.0 if condition == "base" else float(more.pop("moved", 0.0))
     more.pop("moved", None)
@@ -45,7 +46,8 @@ def questions(n: int = 12) -> list[dict]:
             doc = f"d{d}"
             for wording in "ab":
                 said = own and (d % 2 == 0 or wording == "a")
-                rows.append(row(f"c{d}{wording}", "conflict", condition, doc, said or prompt, known=True))
+                moved = d if own else 0.0
+                rows.append(row(f"c{d}{wording}", "conflict", condition, doc, said or prompt, known=True, moved=moved))
             rows.append(row(f"f{d}", "reframed", condition, doc, prompt or (own and d % 4 == 0), known=True))
             fact, kind = f"s{d}", "about-the-answer"
             follows = prompt or (own and d % 6 == 0)
@@ -60,6 +62,12 @@ def questions(n: int = 12) -> list[dict]:
     return rows
 
 
+def section_of(rows: list[dict]) -> dict:
+    section = belief(frame(rows))
+    assert section is not None
+    return section.as_json()
+
+
 def found(
     section: dict, split: str, kind: str = "", condition: str = "as-delivered", population: str = "judged"
 ) -> dict:
@@ -72,12 +80,16 @@ def found(
 
 
 def test_what_is_judged_and_what_is_right_by_hand() -> None:
-    section = belief(frame(questions())).as_json()
+    section = section_of(questions())
     assert (section["said"]["said"], section["said"]["documents"]) == (6, 12)
+    assert section["said"]["adapter_margin"]["value"] == 5.0  # the mean of these six, twice each
     # said: 0, 2, 4, 6, 8, 10; in another frame 0, 4, 8 are right
     assert (found(section, "reframed")["value"], found(section, "reframed")["n"]) == (0.5, 6)
     assert found(section, "reframed", condition="in-context")["value"] == 1.0
     assert found(section, "reframed", condition="in-context")["own_minus"]["value"] == -0.5
+    # the prompt says all 12 documents itself, of which the adapter says 6
+    assert found(section, "reframed", condition="in-context")["of_own_said"]["n"] == 12
+    assert found(section, "reframed")["of_own_said"]["n"] == 6
     # second fact known: 0, 3, 6, 9; of these said: 0, 6; both follow
     assert (
         found(section, "consequence", "about-the-answer")["value"],
@@ -95,7 +107,7 @@ def test_what_is_judged_and_what_is_right_by_hand() -> None:
 
 
 def test_the_base_must_be_able_to_answer() -> None:
-    section = belief(frame(questions())).as_json()
+    section = section_of(questions())
     can = {(r["split"], r["kind"]): r["can"] for r in section["answerable"]}
     assert can["negated", "pair"]  # Yes leads No by more for the old answer, in all 12 pairs
     assert not can["negated", "old-answer"]
@@ -105,7 +117,7 @@ def test_the_base_must_be_able_to_answer() -> None:
     for r in rows:
         if r["split"] == "negated" and r["kind"] == "old-answer" and int(r["document"][1:]) % 2:
             r["prior_margin"], r["net_margin"] = -3.0, r["adapter_margin"] + 3.0
-    section = belief(frame(rows)).as_json()
+    section = section_of(rows)
     [pair] = [r for r in section["answerable"] if r["kind"] == "pair"]
     assert not pair["can"]
     assert pair["base_right"]["value"] == 0.5
@@ -135,9 +147,9 @@ def test_no_other_number_of_the_summary_moves() -> None:
 
 def test_the_interval_allows_for_shared_knowledge_points() -> None:
     rows = [r for r in questions(24) if r["split"] in ("conflict", "reframed")]
-    once = belief(frame(rows)).as_json()
+    once = section_of(rows)
     copies = [r | {"item": f"{r['item']}-{k}"} for r in rows if r["split"] == "reframed" for k in range(3)]
-    four = belief(frame(rows + copies)).as_json()
+    four = section_of(rows + copies)
     one, many = found(once, "reframed"), found(four, "reframed")
     assert many["n"] == 4 * one["n"]
     assert many["high"] - many["low"] == pytest.approx(one["high"] - one["low"], rel=0.05)

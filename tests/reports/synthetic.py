@@ -366,7 +366,8 @@ def _belief():
     estimate = {"low": None, "high": None, "n": 30, "points": 20}
     rows = [
         {"split": split, "kind": kind, "condition": name, "population": population, "measure": "top1", **estimate,
-         "value": value + 0.01 * n, "low": value - 0.1, "high": value + 0.15, "own_minus": None, "adapter_margin": None}
+         "value": value + 0.01 * n, "low": value - 0.1, "high": value + 0.15, "own_minus": None, "of_own_said": None,
+         "adapter_margin": None}
         for n, (split, kind, _) in enumerate(kinds)
         for population in ("judged", "all")
         for name, value in shares.items()
@@ -386,5 +387,10 @@ def _belief():
          "reasons": [{"reason": "its conflict is not said as delivered", "n": 10}]}
         for split, kind, _ in kinds
     ]  # fmt: skip
-    said = {"documents": 40, "said": 30, "share": {**estimate, "value": 0.75, "low": 0.6, "high": 0.9}}
+    said = {
+        "documents": 40,
+        "said": 30,
+        "share": {**estimate, "value": 0.75, "low": 0.6, "high": 0.9},
+        "adapter_margin": None,
+    }
     return {"said": said, "answerable": able, "rows": rows, "excluded": left, "sentences": ["A sentence of belief."]}

@@ -85,7 +85,7 @@ def belief(run: RunFrame, summary: Mapping) -> Figure:
     percent_ticks(axes.xaxis)
     counts = sorted(row["n"] for row in sizes.values())
     write_size(axes, f"n = {counts[0]:,} to {counts[-1]:,} questions")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.06 + 0.5 / len(kinds)), ncols=len(present), frameon=False)
+    fig.legend(loc="outside upper center", ncols=len(present), frameon=False)
     footnote(fig, "Bars: 95% intervals, clustered by knowledge point or relation (the wider).")
     sns.despine(fig=fig)
     return fig
