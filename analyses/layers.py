@@ -51,6 +51,8 @@ def profile(run: RunFrame) -> list[dict[str, Any]]:
         "alone": (adapted, "alone"),
         "removed": (adapted, "removed"),
     }
+    if np.isfinite(values(adapted["path"])).any():
+        columns |= {"path": (adapted, "path"), "path_first": (adapted, "path_first")}
     quantities = {name: column_by_layer(rows, column) for name, (rows, column) in columns.items()}
     layers = sorted({int(layer) for rows in (base, adapted) for layer in rows["layer"].unique()})
     table = []

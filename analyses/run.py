@@ -21,6 +21,7 @@ from override_gap.analyses import (
     constancy,
     criterion,
     dose_response,
+    gain_path,
     geometry_effects,
     hypotheses,
     layers,
@@ -129,6 +130,10 @@ class Run(RunFrame):
     def layer_profile(self, seed: int = 0) -> ResultSection | None:
         """Norm, attribution and effect per layer, and the layers that the policies chose."""
         return layers.layers(self, seed)
+
+    def gain_path(self, seed: int = 0) -> ResultSection | None:
+        """The adapter margin along the path of gains: by layer, map and part, and which readings choose the right layers."""
+        return gain_path.gain_path(self, seed)
 
     def components(self, seed: int = 0) -> ResultSection | None:
         """Attention, MLP and heads: what updates write, and what the base's own layers add to it or take back."""

@@ -13,6 +13,7 @@ from override_gap.analyses import (
     constancy,
     criterion,
     dose_response,
+    gain_path,
     geometry_effects,
     hypotheses,
     layers,
@@ -94,6 +95,11 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "the run has no question of belief (agreement, negated, consequence, reframed), such as --items belief has",
         ),
         "layers": section("layers", layers.layers(run, seed), "the run has no layer readings"),
+        "gain_path": section(
+            "gain_path",
+            gain_path.gain_path(run, seed),
+            "the run has no shares along the path of gains (--probes gain-path)",
+        ),
         "components": section(
             "components", components.components(run, seed), "the run has no components (--probes components)"
         ),

@@ -8,7 +8,8 @@ from override_gap.reports.page.table import Table
 from override_gap.reports.text import ABSENT, SIZE_HEAD, estimate, p_cell, rounded, size_cell, untrusted
 
 PROFILE = (
-    "norm", "attribution_base", "attribution_adapted", "lens_base", "lens_adapted", "direct", "alone", "removed",
+    "norm", "attribution_base", "attribution_adapted", "lens_base", "lens_adapted", "direct", "path", "path_first",
+    "alone", "removed",
 )  # fmt: skip
 
 METHODS = {"ols": "least squares", "iv": "other wordings as instrument"}

@@ -8,6 +8,7 @@ from override_gap.reports.page.answer_tables import disagreement_table, drawn_an
 from override_gap.reports.page.belief_table import belief_tables
 from override_gap.reports.page.cause_tables import cause_tables
 from override_gap.reports.page.component_tables import component_tables
+from override_gap.reports.page.gain_path_tables import gain_path_tables
 from override_gap.reports.page.gain_tables import gain_table, matched_gain_tables, search_cost_table
 from override_gap.reports.page.geometry_tables import geometry_tables
 from override_gap.reports.page.margin_tables import criterion_table, layer_tables, margin_tables
@@ -33,6 +34,7 @@ def tables(summary: Mapping) -> list[Table]:
         strength_table(summary),
         criterion_table(summary),
         *layer_tables(summary),
+        *gain_path_tables(summary),
         *component_tables(summary),
         *geometry_tables(summary),
         *cause_tables(summary),

@@ -42,6 +42,11 @@ PANELS: tuple[tuple[str, Curves, str], ...] = (
     ("Lens", (("lens_base", "base", BASE), ("lens_adapted", "adapted", ADAPTED)), "margin so far (nats)"),
     ("Direct effect", (("direct", None, ADAPTED),), "towards document's answer (nats)"),
     (
+        "Gain path",
+        (("path", "share, gains 0 to 1", ADAPTED), ("path_first", "slope at gain 0", OTHER)),
+        "share of adapter margin (nats)",
+    ),
+    (
         "Causal",
         (("alone", "this layer alone", ADAPTED), ("removed", "all but this layer", OTHER)),
         "adapter margin (nats)",
@@ -152,8 +157,8 @@ def caption(summary: Mapping) -> Caption:
     shows = (
         "Over depth: the update's Frobenius norm; each layer's share of the margin (final norm frozen, shares sum to "
         "the margin before any logit cap); the margin if the model stopped there (each layer's own norm); what the "
-        "update itself writes towards the document's answer; and, where measured, the adapter margin with one layer "
-        "alone or removed."
+        "update itself writes towards the document's answer; and, where measured, the layer's share of the adapter margin "
+        "along the path of gains (shares sum to it), and the adapter margin with one layer alone or removed."
     )
     if effect.get("value") is not None:
         shows += (
