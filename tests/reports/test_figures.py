@@ -128,7 +128,10 @@ def test_layers_draws_each_profile_and_leaves_out_what_was_not_measured(run, sum
     changed = copy.deepcopy(summary)
     for row in changed["layers"]["profile"]:
         row["alone"] = {"mean": 0.25, "low": 0.2, "high": 0.3}
-    assert "Causal" in [axes.get_title(loc="left") for axes in figures.layers(run, changed).axes]
+        row["path"] = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    panels = {axes.get_title(loc="left"): axes for axes in figures.layers(run, changed).axes}
+    assert {"Causal", "Gain path"} <= set(panels)
+    assert (synthetic.LAYERS - 1, 0.5) in drawn_points(panels["Gain path"])
 
 
 def test_components_draws_the_parts_and_leaves_out_what_one_layer_alone_needs_causal_for(run, summary):
