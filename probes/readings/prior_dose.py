@@ -12,6 +12,7 @@ from torch import Tensor
 from override_gap.margins.adapter import layer_of
 from override_gap.probes.attach.stack import Factors, Stack
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.readings.batching import out_of_memory
 from override_gap.probes.readings.question_rows import QuestionRows
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
@@ -74,7 +75,14 @@ def fit_updates(
         margins = taught.margins(rows, stack.only(rows), ones[rows], gradients=True)
         if not margins.requires_grad:
             raise AdapterError(f"{paths[0]}: no gradient reaches this map, so no update can be fitted to it")
-        (-sign * margins).sum().backward()
+        try:
+            (-sign * margins).sum().backward()
+        except RuntimeError as fault:
+            if out_of_memory(fault):
+                raise
+            raise AdapterError(
+                f"no update can be fitted: this model gives no gradients ({str(fault).splitlines()[0][:200]})"
+            ) from fault
         adam.step()
         steps += 1
         now = moved.clone()
@@ -121,9 +129,9 @@ def gains_for(asked: QuestionRows, fitted: BeliefUpdates, doses: Float[Tensor, "
     return GainsForDoses(gains, moved)
 
 
-def other_layers(subject: Subject, paths: Sequence[str]) -> list[str]:
-    """Linear maps of the same names as these, in the layers in which none of these is."""
-    taken = {layer_of(path) for path in paths}
+def other_layers(subject: Subject, paths: Sequence[str], acting: Sequence[str]) -> list[str]:
+    """Linear maps of the same names as `paths`, in the layers in which the adapter, which acts on `acting`, changes nothing."""
+    taken = {layer_of(path) for path in acting}
     names = {path.replace(f".{layer_of(path)}.", ".*.", 1) for path in paths}
     blocks = {module for block in subject.blocks for module in block.modules()}
     return [

@@ -67,6 +67,8 @@ def _adapters(fitted: BeliefUpdates, names: Sequence[str]) -> list[Adapter]:
     """Each row's update as an adapter of its own."""
     factors = {path: update for path, update in fitted.updates.sites.items() if isinstance(update, Factors)}
     return [
-        Adapter(name, {path: LowRank(pair.A[n].clone(), pair.B[n].clone()) for path, pair in factors.items()})
+        Adapter(
+            name, {path: LowRank(pair.A[n].cpu().clone(), pair.B[n].cpu().clone()) for path, pair in factors.items()}
+        )
         for n, name in enumerate(names)
     ]

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
 from override_gap.margins.adapter import Adapter
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import Stack, stack
+from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.adapted import Adapted, read_adapted, read_base
 from override_gap.probes.readings.batching import rows_that_fit
 from override_gap.probes.readings.held_norm import net_at_base_norm
@@ -21,7 +22,7 @@ from override_gap.probes.readings.layers import ReadAtGains
 from override_gap.probes.readings.prior import Prior, read_prior
 from override_gap.probes.readings.question_rows import QuestionRows
 from override_gap.probes.readings.reuse import ReusedPasses
-from override_gap.probes.readings.unrelated import read_costs
+from override_gap.probes.readings.unrelated import Cost, read_costs
 from override_gap.probes.run.belief_fits import DOSES, BeliefFit
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.dosed_items import DosedItem
@@ -68,10 +69,10 @@ def item_rows(
     ]
     zero = _readings(setup, dosed, null, [])[0]
     size = setup.batch_size or rows_that_fit(setup.subject, len(dosed.place.fed))
-    read: dict[tuple[str, float], Readings] = {}
-    for some in (doses[first : first + size] for first in range(0, len(doses), size)):
-        for dose, readings in zip(some, _readings(setup, dosed, null, some), strict=True):
-            read[dose.arm, dose.dose] = readings
+    chunks = [doses[first : first + size] for first in range(0, len(doses), size)]
+    by_chunk = setup.batch_sizer.each(chunks, partial(_readings, setup, dosed, null), _no_memory)
+    found = [readings for chunk in by_chunk for readings in chunk]
+    read = {(dose.arm, dose.dose): readings for dose, readings in zip(doses, found, strict=True)}
     effects = _side_effects(setup, unit, dosed, [dose for dose in doses if dose.arm == OWN], size)
     rows: list[dict[str, Any]] = []
     for arm, fit in fits.items():
@@ -160,24 +161,36 @@ def _side_effects(
     effects: dict[tuple[str, float], dict[str, Any]] = {(dose.arm, dose.dose): {} for dose in doses}
     chosen = unit.rows_for(dosed.item.document)
     together = max(1, size // (QUESTIONS + TEXTS))
-    for some in (doses[first : first + together] for first in range(0, len(doses), together)):
+    chunks = [doses[first : first + together] for first in range(0, len(doses), together)]
+
+    def costs(some: Sequence[Dose]) -> list[Cost]:
         updates, gains = [dose.update for dose in some], [dose.gain for dose in some]
-        costs = read_costs(setup.subject, unit.comparisons.rows, [chosen] * len(some), updates, gains)
-        for dose, cost in zip(some, costs, strict=True):
-            effects[dose.arm, dose.dose] |= {"kept": _finite(cost.kept), "kl": _finite(cost.kl)}
+        return read_costs(setup.subject, unit.comparisons.rows, [chosen] * len(some), updates, gains)
+
+    read = [cost for some in setup.batch_sizer.each(chunks, costs, _no_memory) for cost in some]
+    for dose, cost in zip(doses, read, strict=True):
+        effects[dose.arm, dose.dose] |= {"kept": _finite(cost.kept), "kl": _finite(cost.kl)}
     if not dosed.others:
         return effects
     others = QuestionRows.of(setup.subject, dosed.others)
     rows = list(range(len(dosed.others)))
     together = max(1, size // len(rows))
-    for some in (doses[first : first + together] for first in range(0, len(doses), together)):
+    chunks = [doses[first : first + together] for first in range(0, len(doses), together)]
+
+    def moved_by(some: Sequence[Dose]) -> list[float]:
         repeated = others.repeated(rows * len(some))
         updates = stack(setup.subject, [dose.update for dose in some for _ in rows])
         gains = torch.tensor([dose.gain for dose in some for _ in rows])
-        moved = repeated.moved(range(len(repeated)), updates, gains).view(len(some), len(rows)).mean(1)
-        for dose, mean in zip(some, moved.tolist(), strict=True):
-            effects[dose.arm, dose.dose] |= {"others_moved": _finite(mean), "n_others": len(rows)}
+        return repeated.moved(range(len(repeated)), updates, gains).view(len(some), len(rows)).mean(1).tolist()
+
+    moved = [mean for some in setup.batch_sizer.each(chunks, moved_by, _no_memory) for mean in some]
+    for dose, mean in zip(doses, moved, strict=True):
+        effects[dose.arm, dose.dose] |= {"others_moved": _finite(mean), "n_others": len(rows)}
     return effects
+
+
+def _no_memory(dose: Dose, fault: BaseException) -> NoReturn:
+    raise AdapterError(f"memory ran out for the dose {dose.dose:g} of the arm {dose.arm} alone") from fault
 
 
 def _null_adapter(distractors: Distractors, dosed: DosedItem) -> Adapter | None:

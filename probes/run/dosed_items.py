@@ -17,6 +17,7 @@ from override_gap.probes.subject.model import Subject
 
 #: How an update is taught: by another question about the fact, by its question behind another fact, or by its question.
 ANOTHER, BEHIND, ITSELF = "another question", "behind another fact", "the question itself"
+NO_MAP = "the adapter changes no linear map that sees every token, so an update of the belief has no place at its sites"
 #: Other wordings that are read beside the one that is taught, at most.
 OTHERS = 2
 
@@ -49,10 +50,13 @@ class DosedItem:
     ) -> DosedItem | str:
         """One item of a unit, or why no update can be made of it."""
         # an update of a norm's weight alone leaves no map to fit factors to
-        paths = tuple(path for path in adapter.paths if path in subject.sites)
+        paths = [path for path in adapter.paths if path in subject.sites]
+        # a routed expert sees some tokens of a batch, and of which question they are cannot be told
+        layouts = subject.rows.of(paths)
+        paths = tuple(path for path in paths if layouts[path] == "rows")
         if not paths:
-            return "the adapter changes no linear map, so there is none at its sites to fit an update of the belief to"
-        elsewhere = tuple(other_layers(subject, paths))
+            return NO_MAP
+        elsewhere = tuple(other_layers(subject, paths, adapter.paths))
         wordings = [(ANOTHER, other) for other in _asked_otherwise(item, unit)]
         wordings += [(BEHIND, other) for other in _behind_others(item, unit)]
         read: list[tuple[str, Divergence]] = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from override_gap.margins.adapter import Adapter
@@ -69,9 +70,14 @@ def measure_doses(
         fits = {OWN: own[item.id], OTHER_LAYERS: elsewhere.get(item.id)}
         fits[PLACEBO] = None if partner is None else own.get(partner.id)
         name = None if partner is None else partner.id
+        read = partial(item_rows, distractors=distractors, unit=unit, dosed=dosed[item.id], partner=name)
+        made = {arm: fit for arm, fit in fits.items() if fit is not None}
         try:
-            rows += item_rows(setup, distractors, unit, dosed[item.id], {a: f for a, f in fits.items() if f}, name)
-        except AdapterError as fault:  # its adapter, whose own readings say so too
+            try:
+                rows += read(setup, fits=made)
+            except AdapterError:  # in some mixtures of experts an adapter can be given to one row of a batch alone
+                rows += read(replace(setup, batch_size=1), fits=made)
+        except AdapterError as fault:
             unread[item.id] = str(fault)
         if fits[PLACEBO] is None:
             unread[f"{item.id}, placebo"] = (
@@ -100,7 +106,11 @@ def _fitted(
             together: Sequence[DosedItem], paths: tuple[str, ...] = paths, among: int = len(group)
         ) -> dict[str, BeliefFit]:
             setup.told(f"prior dose, {part}: updates fitted for {len(fits)} of {among} items of this unit")
-            made = fit_beliefs(setup.subject, together, paths, part, setup.seed)
+            try:
+                made = fit_beliefs(setup.subject, together, paths, part, setup.seed)
+            except AdapterError as fault:
+                unread.update({f"{dosed.item.id}, {part}": str(fault) for dosed in together})
+                return {}
             return {dosed.item.id: belief for dosed, belief in zip(together, made, strict=True)}
 
         def too_large(dosed: DosedItem, _: BaseException) -> dict[str, BeliefFit]:

@@ -165,8 +165,11 @@ def test_the_regula_falsi_ends_on_a_curve_that_is_flat_first() -> None:
 def test_other_layers_are_the_same_maps_where_the_adapter_does_not_act() -> None:
     subject = tiny("llama")
     first = [path for path in subject.sites if ".1.mlp.down_proj" in path or ".1.self_attn.q_proj" in path]
-    found = other_layers(subject, first)
+    found = other_layers(subject, first, first)
     assert sorted(found) == sorted(
         path for layer in (0, 2) for path in (p.replace(".1.", f".{layer}.", 1) for p in first)
     )
-    assert other_layers(subject, down(subject, "llama")) == []
+    assert other_layers(subject, down(subject, "llama"), down(subject, "llama")) == []
+    assert all(
+        ".0." in path for path in other_layers(subject, first, [*first, "model.layers.2.input_layernorm.weight"])
+    )

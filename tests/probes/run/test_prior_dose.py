@@ -21,7 +21,7 @@ from override_gap.probes.run.belief_fits import DOSES, fit_beliefs
 from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.dose_sample import DoseSample, draw_sample, in_turn_over_points
-from override_gap.probes.run.dosed_items import ANOTHER, BEHIND, ITSELF, DosedItem, placebo_of
+from override_gap.probes.run.dosed_items import ANOTHER, BEHIND, ITSELF, NO_MAP, DosedItem, placebo_of
 from override_gap.probes.run.loop import run
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.prior_dose import DoseRows, measure_doses
@@ -128,9 +128,7 @@ def test_an_adapter_without_a_linear_map_is_named_with_the_reason() -> None:
     adapters = {item.document: Adapter("norm", {path: Vector(torch.ones(32))}) for item in ITEMS}
     made = measured(subject, adapters, UNIT)
     assert made.rows == []
-    assert [row["reason"] for row in made.unread] == [
-        "c0, c1: the adapter changes no linear map, so there is none at its sites to fit an update of the belief to"
-    ]
+    assert [row["reason"] for row in made.unread] == [f"c0, c1: {NO_MAP}"]
 
 
 def test_an_update_is_taught_in_another_question_before_anything_else() -> None:
