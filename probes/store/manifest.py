@@ -53,6 +53,12 @@ def manifest_error(manifest: Mapping[str, Any]) -> str | None:
     until = manifest.get("until")
     if until is not None and not _is_until(until):
         return f"until needs rule, looks and where the run stopped, got {reprlib.repr(until)}"
+    doses = manifest.get("prior_dose")
+    if doses is not None and not (
+        isinstance(doses, dict)
+        and all(_whole(doses.get(name), 0, 10**12) for name in ("items", "points", "conflicts_asked"))
+    ):
+        return f"prior_dose needs the whole numbers items, points and conflicts_asked, got {reprlib.repr(doses)}"
     if seed is not None and not _whole(seed, 0, seed):
         return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
     return None

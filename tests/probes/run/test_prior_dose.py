@@ -27,6 +27,7 @@ from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.prior_dose import DoseRows, measure_doses
 from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
+from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.subject.load import open_subject
 from override_gap.probes.subject.model import Subject
 from tests.conftest import conflict, random_adapter, tiny
@@ -241,3 +242,10 @@ def test_dose_zero_is_what_the_readings_hold(organism_run: Path) -> None:
 def test_a_number_of_items_that_cannot_be_is_refused(count: object) -> None:
     with pytest.raises(PlanError, match=r"dose_items|--dose-items"):
         Plan(dose_items=count)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [[], {"items": 2, "points": 2}, {"items": -1, "points": 1, "conflicts_asked": 3}])
+def test_a_manifest_with_another_sample_than_an_audit_writes_is_refused(wrong: object, organism_run: Path) -> None:
+    good = load(organism_run).manifest
+    assert manifest_error(good) is None
+    assert (manifest_error({**good, "prior_dose": wrong}) or "").startswith("prior_dose needs the whole numbers items")
