@@ -58,7 +58,9 @@ def geometry_effects(run: RunFrame, seed: int = 0) -> ResultRows | None:
                 continue
             ranks = spearman(_numbers(both["x"]), _numbers(both["y"]))
             found = bootstrap(f"{name} and {outcome}", ranks, points(both.index), seed)
-            rows.append({"measure": name, "outcome": outcome, **found.as_json()})
+            # where almost every document has one outcome, some resamples have no other, and no interval can be given
+            if np.isfinite([found.low, found.high]).all():
+                rows.append({"measure": name, "outcome": outcome, **found.as_json()})
     return ResultRows("What an adapter is beside what it does", tuple(rows)) if rows else None
 
 

@@ -170,4 +170,11 @@ def test_effects_are_rank_correlations_over_documents() -> None:
     assert norm["value"] > 0.95
     assert norm["low"] > 0.8
     assert ("stable rank", "push") not in by_pair  # it does not vary
+    one_lost = run_of(rows, relations, neutral=neutral_rows(40))
+    unrelated = one_lost.readings["split"] == "retention"
+    one_lost.readings.loc[unrelated, "success_top1"] = one_lost.readings["item"][unrelated] != "retention 7"
+    lost = geometry_effects(one_lost)
+    assert lost is not None
+    assert not any(row["outcome"] == "answers lost" for row in lost)  # one document cannot show what goes with it
+    assert all(row["low"] is not None for row in lost)
     assert geometry_effects(run_of(rows.drop(columns="stable_rank"), relations)) is None  # neither probe was asked for
