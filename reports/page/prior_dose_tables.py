@@ -36,6 +36,7 @@ def _slopes(found: Mapping) -> Table:
     causal = [
         (row["condition"], row["update"], f"{row['doses']} doses", row["items"], row, row["p"])
         for row in found.get("pass_through") or []
+        if row["items"] == "all" or row["update"] == found["read"]
     ]
     seen = [("as-delivered", "none: observed", "\u2013", row["what"], row, None) for row in found.get("observed") or []]
     return Table(
@@ -117,7 +118,7 @@ def _controls(found: Mapping) -> Table:
 
 def _selection(found: Mapping) -> Table:
     chosen = found.get("selection") or {}
-    note = ""
+    rows, note = chosen.get("slopes") or [], ""
     if chosen:
         note = (
             f"{chosen['reached']:,} of {chosen['asked']:,} doses were reached, all of them for {chosen['items_complete']:,} of "
@@ -126,10 +127,12 @@ def _selection(found: Mapping) -> Table:
         prior, lost = chosen["prior_of_reached"], chosen["prior_of_unreached"]
         if prior is not None and lost is not None:
             note += f" (mean prior margin {rounded(prior)} nats, of the others {rounded(lost)})"
+        if chosen["reached"] == chosen["asked"]:
+            rows = [row for row in rows if row["rows"] == "as_moved"]  # the others are the same
         note += ". Own update as delivered, no placebo taken off."
     return Table(
         "Prior dose: what unreached doses may hide",
         note,
         ("rows", "pass-through", SIZE_HEAD),
-        tuple((ROWS[row["rows"]], estimate(row), size_cell(row)) for row in chosen.get("slopes") or []),
+        tuple((ROWS[row["rows"]], estimate(row), size_cell(row)) for row in rows),
     )
