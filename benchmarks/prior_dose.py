@@ -33,9 +33,7 @@ RIGHT = {
 }
 WORLDS = (
     {"items": 60, "points": 40, "relations": 12, "icc": 0.3},
-    {"items": 60, "points": 40, "relations": 40, "icc": 0.0},
     {"items": 60, "points": 40, "relations": 8, "icc": 0.5},
-    {"items": 40, "points": 20, "relations": 8, "icc": 0.3},
 )
 H6 = next(hypothesis for hypothesis in STANDARD if hypothesis.id == "H6")
 
