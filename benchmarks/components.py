@@ -5,6 +5,8 @@ with the adapter merged into the weights and the final norm folded (`decompose_r
 Printed: the largest difference over items and components.
 
     python benchmarks/components.py [--items 24]
+
+With `--families`: of the tiny random models of `benchmarks/families`, which are split, and into how many heads.
 """
 
 from __future__ import annotations
@@ -21,17 +23,21 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.families.check import QUESTIONS, random_adapters, word_tokenizer
+from benchmarks.families.configs import FAMILIES, build
 from override_gap.analyses.calibration import markdown
-from override_gap.margins.adapter import Adapter
-from override_gap.margins.items.item import Document
+from override_gap.margins.adapter import Adapter, layer_of
+from override_gap.margins.items.item import Document, Item
 from override_gap.probes.attach.stack import stack
+from override_gap.probes.environment import quietly
+from override_gap.probes.errors import SubjectError
 from override_gap.probes.items import open_items
 from override_gap.probes.readings.components import Components, read_components
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.custom import encode_updates
 from override_gap.probes.subject.load import open_subject
-from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.model import Subject, wrap
 from override_gap.probes.subject.stream_writers import stream_writers
 
 ITEMS = {"organism": "organism", "smollm2": "benchmark"}
@@ -112,12 +118,51 @@ def rows(name: str, count: int) -> list[dict[str, Any]]:
     ]
 
 
+def family_row(model_type: str) -> dict[str, Any]:
+    """Whether a family's margins are split, the base's and under random adapters of the maps that write into the stream."""
+    try:
+        with quietly():
+            subject = wrap(build(model_type), word_tokenizer(), model_type)
+        writers = stream_writers(subject)
+    except SubjectError as refusal:
+        return {"model type": model_type, "split": "no", "heads": "", "why not": str(refusal)[:150]}
+    answers = ("w40", "w41")
+    items = [
+        Item(f"i{n}", "p", "conflict", "w3 w4", " ".join(f"w{token}" for token in question), *answers)
+        for n, question in enumerate(QUESTIONS)
+    ]
+    prior = read_prior(subject, items, [locate(subject, item) for item in items], layers=True)
+    outputs = {w.heads.path for layer in writers for w in layer if w.heads is not None}
+    sites = {site.module: path for path, site in subject.sites.items()}
+    outputs |= {sites[w.module] for layer in writers for w in layer if w.module in sites}
+    inside = [path for path in subject.sites if layer_of(path) is not None]
+    adapters = stack(subject, random_adapters(subject, sorted(outputs) or inside))
+    ours = read_components(subject, prior, adapters, torch.ones(len(items), subject.n_layers), writers)
+    heads = sorted({sum(p.name == "head" and p.layer == n for p in ours.names) for n in range(subject.n_layers)})
+    closed = bool(ours.closed.all()) and bool(ours.heads_closed.all())
+    why = "" if closed else "the sum misses the margin"
+    return {
+        "model type": model_type,
+        "split": "yes" if closed else "no",
+        "heads": "/".join(map(str, heads)),
+        "why not": why,
+    }
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table; exit code 1 where a difference is above 1e-3 nats."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=24, help="conflicts per subject")
     parser.add_argument("--subjects", nargs="*", choices=ITEMS, default=list(ITEMS))
+    parser.add_argument("--families", action="store_true", help="which families are split, instead")
     args = parser.parse_args(argv)
+    if args.families:
+        table = [family_row(model_type) for model_type in sorted(FAMILIES)]
+        split = [row for row in table if row["split"] == "yes"]
+        print(f"{len(split)} of {len(table)} families are split; the others:\n")
+        print(markdown(pd.DataFrame([row for row in table if row["split"] == "no"])))
+        print("\nHeads by layer:", "; ".join(f"{row['model type']} {row['heads']}" for row in split))
+        return 0
     table = [row for name in args.subjects for row in rows(name, args.items)]
     print(markdown(pd.DataFrame(table)))
     return int(any(float(row["largest difference, nats"]) > 1e-3 for row in table))

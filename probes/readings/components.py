@@ -165,7 +165,7 @@ def _pass(
 
     def note_input(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         assert keep is not None
-        keep.append(args[0] if args else named["hidden_states"])
+        keep.append((args[0] if args else named["hidden_states"]).clone())  # some blocks add to it in place
 
     maps = {heads.module for modules in writers if (heads := _heads(modules)) is not None}
     watched = dict.fromkeys([*(w.module for modules in writers for w in modules), *maps])

@@ -25,7 +25,7 @@ WRITERS = 3
 ROWS, POSITIONS = 2, 8
 #: The share of a block's change that may be left, beside what rounding to the number format does.
 LEFT = 1e-3
-#: A writer reads other positions if its output changes by this share when they do.
+#: A writer reads other positions if its output changes by this share where they do.
 CHANGED = 1e-4
 #: Where modules of attention keep how many numbers of their output map's input are one head's.
 HEAD_WIDTHS = ("v_head_dim", "head_dim", "head_size")
@@ -219,7 +219,7 @@ def _rounded(scale: float, dtype: torch.dtype) -> float:
 
 
 def _mixing(subject: Subject, blocks: Sequence[_Recorded], names: Sequence[tuple[str, ...]]) -> set[nn.Module]:
-    """The writers whose output at the last position changes with the block's input at the first, all other writers held fixed."""
+    """The writers whose output at the last position changes with the block's input at others, all other writers held fixed."""
     mixing: set[nn.Module] = set()
     for k in range(max(map(len, names))):
         outputs: dict[nn.Module, Tensor] = {}
@@ -227,7 +227,7 @@ def _mixing(subject: Subject, blocks: Sequence[_Recorded], names: Sequence[tuple
         asked: list[tuple[nn.Module, Tensor]] = []
         with ExitStack() as undo:
             for block, writers in zip(blocks, names, strict=True):
-                undo.enter_context(entering(block.block, _first_changed(block.entered)))
+                undo.enter_context(entering(block.block, _others_changed(block.entered)))
                 for n, name in enumerate(writers):
                     module = block.block.get_submodule(name)
                     if n == k:
@@ -246,32 +246,32 @@ def _mixing(subject: Subject, blocks: Sequence[_Recorded], names: Sequence[tuple
 
 def _keeping(outputs: dict[nn.Module, Tensor]) -> Any:
     def keep(module: nn.Module, _args: Any, out: Any) -> None:
-        outputs[module] = first_tensor(out)
+        outputs[module] = first_tensor(out).clone()  # Falcon adds to it in place
 
     return keep
 
 
-def _first_changed(entered: Tensor) -> Tensor:
-    """A block's input with its first position changed by about its own size."""
-    draws = torch.randn(entered[:, :1].shape, generator=torch.Generator().manual_seed(0)).to(entered)
-    size = entered[:, :1].float().square().mean().sqrt().to(entered.dtype)
-    return torch.cat([entered[:, :1] + size * draws, entered[:, 1:]], dim=1)
+def _others_changed(entered: Tensor) -> Tensor:
+    """A block's input changed by about its own size at all positions but the last: a convolution reads a few of them alone."""
+    draws = torch.randn(entered[:, :-1].shape, generator=torch.Generator().manual_seed(0)).to(entered)
+    size = entered[:, :-1].float().square().mean((0, 2), keepdim=True).sqrt().to(entered.dtype)
+    return torch.cat([entered[:, :-1] + size * draws, entered[:, -1:]], dim=1)
 
 
 def _fed(subject: Subject, writers: Sequence[nn.Module]) -> dict[nn.Module, str]:
     """By writer, the path of the linear map that it is, or whose output is its input."""
     paths = {site.module: path for path, site in subject.sites.items()}
-    outputs: dict[nn.Module, Tensor] = {}
+    given: dict[nn.Module, Any] = {}
     found = {writer: paths[writer] for writer in writers if writer in paths}
 
     def into(writer: nn.Module, args: tuple[Any, ...]) -> None:
-        source = next((m for m, out in outputs.items() if args and args[0] is out), None)
+        source = next((m for m, out in given.items() if args and args[0] is out), None)
         if source is not None:
             found[writer] = paths[source]
 
     with ExitStack() as undo:
         for module in paths:
-            undo.callback(module.register_forward_hook(_keeping(outputs)).remove)
+            undo.callback(module.register_forward_hook(lambda m, _a, out: given.update({m: out})).remove)
         for writer in writers:
             if writer not in paths:
                 undo.callback(writer.register_forward_pre_hook(into).remove)

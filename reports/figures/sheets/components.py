@@ -29,13 +29,13 @@ from override_gap.reports.figures.style import (
 )
 
 PARTS = {
-    "own": ("updates on the base's stream", ADAPTED),
-    "rest": ("updates on what changed below", OTHER),
-    "response": ("the base's own layers", NO),
+    "own": ("updates, base's stream", ADAPTED),
+    "rest": ("updates, changed stream", OTHER),
+    "response": ("base's layers", NO),
     "norm": ("final norm", BASE),
 }
 """Part of the change, its label and colour."""
-TOWARDS = "towards document (nats)"
+TOWARDS = "towards y_doc (nats)"
 
 
 @figure
@@ -55,11 +55,11 @@ def components(run: RunFrame, summary: Mapping) -> Figure:
     panels[1].set_title("By layer")
     for kind, label, shade in (("attention", "attention", OTHER), ("mlp", "MLP", ADAPTED)):
         _curves(panels[2], [row for row in rows if row["component"] == kind], [("response", label, shade)])
-    panels[2].set_title("The base's own layers")
+    panels[2].set_title("Base's layers")
     if alone:
         curves = [("own", "what it writes", ADAPTED), ("beyond", "what is added to it", NO)]
         _curves(panels[3], alone, curves)
-        panels[3].set_title("One layer's updates alone")
+        panels[3].set_title("One layer alone")
     panels[3].set_visible(bool(alone))
     for axes in panels[1:]:
         axes.set_ylabel(TOWARDS)
@@ -96,7 +96,7 @@ def _curves(axes: Axes, rows: Sequence[Mapping], curves: Sequence[tuple[str, str
             lows, highs = ([band[end] for band in bands] for end in ("low", "high"))
             axes.fill_between(depths, lows, highs, color=shade, alpha=0.22, lw=0)
     axes.axhline(0, color=INK, lw=0.7)
-    axes.legend(loc="best")
+    axes.legend(loc="upper left", fontsize=7)
 
 
 def caption(summary: Mapping) -> Caption:

@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 import torch
 from transformers import (
+    FalconConfig,
+    FalconForCausalLM,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     GraniteConfig,
     GraniteForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     MixtralConfig,
@@ -34,7 +38,10 @@ OPT: dict[str, Any] = {
     "num_hidden_layers": 3,
     "num_attention_heads": 4,
 }
+MIXED = {"layer_types": ["conv", "full_attention", "conv"]}
 MODELS = {
+    "falcon": lambda: FalconForCausalLM(FalconConfig(**SHAPE, alibi=False)),
+    "lfm2": lambda: Lfm2ForCausalLM(Lfm2Config(**GROUPED, **MIXED)),
     "granite": lambda: GraniteForCausalLM(GraniteConfig(**GROUPED, **MULTIPLIED)),
     "neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**SHAPE, **NEOX)),
     "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**GROUPED, num_local_experts=4, num_experts_per_tok=2)),
@@ -47,6 +54,8 @@ KNOWN = {
     "gemma2": (1.0, {"post_attention_layernorm": (True, 4), "post_feedforward_layernorm": (False, 0)}),
     "gpt2": (1.0, {"attn.c_proj": (True, 4), "mlp.c_proj": (False, 0)}),
     "granite": (0.22, {"self_attn.o_proj": (True, 4), "mlp.down_proj": (False, 0)}),
+    "falcon": (1.0, {"self_attention.dense": (True, 4), "mlp.dense_4h_to_h": (False, 0)}),
+    "lfm2": (1.0, {"conv.out_proj": (True, 0), "self_attn.out_proj": (True, 4), "feed_forward.w2": (False, 0)}),
     "neox": (1.0, {"attention.dense": (True, 4), "mlp.dense_4h_to_h": (False, 0)}),
     "mixtral": (1.0, {"self_attn.o_proj": (True, 4), "mlp": (False, 0)}),
     "mamba": (1.0, {"mixer.out_proj": (True, 0)}),
@@ -68,11 +77,14 @@ def random(family: str) -> Subject:
 def test_writers_are_those_of_the_architecture(family: str) -> None:
     subject = random(family)
     scale, known = KNOWN[family]
+    seen = {}
     for block, writers in zip(subject.blocks, stream_writers(subject), strict=True):
-        paths = {module: path for path, module in block.named_modules()}
+        paths = {module: path.removesuffix(".experts") for path, module in block.named_modules()}
         found = {paths[w.module]: (w.mixes, 0 if w.heads is None else w.heads.count) for w in writers}
-        assert {path.removesuffix(".experts"): kind for path, kind in found.items()} == known
+        assert len(found) == len(writers) == (1 if family == "mamba" else 2)
+        seen |= found
         assert [w.scale for w in writers] == pytest.approx([scale] * len(writers), rel=1e-4)
+    assert seen == known
 
 
 def test_a_norm_on_the_stream_itself_is_refused() -> None:
