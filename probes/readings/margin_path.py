@@ -84,7 +84,7 @@ def read_margin_path(
     scales = torch.stack([sizes[:, :2].sum(1), sizes[:, :2].sum(1), sizes[:, 2]], dim=1)
     rounding = attribution_tolerance(subject, prior, delivered).cpu()[:, None]
     allowed = (CLOSURE * scales).maximum(rounding)
-    path = _Path(subject, prior, parts)
+    path = PathSlopes(subject, prior, parts)
     size = (len(sums), len(path.sites))
     push, pull, first = (torch.full(size, float("nan")) for _ in range(3))
     nodes, missed = torch.zeros(len(sums), dtype=torch.long), torch.full_like(sums, float("nan"))
@@ -109,7 +109,7 @@ def read_margin_path(
 
 
 @dataclass
-class _Path:
+class PathSlopes:
     """The slopes of a batch's two logits along the path: `seen` holds those of y_doc and y_pre by row and gain."""
 
     subject: Subject

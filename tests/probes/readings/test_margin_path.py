@@ -11,11 +11,12 @@ import torch
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.updates import LowRank
+from override_gap.probes.attach.parameters import ParameterUpdates
 from override_gap.probes.attach.stack import Stack, part_stacks, stack
 from override_gap.probes.readings import margin_path
 from override_gap.probes.readings.adapted import Adapted, read_adapted
 from override_gap.probes.readings.layers import read_causal
-from override_gap.probes.readings.margin_path import MarginPath, read_margin_path
+from override_gap.probes.readings.margin_path import STACKED, MarginPath, read_margin_path
 from override_gap.probes.readings.prior import Prior, locate, read_prior
 from override_gap.probes.subject.model import Subject, wrap
 from tests.conftest import conflict, random_adapter, tiny
@@ -207,3 +208,14 @@ def test_a_map_without_gradient_leaves_the_item_open_and_a_model_without_is_refu
     reason = read_margin_path(subject, prior, parts, delivered)
     assert isinstance(reason, str)
     assert "no gradient" in reason
+
+
+def test_stacked_experts_and_routers_are_refused_in_words() -> None:
+    subject = tiny("llama")
+    adapters = [random_adapter(subject, torch.Generator().manual_seed(0), ("down_proj",)) for _ in ITEMS]
+    prior = read_prior(subject, ITEMS, [locate(subject, item) for item in ITEMS])
+    delivered = read_adapted(subject, prior, stack(subject, adapters), torch.ones(len(ITEMS), 3))
+    parts = part_stacks(subject, adapters)
+    router = object.__new__(ParameterUpdates)  # what it updates is not looked at
+    parts["document"] = Stack({**parts["document"].sites, "model.layers.0.mlp.gate.weight": router}, len(ITEMS))
+    assert read_margin_path(subject, prior, parts, delivered) == STACKED
