@@ -8,8 +8,9 @@ from typing import Any
 from override_gap.analyses.readings import RunFrame, Table, values
 from override_gap.analyses.results import ResultSection, estimate_text
 from override_gap.analyses.stats.estimate import Estimate
-from override_gap.analyses.stats.intervals import mean
+from override_gap.analyses.stats.intervals import mean, proportion
 from override_gap.analyses.stored_geometry import DocumentPoints
+from override_gap.margins.items.item import Document
 
 COMMON = 10
 """So many of the tokens that most documents raise are named."""
@@ -19,6 +20,12 @@ OUTPUT = {
     "answer_rise": "rise of the document's own answer on neutral text, nats",
     "answer_rank": "share of other answers that rise less than the document's own on neutral text",
 }
+WORDS = {
+    "own_words": "share of documents of which a word is among the ten tokens that rise most on neutral text",
+    "other_words": "the same of a word of another document, by chance",
+}
+LETTERS = 4
+"""Tokens of fewer letters are found in any text."""
 
 
 def neutral_text(run: RunFrame) -> ResultSection | None:
@@ -34,13 +41,16 @@ def neutral_text(run: RunFrame) -> ResultSection | None:
         | {column: _mean(column, at, column, points).as_json() for column in ("radial", "angle")}
         for layer, at in rows[rows["layer"] >= 0].groupby("layer", sort=True)
     ]
+    labels = points(output["document"])
+    words = dict(zip(WORDS, own_and_other_words(run, output), strict=True))
     content: dict[str, Any] = {
         "documents": len(output),
         **{column: estimate.as_json() for column, estimate in estimates.items()},
+        **{column: proportion(WORDS[column], found, labels).as_json() for column, found in words.items()},
         "raised": raised(output),
         "layers": layers,
     }
-    lines = [f"{OUTPUT[column]}: {estimate_text(content[column])}" for column in OUTPUT]
+    lines = [f"{name}: {estimate_text(content[column])}" for column, name in (OUTPUT | WORDS).items()]
     lines.append(
         "raised by most documents: " + ", ".join(f"{row['token']!r} ({row['documents']})" for row in content["raised"])
     )
@@ -57,6 +67,24 @@ def raised(output: Table) -> list[dict[str, Any]]:
             total[token] += rise
     order = sorted(counts, key=lambda token: (-counts[token], -total[token] / counts[token], token))
     return [{"token": t, "documents": counts[t], "rise": total[t] / counts[t]} for t in order[:COMMON]]
+
+
+def own_and_other_words(run: RunFrame, output: Table) -> tuple[list[bool], list[bool]]:
+    """Whether one of the tokens that each document's adapter raises most is in its text, and whether one is in the next one's."""
+    texts = {Document(str(text)).key: str(text).casefold() for text in run.readings["document"].dropna().unique()}
+    own = [texts[key] for key in output["document"]]
+    found = []
+    for of_texts in (own, own[1:] + own[:1]):
+        pairs = zip(output["raised"], of_texts, strict=True)
+        found.append(
+            [any(_is_in(token, text) for token in (() if raised is None else raised)) for raised, text in pairs]
+        )
+    return found[0], found[1]
+
+
+def _is_in(token: str, text: str) -> bool:
+    word = token.strip().casefold()
+    return len(word) >= LETTERS and word in text
 
 
 def _mean(name: str, rows: Table, column: str, points: DocumentPoints) -> Estimate:

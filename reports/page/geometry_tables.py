@@ -96,6 +96,8 @@ def _neutral(neutral: Mapping) -> Iterator[tuple[Cell, ...]]:
         "kept": "share of first choices kept",
         "answer_rise": "rise of the document's own answer, nats",
         "answer_rank": "share of other documents' answers that rise less",
+        "own_words": "documents of which a word is among the ten tokens that rise most, share",
+        "other_words": "the same of a word of another document, by chance",
     }
     for key, name in names.items():
         row = neutral.get(key) or {}

@@ -138,7 +138,12 @@ def neutral_rows(count: int) -> pd.DataFrame:
     rows = []
     for n in range(count):
         key = Document(f"document {n}").key
-        output = {"kl": 0.1 * n, "kept": 1 - n / 100, "raised": ["it", f"w{n}"], "rises": [2.0, 1.0]}
+        output = {
+            "kl": 0.1 * n,
+            "kept": 1 - n / 100,
+            "raised": ["it", " Document" if n < 5 else f"ument {n}" if n == 13 else f"w{n}"],
+            "rises": [2.0, 1.0],
+        }
         rows.append({"document": key, "layer": -1, **output, "answer_rise": -1.0, "answer_rank": 0.25})
         rows += [{"document": key, "layer": layer, "radial": 0.1 * layer, "angle": 0.2} for layer in (0, 1)]
     return pd.DataFrame(rows)
@@ -151,6 +156,9 @@ def test_means_on_neutral_text_and_the_tokens_that_most_documents_raise() -> Non
     assert found["kl"]["value"] == pytest.approx(0.95)
     assert found["kl"]["clusters"] == 4
     assert found["answer_rank"]["value"] == pytest.approx(0.25)
+    # every text is "document" and a number: five tokens are in all texts, one in its own alone; "it" and "w7" are too short
+    assert found["own_words"]["value"] == pytest.approx(6 / 20)
+    assert found["other_words"]["value"] == pytest.approx(5 / 20)
     assert found["raised"][0] == {"token": "it", "documents": 20, "rise": 2.0}
     assert [row["radial"]["value"] for row in found["layers"]] == pytest.approx([0.0, 0.1])
     assert neutral_text(run_of(None, relations)) is None
