@@ -134,6 +134,8 @@ def _readings(setup: MeasurementSetup, dosed: DosedItem, null: Adapter | None, d
         if null is not None:
             states[NULL] = under_adapters(stack(subject, [null] * count))(ones)
     tables = {name: _numbers(setup, state, prior) for name, state in states.items()}
+    lead = prior.logits.gather(-1, prior.pre[:, None])[:, 0] - prior.logits.mean(-1)
+    tables[BASE] = [{**row, "old_lead": _finite(nats)} for row, nats in zip(tables[BASE], lead.tolist(), strict=True)]
     return [{name: table[n] for name, table in tables.items()} for n in range(count)]
 
 

@@ -32,6 +32,8 @@ PRIOR_DOSE = RunTable("prior_dose", "conflict, arm, dose and condition", (
            "for placebo"),
     Column("condition", TEXT, "filled", "", "what acts on top of the update: base (nothing), or a condition's adapter"),
     Column("prior_margin", FLOAT, "required", "", "of the base under the update, nats; null, as what follows, where not reached"),
+    Column("old_lead", FLOAT, "optional", "",
+           "f(y_pre) less the mean of all logits, of the base under the update, nats: how much of `moved` is y_pre's; base rows"),
     Column("push", FLOAT, "required", "", "g(y_doc) - f(y_doc), nats; f the base under the update, g with the adapter on top"),
     Column("pull", FLOAT, "required", "", "g(y_pre) - f(y_pre), nats"),
     Column("adapter_margin", FLOAT, "required", "", "push - pull, nats"),

@@ -90,6 +90,11 @@ def test_every_row_is_what_the_weights_with_update_and_adapter_multiplied_out_gi
         assert row.prior_margin == pytest.approx(prior, abs=1e-3), row
         assert row.net_margin == pytest.approx(net, abs=1e-3), row
         assert row.adapter_margin == pytest.approx(net + prior, abs=2e-3), row
+        if row.condition == "base":
+            with merged(subject, parts), torch.no_grad():
+                place = locate(subject, item)
+                logits = subject.model(input_ids=torch.tensor([place.prefix])).logits[0, -1]
+            assert row.old_lead == pytest.approx(float(logits[place.pre] - logits.mean()), abs=1e-3), row
         assert row.moved == pytest.approx(prior - own_margin(subject, item), abs=1e-3), row
         assert row.partner == ITEMS[1 - n].id if row.arm == "placebo" else pd.isna(row.partner)
 
