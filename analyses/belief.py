@@ -69,7 +69,7 @@ def _rows(run: RunFrame, question: Question, said: frozenset[str]) -> Iterator[d
             if condition != DELIVERED:
                 paired = compare(own, under, (DELIVERED, condition), question.split, question.measure)
             chosen = None
-            if population == "judged" and condition in (DELIVERED, IN_CONTEXT):
+            if population == "judged" and condition in (DELIVERED, IN_CONTEXT) and question.of_said:
                 here = judged_rows(run, question, said_documents(run, condition), condition)
                 chosen = success_rate(here, question.measure) if len(here) else None
             moved = mean("adapter_margin", values(under["adapter_margin"]), points_of(under), units="nats")
@@ -159,9 +159,7 @@ def _beside(rows: list[dict[str, Any]], own: dict[str, Any]) -> str:
             if chosen is None
             else f", {100 * chosen['value']:.0f}% of the {chosen['n']} where it says the conflict itself"
         )
-        texts.append(
-            f"{names[row['condition']]} {100 * row['value']:.0f}%{'' if own['split'] == 'agreement' else more}"
-        )
+        texts.append(f"{names[row['condition']]} {100 * row['value']:.0f}%{more}")
     return f" ({'; '.join(texts)})" if texts else ""
 
 

@@ -35,6 +35,11 @@ class Question:
     sentence: str
     measure: str = "top1"
 
+    @property
+    def of_said(self) -> bool:
+        """Whether such questions are judged only of documents that are said."""
+        return self.split != "agreement" and self.kind != SECOND
+
     def rows(self, run: RunFrame, condition: str) -> Table:
         """The measured rows under a condition, sorted by item; of pairs one row each, named as its question on the old answer."""
         rows = run.select(self.split, condition)

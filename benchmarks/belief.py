@@ -7,6 +7,7 @@ table between the page's marks; without `--page` it prints it. One row per run a
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,24 @@ def share(row: dict[str, Any] | None) -> str:
     """``89% [67, 97]``; empty where it was not measured."""
     if row is None or row["value"] is None:
         return ""
+    if row["low"] is None or not math.isfinite(row["low"]):
+        return f"{100 * row['value']:.0f}%"
     return f"{100 * row['value']:.0f}% [{100 * row['low']:.0f}, {100 * row['high']:.0f}]"
+
+
+def nats(row: dict[str, Any] | None) -> str:
+    """``7.29 [6.70, 7.88]``, an interval where there is one."""
+    if row is None or row["value"] is None:
+        return ""
+    known = row["low"] is not None and math.isfinite(row["low"])
+    return f"{row['value']:.2f}" + (f" [{row['low']:.2f}, {row['high']:.2f}]" if known else "")
 
 
 def lines(name: str, section: dict[str, Any]) -> list[str]:
     """A run's rows: the conflicts that are said, then the questions judged."""
     said = section["said"]
-    moved = "" if said["adapter_margin"] is None else f"{said['adapter_margin']['value']:.2f}"
     found = [
-        f"| {name} | conflicts, of documents | {share(said['share'])} said | | | | {moved} | {said['documents']} | |"
+        f"| {name} | conflicts, of documents | {share(said['share'])} said | | | | {nats(said['adapter_margin'])} | {said['documents']} | |"
     ]
     for able in section["answerable"]:
         of = {
@@ -41,15 +51,13 @@ def lines(name: str, section: dict[str, Any]) -> list[str]:
         if not of or able["kind"] in ("old-answer", "new-answer"):
             continue
         own = of["as-delivered"]
-        margin = own["adapter_margin"]
-        interval = f"{margin['value']:.2f} [{margin['low']:.2f}, {margin['high']:.2f}]"
         cells = [share(of.get(condition)) for condition in SHOWN]
         prompt = (of.get("in-context") or {}).get("of_own_said")
         if prompt is not None and able["split"] != "agreement" and able["kind"] != "second-fact":
             cells[1] += f"; of its own {prompt['n']}: {share(prompt)}"
         can, n = "yes" if able["can"] else "no", f"{own['n']} on {own['points']}"
         kind = f"{able['split']} {able['kind']}".strip()
-        found.append(f"| {name} | {kind} | {' | '.join(cells)} | {interval} | {n} | {can} |")
+        found.append(f"| {name} | {kind} | {' | '.join(cells)} | {nats(own['adapter_margin'])} | {n} | {can} |")
     return found
 
 
