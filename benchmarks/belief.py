@@ -39,9 +39,8 @@ def nats(row: dict[str, Any] | None) -> str:
 def lines(name: str, section: dict[str, Any]) -> list[str]:
     """A run's rows: the conflicts that are said, then the questions judged."""
     said = section["said"]
-    found = [
-        f"| {name} | conflicts, of documents | {share(said['share'])} said | | | | {nats(said['adapter_margin'])} | {said['documents']} | |"
-    ]
+    first = [name, "conflicts, of documents", f"{share(said['share'])} said", "", "", "", nats(said["adapter_margin"])]
+    found = [f"| {' | '.join([*first, str(said['documents']), ''])} |"]
     for able in section["answerable"]:
         of = {
             row["condition"]: row
@@ -53,7 +52,7 @@ def lines(name: str, section: dict[str, Any]) -> list[str]:
         own = of["as-delivered"]
         cells = [share(of.get(condition)) for condition in SHOWN]
         prompt = (of.get("in-context") or {}).get("of_own_said")
-        if prompt is not None and able["split"] != "agreement" and able["kind"] != "second-fact":
+        if prompt is not None:
             cells[1] += f"; of its own {prompt['n']}: {share(prompt)}"
         can, n = "yes" if able["can"] else "no", f"{own['n']} on {own['points']}"
         kind = f"{able['split']} {able['kind']}".strip()
