@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks import mechanism_adapters
+from benchmarks import mechanism_adapters, mechanism_layers
 from benchmarks.mechanism_table import estimate, first, table
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.summary import summarise
@@ -220,5 +220,6 @@ SECTIONS: tuple[Callable[[Summaries], list[str]], ...] = (
     controls,
     components,
     prior_in_components,
+    *mechanism_layers.SECTIONS,
     *mechanism_adapters.SECTIONS,
 )
