@@ -13,6 +13,9 @@ from jaxtyping import Float
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, once_per_run, truth, values
 
 OWN, PLACEBO, OTHER_LAYERS = "own", "placebo", "other-layers"
+SMALL = 4.0
+UP_TO_SMALL = f"up to {SMALL:g} nats"
+"""Larger doses are made in another way: mostly by lowering y_doc, not by raising y_pre (column `old_lead`)."""
 READ = ("moved", "prior_margin", "adapter_margin", "net_margin", "success_top1")
 DIFFER = ("moved", "net_margin", "adapter_margin")
 """What is read under the own update less what is read under the placebo's."""
@@ -134,9 +137,15 @@ def thirds(rows: Table) -> dict[str, Table]:
 
 
 def of_sign(rows: Table, doses: str) -> Table:
-    """The rows of all doses, of the raised or of the lowered ones; dose 0 belongs to each."""
+    """The rows of all doses, of the raised or lowered ones, or of those up to SMALL nats either way; dose 0 belongs to each."""
     dose = values(rows["dose"])
-    return rows[{"all": np.ones(len(dose), dtype=bool), "raised": dose >= 0, "lowered": dose <= 0}[doses]]
+    kept = {
+        "all": np.ones(len(dose), dtype=bool),
+        "raised": dose >= 0,
+        "lowered": dose <= 0,
+        UP_TO_SMALL: np.abs(dose) <= SMALL,
+    }
+    return rows[kept[doses]]
 
 
 def measured(rows: Table) -> Table:

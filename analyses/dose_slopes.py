@@ -39,7 +39,7 @@ ANSWERS = {
 def pass_through(rows: Table, doses: str = "all") -> Coefficient | None:
     """The slope of minus the net margin on what the update moved, with a constant per item; n counts items.
 
-    `doses`: all, raised or lowered. None with fewer than FEWEST_CLUSTERS knowledge points.
+    `doses`: as `of_sign` takes them. None with fewer than FEWEST_CLUSTERS knowledge points.
     """
     rows = measured(of_sign(rows, doses))
     points, items = points_of(rows), rows["code"].to_numpy()

@@ -17,7 +17,17 @@ from scipy import stats
 
 from override_gap.analyses import dose_slopes
 from override_gap.analyses import pass_through as observational
-from override_gap.analyses.dose_rows import OTHER_LAYERS, OWN, PLACEBO, all_rows, asked, less_placebo, norm_held, under
+from override_gap.analyses.dose_rows import (
+    OTHER_LAYERS,
+    OWN,
+    PLACEBO,
+    UP_TO_SMALL,
+    all_rows,
+    asked,
+    less_placebo,
+    norm_held,
+    under,
+)
 from override_gap.analyses.dose_slopes import ANSWERS, BOUND, OUTER, Slopes, slope_row, slopes
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, once_per_run, points_of, truth, values
 from override_gap.analyses.results import ResultSection
@@ -148,16 +158,20 @@ def _at_dose(rows: Table) -> dict[str, Any]:
 def control_rows(run: RunFrame) -> Iterator[dict[str, Any]]:
     """``prior_dose.controls``: what each update does to the base: to the prior, to other wordings, to unrelated answers."""
     every = all_rows(run)
-    base = every[(every["condition"] == BASE) & (every["dose"] != 0)]
+    base = every[every["condition"] == BASE]
+    lead = base[base["dose"] == 0].drop_duplicates("item").set_index("item")["old_lead"]
+    base = base[base["dose"] != 0]
     for (arm, dose), rows in base.groupby(["arm", "dose"], sort=True):
         read = np.isfinite(values(rows["prior_margin"]))
         points, moved = points_of(rows), np.where(read, values(rows["moved"]), np.nan)
         others = values(rows["others_moved"])
+        risen = values(rows["old_lead"]) - values(rows["item"].map(lead))
         yield {
             "arm": str(arm),
             "dose": float(dose),
             "moved": mean("moved", moved, points, units="nats").as_json(),
             "moved_size": mean("size of what it moved", np.abs(moved), points, units="nats").as_json(),
+            "old_lead_moved": mean("rise of the old answer alone", risen, points, units="nats").as_json(),
             "others_moved": mean("other wordings moved", others, points, units="nats").as_json(),
             "kept": mean("unrelated answers kept", values(rows["kept"]), points).as_json(),
             "kl": mean("KL to the base on unrelated questions", values(rows["kl"]), points, units="nats").as_json(),
@@ -172,12 +186,12 @@ def slope_rows(run: RunFrame) -> Iterator[dict[str, Any]]:
         sets = {OWN: own, LESS_PLACEBO: less_placebo(own, placebo), NORM_HELD: norm_held(own)}
         sets[OTHER_LAYERS] = under(run, OTHER_LAYERS, condition)
         for name, rows in sets.items():
-            for doses in ("all", "raised", "lowered"):
+            for doses in ("all", "raised", "lowered", UP_TO_SMALL):
                 found = slopes(rows, doses)
                 if found is None:
                     continue
                 for items, slope in found.all.items():
-                    if items == "all" or condition == DELIVERED:
+                    if items == "all" or (condition == DELIVERED and doses != UP_TO_SMALL):
                         yield slope_row(slope, condition=condition, update=name, doses=doses, items=items)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks import mechanism_adapters, mechanism_layers
 from benchmarks.mechanism_table import estimate, first, table
+from override_gap.analyses.dose_rows import UP_TO_SMALL
 from override_gap.analyses.readings import RunFrame
 from override_gap.analyses.summary import summarise
 
@@ -23,6 +24,7 @@ last two sections. Fitted adapters: `fitted:steps=8,lr=1e-2`. Every table is rea
 make: `override-gap audit --probes margins,layers,causal,gain-path,components,prior-dose,geometry,neutral,search`.
 """
 
+SIGNS = ("raised", "lowered", UP_TO_SMALL)
 Summaries = Mapping[str, Mapping[str, Any]]
 
 
@@ -65,20 +67,32 @@ def pass_through(summaries: Summaries) -> list[str]:
                 name,
                 "\N{EN DASH}" if every is None else str(every["n"]),
                 estimate(every),
-                *(estimate(first(slopes, **{**own, "doses": sign}, items="all")) for sign in ("raised", "lowered")),
+                *(estimate(first(slopes, **{**own, "doses": sign}, items="all")) for sign in SIGNS),
                 *(estimate(first(slopes, **own, items=f"{part} third")) for part in ("lowest", "highest")),
                 estimate(first(dose["observed"], what="items of the experiment")),
                 dose["answer"],
                 h6.get("status", ""),
             )
 
-    head = ("audit", "n", "causal", "raised", "lowered", "lowest third", "highest third", "observed", "reads as", "H6")
+    head = (
+        "audit",
+        "n",
+        "causal",
+        "raised",
+        "lowered",
+        "up to 4",
+        "lowest third",
+        "highest third",
+        "observed",
+        "reads as",
+        "H6",
+    )
     says = (
         "Pass-through: how much of each nat added to the base's prior margin reaches the adapted margin, the same adapter "
         "on top. 1: the adapter margin is constant, as the account says; 0: the adapter sets a level. *causal*: within "
         "each item over doses of -4, -2, 2, 4 and 8 nats, less what the update of another fact does; *raised*, *lowered*: "
-        "over the doses above and below 0; *thirds*: items by net margin without a dose; *observed*: the slope over the same "
-        "items without any intervention."
+        "over the doses above and below 0; *up to 4*: without the dose of 8; *thirds*: items by net margin without a "
+        "dose; *observed*: the slope over the same items without any intervention."
     )
     return table("Does a stronger prior win because it is stronger?", says, head, rows())
 
@@ -137,8 +151,8 @@ def other_conditions(summaries: Summaries) -> list[str]:
     )
     says = (
         "The same slope under the adapter at half its gain, under another document's adapter, where the belief is changed "
-        "in layers that the adapter leaves alone, less what the placebo does, and with the adapted stream divided by what the "
-        "base's final norm divides by."
+        "in layers that the adapter leaves alone, less what the placebo does, and with the adapted stream divided by what "
+        "the base's final norm divides by."
     )
     return table("Whose doing is it?", says, head, rows())
 
@@ -148,7 +162,7 @@ def controls(summaries: Summaries) -> list[str]:
 
     def rows() -> Iterator[Sequence[str]]:
         for name, dose, _ in dosed(summaries):
-            for size in (-4.0, 8.0):
+            for size in (-4.0, 2.0, 4.0, 8.0):
                 own = first(dose["controls"], arm="own", dose=size) or {}
                 placebo = first(dose["controls"], arm="placebo", dose=size) or {}
                 yield (
@@ -156,15 +170,26 @@ def controls(summaries: Summaries) -> list[str]:
                     f"{size:+g}",
                     estimate(placebo.get("moved"), sign=True),
                     estimate(placebo.get("moved_size")),
+                    estimate(own.get("old_lead_moved"), sign=True),
                     estimate(own.get("others_moved"), sign=True),
                     estimate(own.get("kept")),
                     estimate(own.get("kl"), 3),
                 )
 
-    head = ("audit", "dose", "placebo moves", "its size", "other wordings move", "unrelated kept", "KL")
+    head = (
+        "audit",
+        "dose",
+        "placebo moves",
+        "its size",
+        "old answer rises",
+        "other wordings move",
+        "unrelated kept",
+        "KL",
+    )
     says = (
         "Controls on the base, nats: by how much the update of *another* fact moves this item's prior margin (mean, and "
-        "mean size), what the item's own update does to other wordings of its fact, to unrelated answers, and to the "
+        "mean size), how far the item's own update raises the old answer over the mean of all logits (the rest of the "
+        "dose lowers the document's answer), what it does to other wordings of its fact, to unrelated answers, and to the "
         "base's distribution there."
     )
     return table("Controls", says, head, rows())
@@ -206,9 +231,9 @@ def prior_in_components(summaries: Summaries) -> list[str]:
 
     head = ("audit", "adapter margin", "own", "response", "rest", "norm")
     says = (
-        "Slopes of the same parts over items on the prior margin, nats per nat; they add up to that of the adapter margin, "
-        "which is 0 where the account's constant margin holds. The final norm shrinks what the base says by the same share "
-        "at every prior, so that its part grows with the prior by that share."
+        "Slopes of the same parts over items on the prior margin, nats per nat; they add up to that of the adapter "
+        "margin, which is 0 where the account's constant margin holds. The final norm shrinks what the base says by the "
+        "same share at every prior, so that its part grows with the prior by that share."
     )
     return table("Which part depends on the prior?", says, head, rows())
 

@@ -142,7 +142,7 @@ def readings_of(arm, dose, reached, moved, f, g, relation, point, stays) -> list
                     "net_margin": z[:, 1] - z[:, 0], "net_margin_base_norm": 1.2 * (z[:, 1] - z[:, 0]),
                     "success_top1": top1, "top_token": "token",
                     "kept": 0.99 if cost else None, "kl": 0.01 * abs(dose) if cost else None,
-                    "others_moved": 0.8 * moved, "n_others": 2,
+                    "others_moved": 0.8 * moved, "n_others": 2, "old_lead": 3 + 0.25 * moved,
                 }
             )
         )  # fmt: skip

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from override_gap.reports.page.table import Table
 from override_gap.reports.text import SIZE_HEAD, estimate, p_cell, per_cent, rounded, size_cell, untrusted
 
+BESIDE = ("other wordings moved", "answers kept", "KL per token")
 ROWS = {
     "as_moved": "all that were read, at what their update moved",
     "reached": "rows that reached their dose",
@@ -34,7 +35,7 @@ def _slopes(found: Mapping) -> Table:
         f"slope within 1 \u00b1 {found.get('bound', 0.25):g}. Observed: slopes over items, without any intervention."
     )
     causal = [
-        (row["condition"], row["update"], f"{row['doses']} doses", row["items"], row, row["p"])
+        (row["condition"], row["update"], _doses_named(row["doses"]), row["items"], row, row["p"])
         for row in found.get("pass_through") or []
         if row["items"] == "all" or row["update"] == found["read"]
     ]
@@ -49,6 +50,10 @@ def _slopes(found: Mapping) -> Table:
         ),
         open=True,
     )
+
+
+def _doses_named(doses: str) -> str:
+    return f"{doses} doses" if doses in ("all", "raised", "lowered") else doses
 
 
 def _doses(found: Mapping) -> Table:
@@ -97,15 +102,17 @@ def _doses(found: Mapping) -> Table:
 def _controls(found: Mapping) -> Table:
     return Table(
         "Prior dose: what the updates do to the base",
-        "Moved: the prior margin of the item's question (placebo: by another fact's update). Other wordings: of the same "
-        "knowledge point. Kept and KL: over unrelated questions that the base knows.",
-        ("update", "dose", "moved", "size of move", "other wordings moved", "answers kept", "KL per token", SIZE_HEAD),
+        "Moved: the prior margin of the item's question (placebo: by another fact's update). Old answer rises: over the mean of "
+        "all logits; the rest of the move lowers the document's answer. Other wordings: of the same knowledge point. Kept and "
+        "KL: over unrelated questions that the base knows.",
+        (*("update", "dose", "moved", "size of move", "old answer rises"), *BESIDE, SIZE_HEAD),
         tuple(
             (
                 row["arm"],
                 rounded(row["dose"]),
                 estimate(row["moved"]),
                 estimate(row["moved_size"]),
+                estimate(row["old_lead_moved"]),
                 estimate(row["others_moved"]),
                 estimate(row["kept"], "share"),
                 estimate(row["kl"]),

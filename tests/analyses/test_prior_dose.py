@@ -99,6 +99,20 @@ def test_with_the_final_norm_held_the_slope_is_that_of_the_net_margin_so_read():
         assert rows["own, final norm held", *key] == pytest.approx(1.2 * rows["own", *key], abs=1e-9)
 
 
+def test_doses_up_to_four_nats_have_a_slope_of_their_own_and_the_old_answers_rise_is_said():
+    """Where larger doses bend away, the slope without them is that fitted by hand to the others."""
+    run = run_of("shift")
+    table = run.table("prior_dose")
+    net = values(table["net_margin"]) - 20 * (values(table["dose"]) == 8)
+    bent = RunFrame(run.manifest, run.readings, extra={"prior_dose": table.assign(net_margin=net)})
+    found = {row["doses"]: row["value"] for row in slope_rows(bent) if row["update"] == "own" and row["items"] == "all"}
+    rows = under(bent)
+    assert found["up to 4 nats"] == pytest.approx(by_hand(rows, [d for d in (0.0, *DOSES) if abs(d) <= 4]))
+    assert found["all"] > found["up to 4 nats"] + 1
+    control = next(row for row in prior_dose(run)["controls"] if row["arm"] == "own" and row["dose"] == 8)
+    assert control["old_lead_moved"]["value"] == pytest.approx(0.25 * control["moved"]["value"], rel=1e-6)
+
+
 def test_prediction_of_failure_by_hand():
     """Net 3 without a dose: a dose of 2 leaves 1, one of 4 leaves -1. A third token before a positive margin is taken to stay."""
     prior = {-2.0: 3.0, 0.0: 5.0, 2.0: 7.0, 4.0: 9.0}

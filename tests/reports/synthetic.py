@@ -271,6 +271,7 @@ def prior_dose() -> dict:
             "failure": {"observed": about(0.2), "predicted": about(0.4), "ratio": 0.5, "flips": 16, "p": 0.9, "against": 0.01},
             "doses": [row(arm, dose) for arm in ("own", "placebo") for dose in (-4.0, 0.0, 8.0)],
             "controls": [{"arm": "own", "dose": 8.0, "moved": about(8.0), "moved_size": about(8.0), "others_moved": about(6.0),
+                          "old_lead_moved": about(2.0),
                           "kept": about(0.95, 0.02), "kl": about(0.1, 0.02)}],
             "selection": {"asked": 80, "reached": 74, "items": 40, "items_complete": 34, "prior_of_reached": 5.0,
                           "prior_of_unreached": 9.0, "slopes": [{"rows": "complete", **about(0.52)}]}}  # fmt: skip
