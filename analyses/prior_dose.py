@@ -225,7 +225,7 @@ def prior_dose(run: RunFrame) -> ResultSection | None:
         "read": name,
         "bound": BOUND,
         "answer": answer,
-        "sentence": sentence(answer, causal, name),
+        "sentence": sentence(answer, causal, name, dose_slopes.pass_through(rows, UP_TO_SMALL)),
         "pass_through": list(slope_rows(run)),
         "bend": None
         if causal is None or causal.bend is None
@@ -245,8 +245,8 @@ def prior_dose(run: RunFrame) -> ResultSection | None:
     return ResultSection("The prior changed by a dose, the adapter unchanged", content, "doses", tuple(lines))
 
 
-def sentence(answer: str, causal: Slopes | None, name: str) -> str:
-    """What the slopes say, with their numbers."""
+def sentence(answer: str, causal: Slopes | None, name: str, small: Coefficient | None = None) -> str:
+    """What the slopes say, with their numbers; `small` is the slope without the largest doses."""
     if causal is None:
         return "Too few knowledge points were read under a dose to say how the adapter margin answers."
     slope = causal.everything.estimate("")
@@ -263,6 +263,8 @@ def sentence(answer: str, causal: Slopes | None, name: str) -> str:
 
     if len(causal.signs) == 2:
         text += " {} over raised doses, {} over lowered.".format(*pair(causal.signs["raised"], causal.signs["lowered"]))
+    if small is not None:
+        text += f" {pair(small)[0]} over doses {UP_TO_SMALL} either way."
     if all(part in causal.parts for part in OUTER):
         low, high = pair(*(causal.parts[part] for part in OUTER))
         text += f" By net margin without a dose: {low} in the lowest third, {high} in the highest."

@@ -97,7 +97,8 @@ def _by_dose(axes: Axes, item: Mapping) -> None:
     ends = np.array([rows[0]["at"], rows[-1]["at"]])
     axes.plot(ends, start["net_margin"] - (ends - start["at"]), color=INK, lw=1, ls="--", zorder=1)
     at = (rows[0]["at"], -rows[0]["base_margin"])
-    axes.annotate("base alone", at, (3, -9), textcoords="offset points", fontsize=7.5, color=NEUTRAL)
+    axes.annotate("base alone", at, (0, -14), textcoords="offset points", fontsize=7.5, color=NEUTRAL)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     axes.set(title="Dose of prior", xlabel="prior margin added (nats)")
     write_size(axes, f"n = {len(rows)} doses")
 
@@ -110,7 +111,7 @@ def _by_layer(axes: Axes, item: Mapping) -> None:
     numbers = [row["layer"] for row in item["shares"]]
     shades = [YES if share >= 0 else NO for share in shares]
     axes.bar(numbers, shares, bottom=starts, color=shades, width=0.75, lw=0, zorder=2)
-    axes.step([*numbers, numbers[-1] + 1], [*starts, ends[-1]], where="mid", color=INK, lw=0.7, zorder=3)
+    axes.hlines(ends[:-1], numbers[:-1], numbers[1:], color=INK, lw=0.7, zorder=3)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     axes.set(title="Layer by layer", xlabel="layer" + (" (\u22121: embedding)" if numbers[0] < 0 else ""))
     write_size(axes, f"n = {len(numbers)} layers")
