@@ -28,10 +28,10 @@ from override_gap.reports.cli._progress import ProgressBar
 
 POLICIES = ("as-delivered", "uniform-0.5", "uniform-2", "null-other")
 PARTS = {
-    "dose": ("margins", "prior-dose"),
     "split": ("margins", "layers", "causal", "gain-path", "components", "geometry", "neutral"),
+    "dose": ("margins", "prior-dose"),
 }
-"""Two audits of each subject, so that each can be made again by itself."""
+"""Two audits of each subject, so that each can be made again by itself; of what both hold the first is shown."""
 STRONG = "fitted:steps=8,lr=1e-2"
 
 
