@@ -7,6 +7,7 @@ adapter margin's is 1 less it. Every item is its own control (a constant for eac
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -31,7 +32,7 @@ ANSWERS = {
     "level": "the adapter sets a level, whatever the prior",
     "falls": "the adapter margin falls where the prior is raised",
     "opposites": "items of low and of high net margin differ, so that the mean over items describes neither",
-    "bends": "raised and lowered doses differ, so that one slope over all doses describes neither",
+    "bends": "the answer is no straight line, so that one slope over all doses describes none of them",
     "open": "the intervals leave open what the adapter margin does",
 }
 
@@ -63,6 +64,24 @@ def bend(rows: Table) -> Coefficient | None:
     *covariates, adapted = within(columns, items).T
     _, hinge = least_squares(adapted, np.column_stack(covariates), points)
     return replace(hinge, n=len(np.unique(items)))
+
+
+def steps(rows: Table) -> list[tuple[float, float, Coefficient]]:
+    """From each dose to the next larger one: the slope over these two doses alone, of the items that were read at both."""
+    rows = measured(rows)
+    sizes = sorted({float(dose) for dose in values(rows["dose"])})
+    found = []
+    for low, high in itertools.pairwise(sizes):
+        both = rows[rows["dose"].isin((low, high))]
+        both = both[both.groupby("item")["dose"].transform("nunique") == 2]
+        if len(set(points_of(both))) < FEWEST_CLUSTERS:
+            continue
+        moved, adapted = within(
+            np.column_stack([values(both["moved"]), -values(both["net_margin"])]), both["code"].to_numpy()
+        ).T
+        (slope,) = least_squares(adapted, moved[:, None], points_of(both))
+        found.append((low, high, replace(slope, n=both["item"].nunique())))
+    return found
 
 
 def observed(rows: Table) -> Coefficient | None:
@@ -115,7 +134,7 @@ class Slopes:
         if len(self.signs) == 2 and self.bend and hidden(*self.signs.values()) and self.bend.two_sided() < ALPHA:
             return "bends"
         if equivalence(slope)[0] < ALPHA:
-            return "constant" if all(abs(part.value - 1) < BOUND for part in outer) else "open"
+            return "constant" if len(outer) == 2 and all(abs(part.value - 1) < BOUND for part in outer) else "open"
         if slope.above(1 + BOUND) < ALPHA:
             return "falls"
         if max(slope.above(-BOUND), slope.below(BOUND)) < ALPHA:

@@ -170,8 +170,8 @@ def _truth(value: Any) -> bool | None:
 def one_item(run: RunFrame) -> ItemMechanism | None:
     """The item that a report shows: of the known conflicts that fail as delivered, the one of median net margin.
 
-    Those with readings under all doses come first, then those with any, then all; where none fails, all known conflicts are
-    taken. None where no known conflict was measured as delivered.
+    Of those, only the ones with readings under the most doses are taken; where none fails, all known conflicts are. None where
+    no known conflict was measured as delivered.
     """
     rows = run.select("conflict", DELIVERED, "known")
     rows = rows[np.isfinite(values(rows["net_margin"]))]

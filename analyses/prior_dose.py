@@ -8,7 +8,7 @@ dose, the controls, and how many more items fail than under a placebo, beside ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,10 @@ from override_gap.analyses.stats.estimate import Estimate, json_number
 from override_gap.analyses.stats.intervals import complete_cases, mean, mean_error, proportion
 from override_gap.analyses.stats.regression import Coefficient
 
+MOST_BEYOND = 0.1
+"""Share of the largest dose's priors above all of the run's own, from which the sentence says so."""
+LEAST_KEPT = 0.9
+"""Share of unrelated answers that the updates have to keep, or the sentence says so."""
 SHARE_WITH_PLACEBO = 0.5
 """The placebo is taken off where at least this share of the own update's readings has one."""
 LESS_PLACEBO = "own less placebo"
@@ -220,12 +224,18 @@ def prior_dose(run: RunFrame) -> ResultSection | None:
     causal = slopes(rows)
     rise = failure_rise(rows)
     sizes = sorted({float(dose) for dose in values(all_rows(run)["dose"])})
-    answer = "open" if causal is None else causal.answer()
+    chosen = dose_slopes.selection(own, sizes)
+    lacks = too_few_reached(own, sizes)
+    answer = "open" if causal is None or lacks else causal.answer()
+    between = dose_slopes.steps(rows)
+    small = dose_slopes.pass_through(rows, UP_TO_SMALL)
+    said = " ".join([sentence(answer, causal, name, between, small), *([lacks] if lacks else []), *cautions(run)])
     content = {
         "read": name,
         "bound": BOUND,
         "answer": answer,
-        "sentence": sentence(answer, causal, name, dose_slopes.pass_through(rows, UP_TO_SMALL)),
+        "sentence": said,
+        "steps": [{"from": low, "to": high, **step.estimate("pass-through").as_json()} for low, high, step in between],
         "pass_through": list(slope_rows(run)),
         "bend": None
         if causal is None or causal.bend is None
@@ -234,7 +244,7 @@ def prior_dose(run: RunFrame) -> ResultSection | None:
         "failure": None if rise is None else rise.as_json(),
         "doses": list(dose_rows(run)),
         "controls": list(control_rows(run)),
-        "selection": dose_slopes.selection(own, sizes),
+        "selection": chosen,
     }
     lines = [content["sentence"]]
     if rise is not None:
@@ -245,8 +255,45 @@ def prior_dose(run: RunFrame) -> ResultSection | None:
     return ResultSection("The prior changed by a dose, the adapter unchanged", content, "doses", tuple(lines))
 
 
-def sentence(answer: str, causal: Slopes | None, name: str, small: Coefficient | None = None) -> str:
-    """What the slopes say, with their numbers; `small` is the slope without the largest doses."""
+def too_few_reached(own: Table, sizes: list[float]) -> str:
+    """Why the doses that were reached say nothing of all: of the raised or of the lowered ones less than half; else empty."""
+    grid = asked(own, sizes)
+    for sign, of_it in (("raised", values(grid["dose"]) > 0), ("lowered", values(grid["dose"]) < 0)):
+        reached = int(grid.loc[of_it, "reached"].sum())
+        if of_it.any() and reached < of_it.sum() / 2:
+            return f"No answer is read from it: of the {sign} doses {reached} of {of_it.sum()} were reached."
+    return ""
+
+
+def cautions(run: RunFrame) -> list[str]:
+    """What the numbers of an answer do not show: priors beyond the run's own, and updates that harm unrelated answers."""
+    found = []
+    base = all_rows(run)[lambda rows: rows["condition"] == BASE]
+    largest = values(run.select("conflict", DELIVERED, "known")["prior_margin"])
+    raised = base[(base["arm"] == OWN) & (base["dose"] == values(base["dose"]).max()) & (truth(base["reached"]) == 1)]
+    beyond = values(raised["prior_margin"]) > largest.max(initial=-np.inf)
+    if len(raised) and len(largest) and beyond.mean() > MOST_BEYOND:
+        dose = values(raised["dose"])[0]
+        found.append(
+            f"At {dose:+g} nats {100 * beyond.mean():.0f}% of the priors are larger than any of the run's known conflicts."
+        )
+    kept = values(base.loc[base["arm"] == OWN, "kept"])
+    kept = kept[np.isfinite(kept)]
+    if len(kept) and kept.mean() < LEAST_KEPT:
+        found.append(
+            f"The updates keep {100 * kept.mean():.0f}% of unrelated answers alone: they change more than this belief."
+        )
+    return found
+
+
+def sentence(
+    answer: str,
+    causal: Slopes | None,
+    name: str,
+    between: Sequence[tuple[float, float, Coefficient]] = (),
+    small: Coefficient | None = None,
+) -> str:
+    """What the slopes say, with their numbers; `between` are those from dose to dose, `small` that without the largest doses."""
     if causal is None:
         return "Too few knowledge points were read under a dose to say how the adapter margin answers."
     slope = causal.everything.estimate("")
@@ -261,7 +308,10 @@ def sentence(answer: str, causal: Slopes | None, name: str, small: Coefficient |
             f"{each.value:.2f} [{each.low:.2f}, {each.high:.2f}]" for each in (part.estimate("") for part in slopes)
         ]
 
-    if len(causal.signs) == 2:
+    if answer == "bends" and between:
+        told = (f"{pair(step)[0]} from {low:+g} to {high:+g}" for low, high, step in between)
+        text += f" From dose to dose: {', '.join(told)}."
+    elif len(causal.signs) == 2:
         text += " {} over raised doses, {} over lowered.".format(*pair(causal.signs["raised"], causal.signs["lowered"]))
     if small is not None:
         text += f" {pair(small)[0]} over doses {UP_TO_SMALL} either way."

@@ -122,6 +122,19 @@ def by_dose(summaries: Summaries) -> list[str]:
     return table("Dose by dose", says, head, rows())
 
 
+def by_step(summaries: Summaries) -> list[str]:
+    """Pass-through from each dose to the next."""
+
+    def rows() -> Iterator[Sequence[str]]:
+        for name, dose, _ in dosed(summaries):
+            if dose.get("steps"):
+                yield name, *(estimate(first(dose["steps"], **{"from": low})) for low in (-4.0, -2.0, 0.0, 2.0, 4.0))
+
+    head = ("audit", "-4 to -2", "-2 to 0", "0 to 2", "2 to 4", "4 to 8")
+    says = "The same between neighbouring doses alone: where it changes along a row, no single slope describes the adapter."
+    return table("From dose to dose", says, head, rows())
+
+
 def other_conditions(summaries: Summaries) -> list[str]:
     """Pass-through under other adapters, other amplitudes, and updates at other layers."""
 
@@ -240,6 +253,7 @@ def prior_in_components(summaries: Summaries) -> list[str]:
 
 SECTIONS: tuple[Callable[[Summaries], list[str]], ...] = (
     pass_through,
+    by_step,
     by_dose,
     other_conditions,
     controls,

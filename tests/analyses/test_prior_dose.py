@@ -1,11 +1,13 @@
 """The prior-dose experiment's analysis, on experiments simulated from logits and on worked numbers."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from override_gap.analyses.dose_rows import PLACEBO, less_placebo, under
-from override_gap.analyses.dose_slopes import pass_through, selection, slopes
+from override_gap.analyses.dose_slopes import pass_through, selection, slopes, steps
 from override_gap.analyses.hypotheses import STANDARD, evaluate
 from override_gap.analyses.prior_dose import compared, failure_rise, prior_dose, slope_rows
 from override_gap.analyses.readings import RunFrame, values
@@ -111,6 +113,28 @@ def test_doses_up_to_four_nats_have_a_slope_of_their_own_and_the_old_answers_ris
     assert found["all"] > found["up to 4 nats"] + 1
     control = next(row for row in prior_dose(run)["controls"] if row["arm"] == "own" and row["dose"] == 8)
     assert control["old_lead_moved"]["value"] == pytest.approx(0.25 * control["moved"]["value"], rel=1e-6)
+
+
+def test_slopes_from_dose_to_dose_are_those_of_two_doses_by_hand():
+    rows = under(run_of("bending"))
+    found = steps(rows)
+    assert [(low, high) for low, high, _ in found] == [(-4, -2), (-2, 0), (0, 2), (2, 4), (4, 8)]
+    for low, high, slope in found:
+        assert slope.value == pytest.approx(by_hand(rows, (low, high)))
+
+
+def test_no_answer_is_read_from_doses_that_were_hardly_reached_or_without_thirds():
+    run = run_of("growing")
+    table = run.table("prior_dose")
+    lost = (table["arm"] == "own") & (table["dose"] > 2) & (table["item"] > "i00005")
+    fewer = table.assign(reached=table["reached"] & ~lost, net_margin=table["net_margin"].where(~lost))
+    section = prior_dose(RunFrame(run.manifest, run.readings, extra={"prior_dose": fewer}))
+    assert prior_dose(run)["answer"] == "grows"
+    assert section["answer"] == "open"
+    assert "of the raised doses" in section["sentence"]
+    judged = slopes(under(run_of("shift")))
+    assert judged.answer() == "constant"
+    assert dataclasses.replace(judged, parts={}).answer() == "open"
 
 
 def test_prediction_of_failure_by_hand():

@@ -14,7 +14,7 @@ from tests.simulate import simulate_readings
 SCHEMA = json.loads((files("override_gap.reports") / "schema" / "summary.schema.json").read_text(encoding="utf-8"))
 KINDS = {"object": dict, "array": list, "string": str, "number": (int, float), "integer": int, "boolean": bool}
 WORDS = {
-    "$ref", "anyOf", "const", "enum", "type", "required", "properties", "additionalProperties", "items", "minimum",
+    "$ref", "allOf", "anyOf", "const", "enum", "type", "required", "properties", "additionalProperties", "items", "minimum",
     "maximum", "$schema", "$defs", "title", "description",
 }  # fmt: skip
 FEW = ("base", "as-delivered")
@@ -28,6 +28,9 @@ def defects(thing, schema, at="$"):
     if "anyOf" in schema:
         tried = [defects(thing, each, at) for each in schema["anyOf"]]
         return [] if [] in tried else max(tried, key=len)
+    if "allOf" in schema:
+        rest = {key: value for key, value in schema.items() if key != "allOf"}
+        return [line for each in (*schema["allOf"], rest) for line in defects(thing, each, at)]
     if "const" in schema and thing != schema["const"]:
         return [f"{at} is {thing!r}, not {schema['const']!r}"]
     if "enum" in schema and thing not in schema["enum"]:

@@ -127,10 +127,10 @@ def caption(summary: Mapping) -> Caption:
     )
     return Caption(
         title="What happens in one item?",
-        shows=f"Item {plain_label(item['item'], 60)}: of the known conflicts that fail as delivered "
-        "(of all, where none fails) the one of median net margin. Left: its net margin as the adapter is scaled. Middle, where "
-        "measured: the same adapter on a base whose prior margin was raised or lowered. Right: from the base's margin to the "
-        "adapted one, layer by layer.",
+        shows=f"Item {plain_label(item['item'], 60)}: of the known conflicts that fail as delivered (of all, where none fails), "
+        "those read under the most doses, the one of median net margin. Left: its net margin as the adapter is scaled. Middle, "
+        "where measured: the same adapter on a base whose prior margin was raised or lowered. Right: from the base's margin to "
+        "the adapted one, layer by layer.",
         computed=f"Each mark is one reading. Layers: {shares}.",
         n="n = 1 item, chosen as said.",
         interval="No interval: one item shows how, not how often.",
