@@ -22,6 +22,8 @@ from override_gap.probes.run.search import UnitSearch
 PROBE = "prior-dose"
 #: A pass with gradients keeps about this many times what one without keeps.
 GRADIENT_ROWS = 4
+NO_PARTNER = "the unit has no conflict about another fact whose update could be its placebo"
+NOT_FITTED = "the update of the other fact that was drawn as its placebo could not be fitted"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,10 @@ def measure_doses(
     chosen = [item for item, _ in conflicts if item.id in setup.doses.chosen]
     if not chosen:
         return DoseRows([])
-    partners = {item.id: placebo_of(item, chosen) or placebo_of(item, everything) for item in chosen}
+    # an update can be fitted to no other split, and to none whose document's method gives no adapter
+    able = [item for item, _ in conflicts if isinstance(distractors.adapters[item.document], Adapter)]
+    sampled = [item for item in able if item.id in setup.doses.chosen]
+    partners = {item.id: placebo_of(item, sampled) or placebo_of(item, able) for item in chosen}
     needed = {item.id for item in chosen} | {partner.id for partner in partners.values() if partner is not None}
     dosed: dict[str, DosedItem] = {}
     for item, place in conflicts:
@@ -80,9 +85,7 @@ def measure_doses(
         except AdapterError as fault:
             unread[item.id] = str(fault)
         if fits[PLACEBO] is None:
-            unread[f"{item.id}, placebo"] = (
-                "the unit has no conflict about another fact whose update could be its placebo"
-            )
+            unread[f"{item.id}, placebo"] = NO_PARTNER if partner is None else NOT_FITTED
     counted: dict[str, list[str]] = {}
     for name, reason in unread.items():
         counted.setdefault(reason, []).append(name)

@@ -24,7 +24,7 @@ from override_gap.probes.run.dose_sample import DoseSample, draw_sample, in_turn
 from override_gap.probes.run.dosed_items import ANOTHER, BEHIND, ITSELF, NO_MAP, DosedItem, placebo_of
 from override_gap.probes.run.loop import run
 from override_gap.probes.run.measurement_setup import MeasurementSetup
-from override_gap.probes.run.prior_dose import DoseRows, measure_doses
+from override_gap.probes.run.prior_dose import NO_PARTNER, DoseRows, measure_doses
 from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
 from override_gap.probes.store.manifest import manifest_error
@@ -44,9 +44,11 @@ OTHERWISE = [
 UNIT = [*ITEMS, *OTHERWISE]
 
 
-def measured(subject: Subject, adapters: dict[str, Adapter], items: list[Item], size: int = 0) -> DoseRows:
+def measured(
+    subject: Subject, adapters: dict[str, Adapter], items: list[Item], size: int = 0, chosen: tuple[str, ...] = ()
+) -> DoseRows:
     comparisons = Comparisons(tuple(ITEMS), ())
-    doses = DoseSample(frozenset(item.id for item in ITEMS))
+    doses = DoseSample(frozenset(chosen or (item.id for item in ITEMS)))
     setup = MeasurementSetup(
         subject, (), frozenset({"prior-dose"}), size, 0, plain=size == 1, comparisons=comparisons, doses=doses
     )
@@ -135,6 +137,25 @@ def test_an_adapter_without_a_linear_map_is_named_with_the_reason() -> None:
     made = measured(subject, adapters, UNIT)
     assert made.rows == []
     assert [row["reason"] for row in made.unread] == [f"c0, c1: {NO_MAP}"]
+
+
+def test_a_placebo_is_another_conflict_of_the_unit_where_other_splits_would_come_first(small: None, rng) -> None:
+    subject = tiny("llama")
+    conflicts = [replace(item, meta={"relation": "a"}) for item in ITEMS]
+    kept = [
+        replace(conflict(n, "mu nu xi", "red"), split="retention", prior_answer=None, meta={"relation": "b"})
+        for n in range(2, 6)
+    ]
+    adapters = {
+        item.document: random_adapter(subject, rng, ("mlp.down_proj",), size=0.1) for item in [*conflicts, *kept]
+    }
+    made = measured(subject, adapters, [*conflicts, *kept], chosen=("c0",))
+    table = pd.DataFrame(made.rows)
+    assert set(table["item"]) == {"c0"}
+    assert made.unread == ()
+    assert set(table.loc[table["arm"] == "placebo", "partner"]) == {"c1"}
+    alone = measured(subject, adapters, [conflicts[0], *kept], chosen=("c0",))
+    assert [row["reason"] for row in alone.unread] == [f"c0, placebo: {NO_PARTNER}"]
 
 
 def test_an_update_is_taught_in_another_question_before_anything_else() -> None:
