@@ -206,7 +206,8 @@ def table(folder: Path) -> Table | None:
 def _file_tables(folder: Path) -> Iterator[pa.Table]:
     for file in sorted(folder.glob("*.parquet")):
         try:
-            content, _ = read_checked(file)
+            content, note = read_checked(file)
+            _require_tables(file, note)
         except DamagedError as fault:
             raise ValueError(
                 f"{fault}; `override-gap doctor {folder.parent} --repair` moves it aside, and the audit's own command "
@@ -214,6 +215,15 @@ def _file_tables(folder: Path) -> Iterator[pa.Table]:
             ) from fault
         if len(content):
             yield checked(file, content)
+
+
+def _require_tables(readings: Path, note: Mapping[str, Any] | None) -> None:
+    """Raise DamagedError where a table is gone that a file of readings names as its unit's; it would pass for not measured."""
+    named = (note or {}).get("tables")
+    for name in TABLES if isinstance(named, dict) else ():
+        file = readings.parent.parent / name / readings.name
+        if named.get(name) and not file.is_file():
+            raise DamagedError(f"{file}: missing")
 
 
 def _with_columns(table: Table, names: Sequence[str]) -> Table:

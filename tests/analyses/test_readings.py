@@ -8,6 +8,7 @@ import pytest
 
 from override_gap.analyses.readings import RunFrame, gain_of, load, once_per_run
 from override_gap.analyses.summary import summarise
+from override_gap.probes.store.folder import Store
 from tests.simulate import simulate_readings
 
 
@@ -135,3 +136,27 @@ def test_an_analysis_is_made_once_for_each_run_and_its_settings(run) -> None:
     changed = replace(run, readings=run.readings.assign(kl=0.0))
     assert analysis(changed) == 3, "a run with other readings is another run"
     assert calls == [(run, 0), (run, 1), (changed, 0)]
+
+
+@pytest.mark.parametrize("lost", ["layers", "maps"])
+def test_a_table_that_the_readings_name_and_that_is_gone_is_refused_like_a_damaged_one(run, tmp_path, lost):
+    (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
+    for name in ("readings", "layers"):
+        (tmp_path / name).mkdir()
+    readings, layers = (
+        [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows.to_dict("records")]
+        for rows in (run.readings.drop(columns="cluster"), run.layers)
+    )
+    of_map = {"point": "p", "split": "conflict", "layer": 0, "map": "q_proj", "part": "document"}
+    maps = [{"item": readings[0]["item"], **of_map, "path": 1.0, "path_push": 1.0, "path_pull": 0.0, "path_first": 1.0}]
+    Store(tmp_path).write_unit("unit", readings, layers, tables={"maps": maps})
+    assert len(load(tmp_path).table("maps")) == 1
+    (tmp_path / lost / "unit.parquet").unlink()
+    with pytest.raises(ValueError, match=rf"{lost}/unit\.parquet: missing; `override-gap doctor .* --repair` moves it"):
+        load(tmp_path)
+
+
+def test_a_run_of_an_earlier_version_names_no_tables_and_may_lack_one(folder):
+    for file in (folder / "layers").glob("*.parquet"):
+        file.unlink()
+    assert load(folder).layers.empty
