@@ -6,11 +6,13 @@ the update of another fact at the gain that it has there for that dose: as large
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 
-from override_gap.analyses.readings import DELIVERED, RunFrame, Table, once_per_run, truth, values
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, once_per_run, truth, values
 
 OWN, PLACEBO, OTHER_LAYERS = "own", "placebo", "other-layers"
 SMALL = 4.0
@@ -36,7 +38,7 @@ def under(run: RunFrame, arm: str = OWN, condition: str = DELIVERED) -> Table:
 
     `net_before`, `prior_before` and `fails_before` are the item's at dose 0. `fails` (y_doc is not the arg max) is 1 or 0;
     `predicted_fails` is what it would be if the adapter margin did not change, so that the net margin is that at dose 0 less
-    `moved`: an item with a third token before y_doc although its net margin is above 0 is predicted to fail on. Rows that
+    `moved`: an item of which a third token is first without a dose is predicted to fail on (`third_token`). Rows that
     were not read hold NaN, also where it is known how far their update moved the prior.
     """
     rows = all_rows(run)
@@ -60,12 +62,14 @@ def under(run: RunFrame, arm: str = OWN, condition: str = DELIVERED) -> Table:
     # an update whose effect on the base was not stored is known from the base's prior margin under it
     shift = numbers["prior_margin"] - prior_before
     moved = np.where(is_zero, 0.0, np.where(np.isnan(numbers["moved"]), shift, numbers["moved"]))
-    told = would_fail(net_before, 1 - top1_before, moved)
+    third = third_token(run, rows["code"].to_numpy(), rows["top_token"], all_numbers)
+    told = would_fail(net_before, third[at_zero], moved)
     outcome = {
         "moved": moved,
         "reached": (truth(rows["reached"])[places] == 1) | is_zero,
         "fails": 1 - numbers["success_top1"],
         "fails_before": 1 - top1_before,
+        "third_token": third[places],
         "predicted_fails": np.where(np.isnan(numbers["net_margin"]), np.nan, told),
         "net_before": net_before,
         "prior_before": prior_before,
@@ -73,16 +77,31 @@ def under(run: RunFrame, arm: str = OWN, condition: str = DELIVERED) -> Table:
     return rows.iloc[places].reset_index(drop=True).assign(**numbers | outcome)
 
 
+def third_token(
+    run: RunFrame, code: Int[np.ndarray, " n"], top: pd.Series, numbers: Mapping[str, Float[np.ndarray, " n"]]
+) -> Bool[np.ndarray, " n"]:
+    """Whether the arg max of each row is neither y_doc nor y_pre, as far as the table tells.
+
+    y_doc is not first though it stands before y_pre, or the first token is another than the base's without a dose, which is
+    y_pre for conflicts that the base knows.
+    """
+    every = all_rows(run)
+    base = every[((every["condition"] == BASE) & (every["dose"] == 0)).to_numpy()].drop_duplicates("code")
+    believed = pd.Series(code).map(base.set_index("code")["top_token"]).to_numpy(dtype=object)
+    known, read = (~pd.isna(tokens) for tokens in (believed, top.to_numpy(dtype=object)))
+    other = known & read & (believed != top.to_numpy(dtype=object))
+    return (numbers["success_top1"] == 0) & ((numbers["net_margin"] > 0) | other)
+
+
 def would_fail(
-    net: Float[np.ndarray, " n"], fails: Float[np.ndarray, " n"], moved: Float[np.ndarray, " n"]
+    net: Float[np.ndarray, " n"], third: Bool[np.ndarray, " n"], moved: Float[np.ndarray, " n"]
 ) -> Float[np.ndarray, " n"]:
     """Whether y_doc is not first once the prior margin has moved and the adapter margin has not, 1 or 0.
 
-    ``net`` and ``fails`` are the net margin and the outcome without the move. y_doc then stands before y_pre where net - moved
-    is above 0; where it did so before and a third token stood before both, that token is taken to stay.
+    ``net`` is the net margin without the move, ``third`` whether a token other than y_doc and y_pre is first there: that one is
+    taken to stay, whichever way the prior is moved. y_doc otherwise stands first where net - moved is above 0.
     """
-    third_token = (net > 0) & (fails == 1)
-    told = ((net - moved <= 0) | third_token).astype(float)
+    told = ((net - moved <= 0) | third).astype(float)
     return np.where(np.isnan(net) | np.isnan(moved), np.nan, told)
 
 
@@ -92,15 +111,16 @@ def less_placebo(own: Table, placebo: Table) -> Table:
     What an update as such does to the adapted model, whatever it says, is in both and falls out. `fails_before` is then
     failing under the placebo, and `predicted_fails` what a constant adapter margin says from the placebo's net margin.
     """
-    beside = placebo[["code", "dose", *DIFFER, "fails"]]
+    beside = placebo[["code", "dose", *DIFFER, "fails", "third_token"]]
     both = own.merge(beside, on=["code", "dose"], suffixes=("", "_placebo"), how="left", sort=False)
     zero = values(both["dose"]) == 0
     difference = {name: values(both[name]) - values(both[f"{name}_placebo"]) for name in DIFFER}
     net, fails = values(both["net_margin_placebo"]), values(both["fails_placebo"])
+    third = truth(both["third_token_placebo"]) == 1
     replaced = {
         **{name: np.where(zero, 0.0, column) for name, column in difference.items()},
         "fails_before": np.where(zero, values(both["fails_before"]), fails),
-        "predicted_fails": np.where(zero, values(both["fails"]), would_fail(net, fails, difference["moved"])),
+        "predicted_fails": np.where(zero, values(both["fails"]), would_fail(net, third, difference["moved"])),
     }
     both = both.assign(**replaced)
     kept = zero | np.isfinite(difference["net_margin"])

@@ -155,6 +155,23 @@ def test_prediction_of_failure_by_hand():
     assert both["predicted_fails"].to_dict() == {0.0: 0, 2.0: 1, 4.0: 1}
 
 
+def test_a_third_token_stays_first_when_the_prior_is_lowered():
+    """Net -1 without a dose: lowered by 2 y_doc passes y_pre, and not a third token that stands before both."""
+    prior = {-2.0: 3.0, 0.0: 5.0, 2.0: 7.0}
+    net = {-2.0: 1.0, 0.0: -1.0, 2.0: -3.0}
+    base = readings(net, prior, condition="base", top_token="old")
+    told = {}
+    for token in ("old", "third"):
+        rows = readings(net, prior, top_token=token, top1=dict.fromkeys(net, False))
+        placebo = readings(dict.fromkeys(net, -1.0), dict.fromkeys(net, 5.0), arm="placebo", top_token=token)
+        run = run_from(base + rows + [row for row in placebo if row["dose"]])
+        own = under(run)
+        told[token] = own.set_index("dose")["predicted_fails"].to_dict()
+        corrected = less_placebo(own, under(run, PLACEBO)).set_index("dose")["predicted_fails"].to_dict()
+        assert corrected == told[token]
+    assert told == {"old": {-2.0: 0, 0.0: 1, 2.0: 1}, "third": {-2.0: 1, 0.0: 1, 2.0: 1}}
+
+
 def test_rise_in_failures_by_hand():
     """Four points; raised by 2 the net margin of 1 fails under a constant adapter margin, of 3 does not; half of those fail."""
     rows = []
