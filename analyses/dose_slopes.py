@@ -187,7 +187,9 @@ def selection(rows: Table, doses: list[float]) -> dict[str, Any]:
 
     `as_moved` is the slope of all rows that were read, at what their update did move; `reached` that of the rows that
     reached their dose, `complete` that of the items that reached all of theirs. `lowest` and `highest` put in the place of each
-    row that did not the dose asked for and the least or the greatest pass-through that an item which reached it shows there.
+    row that did not the dose asked for and the least or the greatest pass-through that an item which reached it shows there;
+    where no item reached some dose there is no such pass-through, and neither of the two. `as_moved` is left out where it is
+    `reached`: an audit reads no dose that was not reached.
     """
     grid = asked(rows, doses)
     dosed = values(grid["dose"]) != 0
@@ -197,13 +199,15 @@ def selection(rows: Table, doses: list[float]) -> dict[str, Any]:
     first = grid.drop_duplicates("item")
     is_lost = first["item"].isin(lost).to_numpy()
     prior = values(first["prior_before"])
-    named = {
+    named: dict[str, Table | None] = {
         "as_moved": rows,
         "reached": rows[(rows["reached"].astype(bool) | (values(rows["dose"]) == 0)).to_numpy()],
         "complete": rows[~rows["item"].isin(lost).to_numpy()],
     }
     named |= {side: _filled(grid, missed, side) for side in ("lowest", "highest")}
-    found = {name: pass_through(part) for name, part in named.items()}
+    found = {name: None if part is None else pass_through(part) for name, part in named.items()}
+    if found["as_moved"] and found["reached"] and found["as_moved"].value == found["reached"].value:
+        del found["as_moved"]
     return {
         "asked": int(dosed.sum()),
         "reached": int((dosed & reached).sum()),
@@ -219,8 +223,8 @@ def selection(rows: Table, doses: list[float]) -> dict[str, Any]:
     }
 
 
-def _filled(grid: Table, missed: np.ndarray, side: str) -> Table:
-    """The grid with its missed rows set to the dose asked for and the extreme pass-through seen there; without one, left out."""
+def _filled(grid: Table, missed: np.ndarray, side: str) -> Table | None:
+    """The grid with its missed rows set to the dose asked for and the extreme pass-through seen there; None without one."""
     dose, before = values(grid["dose"]), values(grid["net_before"])
     moved, net = values(grid["moved"]).copy(), values(grid["net_margin"]).copy()
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -228,7 +232,9 @@ def _filled(grid: Table, missed: np.ndarray, side: str) -> Table:
     extreme = np.nanmin if side == "lowest" else np.nanmax
     for size in np.unique(dose[missed]):
         there = passed[(dose == size) & ~missed]
+        if not np.isfinite(there).any():
+            return None
         at = missed & (dose == size)
         moved[at] = size
-        net[at] = before[at] - size * extreme(there) if np.isfinite(there).any() else np.nan
+        net[at] = before[at] - size * extreme(there)
     return grid.assign(moved=moved, net_margin=net)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from override_gap.analyses import prior_dose
+from override_gap.analyses.dose_rows import under
 from override_gap.analyses.dose_slopes import BOUND, OUTER, slopes
 from override_gap.analyses.hypothesis import Finding, Hypothesis, too_few
-from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.readings import RunFrame, Table, values
 
 FEWEST_FLIPS = 10
 """Items that have to succeed without a dose and to fail under one if the account is right."""
@@ -18,14 +21,18 @@ def raised_prior_causes_failure(run: RunFrame) -> Finding | str:
         return "no prior was changed in this run (--probes prior-dose)"
     causal, rise = slopes(rows, "raised"), prior_dose.failure_rise(rows)
     items = rows["item"].nunique() if causal is None else causal.everything.n
+    lost = _without_placebo(run, rows)
+    more = f"; {lost} more items fell out, as they have no placebo to take off" if lost else ""
     if reason := too_few(items, rows["point"].nunique()):
-        return f"under raised doses: {reason}"
+        return f"under raised doses: {reason}{more}"
     if causal is None or rise is None or any(part not in causal.parts for part in OUTER):
-        return "under raised doses too few knowledge points were read to give a slope for each third of the items"
+        return (
+            "under raised doses too few knowledge points were read to give a slope for each third of the items" + more
+        )
     if rise.flips < FEWEST_FLIPS:
         return (
             f"a constant adapter margin predicts that {rise.flips} of {items} items begin to fail under the doses reached; "
-            f"{FEWEST_FLIPS} are needed"
+            f"{FEWEST_FLIPS} are needed{more}"
         )
     inside, outside = causal.constant()
     # a claim in parts: supported where each part is, refuted where some part is (two parts, Bonferroni)
@@ -40,6 +47,13 @@ def raised_prior_causes_failure(run: RunFrame) -> Finding | str:
         f"{100 * rise.predicted.value:.0f} predicted"
     )
     return Finding(estimate, p, against, effect)
+
+
+def _without_placebo(run: RunFrame, compared: Table) -> int:
+    """Items read under a dose that are not compared, as they have no placebo to take off."""
+    own = under(run)
+    read = own[(values(own["dose"]) != 0) & np.isfinite(values(own["net_margin"]))]
+    return len(set(read["item"]) - set(compared["item"]))
 
 
 H6 = Hypothesis(

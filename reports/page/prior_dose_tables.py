@@ -123,6 +123,11 @@ def _controls(found: Mapping) -> Table:
     )
 
 
+def _delivered(found: Mapping) -> list[Mapping]:
+    """What the own updates did as delivered, by dose."""
+    return [row for row in found.get("doses") or [] if (row["condition"], row["arm"]) == ("as-delivered", "own")]
+
+
 def _selection(found: Mapping) -> Table:
     chosen = found.get("selection") or {}
     rows, note = chosen.get("slopes") or [], ""
@@ -135,7 +140,11 @@ def _selection(found: Mapping) -> Table:
         if prior is not None and lost is not None:
             note += f" (mean prior margin {rounded(prior)} nats, of the others {rounded(lost)})"
         if chosen["reached"] == chosen["asked"]:
-            rows = [row for row in rows if row["rows"] == "as_moved"]  # the others are the same
+            rows = [row for row in rows if row["rows"] == "reached"]  # the others are the same
+        never = [rounded(row["dose"]) for row in _delivered(found) if row["asked"] and not row["reached"]]
+        if never:
+            nats = ", ".join(never)
+            note += f"; no item reached {nats} nats, so that nothing bounds the slope there and no such rows are given"
         note += ". Own update as delivered, no placebo taken off."
     return Table(
         "Prior dose: what unreached doses may hide",

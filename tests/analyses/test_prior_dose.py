@@ -201,6 +201,30 @@ def test_what_unreached_doses_hide_lies_between_the_bounds():
     assert [bounds[side] for side in ("lowest", "highest")] == pytest.approx([by_rows["lowest"], by_rows["highest"]])
 
 
+def test_a_dose_that_nobody_reached_leaves_no_bounds():
+    """Nothing was seen at 8 nats: whatever is put there is a guess. Rows that were not read make `as_moved` what `reached` is."""
+    own = under(run_of("shift"))
+    never = values(own["dose"]) == 8
+    silent = own.assign(reached=own["reached"].astype(bool) & ~never, net_margin=own["net_margin"].where(~never))
+    found = selection(silent, list(DOSES))
+    assert [row["rows"] for row in found["slopes"]] == ["reached"]
+    some = never & (np.cumsum(never) > 2)
+    partly = own.assign(reached=own["reached"].astype(bool) & ~some, net_margin=own["net_margin"].where(~some))
+    names = [row["rows"] for row in selection(partly, list(DOSES))["slopes"]]
+    assert {"lowest", "highest"} < set(names)
+    assert "as_moved" not in names
+
+
+def test_h6_says_how_many_items_fell_out_for_want_of_a_placebo():
+    run = run_of("shift", items=32, points=24)
+    table = run.table("prior_dose").drop(columns="cluster")
+    kept = sorted(table["item"].unique())[:18]
+    table = table[(table["arm"] == "own") | table["item"].isin(kept)]
+    reason = evaluate(RunFrame(run.manifest, run.readings, extra={"prior_dose": table}), [H6])[0].reason
+    assert reason.startswith("under raised doses: 18 conflicts")
+    assert reason.endswith("; 14 more items fell out, as they have no placebo to take off")
+
+
 def test_rows_that_were_not_read_are_left_out_and_counted():
     run = run_of("shift")
     table = run.table("prior_dose")
