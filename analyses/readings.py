@@ -219,8 +219,10 @@ def _file_tables(folder: Path) -> Iterator[pa.Table]:
 
 def _require_tables(readings: Path, note: Mapping[str, Any] | None) -> None:
     """Raise DamagedError where a table is gone that a file of readings names as its unit's; it would pass for not measured."""
-    named = (note or {}).get("tables")
-    for name in TABLES if isinstance(named, dict) else ():
+    named = None if note is None else note.get("tables")
+    if not isinstance(named, dict):
+        return
+    for name in TABLES:
         file = readings.parent.parent / name / readings.name
         if named.get(name) and not file.is_file():
             raise DamagedError(f"{file}: missing")

@@ -24,6 +24,7 @@ ROBUSTNESS = {
 DEFAULT_PROBES = ("margins", "layers", "search", "answers")
 PRIORS = ("given", "from-base")
 MOST_DRAWS = 10_000
+MOST_DOSE_ITEMS = 1_000_000
 LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
 METHODS_TEMPLATE = "method"
@@ -125,8 +126,8 @@ class Plan:
                 raise PlanError(f"probe {probe} is read with the layers; add layers to --probes")
         if self.answers < 0:
             raise PlanError(f"--answers needs a whole number from 0, got {self.answers}")
-        if self.dose_items < 1:
-            raise PlanError(f"--dose-items needs a whole number from 1, got {self.dose_items}")
+        if not 1 <= self.dose_items <= MOST_DOSE_ITEMS:
+            raise PlanError(f"--dose-items needs a whole number from 1 to {MOST_DOSE_ITEMS}, got {self.dose_items}")
         if not 1 <= self.draws <= MOST_DRAWS:
             raise PlanError(f"--draws needs a whole number from 1 to {MOST_DRAWS}, got {self.draws}")
         in_range = [t for t in self.temperatures if isinstance(t, int | float) and t is not True and 0 < t <= 10]

@@ -28,8 +28,8 @@ MOST_KEPT = 2**30
 
 STACKED = "stacked experts and routers have no gradient by their gain, so margins are not split along the path of gains"
 OPEN = (
-    "for some items the shares miss the adapter margin by more than 1% at all nodes (`path_gap`), as where it jumps along the "
-    "path of gains: they have none"
+    "the shares miss the adapter margin by more than 1% and more than rounding at all nodes (`path_gap`), as where it jumps "
+    "along the path of gains: they have none"
 )
 
 

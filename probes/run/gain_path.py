@@ -44,12 +44,17 @@ def read_path(batch: ItemBatch, under: ConditionReadings, table: Sequence[dict[s
     for n, row in enumerate(table):
         if measured[n]:
             row |= {"path_nodes": int(path.nodes[n]), "path_gap": float(path.gap[n])}
-    still_open = [n for n, closed in enumerate(path.closed.tolist()) if measured[n] and not closed]
+    still_open = [batch.items[n].id for n, closed in enumerate(path.closed.tolist()) if measured[n] and not closed]
     return PathRows(
         path.by_layer(subject.n_layers),
         [row for n, item in enumerate(batch.items) if measured[n] for row in _maps(path, n, item)],
-        ({"probe": "gain-path", "reason": OPEN},) if still_open else (),
+        (_still_open(still_open, sum(measured)),) if still_open else (),
     )
+
+
+def _still_open(names: Sequence[str], of: int) -> dict[str, str]:
+    """Which of the items that were read together have no shares, and why."""
+    return {"probe": "gain-path", "reason": f"{len(names)} of {of} items read together ({', '.join(names)}): {OPEN}"}
 
 
 def map_of(path: str) -> str:

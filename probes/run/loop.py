@@ -34,6 +34,7 @@ from override_gap.probes.subject.model import Subject
 Progress = Callable[[int, int, str], None]
 #: What one item of the probe prior-dose costs, in forward passes of one question: what is fitted fast, and what is not.
 PASSES_PER_ITEM = 200, 1000
+NONE_KNOWN = "no conflict that the base knows, so that there is no prior to change"
 #: Seconds between two lines on how far a unit is.
 TOLD_EVERY = 5.0
 #: Probes that compare with unrelated questions and text.
@@ -141,6 +142,8 @@ def _measure(
     doses = _dose_sample(engine, resolved, progress, say)
     if doses is not None:
         manifest |= {"prior_dose": doses.as_json()}
+        if not doses.chosen:
+            manifest["refused"] = [*manifest["refused"], {"probe": "prior-dose", "reason": NONE_KNOWN}]
     job = Job(
         resolved.conditions,
         resolved.probes,

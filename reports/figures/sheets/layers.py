@@ -86,7 +86,9 @@ def layers(run: RunFrame, summary: Mapping) -> Figure:
     for axes in panels[: len(shown)] if len(delivered) else ():
         write_size(axes, size_text(delivered["item"].nunique()))
     footnote(
-        fig, "Bands: 95% intervals of the mean, clustered by knowledge point. Squares: area is the share of items."
+        fig,
+        "Bands: 95% intervals of the mean, clustered by knowledge point or relation (the wider). Squares: area is the share "
+        "of items.",
     )
     sns.despine(fig=fig)
     return fig
@@ -128,7 +130,10 @@ def _curves(axes: Axes, profile: list[Mapping], curves: Curves) -> None:
     if any(row["mean"] < 0 for key, _, _ in curves for _, row in _values(profile, key)):
         axes.axhline(0, color=INK, lw=0.7)
     if any(label for _, label, _ in curves):
-        axes.legend(loc="best")
+        # room of its own above the curves: on a panel this small there may be no empty corner
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high + 0.4 * (high - low))
+        axes.legend(loc="upper center", frameon=False)
 
 
 def _choices(axes: Axes, chosen: list[Mapping]) -> None:

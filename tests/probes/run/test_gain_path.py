@@ -15,6 +15,7 @@ from override_gap.probes.readings import margin_path
 from override_gap.probes.run.gain_path import map_of
 from override_gap.probes.run.loop import run
 from override_gap.probes.sources.fitted import FittedAdapters
+from override_gap.probes.store.folder import Store
 from tests.conftest import conflict, tiny
 
 ITEMS = [
@@ -67,7 +68,10 @@ def test_items_whose_shares_do_not_add_up_have_none_and_the_run_says_so(
     rows = readings[readings["condition"] == "as-delivered"]
     assert rows["path_gap"].notna().all()
     assert (rows["status"] == "ok").all()
-    assert '"gain-path"' in (out / "manifest.json").read_text()
+    reasons = [row["reason"] for row in Store(out).manifest()["refused"] if row["probe"] == "gain-path"]
+    named = [(reason, item.id) for reason in reasons for item in ITEMS if item.id in reason]
+    assert sorted(name for _, name in named) == sorted(item.id for item in ITEMS)
+    assert sum(int(reason.split(" of ")[0]) for reason in reasons) == len(ITEMS)
 
 
 def test_it_is_read_with_the_layers() -> None:

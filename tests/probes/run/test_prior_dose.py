@@ -26,6 +26,7 @@ from override_gap.probes.run.loop import run
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.prior_dose import NO_PARTNER, DoseRows, measure_doses
 from override_gap.probes.run.search import UnitSearch
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.sources.hypernetwork import OrganismHypernetworkSource, organism_of
 from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.subject.load import open_subject
@@ -264,7 +265,21 @@ def test_dose_zero_is_what_the_readings_hold(organism_run: Path) -> None:
         assert same["known"].all()
 
 
-@pytest.mark.parametrize("count", [0, -1, 2.5, True])
+def test_a_run_without_a_conflict_that_the_base_knows_says_so(tmp_path: Path) -> None:
+    subject = tiny("llama")
+    items = [conflict(0, "alpha", "red", "blue"), conflict(1, "beta", "red", "blue")]
+    with torch.no_grad():
+        for item in items:
+            place = locate(subject, item)
+            logits = subject.model(input_ids=torch.tensor([place.tokens[: place.start]])).logits[0, -1]
+            assert logits.argmax().item() != place.tokens[place.start]
+    plan = Plan("tiny", "fitted", "own", "as-delivered", ("margins", "prior-dose"))
+    out = run(plan, subject, FittedAdapters(subject, steps=1), items, tmp_path / "run")
+    assert [row["probe"] for row in load(out).manifest["refused"]] == ["prior-dose"]
+    assert "no conflict that the base knows" in load(out).manifest["refused"][0]["reason"]
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.5, True, 10**20])
 def test_a_number_of_items_that_cannot_be_is_refused(count: object) -> None:
     with pytest.raises(PlanError, match=r"dose_items|--dose-items"):
         Plan(dose_items=count)  # type: ignore[arg-type]
