@@ -63,6 +63,38 @@ def test_one_item_stands_on_one_scale_with_what_a_constant_adapter_margin_predic
         figures.one_item(run, without)
 
 
+def test_prior_dose_says_all_items_and_bounds_a_dose_that_nobody_reached(run, summary):
+    changed = copy.deepcopy(summary)
+    nothing = {"value": None, "low": None, "high": None, "n": 0, "points": 0}
+    found = changed["prior_dose"]
+    lowered, _, raised = (row for row in found["doses"] if row["arm"] == "own")
+    lowered["net_change"] |= {"n": 7, "points": 5}
+    empty = ("moved", "adapter_change", "net_change", "success", "predicted", "excess", "success_margin")
+    raised |= {"reached": 0, "success_least": 0.0, "success_most": 1.0, **dict.fromkeys(empty, nothing)}
+    margins, success, _ = figures.prior_dose(run, changed).axes
+    assert margins.get_title(loc="right").startswith("n = 40")
+    assert any(x.tolist() == [8, 8] and y.tolist() == [0, 1] for x, y in lines_of(success))
+    spec = next(spec for spec in figures.FIGURES if spec.name == "prior_dose")
+    assert spec.caption(changed).n.startswith("n = 40 conflicts")
+    assert "another wording than the question's where there is one" in spec.caption(changed).shows
+
+
+def test_prior_dose_without_slopes_has_two_panels_whose_ticks_keep_apart(run, summary, recwarn):
+    changed = copy.deepcopy(summary)
+    changed["prior_dose"] |= {"pass_through": [], "observed": []}
+    for row in changed["prior_dose"]["doses"]:
+        if row["dose"]:
+            row |= {"reached": 0, "success": None, "predicted": None, "net_change": None}
+    drawing = figures.prior_dose(run, changed)
+    drawing.draw_without_rendering()
+    assert [str(each.message) for each in recwarn] == []
+    assert len(drawing.axes) == 2
+    for axes in drawing.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert len(boxes) == 3
+        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+
+
 def test_quartiles_stand_where_the_summary_puts_them_even_if_the_readings_disagree(run, summary):
     changed = copy.deepcopy(summary)
     for number, row in enumerate(changed["prior_gradient"]["quartiles"]):

@@ -47,11 +47,17 @@ ITEMS = {
 def prior_dose(run: RunFrame, summary: Mapping) -> Figure:
     """Net margin against dose, success against dose beside its prediction, and the slopes with those of an audit."""
     found = section(summary, "prior_dose")
-    fig = canvas(10.2, 3.8)
-    margins, success, slopes = fig.subplots(1, 3, width_ratios=(1, 1, 0.9))
+    entries = [entry for entry in _forest(found) if known_value(entry[1])]
+    fig = canvas(10.2 if entries else 7.2, 3.8)
+    # too few knowledge points for any slope: two panels
+    margins, success, *slopes = fig.subplots(1, 3 if entries else 2, width_ratios=(1, 1, 0.9) if entries else (1, 1))
     _margins(margins, found)
     _success(success, found)
-    _slopes(slopes, found)
+    sizes = sorted({row["dose"] for row in _rows(found, "own")})
+    for axes in (margins, success):  # the doses asked for, whichever of them were reached
+        axes.set(xticks=sizes, xlim=(sizes[0] - 0.8, sizes[-1] + 0.8))
+    for axes in slopes:
+        _slopes(axes, entries, found["bound"])
     handles, labels = margins.get_legend_handles_labels()
     fig.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=7)
     footnote(fig, "Whiskers: 95% intervals, clustered by knowledge point or relation (the wider).")
@@ -61,6 +67,11 @@ def prior_dose(run: RunFrame, summary: Mapping) -> Figure:
 
 def _rows(found: Mapping, arm: str) -> list[Mapping]:
     return [row for row in found["doses"] if row["condition"] == DELIVERED and row["arm"] == arm]
+
+
+def _without_a_dose(found: Mapping) -> Mapping | None:
+    """The items at dose 0, which are all of the experiment's; each dose has those of them that reached it."""
+    return next((row["net_change"] for row in _rows(found, "own") if row["dose"] == 0), None)
 
 
 def _points(axes: Axes, rows: list[Mapping], key: str, arm: str) -> None:
@@ -82,9 +93,8 @@ def _margins(axes: Axes, found: Mapping) -> None:
     for arm in ARMS:
         _points(axes, _rows(found, arm), "net_change", arm)
     axes.set(title="net margin", xlabel="dose: added to the prior (nats)", ylabel="change of the net margin (nats)")
-    first = next((row["net_change"] for row in _rows(found, "own") if known_value(row["net_change"])), None)
-    if first:
-        write_size(axes, size_text(first["n"], first["points"]))
+    if whole := _without_a_dose(found):
+        write_size(axes, size_text(whole["n"], whole["points"]))
 
 
 def _success(axes: Axes, found: Mapping) -> None:
@@ -92,7 +102,7 @@ def _success(axes: Axes, found: Mapping) -> None:
     axes.plot(
         [row["dose"] for row in own], [row["predicted"]["value"] for row in own], color=INK, ls="--", lw=1, marker="_"
     )
-    for row in own:
+    for row in _rows(found, "own"):
         if row["reached"] < row["asked"]:
             axes.plot(
                 [row["dose"]] * 2, [row["success_least"], row["success_most"]], color=NO, lw=3, alpha=0.25, zorder=0
@@ -126,9 +136,7 @@ def _forest(found: Mapping) -> Iterator[tuple[str, Mapping, str]]:
             yield f"observed: {row['what'].split(',')[0]}", row, NO
 
 
-def _slopes(axes: Axes, found: Mapping) -> None:
-    rows = [entry for entry in _forest(found) if known_value(entry[1])]
-    bound = found["bound"]
+def _slopes(axes: Axes, rows: list[tuple[str, Mapping, str]], bound: float) -> None:
     axes.axvspan(1 - bound, 1 + bound, color=GRID, alpha=0.5, lw=0)
     axes.axvline(1, color=INK, ls="--", lw=1)
     axes.axvline(0, color=INK, ls=":", lw=1)
@@ -142,17 +150,18 @@ def _slopes(axes: Axes, found: Mapping) -> None:
 def caption(summary: Mapping) -> Caption:
     """The caption."""
     found = section(summary, "prior_dose")
-    own = next((row["net_change"] for row in _rows(found, "own") if row["dose"] == 0), None)
     chosen = found["selection"]
     return Caption(
         title="Does raising the prior alone make conflicts fail?",
         shows="Each conflict is read again after a small update of the base has raised or lowered its prior margin by a dose, in "
-        "another wording than the question's; the document's adapter acts unchanged on top. Left: the change of the net margin. "
-        f"Middle: the share whose first token is the document's. Right: slopes. {found['sentence']}",
+        "another wording than the question's where there is one (column `wording`); the document's "
+        "adapter acts unchanged on top. Left: the change of the net margin. "
+        f"Middle: the share whose first token is the document's. Right, with enough knowledge points: "
+        f"slopes. {found['sentence']}",
         computed="Dashed: what a constant adapter margin predicts; dotted: an adapter that sets a level. The placebo is the "
         f"update of another fact at the gain that it has there for the dose. Slopes: {found['read']}, least squares with a "
         "constant per item. Slopes observed over items change nothing: they compare items whose priors differ.",
-        n=size_sentence(own, "conflicts")
+        n=size_sentence(_without_a_dose(found), "conflicts")
         + f" {chosen['reached']} of {chosen['asked']} doses were reached; pale red bars: where success lies whatever the "
         "others would have shown.",
         interval="95% intervals from the variance clustered by knowledge point or relation (the wider); shaded: slopes that "
