@@ -148,6 +148,17 @@ def test_constancy_uses_log_frequency_where_the_slopes_do_and_prior_strength_whe
     assert np.allclose(np.sort(found[:, 0]), np.sort(rows.prior_logprob.to_numpy(float)))
 
 
+def test_no_curve_of_layers_lies_behind_a_legend(run, summary):
+    drawing = figures.layers(run, summary)
+    drawing.canvas.draw()
+    with_legend = [axes for axes in drawing.axes if axes.get_legend() is not None]
+    assert with_legend
+    for axes in with_legend:
+        box = axes.get_legend().get_window_extent()
+        for x, y in lines_of(axes)[:2]:
+            assert not any(box.contains(*point) for point in axes.transData.transform(np.column_stack([x, y])))
+
+
 def test_layers_draws_each_profile_and_leaves_out_what_was_not_measured(run, summary):
     drawing = figures.layers(run, summary)
     titles = [axes.get_title(loc="left") for axes in drawing.axes if axes.get_visible()]
