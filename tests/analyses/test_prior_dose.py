@@ -11,6 +11,7 @@ from override_gap.analyses.dose_slopes import pass_through, selection, slopes, s
 from override_gap.analyses.hypotheses import STANDARD, evaluate
 from override_gap.analyses.prior_dose import compared, failure_rise, prior_dose, slope_rows
 from override_gap.analyses.readings import RunFrame, values
+from override_gap.reports.page.prior_dose_tables import prior_dose_tables
 from tests.reports.test_schema import SCHEMA, defects
 from tests.simulated_doses import DOSES, Experiment, experiment, manifest, of_truth
 
@@ -208,6 +209,17 @@ def test_a_dose_that_nobody_reached_leaves_no_bounds():
     silent = own.assign(reached=own["reached"].astype(bool) & ~never, net_margin=own["net_margin"].where(~never))
     found = selection(silent, list(DOSES))
     assert [row["rows"] for row in found["slopes"]] == ["reached"]
+    run = run_of("shift")
+    table = run.table("prior_dose").drop(columns="cluster")
+    gone = (values(table["dose"]) == 8) & (table["arm"] == "own").to_numpy()
+    table = table.assign(
+        reached=table["reached"].astype(bool) & ~gone,
+        net_margin=table["net_margin"].where(~gone),
+        success_top1=table["success_top1"].astype(float).where(~gone),
+    )
+    section = prior_dose(RunFrame(run.manifest, run.readings, extra={"prior_dose": table}))
+    *_, hidden = prior_dose_tables({"prior_dose": section.as_json()})
+    assert "no item reached 8 nats, so that nothing bounds the slope there" in hidden.note
     some = never & (np.cumsum(never) > 2)
     partly = own.assign(reached=own["reached"].astype(bool) & ~some, net_margin=own["net_margin"].where(~some))
     names = [row["rows"] for row in selection(partly, list(DOSES))["slopes"]]
