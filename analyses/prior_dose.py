@@ -8,7 +8,7 @@ dose, the controls, and how many more items fail than under a placebo, beside ho
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from scipy import stats
 
 from override_gap.analyses import dose_slopes
 from override_gap.analyses import pass_through as observational
+from override_gap.analyses.dose_answer import LESS_PLACEBO, cautions, sentence, too_few_reached
 from override_gap.analyses.dose_rows import (
     OTHER_LAYERS,
     OWN,
@@ -28,21 +29,15 @@ from override_gap.analyses.dose_rows import (
     norm_held,
     under,
 )
-from override_gap.analyses.dose_slopes import ANSWERS, BOUND, OUTER, Slopes, slope_row, slopes
+from override_gap.analyses.dose_slopes import BOUND, Slopes, slope_row, slopes
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, once_per_run, points_of, truth, values
 from override_gap.analyses.results import ResultSection
 from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.estimate import Estimate, json_number
 from override_gap.analyses.stats.intervals import complete_cases, mean, mean_error, proportion
-from override_gap.analyses.stats.regression import Coefficient
 
-MOST_BEYOND = 0.1
-"""Share of the largest dose's priors above all of the run's own, from which the sentence says so."""
-LEAST_KEPT = 0.9
-"""Share of unrelated answers that the updates have to keep, or the sentence says so."""
 SHARE_WITH_PLACEBO = 0.5
 """The placebo is taken off where at least this share of the own update's readings has one."""
-LESS_PLACEBO = "own less placebo"
 NORM_HELD = "own, final norm held"
 
 
@@ -253,69 +248,3 @@ def prior_dose(run: RunFrame) -> ResultSection | None:
         f"observed over {row['what']}: {row['value']:.2f}" for row in content["observed"] if row["value"] is not None
     ]
     return ResultSection("The prior changed by a dose, the adapter unchanged", content, "doses", tuple(lines))
-
-
-def too_few_reached(own: Table, sizes: list[float]) -> str:
-    """Why the doses that were reached say nothing of all: of the raised or of the lowered ones less than half; else empty."""
-    grid = asked(own, sizes)
-    for sign, of_it in (("raised", values(grid["dose"]) > 0), ("lowered", values(grid["dose"]) < 0)):
-        reached = int(grid.loc[of_it, "reached"].sum())
-        if of_it.any() and reached < of_it.sum() / 2:
-            return f"No answer is read from it: of the {sign} doses {reached} of {of_it.sum()} were reached."
-    return ""
-
-
-def cautions(run: RunFrame) -> list[str]:
-    """What the numbers of an answer do not show: priors beyond the run's own, and updates that harm unrelated answers."""
-    found = []
-    base = all_rows(run)[lambda rows: rows["condition"] == BASE]
-    largest = values(run.select("conflict", DELIVERED, "known")["prior_margin"])
-    raised = base[(base["arm"] == OWN) & (base["dose"] == values(base["dose"]).max()) & (truth(base["reached"]) == 1)]
-    beyond = values(raised["prior_margin"]) > largest.max(initial=-np.inf)
-    if len(raised) and len(largest) and beyond.mean() > MOST_BEYOND:
-        dose = values(raised["dose"])[0]
-        found.append(
-            f"At {dose:+g} nats {100 * beyond.mean():.0f}% of the priors are larger than any of the run's known conflicts."
-        )
-    kept = values(base.loc[base["arm"] == OWN, "kept"])
-    kept = kept[np.isfinite(kept)]
-    if len(kept) and kept.mean() < LEAST_KEPT:
-        found.append(
-            f"The updates keep {100 * kept.mean():.0f}% of unrelated answers alone: they change more than this belief."
-        )
-    return found
-
-
-def sentence(
-    answer: str,
-    causal: Slopes | None,
-    name: str,
-    between: Sequence[tuple[float, float, Coefficient]] = (),
-    small: Coefficient | None = None,
-) -> str:
-    """What the slopes say, with their numbers; `between` are those from dose to dose, `small` that without the largest doses."""
-    if causal is None:
-        return "Too few knowledge points were read under a dose to say how the adapter margin answers."
-    slope = causal.everything.estimate("")
-    of = "of the own update less the placebo's" if name == LESS_PLACEBO else "of the own update"
-    text = (
-        f"Of each nat added to the prior margin, {slope.value:.2f} [{slope.low:.2f}, {slope.high:.2f}] reach the adapted margin "
-        f"({of}, {slope.n} conflicts; 1 where the adapter margin is constant): {ANSWERS[answer]}."
-    )
-
-    def pair(*slopes: Coefficient) -> list[str]:
-        return [
-            f"{each.value:.2f} [{each.low:.2f}, {each.high:.2f}]" for each in (part.estimate("") for part in slopes)
-        ]
-
-    if answer == "bends" and between:
-        told = (f"{pair(step)[0]} from {low:+g} to {high:+g}" for low, high, step in between)
-        text += f" From dose to dose: {', '.join(told)}."
-    elif len(causal.signs) == 2:
-        text += " {} over raised doses, {} over lowered.".format(*pair(causal.signs["raised"], causal.signs["lowered"]))
-    if small is not None:
-        text += f" {pair(small)[0]} over doses {UP_TO_SMALL} either way."
-    if all(part in causal.parts for part in OUTER):
-        low, high = pair(*(causal.parts[part] for part in OUTER))
-        text += f" By net margin without a dose: {low} in the lowest third, {high} in the highest."
-    return text

@@ -143,6 +143,7 @@ FLOORS = {
             "prior_dose",
             "neutral_text",
         },
+        {"dose_answer"},
         {"dose_slopes", "stored_geometry"},
         {"adjusted_gradient", "pass_through", "dose_rows", "belief_questions"},
         {"compare"},

@@ -116,7 +116,7 @@ def _measure(
             "documents with null conditions does not; leave these out of --policies, or --until out"
         )
     units = split_into_units(resolved.items, identity, plan.seed, partners=needs_partner)
-    manifest = new_manifest(facts, resolved, identity, nulls, handshake) | {"units": len(units)}
+    manifest: dict[str, Any] = new_manifest(facts, resolved, identity, nulls, handshake) | {"units": len(units)}
     if shard is not None:
         manifest["shard"] = asdict(shard)
     before = store.open(manifest, identity)
@@ -143,7 +143,7 @@ def _measure(
     if doses is not None:
         manifest |= {"prior_dose": doses.as_json()}
         if not doses.chosen:
-            manifest["refused"] = [*manifest["refused"], {"probe": "prior-dose", "reason": NONE_KNOWN}]
+            manifest |= {"refused": [*(manifest.get("refused") or []), {"probe": "prior-dose", "reason": NONE_KNOWN}]}
     job = Job(
         resolved.conditions,
         resolved.probes,
