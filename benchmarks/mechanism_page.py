@@ -16,12 +16,12 @@ HEAD = """# Mechanism
 Is the account right about causes? It says that strong priors win because the adapter's margin is about constant while the prior
 margin grows. Here the prior is changed and the same adapter is read on top (`--probes prior-dose`), the adapter margin is split
 over layers and maps by an integrated gradient that sums to it (`gain-path`), over components (`components`), and adapters are
-compared with each other and on text that has nothing to do with them (`geometry`, `neutral`). Conflicts that the base knows;
-95% intervals, the wider of those clustered by knowledge point and by relation.
+compared with each other and on text that has nothing to do with them (`geometry`, `neutral`). Doses are read on conflicts that
+the base knows, the other tables on all conflicts; 95% intervals, the wider of those clustered by knowledge point and by relation.
 
 `python benchmarks/mechanism.py --worlds worlds/6 worlds/7 --out runs/mechanism > docs/mechanism.md` writes this page up to its
-last two sections. Fitted adapters: `fitted:steps=8,lr=1e-2`. Every table is read from `summary.json` of an audit that anyone can
-make: `override-gap audit --probes margins,layers,causal,gain-path,components,prior-dose,geometry,neutral,search`.
+last three sections. Fitted adapters: `fitted:steps=8,lr=1e-2`. Every table is read from `summary.json` of an audit that
+anyone can make: `override-gap audit --probes margins,layers,causal,gain-path,components,prior-dose,geometry,neutral,search`.
 """
 
 SIGNS = ("raised", "lowered", UP_TO_SMALL)
