@@ -33,18 +33,18 @@ def cautions(run: RunFrame) -> list[str]:
     found = []
     base = all_rows(run)[lambda rows: rows["condition"] == BASE]
     largest = values(run.select("conflict", DELIVERED, "known")["prior_margin"])
-    raised = base[(base["arm"] == OWN) & (base["dose"] == values(base["dose"]).max()) & (truth(base["reached"]) == 1)]
+    most = values(base["dose"]).max(initial=0.0)
+    raised = base[(base["arm"] == OWN) & (base["dose"] == most) & (truth(base["reached"]) == 1)]
     beyond = values(raised["prior_margin"]) > largest.max(initial=-np.inf)
-    if len(raised) and len(largest) and beyond.mean() > MOST_BEYOND:
-        dose = values(raised["dose"])[0]
+    if most > 0 and len(raised) and len(largest) and beyond.mean() > MOST_BEYOND:
         found.append(
-            f"At {dose:+g} nats {100 * beyond.mean():.0f}% of the priors are larger than any of the run's known conflicts."
+            f"At {most:+g} nats {100 * beyond.mean():.0f}% of the priors are larger than any of the run's known conflicts."
         )
     kept = values(base.loc[base["arm"] == OWN, "kept"])
     kept = kept[np.isfinite(kept)]
     if len(kept) and kept.mean() < LEAST_KEPT:
         found.append(
-            f"The updates keep {100 * kept.mean():.0f}% of unrelated answers alone: they change more than this belief."
+            f"The updates keep {100 * kept.mean():.0f}% of unrelated answers: they change more than this belief."
         )
     return found
 

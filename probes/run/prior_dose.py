@@ -23,6 +23,7 @@ PROBE = "prior-dose"
 #: A pass with gradients keeps about this many times what one without keeps.
 GRADIENT_ROWS = 4
 NO_PARTNER = "the unit has no conflict about another fact whose update could be its placebo"
+NO_UPDATE = "its document's adapter is no weight update, so there is no site at which to change the belief"
 NOT_FITTED = "the update of the other fact that was drawn as its placebo could not be fitted"
 
 
@@ -55,6 +56,7 @@ def measure_doses(
     sampled = [item for item in able if item.id in setup.doses.chosen]
     partners = {item.id: placebo_of(item, sampled) or placebo_of(item, able) for item in chosen}
     needed = {item.id for item in chosen} | {partner.id for partner in partners.values() if partner is not None}
+    unread |= {item.id: NO_UPDATE for item in chosen if item not in able}
     dosed: dict[str, DosedItem] = {}
     for item, place in conflicts:
         adapter = distractors.adapters[item.document]

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from override_gap.analyses.dose_answer import cautions
 from override_gap.analyses.dose_rows import PLACEBO, less_placebo, under
 from override_gap.analyses.dose_slopes import pass_through, selection, slopes, steps
 from override_gap.analyses.hypotheses import STANDARD, evaluate
@@ -136,6 +137,27 @@ def test_no_answer_is_read_from_doses_that_were_hardly_reached_or_without_thirds
     judged = slopes(under(run_of("shift")))
     assert judged.answer() == "constant"
     assert dataclasses.replace(judged, parts={}).answer() == "open"
+
+
+def test_the_sentence_warns_of_priors_beyond_the_runs_own_and_of_updates_that_harm_unrelated_answers():
+    run = run_of("shift")
+    table = run.table("prior_dose")
+    base = (table["condition"] == "base") & (table["arm"] == "own")
+    natural = values(run.select("conflict", "as-delivered", "known")["prior_margin"])
+    beyond = (values(table.loc[base & (table["dose"] == 8), "prior_margin"]) > natural.max()).mean()
+
+    def warned(**columns):
+        return cautions(RunFrame(run.manifest, run.readings, extra={"prior_dose": table.assign(**columns)}))
+
+    above = values(table["prior_margin"]) + natural.max()
+    assert warned(prior_margin=above) == [
+        "At +8 nats 100% of the priors are larger than any of the run's known conflicts."
+    ]
+    assert bool(cautions(run)) == (beyond > 0.1)
+    harmed = warned(prior_margin=-50.0, kept=values(table["kept"]) * 0.5)
+    assert len(harmed) == 1
+    assert "keep 50% of unrelated answers" in harmed[0]
+    assert cautions(RunFrame(run.manifest, run.readings, extra={"prior_dose": table[~base]})) == []
 
 
 def test_prediction_of_failure_by_hand():
