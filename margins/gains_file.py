@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from override_gap.margins.strict_json import read_json
+from override_gap.margins.whole_files import write_text
 
 FORMAT = "override-gap gains 1"
 RECOMMENDATIONS = ("scale", "as-delivered", "no-gain", "undecided")
@@ -72,17 +72,8 @@ class GainsFile:
 
 
 def write_gains(gains: GainsFile, path: str | Path) -> None:
-    """Write the file whole or not at all. Raises OSError where it cannot be written."""
-    path = Path(path)
-    text = json.dumps(gains.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write the file whole or not at all. Raises WriteError where the disk does not take it."""
+    write_text(Path(path), json.dumps(gains.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_gains(path: str | Path) -> GainsFile:

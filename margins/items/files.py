@@ -8,6 +8,7 @@ from pathlib import Path
 
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.scan import scan_file
+from override_gap.margins.whole_files import write_text
 
 
 def read_items(path: str | Path, *, from_base: bool = False) -> list[Item]:
@@ -40,5 +41,5 @@ def json_lines(items: Iterable[Item]) -> str:
 
 
 def write_items(items: Iterable[Item], path: str | Path) -> None:
-    """Write items as JSON Lines."""
-    Path(path).write_text(json_lines(items), encoding="utf-8")
+    """Write items as JSON Lines, whole or not at all. Raises WriteError where the disk does not take it."""
+    write_text(Path(path), json_lines(items))

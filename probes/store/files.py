@@ -1,13 +1,16 @@
-"""Writing files whole or not at all, what killed processes left behind, and whether a disk has room for a run."""
+"""What killed processes left in a run folder, and whether a disk has room for a run; files are written by margins.whole_files."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
+from override_gap.margins import whole_files
+from override_gap.margins.whole_files import sync_folder, temporary_beside, write_whole
 from override_gap.probes.store.schema import TABLES
+
+__all__ = ["DiskError", "expected_bytes", "leftovers", "require_writable", "sync_folder", "write_whole"]
 
 # bytes per row on disk, about twice what audits wrote (benchmarks/scale.py measures them: 96 per reading, 22 per row of layers)
 READING_BYTES, LAYER_BYTES, DRAWN_BYTES, SPARE_BYTES = 200, 40, 200, 8 * 2**20
@@ -17,36 +20,9 @@ class DiskError(ValueError):
     """A folder that cannot be written or has too little room; the message says what to do."""
 
 
-def write_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Write beside the target, flush to disk, rename, flush the folder, so that a half-written file is never read.
-
-    Without the last step a power cut may undo the rename although the file's own bytes are safe.
-    """
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's own entries to disk; where a system opens no folders (Windows) it keeps them itself."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files that a killed process left in a run folder."""
-    return sorted(file for name in ("", *TABLES) for file in (folder / name).glob(".*.tmp") if file.is_file())
+    """Temporary files and folders that a killed process left in a run folder."""
+    return sorted(path for name in ("", "figures", *TABLES) for path in whole_files.leftovers(folder / name))
 
 
 def require_writable(folder: Path, needed: int = 0) -> None:
@@ -59,7 +35,7 @@ def require_writable(folder: Path, needed: int = 0) -> None:
         existing = existing.parent
     if not existing.is_dir():
         raise DiskError(f"{existing} is a file; --out needs a folder")
-    probe = existing / f".override-gap-{os.getpid()}.tmp"
+    probe = temporary_beside(existing / "override-gap")
     try:
         with probe.open("wb") as file:
             file.write(b"\0" * 4096)

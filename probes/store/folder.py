@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from override_gap.margins.whole_files import DISK_FULL, make_folder, move, remove_abandoned, write_text, write_whole
 from override_gap.probes.store.checksum import (
     DamagedError,
     checksum_matches,
@@ -20,14 +20,13 @@ from override_gap.probes.store.checksum import (
     with_checksum,
     with_table_checksum,
 )
-from override_gap.probes.store.files import DiskError, leftovers, require_writable, write_whole
+from override_gap.probes.store.files import DiskError, leftovers, require_writable
 from override_gap.probes.store.lock import LOCK, OWNER, locked
 from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.run_store import Rows
 from override_gap.probes.store.schema import EXTRA, LAYERS, READINGS, TABLES, RunTable
 
 DAMAGED = "damaged"
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FOLDER_OF_ADAPTERS = "adapters"
 """What a method that runs in an environment of its own writes."""
 # what a run that was killed before it wrote its manifest may have left
@@ -66,12 +65,11 @@ class Store:
         refuse_symlinks(self.path)
         require_writable(self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
         except OSError as fault:
             raise DiskError(f"{self.path}: cannot be written: {fault.strerror or fault}") from fault
         with locked(self.path) as dead_holder:
-            for file in leftovers(self.path):
-                file.unlink(missing_ok=True)
+            remove_abandoned(leftovers(self.path))
             yield dead_holder
 
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
@@ -88,7 +86,7 @@ class Store:
             )
         try:
             for name in ("readings", "layers", "figures"):
-                (self.path / name).mkdir(parents=True, exist_ok=True)
+                make_folder(self.path / name)
             if old is None:
                 self.write_json("manifest.json", manifest)
         except OSError as fault:
@@ -181,10 +179,7 @@ class Store:
         for name in TABLES:
             file = self._file(name, key)
             if file.exists():
-                (self.path / DAMAGED).mkdir(exist_ok=True)
-                target = self.path / DAMAGED / f"{name}-{file.name}"
-                file.replace(target)
-                moved.append(target)
+                moved.append(move(file, make_folder(self.path / DAMAGED) / f"{name}-{file.name}"))
         return moved
 
     def write_unit(
@@ -206,7 +201,7 @@ class Store:
             for table in EXTRA:
                 rows = given.get(table.name)
                 if rows:
-                    (self.path / table.name).mkdir(exist_ok=True)
+                    make_folder(self.path / table.name)
                     checksums[table.name] = self._write_table(table, key, rows)
                 else:
                     self._file(table.name, key).unlink(missing_ok=True)
@@ -228,7 +223,7 @@ class Store:
             content = with_checksum(content)
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         try:
-            write_whole(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
+            write_text(self.path / name, text)
         except OSError as fault:
             raise _disk_error(self.path / name, fault) from fault
 

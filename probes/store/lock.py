@@ -14,7 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from override_gap.probes.store.files import DiskError, write_whole
+from override_gap.margins.temporaries import process_runs
+from override_gap.margins.whole_files import write_text
+from override_gap.probes.store.files import DiskError
 
 LOCK, OWNER = "lock", "owner.json"
 BEAT_S, SILENT_S = 15.0, 120.0
@@ -53,7 +55,7 @@ def locked(folder: Path) -> Iterator[str | None]:
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        write_whole(folder / OWNER, lambda file: file.write_text(json.dumps(holder) + "\n", encoding="utf-8"))
+        write_text(folder / OWNER, json.dumps(holder) + "\n")
         with _touching(folder / OWNER):
             yield None if before is None else f"{_describe(before)} ended without finishing; its lock is taken over"
         (folder / OWNER).unlink(missing_ok=True)
@@ -96,7 +98,7 @@ def _describe(holder: Mapping[str, Any] | None) -> str:
 def _is_alive(folder: Path, holder: Mapping[str, Any], *, kernel: bool) -> bool:
     """Whether the holder that owner.json names is still at work; `kernel`: the disk has locks, and this one was free."""
     if holder.get("host") == socket.gethostname():
-        return not kernel and holder.get("pid") != os.getpid() and _runs(holder.get("pid"))
+        return not kernel and holder.get("pid") != os.getpid() and process_runs(holder.get("pid"))
     # the disk's clock, not this machine's: the two may differ by more than BEAT_S
     now = folder / f".clock.{os.getpid()}.tmp"
     try:
@@ -104,19 +106,6 @@ def _is_alive(folder: Path, holder: Mapping[str, Any], *, kernel: bool) -> bool:
         return bool(holder) and now.stat().st_mtime - (folder / OWNER).stat().st_mtime < SILENT_S
     finally:
         now.unlink(missing_ok=True)
-
-
-def _runs(pid: Any) -> bool:
-    """Whether a process with this number runs on this machine."""
-    if not isinstance(pid, int) or not 0 < pid < 2**31:
-        return False  # no process has such a number
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextmanager

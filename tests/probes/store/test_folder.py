@@ -26,7 +26,7 @@ from override_gap.probes.store.files import DiskError, expected_bytes, require_w
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.lock import LockError, locked
 from override_gap.reports.cli.main import DONE, WRONG, main
-from tests.conftest import conflict, tiny
+from tests.conftest import conflict, ended, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"]
 ITEMS = [conflict(n, f"{WORDS[n]} {WORDS[n + 1]}", "red", "blue", tier="deep") for n in range(6)]
@@ -215,7 +215,7 @@ def test_nothing_is_written_or_removed_through_a_link(folder: Path, tmp_path: Pa
 
 
 def test_leftovers_of_a_killed_process_are_removed(folder: Path) -> None:
-    leftover = folder / "readings" / ".x.parquet.123.tmp"
+    leftover = folder / "readings" / f".x.parquet.{ended()}.tmp"
     leftover.write_bytes(b"half")
     assert kinds(folder) == {"leftover"}
     assert diagnose(folder).sound
@@ -225,7 +225,7 @@ def test_leftovers_of_a_killed_process_are_removed(folder: Path) -> None:
 
 def test_a_run_killed_before_its_manifest_is_resumed(tmp_path: Path) -> None:
     (tmp_path / "run" / "readings").mkdir(parents=True)
-    (tmp_path / "run" / ".manifest.json.7.tmp").write_text("{")
+    (tmp_path / "run" / f".manifest.json.{ended()}.tmp").write_text("{")
     audit(tmp_path / "run")
     assert diagnose(tmp_path / "run").sound
 
