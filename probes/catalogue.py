@@ -34,6 +34,11 @@ ADAPTERS = {
     "MODULE:OBJECT": "a source of your own, or a function subject -> source (docs/your-method.md)",
 }
 
+#: Forms of adapters by which Python that the user names is run, by what stands before the colon; installed sources do too.
+CODE_ADAPTERS = ("callable", "MODULE")
+#: Settings behind a method's checkpoint that decide which code its own environment runs.
+CODE_SETTINGS = {"doc-to-lora": ("repository", "trust-pickle")}
+
 ITEMS = {
     "starter": "conflicts, novel and retention questions in plain English, from very well known to obscure",
     "benchmark": "668 questions: novel, combination, conflict in three tiers, retention; much larger than starter",

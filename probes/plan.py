@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from override_gap.margins.published import Reference, reference_from
 from override_gap.probes.catalogue import PROBES
+from override_gap.probes.code_words import MARKED, FromFile, code_refusal
 
 # Probes of robustness are conditions of their own, by name.
 ROBUSTNESS = {
@@ -97,6 +98,10 @@ class Plan:
     shared_adapter: str | None = None
 
     def __post_init__(self) -> None:
+        if (refusal := code_refusal(self.adapters)) is not None:
+            raise PlanError(refusal)
+        for name in MARKED:  # looked at, they are words as any others
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         for name in ("answers", "dose_items", "draws", "seed", "limit", "batch_size"):
             value = getattr(self, name)
             unset = (name == "limit" and value is None) or (name == "batch_size" and value == "auto")
@@ -166,6 +171,10 @@ class Plan:
         return {**asdict(self), "probes": list(self.probes), "temperatures": list(self.temperatures)}
 
 
+def _plain(word: Any) -> Any:
+    return str(word) if isinstance(word, FromFile) else word
+
+
 def plan_from(settings: dict[str, Any]) -> Plan:
     """A plan from some settings; the others suit the subject. Raises PlanError."""
     if settings.get("subject", "organism") == "organism":
@@ -173,8 +182,12 @@ def plan_from(settings: dict[str, Any]) -> Plan:
     return Plan(**settings)
 
 
-def read_plan(path: Path) -> dict[str, Any]:
-    """The settings of a TOML plan, to be completed by the command line. Raises PlanError for what it does not know."""
+def read_plan(path: Path, *, trust: bool = False) -> dict[str, Any]:
+    """The settings of a TOML plan, to be completed by the command line. Raises PlanError for what it does not know.
+
+    Unless the file is trusted, a Plan made of its settings raises PlanError where its words name code to run: whoever wrote
+    the file would decide what is run here.
+    """
     try:
         size = path.stat().st_size
         if size > LARGEST:
@@ -199,7 +212,8 @@ def read_plan(path: Path) -> dict[str, Any]:
         if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
             raise PlanError(f"{path}: {key} needs {WORDS.get(wanted, wanted.__name__)}, got {value!r}")
     parse = {"probes": tuple, "temperatures": tuple, "references": partial(_references, path)}
-    return {key: parse[key](value) if key in parse else value for key, value in table.items()}
+    read = {key: parse[key](value) if key in parse else value for key, value in table.items()}
+    return read if trust else {key: FromFile(value) if key in MARKED else value for key, value in read.items()}
 
 
 def _references(path: Path, tables: list[Any]) -> tuple[Reference, ...]:

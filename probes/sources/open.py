@@ -8,6 +8,7 @@ from typing import Any
 
 from override_gap.margins.adapter import AdapterSource
 from override_gap.probes.catalogue import ADAPTERS, installed_sources
+from override_gap.probes.code_words import is_object
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.own_environment import Checkpoint, needs_python
 from override_gap.probes.subject.model import Subject
@@ -114,7 +115,7 @@ def open_source(
     offered = installed_sources()
     if spec in offered:
         return open_custom(offered[spec], subject)
-    if rest and all(part.isidentifier() for part in (*name.split("."), *rest.split("."))):
+    if is_object(spec):
         return open_custom(spec, subject)
     raise AdapterError(_unknown(spec, [*ADAPTERS, *offered]))
 

@@ -84,6 +84,32 @@ def _template_arg(text: str) -> tuple[str, Any]:
         return key, value
 
 
+def add_plan_flags(parser: argparse.ArgumentParser) -> None:
+    """A plan file, and whether what it names may be run."""
+    parser.add_argument("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
+    parser.add_argument(
+        "--trust-plan",
+        action="store_true",
+        help="run the code that the plan file names, as adapters = 'MODULE:OBJECT'; read it first",
+    )
+
+
+def config_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the plan file that --config names; none without it. Raises PlanError.
+
+    Also where --trust-remote-code would run the Python of a model that nobody but the plan file names.
+    """
+    from override_gap.probes.code_words import subject_refusal
+    from override_gap.probes.plan import PlanError, read_plan
+
+    if args.config is None:
+        return {}
+    settings = read_plan(args.config, trust=args.trust_plan)
+    if args.trust_remote_code and args.subject is None and (refusal := subject_refusal(settings.get("subject"))):
+        raise PlanError(refusal)
+    return settings
+
+
 def plan_settings(args: argparse.Namespace, names: set[str], config: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a plan that flags give, over those of its file."""
     settings = dict(config)

@@ -15,6 +15,8 @@ from override_gap.reports.cli._args import (
     add_code_flags,
     add_map_flags,
     add_model_flags,
+    add_plan_flags,
+    config_settings,
     plan_settings,
     run_or_url,
 )
@@ -149,10 +151,9 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """The plan file's settings with the flags over them. Raises PlanError, ValueError."""
     from dataclasses import fields
 
-    from override_gap.probes.plan import Plan, PlanError, read_plan
+    from override_gap.probes.plan import Plan, PlanError
 
-    config = read_plan(args.config) if args.config else {}
-    settings = plan_settings(args, {field.name for field in fields(Plan)}, config)
+    settings = plan_settings(args, {field.name for field in fields(Plan)}, config_settings(args))
     if isinstance(settings.get("probes"), str):
         settings["probes"] = tuple(name for part in settings["probes"].split(",") if (name := part.strip()))
         if not settings["probes"]:
@@ -230,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
         help="items per forward pass (default auto: as many as fit in memory)",
     )
     add("--threads", type=int, metavar="N", help="CPU threads (default: all cores, one for a tiny model)")
-    add("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
+    add_plan_flags(words)
     add("--engine", choices=ENGINES, default="local", help="who measures: this process (default), or a Ray cluster")
     add("--workers", type=int, metavar="N", help="for ray (default: one per GPU, or one per --threads CPUs)")
     add(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from override_gap.reports.cli._args import (
@@ -12,6 +11,8 @@ from override_gap.reports.cli._args import (
     add_code_flags,
     add_map_flags,
     add_model_flags,
+    add_plan_flags,
+    config_settings,
     plan_settings,
 )
 from override_gap.reports.cli.main import DONE, WRONG, parser
@@ -38,15 +39,15 @@ def main(argv: Sequence[str]) -> int:
     words.add_argument("--items", metavar="I", help="whose documents are encoded (default: those of audit)")
     words.add_argument("--limit", type=int, metavar="N", help="look only at the first N items")
     add_chat_flags(words)
-    words.add_argument("--config", type=Path, metavar="plan.toml", help="a plan file; flags given beside it win")
+    add_plan_flags(words)
     add_code_flags(words)
     words.add_argument("--json", action="store_true", help="print the checks as JSON")
     args = words.parse_args(argv)
-    from override_gap.probes.plan import PlanError, plan_from, read_plan
+    from override_gap.probes.plan import PlanError, plan_from
 
     names = {"subject", "adapters", "adapter_map", "shared_adapter", "items", "limit", "device", "dtype"}
     names |= {"chat", "system_prompt", "chat_template"}
-    settings = plan_settings(args, names, read_plan(args.config) if args.config else {})
+    settings = plan_settings(args, names, config_settings(args))
     if "adapters" not in settings:
         raise PlanError("--adapters is missing: which method is to be checked?")
     plan = plan_from(settings)

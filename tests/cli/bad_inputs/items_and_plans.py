@@ -122,3 +122,10 @@ for title, (content, message) in PLANS.items():
 @case("plan: a folder")
 def _(folder: Path) -> Case:
     return ["audit", "--config", str(folder)], "cannot be read: Is a directory"
+
+
+for word in ("callable:os:system", "callable:subprocess:getoutput", "os:system", "doc-to-lora:x.bin,repository=folder"):
+    CASES[f"plan: adapters that name code, {word}"] = lambda folder, word=word: (
+        ["audit", "--config", write_file(folder, "plan.toml", f'adapters = "{word}"'), "--out", "run"],
+        "give --trust-plan",
+    )
