@@ -109,6 +109,7 @@ FLOORS = {
         {"subject"},
         {"organism"},
         {"store", "plan"},
+        {"code_words"},
         {"timing", "environment", "errors", "catalogue", "export_kit"},
     ),
     "analyses": (
