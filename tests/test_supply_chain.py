@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / ".ci"))
 from audit_hashes import closure  # noqa: E402
+
 HASHES = (ROOT / ".ci" / "hashes.txt").read_text()
 
 
@@ -83,7 +84,11 @@ def test_make_installs_only_what_a_hash_was_checked_of_and_for_an_audit_no_extra
     """What make would run, as it says itself, in a folder where nothing is installed yet."""
     lines = {
         goal: subprocess.run(
-            ["make", "--dry-run", "--always-make", goal, "VENV=nowhere"], cwd=ROOT, capture_output=True, text=True, check=True
+            ["make", "--dry-run", "--always-make", goal, "VENV=nowhere"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.splitlines()
         for goal in ("audit", "environment")
     }

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.probes.environment import home
-from override_gap.probes.smollm2.converted import (
+from override_gap.probes.subject.smollm2_folder import (
     TENSORS_SHA256,
     WEIGHTS,
     ConvertedError,

@@ -19,6 +19,7 @@ from override_gap.probes.subject.devices import DeviceMap, DevicesError, named_t
 from override_gap.probes.subject.file_checks import FileSizeError, check_claimed_sizes, check_gguf_sizes
 from override_gap.probes.subject.gguf_settings import apply_gguf_settings
 from override_gap.probes.subject.model import Subject, wrap
+from override_gap.probes.subject.smollm2_folder import ConvertedError, check_converted
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -92,6 +93,10 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
         folder = home() / "smollm2"
         if not (folder / "model.safetensors").is_file():
             raise SubjectError(f"smollm2 is not in {folder}; run `make smollm2` once to fetch it (93 MB)")
+        try:
+            check_converted(folder)
+        except ConvertedError as fault:
+            raise SubjectError(str(fault)) from fault
         return str(folder), {}
     path = Path(spec)
     if path.suffix.lower() == ".gguf":

@@ -1,4 +1,4 @@
-"""The converted model's folder: the sha256 of every file, stored when it is written and compared when it is opened."""
+"""The folder of SmolLM2: the sha256 of every file, stored when it is converted and compared when it is opened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from override_gap.margins.strict_json import read_json
-from override_gap.margins.whole_files import write_text
+from override_gap.probes.store.files import write_whole
 
 RECORD = "sha256.json"
 WEIGHTS = "model.safetensors"
@@ -42,19 +42,12 @@ def write_record(folder: Path) -> None:
     """Store the sha256 of every file of a folder in it."""
     (folder / RECORD).unlink(missing_ok=True)
     hashes = {file.name: _hash(file) for file in sorted(folder.iterdir())}
-    write_text(folder / RECORD, json.dumps(hashes, indent=1) + "\n")
+    text = json.dumps(hashes, indent=1) + "\n"
+    write_whole(folder / RECORD, lambda file: file.write_text(text, encoding="utf-8"))
 
 
-def is_converted(folder: Path) -> bool:
-    """Whether a conversion was finished in a folder, by this version or a later one; nothing is compared."""
-    return (folder / RECORD).is_file() and (folder / WEIGHTS).is_file()
-
-
-def check_converted(folder: Path, *, weights: bool = True) -> None:
-    """Raise ConvertedError unless a folder holds the files that were written into it and no others.
-
-    `weights`: also read the file of weights (538 MB, half a second).
-    """
+def check_converted(folder: Path) -> None:
+    """Raise ConvertedError unless a folder holds the files that were written into it and no others (half a second)."""
     if not (folder / RECORD).is_file():
         raise ConvertedError(f"{folder}: no {RECORD}, so an earlier version wrote it and it cannot be checked; {AGAIN}")
     stored = _record(folder)
@@ -63,7 +56,7 @@ def check_converted(folder: Path, *, weights: bool = True) -> None:
         what = "was not written by the conversion" if name in there else "is missing"
         raise ConvertedError(f"{folder / name}: {what}; remove the folder and {AGAIN}")
     for name, digest in stored.items():
-        if (weights or name != WEIGHTS) and _hash(folder / name) != digest:
+        if _hash(folder / name) != digest:
             raise ConvertedError(f"{folder / name}: its sha256 is not that of the file that was written; {AGAIN}")
 
 
