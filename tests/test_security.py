@@ -26,6 +26,14 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/cli/test_bad_inputs.py::test_a_models_own_code_runs_with_the_flag",
         "tests/probes/test_code_words.py::test_a_plan_does_not_choose_whose_python_trust_remote_code_runs",
     ),
+    'compiled code that a model\'s configuration names (`_attn_implementation = "OWNER/KERNEL"`)': (
+        "tests/probes/subject/test_folder_checks.py::test_settings_that_reach_outside_the_folder_are_refused",
+    ),
+    "other settings of a model's folder by which a library would open a file elsewhere, and an adapter that lies in it": (
+        "tests/probes/subject/test_folder_checks.py::test_settings_that_reach_outside_the_folder_are_refused",
+        "tests/probes/subject/test_folder_checks.py::test_an_adapter_beside_the_weights_is_refused",
+        "tests/probes/subject/test_from_hub.py::test_what_is_refused_of_a_folder_is_refused_of_an_id",
+    ),
     "a model's or an adapter's weights": (BAD,),
     "a Doc-to-LoRA checkpoint, which is a pickle": (
         "tests/probes/export_kit/test_doc_to_lora.py::test_a_pickle_that_runs_a_command_is_refused",

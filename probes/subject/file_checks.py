@@ -72,6 +72,18 @@ def model_files(folder: Path) -> list[Path]:
     """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
+    names = indexed_files(folder)
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise FileSizeError(f"{folder / INDEX}: it names {missing[0]!r}, which is not there")
+    return [folder / name for name in names]
+
+
+def indexed_files(folder: Path) -> list[str]:
+    """The names of the weight files that a folder's index names, whether they are there or not; empty without an index.
+
+    Raises FileSizeError for an index that names a file elsewhere, or one that is no safetensors file.
+    """
     if not (folder / INDEX).is_file():
         return []
     index = read_json(folder / INDEX)
@@ -81,10 +93,9 @@ def model_files(folder: Path) -> list[Path]:
     for name in weight_map.values():
         if Path(name).name != name:
             raise FileSizeError(f"{folder / INDEX}: it names {name!r}, which is not in this folder")
-    missing = [name for name in weight_map.values() if not (folder / name).is_file()]
-    if missing:
-        raise FileSizeError(f"{folder / INDEX}: it names {missing[0]!r}, which is not there")
-    return [folder / name for name in sorted(set(weight_map.values()))]
+        if not name.endswith(".safetensors"):
+            raise FileSizeError(f"{folder / INDEX}: it names {name!r}; weights are read from .safetensors files alone")
+    return sorted(set(weight_map.values()))
 
 
 def check_claimed_sizes(folder: Path) -> None:

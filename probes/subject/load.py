@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import weakref
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,6 +18,8 @@ from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.constant_tensors import weights_left_over
 from override_gap.probes.subject.devices import DeviceMap, DevicesError, named_tensors, spread_over_devices
 from override_gap.probes.subject.file_checks import FileSizeError, check_claimed_sizes, check_gguf_sizes
+from override_gap.probes.subject.folder_checks import check_folder, check_tokenizer_folder
+from override_gap.probes.subject.from_hub import from_hub, hub_unreached
 from override_gap.probes.subject.gguf_settings import apply_gguf_settings
 from override_gap.probes.subject.model import Subject, wrap
 from override_gap.probes.subject.smollm2_folder import ConvertedError, check_converted
@@ -67,10 +70,17 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
         raise SubjectError(str(fault)) from fault
     first = choose_device(device) if spread is None else spread.first
     weights_dtype = choose_dtype(dtype, first)
-    where, extra = _locate(spec)
-    with quietly():
+    with quietly(), ExitStack() as outside:
         try:
-            model, tokenizer = _load(where, extra, weights_dtype, trust, spread)
+            (where, extra), alone = _locate(spec, trust), ""
+            # nothing that a folder's settings name is fetched, unless its Python is trusted, which may come from elsewhere
+            outside.enter_context(nullcontext() if trust else hub_unreached())
+            if "gguf_file" in extra:  # else the library would read an adapter or a tokenizer that lies beside it
+                alone = outside.enter_context(TemporaryDirectory(prefix="override-gap-"))
+                (Path(alone) / extra["gguf_file"]).symlink_to((Path(where) / extra["gguf_file"]).absolute())
+            model, tokenizer = _load(where, alone or where, extra, weights_dtype, trust, spread)
+            if "gguf_file" in extra:
+                model.config.name_or_path = tokenizer.name_or_path = str(Path(spec).parent)
         except SubjectError:
             raise
         except DevicesError as fault:
@@ -82,7 +92,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
         return wrap(model if spread else model.to(first), tokenizer, spec if spec in SUBJECTS else Path(spec).name)
 
 
-def _locate(spec: str) -> tuple[str, dict[str, Any]]:
+def _locate(spec: str, trust: bool) -> tuple[str, dict[str, Any]]:
     if not spec.strip():
         raise SubjectError("--subject is empty; need a name, a folder, a .gguf file or a Hugging Face id")
     if spec == "organism":
@@ -106,12 +116,6 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise SubjectError(f"{path}: no config.json in this folder; need one that save_pretrained wrote")
-        if (path / "adapter_config.json").is_file():
-            # transformers would open the adapter's base in its stead, with the adapter already in it
-            raise SubjectError(
-                f"{path}: holds an adapter (adapter_config.json) beside config.json, so which model is meant is unclear; give "
-                "the base, or move the adapter's files to a folder of their own"
-            )
         return str(path), {}
     if path.exists():
         raise SubjectError(f"{path}: a subject is a folder, a .gguf file or a Hugging Face id, not this file")
@@ -120,11 +124,11 @@ def _locate(spec: str) -> tuple[str, dict[str, Any]]:
     near = difflib.get_close_matches(spec, SUBJECTS, n=1)
     if near:
         raise SubjectError(f"unknown subject {spec!r}; did you mean {near[0]!r}? (`override-gap list subjects`)")
-    return spec, {}
+    return str(from_hub(spec, trust=trust)), {}
 
 
 def _load(
-    where: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: DeviceMap | None
+    where: str, opened: str, extra: dict[str, Any], dtype: torch.dtype, trust: bool, spread: DeviceMap | None
 ) -> tuple[Any, Any]:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText, AutoTokenizer
     from transformers.models.auto.modeling_auto import (
@@ -135,8 +139,8 @@ def _load(
 
     library: Any = AutoModelForCausalLM
     if not extra:
+        check_folder(Path(where), trust=trust)
         check_claimed_sizes(Path(where))
-        _require_safetensors(Path(where))
         config = AutoConfig.from_pretrained(where, trust_remote_code=trust)
         causal = {
             n
@@ -170,7 +174,7 @@ def _load(
     scratch = None if spread is None else TemporaryDirectory(prefix="override-gap-")
     placed = {} if scratch is None else {"offload_folder": scratch.name}
     loaded: Any = library.from_pretrained(
-        where, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placed, **extra
+        opened, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placed, **extra
     )
     model, loading = loaded
     if scratch is not None:
@@ -191,17 +195,7 @@ def _load(
     if "gguf_file" in extra:
         apply_gguf_settings(model, Path(where) / extra["gguf_file"])
     tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
-    return model, AutoTokenizer.from_pretrained(where, **tokens)
-
-
-def _require_safetensors(folder: Path) -> None:
-    """Raise SubjectError for a folder whose weights are pickles alone."""
-    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
-    if folder.is_dir() and pickles and not any(folder.glob("*.safetensors")):
-        raise SubjectError(
-            f"{folder}: its weights are in {pickles[0]}, a pickle, which is not opened because it can run code; save them anew "
-            "with transformers' save_pretrained, which writes safetensors"
-        )
+    return model, AutoTokenizer.from_pretrained(opened, **tokens)
 
 
 def _reason(spec: str, fault: Exception) -> str:
@@ -235,7 +229,11 @@ def open_tokenizer(spec: str) -> Any:
         hint = f"; did you mean {near[0]!r}?" if near else "; need a folder that a tokenizer was saved in"
         raise ItemError(f"--tokenizer {spec}: no such folder{hint}")
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+        check_tokenizer_folder(folder)
+        with hub_unreached():
+            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+    except SubjectError as fault:
+        raise ItemError(f"--tokenizer {spec}: {fault}") from fault
     except Exception as fault:  # whatever the library raises on a folder that holds no tokenizer
         reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise ItemError(f"--tokenizer {spec}: no tokenizer can be read from this folder: {reason}") from fault
