@@ -63,13 +63,13 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> Path:
     what it was, and the temporary is gone.
     """
     target = Path(target)
-    with _told_of(target, target):
-        if target.exists() and not target.is_file() and not target.is_dir():
+    with as_write_error(target, target):
+        if is_stream(target):
             write(target)
             return target
     temporary = temporary_beside(target)
     try:
-        with _told_of(target, temporary):
+        with as_write_error(target, temporary):
             # made here and not through a link that somebody laid; its mode is that of umask and the folder's own rules
             temporary.unlink(missing_ok=True)
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
@@ -101,18 +101,19 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside the target, which becomes the target at the end of the block; removed where it raises.
 
     At the end every file and folder in it is flushed, all get the modes that umask gives, it is renamed and the folder above is
-    flushed. The target must not exist, or be an empty folder. Raises WriteError where the disk does not take it.
+    flushed. The target must not exist, or be an empty folder; what processes that were killed left of it is removed first.
+    Raises WriteError where the disk does not take it.
     """
     target = Path(target)
     temporary = temporary_beside(target)
     try:
-        with _told_of(target, temporary):
-            remove(temporary)
+        with as_write_error(target, temporary):
+            remove_abandoned(leftovers_of(target))
             temporary.mkdir()
             modes = _modes_within(temporary)
-        with _told_of(target, temporary, only_within=True):
+        with as_write_error(target, temporary, only_within=True):
             yield temporary
-        with _told_of(target, temporary):
+        with as_write_error(target, temporary):
             _flush_tree(temporary, modes)
             if os.name != "posix" and target.is_dir():
                 target.rmdir()  # elsewhere no folder is renamed to one that is there
@@ -123,11 +124,18 @@ def whole_folder(target: Path) -> Iterator[Path]:
             remove(temporary)
 
 
+def is_stream(target: Path) -> bool:
+    """Whether a path is a device, a pipe or an open file of this process (/dev/stdout): written as it is, never renamed to."""
+    if target.is_symlink() and (parent := os.path.realpath(target.parent)) != os.path.realpath("/dev/shm"):
+        return parent == "/dev" or parent.startswith("/proc/")
+    return target.exists() and not target.is_file() and not target.is_dir()
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder with those above it, each flushed into the one that holds it; returns it. Raises WriteError."""
     folder = Path(folder)
     absolute = folder.absolute()
-    with _told_of(folder, folder):
+    with as_write_error(folder, folder):
         new = [each for each in (absolute, *absolute.parents) if not each.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         for each in reversed(new):
@@ -137,7 +145,7 @@ def make_folder(folder: Path) -> Path:
 
 def move(path: Path, target: Path) -> Path:
     """Rename a file or folder and flush both folders; returns the target. Raises WriteError."""
-    with _told_of(target, target):
+    with as_write_error(target, target):
         path.replace(target)
         sync_folder(target.parent)
         if path.parent != target.parent:
@@ -157,7 +165,7 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _told_of(target: Path, temporary: Path, *, only_within: bool = False) -> Iterator[None]:
+def as_write_error(target: Path, temporary: Path, *, only_within: bool = False) -> Iterator[None]:
     """Errors of the disk as WriteError of the target; `only_within`: a full disk, and those that name a file of the temporary."""
     try:
         yield

@@ -19,8 +19,8 @@ import json
 import os
 import pickle
 import re
+import shutil
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,9 @@ def at_repository(repository: Path, state: dict[str, Any], base: Any, scratch: A
         if base is not None and not (repository / "chat_templates" / f"{name}.jinja").is_file():
             state["base_model_name_or_path"] = base
         elif base is not None:
-            where = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".base-", dir=scratch)))
+            where = Path(scratch) / f".base.{os.getpid()}.tmp"
+            stack.callback(shutil.rmtree, where, ignore_errors=True)
+            where.mkdir(exist_ok=True)
             (where / "chat_templates").symlink_to(repository / "chat_templates")
             (where / name).parent.mkdir(parents=True, exist_ok=True)
             (where / name).symlink_to(Path(base).resolve())

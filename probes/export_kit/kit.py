@@ -9,7 +9,9 @@ Copy this file into the environment of your method: it needs torch, safetensors 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import hashlib
 import importlib
 import json
@@ -25,6 +27,7 @@ import torch
 from safetensors import safe_open
 
 FORMAT = "override-gap compact 1"
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LARGEST_HEADER = 100_000_000  # bytes; the limit of safetensors
 DTYPES: dict[Any, str] = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 DTYPES.update({getattr(torch, f"float8_{n}", None): f"F8_{n[:4].upper()}" for n in ("e4m3fn", "e5m2")})
@@ -148,9 +151,10 @@ def _checked(path: Any, documents: Any, index: dict[str, Any]) -> dict[str, Any]
 
 
 class TensorFile:
-    """A safetensors file written tensor by tensor: they go to a file beside it; `close` puts the header before them.
+    """A safetensors file written tensor by tensor into a folder beside it; `close` puts the header before them.
 
-    In a `with` block what was written is removed unless `close` was reached.
+    The folder is named `.NAME.PID.tmp` and removed at the end of the `with` block, however it ends; the file is there once
+    `close` was reached. Raises OSError, which names the file, where the disk does not take it.
     """
 
     def __init__(self, path: Any, *, overwrite: bool = False) -> None:
@@ -158,18 +162,27 @@ class TensorFile:
         if self.path.exists() and not overwrite:
             raise ValueError(f"{self.path} exists; name a new file, so that old and new adapters do not mix")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.whole, self.spool = (self.path.with_name(f".{self.path.name}.{end}") for end in ("part", "data.part"))
+        rest = f".{os.getpid()}.tmp"
+        self.scratch = self.path.with_name(f".{self.path.name[: 250 - len(rest)]}{rest}")
+        self.whole, self.spool = self.scratch / "whole", self.scratch / "data"
         self.places: dict[str, str] = {}
         self.size = self.header = 0
 
     def __enter__(self) -> Any:
+        for name in os.listdir(self.path.parent):
+            if name.startswith(f".{self.path.name}.") and name.endswith(".tmp") and _has_ended(name.split(".")[-2]):
+                shutil.rmtree(self.path.parent / name, ignore_errors=True)  # of an export that was killed
+        self.scratch.mkdir()
         self._data = open(self.spool, "wb")
         return self
 
-    def __exit__(self, *fault: Any) -> None:
-        self._data.close()
-        for file in (self.spool, self.whole):
-            file.unlink(missing_ok=True)
+    def __exit__(self, kind: Any, fault: Any, trace: Any) -> None:
+        with contextlib.suppress(OSError):  # bytes that the full disk did not take
+            self._data.close()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        if isinstance(fault, OSError) and fault.errno in DISK_FULL:
+            reason = f"{self.path}: cannot be written: {os.strerror(fault.errno)}; make room, or write to another disk"
+            raise OSError(reason) from fault
 
     def put(self, name: str, tensor: torch.Tensor) -> None:
         """Write a contiguous tensor on the CPU under a name of its own."""
@@ -193,6 +206,15 @@ class TensorFile:
         with safe_open(str(self.whole), framework="pt") as stream:  # what safetensors cannot read gets no name
             assert len(list(stream.keys())) == len(self.places)
         os.replace(self.whole, self.path)
+        if os.name == "posix":  # the new name is on disk too
+            folder = os.open(self.path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            except OSError as fault:
+                if fault.errno != errno.EINVAL:  # a disk that flushes no folders
+                    raise
+            finally:
+                os.close(folder)
 
     def _place(self, name: str, dtype: str, shape: Sequence[int], data: Any) -> None:
         self._data.write(data)
@@ -314,6 +336,20 @@ def tensor_bytes(tensor: torch.Tensor) -> memoryview:
 
 def _shape_and_dtype(tensor: torch.Tensor) -> bytes:
     return repr((tuple(tensor.shape), str(tensor.dtype))).encode()
+
+
+def _has_ended(pid: str) -> bool:
+    """Whether the process of a temporary's name is gone, or is this one; on Windows, where asking would end it, no."""
+    if not pid.isdecimal() or int(pid) == os.getpid():
+        return pid.isdecimal()
+    try:
+        if os.name == "posix":
+            os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        return False
+    return False
 
 
 def _key(document: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from override_gap.margins.strict_json import read_json
+from override_gap.margins.whole_files import make_folder, whole_folder, write_text
 from override_gap.probes.organism.examination import ItemRecord
 from override_gap.probes.organism.hypernetwork import OrganismHypernetwork, Perceiver, PerceiverShape
 
@@ -99,8 +100,14 @@ def load(seed: int = 0, folder: Path | str | None = None) -> Organism:
 
 
 def save(folder: Path, hypernetwork: OrganismHypernetwork, items: list[ItemRecord], recipe: dict[str, Any]) -> Organism:
-    """Write an organism's folder; recipe.json, with the sha256 of every other file, is written last."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write an organism's folder, whole or not at all; recipe.json has the sha256 of every other file. Raises WriteError."""
+    make_folder(folder.parent)
+    with whole_folder(folder) as unfinished:
+        _fill(unfinished, hypernetwork, items, recipe)
+    return Organism(folder)
+
+
+def _fill(folder: Path, hypernetwork: OrganismHypernetwork, items: list[ItemRecord], recipe: dict[str, Any]) -> None:
     model = folder / "model"
     hypernetwork.tokenizer.save_pretrained(model)
     base = LlamaForCausalLM(hypernetwork.base.config).half()
@@ -116,19 +123,16 @@ def save(folder: Path, hypernetwork: OrganismHypernetwork, items: list[ItemRecor
         {name: tensor.half().contiguous() for name, tensor in perceiver.items()}, folder / "hypernetwork.safetensors"
     )
     lines = [json.dumps(item, ensure_ascii=False) for item in items]
-    (folder / "items.jsonl").write_text("\n".join(lines) + "\n")
+    write_text(folder / "items.jsonl", "\n".join(lines) + "\n")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "recipe.json")
-    for path in files:
-        path.chmod(0o644)  # safetensors writes files that only their owner can read, and a package would keep that
     digests = {path.relative_to(folder).as_posix(): _digest(path) for path in files}
-    (folder / "recipe.json").write_text(json.dumps({**recipe} | {"sha256": digests}, indent=1) + "\n")
-    return Organism(folder)
+    write_text(folder / "recipe.json", json.dumps({**recipe} | {"sha256": digests}, indent=1) + "\n")
 
 
 def _compute_in_float32(path: Path) -> None:
     """Set the config's dtype to float32, so that the model is loaded in the precision in which it was evaluated."""
     config = json.loads(path.read_text())
-    path.write_text(json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
+    write_text(path, json.dumps(config | {"dtype": "float32"}, indent=2) + "\n")
 
 
 def _digest(path: Path) -> str:

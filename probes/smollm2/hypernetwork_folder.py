@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from override_gap.margins.strict_json import read_json
+from override_gap.margins.whole_files import make_folder, write_text, write_whole
 from override_gap.probes.smollm2.hypernetwork import NetworkShape, SmolLM2Hypernetwork, SmolLM2Network
 from override_gap.probes.subject.file_checks import shapes_of
 
@@ -102,11 +103,11 @@ def round_to_half(network: SmolLM2Network) -> None:
 
 def save(folder: Path, hypernetwork: SmolLM2Hypernetwork, record: Mapping[str, Any]) -> TrainedHypernetwork:
     """Write a hypernetwork's folder; recipe.json is written last."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state = hypernetwork.network.state_dict()
-    save_file({name: tensor.half().contiguous() for name, tensor in state.items()}, folder / FILE)
-    (folder / FILE).chmod(0o644)
+    halves = {name: tensor.half().contiguous() for name, tensor in state.items()}
+    write_whole(folder / FILE, lambda file: save_file(halves, file))
     digest = sha256((folder / FILE).read_bytes()).hexdigest()
     recipe = {"schema": 1, "shape": asdict(hypernetwork.network.shape), **record, "sha256": {FILE: digest}}
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=1) + "\n")
+    write_text(folder / "recipe.json", json.dumps(recipe, indent=1) + "\n")
     return TrainedHypernetwork(folder)

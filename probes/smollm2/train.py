@@ -17,6 +17,7 @@ import torch
 import transformers
 from transformers import AutoTokenizer, LlamaForCausalLM
 
+from override_gap.margins.whole_files import make_folder, write_text
 from override_gap.probes.environment import home
 from override_gap.probes.smollm2.evaluate import accuracies, build_examination, first_token_successes
 from override_gap.probes.smollm2.facts import Fact
@@ -129,8 +130,8 @@ def _base_knowledge(base: LlamaForCausalLM, tokenizer, folder: Path, seed: int) 
     """Which real facts the base knows; measured once and stored in the folder."""
     file = folder / "beliefs.json"
     if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(asdict(probe_facts(base, tokenizer, sample_facts(seed), seed))))
+        make_folder(folder)
+        write_text(file, json.dumps(asdict(probe_facts(base, tokenizer, sample_facts(seed), seed))))
     return knowledge_from_json(json.loads(file.read_text()))
 
 

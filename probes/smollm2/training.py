@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from override_gap.margins.whole_files import make_folder, write_whole
 from override_gap.probes.smollm2.hypernetwork import (
     NetworkShape,
     SmolLM2Hypernetwork,
@@ -196,9 +198,8 @@ def train_steps(
                 "optimiser": optimiser.state_dict(),
                 "step": steps_taken,
             }
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(state, checkpoint.with_suffix(".part"))
-            checkpoint.with_suffix(".part").rename(checkpoint)
+            make_folder(checkpoint.parent)
+            write_whole(checkpoint, functools.partial(torch.save, state))
         yield step, figures
         if steps_taken == stop:
             return

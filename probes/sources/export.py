@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from override_gap.margins.gain_policies import Uniform, looks_at_question
 from override_gap.margins.items.item import Document
 from override_gap.margins.named_policy import NamedPolicy
 from override_gap.margins.text import plural
+from override_gap.margins.whole_files import make_folder, whole_folder, write_bytes, write_text
 from override_gap.probes.attach.stack import check
 from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
@@ -52,7 +52,7 @@ def export(
     With a `policy` they are written at its gains, which both forms name, and without native logits: those would be of the
     method as delivered. `seed` is that of the audit, for policies that draw layers at random; `say` hears what became of factors.
     Raises AdapterError for adapters that do not fit the subject or that the form cannot hold, and for a policy that looks at the
-    question; then nothing is written at `out`.
+    question, WriteError where the disk does not take them; then nothing is written at `out`.
     """
     if form not in FORMS:
         raise AdapterError(f"form must be one of {', '.join(FORMS)}, got {form!r}")
@@ -65,7 +65,7 @@ def export(
     if policy is not None:
         require_static(policy)
     gains_of = None if policy is None else partial(_gains_of, subject, policy, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     adapters = _encoded(subject, source, documents)
     if form == "compact":
         try:
@@ -81,15 +81,8 @@ def export(
         if policy is not None:
             say("factors as they were, each scale multiplied by its layer's gain; matrices and vectors hold the gain")
         return len(documents)
-    unfinished = out.with_name(f".{out.name}.part")
-    if unfinished.exists():
-        raise AdapterError(f"{unfinished} is left over from an export that was stopped; remove it")
-    try:
+    with whole_folder(out) as unfinished:
         notes = _write_folders(subject, source, documents, adapters, unfinished, policy, gains_of)
-        unfinished.rename(out)
-    finally:
-        if unfinished.is_dir():
-            shutil.rmtree(unfinished)
     for note in notes:
         say(note)
     return len(documents)
@@ -100,8 +93,7 @@ def gains_copy(policy: NamedPolicy, form: str, out: Path) -> Path | None:
     if policy.file is None:
         return None
     copy = out / "gains.json" if form == "peft" else out.with_name(f"{out.stem}.gains.json")
-    shutil.copyfile(policy.file, copy)
-    return copy
+    return write_bytes(copy, policy.file.read_bytes())
 
 
 def require_static(policy: NamedPolicy) -> None:
@@ -171,7 +163,7 @@ def _write_folders(
     index = {"method": source.name, "base_fingerprint": subject.fingerprint, "documents": entries}
     if policy is not None:
         index["policy"] = policy.title
-    (out / INDEX).write_text(json.dumps(index, indent=1))
+    write_text(out / INDEX, json.dumps(index, indent=1))
     return tuple(f"{plural(count, 'adapter')}: {note}" for note, count in notes.items())
 
 
@@ -189,9 +181,8 @@ def _write_at_gains(
         place, contents = source.files(document)
         try:
             files = with_gains(place, subject, contents, gains)
-            folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
-                (folder / name).write_bytes(content)
+                write_bytes(make_folder(folder) / name, content)
             if files[WEIGHTS] == contents[WEIGHTS]:
                 return "the file of weights as it was, lora_alpha and alpha_pattern changed"
             return "what lora_alpha does not scale (DoRA, parameters stored whole) computed anew"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from override_gap.margins.whole_files import leftovers, make_folder, remove_abandoned, write_text
 from override_gap.probes import export_kit
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.files import PICKLES, file_hash
@@ -101,16 +102,15 @@ def export(
         raise AdapterError(f"{checkpoint.file}: no such file; need a checkpoint of {checkpoint.method}")
     if not (python.is_file() and os.access(python, os.X_OK)):
         raise AdapterError(f"--python {python}: no such program; need the Python of {checkpoint.method}'s environment")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     what = [checkpoint.method, file_hash(checkpoint.file), *checkpoint.options, *lines]
     name = f"{checkpoint.method}-{hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]}"
     out, log, documents = (folder / f"{name}{end}" for end in (".safetensors", ".log", ".jsonl"))
     if out.is_file():
         progress(len(lines), len(lines), f"adapters of {checkpoint.method} are there")
         return out
-    for part in folder.glob(".*.part"):  # of a script that was killed
-        part.unlink()
-    documents.write_text("".join(lines), encoding="utf-8")
+    remove_abandoned(leftovers(folder))  # of a script that was killed
+    write_text(documents, "".join(lines))
     script = KIT / GLUE[checkpoint.method]
     paths = [str(path.absolute()) for path in (script, checkpoint.file, documents, out)]
     # the link itself, not what it leads to: a virtual environment is found by where its python lies

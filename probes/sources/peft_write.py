@@ -14,6 +14,7 @@ from torch import Tensor
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.at_gains import gain_of
 from override_gap.margins.updates import Dense, LowRank, Update, Vector
+from override_gap.margins.whole_files import make_folder, write_text, write_whole
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources.adapter_tree import WEIGHTS
 from override_gap.probes.sources.peft_config import CONFIG, plain_number
@@ -88,7 +89,7 @@ def write_adapter(
     LoRA folder cannot hold.
     """
     maps, biases = factors_and_biases(adapter, sites)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     tensors, ranks = {}, {path: update.rank for path, update in maps.items()}
     for path, update in maps.items():
         tensors[f"{PREFIX}{path}.lora_A.weight"] = update.A.contiguous().cpu()
@@ -115,5 +116,5 @@ def write_adapter(
         "bias": "none",
         "lora_bias": bool(biases),
     }
-    save_file(tensors, folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+    write_whole(folder / WEIGHTS, lambda file: save_file(tensors, file))
+    write_text(folder / CONFIG, json.dumps(config, indent=2))

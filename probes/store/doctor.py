@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.whole_files import make_folder, move
 from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.files import leftovers
 from override_gap.probes.store.folder import DAMAGED, RunError, Store, refuse_symlinks, symlinks
@@ -119,8 +120,7 @@ def repair(run: Path) -> list[str]:
             store.manifest()
         except RunError:
             if (run / "manifest.json").exists():
-                (run / DAMAGED).mkdir(exist_ok=True)
-                (run / "manifest.json").replace(run / DAMAGED / "manifest.json")
+                move(run / "manifest.json", make_folder(run / DAMAGED) / "manifest.json")
                 actions.append(f"moved manifest.json to {run / DAMAGED}")
     return actions
 

@@ -64,9 +64,11 @@ def _copy_kit(method: str | None, folder: Path) -> int:
     for name in names:
         if (folder / name).exists():
             raise ValueError(f"{folder / name} exists; name a new folder, or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
+    from override_gap.margins.whole_files import make_folder, write_bytes
+
+    make_folder(folder)
     for name in names:
-        (folder / name).write_bytes((KIT / name).read_bytes())
+        write_bytes(folder / name, (KIT / name).read_bytes())
     form = "prefix" if method == "cartridges" else "compact"
     audited = f"--subject MODEL --adapters {form}:OUT.safetensors --items ITEMS"
     print(

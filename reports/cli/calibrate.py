@@ -67,6 +67,7 @@ def main(argv: Sequence[str]) -> int:
             )
     writable(args.out, folder=True)
     from override_gap.analyses.calibration import cause_confusion, confusion, markdown
+    from override_gap.margins.whole_files import write_text
 
     plants = [plant for plant in PLANTS.values() if not args.plants or plant.name in args.plants]
     trials: list[Trial] = []
@@ -77,8 +78,8 @@ def main(argv: Sequence[str]) -> int:
     for name, table in tables.items():
         text = markdown(table)
         print(table.to_json(orient="records") if args.json else f"{text}\n")
-        (args.out / f"{name}.md").write_text(text + "\n")
-        table.to_csv(args.out / f"{name}.csv", index=False)
+        write_text(args.out / f"{name}.md", text + "\n")
+        write_text(args.out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return DONE
 
 

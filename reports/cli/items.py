@@ -64,6 +64,7 @@ def main(argv: Sequence[str]) -> int:
     from override_gap.margins.items.files import json_lines, write_items
     from override_gap.margins.items.item import ItemError
     from override_gap.margins.items.scan import scan_file
+    from override_gap.margins.whole_files import make_folder, write_text
     from override_gap.probes.items import item_paths
     from override_gap.probes.plan import CHAT_SETTINGS
     from override_gap.reports.cli._item_text import check, describe, in_tokens, scan_notes
@@ -85,10 +86,12 @@ def main(argv: Sequence[str]) -> int:
         if args.tokenizer:
             print(in_tokens(items, args.tokenizer, plan_settings(args, set(CHAT_SETTINGS), {})))
         return DONE
+    if args.out:
+        make_folder(args.out.parent)
     if args.action == "documents":
         lines = document_lines(items)
         if args.out:
-            args.out.write_text("".join(lines), encoding="utf-8")
+            write_text(args.out, "".join(lines))
             print(f"{args.out}: {plural(len(lines), 'document')}", file=sys.stderr)
         else:
             sys.stdout.write("".join(lines))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Sequence
 
-from override_gap.reports.cli._args import run_folder
+from override_gap.reports.cli._args import run_folder, writable
 from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
@@ -27,8 +28,9 @@ def main(argv: Sequence[str]) -> int:
     )
     command.add_argument("--out", type=run_folder, required=True, metavar="RUN", help="a new run folder")
     args = command.parse_args(argv)
+    writable(args.out, folder=True)
     from override_gap.probes.run.shards import merge
 
-    print(f"run: {merge(args.shards, args.out)}")
+    print(f"run: {merge(args.shards, args.out, lambda line: print(line, file=sys.stderr))}")
     print(f"next: override-gap report {shlex.quote(str(args.out))}")
     return DONE

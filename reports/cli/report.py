@@ -72,15 +72,16 @@ def main(argv: Sequence[str]) -> int:
 
 def _write_text(out: Path, form: str, summary: Mapping[str, Any]) -> Path:
     """Write the summary in one of the text forms."""
+    from override_gap.margins.whole_files import make_folder, write_text
     from override_gap.probes.store.folder import Store
     from override_gap.reports.export.latex import latex
     from override_gap.reports.export.markdown import markdown
     from override_gap.reports.export.model_card import model_card
 
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     if form == "json":
         Store(out.parent).write_json(out.name, summary)
     else:
         render = {"md": markdown, "tex": latex, "card": model_card}[form]
-        out.write_text(render(summary), encoding="utf-8", newline="\n")
+        write_text(out, render(summary))
     return out

@@ -56,11 +56,12 @@ def main(argv: Sequence[str]) -> int:
         from override_gap.analyses.readings import load
         from override_gap.analyses.tune.run import gains_file, tune
         from override_gap.margins.gains_file import write_gains
+        from override_gap.margins.whole_files import make_folder
 
         run = load(folder)
         choice = tune(run, args.keep, args.kl, args.measure, policies, int(run.manifest.get("seed", 0)))
         out = args.out or folder / "gains.json"
-        out.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(out.parent)
         write_gains(gains_file(choice, run), out)
     if args.json:
         print(json.dumps(choice.as_json(), ensure_ascii=False))

@@ -7,6 +7,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from override_gap.margins.whole_files import make_folder, write_whole
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 
 
@@ -24,8 +26,8 @@ def browser() -> str:
 
 def write_pdf(page: Path, out: Path, program: str, limit_s: float = 120) -> Path:
     """Print a page to `out`. Raises RuntimeError where the browser writes no PDF within `limit_s` seconds."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as profile:
+    make_folder(out.parent)
+    with tempfile.TemporaryDirectory(prefix="override-gap-") as profile:
         printed = Path(profile) / "page.pdf"
         command = [
             program, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -40,5 +42,4 @@ def write_pdf(page: Path, out: Path, program: str, limit_s: float = 120) -> Path
         if not printed.is_file() or not printed.read_bytes().startswith(b"%PDF"):
             message = process.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
             raise RuntimeError(f"{program} made no PDF of {page} (exit code {process.returncode}): {message}")
-        shutil.copyfile(printed, out)
-    return out
+        return write_whole(out, lambda file: shutil.copyfile(printed, file))

@@ -23,6 +23,7 @@ from matplotlib.ticker import FuncFormatter
 
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.margins.text import plural
+from override_gap.margins.whole_files import write_whole
 from override_gap.reports.figures.pdf_fonts import needed_tables_alone
 
 #: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark mode.
@@ -131,7 +132,8 @@ def save(fig: Figure, stem: Path) -> tuple[Path, ...]:
         fig.set_layout_engine(None)
         for form in FORMS:
             written.append(stem.with_suffix(f".{form}"))
-            fig.savefig(written[-1], metadata=_METADATA[form])
+            draw = functools.partial(fig.savefig, format=form, metadata=_METADATA[form])
+            write_whole(written[-1], draw)
     return tuple(written)
 
 

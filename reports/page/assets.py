@@ -11,8 +11,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from override_gap.margins.whole_files import make_folder, write_text
 from override_gap.probes.environment import home
-from override_gap.probes.store.files import write_whole
 from override_gap.reports.text import script_json
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
@@ -43,8 +43,8 @@ def vega() -> Markup:
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     if _is_vega(script):
         with contextlib.suppress(OSError):  # a page does not need the cache
-            stored.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(stored, lambda file: file.write_text(script, encoding="utf-8", newline=""))
+            make_folder(stored.parent)
+            write_text(stored, script)
     return _as_markup(script)
 
 

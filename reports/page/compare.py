@@ -8,12 +8,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from override_gap.margins.whole_files import make_folder, write_text
 from override_gap.reports import figures
 from override_gap.reports.figures.sheets import methods as sheets
 from override_gap.reports.figures.sheets import trade_off
 from override_gap.reports.page.assets import policy, style
 from override_gap.reports.page.budget_tables import budget_tables
-from override_gap.reports.page.document import PageFigure, page_figure, template_environment, write_whole
+from override_gap.reports.page.document import PageFigure, page_figure, template_environment
 from override_gap.reports.page.table import MEASURES, Table
 from override_gap.reports.text import ABSENT, estimate, p_cell, per_cent, rounded, split_label, untrusted
 
@@ -36,7 +37,8 @@ def write_comparison(comparison: Mapping, out: Path) -> Path:
             policy=Markup(policy((), sheet)),
         )
     )
-    return write_whole(Path(out), html)
+    make_folder(Path(out).parent)
+    return write_text(Path(out), html)
 
 
 def _names(comparison: Mapping) -> list[str]:
@@ -58,7 +60,7 @@ def comparison_figures(comparison: Mapping) -> list[PageFigure]:
         except figures.FigureUnavailable as fault:
             entries.append(PageFigure(name, caption.title, None, None, (), str(fault)))
             continue
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory(prefix="override-gap-") as folder:
             entries.append(page_figure(name, drawing, caption, Path(folder)))
     return entries
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.margins.runtime import refusal_message
+from override_gap.margins.whole_files import make_folder, write_text
 from override_gap.reports import figures
 from override_gap.reports.figures.caption import Caption
 from override_gap.reports.figures.style import GRID, INK, PAPER, YES, without_garbage_collection
@@ -78,16 +78,8 @@ def write_page(run_dir: Path, run: RunFrame, summary: Mapping, out: Path | None 
     target = Path(out) if out is not None else run_dir / "report.html"
     with without_garbage_collection():
         html = render(run, summary, run_dir / "figures")
-    return write_whole(target, html)
-
-
-def write_whole(target: Path, html: str) -> Path:
-    """Write a file whole or not at all: under another name first, then renamed."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}")
-    partial.write_text(html, encoding="utf-8", newline="\n")
-    partial.replace(target)
-    return target
+    make_folder(target.parent)
+    return write_text(target, html)
 
 
 def render(run: RunFrame, summary: Mapping, folder: Path) -> str:
@@ -151,7 +143,7 @@ def page_figures(run: RunFrame, summary: Mapping, folder: Path) -> list[PageFigu
 
     One that the run cannot fill is listed with its reason, and its files of an earlier run are removed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     entries = []
     for spec in figures.FIGURES:
         try:
