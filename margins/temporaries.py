@@ -48,9 +48,9 @@ def is_abandoned(temporary: Path) -> bool:
     pid = int(match["pid"])
     if pid == os.getpid() or not process_runs(pid):
         return True
-    began = _began(pid)
+    start = began(pid)
     try:
-        return began is not None and began > temporary.lstat().st_mtime + CLOCK_S
+        return start is not None and start > temporary.lstat().st_mtime + CLOCK_S
     except FileNotFoundError:
         return False  # it is finished or removed by now
 
@@ -78,7 +78,7 @@ def process_runs(pid: object) -> bool:
     return True
 
 
-def _began(pid: int) -> float | None:
+def began(pid: int) -> float | None:
     """When a process began, in seconds since the epoch; None where the system does not tell (it is no Linux)."""
     try:
         ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])

@@ -21,7 +21,7 @@ from override_gap.probes.store.checksum import (
     with_table_checksum,
 )
 from override_gap.probes.store.files import DiskError, leftovers, require_writable
-from override_gap.probes.store.lock import LOCK, OWNER, locked
+from override_gap.probes.store.lock import LOCK, OWNER, locked, require_held
 from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.run_store import Rows
 from override_gap.probes.store.schema import EXTRA, LAYERS, READINGS, TABLES, RunTable
@@ -187,9 +187,11 @@ class Store:
     ) -> None:
         """Write a unit's tables, the readings last; of `tables`, by name, those that have rows.
 
-        `faults`: rows that failed for reasons that may be transient. Raises DiskError where the disk does not take the tables,
+        `faults`: rows that failed for reasons that may be transient. Raises LockError where another process took over the
+        folder that this one had locked, DiskError where the disk does not take the tables,
         ValueError for a table or column that the schema does not state; nothing half written is left.
         """
+        require_held(self.path)
         try:
             # readings that are there are of an attempt that failed; without them the unit is pending, whatever happens now
             self._file("readings", key).unlink(missing_ok=True)
@@ -219,6 +221,7 @@ class Store:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all; the manifest with its checksum."""
+        require_held(self.path)
         if name == "manifest.json":
             content = with_checksum(content)
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
