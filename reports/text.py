@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup, escape
 
-from override_gap.margins.text import plural
+from override_gap.margins.text import escape_control_characters, plural
 
 ABSENT = "\u2013"
 SPLIT_LABELS = {"retention": "unrelated answers kept"}
@@ -181,14 +180,3 @@ def size_cell(result: Mapping | None) -> str:
 def split_label(split: str) -> str:
     """A split as a reader sees it."""
     return SPLIT_LABELS.get(split, split)
-
-
-# Controls, bidirectional marks, lone surrogates and the byte-order mark: each would change more than its own text.
-_INVISIBLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff]"
-)
-
-
-def escape_control_characters(text: object) -> str:
-    """Text with every invisible control character written out, as [U+202E]; newline and tab stay."""
-    return _INVISIBLE.sub(lambda match: f"[U+{ord(match[0]):04X}]", str(text).replace("\r\n", "\n"))

@@ -47,10 +47,16 @@ TESTS: dict[str, tuple[str, ...]] = {
         BAD,
         "tests/probes/store/test_folder.py::test_nothing_is_written_or_removed_through_a_link",
     ),
-    "texts of items, answers, names in a run": (
+    "texts of items, answers, names in a run, names of files": (
+        "tests/cli/test_say.py::test_everything_is_said_in_one_place",
+        "tests/cli/test_say.py::test_hostile_texts_in_files_are_shown_as_text",
         "tests/reports/test_page.py::test_twenty_hostile_items_change_nothing_but_their_own_text",
         "tests/reports/test_export.py::test_hostile_cells_come_out_of_markdown_as_they_went_in",
         "tests/reports/test_export.py::test_hostile_cells_come_out_of_latex_as_they_went_in",
+    ),
+    "names in files from which a run folder is named (a method's name in an index)": (
+        "tests/margins/test_text.py::test_any_text_names_one_folder_here",
+        "tests/cli/test_say.py::test_the_method_of_an_index_names_one_folder_within_runs",
     ),
 }
 

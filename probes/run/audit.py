@@ -19,6 +19,7 @@ from override_gap.margins.adapter import AdapterSource, traits_of
 from override_gap.margins.items.item import Document, Item, ItemError
 from override_gap.margins.items.scripts import is_blank
 from override_gap.margins.runtime import refusal_message
+from override_gap.margins.text import one_line, path_component
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.items import open_items
 from override_gap.probes.plan import CHAT_SETTINGS, Plan, PlanError, plan_from
@@ -102,7 +103,7 @@ def audit(
     opened = partial(open_plan, plan, trust_remote_code, subject=subject, adapters=adapters, file=file)
     with open_engine("local", opened) as engine:
         folder = out or default_folder(engine, resolved)
-        say = say or partial(warnings.warn, stacklevel=2)
+        say = say or _warn
         run_audit(engine, resolved, folder, progress=progress, say=say, until=until)
         return folder
 
@@ -156,7 +157,7 @@ def measure(
     resolved = fill_priors(Local(model, source), resolved)
     asked = asked_in_chat(model, resolved.chat, resolved.chat_sample, required=resolved.all_in_chat)
     for warning in asked["warnings"] if asked else ():
-        warnings.warn(warning, stacklevel=2)
+        _warn(warning)
     rows = list(resolved.items.items)
     ids = frozenset(item.id for item in rows)
     answered, nulls = ids if answers else frozenset(), resolved.nulls
@@ -172,15 +173,21 @@ def measure(
     return pd.DataFrame(readings, columns=[name for name in READINGS.names if any(name in row for row in readings)])
 
 
+def _warn(text: str) -> None:
+    """A Python warning; what it quotes of a file cannot act on the terminal that shows it."""
+    warnings.warn(one_line(text), stacklevel=3)
+
+
 def default_folder(engine: Engine, resolved: ResolvedPlan, shard: Shard | None = None) -> Path:
     """A run folder named after subject, adapters and items."""
     return run_folder_of(*engine.ask(_names_of), resolved, shard)
 
 
 def run_folder_of(subject: str, source: str, resolved: ResolvedPlan, shard: Shard | None = None) -> Path:
-    """The run folder of a subject and a source by their names."""
+    """The run folder of a subject and a source by their names, which may come from files: always one folder within `runs`."""
     part = "" if shard is None else f"-shard-{shard.number}-of-{shard.of}"
-    return Path("runs") / f"{subject}-{source}-{Path(resolved.plan.items).stem.replace(':', '-')}{part}"
+    items = Path(resolved.plan.items).stem
+    return Path("runs") / path_component(f"{subject}-{source}-{items}", end=part)
 
 
 def run_audit(

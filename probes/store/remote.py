@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from override_gap.probes.store.folder import RunError, Store
@@ -148,7 +148,12 @@ class Remote:
             folder = Path(copied) / root.rsplit("/", 1)[-1]
             self.manifest()
             for name in files.find(root):
-                target = folder / str(name).lstrip("/").removeprefix(f"{root.lstrip('/')}/")
+                inside = PurePosixPath(str(name).lstrip("/").removeprefix(f"{root.lstrip('/')}/"))
+                if ".." in inside.parts or "\\" in str(inside) or "\0" in str(inside):
+                    raise RunError(
+                        f"{self}: holds a file named {str(inside)[:80]!r}, which would be written outside its copy here"
+                    )
+                target = folder / inside
                 target.parent.mkdir(parents=True, exist_ok=True)
                 files.get_file(name, str(target))
             before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}

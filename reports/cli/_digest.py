@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from override_gap.margins.runtime import refusal_message
-from override_gap.margins.text import plural
+from override_gap.margins.text import one_line, plural
 from override_gap.probes.store.remote import store_at
 from override_gap.probes.timing import PARTS, TimingProfile
-from override_gap.reports.text import chat_warnings, escape_control_characters, prior_message, scale_message
+from override_gap.reports.cli._say import BOLD, PLAIN
+from override_gap.reports.text import chat_warnings, prior_message, scale_message
 
 WIDTH, NAME, CELL = 80, 20, 15
 MOST_REASONS = 12
-BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 @runtime_checkable
@@ -46,13 +46,13 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
         if colour:
             sentence[0] = sentence[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
         lines += [*sentence, ""]
-    lines += [*textwrap.wrap(escape_control_characters(scale_message(summary.get("handshake"))), WIDTH), ""]
+    lines += [*textwrap.wrap(one_line(scale_message(summary.get("handshake"))), WIDTH), ""]
     if says := (summary.get("geometry") or {}).get("says"):
-        lines += [*textwrap.wrap(escape_control_characters(says), WIDTH), ""]
+        lines += [*textwrap.wrap(one_line(says), WIDTH), ""]
     if items.get("prior"):
         lines += [*textwrap.wrap(prior_message(items["prior"]), WIDTH), ""]
     for text in chat_warnings(summary.get("chat")):
-        lines += [*textwrap.wrap(escape_control_characters(text), WIDTH), ""]
+        lines += [*textwrap.wrap(one_line(text), WIDTH), ""]
     if summary.get("refused"):
         lines += [*textwrap.wrap(refusal_message(summary["refused"]), WIDTH), ""]
     rows = [
@@ -62,16 +62,16 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
     ]
     splits = list(dict.fromkeys(row["split"] for row in rows))
     lines.append("first-token success, per cent [95% interval]")
-    lines.append(f"{'':<{NAME}}" + "".join(f"{split:<{CELL}}" for split in splits))
+    lines.append(f"{'':<{NAME}}" + "".join(f"{one_line(split):<{CELL}}" for split in splits))
     for condition in dict.fromkeys(row["condition"] for row in rows):
         cells = {row["split"]: _cell(row) for row in rows if row["condition"] == condition}
-        name = escape_control_characters(condition)
+        name = one_line(condition)
         name = name if len(name) < NAME else f"{name[: NAME - 4]}..."
         lines.append(f"{name:<{NAME}}" + "".join(f"{cells.get(split, ''):<{CELL}}" for split in splits))
     errors = summary.get("errors") or {"count": 0, "by_reason": []}
     if errors["count"]:
         lines += ["", f"{plural(errors['count'], 'item')} could not be measured under at least one condition:"]
-        lines += [escape_control_characters(line)[:WIDTH] for line in _reasons(errors["by_reason"])]
+        lines += [one_line(line)[:WIDTH] for line in _reasons(errors["by_reason"])]
     return "\n".join(line.rstrip() for line in lines)
 
 

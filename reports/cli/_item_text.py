@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +11,9 @@ from override_gap.margins.items.joining import joined, separator_of
 from override_gap.margins.items.scan import Scan, scan_file
 from override_gap.margins.items.scripts import has_unspaced, writing_of
 from override_gap.margins.items.text_notes import text_notes
-from override_gap.margins.text import plural
+from override_gap.margins.text import one_line, plural
 from override_gap.probes.items import item_paths
-from override_gap.reports.text import escape_control_characters
+from override_gap.reports.cli._say import say
 
 SHOWN = 5
 """How many items are named per kind of difficulty."""
@@ -36,13 +35,11 @@ def check(spec: str, *, from_base: bool = False, related: bool = False) -> int:
         count += len(scan.items)
         sound += len({item.id for _, item in scan.items}) - len({text.partition(": ")[0] for _, text in defects})
         found = sorted(scan.errors + defects)
-        messages += [escape_control_characters(f"{path}:{line}: {text}") for line, text in found]
+        messages += [one_line(f"{path}:{line}: {text}") for line, text in found]
         notes += scan_notes(scan, from_base=from_base, related=related)
-    print("\n".join(messages) if messages else f"{plural(count, 'item')}, no defect")
-    for note in notes:
-        print(note)
+    say(*(messages or [f"{plural(count, 'item')}, no defect"]), *notes)
     if messages:
-        print(f"{plural(len(messages), 'defect')}; {plural(sound, 'item')} without any", file=sys.stderr)
+        say(f"{plural(len(messages), 'defect')}; {plural(sound, 'item')} without any", error=True)
     return len(messages)
 
 
@@ -72,7 +69,7 @@ def scan_notes(scan: Scan, *, from_base: bool = False, related: bool = False) ->
         notes.append(f"left out: {', '.join(reasons)}")
     # an item that has a defect is told with it
     notes += text_notes([item for _, item in scan.items if set(item.defects()) <= {NO_PRIOR}])
-    return [escape_control_characters(note) for note in notes]
+    return [one_line(note) for note in notes]
 
 
 def describe(items: Sequence[Item]) -> str:
@@ -82,7 +79,7 @@ def describe(items: Sequence[Item]) -> str:
     documents = documents_of(items)
     counts = (plural(len(items), "item"), plural(points, "knowledge point"), plural(len(documents), "document"))
     lines = [", ".join(counts)]
-    lines += [f"  {split:<12}{tier:<8}{count}" for (split, tier), count in sorted(splits.items())]
+    lines += [f"  {one_line(split):<12}{one_line(tier):<8}{count}" for (split, tier), count in sorted(splits.items())]
     for name, texts in (
         ("document", [document.text for document in documents]),
         ("question", [item.question for item in items]),
@@ -118,7 +115,7 @@ def _separators(items: Sequence[Item]) -> list[str]:
     lines = ["between question and answer:"] if kinds or in_chat else []
     for kind, texts in sorted(kinds.items(), key=lambda pair: -len(pair[1])):
         example = " ".join(texts[0].split("\n")[-1:])[-SHOWN_CHARACTERS:]
-        lines.append(escape_control_characters(f"  {kind}: {plural(len(texts), 'answer')}, as in {example!r}"))
+        lines.append(one_line(f"  {kind}: {plural(len(texts), 'answer')}, as in {example!r}"))
     lines += [f"  the chat template: {plural(in_chat, 'item')}"] if in_chat else []
     return lines
 
@@ -148,16 +145,16 @@ def in_tokens(items: Sequence[Item], spec: str, settings: Mapping[str, Any] | No
             f"{answers.item.id}: {answers.n_answer} tokens" for answers in tokenized if answers.n_answer > 1
         ],
     }
-    lines = [f"in the tokens of {spec}:"]
+    lines = [f"in the tokens of {one_line(spec)}:"]
     asked = [answers.item for answers in tokenized if answers.item.chat and not answers.fault]
     if asked:
         prompt = chat_prompt(tokenizer, asked[0].question, chat)
         place = (
             f"  in chat: {len(asked)} of {len(items)}, the answer is read after {prompt.opening!r} ({prompt.begins})"
         )
-        lines.append(escape_control_characters(place))
+        lines.append(one_line(place))
     for kind, notes in kinds.items():
         lines.append(f"  {kind}: {len(notes)} of {len(items)}")
-        lines += [escape_control_characters(f"    {note}") for note in notes[:SHOWN]]
+        lines += [one_line(f"    {note}") for note in notes[:SHOWN]]
         lines += [f"    and {len(notes) - SHOWN} more"] if len(notes) > SHOWN else []
     return "\n".join(lines)

@@ -6,6 +6,9 @@ import sys
 import time
 from typing import Any
 
+from override_gap.margins.text import one_line
+from override_gap.reports.cli._say import say
+
 
 class ProgressBar:
     """A context manager to be called with (done, in all, what is being done), counted in `unit`; silent with `quiet`."""
@@ -28,7 +31,7 @@ class ProgressBar:
             )
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn(f"{self.unit},"),
@@ -47,6 +50,7 @@ class ProgressBar:
             self._bar.stop()
 
     def __call__(self, done: int, total: int, what: str) -> None:
+        what = one_line(what)
         elapsed = time.monotonic() - self._started
         # what an earlier run has done, and the time before anything is done, do not count towards the rate
         if self._first is None:
@@ -64,4 +68,4 @@ class ProgressBar:
         elif not self.quiet:
             left = f", about {(total - done) / per_second:.0f} s left" if new and done < total else ""
             rate = f", {rate}" if rate else ""
-            print(f"{what}: {done} of {total} {self.unit}{rate}, {elapsed:.0f} s{left}", file=sys.stderr, flush=True)
+            say(f"{what}: {done} of {total} {self.unit}{rate}, {elapsed:.0f} s{left}", error=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from override_gap.reports.cli._args import add_code_flags, add_map_flags, writable
+from override_gap.reports.cli._say import say
 from override_gap.reports.cli.main import DONE, parser
 
 if TYPE_CHECKING:
@@ -71,12 +71,12 @@ def _copy_kit(method: str | None, folder: Path) -> int:
         write_bytes(folder / name, (KIT / name).read_bytes())
     form = "prefix" if method == "cartridges" else "compact"
     audited = f"--subject MODEL --adapters {form}:OUT.safetensors --items ITEMS"
-    print(
-        f"{folder}: {', '.join(names)}\n"
-        "next: override-gap items documents ITEMS --out documents.jsonl\n"
-        f"{_how_to_write(folder, names[-1] if method else None)}\n"
-        f"then: override-gap handshake {audited}\n"
-        f"and: override-gap audit {audited}"
+    say(
+        f"{folder}: {', '.join(names)}",
+        "next: override-gap items documents ITEMS --out documents.jsonl",
+        _how_to_write(folder, names[-1] if method else None),
+        f"then: override-gap handshake {audited}",
+        f"and: override-gap audit {audited}",
     )
     return DONE
 
@@ -147,22 +147,20 @@ def main(argv: Sequence[str]) -> int:
     items = open_items(plan.items)[: plan.limit]
     documents = [document for document in documents_of(items) if document.text.strip()]
     if not args.quiet:
-        print(
-            f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(documents), 'document')}", file=sys.stderr
-        )
+        say(f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(documents), 'document')}", error=True)
     subject = open_subject(plan.subject, device=args.device, dtype=args.dtype, trust=args.trust_remote_code)
     with scratch_folder() as scratch:
         file = exported_into(plan, items, args.python, scratch)
         subject, source = open_plan(plan, subject=subject, file=file)
         if policy is not None:
-            print(f"at the gains of {policy.title}:")
+            say(f"at the gains of {policy.title}:")
             for note in _gains_within(source, documents):
-                print(note)
-        count = export(subject, source, documents, args.form, args.out, policy, args.seed, print)
+                say(note)
+        count = export(subject, source, documents, args.form, args.out, policy, args.seed, say)
     if policy is not None:
         for note in policy.notes_on(subject.fingerprint, source.name):
-            print(note)
+            say(note)
         if copy := gains_copy(policy, args.form, args.out):
-            print(f"gains: {copy}")
-    print(f"{plural(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
+            say(f"gains: {copy}")
+    say(f"{plural(count, 'adapter')}: --adapters {'compact:' if args.form == 'compact' else ''}{args.out}")
     return DONE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,6 +19,7 @@ from override_gap.reports.cli._args import (
     plan_settings,
     run_or_url,
 )
+from override_gap.reports.cli._say import say, say_json, say_text, teller
 from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
 ENGINES = ("local", "ray")
@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
         code, out = _audit(args)
     from override_gap.reports.cli._digest import write_profile
 
-    print(write_profile(profile, out), file=sys.stderr)
+    say(*write_profile(profile, out).split("\n"), error=True)
     return code
 
 
@@ -79,16 +79,16 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
     resolved = resolve(plan, drop_references=bool(args.policies or args.probes))
     if n_dropped := len(plan.references) - len(resolved.plan.references):
         what = "1 reference of the plan is" if n_dropped == 1 else f"{n_dropped} references of the plan are"
-        print(f"{what} for conditions that the flags beside it leave out", file=sys.stderr)
+        say(f"{what} for conditions that the flags beside it leave out", error=True)
     store_at(args.out or Path("runs")).require_room(needed=1)
     from override_gap.probes.run.audit import default_folder, open_engine, open_plan, run_audit, run_folder_of
     from override_gap.probes.run.exported import exported, in_methods_template
     from override_gap.reports.cli._progress import ProgressBar
 
-    say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
-    say(f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(resolved.items.items), 'item')}")
+    tell = teller(args.quiet)
+    tell(f"subject {plan.subject}, adapters {plan.adapters}, {plural(len(resolved.items.items), 'item')}")
     if not any(item.split == "conflict" for item in resolved.items.items):
-        say(NO_CONFLICT)
+        tell(NO_CONFLICT)
     with ProgressBar(quiet=args.quiet, unit="documents") as bar:
         out = args.out
         if args.python is not None:
@@ -104,21 +104,19 @@ def _audit(args: argparse.Namespace) -> tuple[int, Path | str]:
             raise ValueError("--until decided waits for the verdict, which needs the search: add search to --probes")
         until = UntilDecided()
     # what is refused is said even to those who want no progress: they named it and do not get it
-    say_refused = partial(print, file=sys.stderr)
+    say_refused = teller()
     with open_engine(args.engine, opener, workers=args.workers, threads=args.threads) as engine:
         out = out or default_folder(engine, resolved, shard)
         try:
             with ProgressBar(quiet=args.quiet) as bar:
                 run_audit(engine, resolved, out, shard=shard, progress=bar, say=say_refused, until=until)
         except KeyboardInterrupt:
-            print(
-                f"\ninterrupted; what was measured is kept. Resume: the same command with --out {redacted(str(out))}",
-                file=sys.stderr,
-            )
+            resume = f"the same command with --out {redacted(str(out))}"
+            say("", f"interrupted; what was measured is kept. Resume: {resume}", error=True)
             raise
     if shard is not None:
-        print(f"shard {shard}: {redacted(str(out))}")
-        say("when all shards are there: override-gap merge RUN... --out RUN")
+        say(f"shard {shard}: {redacted(str(out))}")
+        tell("when all shards are there: override-gap merge RUN... --out RUN")
         return DONE, out
     return _report(args, out), out
 
@@ -129,20 +127,20 @@ def _report(args: argparse.Namespace, out: Path | str) -> int:
     from override_gap.probes.store.remote import local_copy, redacted, store_at
     from override_gap.reports.build import rebuild
 
-    say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
+    tell = teller(args.quiet)
     try:
         with local_copy(out) as folder:
-            summary, page = rebuild(folder, say)
+            summary, page = rebuild(folder, tell)
     except KeyboardInterrupt:
-        print(f"\ninterrupted; all is measured. The page: override-gap report {redacted(str(out))}", file=sys.stderr)
+        say("", f"interrupted; all is measured. The page: override-gap report {redacted(str(out))}", error=True)
         raise
     if args.json:
-        print(json.dumps(summary, ensure_ascii=False))
+        say_json(summary)
     else:
         from override_gap.reports.cli._digest import coloured, digest
 
-        print(digest(summary, coloured(sys.stdout)))
-        print(f"report: {page if isinstance(store_at(out), Store) else f'{redacted(str(out))}/{page.name}'}")
+        say_text(digest(summary, coloured(sys.stdout)), styled=coloured(sys.stdout))
+        say(f"report: {page if isinstance(store_at(out), Store) else f'{redacted(str(out))}/{page.name}'}")
     n_errors = (summary.get("errors") or {}).get("count", 0)
     return UNMEASURED if n_errors and not args.allow_errors else DONE
 
@@ -172,11 +170,11 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 def _note_without_effect(args: argparse.Namespace, settings: dict[str, Any], probes: Sequence[str]) -> None:
     """Say which flags change nothing."""
     if args.workers is not None and args.engine != "ray":
-        print("--workers has no effect without --engine ray", file=sys.stderr)
+        say("--workers has no effect without --engine ray", error=True)
     idle = [f"--{name}" for name in ("temperatures", "draws") if name in settings and "sampled" not in probes]
     if idle:
         verb = "has" if len(idle) == 1 else "have"
-        print(f"{' and '.join(idle)} {verb} no effect without the probe sampled", file=sys.stderr)
+        say(f"{' and '.join(idle)} {verb} no effect without the probe sampled", error=True)
 
 
 def _batch_size(text: str) -> int | str:

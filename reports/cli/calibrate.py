@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from override_gap.reports.cli._args import writable
+from override_gap.reports.cli._say import say, say_text
 from override_gap.reports.cli.main import DONE, parser
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     tables = {"confusion": confusion(trials), "causes": cause_confusion(trials)}
     for name, table in tables.items():
         text = markdown(table)
-        print(table.to_json(orient="records") if args.json else f"{text}\n")
+        say_text(str(table.to_json(orient="records")) if args.json else f"{text}\n")
         write_text(args.out / f"{name}.md", text + "\n")
         write_text(args.out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return DONE
@@ -103,7 +103,7 @@ def audit_plants(
     trials: list[Trial] = []
     for number, plant in enumerate(plants, 1):
         if not quiet:
-            print(f"{name}, seed {seed}: {plant.name} ({number} of {len(plants)})", file=sys.stderr, flush=True)
+            say(f"{name}, seed {seed}: {plant.name} ({number} of {len(plants)})", error=True)
         source = PlantedSource(plant, contexts[plant.runner_up], seed)
         out = run(plan, subject, source, list(source.context.items), folder / f"{plant.name}-{seed}")
         readings = load(out)

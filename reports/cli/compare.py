@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from override_gap.margins.text import plural
 from override_gap.reports.cli._args import require_run, run_folder, writable
+from override_gap.reports.cli._say import say, say_json, say_text
 from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
@@ -64,20 +64,21 @@ def main(argv: Sequence[str]) -> int:
 
     bounds = {"keep": args.keep, "kl": args.kl, "measure": args.measure}
     comparison = compare(*args.runs, condition=conditions, **bounds, out=args.out).as_json()
-    print(json.dumps(comparison, ensure_ascii=False) if args.json else f"{table(comparison)}\npage: {args.out}")
+    if args.json:
+        say_json(comparison)
+        return DONE
+    say_text(table(comparison))
+    say(f"page: {args.out}")
     return DONE
 
 
 def table(comparison: Mapping[str, Any]) -> str:
     """Success, paired differences and how stable the ranking is, in 80 columns; by the first token if it was measured."""
+    from override_gap.margins.text import one_line
     from override_gap.reports.page.compare import causes_in_words
-    from override_gap.reports.text import escape_control_characters
 
     measure = "top1" if "top1" in comparison["measures"] else comparison["measures"][0]
-    short = {
-        method["name"]: _cut(" ".join(escape_control_characters(method["name"]).split()), NAME)
-        for method in comparison["methods"]
-    }
+    short = {method["name"]: _cut(" ".join(one_line(method["name"]).split()), NAME) for method in comparison["methods"]}
     if len(set(short.values())) < len(short):
         short = {name: _cut(f"{number}: {text}", NAME) for number, (name, text) in enumerate(short.items(), 1)}
     lines = _under_budget(comparison.get("budget"), short)
@@ -111,7 +112,7 @@ def table(comparison: Mapping[str, Any]) -> str:
         if causes := causes_in_words(verdict):
             lines.append(f"  {'':<{NAME}} {causes}")
     if comparison["notes"]:
-        lines += ["", *(f"note: {escape_control_characters(note)}" for note in comparison["notes"])]
+        lines += ["", *(f"note: {one_line(note)}" for note in comparison["notes"])]
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)
 
 
@@ -119,12 +120,10 @@ def _under_budget(budget: Mapping[str, Any] | None, short: Mapping[str, str]) ->
     """The answer under the budget, every method's policy and figures, and who wins at which budget; nothing without one."""
     if budget is None:
         return []
-    from override_gap.reports.text import escape_control_characters
+    from override_gap.margins.text import one_line
 
-    lines = textwrap.wrap(escape_control_characters(budget["says"]), WIDTH)
-    policy = {
-        name: escape_control_characters(name) for rows in ("methods", "winners") for name in _policies(budget[rows])
-    }
+    lines = textwrap.wrap(one_line(budget["says"]), WIDTH)
+    policy = {name: one_line(name) for rows in ("methods", "winners") for name in _policies(budget[rows])}
     lines += ["", f"  {'':<{NAME}} {'overrides':<18} {'keeps':<18} KL"]
     for row in budget["methods"]:
         cells = [_cell(row[key]) if row[key] else "-" for key in ("conflict", "retention")]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from override_gap.reports.cli._say import say_text
 from override_gap.reports.cli.main import DONE, OPTIONS_ONLY, VERBS, ParserRequested, parser
 
 EPILOG = """examples:
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(
             "completion needs shtab, which is not installed: pip install 'override-gap[completion]'"
         ) from fault
-    print(shtab.complete(parser_of_all(shtab.FILE), shell=shell))
+    say_text(shtab.complete(parser_of_all(shtab.FILE), shell=shell))
     return DONE
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from override_gap.reports.cli._args import add_code_flags, add_map_flags, add_model_flags
+from override_gap.reports.cli._say import say, say_json
 from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
@@ -64,10 +64,10 @@ def main(argv: Sequence[str]) -> int:
         "spectra": {"adapters": min(args.spectra, len(sample.adapters)), "layers": by_layer},
     }
     if args.json:
-        print(json.dumps(report))
+        say_json(report)
         return DONE
-    print(f"{plan.subject}, {plan.adapters}: {geometry}\n")
-    print("\n".join(_table(geometry.layers, {row["layer"]: row for row in by_layer})))
+    say(f"{plan.subject}, {plan.adapters}: {geometry}", "")
+    say(*_table(geometry.layers, {row["layer"]: row for row in by_layer}))
     return DONE
 
 

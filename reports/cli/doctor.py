@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from override_gap.reports.cli._say import say, say_json
 from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -31,22 +31,21 @@ def main(argv: Sequence[str]) -> int:
     args = command.parse_args(argv)
     from override_gap.margins.text import plural
     from override_gap.probes.store.doctor import diagnose, repair
-    from override_gap.reports.text import escape_control_characters
 
     diagnosis = diagnose(args.run)
     actions = repair(args.run) if args.repair else []
     if actions:
         diagnosis = diagnose(args.run)
     if args.json:
-        print(json.dumps({**diagnosis.as_json(), "repaired": actions}, ensure_ascii=False))
+        say_json({**diagnosis.as_json(), "repaired": actions})
         return DONE if diagnosis.sound else WRONG
     for sentence in actions:
-        print(sentence)
+        say(sentence)
     for finding in diagnosis.findings:
-        print(escape_control_characters(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}"))
+        say(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}")
     state = "finished" if diagnosis.complete else "not finished"
     agreement = "every checksum that is there agrees" if diagnosis.findings else "every checksum agrees"
     verdict = agreement if diagnosis.sound else "not sound"
     counts = f"{plural(diagnosis.units, 'unit')}, {plural(diagnosis.rows, 'row')} ({plural(diagnosis.errors, 'error')})"
-    print(f"{diagnosis.run}: {state}, {counts}: {verdict}")
+    say(f"{diagnosis.run}: {state}, {counts}: {verdict}")
     return DONE if diagnosis.sound else WRONG

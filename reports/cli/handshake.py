@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,8 @@ from override_gap.reports.cli._args import (
     config_settings,
     plan_settings,
 )
+from override_gap.reports.cli._say import say, say_json
 from override_gap.reports.cli.main import DONE, WRONG, parser
-from override_gap.reports.text import escape_control_characters
 
 if TYPE_CHECKING:
     from override_gap.margins.items.item import Item
@@ -66,16 +65,14 @@ def main(argv: Sequence[str]) -> int:
         subject, source = open_plan(plan, args.trust_remote_code, file=file)
         handshake = check_adapters(subject, source, items, chat=chat)
     if args.json:
-        print(json.dumps({**handshake.as_json(), "norms": handshake.norms, "notes": handshake.notes}))
+        say_json({**handshake.as_json(), "norms": handshake.norms, "notes": handshake.notes})
         return WRONG if handshake.failed else DONE
     results = {True: "passed", False: "FAILED", None: "not checked"}
     for check in handshake.checks:
-        print(
-            f"{check.name:<10} {results[check.passed]:<12} {MEANING[check.name]}: {escape_control_characters(check.says)}"
-        )
-    print(escape_control_characters(f"scale: {handshake.scale.says}"))
+        say(f"{check.name:<10} {results[check.passed]:<12} {MEANING[check.name]}: {check.says}")
+    say(f"scale: {handshake.scale.says}")
     for document, shared in handshake.norms:
-        print(f"norm: document part {document:.4g}, shared part {shared:.4g}")
+        say(f"norm: document part {document:.4g}, shared part {shared:.4g}")
     for note in handshake.notes:
-        print(f"note: {escape_control_characters(note)}")
+        say(f"note: {note}")
     return WRONG if handshake.failed else DONE

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from override_gap.margins.text import plural
 from override_gap.reports.cli._args import add_chat_flags, plan_settings, writable
+from override_gap.reports.cli._say import say, say_lines, say_text
 from override_gap.reports.cli.main import DONE, WRONG, parser
 
 EPILOG = """examples:
@@ -81,10 +81,10 @@ def main(argv: Sequence[str]) -> int:
     if not items:
         raise ItemError(f"{args.file}: no items in it; {'; '.join(notes)}")
     if args.action == "describe":
-        print(describe(items))
-        print("\n".join(notes), end="\n" if notes else "")
+        say_text(describe(items))
+        say_text("\n".join(notes), end="\n" if notes else "")
         if args.tokenizer:
-            print(in_tokens(items, args.tokenizer, plan_settings(args, set(CHAT_SETTINGS), {})))
+            say_text(in_tokens(items, args.tokenizer, plan_settings(args, set(CHAT_SETTINGS), {})))
         return DONE
     if args.out:
         make_folder(args.out.parent)
@@ -92,14 +92,14 @@ def main(argv: Sequence[str]) -> int:
         lines = document_lines(items)
         if args.out:
             write_text(args.out, "".join(lines))
-            print(f"{args.out}: {plural(len(lines), 'document')}", file=sys.stderr)
+            say(f"{args.out}: {plural(len(lines), 'document')}", error=True)
         else:
-            sys.stdout.write("".join(lines))
+            say_lines("".join(lines))
     elif args.out:
         write_items(items, args.out)
-        print(f"{args.out}: {plural(len(items), 'item')}", file=sys.stderr)
+        say(f"{args.out}: {plural(len(items), 'item')}", error=True)
     else:
-        sys.stdout.write(json_lines(items))
+        say_lines(json_lines(items))
     for note in notes:
-        print(note, file=sys.stderr)
+        say(note, error=True)
     return DONE

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
+from override_gap.reports.cli._say import say, say_json
 from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
@@ -32,11 +32,11 @@ def main(argv: Sequence[str]) -> int:
     args = options.parse_args(argv)
     names = names_of(args.kind)
     if args.json:
-        print(json.dumps(names, ensure_ascii=False))
+        say_json(names)
         return DONE
     width = max(map(len, names))
     for name, meaning in names.items():
-        print(f"{name:<{width}}  {meaning}")
+        say(f"{name:<{width}}  {meaning}")
     return DONE
 
 

@@ -11,6 +11,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from override_gap.margins.text import one_line
+from override_gap.reports.cli._say import say, say_text
+
 LONGEST = 1000
 """Characters of an error message; it may quote a file."""
 DONE, UNMEASURED, WRONG, INTERRUPTED = 0, 1, 2, 130
@@ -57,7 +60,7 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line with the nearest known flag, and exit code 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+        self.exit(WRONG, f"{self.prog}: {one_line(message)} (see `{self.prog} --help`)\n")
 
     def parse_args(
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
@@ -76,18 +79,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        print(_help())
+        say_text(_help())
         return DONE if argv else WRONG
     if argv[0] == "--version":
         from importlib.metadata import version
 
-        print(f"override-gap {version('override-gap')}")
+        say(f"override-gap {version('override-gap')}")
         return DONE
     verb = argv[0]
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        print(f"override-gap: unknown command {verb!r}{hint} (see `override-gap --help`)", file=sys.stderr)
+        say(f"override-gap: unknown command {verb!r}{hint} (see `override-gap --help`)", error=True)
         return WRONG
     debug = "--debug" in argv
     rest = [word for word in argv[1:] if word != "--debug"]
@@ -98,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print(f"override-gap {verb}: interrupted", file=sys.stderr)
+        say(f"override-gap {verb}: interrupted", error=True)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -107,24 +110,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         known = isinstance(fault, ValueError | OSError | RuntimeError)
-        print(f"override-gap {verb}: {_one_line(fault, known)}", file=sys.stderr)
+        say(f"override-gap {verb}: {_one_line(fault, known)}", error=True)
         return WRONG
     except BaseException as fault:
         # a panic in a Rust library is not an Exception; every other BaseException is passed on
         if debug or type(fault).__name__ != "PanicException":
             raise
-        print(f"override-gap {verb}: a library failed: {_one_line(fault, True)}", file=sys.stderr)
+        say(f"override-gap {verb}: a library failed: {_one_line(fault, True)}", error=True)
         return WRONG
 
 
 def _one_line(fault: BaseException, known: bool) -> str:
     """An error as one line that is safe to show: terminal escapes written out, long messages shortened."""
-    from override_gap.reports.text import escape_control_characters
-
     text = " ".join(str(fault).split()) or type(fault).__name__
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
-    return escape_control_characters(text if known else f"{type(fault).__name__}: {text} (--debug shows where)")
+    return one_line(text if known else f"{type(fault).__name__}: {text} (--debug shows where)")
 
 
 def entry() -> NoReturn:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Sequence
 
 from override_gap.reports.cli._args import run_folder, writable
+from override_gap.reports.cli._say import say, teller
 from override_gap.reports.cli.main import DONE, parser
 
 EPILOG = """examples:
@@ -31,6 +31,6 @@ def main(argv: Sequence[str]) -> int:
     writable(args.out, folder=True)
     from override_gap.probes.run.shards import merge
 
-    print(f"run: {merge(args.shards, args.out, lambda line: print(line, file=sys.stderr))}")
-    print(f"next: override-gap report {shlex.quote(str(args.out))}")
+    say(f"run: {merge(args.shards, args.out, teller())}")
+    say(f"next: override-gap report {shlex.quote(str(args.out))}")
     return DONE

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from override_gap.reports.cli._say import say, teller
 from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
 EPILOG = """examples:
@@ -37,11 +37,11 @@ def main(argv: Sequence[str]) -> int:
     from override_gap.probes.organism.evaluate import shortfalls
     from override_gap.probes.organism.train import train
 
-    organism = train(args.seed, args.out, log=lambda line: print(line, file=sys.stderr, flush=True))
+    organism = train(args.seed, args.out, log=teller())
     figures = organism.recipe["figures"]
     missed = shortfalls(figures)
-    print("\n".join(missed) if missed else "every target is met")
-    print(
+    say(*(missed or ["every target is met"]))
+    say(
         f"audit it: override-gap audit --subject {args.out}/model --adapters hypernetwork --items {args.out}/items.jsonl"
     )
     return UNMEASURED if missed else DONE

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 
 from override_gap.reports.cli._args import require_run, run_folder
+from override_gap.reports.cli._say import say_json, say_text
 from override_gap.reports.cli.main import DONE, parser
 
 MOST_POINTS = 2560
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     if args.pilot is not None:
         require_run(args.pilot)
     text, content = _verdict(args) if args.question == "verdict" else _items(args)
-    print(json.dumps(content, ensure_ascii=False) if args.json else text)
+    say_json(content) if args.json else say_text(text)
     return DONE
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from override_gap.reports.cli._args import require_run, run_or_url, writable
+from override_gap.reports.cli._say import say, say_json, say_text, teller
 from override_gap.reports.cli.main import DONE, parser
 
 FORMATS = ("html", "md", "tex", "json", "pdf")
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
         writable(args.out)
     if isinstance(args.run, Path):
         require_run(args.run)
-    say = (lambda text: None) if args.quiet else (lambda text: print(text, file=sys.stderr))
+    tell = teller(args.quiet)
     browser = None
     if args.format == "pdf":
         from override_gap.reports.export.pdf import browser as find_browser
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
     with local_copy(args.run) as run:
         from override_gap.reports.build import rebuild
 
-        summary, page = rebuild(run, say, args.out if as_page else None)
+        summary, page = rebuild(run, tell, args.out if as_page else None)
         report = page
         if args.model_card:
             report = _write_text(args.out or run / "model-card.md", "card", summary)
@@ -61,12 +61,12 @@ def main(argv: Sequence[str]) -> int:
     if report.is_relative_to(run) and isinstance(args.run, str):
         report = f"{redacted(args.run)}/{report.relative_to(run)}"
     if args.json:
-        print(json.dumps(summary, ensure_ascii=False))
+        say_json(summary)
     else:
         from override_gap.reports.cli._digest import coloured, digest
 
-        print(digest(summary, coloured(sys.stdout)))
-        print(f"report: {report}")
+        say_text(digest(summary, coloured(sys.stdout)), styled=coloured(sys.stdout))
+        say(f"report: {report}")
     return DONE
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from override_gap.reports.cli._args import require_run, run_or_url, writable
+from override_gap.reports.cli._say import say, say_json, say_text
 from override_gap.reports.cli.main import DONE, parser
 
 if TYPE_CHECKING:
@@ -64,11 +63,11 @@ def main(argv: Sequence[str]) -> int:
         make_folder(out.parent)
         write_gains(gains_file(choice, run), out)
     if args.json:
-        print(json.dumps(choice.as_json(), ensure_ascii=False))
-        print(f"gains: {out}", file=sys.stderr)
+        say_json(choice.as_json())
+        say(f"gains: {out}", error=True)
     else:
-        print(told(choice))
-        print(f"gains: {out}")
+        say_text(told(choice))
+        say(f"gains: {out}")
     return DONE
 
 
@@ -82,7 +81,7 @@ def number(text: str) -> float:
 
 def told(choice: Choice) -> str:
     """The recommendation, then expected figures beside those in sample, then the candidates; at most 80 columns."""
-    from override_gap.reports.text import escape_control_characters
+    from override_gap.margins.text import one_line
 
     lines = textwrap.wrap(choice.says, WIDTH)
     for sentence in choice.further:
@@ -100,7 +99,7 @@ def told(choice: Choice) -> str:
     if choice.rows:
         head = ("candidate", "override", "kept", "at least", "KL", "at most", "within", "folds")
         lines += ["", f"{head[0]:<20}" + "".join(f"{name:>9}" for name in head[1:-1]) + f"{head[-1]:>6}"]
-        lines += [candidate(row, escape_control_characters(str(row["condition"]))) for row in choice.rows]
+        lines += [candidate(row, one_line(str(row["condition"]))) for row in choice.rows]
     return "\n".join(line.rstrip() for line in lines)
 
 

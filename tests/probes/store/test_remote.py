@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -120,3 +121,15 @@ def test_a_folder_and_a_url_satisfy_the_run_store(kind: type, tmp_path: Path) ->
     offered = methods(kind)
     assert set(needed) <= set(offered)
     assert {n: parameters(offered[n]) for n in needed} == {n: parameters(s) for n, s in needed.items()}
+
+
+@pytest.mark.parametrize("name", ["../../escaped.json", "readings/../../../x", "a\\..\\b"])
+def test_a_file_of_a_run_at_a_url_does_not_leave_its_copy(name: str, monkeypatch, tmp_path: Path) -> None:
+    """Names in a bucket are its owner's; one with .. in it would be written beside the copy, and higher."""
+    remote = store_at(URL)
+    assert isinstance(remote, Remote)
+    listed = SimpleNamespace(find=lambda root: [f"{root}/{name}"], get_file=lambda *_: pytest.fail("written"))
+    monkeypatch.setattr(Remote, "_connection", (listed, "bucket/runs/mine"))
+    monkeypatch.setattr(Remote, "manifest", lambda self: {})
+    with pytest.raises(RunError, match="outside its copy"), remote.local_copy():
+        pass

@@ -1,0 +1,42 @@
+"""The one place through which commands speak: nobody's text can move the cursor, change colours or look like a line of ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from override_gap.margins.text import escape_control_characters, escape_json, one_line
+
+BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
+
+
+def say(*lines: object, error: bool = False) -> None:
+    """Print lines, each made one line, on stdout, or on stderr."""
+    print("\n".join(map(one_line, lines)), file=sys.stderr if error else sys.stdout, flush=error)
+
+
+def say_text(text: str, *, end: str = "\n", styled: bool = False) -> None:
+    """Print a text of several lines on stdout; other people's texts in it were made one line each when it was put together.
+
+    `styled`: bold type, as this module's BOLD and PLAIN set it, is kept.
+    """
+    parts = [text] if not styled else text.split(BOLD)
+    print(BOLD.join(PLAIN.join(map(escape_control_characters, part.split(PLAIN))) for part in parts), end=end)
+
+
+def say_json(content: Any) -> None:
+    """Print JSON on stdout, in one line."""
+    print(escape_json(json.dumps(content, ensure_ascii=False)))
+
+
+def say_lines(records: str) -> None:
+    """Print JSON Lines on stdout as they are, with invisible characters as escapes of JSON."""
+    sys.stdout.write(escape_json(records))
+
+
+def teller(quiet: bool = False) -> Callable[[object], None]:
+    """What tells how the work goes, on stderr; it tells nothing where the user wants to hear nothing."""
+    return (lambda _: None) if quiet else partial(say, error=True)
