@@ -128,6 +128,8 @@ class SourceTraits:
     and the tokens that they belong to; for files, whose method is not at hand.
     `reads_questions`: adapters depend on `Document.questions` as well as on the text (editors of facts), so that a hash of the
     questions is part of every reading's identity, and reports say that the method was told what is asked.
+    `packages`: installed packages whose versions its adapters depend on (that of its own code is hashed file by file); a run is
+    resumed under the same versions only.
     `notes_on(documents)`: what a user should know of how these documents are encoded, a line each; told before they are.
     """
 
@@ -140,6 +142,7 @@ class SourceTraits:
     native_logits: Callable[[Document, str], Tensor] | None = None
     native_examples: Callable[[], Sequence[NativeExample]] | None = None
     reads_questions: bool = False
+    packages: tuple[str, ...] = ()
     notes_on: Callable[[Sequence[Document]], Sequence[str]] | None = None
 
 
@@ -157,6 +160,8 @@ def traits_of(source: Any) -> SourceTraits:
         raise ValueError(f"source {source.name}: native_examples is called without arguments, got no function")
     if not isinstance(traits.reads_questions, bool):
         raise ValueError(f"source {source.name}: reads_questions is True or False, got {traits.reads_questions!r}")
+    if not isinstance(traits.packages, tuple | list) or not all(isinstance(name, str) for name in traits.packages):
+        raise ValueError(f"source {source.name}: packages is a list of names, got {traits.packages!r}")
     if traits.notes_on is not None and not callable(traits.notes_on):
         raise ValueError(f"source {source.name}: notes_on is called with documents, got no function")
     return traits

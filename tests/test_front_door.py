@@ -14,8 +14,8 @@ import pytest
 import override_gap as og
 from override_gap.margins.items.item import ItemError
 from override_gap.probes.plan import PlanError
+from override_gap.probes.source_hash import source_hash
 from override_gap.probes.sources.fitted import FittedAdapters
-from override_gap.probes.sources.source_hash import source_hash
 from tests.conftest import conflict, tiny
 
 HEAVY = {"torch", "transformers", "transformer_lens", "pandas", "numpy", "pyarrow", "seaborn", "statsmodels"}

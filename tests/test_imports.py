@@ -110,7 +110,7 @@ FLOORS = {
         {"organism"},
         {"store", "plan"},
         {"code_words"},
-        {"timing", "environment", "errors", "catalogue", "export_kit"},
+        {"timing", "environment", "errors", "catalogue", "export_kit", "source_hash"},
     ),
     "analyses": (
         {"run"},

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from override_gap.margins.strict_json import read_json
@@ -24,6 +25,7 @@ from override_gap.margins.whole_files import make_folder, whole_folder, write_te
 from override_gap.probes.organism.examination import ItemRecord
 from override_gap.probes.organism.hypernetwork import OrganismHypernetwork, Perceiver, PerceiverShape
 
+HYPERNETWORK = "hypernetwork.safetensors"
 WEIGHTS = Path(__file__).parent / "weights"
 """The shipped organism: the default world, seed 0."""
 
@@ -70,9 +72,18 @@ class Organism:
         with quietly():
             base = LlamaForCausalLM.from_pretrained(self.model_folder, dtype=torch.float32).eval().requires_grad_(False)
         perceiver = Perceiver(PerceiverShape(**self.recipe["hypernetwork"]["shape"]))
-        state = load_file(self.folder / "hypernetwork.safetensors")
+        state = load_tensors(self._hypernetwork_bytes)
         perceiver.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         return OrganismHypernetwork(base, self.tokenizer, perceiver.eval().requires_grad_(False))
+
+    @cached_property
+    def hypernetwork_sha256(self) -> str:
+        """SHA-256 of the hypernetwork's file as it is read, once, for the hash and for the weights."""
+        return sha256(self._hypernetwork_bytes).hexdigest()
+
+    @cached_property
+    def _hypernetwork_bytes(self) -> bytes:
+        return (self.folder / HYPERNETWORK).read_bytes()
 
     def altered(self) -> list[str]:
         """Files whose sha256 differs from the recipe's; empty if the folder is intact."""
@@ -119,9 +130,7 @@ def _fill(folder: Path, hypernetwork: OrganismHypernetwork, items: list[ItemReco
     base.save_pretrained(model)
     _compute_in_float32(model / "config.json")
     perceiver = hypernetwork.perceiver.state_dict()
-    save_file(
-        {name: tensor.half().contiguous() for name, tensor in perceiver.items()}, folder / "hypernetwork.safetensors"
-    )
+    save_file({name: tensor.half().contiguous() for name, tensor in perceiver.items()}, folder / HYPERNETWORK)
     lines = [json.dumps(item, ensure_ascii=False) for item in items]
     write_text(folder / "items.jsonl", "\n".join(lines) + "\n")
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "recipe.json")

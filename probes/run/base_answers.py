@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from override_gap.probes.run.engine import Engine
 from override_gap.probes.run.resolve import BasePriors, ResolvedPlan
 from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.chat_template import ChatSettings
+from override_gap.probes.subject.computing import process_facts
 from override_gap.probes.subject.model import Subject
 
 NEW_TOKENS = 24
@@ -171,4 +173,9 @@ def _stored(store: RunStore | None, key: str) -> tuple[ItemSet, BasePriors] | No
 
 
 def _subject_key(subject: Subject, source: AdapterSource) -> list[str]:
-    return [subject.fingerprint, str(subject.dtype), subject.device.type]
+    return [
+        subject.fingerprint,
+        str(subject.dtype),
+        subject.device.type,
+        json.dumps({**subject.computing, **process_facts()}, sort_keys=True),
+    ]

@@ -16,11 +16,13 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run import rows
+from override_gap.probes.run.basis import require_basis
 from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.dose_sample import DoseSample
 from override_gap.probes.run.encode import encode, encode_reworded
 from override_gap.probes.run.encode_nulls import MeanAdapters, encode_nulls
 from override_gap.probes.run.measurement_setup import MeasurementSetup
+from override_gap.probes.run.repeated_document import RepeatedDocument
 from override_gap.probes.run.unit import UnitReadings, measure
 from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.chat_template import ChatSettings
@@ -41,7 +43,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Job:
-    """How every unit of a run is measured. It holds no model, so that it can be sent to where the model is."""
+    """How every unit of a run is measured. It holds no model, so that it can be sent to where the model is.
+
+    `basis` is what the run began with, and `repeated` a document whose adapter must still be the same: both are compared once
+    a unit's adapters are made, before its items are measured.
+    """
 
     conditions: tuple[Condition, ...]
     probes: frozenset[str]
@@ -56,6 +62,8 @@ class Job:
     rescued_answers: int = 0
     cluster: str = "relation"
     doses: DoseSample = field(default_factory=DoseSample)
+    basis: Mapping[str, str] = field(default_factory=dict)
+    repeated: RepeatedDocument | None = None
 
     def setup(
         self, subject: Subject, batch_sizer: BatchSizer, told: Callable[[str], None] = lambda _: None
@@ -138,7 +146,8 @@ def measure_unit(
 ) -> FinishedUnit:
     """Make a unit's adapters, measure its items under every condition, write its tables.
 
-    What fails for one document or item is an error in its rows. Raises AdapterError where the first unit fails as a whole:
+    What fails for one document or item is an error in its rows. Raises AdapterChanged or RunError where the process measures with
+    something else than the run began with, AdapterError where the first unit fails as a whole:
     then it is not one document's fault, and measuring the others would be in vain.
     """
     started = time.monotonic()
@@ -150,6 +159,9 @@ def measure_unit(
         reworded = encode_reworded(source, with_adapter, setup.conditions)
         items = () if change else unit.items
         nulls = encode_nulls(source, job.nulls, items, setup.conditions, encoded, means)
+        require_basis(setup.subject, source, job.basis)
+        if job.repeated is not None:
+            job.repeated.require_same(source)
     all_failed = (encoded.broken and not with_adapter) or (reworded.broken and not reworded.adapters)
     if all_failed and not store.keys():
         raise AdapterError(next(iter((encoded | reworded).broken.values())))

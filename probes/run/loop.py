@@ -16,10 +16,12 @@ from override_gap.margins.items.item import Item, questions_hash
 from override_gap.probes.errors import AdapterChanged
 from override_gap.probes.plan import Plan
 from override_gap.probes.run.base_answers import FILE, fill_priors, items_json
+from override_gap.probes.run.basis import require_same_answers
 from override_gap.probes.run.comparisons import Comparisons
 from override_gap.probes.run.dose_sample import DoseSample, draw_sample
-from override_gap.probes.run.engine import Engine, FinishedUnit, Job, Local
+from override_gap.probes.run.engine import Engine, FinishedUnit, Job, Local, Unit
 from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_facts, run_identity, with_progress
+from override_gap.probes.run.repeated_document import RepeatedDocument, repeated_document
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
 from override_gap.probes.run.unit import larger
@@ -82,6 +84,7 @@ def run_plan(
         "items": resolved.chat_sample,
         "required": resolved.all_in_chat,
         "questions": questions_hash(resolved.items.documents),
+        "read": resolved.items.items,
     }
     facts = engine.ask(partial(run_facts, **asked))
     for warning in facts.chat["warnings"] if facts.chat else ():
@@ -120,6 +123,8 @@ def _measure(
     if shard is not None:
         manifest["shard"] = asdict(shard)
     before = store.open(manifest, identity)
+    parity = before.get("parity") or {}
+    require_same_answers(str(facts.subject["name"]), parity.get("witness"), facts.witness, facts.parity_tolerance)
     manifest["handshake"] = before.get("handshake") or manifest["handshake"]
     as_measured = items_json(resolved)
     if as_measured is not None and not before.get("complete"):
@@ -158,7 +163,12 @@ def _measure(
         math.ceil(resolved.n_answers / max(1, len(units))),
         plan.cluster,
         doses or DoseSample(),
+        facts.basis,
+        _repeated(engine, facts, units, before) if pending else None,
     )
+    if job.repeated is not None:
+        manifest["adapters"] |= {"repeated": job.repeated.as_json()}
+        store.write_json("manifest.json", {**before, "adapters": {**before["adapters"], **manifest["adapters"]}})
     changed_maps: Mapping[str, Any] = {
         k: v for k, v in before["adapters"].items() if k in ("modules", "rank", "prefix", "left_out")
     }
@@ -209,6 +219,16 @@ def _measure(
     so_far = {"total_s": time.monotonic() - started, **seconds}
     manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
+
+
+def _repeated(
+    engine: Engine, facts: RunFacts, units: Sequence[Unit], before: Mapping[str, Any]
+) -> RepeatedDocument | None:
+    """The document whose adapter is made again with every unit, of a source that runs a user's code; None for any other."""
+    if not facts.own_code:
+        return None
+    documents = [document for unit in units for document in unit.documents if document.text.strip()]
+    return engine.ask(partial(repeated_document, documents=documents[:1], recorded=before["adapters"].get("repeated")))
 
 
 def _dose_sample(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,20 +18,37 @@ from override_gap.margins.items.null_documents import NullDocuments
 from override_gap.probes.errors import ParityError
 from override_gap.probes.plan import code_hash, content_key
 from override_gap.probes.readings.layers import LARGEST_GAP
+from override_gap.probes.run.basis import basis_of, model_witness, prompts_hash
 from override_gap.probes.run.chat_facts import CHAT_IDENTITY, asked_in_chat
 from override_gap.probes.run.resolve import ResolvedPlan
-from override_gap.probes.sources.source_hash import source_hash
+from override_gap.probes.source_hash import source_hash
 from override_gap.probes.subject.chat_template import ChatSettings
+from override_gap.probes.subject.computing import process_facts
 from override_gap.probes.subject.model import Subject
 
-PACKAGES = ("override-gap", "torch", "transformers", "transformer-lens", "peft", "numpy", "pandas", "statsmodels")
-# another version of these may round otherwise, so its readings are not mixed with these
-MEASURING = ("torch", "transformers", "transformer-lens")
+PACKAGES = (
+    "override-gap",
+    "torch",
+    "transformers",
+    "transformer-lens",
+    "tokenizers",
+    "peft",
+    "numpy",
+    "pandas",
+    "statsmodels",
+)
+# another version of these may compute otherwise or make other tokens, so its readings are not mixed with these
+MEASURING = ("torch", "transformers", "transformer-lens", "tokenizers")
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a run's identity and manifest say of its subject and source, so that neither need be in this process."""
+    """What a run's identity and manifest say of its subject and source, so that neither need be in this process.
+
+    `computing`: what decides numbers beside weights and settings (`model_facts`, `process_facts`), the versions of the packages
+    that the source names, and the hash of all prompts as they are read. `basis`: what every unit must be measured with.
+    `witness`: some of the model's own logits, which a resumed run compares. `own_code`: whether the source runs a user's code.
+    """
 
     subject: Mapping[str, Any]
     device: str
@@ -45,6 +62,10 @@ class RunFacts:
     attribution_tolerance: float
     chat: Mapping[str, Any] | None = None
     unread: tuple[Mapping[str, str], ...] = ()
+    computing: Mapping[str, Any] = field(default_factory=dict)
+    basis: Mapping[str, str] = field(default_factory=dict)
+    witness: tuple[float, ...] = ()
+    own_code: bool = False
 
 
 def run_facts(
@@ -54,8 +75,10 @@ def run_facts(
     items: Sequence[Item] = (),
     required: bool = False,
     questions: str = "",
+    read: Sequence[Item] = (),
 ) -> RunFacts:
     """Describe a subject and a source, and how they are asked through the chat template: `items` are some that are.
+    `read` are all items of the run, whose prompts are hashed.
 
     `questions` is the hash of what is asked of the documents: a setting of a source that reads it, and of no other.
     Raises ParityError; ItemError where the template can put none of the items and it is `required`.
@@ -82,6 +105,15 @@ def run_facts(
         LARGEST_GAP[subject.coarsest_dtype],
         asked,
         subject.unread,
+        {
+            **subject.computing,
+            **process_facts(),
+            "packages": {name: installed_version(name) for name in traits.packages},
+            "prompts": prompts_hash(subject, chat or ChatSettings(), read),
+        },
+        basis_of(subject, source),
+        tuple(model_witness(subject)),
+        code is not None or "function" in source.settings,
     )
 
 
@@ -95,6 +127,7 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan, nulls: NullDocuments |
         facts.source,
         facts.settings,
         [condition.name for condition in resolved.conditions],
+        [repr(condition) for condition in resolved.conditions],  # two settings may share a name
         sorted(resolved.probes),
         [plan.seed, plan.answers, plan.system_prompt],
         [list(plan.temperatures), plan.draws] if "sampled" in plan.probes else [],
@@ -106,6 +139,7 @@ def run_identity(facts: RunFacts, resolved: ResolvedPlan, nulls: NullDocuments |
         *(["from-base"] if plan.prior == "from-base" else []),
         code_hash(),
         {name: installed_version(name) for name in MEASURING},
+        facts.computing,
         resolved.items.sha256,
     )
 
@@ -142,6 +176,7 @@ def new_manifest(
         "conditions": [condition.name for condition in resolved.conditions],
         **({} if nulls is None else {"nulls": nulls.as_json()}),
         "refused": list(resolved.refused),
+        "computing": dict(facts.computing),
         "versions": {name: installed_version(name) for name in PACKAGES},
         "handshake": None if handshake is None else dict(handshake),
         "seed": plan.seed,
@@ -153,6 +188,7 @@ def new_manifest(
             "attribution_tolerance": facts.attribution_tolerance,
             "attribution_passed": None,
             "passed": True,
+            "witness": list(facts.witness),
         },
         "memory": {"asked": plan.batch_size, "batch_size": plan.batch_size},
         "timing": {},

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save_file
 
 from override_gap.margins.strict_json import read_json
 from override_gap.margins.whole_files import make_folder, write_text, write_whole
@@ -66,7 +67,7 @@ class TrainedHypernetwork:
         return fingerprint == self.recipe["base"]["fingerprint"]
 
     def network(self) -> SmolLM2Network:
-        """The network in float32. Raises ValueError where the stored tensors do not have the recipe's shape."""
+        """The network in float32. Raises ValueError where the stored tensors have not the recipe's shape or hash."""
         recorded, tensor_shapes = self.recipe["shape"], shapes_of(self.folder / FILE)
         try:
             if recorded["blocks"] > len(tensor_shapes):
@@ -78,8 +79,11 @@ class TrainedHypernetwork:
             raise ValueError(f"{self.folder / 'recipe.json'}: no network has this shape ({fault!r})") from fault
         if expected != tensor_shapes:
             raise ValueError(f"{self.folder / 'recipe.json'}: the tensors in {FILE} do not have this shape")
+        content = (self.folder / FILE).read_bytes()
+        if sha256(content).hexdigest() != self.digest:
+            raise ValueError(f"{self.folder / FILE} has changed since it was opened")
         network = SmolLM2Network(shape)
-        network.load_state_dict({name: tensor.float() for name, tensor in load_file(self.folder / FILE).items()})
+        network.load_state_dict({name: tensor.float() for name, tensor in load_tensors(content).items()})
         return network.eval().requires_grad_(False)
 
 

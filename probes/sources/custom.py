@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +22,7 @@ from override_gap.margins.runtime import NO_AMPLITUDE, Prefix, RuntimeAdapter
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
-from override_gap.probes.sources.source_hash import source_hash
+from override_gap.probes.source_hash import source_hash
 from override_gap.probes.subject.model import Subject
 
 
@@ -197,9 +198,9 @@ class FunctionSource:
         """The function's name, as reports print it."""
         return self.spec.rpartition(":")[2]
 
-    @property
+    @cached_property
     def settings(self) -> Mapping[str, Any]:
-        """Where the function is, and the hash of its code."""
+        """Where the function is, and the hash of its code as it was when this was first asked for."""
         return {"function": self.spec, "code": source_hash(self.call)}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:

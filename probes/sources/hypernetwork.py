@@ -17,7 +17,7 @@ from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
 from override_gap.probes.environment import quietly
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.organism.faults import FAULTS, Fault, scaled
 from override_gap.probes.organism.hypernetwork import applied as organism_applied
 from override_gap.probes.organism.load import Organism, load
@@ -27,8 +27,7 @@ from override_gap.probes.organism.plants.items import ALL_SPLITS, plant_items
 from override_gap.probes.smollm2 import hypernetwork_folder as smollm2
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.hypernetwork import applied as smollm2_applied
-from override_gap.probes.smollm2.hypernetwork_folder import FILE, WEIGHTS, TrainedHypernetwork
-from override_gap.probes.sources.files import file_hash
+from override_gap.probes.smollm2.hypernetwork_folder import WEIGHTS, TrainedHypernetwork
 from override_gap.probes.sources.planted import PlantedSource
 from override_gap.probes.subject.devices import named_tensors
 from override_gap.probes.subject.fingerprint import subject_fingerprint
@@ -55,7 +54,7 @@ class OrganismHypernetworkSource:
         """The hash of the weights file itself (not the one that its recipe states), and the fault with its seed."""
         fault = {} if self.fault is None else {"fault": self.fault.name, "seed": self.seed}
         gains = {} if self.gains is None else {"gains": dict(sorted(self.gains.items()))}
-        return {"sha256": file_hash(self.organism.folder / "hypernetwork.safetensors"), **fault, **gains}
+        return {"sha256": self.organism.hypernetwork_sha256, **fault, **gains}
 
     @property
     def native_logits(self) -> Callable[[Document, str], Float[Tensor, " vocab"]] | None:
@@ -138,8 +137,8 @@ class SmolLM2HypernetworkSource:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """The hash of the weights file itself, not the one that its recipe states."""
-        return {"sha256": file_hash(self.trained.folder / FILE)}
+        """The hash that its recipe states: the file was compared with it, and is again when the network is read from it."""
+        return {"sha256": self.trained.digest}
 
     @cached_property
     def hypernetwork(self) -> SmolLM2Hypernetwork:
@@ -147,8 +146,16 @@ class SmolLM2HypernetworkSource:
         from transformers import LlamaForCausalLM
 
         path = self.subject.model.config.name_or_path
-        base = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
-        return SmolLM2Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, self.trained.network())
+        base: Any = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager")
+        if not _rounds_to(base, self.subject):
+            raise AdapterChanged(
+                f"{path} has changed since it was opened: its weights are not those of {self.subject.name}"
+            )
+        try:
+            network = self.trained.network()
+        except ValueError as fault:
+            raise AdapterChanged(str(fault)) from fault
+        return SmolLM2Hypernetwork(base.eval().requires_grad_(False), self.subject.tokenizer, network)
 
     @torch.no_grad()
     def native_logits(self, document: Document, text: str) -> Float[Tensor, " vocab"]:
@@ -209,11 +216,19 @@ def float32_fingerprint(subject: Subject) -> str:
 
     with quietly():
         model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, use_safetensors=True)
+    # wrapping gives the tokenizer a padding token where it has none: the folder's is without
+    return (
+        subject_fingerprint(model, AutoTokenizer.from_pretrained(path))
+        if _rounds_to(model, subject)
+        else subject.fingerprint
+    )
+
+
+def _rounds_to(model: Any, subject: Subject) -> bool:
+    """Whether a model's weights, rounded to the subject's number format, are the subject's."""
     # the subject may hold more than the folder: wrapping gives its unembedding a bias of zeros
     rounded = dict(named_tensors(subject.model))
-    same = all(
+    return all(
         name in rounded and torch.equal(exact.to(rounded[name].dtype), rounded[name].cpu())
         for name, exact in named_tensors(model)
     )
-    # wrapping gives the tokenizer a padding token where it has none: the folder's is without
-    return subject_fingerprint(model, AutoTokenizer.from_pretrained(path)) if same else subject.fingerprint

@@ -17,6 +17,7 @@ from override_gap.probes.errors import SubjectError
 from override_gap.probes.subject.bridge import BridgedModel
 from override_gap.probes.subject.chat import chat_prompt
 from override_gap.probes.subject.chat_template import ChatSettings
+from override_gap.probes.subject.computing import model_facts
 from override_gap.probes.subject.devices import devices_of
 from override_gap.probes.subject.final_norm import final_norm
 from override_gap.probes.subject.fingerprint import subject_fingerprint, weight_sums
@@ -50,7 +51,8 @@ class Subject:
     the model's logits for `probe` before anything was done to it, so that every run can be checked against it. `stream`
     tells what the residual stream gets of what is added to a module's output, `rows` how a module's input holds a batch,
     `weights` the norms of its weights.
-    `chat` is how questions go through the chat template. `sums` are the `weight_sums` at the time of wrapping.
+    `chat` is how questions go through the chat template. `sums` are the `weight_sums` at the time of wrapping, `computing`
+    the `model_facts`: what decides numbers beside the weights.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Subject:
     weights: WeightNorms
     chat: ChatSettings = field(default_factory=ChatSettings)
     sums: Mapping[str, int] = field(default_factory=dict)
+    computing: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def n_layers(self) -> int:
@@ -239,7 +242,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
     number format, or where they cannot be reproduced from its final state.
     """
     model = model.eval().requires_grad_(False)
-    fingerprint = subject_fingerprint(model, tokenizer)
+    fingerprint, computing = subject_fingerprint(model, tokenizer), model_facts(model, tokenizer)
     device = model.get_input_embeddings().weight.device
     probe = probe_tokens(tokenizer, model)
     ids = torch.tensor([probe], device=device)
@@ -275,6 +278,7 @@ def wrap(model: Any, tokenizer: Any, name: str) -> Subject:
         rows=RowLayouts(decoder_of(model), model),
         weights=WeightNorms(model, sites),
         sums=weight_sums(model),
+        computing=computing,
     )
     fault = subject.parity_fault()
     if fault is not None:
