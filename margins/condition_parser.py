@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from decimal import Decimal
 
 from override_gap.margins.condition_names import (
     BASE,
@@ -48,7 +49,8 @@ def parse_conditions(names: str) -> tuple[Condition, ...]:
     for word in filter(None, (part.strip() for part in names.split(","))):
         for name in expand(word):
             condition = parse_condition(name)
-            conditions.setdefault(condition.name, condition)
+            if conditions.setdefault(condition.name, condition) != condition:
+                raise ValueError(f"--policies {name!r}: another condition has the name {condition.name!r} already")
     if not conditions.keys() - {BASE}:
         raise ValueError(f"--policies {names!r} names none beside the base; need at least as-delivered")
     # what every policy is compared with is always measured
@@ -111,8 +113,13 @@ def _with_settings(name: str) -> Condition | None:
         gain = float(match[1])
         if gain in (0.0, 1.0):
             return Base() if gain == 0 else AsDelivered()
-        return Scaled(f"uniform-{gain!r}".removesuffix(".0"), Uniform(gain))
+        return Scaled(f"uniform-{_digits(gain)}", Uniform(gain))
     if match := re.fullmatch(f"logit-fusion-{_NUMBER}", name):
-        return LogitFusion(f"logit-fusion-{float(match[1]):g}", float(match[1]))
+        return LogitFusion(f"logit-fusion-{_digits(float(match[1]))}", float(match[1]))
     policy = policy_named(name)
     return None if policy is None else Scaled(name, policy)
+
+
+def _digits(gain: float) -> str:
+    """A gain as a name has it: every digit that tells it from other numbers, so that no two gains share a name."""
+    return f"{Decimal(repr(gain)):f}".removesuffix(".0")

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from override_gap.margins.items.item import ItemError
 
 HUB = "hf:"
+MOST_RECORDS = 2_000_000
+"""Records of one file; ConflictBank, the largest set that is known here, has 553,117 questions."""
+MOST_TEXT = 2**30
+"""Bytes of text in a Parquet or Arrow file once its repetitions are written out, since items hold their texts in memory."""
+
+
+def require_few(path: object, records: int) -> None:
+    """Raise ItemError where a file has more records than are read."""
+    if records > MOST_RECORDS:
+        raise ItemError(
+            f"{path}: it has {records:,} records; at most {MOST_RECORDS:,} are read: split it, or take a sample"
+        )
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a Parquet file."""
+    """The rows of a Parquet file, whose footer is asked for their number first; texts that repeat are held once."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        # few rows at a time: a small file may hold one long text many times
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=256):
-            yield from map(_without_empty, batch.to_pylist())
+        footer = pyarrow.parquet.read_metadata(path)
+        require_few(path, footer.num_rows)
+        columns = [footer.schema.column(n) for n in range(footer.num_columns)]
+        texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+        # few rows at a time, and as dictionaries: a small file may hold one long text many times
+        batches = pyarrow.parquet.ParquetFile(path, read_dictionary=texts).iter_batches(batch_size=256)
+        yield from _records(path, batches)
     except (pyarrow.ArrowException, OSError) as fault:
         raise ItemError(f"{path}: not a Parquet file that can be read: {fault}") from fault
 
@@ -38,11 +54,37 @@ def arrow_rows(path: Path) -> Iterator[dict[str, Any]]:
             else:
                 opened.seek(0)
                 batches = iter(pyarrow.ipc.open_stream(opened))
-            for batch in batches:
-                for first in range(0, len(batch), 256):
-                    yield from map(_without_empty, batch.slice(first, 256).to_pylist())
+            yield from _records(path, (b.slice(n, 256) for b in batches for n in range(0, len(b), 256)))
     except (pyarrow.ArrowException, OSError) as fault:
         raise ItemError(f"{path}: not an Arrow file that can be read: {fault}") from fault
+
+
+def _records(path: Path, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    """The rows of batches. Raises ItemError before a batch is written out with which they have too much text."""
+    held = 0
+    for batch in batches:
+        held += sum(map(_text_size, batch.columns))
+        if held > MOST_TEXT:
+            raise ItemError(f"{path}: its rows hold over {MOST_TEXT:,} bytes of text; split it, or take a sample")
+        yield from map(_without_empty, batch.to_pylist())
+
+
+def _text_size(array: Any) -> int:
+    """Bytes of an array's texts, each as often as it stands in a row."""
+    import pyarrow
+    import pyarrow.compute as pc
+
+    kind = array.type
+    if pyarrow.types.is_dictionary(kind):
+        if not (pyarrow.types.is_string(kind.value_type) or pyarrow.types.is_binary(kind.value_type)):
+            return array.nbytes
+        lengths = pc.binary_length(array.dictionary)  # pyright: ignore[reportAttributeAccessIssue]
+        return pc.sum(lengths.take(array.indices)).as_py() or 0  # pyright: ignore[reportAttributeAccessIssue]
+    if pyarrow.types.is_struct(kind):
+        return sum(map(_text_size, array.flatten()))
+    if pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind):
+        return _text_size(array.flatten())
+    return array.nbytes
 
 
 def arrow_folder_rows(folder: Path) -> Iterator[dict[str, Any]]:
@@ -79,6 +121,8 @@ def hub_rows(name: str) -> Iterator[dict[str, Any]]:
                 f"{HUB}{name}: has the splits {', '.join(rows)}; name one, as in {HUB}{name}:{next(iter(rows))}"
             )
         rows = next(iter(rows.values()))
+    if hasattr(rows, "__len__"):
+        require_few(f"{HUB}{name}", len(rows))
     for row in rows:
         yield _without_empty(dict(row))
 

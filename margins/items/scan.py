@@ -10,12 +10,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.items.columnar import require_few
 from override_gap.margins.items.datasets import Form, recognise
 from override_gap.margins.items.fields import FieldError, Fields
 from override_gap.margins.items.formats import field_noun, records_of
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.margins.items.plain import FROM_TEXTS, TEXTS, missing_line, plain_item
 from override_gap.margins.text import plural
+
+MOST_ERRORS = 10_000
+"""Records that cannot be read before the rest of a file is left unread; one is enough for a file to be refused."""
 
 
 @dataclass
@@ -58,7 +62,11 @@ def scan_file(path: str | Path, *, from_base: bool = False, related: bool = Fals
     from_texts: dict[int, tuple[str, ...]] = {}
     found: dict[str, None] = {}
     recognised = False
-    for line, record in records_of(path):
+    for number, (line, record) in enumerate(records_of(path), 1):
+        require_few(path, number)
+        if len(scan.errors) + len(missing) >= MOST_ERRORS:
+            scan.errors.append((line, f"not read from here on: {MOST_ERRORS:,} records before it cannot be read"))
+            break
         if isinstance(record, ItemError):
             scan.errors.append((line, str(record)))
             continue

@@ -35,7 +35,7 @@ def read_gains(gains: Any) -> tuple[str, Gain]:
         name, gains = _from_file(Path(gains))
     if isinstance(gains, (int, float)) and not isinstance(gains, bool):
         one = _number(gains)
-        return name or f"uniform-{one:g}", lambda _: one
+        return name or f"uniform-{one!r}".removesuffix(".0"), lambda _: one
     if not isinstance(gains, (list, tuple)) or not gains:
         raise ValueError(
             f"need gains as a number, one number per layer, or the path of a gains.json, got {gains!r:.60}"

@@ -17,14 +17,14 @@ from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import mlx
 from override_gap.probes.sources.adapter_tree import WEIGHTS, read_files
 from override_gap.probes.sources.peft_config import CONFIG, carried, is_mlx, needs_peft, read_config
-from override_gap.probes.sources.peft_keys import PREFIX, converted, is_module, plain_keys
+from override_gap.probes.sources.peft_keys import PREFIX, converted, is_module, plain_keys, require_one_each
 from override_gap.probes.sources.peft_lora import group_tensors, inside, read_module
 from override_gap.probes.sources.peft_parameters import read_parameters
 from override_gap.probes.sources.peft_places import Places, owner, places
 from override_gap.probes.sources.peft_prompts import PROMPTS, read_prompt
 from override_gap.probes.sources.peft_tuners import read_tuner
 from override_gap.probes.sources.peft_whole import added_rows, by_parameter, parameter_path, read_saved
-from override_gap.probes.subject.file_checks import FileSizeError, shapes_in
+from override_gap.probes.subject.file_checks import MOST_TENSORS, FileSizeError, require_short_names, shapes_in
 from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.model import Subject
 
@@ -66,9 +66,9 @@ def read_adapter(
     factors, magnitudes, whole = group_tensors(folder, config, subject, tensors)
     try:
         parameters = by_parameter(whole)
+        there = places(subject, [*factors, *parameters])
     except AdapterError as fault:
         raise AdapterError(f"{folder}: {fault}") from fault
-    there = places(subject, [*factors, *parameters])
     config = carried(config, {saved: path for saved, path in there.paths.items() if path is not None})
     updates: dict[str, Update] = {}
     nested: dict[str, dict[int, dict[str, Tensor]]] = {}
@@ -107,6 +107,7 @@ def read_adapter(
 def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: LiveModel, stored: Mapping[str, Tensor]) -> Adapter:
     """An adapter whose weights PEFT itself computes, and parameters that are stored whole."""
     tensors = dict(stored)
+    require_one_each(folder, tensors)
     if str(config["peft_type"]).upper() == "LORA":
         tensors = plain_keys(folder, tensors)
     whole = {
@@ -116,8 +117,11 @@ def _read_by_peft(folder: Path, config: Mapping[str, Any], subject: LiveModel, s
     }
     own = {key: tensor for key, tensor in tensors.items() if key.removeprefix(PREFIX) not in whole}
     updates = read_tuner(folder, config, subject, own)
-    parameters = by_parameter(whole)
-    there = places(subject, parameters)
+    try:
+        parameters = by_parameter(whole)
+        there = places(subject, parameters)
+    except AdapterError as fault:
+        raise AdapterError(f"{folder}: {fault}") from fault
     notes, whole_updates = _read_whole(folder, config.get("task_type"), subject, parameters, there)
     both = updates.keys() & whole_updates.keys()
     if both:
@@ -155,7 +159,7 @@ def tensors_in(folder: Path, contents: Mapping[str, bytes], name: str = WEIGHTS)
         hint = "; adapter_model.bin is a pickle, which can run code and is not opened: save it as safetensors"
         raise AdapterError(f"{file}: no such file{hint if pickled else ''}")
     try:
-        shapes_in(BytesIO(contents[name]), len(contents[name]), file)
+        require_short_names(shapes_in(BytesIO(contents[name]), len(contents[name]), file, MOST_TENSORS), file)
         # the library gives them in any order, and an adapter's hash depends on it
         return dict(sorted(safetensors.torch.load(contents[name]).items()))
     except FileSizeError as fault:

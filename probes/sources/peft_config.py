@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import regex
-
 from override_gap.margins.strict_json import JSONError, parse, read_json
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.sources.peft_patterns import CONFIG as CONFIG
+from override_gap.probes.sources.peft_patterns import by_pattern
 
-CONFIG = "adapter_config.json"
-SECONDS = 2
-"""Time limit for matching one pattern of a configuration with one path; some patterns would take for ever."""
+LISTS = {"modules_to_save": 10_000, "target_parameters": 10_000}
+"""Most names in a list of a configuration; each is compared with every tensor."""
+MOST_NAMES = 1_000_000
+"""Most names in any other list or table of one."""
 
 
 def read_config(folder: Path, raw: bytes | None = None) -> dict[str, Any]:
@@ -35,6 +36,9 @@ def read_config(folder: Path, raw: bytes | None = None) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("peft_type"), str):
         kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
         raise AdapterError(f"{file}: peft_type is {kind!r}; need a kind of PEFT, such as LORA")
+    for name, value in config.items():
+        if isinstance(value, list | dict) and len(value) > (most := LISTS.get(name, MOST_NAMES)):
+            raise AdapterError(f"{file}: {name} has {len(value):,} entries; need at most {most:,}")
     if config["peft_type"].upper() != "LORA":
         return config
     if config.get("use_dora") and config.get("lora_bias"):
@@ -91,22 +95,6 @@ def needs_peft(config: Mapping[str, Any]) -> bool:
 def _is_scale(value: Any) -> bool:
     """Whether a value is a number that can be a scale: not a bool, and not too large for a float."""
     return type(value) in (int, float) and abs(value) < 1e30
-
-
-def by_pattern(patterns: Mapping[str, Any] | None, path: str, default: Any) -> Any:
-    """The value for a path by PEFT's rule for rank_pattern and alpha_pattern: keys are regular expressions of a path's end."""
-    for key, value in (patterns or {}).items():
-        try:
-            match = regex.match(rf"(.*\.)?({key})$", path, timeout=SECONDS)
-        except regex.error as fault:
-            raise AdapterError(f"{CONFIG}: pattern {key[:80]!r} is not a regular expression: {fault}") from fault
-        except TimeoutError as fault:
-            raise AdapterError(
-                f"{CONFIG}: pattern {key[:80]!r} takes over {SECONDS} s to match {path}; simplify it"
-            ) from fault
-        if match:
-            return value
-    return default
 
 
 def lora_scale(config: Mapping[str, Any], path: str, rank: int) -> float:

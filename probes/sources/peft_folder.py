@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.item import Document
 from override_gap.margins.runtime import Prefix
@@ -26,6 +24,7 @@ from override_gap.probes.sources.peft_adapter import read_any
 from override_gap.probes.sources.peft_config import CONFIG, read_config
 from override_gap.probes.sources.peft_keys import not_loaded_by_peft
 from override_gap.probes.sources.peft_prompts import PROMPTS
+from override_gap.probes.subject.file_checks import MOST_TENSORS, FileSizeError, shapes_of
 from override_gap.probes.subject.live_model import LiveModel
 
 INDEX = "override_gap.json"
@@ -202,9 +201,8 @@ def _content(adapter: Adapter | Prefix) -> str:
 
 
 def _keys(file: Path) -> list[str]:
-    """The keys of a safetensors file; none where it cannot be read, which encoding says."""
+    """The names of a safetensors file's tensors; none where it cannot be read or has too many, which encoding says."""
     try:
-        with safe_open(file, "pt") as opened:
-            return list(opened.keys())
-    except (OSError, SafetensorError):
+        return list(shapes_of(file, MOST_TENSORS))
+    except (OSError, FileSizeError):
         return []

@@ -19,7 +19,6 @@ from override_gap.probes.sources.adapter_tree import WEIGHTS
 from override_gap.probes.sources.peft_adapter import tensors_in
 from override_gap.probes.sources.peft_config import (
     CONFIG,
-    by_pattern,
     is_mlx,
     lora_scale,
     needs_peft,
@@ -29,6 +28,7 @@ from override_gap.probes.sources.peft_config import (
 from override_gap.probes.sources.peft_keys import PREFIX, is_module, plain_keys
 from override_gap.probes.sources.peft_lora import group_tensors
 from override_gap.probes.sources.peft_parameters import targeted_parameters
+from override_gap.probes.sources.peft_patterns import by_pattern
 from override_gap.probes.sources.peft_places import places
 from override_gap.probes.sources.peft_whole import parameter_path, read_saved
 from override_gap.probes.subject.model import Subject

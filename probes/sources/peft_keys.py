@@ -20,6 +20,8 @@ WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 NAMED = re.compile(r"\.(lora_A|lora_B|lora_a|lora_b)\.([^.]+)\.(weight|bias)$")
 MAGNITUDE = re.compile(r"\.lora_magnitude_vector(?:\.(?!weight$)([^.]+))?(?:\.weight)?$")
 FACTOR = re.compile(r"\.lora_(A|B|embedding_A|embedding_B|magnitude_vector)(\.|$)")
+DEFAULT_NAME = re.compile(r"\.default(?=\.|$)")
+"""PEFT's own name for an adapter, which it leaves out of the keys that it saves."""
 
 
 def plain_keys(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -60,12 +62,23 @@ def plain_keys(folder: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
     return plain
 
 
+def require_one_each(folder: Path, keys: Iterable[str]) -> None:
+    """Raise AdapterError where two keys differ by the adapter's name alone: PEFT would load one and drop the other."""
+    first: dict[str, str] = {}
+    for key in keys:
+        if (other := first.setdefault(DEFAULT_NAME.sub("", key), key)) != key:
+            raise AdapterError(
+                f"{folder}: {other!r} and {key!r} are one tensor of PEFT's; which of them acts is unclear"
+            )
+
+
 def not_loaded_by_peft(subject: LiveModel, keys: Iterable[str]) -> list[str]:
     """Those keys of LoRA factors that PEFT's own loader passes over, with a warning, so that the model stays the base there.
 
     PEFT 0.21: keys without its prefix, with a wrapper's name or an adapter's name in them (`default` excepted), or that leave
     out the name of the decoder within the model. They are read all the same, since what they mean is plain.
     """
+    modules = {name for name, _ in subject.model.named_modules()}
 
     def passed_over(key: str) -> bool:
         path = key.removeprefix(PREFIX)
@@ -75,7 +88,7 @@ def not_loaded_by_peft(subject: LiveModel, keys: Iterable[str]) -> list[str]:
             path == key
             or any(f".{wrapper}." in f".{path}" for wrapper in WRAPPERS)
             or (named is not None and named[2] != "default")
-            or (not is_module(subject.model, module) and is_module(subject.model, f"model.{module}"))
+            or (module not in modules and f"model.{module}" in modules)
         )
 
     return [key for key in keys if FACTOR.search(key) and passed_over(key)]
@@ -92,7 +105,7 @@ def converted(
     modules = {
         key[len(PREFIX) : match.start()].replace(".base_layer", "") for key in tensors if (match := FACTOR.search(key))
     }
-    if all(is_module(subject.model, path) for path in modules):
+    if modules <= {name for name, _ in subject.model.named_modules()}:
         return dict(config), dict(tensors)
     from peft.utils import transformers_weight_conversion as conversion
 

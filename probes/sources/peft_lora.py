@@ -11,9 +11,10 @@ from torch import Tensor
 
 from override_gap.margins.updates import LowRank, Update, Vector
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.peft_config import CONFIG, by_pattern, lora_scale
+from override_gap.probes.sources.peft_config import CONFIG, lora_scale
 from override_gap.probes.sources.peft_keys import PREFIX
 from override_gap.probes.sources.peft_parameters import targeted_parameters
+from override_gap.probes.sources.peft_patterns import by_pattern
 from override_gap.probes.sources.peft_places import owner
 from override_gap.probes.sources.peft_whole import parameter_path, read_dora
 from override_gap.probes.subject.live_model import LiveModel

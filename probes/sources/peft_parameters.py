@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from override_gap.margins.updates import LowRank, Update
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.peft_config import by_pattern, lora_scale
+from override_gap.probes.sources.peft_config import lora_scale
+from override_gap.probes.sources.peft_patterns import by_pattern
 from override_gap.probes.subject.live_model import LiveModel
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from override_gap.margins.adapter import OTHER_INPUTS
+from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.live_model import LiveModel
 
 TEXT_PREFIX = re.compile(
@@ -31,7 +32,8 @@ def places(subject: LiveModel, saved: Iterable[str]) -> Places:
     """Find the modules and parameters that saved paths name.
 
     A path that the model lacks, in a block of the text part, is taken for the same place under this model's prefix: a text
-    model's adapter on the vision-language model that contains it, and the other way round.
+    model's adapter on the vision-language model that contains it, and the other way round. Raises AdapterError where two
+    saved paths name one place: which of the two was trained is unclear.
     """
     paths: dict[str, str | None] = {}
     outside: dict[str, nn.Module] = {}
@@ -48,6 +50,13 @@ def places(subject: LiveModel, saved: Iterable[str]) -> Places:
             paths[path] = path
             if not path.startswith(f"{blocks}."):
                 outside[path] = module
+    first: dict[str, str] = {}
+    for path, there in paths.items():
+        if there is not None and first.setdefault(there, path) != path:
+            raise AdapterError(
+                f"{first[there]} and {path} are one place in this model, {there}; which of the two was trained is unclear: "
+                "save one adapter"
+            )
     for path in _unreached(subject, outside):
         paths[path] = None
     return Places(paths, tuple(sorted(path for path, there in paths.items() if there is None)))

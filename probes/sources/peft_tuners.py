@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from override_gap.margins.updates import Dense, Update, Vector
 from override_gap.probes.environment import quietly
 from override_gap.probes.errors import AdapterError
-from override_gap.probes.sources.peft_config import by_pattern
 from override_gap.probes.sources.peft_keys import PREFIX, is_module
+from override_gap.probes.sources.peft_patterns import by_pattern
 from override_gap.probes.subject.live_model import LiveModel
 from override_gap.probes.subject.sites import base_bias, base_weight
 
@@ -78,15 +78,13 @@ def _configuration(
     mark = f".{PEFT_TYPE_TO_PREFIX_MAPPING[known]}"
     targets = {key.removeprefix(PREFIX).partition(mark)[0] for key in tensors if mark in key and key.startswith(PREFIX)}
     if not targets:
-        targets = {path for path in subject.sites if _is_target(config.get("target_modules"), path)}
+        targets = _targets(config.get("target_modules"), subject.sites)
     changed: dict[str, Any] = {"target_modules": sorted(targets)}
     changed |= {
         n: None for n in ("layers_to_transform", "layers_pattern", "exclude_modules", "modules_to_save") if n in config
     }
     if kind == "IA3":
-        changed["feedforward_modules"] = [
-            p for p in sorted(targets) if _is_target(config.get("feedforward_modules"), p)
-        ]
+        changed["feedforward_modules"] = sorted(_targets(config.get("feedforward_modules"), targets))
     for name in ("rank_pattern", "alpha_pattern") if kind != "ADALORA" else ():
         if config.get(name) and not isinstance(config[name], dict):
             raise AdapterError(f"{folder}: {name} must map module names to numbers, got {str(config[name])[:80]!r}")
@@ -101,11 +99,13 @@ def _configuration(
         raise AdapterError(f"{folder}: PEFT cannot read its configuration: {reason}") from fault
 
 
-def _is_target(targets: Any, path: str) -> bool:
-    """PEFT's rule for lists of targets, and for a regular expression of the whole path."""
-    if isinstance(targets, str):
-        return targets == "all-linear" or by_pattern({targets: True}, path, False)
-    return isinstance(targets, list) and any(path == t or path.endswith(f".{t}") for t in targets)
+def _targets(stated: Any, paths: Iterable[str]) -> set[str]:
+    """The paths that are targets by PEFT's rule: for lists of names, and for a regular expression of the whole path."""
+    if isinstance(stated, str):
+        return {path for path in paths if stated == "all-linear" or by_pattern({stated: True}, path, False)}
+    names = {name for name in stated if isinstance(name, str)} if isinstance(stated, list) else set()
+    ends = ((path, path.split(".")) for path in paths)
+    return {path for path, parts in ends if any(".".join(parts[n:]) in names for n in range(len(parts)))}
 
 
 def _loaded(folder: Path, stated: Any, subject: LiveModel, kind: str, tensors: Mapping[str, Tensor]) -> Any:

@@ -16,6 +16,10 @@ from override_gap.margins.strict_json import LARGEST, read_json
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 LARGEST_HEADER = 100_000_000
 """Bytes; the format's own limit."""
+MOST_TENSORS = 100_000
+"""Tensors of one adapter. One with factors for each of 128 experts in 94 layers has 72,000."""
+LONGEST_NAME = 1000
+"""Characters of a tensor's name; it is searched with patterns."""
 Shapes = Mapping[str, tuple[int, ...]]
 
 
@@ -41,21 +45,25 @@ def require_memory(file: Path) -> None:
         raise FileSizeError(f"{file}: {size:,} bytes, and this machine's memory has {memory:,}; it cannot be read here")
 
 
-def shapes_of(file: Path) -> Shapes:
+def shapes_of(file: Path, most: int | None = None) -> Shapes:
     """Names and shapes of a safetensors file's tensors from its header alone. Raises FileSizeError for a damaged header.
 
+    `most`: tensors that it may claim, which are counted before the header is read as JSON.
     Whether the shapes fit the bytes that follow is checked by safetensors itself when it opens the file.
     """
     with file.open("rb") as stream:
-        return shapes_in(stream, file.stat().st_size, file)
+        return shapes_in(stream, file.stat().st_size, file, most)
 
 
-def shapes_in(stream: BufferedIOBase, size: int, file: Path) -> Shapes:
+def shapes_in(stream: BufferedIOBase, size: int, file: Path, most: int | None = None) -> Shapes:
     """As `shapes_of`, from the content of `file`, of `size` bytes, where it has been read already."""
     length = int.from_bytes(stream.read(8), "little")
     if not 2 <= length <= min(LARGEST_HEADER, size - 8):
         raise FileSizeError(f"{file}: not a safetensors file, or damaged: it claims a header of {length:,} bytes")
     raw = stream.read(length)
+    claimed = raw.count(b'"data_offsets"')
+    if most is not None and claimed > most:
+        raise FileSizeError(f"{file}: it claims {claimed:,} tensors; one adapter has at most {most:,}: save one by one")
     try:
         header = json.loads(raw)
         return {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
@@ -63,6 +71,15 @@ def shapes_in(stream: BufferedIOBase, size: int, file: Path) -> Shapes:
         raise FileSizeError(
             f"{file}: not a safetensors file, or damaged: its header is not a table of tensors"
         ) from fault
+
+
+def require_short_names(shapes: Shapes, file: Path) -> None:
+    """Raise FileSizeError where a tensor's name is longer than any module's path."""
+    longest = max(shapes, key=len, default="")
+    if len(longest) > LONGEST_NAME:
+        raise FileSizeError(
+            f"{file}: a tensor's name has {len(longest):,} characters ({longest[:40]!r}...); need at most {LONGEST_NAME:,}"
+        )
 
 
 def model_files(folder: Path) -> list[Path]:

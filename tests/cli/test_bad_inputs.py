@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from override_gap.probes.run import audit
-from override_gap.probes.sources import peft_config
+from override_gap.probes.sources import peft_patterns
 from override_gap.probes.subject import file_checks, load
 from override_gap.reports.cli.main import main
 from tests.cli.bad_inputs import adapters, items_and_plans, runs  # noqa: F401 (each registers its cases)
@@ -68,7 +68,7 @@ def test_a_bad_input_is_refused_in_one_line_and_leaves_no_files(name: str, sandb
     words, message = CASES[name](sandbox / "work")
     if "hole" in name:
         monkeypatch.setattr(file_checks, "total_memory", lambda: 2**20)
-    monkeypatch.setattr(peft_config, "SECONDS", 0.2)
+    monkeypatch.setattr(peft_patterns, "SECONDS", 0.2)
     capsys.readouterr()
     before = listing(sandbox)
     assert main(words) == 2

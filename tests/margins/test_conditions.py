@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from override_gap.margins import conditions
+from override_gap.margins import condition_parser, conditions
 from override_gap.margins.condition_parser import parse_condition, parse_conditions
+from override_gap.margins.conditions import Scaled
+from override_gap.margins.gain_policies import Uniform
 
 ROOT = Path(__file__).parents[2]
 KINDS = {
@@ -138,3 +140,21 @@ def test_the_prompt_alone_is_measured_beside_what_competes_with_it() -> None:
         "combined",
     ]
     assert [c.name for c in parse_conditions("joined-mean")][2:5] == ["joined-mean-2", "joined-mean-4", "joined-mean-8"]
+
+
+@pytest.mark.parametrize("stem", ["uniform", "logit-fusion"])
+def test_every_gain_has_a_name_of_its_own_that_names_it_again(stem: str) -> None:
+    """1.2345678 and 1.2345679 were one condition by the name logit-fusion-1.23457."""
+    gains = ["1.2345678", "1.2345679", "0.0000001", "0.00000012", "99.99999999999999", "2", "2.0", "1.5"]
+    names = [condition.name for condition in parse_conditions(",".join(f"{stem}-{gain}" for gain in gains))]
+    assert len(set(names)) == len(names) == 2 + len(gains) - 1  # base and as-delivered; 2 is 2.0
+    for name in names[2:]:
+        assert [condition.name for condition in parse_conditions(name)][2:] == [name]
+        assert float(name.removeprefix(f"{stem}-")) in map(float, gains)
+
+
+def test_two_conditions_with_one_name_are_refused(monkeypatch) -> None:
+    named = iter([Scaled("same", Uniform(1.5)), Scaled("same", Uniform(2.0))])
+    monkeypatch.setattr(condition_parser, "parse_condition", lambda _: next(named))
+    with pytest.raises(ValueError, match="another condition has the name 'same' already"):
+        parse_conditions("one,other")

@@ -26,6 +26,10 @@ def peft(
     return "lora"
 
 
+def pattern(folder: Path, text: str) -> str:
+    return peft(folder, {**PEFT, "alpha_pattern": {text: 3}})
+
+
 def raw_peft(folder: Path, raw: bytes) -> str:
     peft(folder)
     write_file(folder, "lora/adapter_model.safetensors", raw)
@@ -88,7 +92,29 @@ ADAPTERS: dict[str, tuple[Callable[[Path], str], str]] = {
     "a key twice": (lambda p: peft(p, '{"r": 1, "r": 2}'), "key 'r' is given twice"),
     "a pattern that never ends": (
         lambda p: peft(p, {**PEFT, "alpha_pattern": {r"(.*?,?){25}\d": 3}}, path=DOWN + "down_proj" * 5),
-        "to match",
+        "patterns take over",
+    ),
+    "200,000 alternatives": (lambda p: pattern(p, "|".join(map(str, range(200_000)))), "need at most 50,000: name"),
+    "20,000 parentheses": (lambda p: pattern(p, "(" * 20_000 + "a" + ")" * 20_000), "is nested too deeply"),
+    "a repeat that fills the memory": (lambda p: pattern(p, "(?:ab){1000000000}"), "once its repeats are written out"),
+    "one character a billion times": (lambda p: pattern(p, r"\d{1000000000}x"), "once its repeats are written out"),
+    "repeats that double": (lambda p: pattern(p, "(?:" * 90 + "a" + "b)+" * 90), "once its repeats are written out"),
+    "a pattern of targets": (
+        lambda p: peft(p, {"peft_type": "IA3", "target_modules": "(?:ab){1000000000}", "feedforward_modules": []}, path=""),
+        "once its repeats are written out",
+    ),
+    "many patterns that are slow together": (
+        lambda p: peft(p, {**PEFT, "rank_pattern": {rf"(.*?,?){{{n}}}\d": 3 for n in range(7, 40)}}, path=DOWN + "down_proj"),
+        "patterns take over",
+    ),
+    "names without end": (lambda p: peft(p, {**PEFT, "modules_to_save": ["x"] * 10_001}), "modules_to_save has 10,001 entries"),
+    "100,001 empty tensors": (
+        lambda p: raw_peft(p, tensors({A.replace("1", str(n)): ("F32", [0, 48], [0, 0]) for n in range(100_001)}, 0)),
+        "it claims 100,001 tensors",
+    ),
+    "a tensor's name without end": (
+        lambda p: peft(p, path=DOWN + "x" * 2000),
+        "a tensor's name has",
     ),
     "weights of no number": (lambda p: tensor_file(p, "dense", {f"{DOWN}.weight": ONE * float("nan")}), "not finite"),
     "weights of nothing": (lambda p: tensor_file(p, "dense", {f"{DOWN}.weight": ONE * 0}), "changes nothing"),
