@@ -259,9 +259,8 @@ def on_small_disk(subject: Subject, out: Path, rng: random.Random, undisturbed: 
         return failed
 
 
-def campaign(runs: int, seed: int, folder: Path, log: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """`runs` disturbed runs, a third of each kind; the outcomes."""
-    assert multiprocessing.active_children() == []
+def tiny_subject(seed: int) -> Subject:
+    """A random model of two layers; from here on units are of three documents, so that its run has four."""
     torch.set_num_threads(1)
     cutting.DOCUMENTS_PER_UNIT = 3
     torch.manual_seed(seed)
@@ -269,7 +268,13 @@ def campaign(runs: int, seed: int, folder: Path, log: Callable[[str], None] = la
     assert model.generation_config is not None
     # without frequent end-of-text tokens a random model would spend the run on generating 64 tokens per answer
     model.generation_config.eos_token_id = list(range(0, 64, 2))
-    subject = wrap(model, words(), "tiny")
+    return wrap(model, words(), "tiny")
+
+
+def campaign(runs: int, seed: int, folder: Path, log: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """`runs` disturbed runs, a third of each kind; the outcomes."""
+    assert multiprocessing.active_children() == []
+    subject = tiny_subject(seed)
     rng = random.Random(seed)
     started = time.monotonic()
     calls = count_calls(subject, lambda: audit(subject, folder / "warm"))
