@@ -41,7 +41,7 @@ def compiled(folder: Path) -> Path | None:
     if compiler is None or not Path("/proc/self/fd").is_dir():
         return None
     library = folder / "disk_trace.so"
-    command = [compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
+    command = [compiler, "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl", "-lpthread"]
     return library if subprocess.run(command, capture_output=True, check=False).returncode == 0 else None
 
 
@@ -57,7 +57,7 @@ def start_again_with_library() -> bool:
         return False
     sys.stdout.flush()
     environment = {**os.environ, "LD_PRELOAD": str(library), "DISK_TRACE_LOADED": folder}
-    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
+    return os.execve(sys.executable, [sys.executable, *sys.argv], environment)
 
 
 def watch(root: Path, log: Path | None = None, kill: int | None = None, fail: str | None = None) -> None:
@@ -230,6 +230,8 @@ class Disk:
         kind, path = request.kind, request.path
         if kind == "O":
             folder, name = self._place(path)
+            if request.inode in self.files and name not in folder.now:
+                self.renamed_unseen(self.files[request.inode], path)
             node = folder.now.get(name)
             if not isinstance(node, File) or self.files.get(request.inode) is not node:
                 node = self.files[request.inode] = File()

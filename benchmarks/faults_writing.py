@@ -2,18 +2,19 @@
 
     python benchmarks/faults_writing.py --runs 260 --out docs/reliability.md
 
-The second campaign beside benchmarks/faults.py, for what is no measuring: the commands of benchmarks/writing_commands.py. Disturbances:
+The second campaign beside benchmarks/faults.py, for what measures nothing: the commands of benchmarks/writing_commands.py.
+Disturbances:
 
-- kill: kill -9 at a time drawn uniformly over the duration of the undisturbed command, or (every second one) before a drawn request
-  to the disk, a write half done;
-- disk: a tmpfs with room for a drawn part of what the command adds; where none can be mounted, and every second time, a limit
-  on the size of a file (RLIMIT_FSIZE), drawn over the sizes that the command writes;
+- kill: kill -9 at a time drawn uniformly over the duration of the undisturbed command, or (every second one) before a drawn
+  request to the disk, a write half done;
+- disk: a tmpfs with room for a drawn part of what the command adds; where none can be mounted, and every second time, a
+  limit on the size of a file (RLIMIT_FSIZE), drawn over the sizes that the command writes;
 - flush, rename: from a drawn one on, every fsync fails with EIO, or every rename with EACCES (benchmarks/disk_trace.c).
 
-After it each file must be the older version or the new one, and a new folder absent or whole. A command that fails must end with exit
-code 2 and one line that names the file, the reason and what to do, and leave no temporary file; what a killed one leaves must be
-named by `override-gap doctor` of its folder. Then the same command is given again: it must end in what it would have written, with no
-temporary file left.
+After it each file must be the older version or the new one, and a new folder absent or whole. A command that fails must end
+with exit code 2 and one line that names the file, the reason and what to do, and leave no temporary file; what a killed one
+leaves must be named by `override-gap doctor` of its folder. Then the same command is given again: it must end in what it
+would have written, with no temporary file left.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def disturbed(kind: str, root: Path, work: Callable[[], int], rng: random.Random
 
 @dataclass(frozen=True)
 class Cost:
-    """What an undisturbed command takes: seconds, requests to the disk, flushes, renames, bytes of its largest file and in all."""
+    """What an undisturbed command takes: seconds, requests, flushes, renames, bytes of its largest file and of all files."""
 
     seconds: float
     requests: int
@@ -275,7 +276,7 @@ def block(by_command: dict[str, Tally], by_kind: dict[str, Tally], seed: int, se
     for head, rows in (("command", by_command), ("disturbance", by_kind)):
         total = Tally()
         lines += [
-            f"| {head} | runs | affected | old or new, and as undisturbed when given again | left something | named by doctor | failed | one line that says what to do |",
+            f"| {head} | runs | affected | held | left something | named by doctor | failed | said in one line what to do |",
             "|---|---|---|---|---|---|---|---|",
         ]
         for name, t in rows.items():
@@ -283,7 +284,8 @@ def block(by_command: dict[str, Tally], by_kind: dict[str, Tally], seed: int, se
             lines.append(_row(NAMES.get(name, name), t))
         lines += [_row("all", total), ""]
     lines.append(
-        f"Seed {seed}: {total.held} of {total.runs} held. The campaign took {seconds / 60:.1f} minutes on one core of a shared machine."
+        f"Seed {seed}: {total.held} of {total.runs} held: every file old or new, and as undisturbed when the command was given "
+        f"again. The campaign took {seconds / 60:.1f} minutes on one core of a shared machine."
     )
     return "\n".join([*lines, *(f"- {line}" for tally in by_command.values() for line in tally.wrong)]) + "\n"
 

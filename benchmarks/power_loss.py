@@ -1,19 +1,21 @@
 """Power loss at a random instant: does an audit end in the undisturbed readings, and is what a command writes old or new?
 
-    python benchmarks/power_loss.py --losses 100 --each 20 --out docs/reliability.md
+    python benchmarks/power_loss.py --losses 100 --each 20 --without both --out docs/reliability.md
 
-Every request to the disk of an audit, and of each command of benchmarks/writing_commands.py, is recorded by a library that is loaded with
-LD_PRELOAD (benchmarks/disk_trace.c). The power fails after a drawn request: benchmarks/disk_trace.py builds the folder that a disk may
-then hold, in one half of the losses without anything that was not flushed, in the other with a random part of it, in any order. Every
-record is checked first: replayed to its end without a loss it must give the files that are there, byte for byte.
+Every request to the disk of an audit, and of each command of benchmarks/writing_commands.py, is recorded by a library that is
+loaded with LD_PRELOAD (benchmarks/disk_trace.c). The power fails after a drawn request: benchmarks/disk_trace.py builds the
+folder that a disk may then hold, in one half of the losses without anything that was not flushed, in the other with a random
+part of it, in any order. Every record is checked first: replayed to its end without a loss it must give the files that are
+there, byte for byte.
 
-- An audit is given again and must end in the undisturbed readings, float by float; half of those are cut off once more on the way.
-  Units that were stored (their readings were renamed and their folder flushed) are counted if they are lost.
-- After a command each file must be the older version or the new one, a new folder must be absent or whole, and nothing may be lost
-  that was there; after its end everything must be new. A part of the losses is followed by the same command, which must end in
-  what it would have written and leave no temporary file.
+- An audit is given again and must end in the undisturbed readings, float by float; half of those are cut off once more on the
+  way. Units that were stored (their readings were renamed and their folder flushed) are counted if they are lost.
+- After a command each file must be the older version or the new one, a new folder must be absent or whole, and nothing may be
+  lost that was there; after its end everything must be new. A part of the losses is followed by the same command, which must
+  end in what it would have written and leave no temporary file.
 
-The same records are then read as if fsync had not been called, which shows what this campaign finds where a writer forgets it.
+The same records are then read as if fsync had not been called (--without), which shows what this campaign finds where a writer
+forgets it.
 """
 
 from __future__ import annotations
@@ -209,7 +211,8 @@ def given_again(found: dict[str, bytes], new: dict[str, bytes], code: int, undis
 def block(audits: dict[str | None, tuple[dict[str, Outcome], int]], commands: dict, seed: int, seconds: float) -> str:
     """The campaign's figures as Markdown."""
     lines = [
-        "| what the disk held of what was not flushed | losses during an audit | equal to the undisturbed run | units stored before | lost |",
+        "| what the disk held of what was not flushed | losses during an audit | equal to the undisturbed run "
+        "| units stored before | of these lost |",
         "|---|---|---|---|---|",
     ]
     names = {"nothing": "nothing", "part": "a random part, in any order"}
@@ -226,16 +229,16 @@ def block(audits: dict[str | None, tuple[dict[str, Outcome], int]], commands: di
     losses, held = sum(o.losses for o in outcomes.values()), sum(o.held for o in outcomes.values())
     lines.append(
         f"Seed {seed}: {held} of {losses} audits ended in the undisturbed readings; an audit makes {requests} requests. "
-        f"{totals[0]} of {count} losses during another command left every file old or new. The campaign took {seconds / 60:.1f} minutes "
-        "on one core of a shared machine."
+        f"{totals[0]} of {count} losses during another command left every file old or new. The campaign took "
+        f"{seconds / 60:.1f} minutes on one core of a shared machine."
     )
     for way, (found, _) in audits.items():
         if way is not None:
             losses, held = sum(o.losses for o in found.values()), sum(o.held for o in found.values())
             stored, lost = sum(o.stored for o in found.values()), sum(o.lost for o in found.values())
             lines.append(
-                f"Without {WITHOUT[way]}, {held} of {losses} audits end in the undisturbed readings and {lost} of {stored} stored units "
-                "are lost."
+                f"Without {WITHOUT[way]}, {held} of {losses} audits end in the undisturbed readings and {lost} of {stored} "
+                "stored units are lost."
             )
     wrong = [line for o in outcomes.values() for line in o.wrong]
     wrong += [line for by_way in commands.values() for line in by_way[None].wrong]

@@ -1,8 +1,8 @@
 """Commands that write, each with a folder to write in: what the campaigns of faults and of power loss disturb.
 
-Each is prepared on readings of a tiny random model (benchmarks/faults.py), with an older version of every file that it replaces, so
-that after a disturbance each file must be the older version or the new one. Two of a report's figures are drawn and its statistics
-are computed once for all reports: they take most of its time and write nothing.
+Each is prepared on readings of a tiny random model (benchmarks/faults.py), with an older version of every file that it replaces,
+so that after a disturbance each file must be the older version or the new one. Two of a report's figures are drawn and its
+statistics are computed once for all reports: they take most of its time and write nothing.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def commands(made: Stock, browser: bool) -> list[Command]:
     def nothing(folder: Path) -> None:
         (folder / "out").mkdir()
 
-    found = [
+    return [
         Command(
             "merge",
             with_run(runs=("shard1", "shard2")),
@@ -196,7 +196,6 @@ def commands(made: Stock, browser: bool) -> list[Command]:
             keeps=True,
         ),
     ]
-    return found
 
 
 def _as_a_command(work: Callable[[], Any]) -> int:
