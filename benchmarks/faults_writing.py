@@ -68,9 +68,10 @@ class Tally:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
-def disturbed(kind: str, root: Path, work: Callable[[], int], rng: random.Random, cost: Cost, traced: bool) -> int:
+def disturbed(kind: str, root: Path, work: Callable[[Path], int], rng: random.Random, cost: Cost, traced: bool) -> int:
     """The exit code of `work` under a drawn disturbance of a kind, its messages in `root`.err; negative for a signal."""
     from benchmarks.faults import in_child
+    from benchmarks.writing_commands import run_and_exit
 
     kill_after: float | None = None
     settings: dict[str, object] = {}
@@ -87,18 +88,12 @@ def disturbed(kind: str, root: Path, work: Callable[[], int], rng: random.Random
         settings["fail"] = f"R:{rng.randint(1, max(1, cost.renames))}:{errno.EACCES}"
 
     def under_fault() -> None:
-        messages = os.open(f"{root}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        os.dup2(messages, 2)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if settings:
             watch(root, None, **settings)  # type: ignore[arg-type]
         if limit is not None:
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-        code = work()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        run_and_exit(work, root, f"{root}.err")
 
     return in_child(under_fault, kill_after=kill_after)
 
@@ -164,10 +159,10 @@ def campaign(
         work = command.work
         requests = []
         if traced:
-            record, code = recorded(root, folder / "log", lambda: os._exit(work(root)))  # noqa: B023
+            record, code = recorded(root, folder / "log", lambda: writing.run_and_exit(work, root))  # noqa: B023
             requests = list(record.requests)
         else:
-            code = in_child(lambda: os._exit(work(root)))  # noqa: B023
+            code = in_child(lambda: writing.run_and_exit(work, root))  # noqa: B023
         new = writing.tree(root)
         changed = [len(content) for path, content in new.items() if old.get(path) != content]
         cost = Cost(
@@ -192,10 +187,10 @@ def campaign(
                 if on_tmpfs:  # the rest of the room is filled but for a drawn part
                     free = shutil.disk_usage(root).free
                     (root / "filling").write_bytes(b"0" * max(0, free - rng.randint(0, cost.added)))
-                    result = in_child(lambda: _loud(root, work))  # noqa: B023
+                    result = in_child(lambda: writing.run_and_exit(work, root, f"{root}.err"))  # noqa: B023
                     (root / "filling").unlink(missing_ok=True)
                 else:
-                    result = disturbed(kind, root, lambda: work(root), rng, cost, traced)  # noqa: B023
+                    result = disturbed(kind, root, work, rng, cost, traced)
                 found = writing.tree(root)
                 wrong = judged(command, tally, root, (old, new, found), result, code, kind)
                 if wrong is None:
@@ -206,7 +201,7 @@ def campaign(
                         stack.close()
                         shutil.rmtree(root)
                         shutil.copytree(kept, root)
-                    again = in_child(lambda: os._exit(work(root)))  # noqa: B023
+                    again = in_child(lambda: writing.run_and_exit(work, root))  # noqa: B023
                     wrong = given_again(writing.tree(root), new, again, code)
             tally.held = int(wrong is None)
             by_command[command.name].add(tally)
@@ -217,14 +212,6 @@ def campaign(
                 log(line)
         log(f"{command.name}: {by_command[command.name].held} of {each}, {time.monotonic() - started:.0f} s")
     return by_command, by_kind, time.monotonic() - started
-
-
-def _loud(root: Path, work: Callable[[Path], int]) -> None:
-    messages = os.open(f"{root}.err", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    os.dup2(messages, 2)
-    code = work(root)
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def judged(command, tally: Tally, root: Path, trees, result: int, code: int, kind: str) -> str | None:

@@ -165,7 +165,7 @@ def lose_commands(
         root.mkdir()
         command.prepare(root)
         old = writing.tree(root)
-        record, code = recorded(root, folder / "log", lambda: os._exit(command.work(root)))  # noqa: B023
+        record, code = recorded(root, folder / "log", lambda: writing.run_and_exit(command.work, root))  # noqa: B023
         new = writing.tree(root)
         by_way = outcomes[command.name] = {way: Outcome() for way in (None, *without)}
         for number in range(each):
@@ -186,7 +186,7 @@ def lose_commands(
                 if wrong is None and way is None and number % 5 == 0:
                     shutil.rmtree(root)
                     shutil.copytree(found, root)
-                    again = in_child(lambda: os._exit(command.work(root)))  # noqa: B023
+                    again = in_child(lambda: writing.run_and_exit(command.work, root))  # noqa: B023
                     wrong = given_again(writing.tree(root), new, again, code)
                 outcome.losses += 1
                 outcome.held += wrong is None

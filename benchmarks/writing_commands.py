@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import pickle
 import re
 import shutil
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from benchmarks import faults
 from override_gap.margins.items.files import write_items
@@ -196,6 +197,16 @@ def commands(made: Stock, browser: bool) -> list[Command]:
             keeps=True,
         ),
     ]
+
+
+def run_and_exit(work: Callable[[Path], int], root: Path, messages: str = os.devnull) -> NoReturn:
+    """Run a command in a forked child that prints nothing here; its messages go to a file. Ends with its exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(os.open(messages, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 2)
+    code = work(root)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _as_a_command(work: Callable[[], Any]) -> int:
