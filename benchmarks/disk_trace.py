@@ -230,7 +230,7 @@ class Disk:
         kind, path = request.kind, request.path
         if kind == "O":
             folder, name = self._place(path)
-            if request.inode in self.files and name not in folder.now:
+            if request.inode in self.files:
                 self.renamed_unseen(self.files[request.inode], path)
             node = folder.now.get(name)
             if not isinstance(node, File) or self.files.get(request.inode) is not node:

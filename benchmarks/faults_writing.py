@@ -142,15 +142,14 @@ def campaign(
         printing = False
     started = time.monotonic()
     (folder / "stock").mkdir()
-    made = writing.stock(folder / "stock", seed)
-    if not only:
-        writing.warm(made, folder / "warm")
+    made = writing.stock(folder / "stock", seed, reports=not only or any("report" in name for name in only))
     rng, root = random.Random(seed), folder / "work"
     kinds = KINDS if traced else KINDS[:2]
     chosen = [c for c in writing.commands(made, printing) if not only or c.name in only]
     by_command, by_kind = {c.name: Tally() for c in chosen}, {kind: Tally() for kind in kinds}
-    each = -(-runs // len(chosen))
+    shares = sum(command.share for command in chosen)
     for command in chosen:
+        each = max(len(kinds), round(runs * command.share / shares))
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir()
         command.prepare(root)
@@ -224,7 +223,7 @@ def judged(command, tally: Tally, root: Path, trees, result: int, code: int, kin
     left = writing.litter(found, old, new)
     if left:
         tally.left = 1
-        tally.named = int(named_by_doctor(root / command.watched, root, left))
+        tally.named = int(named_by_doctor(root, left))
     if kind != "kill" and result != code:
         messages = Path(f"{root}.err").read_text(errors="replace")
         tally.failed = 1
@@ -238,23 +237,22 @@ def judged(command, tally: Tally, root: Path, trees, result: int, code: int, kin
     return wrong
 
 
-def named_by_doctor(folder: Path, root: Path, left: list[str]) -> bool:
-    """Whether doctor, asked about the folder or the output, names each temporary file or its folder."""
-    from override_gap.probes.store.doctor import diagnose
-    from override_gap.probes.store.folder import RunError
+def named_by_doctor(root: Path, left: list[str]) -> bool:
+    """Whether doctor names each temporary file or folder, asked about the run that it is in, or else about its folder."""
+    from override_gap.probes.store.half_written import diagnose_place
 
-    says = ""
-    places = [
-        folder,
-        *(root / name for name in ("merged", "out/adapters") if not name.startswith("out") or (root / "out").exists()),
-    ]
-    for place in places:
+    for name in left:
+        parts = Path(name).parts
+        which = next((index for index, part in enumerate(parts) if part.startswith(".")), len(parts) - 1)
+        run = next((parent for parent in Path(name).parents if (root / parent / "manifest.json").exists()), None)
+        place = root.joinpath(*parts[:which]) if run is None or which < len(run.parts) else root / run
         try:
-            says += " ".join(f"{f.about} {f.says}" for f in diagnose(place).findings)
-        except RunError as fault:
-            says += str(fault)
-    parts = [[part for part in Path(name).parts if part.startswith(".")] or [Path(name).name] for name in left]
-    return all(any(part in says for part in names) for names in parts)
+            found = diagnose_place(place).findings
+        except ValueError:
+            return False
+        if not any(finding.kind in ("leftover", "held") and parts[which] in finding.about for finding in found):
+            return False
+    return True
 
 
 def block(by_command: dict[str, Tally], by_kind: dict[str, Tally], seed: int, seconds: float) -> str:

@@ -154,9 +154,7 @@ def lose_commands(
     except RuntimeError:
         printing = False
     (folder / "stock").mkdir()
-    made = writing.stock(folder / "stock", seed)
-    if not only:
-        writing.warm(made, folder / "warm")
+    made = writing.stock(folder / "stock", seed, reports=not only or any("report" in name for name in only))
     rng, root, found, outcomes = random.Random(seed), folder / "work", folder / "found", {}
     for command in writing.commands(made, printing):
         if only and command.name not in only:
@@ -271,8 +269,9 @@ def main() -> int:
         folder = Path(name).resolve()
         for way in (None, *args.without):
             (folder / f"audits-{way}").mkdir()
+            losses = args.losses if way is None else -(-args.losses // 4)
             audits[way] = lose_audits(
-                args.losses, args.seed, folder / f"audits-{way}", log if way is None else lambda _: None, way
+                losses, args.seed, folder / f"audits-{way}", log if way is None else lambda _: None, way
             )
         if args.each:
             commands = lose_commands(args.each, args.seed, folder, log, args.only, args.without)

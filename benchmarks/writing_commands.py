@@ -38,15 +38,15 @@ class Command:
     """A command: `prepare` fills a new folder, `work` runs it there and returns its exit code.
 
     `whole`: folders of which nothing may be seen until all of it is there. `keeps`: whether every file that was there before must
-    be somewhere afterwards, as where files are moved. `watched`: the folder in which `doctor` is to name what is left.
+    be somewhere afterwards, as where files are moved. `share`: of a campaign's runs, beside 1 of a quick command.
     """
 
     name: str
     prepare: Callable[[Path], None]
     work: Callable[[Path], int]
-    watched: str = "."
     whole: tuple[str, ...] = ()
     keeps: bool = False
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class Stock:
     source: FittedAdapters
 
 
-def stock(folder: Path, seed: int = 0) -> Stock:
-    """Measure a tiny run, whole and in two shards."""
+def stock(folder: Path, seed: int = 0, *, reports: bool = True) -> Stock:
+    """Measure a tiny run, whole and in two shards; `reports`: whether reports will be written, which need its statistics."""
     subject = faults.tiny_subject(seed)
     source = FittedAdapters(subject, steps=1, lr=3e-2)
     items = faults.questions()
@@ -68,7 +68,9 @@ def stock(folder: Path, seed: int = 0) -> Stock:
     for number in (1, 2):
         run_plan(Local(subject, source), resolved, folder / f"shard{number}", shard=Shard(number, 2))
     write_items(items, folder / "items.jsonl")
-    _keep_summary(folder / "run")
+    if reports:
+        _keep_summary(folder / "run")
+        _warm(folder / "run", folder / "warm")
     return Stock(folder, subject, source)
 
 
@@ -81,9 +83,9 @@ def _keep_summary(run: Path) -> None:
     summary.summarise = lambda *_args, **_settings: pickle.loads(computed)
 
 
-def warm(made: Stock, folder: Path) -> None:
+def _warm(run: Path, folder: Path) -> None:
     """Run what takes long to import once in this process, so that its children need not."""
-    shutil.copytree(made.folder / "run", folder)
+    shutil.copytree(run, folder)
     with contextlib.redirect_stdout(io.StringIO()):
         command_line("report", str(folder), "--quiet")
         command_line("compare", str(folder), "--condition", "as-delivered,uniform-1.5", "--out", str(folder / "c.html"))
@@ -125,18 +127,23 @@ def commands(made: Stock, browser: bool) -> list[Command]:
             f"report, {form}",
             with_run(*{*page, out}),
             lambda folder: command_line("report", str(folder / "run"), "--quiet", *words, "--out", str(folder / out)),
-            "run" if out.startswith("run/") else ".",
+            share=0.3 if form.startswith("pdf") else 0.5,
         )
 
     def export(form: str) -> Callable[[Path], int]:
         def work(folder: Path) -> int:
             from override_gap.probes.sources.export import export as write_adapters
+            from override_gap.reports.cli._args import writable
 
             documents = documents_of(faults.questions())
             name = "adapters" if form == "peft" else "adapters.safetensors"
-            return _as_a_command(
-                lambda: write_adapters(made.subject, made.source, documents, form, folder / "out" / name)
-            )
+            out = folder / "out" / name
+
+            def write() -> None:
+                writable(out, folder=form == "peft")
+                write_adapters(made.subject, made.source, documents, form, out)
+
+            return _as_a_command(write)
 
         return work
 
@@ -171,7 +178,6 @@ def commands(made: Stock, browser: bool) -> list[Command]:
             "tune",
             with_run("run/gains.json"),
             lambda folder: command_line("tune", str(folder / "run")),
-            "run",
         ),
         Command(
             "items convert",
@@ -187,13 +193,12 @@ def commands(made: Stock, browser: bool) -> list[Command]:
                 "items", "documents", str(folder / "items.jsonl"), "--out", str(folder / "documents.jsonl")
             ),
         ),
-        Command("adapters export, peft", nothing, export("peft"), "out", whole=("out/adapters",)),
-        Command("adapters export, compact", nothing, export("compact"), "out"),
+        Command("adapters export, peft", nothing, export("peft"), whole=("out/adapters",)),
+        Command("adapters export, compact", nothing, export("compact")),
         Command(
             "doctor --repair",
             lambda folder: _damaged(made, folder),
             lambda folder: command_line("doctor", str(folder / "run"), "--repair"),
-            "run",
             keeps=True,
         ),
     ]

@@ -45,6 +45,7 @@ def rebuild(
     """`write` for a folder of this machine; returns the summary and the page's path."""
     from override_gap.analyses.readings import load
     from override_gap.analyses.summary import summarise
+    from override_gap.margins.whole_files import leftovers, leftovers_of, remove_abandoned
     from override_gap.probes.store.folder import Store, refuse_symlinks
     from override_gap.probes.timing import timed
     from override_gap.reports.page import write_page
@@ -53,6 +54,9 @@ def rebuild(
     refuse_symlinks(run)
     with timed("files"):
         readings = load(run)
+    for written in (run / "summary.json", run / "report.html"):
+        remove_abandoned(leftovers_of(written))
+    remove_abandoned(leftovers(run / "figures"))
     lacking = [name for name in ("subject", "adapters", "items") if not readings.manifest.get(name)]
     if lacking:
         raise ValueError(f"{run / 'manifest.json'}: it lacks {', '.join(lacking)}; measure the run again")

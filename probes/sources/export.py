@@ -17,7 +17,7 @@ from override_gap.margins.gain_policies import Uniform, looks_at_question
 from override_gap.margins.items.item import Document
 from override_gap.margins.named_policy import NamedPolicy
 from override_gap.margins.text import plural
-from override_gap.margins.whole_files import make_folder, whole_folder, write_bytes, write_text
+from override_gap.margins.whole_files import WriteError, make_folder, whole_folder, write_bytes, write_text
 from override_gap.probes.attach.stack import check
 from override_gap.probes.environment import current_folder_last
 from override_gap.probes.errors import AdapterError, as_adapter_error
@@ -78,6 +78,10 @@ def export(
             raise
         except ValueError as fault:
             raise AdapterError(str(fault)) from fault
+        except WriteError:
+            raise
+        except OSError as fault:  # the kit's writer stands alone, so its errors are the system's own
+            raise WriteError(fault.errno, fault.strerror, str(out)) from fault
         if policy is not None:
             say("factors as they were, each scale multiplied by its layer's gain; matrices and vectors hold the gain")
         return len(documents)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.whole_files import leftovers_of, remove_abandoned
+
 
 def run_folder(text: str) -> Path:
     """A run folder on this machine. A URL is refused: as a path it would lose one of its slashes."""
@@ -31,7 +33,10 @@ def require_run(folder: Path) -> None:
 
 
 def writable(path: Path, *, folder: bool = False) -> Path:
-    """The path, if a file (or a folder) can be made there. Raises ValueError, one line, where it cannot."""
+    """The path, if a file (or a folder) can be made there. Raises ValueError, one line, where it cannot.
+
+    What an earlier command left half written for it is removed, if its process is gone.
+    """
     if path.is_dir() and not folder:
         raise ValueError(f"{path} is a folder; --out needs a file")
     if folder and path.exists() and not path.is_dir():
@@ -43,6 +48,8 @@ def writable(path: Path, *, folder: bool = False) -> Path:
         raise ValueError(f"{path}: cannot be written: {parent} is not a folder")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{path}: cannot be written: no permission in {parent}")
+    if not folder:  # what writes a folder does it itself
+        remove_abandoned(leftovers_of(path))
     return path
 
 

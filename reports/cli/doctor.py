@@ -11,6 +11,7 @@ from override_gap.reports.cli.main import DONE, WRONG, parser
 EPILOG = """examples:
   override-gap doctor runs/audit
   override-gap doctor runs/audit --repair
+  override-gap doctor runs/merged      (after a merge that was killed: names what it left beside)
 
 Exit code 0: everything there can be trusted and a finished run lacks nothing; 2 otherwise.
 """
@@ -19,9 +20,9 @@ Exit code 0: everything there can be trusted and a finished run lacks nothing; 2
 def main(argv: Sequence[str]) -> int:
     """Print the diagnosis of a run folder; exit code 2 if anything in it is damaged, missing or inconsistent."""
     command = parser("doctor", EPILOG)
-    command.add_argument("run", type=Path, metavar="RUN", help="a run folder")
+    command.add_argument("run", type=Path, metavar="RUN", help="a run folder, or where a command was to write")
     command.add_argument(
-        "--repair", action="store_true", help="move what is damaged to RUN/damaged, to be measured again"
+        "--repair", action="store_true", help="move what is damaged to RUN/damaged and remove what is half written"
     )
     command.add_argument("--json", action="store_true", help="print the diagnosis as JSON")
     if "" in argv:
@@ -30,12 +31,12 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError("doctor takes a folder, got a URL; copy it here first")
     args = command.parse_args(argv)
     from override_gap.margins.text import plural
-    from override_gap.probes.store.doctor import diagnose, repair
+    from override_gap.probes.store.half_written import diagnose_place, repair_place
 
-    diagnosis = diagnose(args.run)
-    actions = repair(args.run) if args.repair else []
+    diagnosis = diagnose_place(args.run)
+    actions = repair_place(args.run) if args.repair else []
     if actions:
-        diagnosis = diagnose(args.run)
+        diagnosis = diagnose_place(args.run, repaired=True)
     if args.json:
         say_json({**diagnosis.as_json(), "repaired": actions})
         return DONE if diagnosis.sound else WRONG

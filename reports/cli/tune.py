@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
         choice = tune(run, args.keep, args.kl, args.measure, policies, int(run.manifest.get("seed", 0)))
         out = args.out or folder / "gains.json"
         make_folder(out.parent)
+        writable(out)
         write_gains(gains_file(choice, run), out)
     if args.json:
         say_json(choice.as_json())
