@@ -125,6 +125,12 @@ def _require_all_shards(manifests: dict[Path, dict[str, Any]]) -> None:
                 f"{folder} is of another audit than {first_folder} (other settings, model, adapters, items or code); "
                 "shards of one run differ in nothing but --shard"
             )
+        made, first_made = (m["adapters"].get("repeated") for m in (manifest, first))
+        if made and first_made and made != first_made:
+            raise RunError(
+                f"{folder} and {first_folder} hold readings of different adapters: the same document's adapter differs, so what "
+                "the source reads has changed; measure them again with the same files"
+            )
         if shard["of"] != first["shard"]["of"]:
             raise RunError(
                 f"{folder} is one of {shard['of']} shards, {first_folder} one of {first['shard']['of']}; give the shards of "

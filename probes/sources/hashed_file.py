@@ -12,6 +12,7 @@ from torch import Tensor
 
 from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.sources.tensor_file import TensorFile, open_tensor_file
+from override_gap.probes.subject.file_checks import LARGEST_HEADER
 
 CHUNK = 2**22
 
@@ -54,6 +55,11 @@ def open_hashed(path: Path) -> HashedFile:
     whole, digests = hashlib.sha256(), {}
     try:
         with path.open("rb") as stream:
+            header = stream.read(8)
+            header += stream.read(min(int.from_bytes(header, "little"), LARGEST_HEADER))
+            if hashlib.sha256(header[8:]).hexdigest() != file.sha256:
+                raise AdapterChanged(f"{path} has changed while it was opened; give the same command again")
+            whole.update(header)
             for name, place in sorted(file.places.items(), key=lambda entry: (entry[1].start, entry[1].size)):
                 before = place.start - stream.tell()
                 if before < 0:

@@ -48,6 +48,9 @@ class PeftFolder:
     scaled: bool = True
     """False where a method sets the updates' scale itself, so that r need not be their rank."""
 
+    packages = ("peft",)
+    """PEFT computes the weights of all its kinds but LoRA, and says how keys of stacked experts are meant."""
+
     @property
     def name(self) -> str:
         """As reports print it."""

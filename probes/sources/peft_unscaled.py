@@ -23,6 +23,8 @@ class Unscaled:
 
     folder: PeftFolder
 
+    packages = PeftFolder.packages
+
     @property
     def name(self) -> str:
         """As reports print it."""

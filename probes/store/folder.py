@@ -20,6 +20,7 @@ from override_gap.probes.store.checksum import (
     with_checksum,
     with_table_checksum,
 )
+from override_gap.probes.store.differences import differences
 from override_gap.probes.store.files import DiskError, leftovers, require_writable
 from override_gap.probes.store.lock import LOCK, OWNER, locked, require_held
 from override_gap.probes.store.manifest import manifest_error
@@ -81,9 +82,7 @@ class Store:
         refuse_symlinks(self.path)
         old = self.manifest() if (self.path / "manifest.json").exists() else None
         if old is not None and old.get("identity") != identity:
-            raise RunError(
-                f"{self.path} holds another audit (other settings, model, adapters, items or code); give --out a new folder"
-            )
+            raise RunError(f"{self.path} holds another audit ({differences(old, manifest)}); give --out a new folder")
         try:
             for name in ("readings", "layers", "figures"):
                 make_folder(self.path / name)
