@@ -80,7 +80,9 @@ def export(
             raise AdapterError(str(fault)) from fault
         except WriteError:
             raise
-        except OSError as fault:  # the kit's writer stands alone, so its errors are the system's own
+        except OSError as fault:
+            if fault.errno is None:  # the kit's writer, which stands alone, has said all of it
+                raise
             raise WriteError(fault.errno, fault.strerror, str(out)) from fault
         if policy is not None:
             say("factors as they were, each scale multiplied by its layer's gain; matrices and vectors hold the gain")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from override_gap.margins.temporaries import is_abandoned
 from override_gap.margins.whole_files import make_folder, move
 from override_gap.probes.store.checksum import DamagedError, read_checked
 from override_gap.probes.store.files import leftovers
@@ -109,7 +110,7 @@ def repair(run: Path) -> list[str]:
     """
     refuse_symlinks(run)
     store = Store(run)
-    actions = [f"removed {file.relative_to(run)}" for file in leftovers(run)]
+    actions = [f"removed {file.relative_to(run)}" for file in leftovers(run) if is_abandoned(file)]
     with store.locked():  # removes the leftovers
         for key in _units(run):
             try:

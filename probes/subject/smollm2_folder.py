@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from override_gap.margins.strict_json import read_json
-from override_gap.probes.store.files import write_whole
+from override_gap.margins.whole_files import write_text
 
 RECORD = "sha256.json"
 WEIGHTS = "model.safetensors"
@@ -43,7 +43,7 @@ def write_record(folder: Path) -> None:
     (folder / RECORD).unlink(missing_ok=True)
     hashes = {file.name: _hash(file) for file in sorted(folder.iterdir())}
     text = json.dumps(hashes, indent=1) + "\n"
-    write_whole(folder / RECORD, lambda file: file.write_text(text, encoding="utf-8"))
+    write_text(folder / RECORD, text)
 
 
 def check_converted(folder: Path) -> None:

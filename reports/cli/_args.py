@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from override_gap.margins.whole_files import leftovers_of, remove_abandoned
+from override_gap.margins.whole_files import is_stream, leftovers_of, remove_abandoned
+from override_gap.reports.cli._say import say
 
 
 def run_folder(text: str) -> Path:
@@ -33,10 +34,14 @@ def require_run(folder: Path) -> None:
 
 
 def writable(path: Path, *, folder: bool = False) -> Path:
-    """The path, if a file (or a folder) can be made there. Raises ValueError, one line, where it cannot.
+    """The path, if a file (or a folder) can be made there; a device or a pipe, as /dev/stdout, is one already.
 
-    What an earlier command left half written for it is removed, if its process is gone.
+    What a command that was killed had left under that name is removed. Raises ValueError, one line, where it cannot be written.
     """
+    if is_stream(path):
+        if folder or not os.access(path, os.W_OK):
+            raise ValueError(f"{path}: cannot be written; --out needs a {'folder' if folder else 'file'}")
+        return path
     if path.is_dir() and not folder:
         raise ValueError(f"{path} is a folder; --out needs a file")
     if folder and path.exists() and not path.is_dir():
@@ -49,7 +54,8 @@ def writable(path: Path, *, folder: bool = False) -> Path:
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ValueError(f"{path}: cannot be written: no permission in {parent}")
     if not folder:  # what writes a folder does it itself
-        remove_abandoned(leftovers_of(path))
+        for left in remove_abandoned(leftovers_of(path)):
+            say(f"removed {left}, half written by a process that was killed", error=True)
     return path
 
 

@@ -95,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in argv
     rest = [word for word in argv[1:] if word != "--debug"]
     try:
-        return importlib.import_module(f"override_gap.reports.cli.{verb}").main(rest)
+        code = importlib.import_module(f"override_gap.reports.cli.{verb}").main(rest)
+        sys.stdout.flush()  # here, so that a full disk behind it is told in one line
+        return code
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else WRONG if stop.code else DONE
     except KeyboardInterrupt:
@@ -122,10 +124,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _one_line(fault: BaseException, known: bool) -> str:
     """An error as one line that is safe to show: terminal escapes written out, long messages shortened."""
-    text = " ".join(str(fault).split()) or type(fault).__name__
+    text = " ".join(_told(fault).split()) or type(fault).__name__
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
     return one_line(text if known else f"{type(fault).__name__}: {text} (--debug shows where)")
+
+
+def _told(fault: BaseException) -> str:
+    """An error's message; an error of the system without one of its own as file, reason and what to do."""
+    if type(fault).__str__ is not OSError.__str__ or not isinstance(fault, OSError) or fault.errno is None:
+        return str(fault)
+    from override_gap.margins.whole_files import DISK_FULL
+
+    about = "a file" if fault.filename is None else str(fault.filename)
+    if fault.errno in DISK_FULL:
+        room = "make room on the disks of --out, of the standard output and of temporary files (TMPDIR)"
+        return f"{about} cannot be written: {fault.strerror}; {room}, then give the command again"
+    return f"{about}: {fault.strerror}"
 
 
 def entry() -> NoReturn:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from override_gap.margins.whole_files import make_folder
+from override_gap.reports.cli._args import writable
 from override_gap.reports.cli._say import say, teller
 from override_gap.reports.cli.main import DONE, UNMEASURED, parser
 
@@ -31,9 +33,10 @@ def main(argv: Sequence[str]) -> int:
     if args.out.exists() and any(args.out.iterdir()):
         raise ValueError(f"{args.out} is not empty; give --out a new folder")
     try:  # checked before the training, which takes minutes
-        args.out.mkdir(parents=True, exist_ok=True)
+        make_folder(args.out)
     except OSError as error:
         raise ValueError(f"{args.out}: cannot be written: {error.strerror}") from None
+    writable(args.out, folder=True)
     from override_gap.probes.organism.evaluate import shortfalls
     from override_gap.probes.organism.train import train
 

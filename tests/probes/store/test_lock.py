@@ -96,7 +96,7 @@ def silent(folder: Path, seconds: float = lock.SILENT_S + 5, host: str | None = 
     """Let the holder seem to be on another machine and not to have touched its file for so long."""
     owner = folder / OWNER
     owner.write_text(json.dumps(json.loads(owner.read_text()) | ({"host": host} if host else {})))
-    os.utime(owner, (time.time() - seconds,) * 2)
+    os.utime(owner, (time.time() - seconds, time.time() - seconds))
 
 
 @pytest.mark.usefixtures("without_locks")
@@ -225,12 +225,12 @@ def test_the_file_of_a_holder_before_the_clock_was_set_back_is_watched(
     owner.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00", "token": "x"}))
     slept: list[float] = []
     monkeypatch.setattr(lock.time, "sleep", slept.append)
-    os.utime(owner, (time.time() + hour,) * 2)
+    os.utime(owner, (time.time() + hour, time.time() + hour))
     with locked(folder) as dead:
         assert dead is not None
     assert sum(slept) >= 2 * lock.BEAT_S - 1e-9, "a living holder touches its file within that time"
     owner.write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "2026-01-01T00:00:00+00:00", "token": "x"}))
-    os.utime(owner, (time.time() + hour,) * 2)
+    os.utime(owner, (time.time() + hour, time.time() + hour))
     monkeypatch.setattr(lock.time, "sleep", lambda _: os.utime(owner))
     with pytest.raises(LockError, match="process 1 on elsewhere"), locked(folder):
         pytest.fail("held")
