@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,7 +64,7 @@ class Remote:
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
         """Create the run at the URL, or resume the one that is there; see `Store.open`."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
             staged = Path(scratch) / "run"
             try:
                 resumed = files.exists(f"{root}/manifest.json")
@@ -81,7 +83,7 @@ class Remote:
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands. Raises RunError where it is missing or damaged."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
             try:
                 files.get_file(f"{root}/manifest.json", f"{scratch}/manifest.json")
             except OSError as fault:
@@ -116,7 +118,7 @@ class Remote:
         self, key: str, readings: Rows, layers: Rows, faults: int = 0, tables: Mapping[str, Rows] | None = None
     ) -> None:
         """Write a unit's tables to a temporary folder, then upload them, the readings last."""
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
             staged = Path(scratch)
             for table in ALWAYS_WRITTEN:
                 (staged / table).mkdir()
@@ -127,7 +129,7 @@ class Remote:
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run, or None where it is missing or no JSON object."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
             try:
                 files.get_file(f"{root}/{name}", f"{scratch}/{name}")
             except OSError:
@@ -136,7 +138,7 @@ class Remote:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
-        with tempfile.TemporaryDirectory() as scratch:
+        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
             Store(Path(scratch)).write_json(name, content)
             self._upload(Path(scratch), [name])
 
@@ -144,7 +146,7 @@ class Remote:
     def local_copy(self) -> Iterator[Path]:
         """A copy of the run on this machine; files that were changed or added are uploaded at the end."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory() as copied:
+        with tempfile.TemporaryDirectory(prefix="override-gap-") as copied:
             folder = Path(copied) / root.rsplit("/", 1)[-1]
             self.manifest()
             for name in files.find(root):
@@ -162,15 +164,34 @@ class Remote:
             self._upload(folder, [str(file.relative_to(folder)) for file in changed])
 
     def _upload(self, folder: Path, names: list[str]) -> None:
+        """Upload files, each whole or not at all. Raises RunError, which names the file, where the URL does not take it."""
         files, root = self._connection
         for name in names:
             target = f"{root}/{name}"
-            files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            if self.url.split("://")[0] in ATOMIC:
-                files.put_file(str(folder / name), target)
-            else:
-                files.put_file(str(folder / name), f"{target}.tmp")
-                files.mv(f"{target}.tmp", target)
+            try:
+                files.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                if self.url.split("://")[0] in ATOMIC:
+                    files.put_file(str(folder / name), target)
+                else:
+                    _put_and_rename(files, folder / name, target)
+            except OSError as fault:
+                raise RunError(
+                    f"{redacted(self.url)}/{name}: cannot be written: {_line(fault)}; what was uploaded is kept: give the same "
+                    "command again"
+                ) from fault
+
+
+def _put_and_rename(files: Any, file: Path, target: str) -> None:
+    """Upload under a name of its own first; where that fails it is removed, as far as the connection still allows."""
+    folder, _, name = target.rpartition("/")
+    temporary = f"{folder}/.{name}.{os.getpid()}.tmp"
+    try:
+        files.put_file(str(file), temporary)
+        files.mv(temporary, target)
+    except BaseException:
+        with contextlib.suppress(Exception):  # what stopped the upload is what is told
+            files.rm_file(temporary)
+        raise
 
 
 def local_copy(place: Path | str) -> AbstractContextManager[Path]:

@@ -133,3 +133,25 @@ def test_a_file_of_a_run_at_a_url_does_not_leave_its_copy(name: str, monkeypatch
     monkeypatch.setattr(Remote, "manifest", lambda self: {})
     with pytest.raises(RunError, match="outside its copy"), remote.local_copy():
         pass
+
+
+@pytest.mark.parametrize("step", ["put_file", "mv"])
+def test_an_upload_that_fails_leaves_the_old_file_and_one_line(step: str, tmp_path: Path, monkeypatch) -> None:
+    run = Remote(f"local://{tmp_path}/run")  # a protocol under which a file grows while it is written
+    run.write_json("summary.json", {"n": 1})
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == {"n": 1}
+
+    def fail(_self: object, source: str, target: str, **_: object) -> None:
+        Path(target).write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("local")), step, fail if step == "put_file" else _fail_to_move)
+        with pytest.raises(RunError, match=r"run/summary\.json: cannot be written: .*No space.*the same command again"):
+            run.write_json("summary.json", {"n": 2})
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["summary.json"]
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == {"n": 1}
+
+
+def _fail_to_move(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
