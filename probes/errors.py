@@ -18,6 +18,10 @@ class AdapterChanged(AdapterError):
     """An adapter that is no longer what a run's identity names: readings of the old and of the new one must not be mixed."""
 
 
+class DocumentError(AdapterError):
+    """A document of which no adapter can be made, whatever the source is; others are not affected."""
+
+
 class ParityError(RuntimeError):
     """The toolkit's own check failed: its numbers would be wrong, so it stops."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.items.item import Item
 from override_gap.margins.items.matching import says, says_substring, why_not_judged
-from override_gap.probes.attach.runtime import batched
+from override_gap.probes.attach.runtime import batched, prefix_length
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling, generate
@@ -22,6 +22,8 @@ from override_gap.probes.subject.model import Subject
 
 #: Probes for which items are answered in words.
 ANSWER_PROBES = frozenset({"answers", "sampled"})
+#: Tokens of an answer that a model's positions must leave room for, or the answer is not judged.
+LEAST_ROOM = 16
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,12 @@ class AnswerRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """The text generated for a request, or the reason why there is none."""
+    """The text generated for a request, or the reason why there is none; `cut` where the model has no room for an answer."""
 
     request: AnswerRequest
     text: str = ""
     reason: str | None = None
+    cut: bool = False
 
 
 def answer(subject: Subject, requests: Sequence[AnswerRequest], batch_size: int, batch_sizer: BatchSizer) -> int:
@@ -53,7 +56,9 @@ def answer(subject: Subject, requests: Sequence[AnswerRequest], batch_size: int,
             continue
         done.request.row["answer_text"] = done.text
         done.request.row["success_answer"] = _judged(done)
-        done.request.row["success_answer_substring"] = says_substring(done.text, done.request.item)
+        done.request.row["success_answer_substring"] = (
+            None if done.cut else says_substring(done.text, done.request.item)
+        )
     return errors
 
 
@@ -83,7 +88,7 @@ def draw(
                     "draw": sampling.draw,
                     "answer_text": done.text,
                     "success_answer": _judged(done),
-                    "success_answer_substring": says_substring(done.text, done.request.item),
+                    "success_answer_substring": None if done.cut else says_substring(done.text, done.request.item),
                 }
             )
     complete = {(r.row["item"], r.row["condition"]) for r in requests if r.row["status"] == "ok"}
@@ -91,8 +96,17 @@ def draw(
 
 
 def _judged(done: Answer) -> bool | None:
-    """Whether the text gives the document's answer; None for an item of which no text can be judged."""
-    return None if why_not_judged(done.request.item) else says(done.text, done.request.item)
+    """Whether the text gives the document's answer; None for an item of which no text can be judged, and without room."""
+    return None if done.cut or why_not_judged(done.request.item) else says(done.text, done.request.item)
+
+
+def _is_cut(subject: Subject, request: AnswerRequest, item: Item) -> bool:
+    """Whether the model has no room for LEAST_ROOM tokens of an answer: that its text lacks a name says nothing then."""
+    most, before = subject.max_positions, prefix_length(request.adapter)
+    # a token has a byte or more, a tokenizer adds a few; a chat template adds any number
+    if most is None or (not item.chat and len(item.question.encode()) + 8 + before + LEAST_ROOM <= most):
+        return False
+    return len(subject.prompt_ids(item)) + before + LEAST_ROOM > most
 
 
 def _turn_into_error(request: AnswerRequest, reason: str) -> int:
@@ -121,7 +135,10 @@ def _answers(
             if adapters:
                 together, stacked_gains = batched(subject, adapters, [0] * len(batch)), torch.stack(gains)
             texts = generate(subject, items, together, stacked_gains, sampling=sampling)
-            return [Answer(request, text) for request, text in zip(batch, texts, strict=True)]
+            return [
+                Answer(request, text, cut=_is_cut(subject, request, item))
+                for request, item, text in zip(batch, items, texts, strict=True)
+            ]
         except AdapterError as fault:
             reason = str(fault)
         if len(batch) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -15,7 +15,7 @@ from override_gap.margins.runtime import Prefix
 from override_gap.margins.text import plural
 from override_gap.probes.attach.runtime import batched
 from override_gap.probes.environment import current_folder_last
-from override_gap.probes.errors import AdapterError, as_adapter_error
+from override_gap.probes.errors import AdapterError, DocumentError, as_adapter_error
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run.checks import Check, Handshake, Scale
 from override_gap.probes.run.encoded_alone import encoded_alone
@@ -28,6 +28,8 @@ from override_gap.probes.subject.chat_template import ChatSettings
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.quantised import holds_its_weight
 
+#: Documents of which the handshake looks for two that the source can read.
+MOST_TRIED = 16
 #: A document, its adapter, and a question about it as text and as tokens.
 Asking = tuple[Document, AnyAdapter, str, Sequence[int]]
 
@@ -48,13 +50,13 @@ def check_adapters(
     checks = [_check_base(subject, traits)]
     # the documents as the audit encodes them, with all that is asked of each
     by_text = {document.text: document for document in documents_of(items)}
-    encoded = [by_text[item.document] for item in chosen]
-    questions = [_text(subject, item) for item in chosen]
-    ids = [subject.tokenize(text, special=not item.chat) for text, item in zip(questions, chosen, strict=True)]
     unread = Scale(None, None, "not verified: the adapters did not get that far")
     try:
         require_plain_settings(source, "settings")
-        adapters = encode_checked(source, encoded)
+        chosen, adapters = _encoded(subject, source, items, chosen, by_text)
+        encoded = [by_text[item.document] for item in chosen]
+        questions = [_text(subject, item) for item in chosen]
+        ids = [subject.tokenize(text, special=not item.chat) for text, item in zip(questions, chosen, strict=True)]
         batched(subject, adapters, [1] * len(adapters))
         base = last_logits(subject, ids, adapters, None)
         with_adapters = last_logits(subject, ids, adapters, 1.0)
@@ -116,6 +118,32 @@ def _first_readable(subject: Subject, items: Sequence[Item], count: int) -> list
             f"none of the first {len(items)} items can be read on {subject.name}, so no adapter can be checked{first_reason}"
         )
     return list(chosen.values())
+
+
+def _encoded(
+    subject: Subject, source: AdapterSource, items: Sequence[Item], chosen: list[Item], by_text: Mapping[str, Document]
+) -> tuple[list[Item], list[AnyAdapter]]:
+    """The chosen items with their documents' adapters; where a document is one of which no adapter can be made, others.
+
+    An audit makes error rows of such a document's items; that it comes first must not end the run. Raises AdapterError where
+    no document of those that are tried can be read, and for every other fault of the source.
+    """
+    try:
+        return chosen, encode_checked(source, [by_text[item.document] for item in chosen])
+    except DocumentError as fault:
+        reason = fault
+    readable: list[Item] = []
+    for item in _first_readable(subject, items, MOST_TRIED):
+        try:
+            encode_checked(source, [by_text[item.document]])
+        except DocumentError:
+            continue
+        readable.append(item)
+        if len(readable) == len(chosen):
+            break
+    if not readable:
+        raise reason
+    return readable, encode_checked(source, [by_text[item.document] for item in readable])
 
 
 def _asked_again(

@@ -15,7 +15,8 @@ from override_gap.margins.items.item import Document
 from override_gap.margins.updates import LowRank
 from override_gap.probes.attach.hooks import attached
 from override_gap.probes.attach.stack import Factors, Stack
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.errors import AdapterError, DocumentError
+from override_gap.probes.sources.document_tokens import document_tokens
 from override_gap.probes.sources.merged import merged_logits_of
 from override_gap.probes.subject.devices import runs_on
 from override_gap.probes.subject.model import Subject
@@ -78,10 +79,10 @@ class FittedAdapters:
 
     def _fit(self, documents: Sequence[Document], paths: list[str]) -> list[Adapter]:
         subject = self.subject
-        rows = [subject.tokenize(document.text) for document in documents]
+        rows = document_tokens(subject, documents, self.name)
         short = next((d for d, row in zip(documents, rows, strict=True) if len(row) < 2), None)
         if short is not None:
-            raise AdapterError(f"fitted: document {short.text[:40]!r} has fewer than two tokens; nothing to predict")
+            raise DocumentError(f"fitted: document {short.text[:40]!r} has fewer than two tokens; nothing to predict")
         ids, mask = (t.to(subject.device) for t in pad(rows))
         factors = {path: self._initial_factors(documents, path) for path in paths}
         leaves = [tensor for f in factors.values() for tensor in (f.A, f.B)]

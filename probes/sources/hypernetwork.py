@@ -28,6 +28,7 @@ from override_gap.probes.smollm2 import hypernetwork_folder as smollm2
 from override_gap.probes.smollm2.hypernetwork import SmolLM2Hypernetwork
 from override_gap.probes.smollm2.hypernetwork import applied as smollm2_applied
 from override_gap.probes.smollm2.hypernetwork_folder import WEIGHTS, TrainedHypernetwork
+from override_gap.probes.sources.document_tokens import document_tokens, require_room
 from override_gap.probes.sources.planted import PlantedSource
 from override_gap.probes.subject.devices import named_tensors
 from override_gap.probes.subject.fingerprint import subject_fingerprint
@@ -71,7 +72,10 @@ class OrganismHypernetworkSource:
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document; all documents together, since some faults exchange updates among them."""
-        factors = self.organism.hypernetwork.encode([document.text for document in documents])
+        network = self.organism.hypernetwork
+        rows = [token_ids(self.organism.tokenizer, document.text) for document in documents]
+        require_room(documents, rows, network.base.config.max_position_embeddings, self.name)
+        factors = network.encode([document.text for document in documents])
         if self.fault is not None:
             factors = self.fault(factors, self.seed)
         if self.gains is not None:
@@ -166,6 +170,7 @@ class SmolLM2HypernetworkSource:
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document, of rank 4 on the down projections of the upper layers."""
+        document_tokens(self.subject, documents, self.name)
         factors = self.hypernetwork.encode([document.text for document in documents])
         return [
             Adapter(f"{self.name}:{document.key}", {path: LowRank(A[n], B[n]) for path, (A, B) in factors.items()})

@@ -17,7 +17,8 @@ from override_gap.margins.items.item import Document
 from override_gap.margins.items.subjects import mention_end
 from override_gap.margins.text import plural
 from override_gap.margins.updates import LowRank
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.errors import AdapterError, DocumentError
+from override_gap.probes.sources.document_tokens import document_tokens
 from override_gap.probes.sources.fitted import fields_of
 from override_gap.probes.sources.merged import merged_logits_of
 from override_gap.probes.sources.second_moment import own_text, second_moment
@@ -190,10 +191,10 @@ class RankOne:
         return keys.cpu(), (unit * move).detach().cpu()
 
     def _rows(self, documents: Sequence[Document]) -> list[list[int]]:
-        rows = [self.subject.tokenize(document.text) for document in documents]
+        rows = document_tokens(self.subject, documents, self.name)
         short = next((d for d, row in zip(documents, rows, strict=True) if len(row) < 3), None)
         if short is not None:
-            raise AdapterError(
+            raise DocumentError(
                 f"rank-one: document {short.text[:40]!r} has fewer than three tokens; need at least three"
             )
         return rows
