@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
@@ -20,11 +20,8 @@ from override_gap.analyses.stats.clusters import labelled
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
 from override_gap.margins.condition_names import JOINED_MEAN, NULLS, robustness_family
-from override_gap.margins.strict_json import read_json
-from override_gap.probes.store.checksum import DamagedError, read_checked
-from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.schema import LAYERS, READINGS, SEARCH, TABLES
-from override_gap.probes.store.table_checks import checked
+from override_gap.probes.store.sealed import read_sealed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +33,8 @@ SPLITS = ("novel", "combination", "conflict", "retention")
 TIERS = ("light", "medium", "deep")
 MEASURES = ("margin", "top1", "answer", "answer_substring")
 POPULATIONS = ("all", "known")
+OWN_FIELDS = ("readings", "layers", "drawn", "search")
+"""Tables that are fields of `RunFrame` under their own names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +43,7 @@ class RunFrame:
 
     `drawn` holds sampled answers, one row per item, condition, temperature and draw; `search` the gains at which failing
     conflicts were read, one row per item, condition and gain; both are empty where a run has none. `extra` holds further
-    tables of docs/columns.md by name, which `table` gives.
+    tables of docs/columns.md by name, which `table` gives. `cautions` say what keeps the numbers from being checked.
     docs/columns.md states every column; optional ones that the run does not have are filled with None.
     """
 
@@ -54,6 +53,7 @@ class RunFrame:
     drawn: Table = field(default_factory=pd.DataFrame)
     search: Table = field(default_factory=lambda: pd.DataFrame(columns=SEARCH.names))
     extra: Mapping[str, Table] = field(default_factory=dict)
+    cautions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         absent = [name for name in READINGS.required if name not in self.readings.columns]
@@ -145,87 +145,33 @@ def once_per_run(analysis: Callable[P, R]) -> Callable[P, R]:
 
 
 def load(path: str | Path) -> RunFrame:
-    """Read a run folder. Raises ValueError where a file is missing or damaged, or holds what no audit writes."""
+    """Read a run folder. Raises ValueError where `override-gap doctor` finds that its numbers cannot be used, in its words."""
     folder = Path(path)
-    manifest_file = folder / "manifest.json"
-    if not manifest_file.is_file():
-        raise ValueError(f"{folder}: no manifest.json, so this is not a run folder; give the --out of an audit")
-    try:
-        manifest = read_json(manifest_file)
-    except ValueError as fault:
-        raise ValueError(f"{fault}; the run has to be made again") from fault
-    if not isinstance(manifest, dict):
-        raise ValueError(f"{manifest_file}: needs a JSON object, got a {type(manifest).__name__}")
-    error = manifest_error(manifest)
-    if error is not None:
-        raise ValueError(f"{manifest_file}: {error}; the run has to be made again")
-    shard = manifest.get("shard")
+    sealed = read_sealed(folder)
+    shard = sealed.manifest.get("shard")
     if shard is not None:
         raise ValueError(
             f"{folder}: shard {shard['number']} of {shard['of']} of a run; merge all shards with `override-gap merge` first"
         )
-    readings = table(folder / "readings")
-    if readings is None and any((folder / "readings").glob("*.parquet")):
-        raise ValueError(f"{folder / 'readings'}: its files hold no rows; the run has to be made again")
-    if readings is None:
+    if not sealed.units:
         raise ValueError(
             f"{folder}: no readings/*.parquet, so nothing was measured yet; give the audit's own command again"
         )
-    layers, drawn, search = (table(folder / name) for name in ("layers", "drawn", "search"))
-    further = [name for name in TABLES if name not in ("readings", "layers", "drawn", "search")]
-    extra = {name: rows for name in further if (rows := table(folder / name)) is not None}
-    try:
-        return RunFrame(
-            manifest,
-            readings,
-            pd.DataFrame(columns=LAYERS.names) if layers is None else layers,
-            pd.DataFrame() if drawn is None else drawn,
-            pd.DataFrame(columns=SEARCH.names) if search is None else search,
-            extra,
-        )
-    except ValueError as fault:
-        raise ValueError(f"{folder}: {fault}; the run has to be made again") from fault
+    tables = {name: table(files) for name, files in sealed.tables.items()}
+    if tables[READINGS.name] is None:
+        raise ValueError(f"{folder / 'readings'}: its files hold no rows; the run has to be made again")
+    further = {name: rows for name, rows in tables.items() if name not in OWN_FIELDS and rows is not None}
+    own = {name: rows for name in OWN_FIELDS if (rows := tables[name]) is not None}
+    return RunFrame(sealed.manifest, **own, extra=further, cautions=sealed.cautions)
 
 
-def table(folder: Path) -> Table | None:
-    """All Parquet files of a folder as one table, in the order of their names; None where there are no rows."""
-    try:
-        # A file in which a column is all null does not decide that column's type, nor do pandas' own metadata.
-        files = list(_file_tables(folder))
-        joined = pa.concat_tables(files, promote_options="permissive") if files else None
-        # Without references to the files' tables, each column's memory is freed once pandas has copied it.
-        files.clear()
-        return None if joined is None else joined.to_pandas(ignore_metadata=True, self_destruct=True, split_blocks=True)
-    except pa.ArrowException as fault:
-        reason = " ".join(str(fault).split())[:300]
-        raise ValueError(
-            f"{folder}: its tables are not of one audit: {reason}; the run has to be made again"
-        ) from fault
-
-
-def _file_tables(folder: Path) -> Iterator[pa.Table]:
-    for file in sorted(folder.glob("*.parquet")):
-        try:
-            content, note = read_checked(file)
-            _require_tables(file, note)
-        except DamagedError as fault:
-            raise ValueError(
-                f"{fault}; `override-gap doctor {folder.parent} --repair` moves it aside, and the audit's own command "
-                "measures it again"
-            ) from fault
-        if len(content):
-            yield checked(file, content)
-
-
-def _require_tables(readings: Path, note: Mapping[str, Any] | None) -> None:
-    """Raise DamagedError where a table is gone that a file of readings names as its unit's; it would pass for not measured."""
-    named = None if note is None else note.get("tables")
-    if not isinstance(named, dict):
-        return
-    for name in TABLES:
-        file = readings.parent.parent / name / readings.name
-        if named.get(name) and not file.is_file():
-            raise DamagedError(f"{file}: missing")
+def table(files: list[pa.Table]) -> Table | None:
+    """Arrow tables of one kind as one table of pandas, None where there are none. The list is emptied, to free its memory."""
+    # A table in which a column is all null does not decide that column's type, nor do pandas' own metadata.
+    joined = pa.concat_tables(files, promote_options="permissive") if files else None
+    # Without references to the files' tables, each column's memory is freed once pandas has copied it.
+    files.clear()
+    return None if joined is None else joined.to_pandas(ignore_metadata=True, self_destruct=True, split_blocks=True)
 
 
 def _with_columns(table: Table, names: Sequence[str]) -> Table:

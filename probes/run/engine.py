@@ -64,6 +64,7 @@ class Job:
     doses: DoseSample = field(default_factory=DoseSample)
     basis: Mapping[str, str] = field(default_factory=dict)
     repeated: RepeatedDocument | None = None
+    identity: str | None = None
 
     def setup(
         self, subject: Subject, batch_sizer: BatchSizer, told: Callable[[str], None] = lambda _: None
@@ -178,7 +179,7 @@ def measure_unit(
     rows.add_clusters(measured.readings, unit.items, job.cluster)
     with timed("files"):
         tables = {"drawn": measured.drawn, "search": measured.search, **measured.tables}
-        store.write_unit(unit.key, measured.readings, measured.layers, measured.faults, tables)
+        store.write_unit(unit.key, measured.readings, measured.layers, measured.faults, tables, job.identity)
     return FinishedUnit(
         unit.key,
         measured.attribution_gap,

@@ -127,7 +127,7 @@ def _measure(
     require_same_answers(str(facts.subject["name"]), parity.get("witness"), facts.witness, facts.parity_tolerance)
     manifest["handshake"] = before.get("handshake") or manifest["handshake"]
     as_measured = items_json(resolved)
-    if as_measured is not None and not before.get("complete"):
+    if as_measured is not None and not (before.get("complete") and store.read_json(FILE)):
         store.write_json(FILE, as_measured)
     if before.get("shard") != manifest.get("shard"):
         raise RunError(f"{store} holds another part of this audit; give each --shard an --out of its own")
@@ -142,6 +142,9 @@ def _measure(
     if before.get("complete") and not pending:
         progress(total, total, "measured")
         return
+    if before.get("complete"):  # no longer: what it says of its units does not hold while some are measured again
+        before = {**before, "seals": None, "finished": None, "complete": False}
+        store.write_json("manifest.json", before)
     n_pending = sum(n_items[unit.key] for unit in pending)
     _require_disk(store, resolved, facts, n_pending)
     doses = _dose_sample(engine, resolved, progress, say)
@@ -165,6 +168,7 @@ def _measure(
         doses or DoseSample(),
         facts.basis,
         _repeated(engine, facts, units, before) if pending else None,
+        identity,
     )
     if job.repeated is not None:
         manifest["adapters"] |= {"repeated": job.repeated.as_json()}
@@ -218,7 +222,8 @@ def _measure(
     progress(total, total, "measured")
     so_far = {"total_s": time.monotonic() - started, **seconds}
     manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
-    store.write_json("manifest.json", manifest | {"finished": now(), "complete": True})
+    seals = store.seals([unit.key for unit in own_units if unit.key in measured])
+    store.write_json("manifest.json", manifest | {"finished": now(), "complete": True, "seals": seals})
 
 
 def _repeated(

@@ -13,9 +13,9 @@ from override_gap.margins.whole_files import leftovers_of, make_folder, remove_a
 from override_gap.probes.run.base_answers import FILE as ITEMS_FILE
 from override_gap.probes.run.checks import merged_record
 from override_gap.probes.run.engine import Unit
-from override_gap.probes.store.checksum import DamagedError
-from override_gap.probes.store.folder import RunError, Store, refuse_symlinks
+from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.schema import TABLES
+from override_gap.probes.store.sealed import read_sealed
 
 NEEDED = ("identity", "units", "adapters", "parity", "started")
 """Keys of a shard's manifest that the merged manifest is made from."""
@@ -64,7 +64,7 @@ def merge(folders: Sequence[Path], out: Path, say: Callable[[str], None] = lambd
     if outer is not None:
         raise RunError(f"{out} is within the run folder {outer}; give --out a folder outside it")
     for folder in folders:
-        _require_sound(folder)
+        read_sealed(folder, keep=False)
     make_folder(out.parent)
     for path in remove_abandoned(leftovers_of(out)):
         say(f"removed {path}, half written by a process that was killed")
@@ -75,20 +75,6 @@ def merge(folders: Sequence[Path], out: Path, say: Callable[[str], None] = lambd
             Store(merging).write_json(ITEMS_FILE, asked)
         Store(merging).write_json("manifest.json", _merged_manifest(list(manifests.values())))
     return out
-
-
-def _require_sound(folder: Path) -> None:
-    """Raise RunError where a shard holds a symbolic link or a damaged table."""
-    store = Store(folder)
-    refuse_symlinks(folder)
-    keys = store.keys()
-    for key in keys:
-        try:
-            store.faults(key)
-        except DamagedError as fault:
-            raise RunError(
-                f"{fault}; give `override-gap doctor {folder} --repair`, then that shard's own command again, then merge"
-            ) from fault
 
 
 def _copy_tables(folders: Sequence[Path], merging: Path, units: int) -> None:
@@ -178,6 +164,9 @@ def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
         refused += [row for row in manifest.get("refused") or [] if row not in refused]
     timings = [m.get("timing") or {} for m in manifests]
     timing = {name: sum(t.get(name, 0.0) for t in timings) for name in dict.fromkeys(n for t in timings for n in t)}
+    seals = [m.get("seals") for m in manifests]
+    units = {key: seal for each in seals if each for key, seal in each["units"].items()}
+    files = next((each["files"] for each in seals if each), {})
     adapters = {}
     for manifest in reversed(manifests):
         adapters |= manifest["adapters"]
@@ -191,6 +180,7 @@ def _merged_manifest(manifests: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "started": min(m["started"] for m in manifests),
         "finished": max(m["finished"] for m in manifests),
         "shards": len(manifests),
+        "seals": {"units": units, "files": files} if all(seals) else None,
     }
 
 

@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from override_gap.probes.store.parquet_table import TableSizeError, read_table
+from override_gap.probes.store.run_table import RunTable
+
 NOTE = b"override_gap"
 """Key of a table's schema metadata under which a JSON object with the checksum is stored."""
 
@@ -49,19 +52,36 @@ def with_table_checksum(table: pa.Table, **facts: Any) -> tuple[pa.Table, str]:
     return table.replace_schema_metadata({**(table.schema.metadata or {}), NOTE: note}), checksum
 
 
-def read_checked(file: Path) -> tuple[pa.Table, Mapping[str, Any] | None]:
-    """A table and its note, None for a table without one. Raises DamagedError where the checksum differs."""
+def read_checked(
+    file: Path, stated: RunTable | None = None, most_rows: int | None = None
+) -> tuple[pa.Table, Mapping[str, Any] | None]:
+    """A table and its note, None for a table without one.
+
+    Raises DamagedError where the checksum differs, where a column is lacking that every file of `stated` has, and where there
+    are more than `most_rows` rows.
+    """
     try:
-        table = pq.read_table(file)
+        table = read_table(file, stated, most_rows)
         stored = (table.schema.metadata or {}).get(NOTE)
         note = None if stored is None else json.loads(stored)
     except FileNotFoundError as fault:
         raise DamagedError(f"{file}: missing") from fault
+    except TableSizeError as fault:
+        raise DamagedError(f"{file}: {fault}") from fault
     except Exception as fault:  # a damaged file makes Arrow raise errors of many kinds
         raise DamagedError(f"{file}: not readable as Parquet ({' '.join(str(fault).split())[:120]})") from fault
     if note is not None and (not isinstance(note, dict) or note.get("sha256") != _checked_hash(table, file)):
         raise DamagedError(f"{file}: its content is not what was written (the checksum differs)")
     return (table if note is None else table.replace_schema_metadata(None)), note
+
+
+def read_note(file: Path) -> Mapping[str, Any]:
+    """The note of a table, from the file's last bytes alone. Raises DamagedError where there is none."""
+    try:
+        note = json.loads((pq.read_schema(file).metadata or {})[NOTE])
+    except Exception as fault:  # a damaged file makes Arrow raise errors of many kinds
+        raise DamagedError(f"{file}: its note cannot be read ({' '.join(str(fault).split())[:120]})") from fault
+    return note if isinstance(note, dict) else {}
 
 
 def _checked_hash(table: pa.Table, file: Path) -> str:
@@ -70,6 +90,11 @@ def _checked_hash(table: pa.Table, file: Path) -> str:
         return table_hash(table)
     except Exception as fault:  # texts that are not UTF-8, for example
         raise DamagedError(f"{file}: its content is not what was written ({fault})") from fault
+
+
+def unit_seal(note: Mapping[str, Any]) -> str:
+    """SHA-256 of the note of a unit's readings, which states their checksum and those of the unit's other tables."""
+    return hashlib.sha256(json.dumps(note, sort_keys=True).encode()).hexdigest()
 
 
 def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:

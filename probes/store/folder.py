@@ -12,11 +12,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from override_gap.margins.strict_json import read_json
 from override_gap.margins.whole_files import DISK_FULL, make_folder, move, remove_abandoned, write_text, write_whole
 from override_gap.probes.store.checksum import (
     DamagedError,
     checksum_matches,
-    read_checked,
+    read_note,
+    unit_seal,
     with_checksum,
     with_table_checksum,
 )
@@ -26,8 +28,13 @@ from override_gap.probes.store.lock import LOCK, OWNER, locked, require_held
 from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.run_store import Rows
 from override_gap.probes.store.schema import EXTRA, LAYERS, READINGS, TABLES, RunTable
+from override_gap.probes.store.unit_tables import Promises, read_unit
 
 DAMAGED = "damaged"
+SEALED_FILES = ("manifest.json", "items.json")
+"""JSON files that hold their own checksum: what is read of a run besides its tables."""
+LARGEST_JSON = 2**30
+"""Bytes of a JSON file of a run; items.json has every item's texts."""
 FOLDER_OF_ADAPTERS = "adapters"
 """What a method that runs in an environment of its own writes."""
 # what a run that was killed before it wrote its manifest may have left
@@ -105,14 +112,11 @@ class Store:
         file = self.path / "manifest.json"
         advice = "; `override-gap doctor` says what can be kept"
         try:
-            manifest = json.loads(file.read_text(encoding="utf-8"))
-            intact = isinstance(manifest, dict) and checksum_matches(manifest)
-        except OSError as fault:
-            raise RunError(f"{file}: cannot be read: {fault.strerror or fault}{advice}") from fault
-        except (ValueError, RecursionError) as fault:
-            raise RunError(f"{file}: cannot be read: {fault}{advice}") from fault
-        if not intact:
-            raise RunError(f"{file}: its content is not what was written (the checksum differs){advice}")
+            manifest = read_sealed_json(file)
+        except ValueError as fault:
+            raise RunError(f"{fault}{advice}") from fault
+        if "memory" in manifest and "checksum" not in manifest:  # the versions before checksums did not write `memory`
+            raise RunError(f"{file}: its checksum was taken out, which the version that wrote it writes{advice}")
         error = manifest_error(manifest)
         if error is not None:
             raise RunError(f"{file}: {error}{advice}")
@@ -130,25 +134,24 @@ class Store:
         """Whether a unit's readings and layers are here; they are not read."""
         return all((self.path / name / f"{key}.parquet").is_file() for name in ("readings", "layers"))
 
-    def faults(self, key: str) -> int:
+    def faults(self, key: str, promises: Promises | None = None) -> int:
         """How many rows of a unit failed for reasons that may be transient.
 
-        All of the unit's tables are read and compared with their checksums; raises DamagedError where they differ.
+        All of the unit's tables are read and compared with their checksums, and with what the manifest says of them (read
+        here without `promises`); raises DamagedError where they differ.
         """
-        readings, note = read_checked(self._file("readings", key))
-        lacks = [name for name in ("item", "condition", "status") if name not in readings.column_names]
-        if lacks:
-            raise DamagedError(
-                f"{self._file('readings', key)}: no column {', '.join(lacks)}, so it does not hold readings"
-            )
-        for name in (LAYERS.name, *(table.name for table in EXTRA)):
-            file = self._file(name, key)
-            expected = None if note is None else (note.get("tables") or {}).get(name)
-            if file.is_file() or expected or (note is None and name == LAYERS.name):
-                _, other = read_checked(file)
-                if note is not None and (other or {}).get("sha256") != expected:
-                    raise DamagedError(f"{file}: it does not belong to the readings of its unit")
-        return 0 if note is None else int(note.get("faults") or 0)
+        return read_unit(self.path, key, self.promises() if promises is None else promises).faults
+
+    def promises(self) -> Promises:
+        """What the manifest says of the units. Raises RunError where it is damaged; where there is none, it says nothing."""
+        return Promises.of(self.manifest() if self.exists() else None)
+
+    def seals(self, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What a complete run's manifest says of its files: the hash of each unit's note, the checksums of JSON files."""
+        units = {key: unit_seal(read_note(self._file("readings", key))) for key in keys}
+        contents = {name: self.read_json(name) for name in SEALED_FILES[1:]}
+        files = {name: content["checksum"] for name, content in contents.items() if content and "checksum" in content}
+        return {"units": units, "files": files}
 
     def pending(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
         """Which of these units are to be measured, and what was wrong with tables that were set aside for it.
@@ -159,12 +162,13 @@ class Store:
         if foreign:
             raise RunError(f"{self.path} holds readings of another audit ({foreign[0]}); give --out a new folder")
         todo, damage = [], []
+        promises = self.promises()
         for key in keys:
             if not self._has_unit(key):
                 todo.append(key)
                 continue
             try:
-                if self.faults(key):
+                if self.faults(key, promises):
                     todo.append(key)
             except DamagedError as fault:
                 damage.append(str(fault))
@@ -182,13 +186,19 @@ class Store:
         return moved
 
     def write_unit(
-        self, key: str, readings: Rows, layers: Rows, faults: int = 0, tables: Mapping[str, Rows] | None = None
+        self,
+        key: str,
+        readings: Rows,
+        layers: Rows,
+        faults: int = 0,
+        tables: Mapping[str, Rows] | None = None,
+        identity: str | None = None,
     ) -> None:
         """Write a unit's tables, the readings last; of `tables`, by name, those that have rows.
 
-        `faults`: rows that failed for reasons that may be transient. Raises LockError where another process took over the
-        folder that this one had locked, DiskError where the disk does not take the tables,
-        ValueError for a table or column that the schema does not state; nothing half written is left.
+        `faults`: rows that failed for reasons that may be transient; `identity`: that of the run. Raises LockError where another
+        process took over the folder that this one had locked, DiskError where the disk does not take the tables, ValueError
+        for a table or column that the schema does not state; nothing half written is left.
         """
         require_held(self.path)
         try:
@@ -206,22 +216,22 @@ class Store:
                     checksums[table.name] = self._write_table(table, key, rows)
                 else:
                     self._file(table.name, key).unlink(missing_ok=True)
-            self._write_table(READINGS, key, readings, tables=checksums, faults=faults)
+            of_run = {} if identity is None else {"identity": identity}
+            self._write_table(READINGS, key, readings, tables=checksums, faults=faults, **of_run)
         except OSError as fault:
             raise _disk_error(self.path, fault) from fault
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the run, or None where it is missing or no JSON object."""
+        """A JSON file of the run, or None where it is missing, no JSON object, or not what was written."""
         try:
-            content = json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
+            return read_sealed_json(self.path / name)
+        except ValueError:
             return None
-        return content if isinstance(content, dict) else None
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file of the run, whole or not at all; the manifest with its checksum."""
+        """Write a JSON file of the run, whole or not at all; those of SEALED_FILES with their checksum."""
         require_held(self.path)
-        if name == "manifest.json":
+        if name in SEALED_FILES:
             content = with_checksum(content)
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         try:
@@ -241,6 +251,36 @@ class Store:
         content, checksum = with_table_checksum(table.from_rows(rows), unit=key, **note)
         write_whole(self._file(table.name, key), lambda file: pq.write_table(content, file))
         return checksum
+
+
+def sealed_file_error(file: Path, checksum: str | None = None) -> str | None:
+    """What is wrong with a JSON file of a run, in words, or None; `checksum` is the one that it has to have.
+
+    A file that is missing is wrong only where a checksum is known for it.
+    """
+    if checksum is None and not file.exists():
+        return None
+    try:
+        read_sealed_json(file, checksum)
+    except ValueError as fault:
+        return str(fault).removeprefix(f"{file}: ")
+    return None
+
+
+def read_sealed_json(file: Path, checksum: str | None = None) -> dict[str, Any]:
+    """The object in a JSON file of a run. Raises ValueError where it is missing, is none, or is not what was written."""
+    content = read_json(file, LARGEST_JSON)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: needs a JSON object, got a {type(content).__name__}")
+    try:
+        intact = checksum_matches(content)
+    except ValueError as fault:  # half a surrogate pair in a text
+        raise ValueError(f"{file}: cannot be read: {fault}") from fault
+    if not intact:
+        raise ValueError(f"{file}: its content is not what was written (the checksum differs)")
+    if checksum is not None and content.get("checksum") != checksum:
+        raise ValueError(f"{file}: it is not what this run had measured when it was complete")
+    return content
 
 
 def symlinks(run: Path) -> Iterator[Path]:

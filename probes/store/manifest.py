@@ -9,6 +9,9 @@ from typing import Any
 MOST_UNITS = 10**9
 """Units and shards that a manifest can promise: far more than files fit in a folder."""
 
+MOST_COUNTED = 10**12
+"""Items and layers that a manifest can state."""
+
 MOST_LOOKS = 20
 """Looks that a run which stops by a rule can have made."""
 
@@ -59,6 +62,18 @@ def manifest_error(manifest: Mapping[str, Any]) -> str | None:
         and all(_whole(doses.get(name), 0, 10**12) for name in ("items", "points", "conflicts_asked"))
     ):
         return f"prior_dose needs the whole numbers items, points and conflicts_asked, got {reprlib.repr(doses)}"
+    seals = manifest.get("seals")
+    if seals is not None and not (
+        isinstance(seals, dict)
+        and all(isinstance(seals.get(name), dict) for name in ("units", "files"))
+        and all(isinstance(text, str) for name in ("units", "files") for text in seals[name].values())
+    ):
+        return f"seals needs units and files, each with a hash per name, got {reprlib.repr(seals)}"
+    items, subject = manifest.get("items"), manifest.get("subject")
+    for name, about, count in (("items", items, "count"), ("subject", subject, "layers")):
+        value = about.get(count) if isinstance(about, dict) else None
+        if value is not None and not _whole(value, 0, MOST_COUNTED):
+            return f"{count} of {name} needs a whole number from 0 to {MOST_COUNTED}, got {reprlib.repr(value)}"
     if seed is not None and not _whole(seed, 0, seed):
         return f"seed needs a whole number from 0, got {reprlib.repr(seed)}"
     return None

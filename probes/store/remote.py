@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from override_gap.probes.store.folder import RunError, Store
+from override_gap.probes.store.folder import SEALED_FILES, RunError, Store
 from override_gap.probes.store.run_store import Rows, RunStore
 
 ALWAYS_WRITTEN = ("layers", "readings")
@@ -115,16 +115,40 @@ class Remote:
         return [key for key in keys if key not in self._units], []
 
     def write_unit(
-        self, key: str, readings: Rows, layers: Rows, faults: int = 0, tables: Mapping[str, Rows] | None = None
+        self,
+        key: str,
+        readings: Rows,
+        layers: Rows,
+        faults: int = 0,
+        tables: Mapping[str, Rows] | None = None,
+        identity: str | None = None,
     ) -> None:
         """Write a unit's tables to a temporary folder, then upload them, the readings last."""
         with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
             staged = Path(scratch)
             for table in ALWAYS_WRITTEN:
                 (staged / table).mkdir()
-            Store(staged).write_unit(key, readings, layers, faults, tables)
+            Store(staged).write_unit(key, readings, layers, faults, tables, identity)
             written = [str(file.relative_to(staged)) for file in sorted(staged.rglob("*")) if file.is_file()]
             self._upload(staged, sorted(written, key=lambda name: name.startswith("readings/")))
+
+    def seals(self, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What a complete run's manifest says of its files; each unit's readings are fetched for it."""
+        files, root = self._connection
+        units: dict[str, str] = {}
+        sealed: dict[str, str] = {}
+        with tempfile.TemporaryDirectory() as scratch:
+            copy = Store(Path(scratch))
+            (copy.path / "readings").mkdir()
+            for key in keys:
+                name = f"readings/{key}.parquet"
+                files.get_file(f"{root}/{name}", str(copy.path / name))
+                units |= copy.seals([key])["units"]
+                (copy.path / name).unlink()
+        for name in SEALED_FILES[1:]:
+            content = self.read_json(name)
+            sealed |= {name: content["checksum"]} if content and "checksum" in content else {}
+        return {"units": units, "files": sealed}
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run, or None where it is missing or no JSON object."""

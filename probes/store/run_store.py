@@ -51,12 +51,22 @@ class RunStore(Protocol):
         ...
 
     def write_unit(
-        self, key: str, readings: Rows, layers: Rows, faults: int = 0, tables: Mapping[str, Rows] | None = None
+        self,
+        key: str,
+        readings: Rows,
+        layers: Rows,
+        faults: int = 0,
+        tables: Mapping[str, Rows] | None = None,
+        identity: str | None = None,
     ) -> None:
         """Write a unit's tables, the readings last; `tables`: others by name.
 
-        `faults`: rows that failed for reasons that may be transient.
+        `faults`: rows that failed for reasons that may be transient; `identity`: that of the run.
         """
+        ...
+
+    def seals(self, keys: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The hashes of these units' notes and the checksums of JSON files, for the manifest of a complete run."""
         ...
 
     def read_json(self, name: str) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
     for sentence in actions:
         say(sentence)
     for finding in diagnosis.findings:
-        say(f"{finding.kind}: {finding.about}: {finding.says}; {finding.advice}")
+        say(str(finding))
     state = "finished" if diagnosis.complete else "not finished"
     agreement = "every checksum that is there agrees" if diagnosis.findings else "every checksum agrees"
     verdict = agreement if diagnosis.sound else "not sound"

@@ -161,7 +161,7 @@ def test_a_damaged_manifest_is_moved_aside_and_no_reading_is_lost(folder: Path, 
         ({"units": 1, "checksum": "\ud800", "seed": "\ud800"}, "cannot be read"),
         ("[" * 100_000, "cannot be read"),
         ("{", "cannot be read"),
-        ([], "its content is not what was written"),
+        ([], "needs a JSON object, got a list"),
     ],
     ids=str,
 )
@@ -173,7 +173,7 @@ def test_a_hostile_manifest_is_one_finding_and_is_moved_aside(tmp_path: Path, co
     assert (finding.kind, finding.about) == ("damaged", "manifest.json")
     assert says in finding.says
     assert str(tmp_path) not in finding.says
-    assert finding.advice.startswith("--repair moves it aside")
+    assert finding.advice.startswith(f"`override-gap doctor {tmp_path} --repair` moves it aside")
     assert main(["doctor", str(tmp_path)]) == WRONG
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert repair(tmp_path) == [f"moved manifest.json to {tmp_path / 'damaged'}"]
