@@ -11,9 +11,10 @@ from override_gap.margins.whole_files import make_folder, move
 from override_gap.probes.store.checksum import DamagedError
 from override_gap.probes.store.files import leftovers
 from override_gap.probes.store.finding import RERUN, SERIOUS, FileFinding
-from override_gap.probes.store.folder import DAMAGED, SEALED_FILES, Store, refuse_symlinks, sealed_file_error
+from override_gap.probes.store.folder import DAMAGED, Store, refuse_symlinks
 from override_gap.probes.store.lock import owner
 from override_gap.probes.store.sealed import examine, read_manifest, units
+from override_gap.probes.store.sealed_json import SEALED_FILES, sealed_file_error
 from override_gap.probes.store.unit_tables import Promises, read_unit
 
 

@@ -12,11 +12,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from override_gap.margins.strict_json import read_json
 from override_gap.margins.whole_files import DISK_FULL, make_folder, move, remove_abandoned, write_text, write_whole
 from override_gap.probes.store.checksum import (
     DamagedError,
-    checksum_matches,
     read_note,
     unit_seal,
     with_checksum,
@@ -28,13 +26,10 @@ from override_gap.probes.store.lock import LOCK, OWNER, locked, require_held
 from override_gap.probes.store.manifest import manifest_error
 from override_gap.probes.store.run_store import Rows
 from override_gap.probes.store.schema import EXTRA, LAYERS, READINGS, TABLES, RunTable
+from override_gap.probes.store.sealed_json import SEALED_FILES, read_sealed_json
 from override_gap.probes.store.unit_tables import Promises, read_unit
 
 DAMAGED = "damaged"
-SEALED_FILES = ("manifest.json", "items.json")
-"""JSON files that hold their own checksum: what is read of a run besides its tables."""
-LARGEST_JSON = 2**30
-"""Bytes of a JSON file of a run; items.json has every item's texts."""
 FOLDER_OF_ADAPTERS = "adapters"
 """What a method that runs in an environment of its own writes."""
 # what a run that was killed before it wrote its manifest may have left
@@ -251,36 +246,6 @@ class Store:
         content, checksum = with_table_checksum(table.from_rows(rows), unit=key, **note)
         write_whole(self._file(table.name, key), lambda file: pq.write_table(content, file))
         return checksum
-
-
-def sealed_file_error(file: Path, checksum: str | None = None) -> str | None:
-    """What is wrong with a JSON file of a run, in words, or None; `checksum` is the one that it has to have.
-
-    A file that is missing is wrong only where a checksum is known for it.
-    """
-    if checksum is None and not file.exists():
-        return None
-    try:
-        read_sealed_json(file, checksum)
-    except ValueError as fault:
-        return str(fault).removeprefix(f"{file}: ")
-    return None
-
-
-def read_sealed_json(file: Path, checksum: str | None = None) -> dict[str, Any]:
-    """The object in a JSON file of a run. Raises ValueError where it is missing, is none, or is not what was written."""
-    content = read_json(file, LARGEST_JSON)
-    if not isinstance(content, dict):
-        raise ValueError(f"{file}: needs a JSON object, got a {type(content).__name__}")
-    try:
-        intact = checksum_matches(content)
-    except ValueError as fault:  # half a surrogate pair in a text
-        raise ValueError(f"{file}: cannot be read: {fault}") from fault
-    if not intact:
-        raise ValueError(f"{file}: its content is not what was written (the checksum differs)")
-    if checksum is not None and content.get("checksum") != checksum:
-        raise ValueError(f"{file}: it is not what this run had measured when it was complete")
-    return content
 
 
 def symlinks(run: Path) -> Iterator[Path]:

@@ -13,8 +13,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from override_gap.probes.store.folder import SEALED_FILES, RunError, Store
+from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.run_store import Rows, RunStore
+from override_gap.probes.store.sealed_json import SEALED_FILES
 
 ALWAYS_WRITTEN = ("layers", "readings")
 """Tables that every unit has."""

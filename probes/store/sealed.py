@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from override_gap.probes.store.checksum import DamagedError
 from override_gap.probes.store.finding import MADE_AGAIN, RERUN, SERIOUS, FileFinding, repairing
-from override_gap.probes.store.folder import SEALED_FILES, RunError, Store, sealed_file_error, symlinks
+from override_gap.probes.store.folder import RunError, Store, symlinks
 from override_gap.probes.store.schema import READINGS, TABLES
+from override_gap.probes.store.sealed_json import SEALED_FILES, sealed_file_error
 from override_gap.probes.store.table_checks import checked
 from override_gap.probes.store.unit_tables import Promises, read_unit, require_items_of
 from override_gap.probes.store.units_together import UnitsTogether

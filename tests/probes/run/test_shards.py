@@ -111,7 +111,7 @@ def test_merge_refuses_in_one_line(runs: Path, unfit: Path, tmp_path: Path) -> N
         ("cannot be read", (one, unfit / "nowhere")),
         ("of another audit", (one, unfit / "other seed", three)),
         ("one of 2 shards", (one, unfit / "half")),
-        ("readings of 6 units, the run has 7", (one, unfit / "torn", three)),
+        ("missing: readings: 1 of 2 units have no sound readings", (one, unfit / "torn", three)),
         ("not finished", (one, unfit / "unfinished", three)),
     ):
         with pytest.raises(RunError, match=message) as refusal:

@@ -1,0 +1,44 @@
+"""JSON files of a run that hold their own checksum, and are not read where it differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from override_gap.margins.strict_json import read_json
+from override_gap.probes.store.checksum import checksum_matches
+
+SEALED_FILES = ("manifest.json", "items.json")
+"""What is read of a run besides its tables."""
+LARGEST_JSON = 2**30
+"""Bytes; items.json has every item's texts."""
+
+
+def sealed_file_error(file: Path, checksum: str | None = None) -> str | None:
+    """What is wrong with a JSON file of a run, in words, or None; `checksum` is the one that it has to have.
+
+    A file that is missing is wrong only where a checksum is known for it.
+    """
+    if checksum is None and not file.exists():
+        return None
+    try:
+        read_sealed_json(file, checksum)
+    except ValueError as fault:
+        return str(fault).removeprefix(f"{file}: ")
+    return None
+
+
+def read_sealed_json(file: Path, checksum: str | None = None) -> dict[str, Any]:
+    """The object in a JSON file of a run. Raises ValueError where it is missing, is none, or is not what was written."""
+    content = read_json(file, LARGEST_JSON)
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: needs a JSON object, got a {type(content).__name__}")
+    try:
+        intact = checksum_matches(content)
+    except ValueError as fault:  # half a surrogate pair in a text
+        raise ValueError(f"{file}: cannot be read: {fault}") from fault
+    if not intact:
+        raise ValueError(f"{file}: its content is not what was written (the checksum differs)")
+    if checksum is not None and content.get("checksum") != checksum:
+        raise ValueError(f"{file}: it is not what this run had measured when it was complete")
+    return content
