@@ -69,9 +69,9 @@ def test_table_page_and_json_show_the_same_numbers(folders, tmp_path, capsys) ->
 
 def test_a_note_of_a_run_that_was_looked_at_ends_with_one_full_stop(folders, tmp_path, capsys) -> None:
     manifest = json.loads((folders[0] / "manifest.json").read_text())
-    looks = [{"units": 2, "share": 0.5}]
-    stopped = {"units": 2, "items": 60, "unmeasured": 90}
-    manifest["until"] = {"rule": "decided", "units_at_looks": [2, 4], "looks": looks, "stopped": stopped}
+    looks = [{"units": 1, "share": 0.5}]
+    stopped = {"units": 1, "items": 60, "unmeasured": 90}
+    manifest["until"] = {"rule": "decided", "units_at_looks": [1, 2], "looks": looks, "stopped": stopped}
     (folders[0] / "manifest.json").write_text(json.dumps(manifest))
     out = tmp_path / "c.html"
     assert main(["compare", *map(str, folders[:2]), "--out", str(out)]) == 0

@@ -47,11 +47,12 @@ def test_readings_in_several_files_give_the_same_summary(run_folder, tmp_path, c
 
     again = tmp_path / "split"
     shutil.copytree(run_folder, again)
-    rows = pd.read_parquet(again / "readings" / "all.parquet")
-    (again / "readings" / "all.parquet").unlink()
-    half = set(rows["item"].unique()[::2])
-    for number, half_of_rows in enumerate((rows[rows["item"].isin(half)], rows[~rows["item"].isin(half)])):
-        half_of_rows.to_parquet(again / "readings" / f"{number}.parquet")
+    half = set(pd.read_parquet(again / "readings" / "all.parquet")["item"].unique()[::2])
+    for whole in again.glob("*/all.parquet"):
+        rows = pd.read_parquet(whole)
+        whole.unlink()
+        for number, half_of_rows in enumerate((rows[rows["item"].isin(half)], rows[~rows["item"].isin(half)])):
+            half_of_rows.to_parquet(whole.with_name(f"{number}.parquet"))
     assert main(["report", str(again), "--quiet"]) == 0
     assert json.loads((again / "summary.json").read_text()) == json.loads((run_folder / "summary.json").read_text())
 
