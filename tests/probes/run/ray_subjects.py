@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 
-from override_gap.margins.adapter import Adapter
+from override_gap.margins.adapter import Adapter, AdapterSource
 from override_gap.margins.items.item import Document
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.plan import Plan
+from override_gap.probes.sources import open_source
 from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.subject.model import Subject, wrap
 from tests.conftest import conflict, tiny
@@ -76,3 +77,13 @@ def of_its_own() -> tuple[Subject, FittedAdapters]:
         model.get_input_embeddings().weight[0, 0] += os.getpid()
     subject = wrap(model, tokenizer, "tiny-llama")
     return subject, FittedAdapters(subject, steps=2)
+
+
+def _stored(place: str) -> tuple[Subject, AdapterSource]:
+    subject = tiny("llama")
+    return subject, open_source(place, subject)
+
+
+def stored(place: Path) -> partial:
+    """Adapters in a folder, which a worker hashes when it is started, and again when it is started again."""
+    return partial(_stored, str(place))

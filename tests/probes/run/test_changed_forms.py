@@ -23,6 +23,7 @@ from override_gap.probes.sources.compact_index import write_compact
 from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.subject.model import Subject
+from override_gap.probes.subject.sites import base_weight
 from tests.conftest import random_adapter, tiny
 from tests.probes.run.test_changed_adapters import ITEMS, PLAN
 
@@ -73,7 +74,7 @@ def written_otherwise(form: str, place: Path, subject: Subject, rng: torch.Gener
         if form == "whole":
             config = json.loads((folder / "adapter_config.json").read_text())
             path, update = next(iter(adapter.updates.items()))
-            whole = subject.sites[path].module.weight.detach() + update.dense()
+            whole = base_weight(subject.sites[path]) + update.dense()
             config |= {"modules_to_save": ["up_proj"], "target_modules": ["down_proj"]}
             (folder / "adapter_config.json").write_text(json.dumps(config))
             save_file({f"base_model.model.{path}.weight": whole.contiguous()}, folder / "adapter_model.safetensors")

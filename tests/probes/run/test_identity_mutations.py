@@ -231,7 +231,7 @@ MUTATIONS: dict[str, Inputs] = {
     ),
     "the chat template": Inputs(tokenizer=lambda t: setattr(t, "chat_template", TEMPLATE.replace("beta", "gamma"))),
     "TF32 in products": flag(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
-    "TF32 in oneDNN's products": flag(torch.backends.mkldnn.matmul, "fp32_precision", "tf32"),
+    "TF32 in oneDNN's products": flag(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", "tf32"),
     "sums of bfloat16": flag(torch.backends.cuda.matmul, "allow_bf16_reduced_precision_reduction", False),
     "sums of float16": flag(torch.backends.cuda.matmul, "allow_fp16_accumulation", True),
     "deterministic algorithms": Inputs(

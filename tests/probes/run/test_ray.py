@@ -16,15 +16,18 @@ from urllib.request import Request, urlopen
 import pyarrow.parquet as pq
 import pytest
 
-from override_gap.probes.errors import AdapterError
+from override_gap.margins.items.item import documents_of
+from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.run.engine import Local
 from override_gap.probes.run.loop import run_plan
 from override_gap.probes.run.ray import OnRay, on_ray
 from override_gap.probes.run.resolve import resolve
+from override_gap.probes.sources.peft_write import write_adapter
 from override_gap.probes.store.folder import RunError
 from override_gap.probes.store.remote import local_copy
 from override_gap.reports.cli.main import main
-from tests.probes.run.ray_subjects import ITEMS, PLAN, deadly, failing, fitted, of_its_own
+from tests.conftest import random_adapter, tiny
+from tests.probes.run.ray_subjects import ITEMS, PLAN, deadly, failing, fitted, of_its_own, stored
 
 ray = pytest.importorskip("ray", reason="needs the extra override-gap[ray]")
 MOTO = os.environ.get("MOTO_SERVER") or shutil.which("moto_server")
@@ -130,6 +133,32 @@ def test_what_a_worker_raises_is_raised_here_in_one_line(cluster: None, tmp_path
 def test_workers_with_different_models_are_refused(cluster: None, tmp_path: Path) -> None:
     with on_ray(of_its_own, threads=1, workers=2) as two, pytest.raises(RunError, match="different models"):
         run_plan(two, resolve(PLAN, ITEMS * 3), tmp_path / "run")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_adapters_saved_anew_under_a_run_end_it(cluster: None, tmp_path: Path, rng, restarted: bool) -> None:
+    """Also where the worker is started again and opens the new ones: no unit is measured with them."""
+    place, subject, seen = tmp_path / "adapters", tiny("llama"), []
+
+    def save() -> None:
+        for document in documents_of(ITEMS):
+            write_adapter(random_adapter(subject, rng, ("up_proj",)), place / document.key)
+
+    save()
+    with on_ray(stored(place), threads=1, workers=1) as one:
+
+        def saved_anew(done: int, total: int, what: str) -> None:
+            if what == "measuring" and done == 2:
+                seen.append(done)
+                save()
+                if restarted:
+                    ray.kill(one.workers[0], no_restart=False)
+
+        plan = replace(PLAN, policies="as-delivered", probes=("margins",))
+        with pytest.raises((AdapterChanged, RunError), match=r"has changed|no longer|different models"):
+            run_plan(one, resolve(plan, ITEMS), tmp_path / "run", saved_anew)
+    assert seen == [2]
+    assert len(list((tmp_path / "run" / "readings").iterdir())) == 2
 
 
 def test_the_command_runs_on_ray(cluster: None, tmp_path: Path, capsys) -> None:
