@@ -136,6 +136,49 @@ def lose_audits(
     return outcomes, len(first.requests)
 
 
+def lose_after_kills(seed: int, folder: Path, log: Log) -> Outcome:
+    """An audit killed right after each new folder and each rename of readings or manifest, given again to its end, and then the
+    power fails: is anything lost that the finished run holds? A killed process may not have flushed what it had made.
+    """
+    from benchmarks import faults
+    from benchmarks.writing_commands import tree
+
+    subject = faults.tiny_subject(seed)
+    root, found = folder / "disk", folder / "found"
+    root.mkdir()
+    first, _ = recorded(root, folder / "log", lambda: faults.audit(subject, root / "run"))
+    outcome = Outcome()
+    for number, request in enumerate(first.requests):
+        renamed = request.kind == "R" and ("/readings/" in request.second or request.second.endswith("manifest.json"))
+        if request.kind != "M" and not renamed:
+            continue
+        shutil.rmtree(root)
+        root.mkdir()
+        disk = Disk(root)
+        for kill in (number + 2, None):
+
+            def watched(kill: int | None = kill) -> None:
+                watch(root, folder / "log", kill)
+                faults.audit(subject, root / "run")
+
+            faults.in_child(watched)
+        for each in read_log(folder / "log", root):
+            disk.follow(each)
+        (folder / "log").unlink()
+        require_complete(disk, root)
+        disk.after_power_loss(found)
+        lost = sorted(set(tree(root)) - set(tree(found)) - {"run/lock"})
+        shutil.rmtree(found)
+        outcome.losses += 1
+        outcome.held += not lost
+        if lost:
+            outcome.wrong.append(
+                f"killed after {request.kind} {request.second or request.path}: {len(lost)} files lost"
+            )
+            log(outcome.wrong[-1])
+    return outcome
+
+
 def lose_commands(
     each: int,
     seed: int,
@@ -252,6 +295,7 @@ def main() -> int:
     parser.add_argument(
         "--without", action="append", default=[], choices=tuple(WITHOUT), help="also without this fsync"
     )
+    parser.add_argument("--after-kills", action="store_true", help="only audits that were killed before, to their end")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="page whose block between power-loss marks is replaced")
     args = parser.parse_args()
@@ -267,6 +311,16 @@ def main() -> int:
     audits, commands = {}, {}
     with tempfile.TemporaryDirectory(prefix="override-gap-power-") as name:
         folder = Path(name).resolve()
+        if args.after_kills:
+            killed = lose_after_kills(args.seed, folder, log)
+            text = (
+                f"{killed.held} of {killed.losses} audits that were killed right after they had made a folder or renamed readings "
+                "or a manifest, and then finished, keep every file if the power fails after their end.\n"
+            )
+            print(text)
+            if args.out:
+                replace_block(args.out, "power-loss-after-kills", text)
+            return 0 if killed.held == killed.losses else 1
         for way in (None, *args.without):
             (folder / f"audits-{way}").mkdir()
             losses = args.losses if way is None else -(-args.losses // 4)

@@ -132,7 +132,10 @@ def is_stream(target: Path) -> bool:
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder with those above it, each flushed into the one that holds it; returns it. Raises WriteError."""
+    """Make a folder with those above it, each flushed into the one that holds it, as is one that is there; returns it.
+
+    Raises WriteError.
+    """
     folder = Path(folder)
     absolute = folder.absolute()
     with as_write_error(folder, folder):
@@ -140,6 +143,9 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         for each in reversed(new):
             sync_folder(each.parent)
+        if not new:  # a process may have been killed between making it and flushing it
+            with contextlib.suppress(OSError):
+                sync_folder(absolute.parent)
     return folder
 
 

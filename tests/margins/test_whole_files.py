@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from override_gap.margins import whole_files
 from override_gap.margins.temporaries import is_abandoned
 from override_gap.margins.whole_files import (
     WriteError,
@@ -291,3 +292,30 @@ def test_leftovers_of_a_name_that_had_to_be_shortened_are_found(tmp_path: Path) 
     temporary_beside(target).touch()
     assert leftovers_of(target) == [temporary_beside(target)]
     assert is_abandoned(temporary_beside(target)), "this process has just asked, so it is not writing"
+
+
+def test_a_folder_that_is_there_is_flushed_into_the_one_that_holds_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a process that was killed may have made it and not come to flush it; whoever goes on there relies on its name
+    flushed: list[Path] = []
+    monkeypatch.setattr(whole_files, "sync_folder", flushed.append)
+    (tmp_path / "run").mkdir()
+    make_folder(tmp_path / "run")
+    assert flushed == [tmp_path]
+    flushed.clear()
+    make_folder(tmp_path / "a" / "b")
+    assert flushed == [tmp_path, tmp_path / "a"]
+
+
+def test_a_folder_above_that_cannot_be_flushed_is_no_error_where_nothing_was_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr(whole_files, "sync_folder", refuse)
+    assert make_folder(tmp_path / "run") == tmp_path / "run"
+    with pytest.raises(WriteError, match="Permission denied"):
+        make_folder(tmp_path / "new")
