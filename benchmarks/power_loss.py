@@ -314,8 +314,8 @@ def main() -> int:
         if args.after_kills:
             killed = lose_after_kills(args.seed, folder, log)
             text = (
-                f"{killed.held} of {killed.losses} audits that were killed right after they had made a folder or renamed readings "
-                "or a manifest, and then finished, keep every file if the power fails after their end.\n"
+                f"{killed.held} of {killed.losses} audits that were killed right after they had made a folder or renamed "
+                "readings or a manifest, and then finished, keep every file if the power fails after their end.\n"
             )
             print(text)
             if args.out:
