@@ -12,6 +12,7 @@ from jinja2 import TemplateSyntaxError
 
 from override_gap.margins.items.item import ItemError
 from override_gap.probes.subject.chat_template import ChatSettings, dated, template_text
+from override_gap.probes.subject.template_limits import BYTES, LONGEST, SECONDS, TemplateTooLong, has_powers, limited
 
 Begins = Literal["assistant turn", "generation prompt"]
 Turns = Sequence[Mapping[str, Any]]
@@ -71,18 +72,34 @@ def _render(
 ) -> str:
     """The turns as one text. Raises ItemError, one line."""
     try:
-        return tokenizer.apply_chat_template(
-            [dict(turn) for turn in turns],
-            chat_template=template,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            **settings.args,
-        )
+        if has_powers(template):
+            raise ItemError("the subject's chat template raises a number to a power (**); give --chat-template FILE")
+        with limited():
+            text = tokenizer.apply_chat_template(
+                [dict(turn) for turn in turns],
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **settings.args,
+            )
     except TemplateSyntaxError as fault:
         raise ItemError(f"the chat template is not a Jinja template: line {fault.lineno}: {fault.message}") from fault
+    except ItemError:
+        raise
+    except TemplateTooLong as fault:
+        raise ItemError(
+            f"the subject's chat template computes for more than {SECONDS:.0f} s; give --chat-template FILE"
+        ) from fault
+    except MemoryError as fault:
+        raise ItemError(
+            f"the subject's chat template takes more than {BYTES:,} bytes; give --chat-template FILE"
+        ) from fault
     except Exception as fault:  # a template is a program of its own: it can raise anything
         reason = " ".join(str(fault).split())[:200] or type(fault).__name__
         raise ItemError(f"the subject's chat template refuses the turns: {reason}") from fault
+    if len(text) > LONGEST + 8 * len(str(turns)):
+        raise ItemError(f"the subject's chat template writes {len(text):,} characters; give --chat-template FILE")
+    return text
 
 
 def _user_turns(

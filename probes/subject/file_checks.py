@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BufferedIOBase, BufferedReader
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from override_gap.margins.strict_json import LARGEST, read_json
 
@@ -160,6 +160,8 @@ BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of each scalar type of the GGUF format, by the type's number."""
 STRING, ARRAY = 8, 9
 BLOCKS = b".block_count"
+MOST_ELEMENTS, MOST_TENSORS, MOST_VALUES = 2**23, 200_000, 65_536
+"""Of a GGUF file's header: elements of all arrays, tensors, values. A vocabulary of 262,144 tokens has 1.3 million elements."""
 
 
 @dataclass
@@ -169,12 +171,15 @@ class _GGUFHeader:
     stream: BufferedReader
     file: Path
     size: int
+    order: Literal["little", "big"] = "little"
+    elements: int = 0
+    """Elements of arrays so far."""
 
     def number(self, width: int) -> int:
         raw = self.stream.read(width)
         if len(raw) < width:
             raise FileSizeError(f"{self.file}: damaged GGUF: it ends within its header")
-        return int.from_bytes(raw, "little")
+        return int.from_bytes(raw, self.order)
 
     def skip(self, count: int, width: int, what: str) -> None:
         if count * width > self.size - self.stream.tell():
@@ -204,20 +209,32 @@ class _GGUFHeader:
         count = self.number(8)
         if inner != STRING:
             self.skip(count, BYTES[inner], "an array")
+            self.count(count)
             return None
         if 8 * count > self.size - self.stream.tell():
             raise FileSizeError(
                 f"{self.file}: damaged GGUF: it claims an array of length {count:,}, and has {self.size:,} bytes"
             )
+        self.count(count)
         for _ in range(count):
             self.text()
         return None
+
+    def count(self, elements: int) -> None:
+        """Add an array's elements to the header's; raise where they are more than any model needs."""
+        self.elements += elements
+        if self.elements > MOST_ELEMENTS:
+            raise FileSizeError(
+                f"{self.file}: its header has arrays of {self.elements:,} elements; a model's vocabulary needs at most "
+                f"{MOST_ELEMENTS:,}"
+            )
 
 
 def check_gguf_sizes(file: Path) -> None:
     """Raise FileSizeError where a GGUF file claims more values, tensors, layers or numbers than its bytes can hold.
 
-    A length in the header that is too large would keep the library counting. Big-endian files are left to the library.
+    A length in the header that is too large would keep the library counting, and so would a file of many gigabytes that is all
+    header. Tensors that lie over one another, which a small file could hold without number, are found by the sum of their sizes.
     """
     size = file.stat().st_size
     with file.open("rb") as stream:
@@ -225,25 +242,42 @@ def check_gguf_sizes(file: Path) -> None:
         if stream.read(4) != b"GGUF":
             raise FileSizeError(f"{file}: not a GGUF file")
         version = header.number(4)
+        if version and version & 0xFFFF == 0:
+            header.order = "big"
+            version = int.from_bytes(version.to_bytes(4, "little"), "big")
         if not 2 <= version <= 3:
-            if version and version & 0xFFFF == 0:
-                return
             raise FileSizeError(f"{file}: GGUF of version {version}; need 2 or 3")
         tensors, values = header.number(8), header.number(8)
         if 12 * (tensors + values) > size:
             raise FileSizeError(
                 f"{file}: damaged GGUF: it claims {tensors:,} tensors and {values:,} values in {size:,} bytes"
             )
+        if tensors > MOST_TENSORS or values > MOST_VALUES:
+            raise FileSizeError(
+                f"{file}: {tensors:,} tensors and {values:,} values; a model has at most {MOST_TENSORS:,} and {MOST_VALUES:,}"
+            )
         for _ in range(values):
             name, kind = header.text(), header.number(4)
             value = header.value(kind)
             if name.endswith(BLOCKS) and value is not None and value > tensors:
                 raise FileSizeError(f"{file}: it claims {value:,} layers, and the weights are {tensors} tensors")
+        numbers, names = 0, set[bytes]()
         for _ in range(tensors):
-            header.text()
+            name = header.text()
+            if name in names:
+                raise FileSizeError(
+                    f"{file}: damaged GGUF: it has the tensor {name.decode(errors='replace')[:80]} twice"
+                )
+            names.add(name)
             dimensions = header.number(4)
             shape = [header.number(8) for _ in range(min(dimensions, 9))]
-            header.skip(12, 1, "a tensor")
+            header.number(4)
+            offset, count = header.number(8), prod(shape)
+            numbers += count
             # no quantisation takes less than one bit per number
-            if dimensions > 8 or prod(shape) > 8 * size:
-                raise FileSizeError(f"{file}: damaged GGUF: it claims a tensor of {shape}, and has {size:,} bytes")
+            if dimensions > 8 or offset + count // 8 > size:
+                raise FileSizeError(
+                    f"{file}: damaged GGUF: it claims a tensor of {shape} at {offset:,}, and has {size:,} bytes"
+                )
+        if numbers > 8 * size:
+            raise FileSizeError(f"{file}: damaged GGUF: it claims {numbers:,} numbers in {size:,} bytes")

@@ -102,12 +102,36 @@ def key(name: bytes, kind: int, rest: bytes) -> bytes:
     return struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + rest
 
 
+def tensor(name: bytes, numbers: int, offset: int) -> bytes:
+    """The entry of a tensor of one dimension, in the header."""
+    return struct.pack("<Q", len(name)) + name + struct.pack("<IQIQ", 1, numbers, 0, offset)
+
+
 GGUF: dict[str, tuple[bytes, str]] = {
     "an array without end": (gguf(key(b"a", 9, struct.pack("<IQ", 0, 2**60))), "claims an array of"),
     "a text without end": (gguf(key(b"a", 8, struct.pack("<Q", 2**60))), "claims a text of"),
     "values without end": (gguf(count=2**60), "claims 0 tensors and 1,152,921,504,606,846,976 values"),
     "tensors without end": (gguf(tensors=2**60), "tensors and 0 values in 24 bytes"),
     "a billion layers": (gguf(key(b"llama.block_count", 4, struct.pack("<I", 10**9))), "claims 1,000,000,000 layers"),
+    "an array of arrays": (gguf(key(b"a", 9, struct.pack("<IQIQ", 9, 1, 9, 2**60))), "a value has type 9"),
+    "an array without end, big-endian": (
+        b"GGUF" + struct.pack(">IQQ", 3, 0, 1) + struct.pack(">Q", 1) + b"a" + struct.pack(">IIQ", 9, 0, 2**60),
+        "claims an array of",
+    ),
+    "a text of 2^63": (gguf(key(b"a", 8, struct.pack("<Q", 2**63))), "claims a text of"),
+    "a tensor behind the file's end": (
+        gguf(tensor(b"t", 1, 2**40), tensors=1, count=0),
+        "a tensor of [1] at 1,099,511,627,776",
+    ),
+    "a tensor twice": (gguf(tensor(b"t", 1, 0), tensor(b"t", 1, 0), tensors=2, count=0), "has the tensor t twice"),
+    "tensors over one another": (
+        gguf(*(tensor(b"%d" % n, 4000, 0) for n in range(64)), tensors=64, count=0) + bytes(4000),
+        "numbers in",
+    ),
+    "tensors over one another by 2^64": (
+        gguf(tensor(b"t", 2**64 - 1, 2**64 - 1), tensors=1, count=0),
+        "it claims a tensor of",
+    ),
     "a value of no type": (gguf(key(b"a", 77, b"")), "a value has type 77"),
     "no GGUF": (b"GGML" + bytes(64), "not a GGUF file"),
 }
