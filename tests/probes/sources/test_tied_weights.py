@@ -22,5 +22,5 @@ def test_a_dense_delta_of_a_tied_embedding_is_refused_under_either_name(name: st
     weight = subject.model.get_output_embeddings().weight
     assert weight.data_ptr() == subject.model.get_input_embeddings().weight.data_ptr()
     save_file({name: torch.ones_like(weight)}, tmp_path / "delta.safetensors")
-    with pytest.raises(AdapterError, match="it is in no layer|the model has no linear map"):
+    with pytest.raises(AdapterError, match=r"it is in no layer|the model has no linear map"):
         batched(subject, open_source(f"dense:{tmp_path / 'delta.safetensors'}", subject).encode([Document("x")]), [1])
