@@ -160,7 +160,7 @@ BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Bytes of each scalar type of the GGUF format, by the type's number."""
 STRING, ARRAY = 8, 9
 BLOCKS = b".block_count"
-MOST_ELEMENTS, MOST_TENSORS, MOST_VALUES = 2**23, 200_000, 65_536
+MOST_ELEMENTS, MOST_GGUF_TENSORS, MOST_VALUES = 2**23, 200_000, 65_536
 """Of a GGUF file's header: elements of all arrays, tensors, values. A vocabulary of 262,144 tokens has 1.3 million elements."""
 
 
@@ -252,9 +252,9 @@ def check_gguf_sizes(file: Path) -> None:
             raise FileSizeError(
                 f"{file}: damaged GGUF: it claims {tensors:,} tensors and {values:,} values in {size:,} bytes"
             )
-        if tensors > MOST_TENSORS or values > MOST_VALUES:
+        if tensors > MOST_GGUF_TENSORS or values > MOST_VALUES:
             raise FileSizeError(
-                f"{file}: {tensors:,} tensors and {values:,} values; a model has at most {MOST_TENSORS:,} and {MOST_VALUES:,}"
+                f"{file}: {tensors:,} tensors and {values:,} values; a model has at most {MOST_GGUF_TENSORS:,} and {MOST_VALUES:,}"
             )
         for _ in range(values):
             name, kind = header.text(), header.number(4)
