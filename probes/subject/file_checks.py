@@ -254,7 +254,7 @@ def check_gguf_sizes(file: Path) -> None:
             )
         if tensors > MOST_GGUF_TENSORS or values > MOST_VALUES:
             raise FileSizeError(
-                f"{file}: {tensors:,} tensors and {values:,} values; a model has at most {MOST_GGUF_TENSORS:,} and {MOST_VALUES:,}"
+                f"{file}: {tensors:,} tensors, {values:,} values; a model has at most {MOST_GGUF_TENSORS:,} and {MOST_VALUES:,}"
             )
         for _ in range(values):
             name, kind = header.text(), header.number(4)
