@@ -81,7 +81,7 @@ def disturbed(kind: str, root: Path, work: Callable[[Path], int], rng: random.Ra
     elif kind == "kill":
         settings["kill"] = rng.randint(1, max(1, cost.requests))
     elif kind == "disk":
-        limit = rng.randint(1, max(2, cost.largest))
+        limit = rng.randint(1024, max(2048, cost.largest))  # the message, which is a file too, fits
     elif kind == "flush":
         settings["fail"] = f"FG:{rng.randint(1, max(1, cost.flushes))}:{errno.EIO}"
     else:

@@ -67,7 +67,7 @@ ALLOWED = {
     ("probes/subject/load.py", "symlink_to"): SCRATCH,
     ("reports/export/pdf.py", "TemporaryDirectory"): SCRATCH,
     ("reports/export/pdf.py", "copyfile"): WITHIN,
-    ("reports/figures/style.py", "savefig"): WITHIN,
+    ("reports/figures/style.py", "savefig"): "drawn in memory, then write_bytes",
     ("reports/page/compare.py", "TemporaryDirectory"): SCRATCH,
 }
 

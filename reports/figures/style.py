@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ from matplotlib.ticker import FuncFormatter
 
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.margins.text import plural
-from override_gap.margins.whole_files import write_whole
+from override_gap.margins.whole_files import write_bytes
 from override_gap.reports.figures.pdf_fonts import needed_tables_alone
 
 #: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark mode.
@@ -131,9 +132,10 @@ def save(fig: Figure, stem: Path) -> tuple[Path, ...]:
             engine.execute(fig)
         fig.set_layout_engine(None)
         for form in FORMS:
-            written.append(stem.with_suffix(f".{form}"))
-            draw = functools.partial(fig.savefig, format=form, metadata=_METADATA[form])
-            write_whole(written[-1], draw)
+            # drawn in memory: where a disk is full, matplotlib's PDF raises an AttributeError of its own in place of the reason
+            drawn = io.BytesIO()
+            fig.savefig(drawn, format=form, metadata=_METADATA[form])
+            written.append(write_bytes(stem.with_suffix(f".{form}"), drawn.getvalue()))
     return tuple(written)
 
 
