@@ -134,6 +134,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "references": published.references(run).as_json(),
         "errors": errors(run),
         "timing": run.manifest.get("timing"),
+        "cautions": list(run.cautions),
         "notes": notes,
     }
     return clean(summary)

@@ -113,6 +113,7 @@ def pair(runs: Runs, condition: str | Mapping[str, str]) -> Paired:
     for name, run in runs.items():
         if run.manifest.get("complete") is False:
             notes.append(f"{name}: the run is not complete")
+        notes += [f"{name}: {caution}" for caution in run.cautions]
         looks = looks_of(run.manifest)
         if looks is not None and looks.stopped:
             # notes end without a full stop

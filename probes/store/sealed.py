@@ -22,6 +22,8 @@ from override_gap.probes.store.table_checks import checked
 from override_gap.probes.store.unit_tables import Promises, read_unit, require_items_of
 from override_gap.probes.store.units_together import UnitsTogether
 
+NO_CHECKSUMS = "the run's tables have no checksum (written by an older version): whether they are as they were measured cannot be told"
+
 
 @dataclass(frozen=True)
 class SealedRun:
@@ -38,9 +40,8 @@ class SealedRun:
     @property
     def cautions(self) -> tuple[str, ...]:
         """What a reader of its numbers has to know, one sentence each."""
-        unchecked = sum(finding.kind == "unchecked" for finding in self.findings)
-        says = f"the tables of {unchecked} of {self.units} units have no checksum (written by an older version): "
-        return (f"{says}whether they are as they were measured cannot be told",) if unchecked else ()
+        unchecked = any(finding.kind == "unchecked" for finding in self.findings)
+        return (NO_CHECKSUMS,) if unchecked else ()
 
 
 def read_sealed(run: Path, keep: bool = True) -> SealedRun:

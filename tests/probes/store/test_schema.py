@@ -148,6 +148,9 @@ def test_files_of_the_first_version_are_read(folder: Path, tmp_path: Path) -> No
     assert load(old).readings[["aliases", "prior_aliases"]].isna().all(axis=None)
     assert {finding.kind for finding in diagnose(old).findings} == {"unchecked"}
     assert diagnose(old).sound
+    (caution,) = load(old).cautions
+    assert caution.startswith("the run's tables have no checksum")
+    assert load(folder).cautions == ()
 
 
 def test_rows_without_a_column_hold_null_in_it() -> None:
