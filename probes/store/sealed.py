@@ -22,7 +22,9 @@ from override_gap.probes.store.table_checks import checked
 from override_gap.probes.store.unit_tables import Promises, read_unit, require_items_of
 from override_gap.probes.store.units_together import UnitsTogether
 
-NO_CHECKSUMS = "the run's tables have no checksum (written by an older version): whether they are as they were measured cannot be told"
+NO_CHECKSUMS = (
+    "the tables have no checksum (written by an older version): whether they are as they were measured is not known"
+)
 
 
 @dataclass(frozen=True)

@@ -149,7 +149,7 @@ def test_files_of_the_first_version_are_read(folder: Path, tmp_path: Path) -> No
     assert {finding.kind for finding in diagnose(old).findings} == {"unchecked"}
     assert diagnose(old).sound
     (caution,) = load(old).cautions
-    assert caution.startswith("the run's tables have no checksum")
+    assert caution.startswith("the tables have no checksum")
     assert load(folder).cautions == ()
 
 
