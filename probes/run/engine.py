@@ -12,7 +12,7 @@ from override_gap.margins.conditions import Condition
 from override_gap.margins.items.item import Document, Item
 from override_gap.margins.items.null_documents import NullDocuments
 from override_gap.margins.runtime import Prefix
-from override_gap.probes.errors import AdapterError
+from override_gap.probes.errors import AdapterChanged, AdapterError
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling
 from override_gap.probes.run import rows
@@ -161,8 +161,14 @@ def measure_unit(
         items = () if change else unit.items
         nulls = encode_nulls(source, job.nulls, items, setup.conditions, encoded, means)
         require_basis(setup.subject, source, job.basis)
-        if job.repeated is not None:
-            job.repeated.require_same(source)
+        if job.repeated is not None and not change:
+            try:
+                job.repeated.require_same(source)
+            except AdapterChanged:
+                # a model that changed while adapters were made gives others; its rows are errors then, as they are later
+                change = setup.subject.how_changed()
+                if not change:
+                    raise
     all_failed = (encoded.broken and not with_adapter) or (reworded.broken and not reworded.adapters)
     if all_failed and not store.keys():
         raise AdapterError(next(iter((encoded | reworded).broken.values())))

@@ -11,8 +11,9 @@ from override_gap.reports.cli.main import DONE, WRONG, parser
 EPILOG = """examples:
   override-gap doctor runs/audit
   override-gap doctor runs/audit --repair
-  override-gap doctor runs/merged      (after a merge that was killed: names what it left beside)
+  override-gap doctor runs/merged
 
+The last may name a folder that is not there yet: what a merge that was killed left beside it is found.
 Exit code 0: everything there can be trusted and a finished run lacks nothing; 2 otherwise.
 """
 

@@ -31,20 +31,28 @@ def _(folder: Path) -> Case:
 
 
 TABLES: dict[str, tuple[str, dict[str, list[Any]], str]] = {
-    "readings without items": ("readings", {"point": ["p"]}, "r/readings/a.parquet: lacks the columns item, split"),
-    "readings of no rows": ("readings", {"item": []}, "r/readings: its files hold no rows"),
+    "readings without items": (
+        "readings",
+        {"point": ["p"]},
+        "r: damaged: a: readings/a.parquet: lacks the columns item, split",
+    ),
+    "readings of no rows": ("readings", {name: [] for name in REQUIRED}, "r/readings: its files hold no rows"),
     "numbers for items": ("readings", {name: [1] for name in REQUIRED}, "column item needs text, got numbers"),
     "a layer without a number": (
         "layers",
         {"item": ["a"], "condition": ["base"], "layer": [None]},
-        "r/layers/a.parquet: column layer needs a value in every row",
+        "r: inconsistent: a: layers/a.parquet: column layer needs a value in every row",
     ),
     "an infinite share of a layer": (
         "layers",
         {"item": ["a"], "condition": ["base"], "layer": [0], "lens": [float("inf")]},
         "column lens needs finite numbers, at most 3.4e+38 in size, got inf for item 'a'",
     ),
-    "draws without a temperature": ("drawn", {"item": ["a"]}, "r/drawn/a.parquet: lacks the columns point"),
+    "draws without a temperature": (
+        "drawn",
+        {"item": ["a"]},
+        "r: damaged: a: drawn/a.parquet: lacks the columns point",
+    ),
 }
 SOUND = {**dict.fromkeys(REQUIRED), "item": "a", "point": "p", "split": "conflict", "condition": "base", "status": "ok"}
 for title, (kind, columns, message) in TABLES.items():

@@ -304,7 +304,8 @@ def test_a_model_that_changes_is_noticed_and_its_unit_not_believed(
 
     def act(document: Document, adapter: Adapter) -> Adapter:
         calls.append(document)
-        if len(calls) == 9:  # 4 documents and 4 retold ones: the second unit begins
+        # the first document twice; 4 documents, 4 retold ones and the first again; then the second unit begins
+        if len(calls) == 12:
             with torch.no_grad():
                 if change == "weight":  # of a token that no question holds
                     subject.model.get_input_embeddings().weight[40].add_(1e-3)

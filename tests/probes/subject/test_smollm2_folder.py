@@ -102,7 +102,7 @@ def test_fetching_converts_anew_what_cannot_be_used(folder: Path, monkeypatch: p
             return f"{work}/{member}"
 
     def convert(gguf: Path, into: Path) -> None:
-        into.mkdir()
+        into.mkdir(exist_ok=True)
         save_file({"a": torch.ones(3)}, into / WEIGHTS)
 
     save_file({"a": torch.ones(3)}, written)
