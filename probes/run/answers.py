@@ -14,9 +14,9 @@ from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.items.item import Item
 from override_gap.margins.items.matching import says, says_substring, why_not_judged
 from override_gap.probes.attach.runtime import batched, prefix_length
-from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import BatchSizer
 from override_gap.probes.readings.generation import Sampling, generate
+from override_gap.probes.run.item_faults import ITEM_FAULTS, reason_of
 from override_gap.probes.run.rows import failed
 from override_gap.probes.subject.model import Subject
 
@@ -139,8 +139,8 @@ def _answers(
                 Answer(request, text, cut=_is_cut(subject, request, item))
                 for request, item, text in zip(batch, items, texts, strict=True)
             ]
-        except AdapterError as fault:
-            reason = str(fault)
+        except ITEM_FAULTS as fault:
+            reason = reason_of(fault)
         if len(batch) == 1:
             return [Answer(batch[0], reason=reason)]
         return [done for request in batch for done in generated([request])]

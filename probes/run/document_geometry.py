@@ -13,6 +13,7 @@ from torch import Tensor
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.geometry import Gram, effective_rank, gram, stable_rank_of
 from override_gap.margins.items.item import Document, Item
+from override_gap.margins.null_adapters import is_finite
 from override_gap.probes.attach.stack import check
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.spectra import Spectrum, read_each_spectrum
@@ -40,11 +41,15 @@ class ComparedDocuments:
 
     @classmethod
     def of(cls, subject: Subject, items: Sequence[Item], encoded: EncodedDocuments) -> ComparedDocuments:
-        """Those of a unit's items whose adapters are weight updates that fit the subject; rows of items tell of the others."""
+        """Those of a unit's items whose adapters are finite weight updates that fit the subject.
+
+        Rows of items tell of the others. A product with one that is not finite is no number, and has no decomposition.
+        """
         asked: dict[str, list[Item]] = {}
         for item in items:
             asked.setdefault(item.document, []).append(item)
-        held = [(text, a) for text in asked if isinstance(a := encoded.adapters.get(text), Adapter)]
+        made = ((text, encoded.adapters.get(text)) for text in asked)
+        held = [(text, adapter) for text, adapter in made if isinstance(adapter, Adapter) and is_finite(adapter)]
         if not _fit(subject, [adapter for _, adapter in held]):
             held = [(text, adapter) for text, adapter in held if _fit(subject, [adapter])]
         return cls(

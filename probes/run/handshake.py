@@ -15,7 +15,7 @@ from override_gap.margins.runtime import Prefix
 from override_gap.margins.text import plural
 from override_gap.probes.attach.runtime import batched
 from override_gap.probes.environment import current_folder_last
-from override_gap.probes.errors import AdapterError, DocumentError, as_adapter_error
+from override_gap.probes.errors import AdapterChanged, AdapterError, as_adapter_error
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.run.checks import Check, Handshake, Scale
 from override_gap.probes.run.encoded_alone import encoded_alone
@@ -123,20 +123,26 @@ def _first_readable(subject: Subject, items: Sequence[Item], count: int) -> list
 def _encoded(
     subject: Subject, source: AdapterSource, items: Sequence[Item], chosen: list[Item], by_text: Mapping[str, Document]
 ) -> tuple[list[Item], list[AnyAdapter]]:
-    """The chosen items with their documents' adapters; where a document is one of which no adapter can be made, others.
+    """The chosen items with their documents' adapters; where a source makes none of a document, others.
 
     An audit makes error rows of such a document's items; that it comes first must not end the run. Raises AdapterError where
-    no document of those that are tried can be read, and for every other fault of the source.
+    no document of those that are tried has an adapter, and where a source is only asked for whole batches.
     """
     try:
         return chosen, encode_checked(source, [by_text[item.document] for item in chosen])
-    except DocumentError as fault:
+    except AdapterChanged:
+        raise
+    except AdapterError as fault:
+        if traits_of(source).scope == "batch":
+            raise
         reason = fault
     readable: list[Item] = []
     for item in _first_readable(subject, items, MOST_TRIED):
         try:
             encode_checked(source, [by_text[item.document]])
-        except DocumentError:
+        except AdapterChanged:
+            raise
+        except AdapterError:
             continue
         readable.append(item)
         if len(readable) == len(chosen):

@@ -9,9 +9,9 @@ from override_gap.margins.adapter import Adapter
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Document, Item
 from override_gap.margins.items.relevance import word_overlap
-from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.neutral import NeutralChange, NeutralTexts, read_neutral
 from override_gap.probes.run.encode import EncodedDocuments
+from override_gap.probes.run.item_faults import ITEM_FAULTS, reason_of
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.read_comparisons import first_token
 from override_gap.probes.subject.model import Subject
@@ -27,7 +27,7 @@ TOGETHER = 4
 def neutral_rows(
     setup: MeasurementSetup, readable: Sequence[tuple[Item, Divergence]], encoded: EncodedDocuments
 ) -> tuple[list[dict[str, Any]], tuple[dict[str, str], ...]]:
-    """One row per document and layer, and one for the output; and why nothing is read of a method that is no weight update.
+    """One row per document and layer, and one for the output; and why nothing is read of a document or of the whole method.
 
     `readable`: the unit's items with where each is read.
     """
@@ -38,25 +38,29 @@ def neutral_rows(
         return [], ({"probe": "neutral", "reason": reason},)
     texts, answers = setup.read_comparisons.neutral, stated_answers(readable)
     rows: list[dict[str, Any]] = []
+    unread: dict[str, None] = {}
     names = list(adapters)
 
     def read(documents: Sequence[str]) -> None:
         chosen = [least_alike(texts, document) for document in documents]
         try:
             changes = read_neutral(setup.subject, texts, chosen, [adapters[document] for document in documents])
-        except AdapterError:
+        except ITEM_FAULTS as fault:
+            reason = reason_of(fault)
             for document in documents if len(documents) > 1 else ():
                 read([document])
-            return  # the rows of its items say why
+            if len(documents) == 1:
+                unread[f"document {Document(documents[0]).key}: {reason}"] = None
+            return
         for document, change in zip(documents, changes, strict=True):
             rows.extend(_rows(setup.subject, document, change, answers))
 
-    def too_large(_document: str, _: BaseException) -> None:
-        return
+    def too_large(document: str, _: BaseException) -> None:
+        unread[f"document {Document(document).key}: memory ran out for it alone"] = None
 
     for _ in setup.batch_sizer.each([names[n : n + TOGETHER] for n in range(0, len(names), TOGETHER)], read, too_large):
         pass
-    return rows, ()
+    return rows, tuple({"probe": "neutral", "reason": reason} for reason in unread)
 
 
 def least_alike(texts: NeutralTexts, document: str) -> list[int]:

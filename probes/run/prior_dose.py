@@ -16,6 +16,7 @@ from override_gap.probes.run.belief_fits import BeliefFit, fit_beliefs
 from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.dose_rows import OTHER_LAYERS, OWN, PLACEBO, item_rows
 from override_gap.probes.run.dosed_items import DosedItem, placebo_of
+from override_gap.probes.run.item_faults import CAUGHT, ITEM_FAULTS, reason_of
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.search import UnitSearch
 
@@ -62,7 +63,10 @@ def measure_doses(
         adapter = distractors.adapters[item.document]
         if item.id not in needed or not isinstance(adapter, Adapter):
             continue
-        made = DosedItem.of(setup.subject, item, place, adapter, everything)
+        try:
+            made = DosedItem.of(setup.subject, item, place, adapter, everything)
+        except CAUGHT as fault:
+            made = reason_of(fault)
         if isinstance(made, DosedItem):
             dosed[item.id] = made
         elif item in chosen:
@@ -84,8 +88,8 @@ def measure_doses(
                 rows += read(setup, fits=made)
             except AdapterError:  # in some mixtures of experts an adapter can be given to one row of a batch alone
                 rows += read(replace(setup, batch_size=1), fits=made)
-        except AdapterError as fault:
-            unread[item.id] = str(fault)
+        except CAUGHT as fault:
+            unread[item.id] = reason_of(fault)
         if fits[PLACEBO] is None:
             unread[f"{item.id}, placebo"] = NO_PARTNER if partner is None else NOT_FITTED
     counted: dict[str, list[str]] = {}
@@ -113,8 +117,11 @@ def _fitted(
             setup.told(f"prior dose, {part}: updates fitted for {len(fits)} of {among} items of this unit")
             try:
                 made = fit_beliefs(setup.subject, together, paths, part, setup.seed)
-            except AdapterError as fault:
-                unread.update({f"{dosed.item.id}, {part}": str(fault) for dosed in together})
+            except ITEM_FAULTS as fault:
+                reason = reason_of(fault)
+                if len(together) > 1:  # what fails for one is not lost for those that were fitted with it
+                    return {name: belief for dosed in together for name, belief in fit([dosed]).items()}
+                unread[f"{together[0].item.id}, {part}"] = reason
                 return {}
             return {dosed.item.id: belief for dosed, belief in zip(together, made, strict=True)}
 

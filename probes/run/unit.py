@@ -13,7 +13,6 @@ from override_gap.margins.adapter import AnyAdapter
 from override_gap.margins.conditions import Condition
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item, ItemError
-from override_gap.probes.errors import AdapterError
 from override_gap.probes.readings.batching import batches, rows_that_fit
 from override_gap.probes.readings.layers import (
     attribution_gap,
@@ -31,6 +30,7 @@ from override_gap.probes.run.distractor_documents import Distractors
 from override_gap.probes.run.document_geometry import geometry_rows
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.gain_path import PathRows, read_path
+from override_gap.probes.run.item_faults import CAUGHT, ITEM_FAULTS, NO_MEMORY, is_transient, reason_of
 from override_gap.probes.run.layer_effects import causal_effects, unread_direct
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.neutral import neutral_rows
@@ -39,8 +39,6 @@ from override_gap.probes.run.prior_dose import DoseRows, measure_doses
 from override_gap.probes.run.rescued_answers import answer_rescued
 from override_gap.probes.run.search import UnitSearch
 from override_gap.probes.subject.model import Subject
-
-NO_MEMORY = "memory ran out for this item alone"
 
 
 @dataclass(frozen=True)
@@ -121,8 +119,8 @@ def measure(
             continue
         try:
             readable.append((item, _locate(setup.subject, item, encoded.adapters.get(item.document))))
-        except ItemError as reason:
-            unreadable.append(BatchRows(_error_rows(setup, item, str(reason)), []))
+        except CAUGHT as fault:
+            unreadable.append(_fault(setup, item, reason_of(fault), transient=is_transient(fault)))
     readable.sort(key=lambda pair: (len(pair[1].fed), pair[0].id))
     batch_size = setup.batch_size or rows_that_fit(setup.subject, max((len(p.fed) for _, p in readable), default=1))
     known = KnownOfDocuments.of(items)
@@ -145,7 +143,7 @@ def measure(
         ]
     )
     doses = measure_doses(setup, readable, distractors, unit) if "prior-dose" in setup.probes else DoseRows([])
-    compared = geometry_rows(setup.subject, items, encoded, beside_weights="geometry" in setup.probes)
+    compared, not_compared = _geometry(setup, items, encoded)
     neutral, unread = neutral_rows(setup, readable, encoded) if "neutral" in setup.probes else ([], ())
     # all conditions together: one batch holds as many answers as it can
     requests, faults = measured.requests, measured.faults
@@ -162,11 +160,22 @@ def measure(
         measured.attribution_gap,
         drawn,
         faults + failed,
-        (*measured.unread, *doses.unread, *unread),
+        (*measured.unread, *doses.unread, *not_compared, *unread),
         measured.attribution_missed,
         measured.search,
         joined_tables([measured.tables, {"prior_dose": doses.rows, "geometry": compared, "neutral": neutral}]),
     )
+
+
+def _geometry(
+    setup: MeasurementSetup, items: Sequence[Item], encoded: EncodedDocuments
+) -> tuple[list[dict[str, Any]], tuple[dict[str, str], ...]]:
+    """The unit's adapters against each other, or why they are not compared: rows of `probe` with their `reason`."""
+    try:
+        return geometry_rows(setup.subject, items, encoded, beside_weights="geometry" in setup.probes), ()
+    except CAUGHT as fault:
+        reason = reason_of(fault, "memory ran out while a unit's adapters were compared")
+    return [], ({"probe": "geometry", "reason": reason},)
 
 
 def _measure_batch(
@@ -177,7 +186,7 @@ def _measure_batch(
     known: KnownOfDocuments,
     pairs: Sequence[tuple[Item, Divergence]],
 ) -> BatchRows:
-    """All conditions of one batch. Where an adapter does not fit or fails, each item is read by itself."""
+    """All conditions of one batch. Where an item or its adapter fails, each item is read by itself."""
     try:
         batch = ItemBatch.prepare(setup, [item for item, _ in pairs], [place for _, place in pairs], distractors, known)
         searched = batch.searched(unit) if "search" in setup.probes else []
@@ -187,10 +196,10 @@ def _measure_batch(
             components, unread = component_rows(batch)
             further.append(BatchRows([], [], tables={"components": components}, unread=unread))
         return BatchRows.concatenated([*conditions, *further])
-    except AdapterError as fault:
-        reason = str(fault)
+    except ITEM_FAULTS as fault:
+        reason, transient = reason_of(fault), is_transient(fault)
     if len(pairs) == 1:
-        return _fault(setup, pairs[0][0], reason)
+        return _fault(setup, pairs[0][0], reason, transient=transient)
     return BatchRows.concatenated([_measure_batch(setup, distractors, unit, answered, known, [pair]) for pair in pairs])
 
 
@@ -282,10 +291,7 @@ def _locate(subject: Subject, item: Item, adapter: AnyAdapter | None) -> Diverge
     return place
 
 
-def _error_rows(setup: MeasurementSetup, item: Item, reason: str) -> list[dict[str, Any]]:
-    return [rows.failed(item, condition.name, reason) for condition in setup.conditions]
-
-
-def _fault(setup: MeasurementSetup, item: Item, reason: str) -> BatchRows:
+def _fault(setup: MeasurementSetup, item: Item, reason: str, *, transient: bool = True) -> BatchRows:
     """An item that a fault, which may be transient, kept from being measured."""
-    return BatchRows(_error_rows(setup, item, reason), [], faults=len(setup.conditions))
+    failed = [rows.failed(item, condition.name, reason) for condition in setup.conditions]
+    return BatchRows(failed, [], faults=len(failed) if transient else 0)

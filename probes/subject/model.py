@@ -122,7 +122,9 @@ class Subject:
     def max_positions(self) -> int | None:
         """The most positions that the model takes; None where its configuration states no limit."""
         config = self.model.config.get_text_config()
-        return getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+        # MPT's configuration has a word of its own
+        names = ("max_position_embeddings", "n_positions", "max_seq_len")
+        return next((most for name in names if (most := getattr(config, name, None))), None)
 
     @property
     def unread(self) -> tuple[dict[str, str], ...]:

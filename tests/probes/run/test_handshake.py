@@ -15,6 +15,7 @@ from override_gap.margins.updates import Dense, LowRank
 from override_gap.probes.attach import stack as stacking
 from override_gap.probes.run.checks import MEANING, HandshakeError
 from override_gap.probes.run.handshake import check_adapters
+from override_gap.probes.sources.fitted import FittedAdapters
 from override_gap.probes.subject.model import Subject
 from tests.conftest import conflict, tiny
 from tests.families import build
@@ -161,3 +162,21 @@ def test_items_that_cannot_be_read_are_told_with_a_reason() -> None:
         match=r"none of the first 3 items .*; item c1: the tokenizer does not know these words",
     ):
         check_adapters(method.subject, method, strange)
+
+
+def test_a_source_of_ones_own_that_refuses_the_first_document_is_checked_on_others() -> None:
+    """A document too long for a user's own code is a row of errors in the audit; that it comes first ended the run."""
+    subject = tiny("llama")
+
+    class Refusing(FittedAdapters):
+        def encode(self, documents):
+            if any(document.text == items[0].document for document in documents):
+                raise ValueError("this document is too long")
+            return super().encode(documents)
+
+    items = [conflict(n, f"{word} beta", "red", "blue") for n, word in enumerate(("alpha", "gamma", "delta"))]
+    checked = check_adapters(subject, Refusing(subject, steps=2, lr=3e-2), items)
+    [fits] = [check for check in checked.checks if check.name == "fits"]
+    assert fits.passed, fits.says
+    alone = check_adapters(subject, Refusing(subject, steps=2, lr=3e-2), items[:1])
+    assert "too long" in alone.checks[-1].says

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -70,3 +72,12 @@ def test_a_document_as_long_as_the_positions_is_encoded_and_one_token_more_is_no
     assert made.encode([Document(" ".join(WORDS[:most]))])
     with pytest.raises(DocumentError, match=f"has {most + 1:,} tokens, more than the model's {most:,} positions"):
         made.encode([Document(" ".join(WORDS[:most])), Document(" ".join(WORDS[: most + 1]))])
+
+
+def test_mpt_states_its_positions_in_a_word_of_its_own() -> None:
+    """MptConfig has neither max_position_embeddings nor n_positions."""
+    from transformers import MptConfig
+
+    subject = tiny("gpt2")
+    model = SimpleNamespace(config=MptConfig(max_seq_len=48))
+    assert replace(subject, model=model).max_positions == 48
