@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
@@ -15,8 +16,13 @@ _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>[0-9]{1,10})\.tmp", re.DOTALL)
 
 
 def temporary_beside(target: Path) -> Path:
-    """The name that a target has while this process writes it: `.NAME.PID.tmp`, NAME shortened where it would be too long."""
-    rest = f".{os.getpid()}.tmp"
+    """The name that a target has while this process writes it: `.NAME.PID.tmp`, NAME shortened where it would be too long.
+
+    `.` and `..` are taken by the names that those folders have. Raises IsADirectoryError for `/`, beside which nothing is.
+    """
+    target, rest = named(target), f".{os.getpid()}.tmp"
+    if not target.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     name, room = target.name, LONGEST_NAME - 1 - len(rest)
     if len(os.fsencode(name)) > room:
         name = os.fsencode(name)[:room].decode("utf-8", "ignore")
@@ -31,10 +37,22 @@ def leftovers(folder: Path) -> list[Path]:
 
 
 def leftovers_of(target: Path) -> list[Path]:
-    """The temporary files and folders of one target, beside it."""
+    """The temporary files and folders of one target, beside it; none of `/`, nor where the folder above cannot be listed."""
+    target = named(target)
+    if not target.name:
+        return []
     own = _TEMPORARY.fullmatch(temporary_beside(target).name)
-    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in leftovers(target.absolute().parent))
+    try:
+        beside = leftovers(target.absolute().parent)
+    except PermissionError:  # whoever may not list it may still work in the folder below
+        return []
+    found = ((path, _TEMPORARY.fullmatch(path.name)) for path in beside)
     return [target.with_name(path.name) for path, match in found if own and match and match["name"] == own["name"]]
+
+
+def named(target: Path) -> Path:
+    """A path that ends in a name: `.`, `..` and `/` are resolved, every other path is left as it was given."""
+    return target.resolve() if target.name in ("", "..") else target
 
 
 def is_abandoned(temporary: Path) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from override_gap.margins.temporaries import leftovers, leftovers_of, remove, remove_abandoned, temporary_beside
+from override_gap.margins.temporaries import leftovers, leftovers_of, named, remove, remove_abandoned, temporary_beside
 
 __all__ = [
     "DISK_FULL",
@@ -44,6 +44,7 @@ _REMEDIES = {
     errno.EROFS: "write to another disk",
     errno.ENAMETOOLONG: "give a shorter name",
     errno.ENOENT: "make its folder first",
+    errno.ELOOP: "give the folder that it leads to, or a new name",
 }
 
 
@@ -67,7 +68,8 @@ def write_whole(target: Path, write: Callable[[Path], object]) -> Path:
         if is_stream(target):
             write(target)
             return target
-    temporary = temporary_beside(target)
+    with as_write_error(target, target):
+        temporary = temporary_beside(target)
     try:
         with as_write_error(target, temporary):
             # made here and not through a link that somebody laid; its mode is that of umask and the folder's own rules
@@ -101,13 +103,18 @@ def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside the target, which becomes the target at the end of the block; removed where it raises.
 
     At the end every file and folder in it is flushed, all get the modes that umask gives, it is renamed and the folder above is
-    flushed. The target must not exist, or be an empty folder; what processes that were killed left of it is removed first.
-    Raises WriteError where the disk does not take it.
+    flushed. The target must not exist, or be an empty folder and no link to one; what processes that were killed left of it is
+    removed first. Raises WriteError where the disk does not take it.
     """
-    target = Path(target)
-    temporary = temporary_beside(target)
+    target = named(Path(target))
+    with as_write_error(target, target):
+        temporary = temporary_beside(target)
     try:
         with as_write_error(target, temporary):
+            if (
+                target.is_symlink()
+            ):  # no folder can be renamed to it, and replaced it would not be on the disk that it leads to
+                raise OSError(errno.ELOOP, "it is a symbolic link", str(target))
             remove_abandoned(leftovers_of(target))
             temporary.mkdir()
             modes = _modes_within(temporary)
@@ -185,7 +192,8 @@ def as_write_error(target: Path, temporary: Path, *, only_within: bool = False) 
             raise
         if only_within and code not in DISK_FULL and not _is_within(getattr(fault, "filename", None), temporary):
             raise
-        reason = str(fault) if code is None else os.strerror(code)
+        own = fault.strerror if isinstance(fault, OSError) and fault.errno == code else None
+        reason = str(fault) if code is None else own or os.strerror(code)
         raise WriteError(code or 0, reason, str(target)) from fault
 
 

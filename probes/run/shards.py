@@ -58,6 +58,8 @@ def merge(folders: Sequence[Path], out: Path, say: Callable[[str], None] = lambd
         raise RunError(f"{repeated} is given twice; give each shard once")
     manifests = {folder: Store(folder).manifest() for folder in folders}
     _require_all_shards(manifests)
+    if out.resolve() == Path.cwd():  # which the new folder would replace, and whoever is in it would be nowhere
+        raise RunError(f"{out} is the folder that you are in; give --out the name of a new folder")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} is not an empty folder; give --out a new one")
     outer = next((parent for parent in out.resolve().parents if (parent / "manifest.json").exists()), None)

@@ -30,8 +30,14 @@ def store_at(place: Path | str) -> RunStore:
     if not place.split("://", 1)[1].strip("/"):
         raise RunError(f"{place}: no bucket or path; --out needs a URL such as s3://bucket/run")
     if place.startswith("file://"):
-        return Store(Path(place.removeprefix("file://")))
+        return Store(_file_at(place))
     return Remote(place.rstrip("/"))
+
+
+def _file_at(url: str) -> Path:
+    """The path of a file:// URL, which may name this machine as `localhost` (RFC 8089), and may be relative as a path may."""
+    path = url.removeprefix("file://")
+    return Path(path.removeprefix("localhost") if path.startswith("localhost/") else path)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import gc
 import importlib
 import os
@@ -140,7 +141,8 @@ def _told(fault: BaseException) -> str:
     if fault.errno in DISK_FULL:
         room = "make room on the disks of --out, of the standard output and of temporary files (TMPDIR)"
         return f"{about} cannot be written: {fault.strerror}; {room}, then give the command again"
-    return f"{about}: {fault.strerror}"
+    remedy = "; give a shorter name" if fault.errno == errno.ENAMETOOLONG else ""
+    return f"{about}: {fault.strerror}{remedy}"
 
 
 def entry() -> NoReturn:

@@ -319,3 +319,49 @@ def test_a_folder_above_that_cannot_be_flushed_is_no_error_where_nothing_was_mad
     assert make_folder(tmp_path / "run") == tmp_path / "run"
     with pytest.raises(WriteError, match="Permission denied"):
         make_folder(tmp_path / "new")
+
+
+def test_folders_without_a_name_of_their_own_are_taken_by_the_one_that_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, dead = tmp_path / "runs" / "a", ended()
+    here.mkdir(parents=True)
+    (tmp_path / "runs" / f".a.{dead}.tmp").mkdir()
+    (tmp_path / f".runs.{dead}.tmp").mkdir()
+    monkeypatch.chdir(here)
+    assert temporary_beside(Path()) == temporary_beside(here)
+    assert leftovers_of(Path("./")) == leftovers_of(here) == [tmp_path / "runs" / f".a.{dead}.tmp"]
+    assert leftovers_of(Path("..")) == [tmp_path / f".runs.{dead}.tmp"]
+    assert leftovers_of(Path("/")) == []
+    with whole_folder(Path()) as folder:
+        (folder / "one").touch()
+    assert (here / "one").exists()
+    with pytest.raises(WriteError, match="/: cannot be written: Is a directory"), whole_folder(Path("/")):
+        pass
+    with pytest.raises(WriteError, match="cannot be written: Is a directory"):
+        write_text(Path("/"), "text")
+
+
+def test_a_folder_above_that_may_not_be_listed_holds_nothing_to_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> list[Path]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("override_gap.margins.temporaries.leftovers", refuse)
+    assert leftovers_of(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_to_a_folder_is_refused_with_what_to_give(tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "large-disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "large-disk")
+    with (
+        pytest.raises(
+            WriteError, match="link: cannot be written: it is a symbolic link; give the folder that it leads to"
+        ),
+        whole_folder(tmp_path / "link"),
+    ):
+        pass
+    assert listing(tmp_path) == ["large-disk", "link"][not there :]

@@ -196,3 +196,12 @@ def test_a_manifest_that_no_audit_writes_is_one_line(content: dict, tmp_path: Pa
         lines = capsys.readouterr().err.strip().splitlines()
         assert len(lines) == 1, lines
         assert "shows where" not in lines[0]
+
+
+def test_the_folder_that_one_is_in_is_not_replaced_under_ones_feet(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"\. is the folder that you are in; give --out the name of a new folder"):
+        merge(shards(runs), Path())
+    assert not list(tmp_path.iterdir())

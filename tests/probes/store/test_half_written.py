@@ -74,3 +74,24 @@ def test_the_next_command_removes_what_a_killed_one_left(tmp_path: Path) -> None
         (unfinished / "a").write_text("a")
     assert not folder.exists()
     assert [file.name for file in (tmp_path / "adapters").iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("place", [".", "./", "..", "/"])
+def test_a_folder_named_by_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    gone = left(tmp_path, "a", GONE)
+    named = place in (".", "./", "..")  # beside it, or in it
+    assert main(["doctor", place]) == 2
+    told = capsys.readouterr()
+    assert ("half written by a process that was killed" in told.out) == named
+    assert ("not a run folder" in told.err) != named
+    assert main(["doctor", place, "--repair"]) == 2
+    assert gone.exists() != named
+
+
+def test_a_name_that_is_too_long_is_said_with_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", str(tmp_path / ("n" * 256))]) == 2
+    assert capsys.readouterr().err.endswith("File name too long; give a shorter name\n")

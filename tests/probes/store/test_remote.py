@@ -96,6 +96,7 @@ def test_a_url_that_holds_something_else_or_cannot_be_opened_is_refused(engine: 
 
 def test_a_path_and_a_file_url_are_folders_here(tmp_path: Path) -> None:
     assert store_at(tmp_path) == store_at(f"file://{tmp_path}") == Store(tmp_path)
+    assert store_at(f"file://localhost{tmp_path}") == Store(tmp_path)
     assert store_at("s3://bucket/run/") == Remote("s3://bucket/run")
 
 
