@@ -28,7 +28,7 @@ from override_gap.probes.run.unit import larger
 from override_gap.probes.run.units import MOST_SAMPLED, answered_in_words, split_into_units
 from override_gap.probes.run.until import LooksAhead, Until, resumed_to_the_end, units_to_measure
 from override_gap.probes.store.files import expected_bytes
-from override_gap.probes.store.folder import RunError
+from override_gap.probes.store.folder import DAMAGED, RunError
 from override_gap.probes.store.remote import store_at
 from override_gap.probes.store.run_store import RunStore
 from override_gap.probes.subject.model import Subject
@@ -69,9 +69,10 @@ def run_plan(
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
 
     `out` is a folder or the URL of one. The readings do not depend on the engine. With a shard, only its units are
-    measured. `say` is told before anything is measured if the model begins its answers in chat with none. `handshake` is the
-    record of the checks made before; a run that holds one already keeps its own. `until` is a rule by which the run may end
-    before all units are measured; it looks at units in their order, so that it is for whole runs in this process.
+    measured. `say` is told before anything is measured what was set aside, and if the model begins its answers in chat with none.
+    `handshake` is the record of the checks made before; a run that holds one already keeps its own. `until` is a rule by
+    which the run may end before all units are measured; it looks at units in their order, so that it is for whole runs in this
+    process.
     """
     if until is not None and (shard is not None or not isinstance(engine, Local)):
         what = "a shard" if shard is not None else "Ray"
@@ -133,6 +134,8 @@ def _measure(
         raise RunError(f"{store} holds another part of this audit; give each --shard an --out of its own")
     own_units = units if shard is None else shard.share(units)
     keys, damages = store.pending([unit.key for unit in own_units])
+    for damage in damages:
+        say(f"set aside in {store}/{DAMAGED} and measured again: {damage}")
     seen = before.get("until")
     looks = None if until is None else LooksAhead.of(until, units, seen, store.keys())
     own_units = units_to_measure(own_units, seen, until)

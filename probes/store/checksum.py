@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from override_gap.probes.store.parquet_table import TableSizeError, read_table
+from override_gap.probes.store.parquet_table import LARGEST_TABLE, TableSizeError, read_table
 from override_gap.probes.store.run_table import RunTable
+from override_gap.probes.store.unreadable import read_error
 
 NOTE = b"override_gap"
 """Key of a table's schema metadata under which a JSON object with the checksum is stored."""
@@ -58,7 +59,7 @@ def read_checked(
     """A table and its note, None for a table without one.
 
     Raises DamagedError where the checksum differs, where a column is lacking that every file of `stated` has, and where there
-    are more than `most_rows` rows.
+    are more than `most_rows` rows; ReadError where the system or the memory keeps the file from being read.
     """
     try:
         table = read_table(file, stated, most_rows)
@@ -69,19 +70,28 @@ def read_checked(
     except TableSizeError as fault:
         raise DamagedError(f"{file}: {fault}") from fault
     except Exception as fault:  # a damaged file makes Arrow raise errors of many kinds
-        raise DamagedError(f"{file}: not readable as Parquet ({' '.join(str(fault).split())[:120]})") from fault
+        raise _unsound(file, fault, "not readable as Parquet ({})") from fault
     if note is not None and (not isinstance(note, dict) or note.get("sha256") != _checked_hash(table, file)):
         raise DamagedError(f"{file}: its content is not what was written (the checksum differs)")
     return (table if note is None else table.replace_schema_metadata(None)), note
 
 
 def read_note(file: Path) -> Mapping[str, Any]:
-    """The note of a table, from the file's last bytes alone. Raises DamagedError where there is none."""
+    """The note of a table, from the file's last bytes alone. Raises DamagedError where there is none, ReadError."""
     try:
         note = json.loads((pq.read_schema(file).metadata or {})[NOTE])
     except Exception as fault:  # a damaged file makes Arrow raise errors of many kinds
-        raise DamagedError(f"{file}: its note cannot be read ({' '.join(str(fault).split())[:120]})") from fault
+        raise _unsound(file, fault, "its note cannot be read ({})") from fault
     return note if isinstance(note, dict) else {}
+
+
+def _unsound(file: Path, fault: Exception, says: str) -> Exception:
+    """What to raise for a file that could not be read: ReadError where it may be sound, else DamagedError."""
+    unread = read_error(file, fault, LARGEST_TABLE)
+    if unread is not None:
+        return unread
+    reason = "it is a folder" if file.is_dir() else " ".join(str(fault).split())[:120]
+    return DamagedError(f"{file}: {says.format(reason)}")
 
 
 def _checked_hash(table: pa.Table, file: Path) -> str:
@@ -89,7 +99,7 @@ def _checked_hash(table: pa.Table, file: Path) -> str:
     try:
         return table_hash(table)
     except Exception as fault:  # texts that are not UTF-8, for example
-        raise DamagedError(f"{file}: its content is not what was written ({fault})") from fault
+        raise _unsound(file, fault, "its content is not what was written ({})") from fault
 
 
 def unit_seal(note: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from override_gap.probes.store.lock import owner
 from override_gap.probes.store.sealed import examine, read_manifest, units
 from override_gap.probes.store.sealed_json import SEALED_FILES, sealed_file_error
 from override_gap.probes.store.unit_tables import Promises, read_unit
+from override_gap.probes.store.unreadable import ReadError
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,14 @@ def diagnose(run: Path) -> Diagnosis:
         says = f"{sealed.faults} rows failed for reasons that may be transient ({why})"
         findings.append(FileFinding("retry", "readings", says, f"{RERUN}: their units are measured again"))
     says = "half written by a process that was killed"
-    findings += [FileFinding("leftover", str(f.relative_to(run)), says, "removed by --repair") for f in leftovers(run)]
+    unread = any(finding.kind == "unreadable" for finding in findings)
+    try:
+        left = leftovers(run)
+    except OSError:
+        if not unread:
+            raise
+        left = []  # of a folder that cannot be listed, which was said
+    findings += [FileFinding("leftover", str(f.relative_to(run)), says, "removed by --repair") for f in left]
     holder = owner(run)
     if holder is not None:
         advice = "if that process is gone, the next audit takes over by itself"
@@ -74,12 +82,21 @@ def repair(run: Path) -> list[str]:
         for key in units(run):
             try:
                 read_unit(run, key, promises)
+            except ReadError:  # it may be sound
+                continue
             except DamagedError:
                 actions += [f"moved {file.name} to {file.parent}" for file in store.set_aside(key)]
-        damaged = [name for name in SEALED_FILES[1:] if sealed_file_error(run / name, promises.file(name)) is not None]
-        damaged += [finding.about for finding in findings]
+        damaged = [name for name in SEALED_FILES[1:] if _is_damaged(run / name, promises.file(name))]
+        damaged += [finding.about for finding in findings if finding.kind != "unreadable"]
         for name in damaged:
             if (run / name).exists():
                 move(run / name, make_folder(run / DAMAGED) / name)
                 actions.append(f"moved {name} to {run / DAMAGED}")
     return actions
+
+
+def _is_damaged(file: Path, checksum: str | None) -> bool:
+    try:
+        return sealed_file_error(file, checksum) is not None
+    except ReadError:
+        return False

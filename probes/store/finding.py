@@ -7,7 +7,7 @@ from pathlib import Path
 
 RERUN = "give the audit's own command again"
 MADE_AGAIN = "the run has to be made again"
-SERIOUS = ("damaged", "missing", "inconsistent", "link")
+SERIOUS = ("damaged", "missing", "inconsistent", "link", "unreadable")
 """Kinds of findings that keep a run's numbers from being used."""
 
 

@@ -28,6 +28,7 @@ from override_gap.probes.store.run_store import Rows
 from override_gap.probes.store.schema import EXTRA, LAYERS, READINGS, TABLES, RunTable
 from override_gap.probes.store.sealed_json import SEALED_FILES, read_sealed_json
 from override_gap.probes.store.unit_tables import Promises, read_unit
+from override_gap.probes.store.unreadable import names_in
 
 DAMAGED = "damaged"
 FOLDER_OF_ADAPTERS = "adapters"
@@ -118,8 +119,8 @@ class Store:
         return manifest
 
     def keys(self) -> list[str]:
-        """The units that have readings here, damaged or not."""
-        return sorted(file.stem for file in (self.path / "readings").glob("*.parquet"))
+        """The units that have readings here, damaged or not. Raises ReadError."""
+        return [Path(name).stem for name in names_in(self.path / "readings") if name.endswith(".parquet")]
 
     def exists(self) -> bool:
         """Whether a run is here."""
@@ -151,7 +152,7 @@ class Store:
     def pending(self, keys: Sequence[str]) -> tuple[list[str], list[str]]:
         """Which of these units are to be measured, and what was wrong with tables that were set aside for it.
 
-        Raises RunError where the folder holds readings of other units.
+        Raises RunError where the folder holds readings of other units, ReadError where one may be sound and cannot be read.
         """
         foreign = sorted(set(self.keys()) - set(keys))
         if foreign:
@@ -217,7 +218,7 @@ class Store:
             raise _disk_error(self.path, fault) from fault
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the run, or None where it is missing, no JSON object, or not what was written."""
+        """A JSON file of the run, or None where it is missing, no JSON object, or not what was written. Raises ReadError."""
         try:
             return read_sealed_json(self.path / name)
         except ValueError:

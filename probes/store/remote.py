@@ -163,8 +163,10 @@ class Remote:
         with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
             try:
                 files.get_file(f"{root}/{name}", f"{scratch}/{name}")
-            except OSError:
+            except FileNotFoundError:
                 return None
+            except OSError as fault:
+                raise RunError(f"{redacted(self.url)}/{name}: cannot be read: {_line(fault)}") from fault
             return Store(Path(scratch)).read_json(name)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from override_gap.probes.store.sealed_json import SEALED_FILES, sealed_file_erro
 from override_gap.probes.store.table_checks import checked
 from override_gap.probes.store.unit_tables import Promises, read_unit, require_items_of
 from override_gap.probes.store.units_together import UnitsTogether
+from override_gap.probes.store.unreadable import ReadError, names_in
 
 NO_CHECKSUMS = (
     "the tables have no checksum (written by an older version): whether they are as they were measured is not known"
@@ -75,12 +76,18 @@ def examine(run: Path, keep: bool = True) -> SealedRun:
     manifest, findings = read_manifest(run)
     promises, seen = Promises.of(manifest), UnitsTogether()
     tables: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
-    keys = units(run)
+    try:
+        keys = units(run)
+    except ReadError as fault:
+        return SealedRun(manifest or {}, {}, (*findings, _unread(run, fault)), 0, 0, 0, 0)
     for key in keys:
         try:
             unit = read_unit(run, key, promises)
         except DamagedError as fault:
             findings.append(_unsound_unit(run, key, fault))
+            continue
+        except ReadError as fault:
+            findings.append(_unread(run, fault))
             continue
         plain: dict[str, pa.Table] = {}
         try:
@@ -99,7 +106,8 @@ def examine(run: Path, keep: bool = True) -> SealedRun:
         for name, table in plain.items():
             if keep and len(table):
                 tables[name].append(table)
-    findings += [*seen.findings(), *seen.against(manifest), *_files(run, promises)]
+    unread = any(finding.kind == "unreadable" for finding in findings)  # what the others lack is then not known
+    findings += [*seen.findings(), *(() if unread else seen.against(manifest)), *_files(run, promises)]
     return SealedRun(manifest or {}, tables, tuple(findings), len(keys), seen.rows, seen.errors, seen.faults)
 
 
@@ -111,6 +119,8 @@ def read_manifest(run: Path) -> tuple[dict[str, Any] | None, list[FileFinding]]:
         return None, [FileFinding("missing", name, "there is none", advice)]
     try:
         return Store(run).manifest(), []
+    except ReadError as fault:
+        return None, [_unread(run, fault)]
     except RunError as fault:
         says = str(fault).split("; `override-gap")[0].removeprefix(f"{run / name}: ")
         advice = f"{repairing(run)} moves it aside; then {RERUN}: sound readings are kept"
@@ -118,12 +128,16 @@ def read_manifest(run: Path) -> tuple[dict[str, Any] | None, list[FileFinding]]:
 
 
 def units(run: Path) -> list[str]:
-    """Every key that a table of the folder has."""
-    return sorted({file.stem for name in TABLES for file in (run / name).glob("*.parquet")})
+    """Every key that a table of the folder has. Raises ReadError."""
+    return sorted({Path(f).stem for name in TABLES for f in names_in(run / name) if f.endswith(".parquet")})
+
+
+def _unread(run: Path, fault: ReadError) -> FileFinding:
+    return FileFinding("unreadable", str(Path(fault.filename).relative_to(run)), fault.says, fault.remedy)
 
 
 def _unsound_unit(run: Path, key: str, fault: DamagedError) -> FileFinding:
-    if not (run / "readings" / f"{key}.parquet").is_file():
+    if not (run / "readings" / f"{key}.parquet").exists():
         says = "begun and not finished: it has no readings"
         return FileFinding("unfinished", key, says, f"{RERUN}: it is measured again")
     says = str(fault).removeprefix(f"{run}/")
@@ -133,7 +147,11 @@ def _unsound_unit(run: Path, key: str, fault: DamagedError) -> FileFinding:
 def _files(run: Path, promises: Promises) -> Iterator[FileFinding]:
     """What is wrong with the run's JSON files that hold a checksum, but for the manifest."""
     for name in SEALED_FILES[1:]:
-        error = sealed_file_error(run / name, promises.file(name))
+        try:
+            error = sealed_file_error(run / name, promises.file(name))
+        except ReadError as fault:
+            yield _unread(run, fault)
+            continue
         if error is not None:
             kind = "damaged" if (run / name).exists() else "missing"
             yield FileFinding(kind, name, error, f"{repairing(run)} moves it aside; then {RERUN}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from override_gap.margins.strict_json import read_json
 from override_gap.probes.store.checksum import checksum_matches
+from override_gap.probes.store.unreadable import read_error
 
 SEALED_FILES = ("manifest.json", "items.json")
 """What is read of a run besides its tables."""
@@ -17,7 +18,7 @@ LARGEST_JSON = 2**30
 def sealed_file_error(file: Path, checksum: str | None = None) -> str | None:
     """What is wrong with a JSON file of a run, in words, or None; `checksum` is the one that it has to have.
 
-    A file that is missing is wrong only where a checksum is known for it.
+    A file that is missing is wrong only where a checksum is known for it. Raises ReadError.
     """
     if checksum is None and not file.exists():
         return None
@@ -29,8 +30,14 @@ def sealed_file_error(file: Path, checksum: str | None = None) -> str | None:
 
 
 def read_sealed_json(file: Path, checksum: str | None = None) -> dict[str, Any]:
-    """The object in a JSON file of a run. Raises ValueError where it is missing, is none, or is not what was written."""
-    content = read_json(file, LARGEST_JSON)
+    """The object in a JSON file of a run. Raises ReadError; ValueError where it is missing, none, or not what was written."""
+    try:
+        content = read_json(file, LARGEST_JSON)
+    except (ValueError, MemoryError) as fault:
+        unread = read_error(file, fault if fault.__cause__ is None else fault.__cause__)
+        if unread is not None and not isinstance(fault.__cause__, FileNotFoundError):
+            raise unread from fault
+        raise
     if not isinstance(content, dict):
         raise ValueError(f"{file}: needs a JSON object, got a {type(content).__name__}")
     try:
