@@ -75,7 +75,11 @@ def merge(folders: Sequence[Path], out: Path, say: Callable[[str], None] = lambd
         asked = Store(folders[0]).read_json(ITEMS_FILE)
         if asked is not None:
             Store(merging).write_json(ITEMS_FILE, asked)
-        Store(merging).write_json("manifest.json", _merged_manifest(list(manifests.values())))
+        merged = _merged_manifest(list(manifests.values()))
+        if merged["seals"] is None and all("checksum" in manifest for manifest in manifests.values()):
+            # shards of a version that did not list their units: all of them were read just now
+            merged["seals"] = Store(merging).seals(Store(merging).keys())
+        Store(merging).write_json("manifest.json", merged)
     return out
 
 

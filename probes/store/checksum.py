@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,21 @@ def read_checked(
         raise _unsound(file, fault, "not readable as Parquet ({})") from fault
     if note is not None and (not isinstance(note, dict) or note.get("sha256") != _checked_hash(table, file)):
         raise DamagedError(f"{file}: its content is not what was written (the checksum differs)")
+    if note is not None and not _is_note(note, len(table)):
+        raise DamagedError(f"{file}: its note is not what was written ({reprlib.repr(note)})")
     return (table if note is None else table.replace_schema_metadata(None)), note
+
+
+def _is_note(note: Mapping[str, Any], rows: int) -> bool:
+    """Whether a note has the form that is written: checksums of further tables by name, failed rows, unit and run."""
+    tables, faults = note.get("tables", {}), note.get("faults", 0)
+    return (
+        isinstance(tables, dict)
+        and all(isinstance(text, str) for text in tables.values())
+        and type(faults) is int
+        and 0 <= faults <= rows
+        and all(isinstance(note.get(name, ""), str) for name in ("unit", "identity"))
+    )
 
 
 def read_note(file: Path) -> Mapping[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Where a manifest says what decides a run's numbers, and what that is called.
@@ -33,12 +33,25 @@ MOST = 3
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between two manifests, at most MOST things; all that it can be where no place shows it."""
-    found = [words for place, words in PLACES.items() if _at(old, place) != _at(new, place)]
-    if not found:
-        return "other settings, model, adapters, items or code"
-    more = f" and {len(found) - MOST} more" if len(found) > MOST else ""
-    return f"what differs: {', '.join(found[:MOST])}{more}"
+    """What differs between two manifests, and what the old one does not say, at most MOST things of each; else all it can be."""
+    recorded = [place for place in PLACES if _is_recorded(old, place)]
+    found = [PLACES[place] for place in recorded if _at(old, place) != _at(new, place)]
+    unknown = [words for place, words in PLACES.items() if place not in recorded and _at(new, place) is not None]
+    said = [f"what differs: {_some(found)}"] if found else []
+    if unknown:
+        said.append(f"not recorded by the version that measured it: {_some(unknown)}")
+    return "; ".join(said) or "other settings, model, adapters, items or code"
+
+
+def _some(words: Sequence[str]) -> str:
+    more = f" and {len(words) - MOST} more" if len(words) > MOST else ""
+    return f"{', '.join(words[:MOST])}{more}"
+
+
+def _is_recorded(manifest: Mapping[str, Any], place: str) -> bool:
+    *owners, last = place.split(".")
+    owner = _at(manifest, ".".join(owners)) if owners else manifest
+    return isinstance(owner, Mapping) and last in owner
 
 
 def _at(manifest: Mapping[str, Any], place: str) -> Any:

@@ -33,6 +33,8 @@ from override_gap.probes.store.unreadable import names_in
 DAMAGED = "damaged"
 FOLDER_OF_ADAPTERS = "adapters"
 """What a method that runs in an environment of its own writes."""
+SINCE_CHECKSUMS = {"memory", "seals"}
+"""Keys of a manifest that versions before checksums did not write."""
 # what a run that was killed before it wrote its manifest may have left
 RUN_FILES = {*TABLES, FOLDER_OF_ADAPTERS, "figures", "summary.json", "report.html", DAMAGED, LOCK, OWNER}
 
@@ -111,12 +113,23 @@ class Store:
             manifest = read_sealed_json(file)
         except ValueError as fault:
             raise RunError(f"{fault}{advice}") from fault
-        if "memory" in manifest and "checksum" not in manifest:  # the versions before checksums did not write `memory`
+        if "checksum" not in manifest and (SINCE_CHECKSUMS & manifest.keys() or self._any_note()):
             raise RunError(f"{file}: its checksum was taken out, which the version that wrote it writes{advice}")
         error = manifest_error(manifest)
         if error is not None:
             raise RunError(f"{file}: {error}{advice}")
         return manifest
+
+    def _any_note(self) -> bool:
+        """Whether any readable table has a note: the version that first wrote these sealed its manifests too."""
+        for table in TABLES:
+            for name in names_in(self.path / table):
+                try:
+                    read_note(self.path / table / name)
+                except DamagedError:  # none, or it cannot be read: that is said of the table
+                    continue
+                return True
+        return False
 
     def keys(self) -> list[str]:
         """The units that have readings here, damaged or not. Raises ReadError."""

@@ -250,3 +250,60 @@ def test_a_text_that_is_repeated_is_measured_before_it_is_spelt_out(tmp_path: Pa
 def test_tables_are_kept_only_where_they_are_asked_for(runs: dict[str, Path]) -> None:
     assert sum(map(len, examine(runs["own"]).tables["readings"])) == 12
     assert not any(examine(runs["own"], keep=False).tables.values())
+
+
+@pytest.mark.parametrize("also", ["memory", "seals", "both", "nothing"])
+def test_a_manifest_whose_seal_was_taken_out_is_damaged(folder: Path, also: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text()) | {"seed": 7}
+    gone = {"both": ["memory", "seals"], "nothing": []}.get(also, [also])
+    for name in ["checksum", *gone]:
+        del manifest[name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RunError, match="its checksum was taken out"):
+        load(folder)
+
+
+def test_a_run_without_any_checksum_stays_readable_with_a_caution(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name in ("checksum", "memory", "seals"):
+        del manifest[name]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    for file in folder.glob("*/*.parquet"):
+        rewritten(file, without_note)
+    assert len(load(folder).cautions) == 1
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        '"tables": "x"',
+        '"tables": ["layers"]',
+        '"tables": {"layers": 1}',
+        '"faults": 1e400',
+        '"faults": "x"',
+        '"faults": -3',
+        f'"faults": {10**30}',
+        '"faults": {}',
+        '"faults": true',
+        '"unit": 3',
+        '"identity": []',
+    ],
+)
+def test_a_note_of_another_form_is_damage_that_is_repaired(folder: Path, note: str) -> None:
+    def noted(table: pa.Table) -> pa.Table:
+        old = table.schema.metadata[b"override_gap"].decode()
+        # the last of two equal keys counts
+        return table.replace_schema_metadata({b"override_gap": f"{old[:-1]}, {note}}}".encode()})
+
+    rewritten(first(folder), noted)
+    assert [finding.kind for finding in diagnose(folder).findings] == ["damaged", "missing"]
+    assert "its note is not what was written" in diagnose(folder).findings[0].says
+    assert any(sentence.startswith("moved readings") for sentence in repair(folder))
+
+
+def test_a_merge_of_shards_without_seals_seals_their_units(runs: dict[str, Path], tmp_path: Path) -> None:
+    shards = [Path(shutil.copytree(runs[name], tmp_path / name)) for name in ("shard", "shard 2")]
+    for shard in shards:
+        edited(shard, "made again", seals=None)
+    merged = merge(shards, tmp_path / "merged")
+    assert Store(merged).manifest()["seals"]["units"] == Store(runs["own"]).manifest()["seals"]["units"]
