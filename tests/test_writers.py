@@ -29,6 +29,8 @@ SCRATCH = "a folder of the system's for temporary files, not beside anything of 
 WITHIN = "the temporary of write_whole, or within the temporary folder of whole_folder"
 ALLOWED = {
     ("analyses/components.py", "rename"): "columns of a data frame",
+    ("margins/scratch.py", "TemporaryDirectory"): SCRATCH,
+    ("margins/scratch.py", "mkdir"): "a folder under the one temporary name, which never becomes the target",
     ("margins/whole_files.py", "write_bytes"): "this is the one way to write",
     ("margins/whole_files.py", "mkdir"): "this is the one way to write",
     ("margins/whole_files.py", "replace"): "this is the one way to write",
@@ -44,7 +46,6 @@ ALLOWED = {
     ("probes/export_kit/kit.py", "replace"): "runs without this package: the same steps, tests/probes/export_kit",
     ("probes/organism/load.py", "save_file"): WITHIN,
     ("probes/organism/load.py", "save_pretrained"): WITHIN,
-    ("probes/run/audit.py", "TemporaryDirectory"): SCRATCH,
     ("probes/run/exported.py", "mkdtemp"): SCRATCH,
     ("probes/run/shards.py", "copyfile"): WITHIN,
     ("probes/run/shards.py", "mkdir"): WITHIN,
@@ -59,16 +60,11 @@ ALLOWED = {
     ("probes/store/files.py", "open"): "the file that shows whether a folder can be written; it is removed at once",
     ("probes/store/folder.py", "write_table"): WITHIN,
     ("probes/store/lock.py", "touch"): "an empty file that tells the disk's clock; it is removed at once",
-    ("probes/store/remote.py", "TemporaryDirectory"): SCRATCH,
     ("probes/store/remote.py", "makedirs"): "of a file system at a URL",
     ("probes/store/remote.py", "mkdir"): SCRATCH,
     ("probes/store/remote.py", "put_file"): "of a file system at a URL; tests/probes/store/test_remote.py",
-    ("probes/subject/load.py", "TemporaryDirectory"): SCRATCH,
     ("probes/subject/load.py", "symlink_to"): SCRATCH,
-    ("reports/export/pdf.py", "TemporaryDirectory"): SCRATCH,
-    ("reports/export/pdf.py", "copyfile"): WITHIN,
     ("reports/figures/style.py", "savefig"): "drawn in memory, then write_bytes",
-    ("reports/page/compare.py", "TemporaryDirectory"): SCRATCH,
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from override_gap.margins.adapter import AdapterSource, traits_of
 from override_gap.margins.items.item import Document, Item, ItemError
 from override_gap.margins.items.scripts import is_blank
 from override_gap.margins.runtime import refusal_message
+from override_gap.margins.scratch import scratch
 from override_gap.margins.text import one_line, path_component
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.items import open_items
@@ -146,7 +146,7 @@ def measure(
         raise AdapterError("no adapters named; see `override-gap list adapters`, or give a source")
     resolved = resolve(plan, rows)
     # the file is read document by document as long as the source lives
-    folder = None if python is None else tempfile.TemporaryDirectory(prefix="override-gap-")
+    folder = None if python is None else scratch()
     file = exported(resolved, None if python is None else Path(python), "" if folder is None else folder.name)
     model, source = open_plan(plan, False, subject=subject, adapters=adapters, file=file)
     if folder is not None:

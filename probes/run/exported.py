@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -79,7 +80,7 @@ def needed_lines(resolved: ResolvedPlan) -> list[str]:
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for what a method writes where there is no run folder. After an AdapterError its logs stay, which it names."""
-    folder, keep = Path(mkdtemp(prefix="override-gap-")), False
+    folder, keep = Path(mkdtemp(prefix=f"override-gap-{os.getpid()}-")), False
     try:
         yield folder
     except AdapterError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from override_gap.margins.scratch import scratch
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.run_store import Rows, RunStore
 from override_gap.probes.store.sealed_json import SEALED_FILES
@@ -71,8 +71,8 @@ class Remote:
     def open(self, manifest: Mapping[str, Any], identity: str) -> Mapping[str, Any]:
         """Create the run at the URL, or resume the one that is there; see `Store.open`."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
-            staged = Path(scratch) / "run"
+        with scratch() as staging:
+            staged = Path(staging) / "run"
             try:
                 resumed = files.exists(f"{root}/manifest.json")
                 if not resumed and _listed(files, root):
@@ -90,12 +90,12 @@ class Remote:
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands. Raises RunError where it is missing or damaged."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
+        with scratch() as staging:
             try:
-                files.get_file(f"{root}/manifest.json", f"{scratch}/manifest.json")
+                files.get_file(f"{root}/manifest.json", f"{staging}/manifest.json")
             except OSError as fault:
                 raise RunError(f"{redacted(self.url)}/manifest.json: cannot be read: {_line(fault)}") from fault
-            return Store(Path(scratch)).manifest()
+            return Store(Path(staging)).manifest()
 
     def exists(self) -> bool:
         """Whether a run is there."""
@@ -131,8 +131,8 @@ class Remote:
         identity: str | None = None,
     ) -> None:
         """Write a unit's tables to a temporary folder, then upload them, the readings last."""
-        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
-            staged = Path(scratch)
+        with scratch() as staging:
+            staged = Path(staging)
             for table in ALWAYS_WRITTEN:
                 (staged / table).mkdir()
             Store(staged).write_unit(key, readings, layers, faults, tables, identity)
@@ -144,8 +144,8 @@ class Remote:
         files, root = self._connection
         units: dict[str, str] = {}
         sealed: dict[str, str] = {}
-        with tempfile.TemporaryDirectory() as scratch:
-            copy = Store(Path(scratch))
+        with scratch() as staging:
+            copy = Store(Path(staging))
             (copy.path / "readings").mkdir()
             for key in keys:
                 name = f"readings/{key}.parquet"
@@ -160,26 +160,26 @@ class Remote:
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the run, or None where it is missing or no JSON object."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
+        with scratch() as staging:
             try:
-                files.get_file(f"{root}/{name}", f"{scratch}/{name}")
+                files.get_file(f"{root}/{name}", f"{staging}/{name}")
             except FileNotFoundError:
                 return None
             except OSError as fault:
                 raise RunError(f"{redacted(self.url)}/{name}: cannot be read: {_line(fault)}") from fault
-            return Store(Path(scratch)).read_json(name)
+            return Store(Path(staging)).read_json(name)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file of the run, whole or not at all."""
-        with tempfile.TemporaryDirectory(prefix="override-gap-") as scratch:
-            Store(Path(scratch)).write_json(name, content)
-            self._upload(Path(scratch), [name])
+        with scratch() as staging:
+            Store(Path(staging)).write_json(name, content)
+            self._upload(Path(staging), [name])
 
     @contextmanager
     def local_copy(self) -> Iterator[Path]:
         """A copy of the run on this machine; files that were changed or added are uploaded at the end."""
         files, root = self._connection
-        with tempfile.TemporaryDirectory(prefix="override-gap-") as copied:
+        with scratch() as copied:
             folder = Path(copied) / root.rsplit("/", 1)[-1]
             self.manifest()
             for name in files.find(root):

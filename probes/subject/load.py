@@ -6,12 +6,12 @@ import difflib
 import weakref
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from override_gap.margins.items.item import ItemError
+from override_gap.margins.scratch import scratch
 from override_gap.probes.catalogue import SUBJECTS
 from override_gap.probes.environment import home, quietly
 from override_gap.probes.errors import SubjectError
@@ -76,7 +76,7 @@ def open_subject(spec: str, *, device: str = "auto", dtype: str = "auto", trust:
             # nothing that a folder's settings name is fetched, unless its Python is trusted, which may come from elsewhere
             outside.enter_context(nullcontext() if trust else hub_unreached())
             if "gguf_file" in extra:  # else the library would read an adapter or a tokenizer that lies beside it
-                alone = outside.enter_context(TemporaryDirectory(prefix="override-gap-"))
+                alone = outside.enter_context(scratch())
                 (Path(alone) / extra["gguf_file"]).symlink_to((Path(where) / extra["gguf_file"]).absolute())
             model, tokenizer = _load(where, alone or where, extra, weights_dtype, trust, spread)
             if "gguf_file" in extra:
@@ -171,14 +171,14 @@ def _load(
         check_gguf_sizes(Path(where) / extra["gguf_file"])
     extra["trust_remote_code"] = trust
     # weights that the model stores otherwise than the file (experts, say) are written to disk anew, for the model's lifetime
-    scratch = None if spread is None else TemporaryDirectory(prefix="override-gap-")
-    placed = {} if scratch is None else {"offload_folder": scratch.name}
+    offloaded = None if spread is None else scratch()
+    placed = {} if offloaded is None else {"offload_folder": offloaded.name}
     loaded: Any = library.from_pretrained(
         opened, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True, **placed, **extra
     )
     model, loading = loaded
-    if scratch is not None:
-        weakref.finalize(model, scratch.cleanup)
+    if offloaded is not None:
+        weakref.finalize(model, offloaded.cleanup)
     if loading.get("unexpected_keys") and "gguf_file" not in extra:
         loading["unexpected_keys"] = weights_left_over(model, where, sorted(map(str, loading["unexpected_keys"])))
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from markupsafe import Markup
 
+from override_gap.margins.scratch import scratch
 from override_gap.margins.whole_files import make_folder, write_text
 from override_gap.reports import figures
 from override_gap.reports.figures.sheets import methods as sheets
@@ -60,7 +60,7 @@ def comparison_figures(comparison: Mapping) -> list[PageFigure]:
         except figures.FigureUnavailable as fault:
             entries.append(PageFigure(name, caption.title, None, None, (), str(fault)))
             continue
-        with tempfile.TemporaryDirectory(prefix="override-gap-") as folder:
+        with scratch() as folder:
             entries.append(page_figure(name, drawing, caption, Path(folder)))
     return entries
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
@@ -271,11 +275,55 @@ def test_the_pdf_is_what_the_browser_printed_and_nothing_else(tmp_path) -> None:
     assert not (tmp_path / "none.pdf").exists()
 
 
+def test_a_killed_report_leaves_one_folder_beside_the_pdf_and_no_browser(tmp_path) -> None:
+    (tmp_path / "page.html").write_text("<p>x")
+    told = tmp_path / "told"
+    program = stand_in(tmp_path, f'cd "$TMPDIR" && touch of-the-browser && echo $$ > {told} && exec sleep 60')
+    script = (
+        "import sys; from pathlib import Path; from override_gap.reports.export.pdf import write_pdf; "
+        "write_pdf(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])"
+    )
+    out, elsewhere = tmp_path / "out" / "page.pdf", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    command = [sys.executable, "-c", script, str(tmp_path / "page.html"), str(out), program]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(elsewhere)}) as process:
+        wait_until(lambda: told.exists() and told.read_text().strip())
+        process.kill()
+    browser = int(told.read_text())
+    assert [path.name for path in out.parent.iterdir()] == [f".page.pdf.{process.pid}.tmp"]
+    assert (out.parent / f".page.pdf.{process.pid}.tmp" / "tmp" / "of-the-browser").exists()
+    assert not list(elsewhere.iterdir())
+    if sys.platform == "linux":
+        wait_until(lambda: not runs(browser))
+    told.unlink()
+    with pytest.raises(RuntimeError, match="within"):
+        write_pdf(tmp_path / "page.html", out, program, limit_s=0.5)
+    assert not list(out.parent.iterdir())
+    wait_until(lambda: not runs(int(told.read_text())))
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs, a zombie whose parent has not asked for it not counted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_until(condition, limit_s: float = 20.0) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: install the package chromium to run the browser tests")
 def test_a_real_browser_prints_the_page(tmp_path) -> None:
     page = tmp_path / "page.html"
     page.write_text("<!doctype html><title>x</title><p>x")
-    assert len(write_pdf(page, tmp_path / "page.pdf", BROWSER).read_bytes()) > 1000
+    deep = tmp_path / ("d" * 150) / ("e" * 150)  # a socket's path may have 107 characters
+    assert len(write_pdf(page, deep / "page.pdf", BROWSER).read_bytes()) > 1000
+    assert [path.name for path in deep.iterdir()] == ["page.pdf"]
 
 
 def test_results_speak_in_a_notebook_and_escape() -> None:
