@@ -43,7 +43,8 @@ class RunFrame:
 
     `drawn` holds sampled answers, one row per item, condition, temperature and draw; `search` the gains at which failing
     conflicts were read, one row per item, condition and gain; both are empty where a run has none. `extra` holds further
-    tables of docs/columns.md by name, which `table` gives. `cautions` say what keeps the numbers from being checked.
+    tables of docs/columns.md by name, which `table` gives. `cautions` say what keeps the numbers from being checked;
+    `content` is the hash of the folder that they were read from (`SealedRun.content`).
     docs/columns.md states every column; optional ones that the run does not have are filled with None.
     """
 
@@ -54,6 +55,7 @@ class RunFrame:
     search: Table = field(default_factory=lambda: pd.DataFrame(columns=SEARCH.names))
     extra: Mapping[str, Table] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
+    content: str | None = None
 
     def __post_init__(self) -> None:
         absent = [name for name in READINGS.required if name not in self.readings.columns]
@@ -162,7 +164,7 @@ def load(path: str | Path) -> RunFrame:
         raise ValueError(f"{folder / 'readings'}: its files hold no rows; the run has to be made again")
     further = {name: rows for name, rows in tables.items() if name not in OWN_FIELDS and rows is not None}
     own = {name: rows for name in OWN_FIELDS if (rows := tables[name]) is not None}
-    return RunFrame(sealed.manifest, **own, extra=further, cautions=sealed.cautions)
+    return RunFrame(sealed.manifest, **own, extra=further, cautions=sealed.cautions, content=sealed.content)
 
 
 def table(files: list[pa.Table]) -> Table | None:

@@ -9,7 +9,7 @@ run.prior_gradient().frame() # every result has frame(), summary() and as_json()
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class Run(RunFrame):
     @classmethod
     def of(cls, run: RunFrame) -> Run:
         """The same tables, with the analyses as methods."""
-        return cls(run.manifest, run.readings, run.layers, run.drawn, run.search, run.extra)
+        return cls(**{field.name: getattr(run, field.name) for field in fields(RunFrame)})
 
     def __repr__(self) -> str:
         subject, adapters = (self.manifest.get(key) or {} for key in ("subject", "adapters"))

@@ -46,6 +46,7 @@ def rebuild(
     from override_gap.analyses.readings import load
     from override_gap.analyses.summary import summarise
     from override_gap.margins.whole_files import leftovers, leftovers_of, remove_abandoned
+    from override_gap.probes.store.checksum import with_checksum
     from override_gap.probes.store.folder import Store, refuse_symlinks
     from override_gap.probes.timing import timed
     from override_gap.reports.page import write_page
@@ -62,9 +63,9 @@ def rebuild(
         raise ValueError(f"{run / 'manifest.json'}: it lacks {', '.join(lacking)}; measure the run again")
     say("computing the statistics")
     with timed("statistics"):
-        summary = summarise(readings, seed=int(readings.manifest.get("seed", 0)))
+        summary = summarise(readings, seed=int(readings.manifest.get("seed", 0))) | {"content": readings.content}
     with timed("files"):
-        Store(run).write_json("summary.json", summary)
+        Store(run).write_json("summary.json", with_checksum(summary))
     say("writing the page")
     with timed("page"):
         return summary, write_page(run, readings, summary, out)

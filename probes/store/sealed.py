@@ -39,6 +39,8 @@ class SealedRun:
     rows: int
     errors: int
     faults: int
+    content: str | None = None
+    """SHA-256 over the manifest and every unit's seal, the same for the same numbers; None where a table has no checksum."""
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -108,7 +110,8 @@ def examine(run: Path, keep: bool = True) -> SealedRun:
                 tables[name].append(table)
     unread = any(finding.kind == "unreadable" for finding in findings)  # what the others lack is then not known
     findings += [*seen.findings(), *(() if unread else seen.against(manifest)), *_files(run, promises)]
-    return SealedRun(manifest or {}, tables, tuple(findings), len(keys), seen.rows, seen.errors, seen.faults)
+    counts = len(keys), seen.rows, seen.errors, seen.faults
+    return SealedRun(manifest or {}, tables, tuple(findings), *counts, None if unread else seen.content(manifest))
 
 
 def read_manifest(run: Path) -> tuple[dict[str, Any] | None, list[FileFinding]]:

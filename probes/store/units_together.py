@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
+from override_gap.probes.store.checksum import unit_seal
 from override_gap.probes.store.finding import MADE_AGAIN, RERUN, FileFinding
 from override_gap.probes.store.schema import LAYERS, READINGS, SEARCH
 from override_gap.probes.store.unit_tables import Promises, UnitTables
@@ -33,6 +36,13 @@ class UnitsTogether:
     rows: int = 0
     errors: int = 0
     faults: int = 0
+    seals: dict[str, str] = field(default_factory=dict)
+
+    def content(self, manifest: Mapping[str, Any] | None) -> str | None:
+        """The hash of all that was added, and of the manifest; None where a unit or the manifest has no checksum."""
+        if self.unchecked or manifest is None or "checksum" not in manifest:
+            return None
+        return hashlib.sha256(json.dumps([manifest["checksum"], self.seals], sort_keys=True).encode()).hexdigest()
 
     @property
     def units(self) -> int:
@@ -44,6 +54,7 @@ class UnitsTogether:
             self.unchecked.append(key)
         else:
             self.checked += 1
+            self.seals[key] = unit_seal(unit.note)
         self.faults += unit.faults
         readings = unit.tables[READINGS.name]
         self.rows += len(readings)

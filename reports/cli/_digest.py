@@ -41,6 +41,8 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
     items = summary.get("items") or {}
     if summary.get("complete") is False:
         lines += [f"UNFINISHED: only {items.get('n')} items are measured so far; the same audit command resumes", ""]
+    for caution in summary.get("cautions") or []:
+        lines += [*textwrap.wrap(f"caution: {one_line(caution)}", WIDTH), ""]
     if verdict.get("sentence"):
         sentence = textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", WIDTH)
         if colour:

@@ -112,7 +112,7 @@ def table(comparison: Mapping[str, Any]) -> str:
         if causes := causes_in_words(verdict):
             lines.append(f"  {'':<{NAME}} {causes}")
     if comparison["notes"]:
-        lines += ["", *(f"note: {one_line(note)}" for note in comparison["notes"])]
+        lines += ["", *(line for note in comparison["notes"] for line in textwrap.wrap(f"note: {one_line(note)}", WIDTH))]
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)
 
 

@@ -47,9 +47,10 @@ def _verdict(args: argparse.Namespace) -> tuple[str, dict]:
         from override_gap.analyses.planning.pilot import pilot
         from override_gap.analyses.readings import load
 
-        found = pilot(load(args.pilot), args.seed)
+        run = load(args.pilot)
+        found = pilot(run, args.seed)
         truth, truths = found.truth, found.truths
-        said = [*str(found).split("\n"), ""]
+        said = [*(f"caution: {caution}" for caution in run.cautions), *str(found).split("\n"), ""]
     else:
         shares = (_or(args.known, 1.0), _or(args.failures, 0.6), _or(args.held, 0.9))
         truth = Truth(*shares, args.items_per_point, args.relations, args.icc, args.icc_relation)

@@ -63,6 +63,8 @@ def main(argv: Sequence[str]) -> int:
         make_folder(out.parent)
         writable(out)
         write_gains(gains_file(choice, run), out)
+    for caution in run.cautions:
+        say(f"caution: {caution}", error=True)
     if args.json:
         say_json(choice.as_json())
         say(f"gains: {out}", error=True)

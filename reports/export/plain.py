@@ -67,6 +67,7 @@ def paragraphs(summary: Mapping) -> list[str]:
         texts.append("This run is not complete: what follows describes only what was measured before it stopped.")
     if summary.get("until") and summary["until"]["says"] not in (verdict.get("sentence") or ""):
         texts.append(summary["until"]["says"])
+    texts += [f"Caution: {caution}." for caution in summary.get("cautions") or []]
     if verdict.get("label"):
         texts.append(f"Verdict: {verdict['label']}. {verdict.get('sentence') or ''}")
     tuning = summary.get("tuning") or {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import gc
 import io
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ from matplotlib.ticker import FuncFormatter
 from override_gap.analyses.readings import RunFrame, load
 from override_gap.margins.text import plural
 from override_gap.margins.whole_files import write_bytes
+from override_gap.probes.store.checksum import checksum_matches
+from override_gap.probes.store.folder import Store
 from override_gap.reports.figures.pdf_fonts import needed_tables_alone
 
 #: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark mode.
@@ -89,12 +90,16 @@ class FigureUnavailable(ValueError):
 
 
 def run_and_summary(run: RunFrame | str | Path, summary: Mapping | None) -> tuple[RunFrame, Mapping]:
-    """The run, read where `run` is a folder, and its summary: as given, else as stored in the folder, else computed."""
+    """The run, read where `run` is a folder, and its summary: as given, else as stored in the folder, else computed.
+
+    A stored summary that is not what was written, or was computed from other readings, is not used.
+    """
     if isinstance(run, (str, Path)):
-        stored = Path(run) / "summary.json"
-        run = load(Path(run))
-        if summary is None and stored.is_file():
-            summary = json.loads(stored.read_text(encoding="utf-8"))
+        folder = Path(run)
+        run = load(folder)
+        stored = Store(folder).read_json("summary.json") if summary is None else None
+        if stored and stored.get("content") and stored["content"] == run.content and checksum_matches(stored):
+            summary = stored
     if summary is None:
         from override_gap.analyses.summary import summarise
 
