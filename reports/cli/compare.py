@@ -112,7 +112,10 @@ def table(comparison: Mapping[str, Any]) -> str:
         if causes := causes_in_words(verdict):
             lines.append(f"  {'':<{NAME}} {causes}")
     if comparison["notes"]:
-        lines += ["", *(line for note in comparison["notes"] for line in textwrap.wrap(f"note: {one_line(note)}", WIDTH))]
+        lines += [
+            "",
+            *(line for note in comparison["notes"] for line in textwrap.wrap(f"note: {one_line(note)}", WIDTH)),
+        ]
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)
 
 

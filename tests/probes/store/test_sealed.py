@@ -30,6 +30,7 @@ from override_gap.probes.store.finding import SERIOUS
 from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.sealed import examine
 from override_gap.reports.cli.main import WRONG, main
+from override_gap.reports.figures.style import run_and_summary
 from tests.conftest import conflict, tiny
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta"]
@@ -307,3 +308,49 @@ def test_a_merge_of_shards_without_seals_seals_their_units(runs: dict[str, Path]
         edited(shard, "made again", seals=None)
     merged = merge(shards, tmp_path / "merged")
     assert Store(merged).manifest()["seals"]["units"] == Store(runs["own"]).manifest()["seals"]["units"]
+
+
+def test_a_figure_takes_a_stored_summary_only_of_the_readings_that_it_draws(
+    runs: dict[str, Path], tmp_path: Path
+) -> None:
+    """What `report` wrote while fewer items were there, or what somebody edited, is computed again."""
+    run = shutil.copytree(runs["own"], tmp_path / "run")
+    og.report(run)
+    written = Store(run).read_json("summary.json")
+    assert written is not None
+    assert run_and_summary(run, None)[1] == written
+    plain = {key: value for key, value in written.items() if key != "checksum"}
+    marked = {**plain, "outcomes": ["not what was measured"]}
+    for content in (
+        {**written, "outcomes": marked["outcomes"]},  # edited
+        with_checksum({**marked, "content": "0" * 64}),  # of other readings
+        {key: value for key, value in marked.items() if key != "content"},  # of an earlier version
+    ):
+        Store(run).write_json("summary.json", content)
+        assert json.loads(json.dumps(run_and_summary(run, None)[1]["outcomes"])) == written["outcomes"]
+    shutil.copytree(runs["other"], tmp_path / "other")
+    assert load(tmp_path / "other").content != load(run).content == load(runs["own"]).content
+
+
+def test_what_cannot_be_checked_is_said_wherever_the_numbers_are(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of an early version, without any checksum: its numbers come with the caution in every form."""
+    run = shutil.copytree(runs["own"], tmp_path / "run")
+    for file in run.rglob("*.parquet"):
+        pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+    sealing = ("checksum", "seals", "memory", "identity")
+    old = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({k: v for k, v in old.items() if k not in sealing}))
+    said = {}
+    for form in ("html", "md", "tex", "json"):
+        assert main(["report", str(run), "--format", form, "--out", str(tmp_path / f"r.{form}"), "--quiet"]) == 0
+        said[f"{form} on the terminal"] = capsys.readouterr().out
+        said[form] = (tmp_path / f"r.{form}").read_text()
+    assert main(["tune", str(run), "--out", str(tmp_path / "gains.json")]) == 0
+    said["tune"] = capsys.readouterr().err
+    assert main(["power", "--pilot", str(run)]) in (0, 1, 2)
+    for name, text in said.items():
+        words = " ".join(text.replace("{-}", "-").split())
+        assert "the tables have no checksum (written by an older version)" in words.replace("The", "the"), name
+    assert og.load(run).cautions == load(run).cautions != ()
