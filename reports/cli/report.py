@@ -73,6 +73,7 @@ def main(argv: Sequence[str]) -> int:
 def _write_text(out: Path, form: str, summary: Mapping[str, Any]) -> Path:
     """Write the summary in one of the text forms."""
     from override_gap.margins.whole_files import make_folder, write_text
+    from override_gap.probes.store.checksum import with_checksum
     from override_gap.probes.store.folder import Store
     from override_gap.reports.export.latex import latex
     from override_gap.reports.export.markdown import markdown
@@ -80,7 +81,7 @@ def _write_text(out: Path, form: str, summary: Mapping[str, Any]) -> Path:
 
     make_folder(out.parent)
     if form == "json":
-        Store(out.parent).write_json(out.name, summary)
+        Store(out.parent).write_json(out.name, with_checksum(summary))
     else:
         render = {"md": markdown, "tex": latex, "card": model_card}[form]
         write_text(out, render(summary))
