@@ -40,9 +40,14 @@ def limited(seconds: float | None = None, size: int | None = None) -> Iterator[N
 def has_powers(template: str) -> bool:
     """Whether a template raises a number to a power: one such step may take hours, and nothing can interrupt it.
 
-    No template of a published model does. Raises jinja2.TemplateSyntaxError.
+    `f(**names)` raises nothing. Raises jinja2.TemplateSyntaxError.
     """
-    return any((kind, value) == ("operator", "**") for _, kind, value in Environment().lex(template))
+    tokens = [(kind, value) for _, kind, value in Environment().lex(template) if kind != "whitespace"]
+    before = [("", ""), *tokens]
+    return any(
+        token == ("operator", "**") and previous not in (("operator", "("), ("operator", ","))
+        for previous, token in zip(before, tokens, strict=False)
+    )
 
 
 def _stop(_: int, __: FrameType | None) -> None:

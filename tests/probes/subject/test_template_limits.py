@@ -15,7 +15,7 @@ from override_gap.margins.items.item import ItemError
 from override_gap.probes.subject import chat, template_limits
 from override_gap.probes.subject.chat import chat_prompt
 from override_gap.probes.subject.chat_template import ChatSettings
-from override_gap.probes.subject.template_limits import TemplateTooLong, limited
+from override_gap.probes.subject.template_limits import TemplateTooLong, has_powers, limited
 from tests.families import words
 from tests.probes.subject.templates import CHATML
 
@@ -115,3 +115,18 @@ def test_an_honest_rendering_costs_little() -> None:
         with limited():
             pass
     assert (time.perf_counter() - started) / 200 < 2e-3
+
+
+@pytest.mark.parametrize(
+    ("template", "powers"),
+    [
+        ("{{ 2**3 }}", True),
+        ("{{ (2) ** n }}", True),
+        ("{{ f(x ** 2, **names) }}", True),
+        ("{{ dict(**message) }}", False),
+        ("{{ dict( a=1,\n ** message) }}", False),
+        ("** bold ** {{ '2 ** 3' }} {# 2 ** 3 #}", False),
+    ],
+)
+def test_a_power_is_told_from_keywords_and_text(template: str, powers: bool) -> None:
+    assert has_powers(template) == powers
