@@ -8,6 +8,7 @@ import pytest
 
 from override_gap.analyses.readings import RunFrame, gain_of, load, once_per_run
 from override_gap.analyses.summary import summarise
+from override_gap.probes.store.checksum import with_checksum
 from override_gap.probes.store.folder import Store
 from tests.simulate import simulate_readings
 
@@ -148,7 +149,7 @@ def test_an_analysis_is_made_once_for_each_run_and_its_settings(run) -> None:
 
 @pytest.mark.parametrize("lost", ["layers", "maps"])
 def test_a_table_that_the_readings_name_and_that_is_gone_is_refused_like_a_damaged_one(run, tmp_path, lost):
-    (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
+    (tmp_path / "manifest.json").write_text(json.dumps(with_checksum(run.manifest)))
     for name in ("readings", "layers"):
         (tmp_path / name).mkdir()
     readings, layers = (

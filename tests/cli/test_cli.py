@@ -50,6 +50,7 @@ def test_an_audit_from_folder_to_report(model: Path, items: Path, tmp_path: Path
     assert manifest["complete"]
     assert manifest["parity"]["logits_max_abs"] < 1e-3
     assert main(["report", str(tmp_path / "run"), "--json", "--quiet"]) == 0
+    assert summary.pop("checksum"), "of the file alone"
     assert json.loads(capsys.readouterr().out) == summary
 
 
