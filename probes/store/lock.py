@@ -93,10 +93,8 @@ def require_held(folder: Path) -> None:
     if holder is None:
         return
     now = _read_owner(folder)
-    if now is None:
-        write_text(
-            folder / OWNER, json.dumps(holder) + "\n"
-        )  # one that came in between finds this at its own next writing
+    if now is None:  # one that came in between finds this at its own next writing
+        write_text(folder / OWNER, json.dumps(holder) + "\n")
     elif now != holder:
         raise LockError(
             f"{folder} was taken over by {_describe(now)}, since this process was silent for {SILENT_S:.0f} s or its file was "
