@@ -192,7 +192,13 @@ class Remote:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 files.get_file(name, str(target))
             before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
-            yield folder
+            try:
+                yield folder
+            except RunError as fault:  # the copy is gone when this is read
+                if str(folder) not in str(fault):
+                    raise
+                advice = "doctor takes a folder: copy the run here first"
+                raise RunError(f"{str(fault).replace(str(folder), str(self))}; {advice}") from fault
             changed = [f for f in sorted(folder.rglob("*")) if f.is_file() and before.get(f) != f.stat().st_mtime_ns]
             self._upload(folder, [str(file.relative_to(folder)) for file in changed])
 

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import fsspec
 import pytest
 
+from override_gap.analyses.readings import load
 from override_gap.probes.run.engine import Local
 from override_gap.probes.run.loop import run_plan
 from override_gap.probes.run.resolve import resolve
@@ -156,3 +157,13 @@ def test_an_upload_that_fails_leaves_the_old_file_and_one_line(step: str, tmp_pa
 
 def _fail_to_move(*_: object, **__: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_what_is_wrong_with_a_run_at_a_url_is_said_of_the_url(engine: Local) -> None:
+    run_plan(engine, resolve(PLAN, ITEMS[:1]), URL)
+    files = fsspec.filesystem("memory")
+    files.pipe_file(next(name for name in files.find("/bucket") if "/readings/" in name), b"cut")
+    with pytest.raises(RunError, match="copy the run here first") as refusal, local_copy(URL) as folder:
+        load(folder)
+    assert str(refusal.value).startswith(f"{URL}: damaged: ")
+    assert str(folder) not in str(refusal.value)
