@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -192,16 +191,17 @@ class FunctionSource:
 
     spec: str
     call: Callable[[str], Mapping[str, Any]]
+    code: str | None
 
     @property
     def name(self) -> str:
         """The function's name, as reports print it."""
         return self.spec.rpartition(":")[2]
 
-    @cached_property
+    @property
     def settings(self) -> Mapping[str, Any]:
-        """Where the function is, and the hash of its code as it was when this was first asked for."""
-        return {"function": self.spec, "code": source_hash(self.call)}
+        """Where the function is, and the hash of its code as it was when the function was loaded."""
+        return {"function": self.spec, "code": self.code}
 
     def encode(self, documents: Sequence[Document]) -> list[Adapter]:
         """One adapter per document. Raises AdapterError for what is not factors with a scale."""
@@ -235,4 +235,4 @@ def open_function(spec: str) -> FunctionSource:
     if not callable(thing):
         raise AdapterError(f"callable:{spec}: need a function from text to factors, got {type(thing).__name__}")
     function: Any = thing
-    return FunctionSource(spec, function)
+    return FunctionSource(spec, function, source_hash(function))
