@@ -156,10 +156,9 @@ def chosen(run: RunFrame) -> list[dict[str, Any]]:
     """Share of conflicts on which a policy boosts a layer (gain above 1); uniform gains boost every layer and are left out."""
     rows = []
     layers = run.layers[(run.layers["split"] == "conflict") & (values(run.layers["layer"]) >= 0)]
-    for condition in run.conditions:
-        under = layers[layers["condition"] == condition]
-        if under.empty or gain_of(condition) is not None:
-            continue
+    by_condition = {str(name): rows for name, rows in layers.groupby("condition")}
+    for condition in (name for name in run.conditions if gain_of(name) is None and name in by_condition):
+        under = by_condition[condition]
         gains = values(under["gain"])
         measured = under.assign(boosted=np.where(np.isnan(gains), np.nan, gains > 1 + 1e-9)).dropna(subset=["boosted"])
         for layer, share in measured.groupby("layer")["boosted"].mean().items():

@@ -90,6 +90,8 @@ REFUSALS = tuple(
     "i am not able|i don t have|i do not have|as an ai|i m not sure|i am not sure|it is not possible to|"
     "there is no information|not enough information|sorry but".split("|")
 )
+READ = (*(f"success_{name}" for name in COMPARED), "answer_text", "question", "prior_answer", "prior_aliases")
+"""The columns that `kind` reads: records of all columns take ten times as long to make."""
 WORDS_OF_AN_OPENING = 20
 PERIOD = 4
 REPEATS = 4
@@ -103,6 +105,7 @@ def disagreements(run: RunFrame) -> ResultRows:
     result = []
     for condition in run.conditions:
         rows = run.select("conflict", condition)
+        rows = rows[[name for name in READ if name in rows]]
         rows = rows[~np.isnan(truth(rows["success_answer"]))]
         kinds = [kind(row) for row in rows.to_dict("records")]
         counts = Counter(name for name in kinds if name is not None)

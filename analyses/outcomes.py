@@ -15,11 +15,9 @@ from override_gap.analyses.stats.intervals import proportion
 def outcomes(run: RunFrame) -> ResultRows:
     """One row per split, tier (null: all), condition, measure and population that has anything measured."""
     rows = []
-    measured = run.measured
     for split in SPLITS:
-        inside = measured[measured["split"] == split]
         for condition in [*run.conditions, *run.factor_means, *run.nulls]:
-            under = inside[inside["condition"] == condition]
+            under = run.select(split, condition)
             if under.empty:
                 continue
             success = {measure: truth(under[f"success_{measure}"]) for measure in MEASURES}

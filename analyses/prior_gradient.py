@@ -18,6 +18,7 @@ from override_gap.analyses.readings import DELIVERED, MEASURES, POPULATIONS, Run
 from override_gap.analyses.results import ResultSection, rows_frame
 from override_gap.analyses.stats import bootstrap
 from override_gap.analyses.stats.bootstrap import percentile_interval
+from override_gap.analyses.stats.by_content import by_content
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr, json_number, missing
 from override_gap.analyses.stats.intervals import (
     ONE_POINT,
@@ -146,6 +147,14 @@ def gradient(
     anew, implies. The gap combines the limits of its quartiles (MOVER, see ``differences.difference``), and its p is the
     smallest 1 - coverage at which that interval excludes 0. Both by point and by relation: the wider interval, the larger p.
     """
+    found = _gradient(strength, success, np.asarray(points, dtype=object), seed)
+    return replace(found, condition=condition, measure=measure, population=population)
+
+
+@by_content(1024)
+def _gradient(
+    strength: Float[np.ndarray, " n"], success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], seed: int
+) -> Gradient:
     strength, success, points = complete_cases(strength, success, points)
     n, count = len(success), len(set(points))
     group = quartile_of(strength)
@@ -154,7 +163,7 @@ def gradient(
     weak, strong = group == 0, group == 3
     if min(weak.sum(), strong.sum()) < FEWEST:
         gap = missing("gap", f"the outer quartiles need {FEWEST} items each", n, count)
-        return Gradient(condition, measure, population, quartiles, gap, float("nan"))
+        return Gradient("", "", "", quartiles, gap, float("nan"))
     first, last = quartiles[0].accuracy, quartiles[3].accuracy
     outer = weak | strong
     caveats = tuple(dict.fromkeys((*first.caveats, *last.caveats)))
@@ -162,7 +171,7 @@ def gradient(
         "gap", first.value - last.value, np.nan, np.nan, int(outer.sum()), len(set(points[outer])), caveats=caveats
     )
     if np.isnan(first.low) or np.isnan(last.low):
-        return Gradient(condition, measure, population, quartiles, gap, float("nan"))
+        return Gradient("", "", "", quartiles, gap, float("nan"))
     by_level = [gap_interval(success, weak, strong, part) for part in clusterings]
     low, high = widest(each := [interval(LEVEL) for interval in by_level])
     gap = replace(gap, low=low, high=high)
@@ -170,7 +179,7 @@ def gradient(
         gap = replace(gap, clusters=clusterings[1].level.of(outer).count, by_point=each[0], by_cluster=each[1])
     above = [one_sided(interval, 0.0) for interval in by_level]
     p = max(2 * min(alpha, 1 - alpha) for alpha in above)
-    return Gradient(condition, measure, population, quartiles, gap, p)
+    return Gradient("", "", "", quartiles, gap, p)
 
 
 def quartile(

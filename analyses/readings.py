@@ -122,10 +122,13 @@ class RunFrame:
         if condition is None:
             rows = self.measured[self.measured["split"] == split]
         else:
-            rows = self.cells.get((split, condition), self.measured.iloc[:0])
-        if population == "known":
-            rows = rows[truth(rows["known"]) == 1.0]
-        return rows
+            cell = self.cells.get((split, condition))
+            rows = self.measured.iloc[:0] if cell is None else cell
+        if population != "known":
+            return rows
+        known = truth(rows["known"]) == 1.0
+        # to copy every column of rows that are all known takes longer than most analyses of them
+        return rows if known.all() else rows[known]
 
 
 def once_per_run(analysis: Callable[P, R]) -> Callable[P, R]:
@@ -211,6 +214,8 @@ def truth(column: Table) -> Float[np.ndarray, " n"]:
 
 def values(column: Table) -> Float[np.ndarray, " n"]:
     """A nullable numeric column as float64 with NaN for null."""
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "biuf":
+        return column.to_numpy(dtype=float, copy=True)  # what the general way comes to, in a tenth of the time
     numbers: Any = pd.to_numeric(column, errors="coerce")
     return numbers.to_numpy(dtype=float, na_value=np.nan)
 

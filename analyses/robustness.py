@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from override_gap.analyses.compare import conditions as comparison
-from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, success_rate, truth
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, success_rate, truth
 from override_gap.analyses.results import ResultSection, row_text
 from override_gap.margins.condition_names import CONTESTED, CONTESTED_BASE, IN_CONTEXT, JOINED_MEAN, robustness_family
 
@@ -31,13 +31,19 @@ def robustness(run: RunFrame) -> ResultSection | None:
     return ResultSection(f"Robustness of the override: {main}", content, main, lines)
 
 
+def worded(run: RunFrame, split: str, condition: str) -> Table:
+    """Measured rows whose question has a named wording, in the columns that are read here: to copy all takes far longer."""
+    under = run.select(split, condition)
+    under = under[["item", "point", "cluster", "wording", *(f"success_{measure}" for measure in MEASURES)]]
+    return under[under["wording"].notna()]
+
+
 def wordings(run: RunFrame) -> list[dict[str, Any]]:
     """Success rate per wording of the question, where a split has at least two; every condition but the base."""
     rows = []
     for split in SPLITS:
         for condition in (name for name in run.conditions if name != BASE):
-            under = run.select(split, condition)
-            under = under[under["wording"].notna()]
+            under = worded(run, split, condition)
             if under["wording"].nunique() < 2:
                 continue
             for wording, group in under.groupby("wording"):
@@ -60,8 +66,7 @@ def consistency(run: RunFrame) -> list[dict[str, Any]]:
     rows = []
     for split in SPLITS:
         for condition in (name for name in run.conditions if name != BASE):
-            under = run.select(split, condition)
-            under = under[under["wording"].notna()]
+            under = worded(run, split, condition)
             point, wording = (pd.factorize(under[name])[0] for name in ("point", "wording"))
             for measure in MEASURES:
                 success = truth(under[f"success_{measure}"])

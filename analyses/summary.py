@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -41,6 +42,8 @@ from override_gap.analyses.sensitivity import sensitivity
 from override_gap.analyses.tune.run import tune
 
 SCHEMA = 1
+MANY = 100
+"""Conditions above which the statistics take long enough to say which of them are computed."""
 
 
 @runtime_checkable
@@ -50,9 +53,19 @@ class AsJson(Protocol):
     def as_json(self) -> Any: ...
 
 
-def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
-    """``summary.json``: deterministic in run and seed; a section that this run does not allow is null, with a note."""
+def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = None) -> dict[str, Any]:
+    """``summary.json``: deterministic in run and seed; a section that this run does not allow is null, with a note.
+
+    Where a run has more than `MANY` conditions, `say` hears which of the parts that look at each of them is computed.
+    """
     notes: dict[str, str] = {}
+    many = len(run.conditions) > MANY
+
+    def long(name: str) -> str:
+        """A key whose value takes long; in a dict display it is evaluated before its value."""
+        if say is not None and many:
+            say(f"computing the statistics: {name} of {len(run.conditions):,} conditions")
+        return name
 
     def section(name: str, result: AsJson | None, reason: str) -> Any:
         if result is None:
@@ -67,8 +80,8 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "subject": run.manifest.get("subject"),
         "adapters": run.manifest.get("adapters"),
         "items": items(run),
-        "outcomes": outcomes.outcomes(run).as_json(),
-        "prior_gradient": section("prior_gradient", prior_gradient.prior_gradient(run, seed=seed), no_conflict),
+        long("outcomes"): outcomes.outcomes(run).as_json(),
+        long("prior_gradient"): section("prior_gradient", prior_gradient.prior_gradient(run, seed=seed), no_conflict),
         "margins": section("margins", constancy.margins(run, seed), no_conflict),
         "prior_dose": section(
             "prior_dose", prior_dose.prior_dose(run), "no item was read with its prior changed (--probes prior-dose)"
@@ -78,12 +91,12 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "agreement": criterion.agreement(run).as_json(),
             "calibration": criterion.calibration(run).as_json(),
         },
-        "disagreements": measures.disagreements(run).as_json(),
+        long("disagreements"): measures.disagreements(run).as_json(),
         "sampled": sampling.sampled(run).as_json(),
         "measures": section(
             "measures", measures.disagreement(run), "no conflict was measured by two measures of success"
         ),
-        "robustness": section(
+        long("robustness"): section(
             "robustness",
             robustness.robustness(run),
             "the run has no knowledge point in two wordings and no variant of its documents "
@@ -103,10 +116,10 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
         "components": section(
             "components", components.components(run, seed), "the run has no components (--probes components)"
         ),
-        "dose": section(
+        long("dose"): section(
             "dose", dose_response.dose(run, seed), "the run has fewer than three gains and no measured critical gain"
         ),
-        "matched_retention": section(
+        long("matched_retention"): section(
             "matched_retention",
             matched_retention.matched_retention(run, seed),
             "needs retention items and at least two uniform gains",
@@ -122,7 +135,7 @@ def summarise(run: RunFrame, seed: int = 0) -> dict[str, Any]:
             "the run was measured without --probes geometry and neutral, or on fewer than ten documents",
         ),
         "tuning": tune(run, seed=seed).as_json(),
-        "comparisons": comparison.against_delivered(run).as_json(),
+        long("comparisons"): comparison.against_delivered(run).as_json(),
         "hypotheses": hypotheses.evaluate(run).as_json(),
         "verdict": verdict_section(run),
         "one_item": section("one_item", one_item(run), "no known conflict was measured as delivered"),

@@ -63,7 +63,7 @@ def rebuild(
         raise ValueError(f"{run / 'manifest.json'}: it lacks {', '.join(lacking)}; measure the run again")
     say("computing the statistics")
     with timed("statistics"):
-        summary = summarise(readings, seed=int(readings.manifest.get("seed", 0))) | {"content": readings.content}
+        summary = summarise(readings, int(readings.manifest.get("seed", 0)), say) | {"content": readings.content}
     with timed("files"):
         Store(run).write_json("summary.json", with_checksum(summary))
     say("writing the page")

@@ -12,6 +12,7 @@ from jaxtyping import Float, Shaped
 from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, points_of, truth
 from override_gap.analyses.refusals import unpriced
 from override_gap.analyses.results import ResultRows, rows_frame
+from override_gap.analyses.stats.by_content import by_content
 from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.differences import difference
 from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
@@ -71,10 +72,13 @@ def compare(first: Table, second: Table, names: tuple[str, str], split: str, mea
     column = f"success_{measure}"
     if first.empty or second.empty:
         return None
-    left = first.set_index("item")[[column, *(name for name in ("point", "cluster") if name in first)]]
-    joined = left.assign(second=second.set_index("item")[column]).loc[left.index.isin(second["item"])]
-    successes = truth(joined[column]), truth(joined["second"])
-    a, b, points = complete_cases(*successes, points_of(joined))
+    here, there = (rows["item"].to_numpy(dtype=object) for rows in (first, second))
+    successes, points = (truth(first[column]), truth(second[column])), points_of(first)
+    if not np.array_equal(here, there):
+        at = pd.Index(there).get_indexer(here)
+        shared = at >= 0
+        successes, points = (successes[0][shared], successes[1][at[shared]]), points[shared]
+    a, b, points = complete_cases(*successes, points)
     return paired(a, b, points, names, split, measure) if len(a) else None
 
 
@@ -91,11 +95,19 @@ def paired(
     Interval and p are of one test (`stats.paired`): p is below .05 exactly if the interval excludes 0. Where fewer
     than six clusters differ, no p can be, and the interval reaches as far as that of two shares (`difference`).
     """
-    name = f"{names[0]} minus {names[1]}"
+    found = _paired(first, second, points)
+    gap = replace(found.difference, name=f"{names[0]} minus {names[1]}")
+    return replace(found, first=names[0], second=names[1], split=split, measure=measure, difference=gap)
+
+
+@by_content(1024)
+def _paired(
+    first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]
+) -> Comparison:
     gained, lost = int((first > second).sum()), int((first < second).sum())
-    gap = replace(difference(name, first, points, second, points), n=len(first))
+    gap = replace(difference("", first, points, second, points), n=len(first))
     if gap.points < 2:
-        return Comparison(*names, split, measure, gap, gained, lost, float("nan"))
+        return Comparison("", "", "", "", gap, gained, lost, float("nan"))
     tests = [paired_at(first - second, level) for level in levels(points)]
     of_shares = [gap.by_point, gap.by_cluster] if gap.by_point and gap.by_cluster else [(gap.low, gap.high)]
     each = [
@@ -107,7 +119,7 @@ def paired(
     low, high = widest(each)
     if len(each) > 1:
         gap = replace(gap, by_point=each[0], by_cluster=each[1])
-    return Comparison(*names, split, measure, replace(gap, low=low, high=high), gained, lost, max(t.p for t in tests))
+    return Comparison("", "", "", "", replace(gap, low=low, high=high), gained, lost, max(t.p for t in tests))
 
 
 def conditions(

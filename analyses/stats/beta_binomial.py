@@ -20,6 +20,8 @@ from scipy import stats
 from scipy.optimize import minimize_scalar, root_scalar
 from scipy.special import expit, gammaln, logit
 
+from override_gap.analyses.stats.by_content import by_content
+
 RHO = np.array([0.001, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
 """Intraclass correlations tried; .42 is the largest measured (prior strength by relation on CounterFact)."""
 ALIKE = 0.5
@@ -98,6 +100,7 @@ def log_all(m: Float[np.ndarray, " cluster"], log_odds: float) -> float:
     return float((gammaln(a + m) - gammaln(a) - gammaln(size + m) + gammaln(size)).sum())
 
 
+@by_content(4096)
 def least_of_all(m: Float[np.ndarray, " cluster"], level: float) -> float:
     """The share at which all questions succeed with probability (1 - level) / 2: the lower limit where all do."""
     tail = float(np.log((1 - level) / 2))

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float, Integer
 from scipy.special import stdtrit
 
+from override_gap.analyses.stats.by_content import by_content
+
 UNKNOWN = 1.0
 """Correlation within a cluster that is assumed where the data cannot tell: clusters then count by their sizes alone."""
 
@@ -71,6 +73,7 @@ def correction(
     return Correction(float(d.sum()) / trace, float(np.clip(df, 1.0, count - 1)))
 
 
+@by_content(4096)
 def of_mean(sizes: Integer[np.ndarray, " cluster"], rho: float) -> Correction:
     """The correction of a mean over clusters of these sizes."""
     m = sizes.astype(float)

@@ -16,6 +16,7 @@ from scipy import stats
 from scipy.optimize import root_scalar
 
 from override_gap.analyses.stats import beta_binomial, effective
+from override_gap.analyses.stats.by_content import by_content
 from override_gap.analyses.stats.clusters import Level, Outcomes, clusters, crossed, levels, only_cluster
 from override_gap.analyses.stats.estimate import LEVEL, Estimate, missing
 from override_gap.analyses.stats.score import score_test as score_test
@@ -167,13 +168,18 @@ def without_interval(name: str, value: float, n: int, points: int, level: float,
 
 def proportion(name: str, success: Outcomes, points: Outcomes, level: float = LEVEL) -> Estimate:
     """Share of successes with a Wilson interval that allows for clustering; unmeasured (NaN) outcomes are left out."""
+    return replace(_share(np.asarray(success, dtype=float), np.asarray(points, dtype=object), level), name=name)
+
+
+@by_content(4096)
+def _share(success: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"], level: float) -> Estimate:
     success, points = drop_unmeasured(success, points)
     n, count = len(success), len(set(points))
     if n == 0:
-        return missing(name, "nothing measured")
+        return missing("", "nothing measured")
     if count < 2:
-        return without_interval(name, float(success.mean()), n, count, level, ONE_POINT)
-    estimate = without_interval(name, float(success.mean()), n, count, level, "")
+        return without_interval("", float(success.mean()), n, count, level, ONE_POINT)
+    estimate = without_interval("", float(success.mean()), n, count, level, "")
     each = [limits_at(success, clustering, level) for clustering in crossed(points)]
     return with_levels(replace(estimate, caveats=()), points, each, (0.0, 1.0))
 

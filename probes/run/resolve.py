@@ -23,6 +23,8 @@ from override_gap.probes.subject.chat_template import ChatSettings, chat_setting
 
 #: How many items show how the model begins its answers.
 CHAT_SAMPLE = 16
+#: Conditions of a run, the base among them: so many that statistics and page of a small run are made in minutes.
+MOST_CONDITIONS = 1_000
 #: Probes that read weight updates, layer by layer or at other gains.
 NEED_UPDATES = ("layers", "causal", "gain-path", "components", "search", "critical", "prior-dose")
 
@@ -159,6 +161,11 @@ def resolve(plan: Plan, items: Sequence[Item] | None = None, *, drop_references:
         conditions = parse_conditions(plan.named_conditions())
     except ValueError as fault:
         raise PlanError(str(fault)) from fault
+    if len(conditions) > MOST_CONDITIONS:
+        raise PlanError(
+            f"{len(conditions):,} conditions, with the base and those that probes need; a run has at most {MOST_CONDITIONS:,}, "
+            "since statistics and page are made for each: name fewer in --policies, or divide them among several runs"
+        )
     measured = [condition.name for condition in conditions]
     if drop_references:
         plan = replace(plan, references=tuple(r for r in plan.references if r.condition in measured))
