@@ -14,7 +14,8 @@ Disturbances:
 After it each file must be the older version or the new one, and a new folder absent or whole. A command that fails must end
 with exit code 2 and one line that names the file, the reason and what to do, and leave no temporary file; what a killed one
 leaves must be named by `override-gap doctor` of its folder. Then the same command is given again: it must end in what it
-would have written, with no temporary file left.
+would have written, with no temporary file left. Every run has a folder for temporary files (TMPDIR) of its own: what a killed
+command leaves there is counted, a command that fails may leave nothing, and the command that is given again has to remove it.
 """
 
 from __future__ import annotations
@@ -58,13 +59,14 @@ class Tally:
     affected: int = 0
     held: int = 0
     left: int = 0
+    elsewhere: int = 0
     named: int = 0
     failed: int = 0
     said: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def add(self, other: Tally) -> None:
-        for name in ("runs", "affected", "held", "left", "named", "failed", "said"):
+        for name in ("runs", "affected", "held", "left", "elsewhere", "named", "failed", "said"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
@@ -143,15 +145,16 @@ def campaign(
     started = time.monotonic()
     (folder / "stock").mkdir()
     made = writing.stock(folder / "stock", seed, reports=not only or any("report" in name for name in only))
-    rng, root = random.Random(seed), folder / "work"
+    rng, root, temporary = random.Random(seed), folder / "work", folder / "tmp"
+    os.environ["TMPDIR"], tempfile.tempdir = str(temporary), None  # of every command from here on
     kinds = KINDS if traced else KINDS[:2]
     chosen = [c for c in writing.commands(made, printing) if not only or c.name in only]
     by_command, by_kind = {c.name: Tally() for c in chosen}, {kind: Tally() for kind in kinds}
     shares = sum(command.share for command in chosen)
     for command in chosen:
         each = max(len(kinds), round(runs * command.share / shares))
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir()
+        emptied(root)
+        emptied(temporary)
         command.prepare(root)
         old = writing.tree(root)
         begun = time.monotonic()
@@ -176,8 +179,8 @@ def campaign(
             kind = kinds[number % len(kinds)]
             tally = Tally(runs=1)
             with ExitStack() as stack:
-                shutil.rmtree(root, ignore_errors=True)
-                root.mkdir()
+                emptied(root)
+                emptied(temporary)
                 on_tmpfs = False
                 if kind == "disk" and number // len(kinds) % 2 == 0:
                     size = sum(-(-len(content) // 4096) * 4096 + 4096 for content in old.values()) + 65536
@@ -192,6 +195,10 @@ def campaign(
                     result = disturbed(kind, root, work, rng, cost, traced)
                 found = writing.tree(root)
                 wrong = judged(command, tally, root, (old, new, found), result, code, kind)
+                elsewhere = sorted(os.listdir(temporary))
+                tally.elsewhere = int(bool(elsewhere))
+                if elsewhere and result == 2:
+                    wrong = wrong or f"{elsewhere[0]}: left in TMPDIR by a command that failed"
                 if wrong is None:
                     if on_tmpfs:
                         kept = folder / "kept"
@@ -202,6 +209,8 @@ def campaign(
                         shutil.copytree(kept, root)
                     again = in_child(lambda: writing.run_and_exit(work, root))  # noqa: B023
                     wrong = given_again(writing.tree(root), new, again, code)
+                    if kept_there := sorted(os.listdir(temporary)):
+                        wrong = wrong or f"{kept_there[0]}: still in TMPDIR after the command was given again"
             tally.held = int(wrong is None)
             by_command[command.name].add(tally)
             by_kind[kind].add(tally)
@@ -211,6 +220,12 @@ def campaign(
                 log(line)
         log(f"{command.name}: {by_command[command.name].held} of {each}, {time.monotonic() - started:.0f} s")
     return by_command, by_kind, time.monotonic() - started
+
+
+def emptied(folder: Path) -> None:
+    """Make a folder anew, with nothing in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
 
 
 def judged(command, tally: Tally, root: Path, trees, result: int, code: int, kind: str) -> str | None:
@@ -261,8 +276,9 @@ def block(by_command: dict[str, Tally], by_kind: dict[str, Tally], seed: int, se
     for head, rows in (("command", by_command), ("disturbance", by_kind)):
         total = Tally()
         lines += [
-            f"| {head} | runs | affected | held | left something | named by doctor | failed | said in one line what to do |",
-            "|---|---|---|---|---|---|---|---|",
+            f"| {head} | runs | affected | held | left something | named by doctor | left in TMPDIR | failed | "
+            "said in one line what to do |",
+            "|---|---|---|---|---|---|---|---|---|",
         ]
         for name, t in rows.items():
             total.add(t)
@@ -276,7 +292,7 @@ def block(by_command: dict[str, Tally], by_kind: dict[str, Tally], seed: int, se
 
 
 def _row(name: str, t: Tally) -> str:
-    return f"| {name} | {t.runs} | {t.affected} | {t.held} | {t.left} | {t.named} | {t.failed} | {t.said} |"
+    return f"| {name} | {t.runs} | {t.affected} | {t.held} | {t.left} | {t.named} | {t.elsewhere} | {t.failed} | {t.said} |"
 
 
 def main() -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,8 @@ from override_gap.analyses.summary import summarise
 from override_gap.reports.export import latex, markdown, model_card, plain
 from override_gap.reports.export.pdf import browser, write_pdf
 from override_gap.reports.export.plain import PlainTable, paragraphs, plain_tables
-from override_gap.reports.text import escape_control_characters
+from override_gap.reports.page.assets import policy
+from override_gap.reports.text import escape_control_characters, script_json, untrusted
 from tests.reports.hostile import HOSTILE
 from tests.reports.reader import Reader
 from tests.simulate import simulate_readings
@@ -264,15 +266,40 @@ def test_the_pdf_is_what_the_browser_printed_and_nothing_else(tmp_path) -> None:
     page, out = tmp_path / "a page.html", tmp_path / "deep" / "out.pdf"
     page.write_text("<p>x")
     prints = (
-        'for a in "$@"; do case $a in --print-to-pdf=*) echo "%PDF of $a $last" > "${a#--print-to-pdf=}";; esac; done'
+        'for a in "$@"; do case $a in --print-to-pdf=*) echo "%PDF of $a %%EOF" > "${a#--print-to-pdf=}";; esac; done'
     )
     assert write_pdf(page, out, stand_in(tmp_path, prints)).read_bytes().startswith(b"%PDF")
-    for broken in ("echo no display >&2; exit 3", prints.replace("%PDF", "sorry")):
-        with pytest.raises(RuntimeError, match="made no PDF"):
-            write_pdf(page, tmp_path / "none.pdf", stand_in(tmp_path, broken))
+    broken = (
+        "echo no display >&2; exit 3",
+        "kill -11 $$",
+        prints.replace("%PDF", "sorry"),
+        prints.replace("%%EOF", ""),
+    )
+    for script in broken:
+        with pytest.raises(RuntimeError, match=r"made no PDF.*: (no display|it said nothing); print .* from a browser"):
+            write_pdf(page, tmp_path / "none.pdf", stand_in(tmp_path, script))
     with pytest.raises(RuntimeError, match="within"):
         write_pdf(page, tmp_path / "none.pdf", stand_in(tmp_path, "exec sleep 5"), limit_s=0.2)
-    assert not (tmp_path / "none.pdf").exists()
+    (tmp_path / "chromium").write_text("\x7fno program")
+    with pytest.raises(RuntimeError, match=r"cannot be run: .*; print .* from a browser instead"):
+        write_pdf(page, tmp_path / "none.pdf", str(tmp_path / "chromium"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a page.html", "chromium", "deep"]
+
+
+def test_a_browser_is_given_the_page_alone_without_its_scripts_and_keeps_everything_beside_the_pdf(tmp_path) -> None:
+    data = {"question": "</script><iframe src='file:///etc/passwd'>", "document": "<script>"}
+    scripts = f'<script type="application/json" id="d">{script_json(data)}</script>\n<script>run(1 < 2)</script>\n'
+    (tmp_path / "page.html").write_text(f"<p>before{scripts}<p>{untrusted('<script>alert(1)</script>')}")
+    copies = 'for own in "$@"; do :; done; cp "${own#file://}" ROOT/copy; env > ROOT/env; pwd > ROOT/pwd; exit 1'
+    with pytest.raises(RuntimeError, match=f"no PDF of {tmp_path}/page.html"):
+        write_pdf(tmp_path / "page.html", tmp_path / "o.pdf", stand_in(tmp_path, copies.replace("ROOT", str(tmp_path))))
+    assert (tmp_path / "copy").read_text() == "<p>before<p><bdi>&lt;script&gt;alert(1)&lt;/script&gt;</bdi>"
+    scratch = (tmp_path / "pwd").read_text().strip()
+    assert Path(scratch).name == f".o.pdf.{os.getpid()}.tmp"
+    told = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().split("\n") if "=" in line)
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TMPDIR"):
+        assert Path(scratch, told[name]).is_relative_to(scratch), name
+        assert Path(scratch, told[name]) != Path(scratch)
 
 
 def test_a_killed_report_leaves_one_folder_beside_the_pdf_and_no_browser(tmp_path) -> None:
@@ -318,8 +345,31 @@ def wait_until(condition, limit_s: float = 20.0) -> None:
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium here: install the package chromium to run the browser tests")
-def test_a_real_browser_prints_the_page(tmp_path) -> None:
+def test_a_real_browser_prints_the_page_and_nothing_that_it_names(tmp_path, monkeypatch) -> None:
     page = tmp_path / "page.html"
+    secret = tmp_path / "secret.html"
+    secret.write_text("<script>never = 1</script>" + "<p>secret" * 2000)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        hostile = (
+            f"<iframe src='{secret.as_uri()}'></iframe><link rel=stylesheet href={address}/a><img src={address}/b>"
+        )
+        # a page of another's hand, which has no policy but the report's own: nothing of it is fetched, nothing never ends
+        page.write_text(
+            f'<!doctype html><title>x</title><meta http-equiv="Content-Security-Policy" content="{policy((), "")}">'
+            f"<p>x{hostile}<script>setInterval(() => document.body.append('y'), 1); for (;;) ;</script>"
+        )
+        home = tmp_path / "home"
+        home.mkdir()
+        monkeypatch.setenv("HOME", str(home))
+        first, again = (write_pdf(page, tmp_path / "out" / f"{n}.pdf", BROWSER).read_bytes() for n in (1, 2))
+        listener.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert len(first) < 30_000, "what lies elsewhere is not printed"
+    dates = rb"/(CreationDate|ModDate) \(D:[^)]*\)"
+    assert re.sub(dates, b"", first) == re.sub(dates, b"", again)
+    assert not list(home.rglob("*"))
     page.write_text("<!doctype html><title>x</title><p>x")
     deep = tmp_path / ("d" * 150) / ("e" * 150)  # a socket's path may have 107 characters
     assert len(write_pdf(page, deep / "page.pdf", BROWSER).read_bytes()) > 1000
