@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,7 +147,12 @@ def mean_kl(run: RunFrame, condition: str = DELIVERED, split: str = "retention")
     rows = run.select(split, condition)
     kl = values(rows["kl"])
     estimate = mean("KL to the base", kl, points_of(rows), units=UNITS)
-    return replace(estimate, low=max(0.0, estimate.low)) if estimate.n else None
+    return not_below_zero(estimate) if estimate.n else None
+
+
+def not_below_zero(estimate: Estimate) -> Estimate:
+    """A mean of divergences, which are not below 0, with limits that are not either; one that is not known stays so."""
+    return estimate if math.isnan(estimate.low) else replace(estimate, low=max(0.0, estimate.low))
 
 
 def percent(share: Estimate) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,6 +104,8 @@ def costs(rows: Table) -> tuple[GainCost, ...]:
 
 def bounded(estimate: Estimate, most: float) -> Estimate:
     """A mean whose limits lie in 0..most; without an interval where nothing varies, since that is no certainty."""
+    if math.isnan(estimate.low):
+        return estimate
     if estimate.low == estimate.high:
         return replace(estimate, low=np.nan, high=np.nan, clusters=None, caveats=("no variation between documents",))
     return replace(estimate, low=max(0.0, estimate.low), high=min(most, estimate.high))

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Integer, Shaped
 
 from override_gap.analyses.compare.conditions import paired
-from override_gap.analyses.price import UNITS
+from override_gap.analyses.price import UNITS, not_below_zero
 from override_gap.analyses.readings import DELIVERED
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import mean, proportion
@@ -58,7 +58,7 @@ def figures(found: Outcomes, given: dict[str, Integer[np.ndarray, " n"]], policy
         kl = chosen_values(found.kl, given["kl"])
         if np.isfinite(kl).all():
             estimate = read_by_rule(mean(NAMES["kl"], kl, found.kl.points, units=UNITS), found.kl.points)
-            result["kl"] = replace(estimate, low=max(0.0, estimate.low))
+            result["kl"] = not_below_zero(estimate)
     return result
 
 

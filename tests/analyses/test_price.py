@@ -11,6 +11,8 @@ from scipy import stats
 
 from override_gap.analyses.price import Price, mean_kl, price
 from override_gap.analyses.readings import RunFrame
+from override_gap.analyses.searched import bounded
+from override_gap.analyses.stats.estimate import Estimate
 
 Rows = dict[str, list[tuple[bool, float]]]
 
@@ -103,3 +105,15 @@ def test_a_run_of_before_the_column_has_retention_alone():
 
 def test_without_retention_items_there_is_no_price():
     assert price(run_of({"as-delivered": items(20, 0.1)}, split="novel")) is None
+
+
+def test_without_clusters_no_bound_of_a_kl_is_shown():
+    """One unrelated question has a mean and no interval; its lower bound was given as 0, as if it had been measured."""
+    found = price_of({"base": [(True, 0.0)], "as-delivered": [(True, 0.3)]}).delivered
+    assert found is not None
+    assert found.kl is not None
+    stated = found.kl.as_json()
+    assert (stated["value"], stated["low"], stated["high"]) == (0.3, None, None)
+    assert "[" not in str(found)
+    several = bounded(Estimate("KL", 0.3, math.nan, math.nan, 1, 1), np.inf)
+    assert np.isnan([several.low, several.high]).all()
