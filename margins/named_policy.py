@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from override_gap.margins.adapter import Adapter
 from override_gap.margins.condition_names import expand
@@ -61,6 +62,27 @@ class NamedPolicy:
                 f"{self.file} was chosen on the adapters of {chosen_on}, these are of {adapters}: tune a run of these"
             )
         return notes
+
+    def require_subject(self, name: str, fingerprint: Callable[[], str | None]) -> None:
+        """Raise ValueError where the gains.json was chosen on a model of another name and fingerprint.
+
+        A model of the same name may be in another number format, and so have another fingerprint. `fingerprint` is asked only
+        where the names differ, and gives None where it cannot be known.
+        """
+        stated = {} if self.content is None else self.content.subject
+        chosen_on, own = (PurePath(text or "").name for text in (stated.get("name"), name))
+        if not chosen_on or not own or chosen_on == own:
+            return
+        found = fingerprint()
+        if found is not None and found == stated.get("fingerprint"):
+            return
+        asked = (
+            "" if found is not None else "; if it is that model under another name, give tokenizer=, to compare the two"
+        )
+        raise ValueError(
+            f"{self.file} was chosen on {chosen_on[:100]}, this model is {own[:100]}: tune a run of this one, or name the "
+            f"policy, {self.title}{asked}"
+        )
 
     def require_layers(self, n_layers: int) -> None:
         """Raise ValueError where the policy, or the gains.json that names it, states gains for another number of layers."""

@@ -17,6 +17,7 @@ from override_gap.probes.applied.peft_model import is_peft, switched_off
 from override_gap.probes.applied.running import AppliedModel, Running
 from override_gap.probes.attach.stack import check
 from override_gap.probes.errors import AdapterError
+from override_gap.probes.subject.fingerprint import subject_fingerprint
 from override_gap.probes.subject.live_model import LiveModel, UnwrappedModel
 from override_gap.probes.subject.model import Subject
 
@@ -45,7 +46,8 @@ def applied(
     adapters inside the block, as `m(...)` and `m.generate(...)` do.
     `adapters`: an Adapter, or one per row of every batch; a PEFT folder or a compact file (.safetensors), or any source, whose
     adapters are those of `documents`. One adapter serves every row.
-    `policy`: a condition's name, a Policy, or the path of a gains.json.
+    `policy`: a condition's name, a Policy, or the path of a gains.json, which is refused where it was chosen on a model of
+    another name, unless `tokenizer` is given and model and tokenizer are the same to the last bit.
 
     What a policy needs: uniform gains, gains per layer, slb and its controls nothing (random layers: `documents`); what compares
     words (relevance, effect-gated) `documents` and `tokenizer`; ca `tokenizer` and `answers`, what each document states (or
@@ -78,6 +80,7 @@ def applied(
         if is_peft(model):
             undo.enter_context(switched_off(model))
         live: LiveModel = model if subject else UnwrappedModel.of(inner)
+        _require_subject(named, live, model.tokenizer if subject and tokenizer is None else tokenizer)
         acting = adapters_of(model, live, adapters, documents)
         check(live, acting)
         known = known_of(documents, answers, len(acting))
@@ -86,3 +89,19 @@ def applied(
         running = Running(live, acting, in_use)
         undo.enter_context(running)
         yield AppliedModel(inner if subject else model, running)
+
+
+def _require_subject(named: NamedPolicy, live: LiveModel, tokenizer: Any) -> None:
+    """Raise AdapterError where a gains.json was chosen on another model."""
+
+    def fingerprint() -> str | None:
+        if isinstance(live, Subject):
+            return live.fingerprint
+        return None if tokenizer is None else subject_fingerprint(live.model, tokenizer)
+
+    # a model that was made from a configuration has no name
+    name = live.name if isinstance(live, Subject) else str(getattr(live.model.config, "_name_or_path", ""))
+    try:
+        named.require_subject(name, fingerprint)
+    except ValueError as fault:
+        raise AdapterError(str(fault)) from fault

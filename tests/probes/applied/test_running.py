@@ -22,7 +22,7 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError, SubjectError
 from override_gap.probes.sources.export import export
 from override_gap.probes.sources.peft_folder import read_adapter
-from override_gap.probes.subject.fingerprint import weights_hash
+from override_gap.probes.subject.fingerprint import subject_fingerprint, weights_hash
 from override_gap.probes.subject.model import Subject
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import build, many
@@ -238,6 +238,40 @@ def test_a_subject_a_folder_and_a_gains_file_may_be_given(rng: torch.Generator, 
         applied(subject, adapter, file),
     ):
         pass
+
+
+def test_a_gains_file_of_another_model_is_refused(rng: torch.Generator, tmp_path: Path) -> None:
+    subject = tiny("llama")
+    adapter = random_adapter(subject, rng, ("down_proj",))
+    file = tmp_path / "gains.json"
+
+    def chosen_on(name: str, fingerprint: str = "") -> Path:
+        budget = {"keep": 0.95, "kl": None, "measure": "top1"}
+        of: Any = {"adapters": {"name": "", "hash": ""}, "items": {"sha256": "", "n": 0}}
+        model = {"name": name, "fingerprint": fingerprint}
+        gains = GainsFile("uniform-1.5", (1.5, 1.5, 1.5), False, "scale", "scale", budget, subject=model, **of)
+        write_gains(gains, file)
+        return file
+
+    def takes(model: Any, gains: Path, **given: Any) -> None:
+        with applied(model, adapter, gains, **given):
+            pass
+
+    own = subject_fingerprint(subject.model, subject.tokenizer)
+    assert own == subject.fingerprint
+    for name, fingerprint in ((f"somewhere/{subject.name}", "in another number format"), ("other", own), ("", "")):
+        takes(subject, chosen_on(name, fingerprint))
+    takes(subject.model, chosen_on("other"))  # a model without a name
+    subject.model.config._name_or_path = "models/mine"
+    takes(subject.model, chosen_on("hub/mine"))
+    takes(subject.model, chosen_on("other", own), tokenizer=subject.tokenizer)
+    for model, given in ((subject, {}), (subject.model, {}), (subject.model, {"tokenizer": subject.tokenizer})):
+        with pytest.raises(
+            AdapterError, match=r"chosen on other, this model is .* name the policy, uniform-1\.5"
+        ) as refused:
+            takes(model, chosen_on("other", "another"), **given)
+        assert "\n" not in str(refused.value)
+        assert ("give tokenizer=" in str(refused.value)) == (model is not subject and not given)
 
 
 def refusals() -> Iterator[tuple[str, dict[str, Any], str]]:
