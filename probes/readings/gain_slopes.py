@@ -21,6 +21,11 @@ NO_GRADIENT = "{name}: no gradient reaches the adapter's gains, so nothing can b
 FAILED = "{name}: its forward pass has no gradient, so nothing can be split along the path of gains ({reason})"
 
 
+OF_GRADIENTS = ("grad", "derivative", "differentiat", "backward", "inference tensor", "inference mode")
+"""What torch's errors speak of where a pass, or a kernel in it, has no gradient."""
+OF_A_DEVICE = ("cuda error", "hip error", "cublas", "cudnn", "mps device", "same device", "accelerator")
+
+
 class NoGradient(SubjectError):
     """The model's pass cannot be differentiated by the gains of its adapter."""
 
@@ -44,12 +49,20 @@ def gain_slopes(
     try:
         slopes = _slopes(subject, batch, adapters, gains, read, resume)
     except (RuntimeError, NotImplementedError) as fault:
-        if out_of_memory(fault):
+        if not lacks_gradient(fault):
             raise
         raise NoGradient(FAILED.format(name=subject.name, reason=" ".join(str(fault).split()))) from fault
     if slopes is None:
         raise NoGradient(NO_GRADIENT.format(name=subject.name))
     return slopes
+
+
+def lacks_gradient(fault: BaseException) -> bool:
+    """Whether an error says that something cannot be differentiated; lack of memory and a device's errors say other things."""
+    message = str(fault).lower()
+    if out_of_memory(fault) or any(words in message for words in OF_A_DEVICE):
+        return False
+    return isinstance(fault, NotImplementedError) or any(words in message for words in OF_GRADIENTS)
 
 
 def _slopes(
