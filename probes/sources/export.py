@@ -98,7 +98,9 @@ def gains_copy(policy: NamedPolicy, form: str, out: Path) -> Path | None:
     """Copy the gains.json that was applied: into the folder, or beside the compact file; None where there is none."""
     if policy.file is None:
         return None
-    copy = out / "gains.json" if form == "peft" else out.with_name(f"{out.stem}.gains.json")
+    copy = (
+        out / "gains.json" if form == "peft" else out.with_name(f"{out.name.removesuffix('.safetensors')}.gains.json")
+    )
     return write_bytes(copy, policy.file.read_bytes())
 
 

@@ -104,3 +104,16 @@ def test_what_is_no_such_json_is_refused(tmp_path: Path, text: str) -> None:
     file.write_text(text)
     with pytest.raises(ValueError, match=r"gains\.json"):
         read_gains(file)
+
+
+@pytest.mark.parametrize("key", ["policy", "gains", "name"])
+def test_a_key_given_twice_is_refused_in_one_line(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "gains.json"
+    write_gains(GAINS, file)
+    text = file.read_text()
+    line = next(line for line in text.splitlines() if f'"{key}":' in line)
+    again = f'"{key}": [9.0],' if line.endswith("[") else line
+    file.write_text(text.replace(line, f"{again}\n{line}", 1))
+    with pytest.raises(ValueError, match=f"key '{key}' is given twice in one object") as refused:
+        read_gains(file)
+    assert "\n" not in str(refused.value)

@@ -25,7 +25,7 @@ from override_gap.probes.attach.stack import stack
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.sources import open_source
 from override_gap.probes.sources.adapter_tree import WEIGHTS
-from override_gap.probes.sources.export import export
+from override_gap.probes.sources.export import export, gains_copy
 from override_gap.probes.sources.peft_config import CONFIG
 from override_gap.probes.sources.peft_folder import PeftFolder
 from override_gap.probes.sources.peft_gains import NotInPlace, dora_at_gain
@@ -217,3 +217,12 @@ def test_what_no_file_can_hold_is_refused(name: str, message: str, rng: torch.Ge
     with pytest.raises(AdapterError, match=message):
         export(subject, Given(everything(subject, rng)), DOCUMENT, "compact", tmp_path / "out", named_policy(name))
     assert not list(tmp_path.iterdir())
+
+
+def test_copies_of_gains_beside_files_whose_names_have_dots_are_two(tmp_path: Path) -> None:
+    """`tuned-1.0` and `tuned-1.5` had one copy, tuned-1.gains.json, which the second export wrote over."""
+    chosen = tmp_path / "gains.json"
+    chosen.write_text("{}")
+    policy = NamedPolicy("uniform-1.5", named_policy("uniform-1.5").policy, chosen)
+    copies = [gains_copy(policy, "compact", tmp_path / name) for name in ("tuned-1.0", "tuned-1.5", "a.safetensors")]
+    assert [copy and copy.name for copy in copies] == ["tuned-1.0.gains.json", "tuned-1.5.gains.json", "a.gains.json"]
