@@ -86,7 +86,7 @@ def repair(run: Path) -> list[str]:
                 continue
             except DamagedError:
                 actions += [f"moved {file.name} to {file.parent}" for file in store.set_aside(key)]
-        damaged = [name for name in SEALED_FILES[1:] if _is_damaged(run / name, promises.file(name))]
+        damaged = [name for name in SEALED_FILES[1:] if _is_damaged(run / name, promises)]
         damaged += [finding.about for finding in findings if finding.kind != "unreadable"]
         for name in damaged:
             if (run / name).exists():
@@ -95,8 +95,8 @@ def repair(run: Path) -> list[str]:
     return actions
 
 
-def _is_damaged(file: Path, checksum: str | None) -> bool:
+def _is_damaged(file: Path, promises: Promises) -> bool:
     try:
-        return sealed_file_error(file, checksum) is not None
+        return sealed_file_error(file, promises.file(file.name), stray=promises.is_stray(file.name)) is not None
     except ReadError:
         return False

@@ -17,7 +17,7 @@ from override_gap.probes.store.checksum import DamagedError
 from override_gap.probes.store.finding import MADE_AGAIN, RERUN, SERIOUS, FileFinding, repairing
 from override_gap.probes.store.folder import RunError, Store, symlinks
 from override_gap.probes.store.schema import READINGS, TABLES
-from override_gap.probes.store.sealed_json import SEALED_FILES, sealed_file_error
+from override_gap.probes.store.sealed_json import SEALED_FILES, STRAY, sealed_file_error
 from override_gap.probes.store.table_checks import checked
 from override_gap.probes.store.unit_tables import Promises, read_unit, require_items_of
 from override_gap.probes.store.units_together import UnitsTogether
@@ -151,10 +151,11 @@ def _files(run: Path, promises: Promises) -> Iterator[FileFinding]:
     """What is wrong with the run's JSON files that hold a checksum, but for the manifest."""
     for name in SEALED_FILES[1:]:
         try:
-            error = sealed_file_error(run / name, promises.file(name))
+            error = sealed_file_error(run / name, promises.file(name), stray=promises.is_stray(name))
         except ReadError as fault:
             yield _unread(run, fault)
             continue
         if error is not None:
             kind = "damaged" if (run / name).exists() else "missing"
-            yield FileFinding(kind, name, error, f"{repairing(run)} moves it aside; then {RERUN}")
+            advice = f"{repairing(run)} moves it aside"
+            yield FileFinding(kind, name, error, advice if error == STRAY else f"{advice}; then {RERUN}")

@@ -15,11 +15,16 @@ LARGEST_JSON = 2**30
 """Bytes; items.json has every item's texts."""
 
 
-def sealed_file_error(file: Path, checksum: str | None = None) -> str | None:
+STRAY = "it is not of this run, which was complete without one"
+
+
+def sealed_file_error(file: Path, checksum: str | None = None, *, stray: bool = False) -> str | None:
     """What is wrong with a JSON file of a run, in words, or None; `checksum` is the one that it has to have.
 
-    A file that is missing is wrong only where a checksum is known for it. Raises ReadError.
+    A file that is missing is wrong only where a checksum is known for it; with `stray` one that is there is. Raises ReadError.
     """
+    if stray:
+        return STRAY if file.exists() else None
     if checksum is None and not file.exists():
         return None
     try:

@@ -28,6 +28,8 @@ class Promises:
     conditions: int | None = None
     layers: int | None = None
     files: Mapping[str, str] | None = None
+    asked_base: bool = False
+    """Whether old answers are the base's own, so that items.json is the run's even where no checksum of it is stated."""
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any] | None) -> Promises:
@@ -44,11 +46,16 @@ class Promises:
             None if conditions is None else len(conditions),
             subject.get("layers") if isinstance(subject, dict) else None,
             seals.get("files"),
+            isinstance(items, dict) and items.get("prior") is not None,
         )
 
     def file(self, name: str) -> str | None:
         """The checksum that a JSON file has to have; None where the manifest states none."""
         return (self.files or {}).get(name)
+
+    def is_stray(self, name: str) -> bool:
+        """Whether the run was complete without this JSON file, so that one that lies in its folder is another's."""
+        return self.files is not None and name not in self.files and not self.asked_base
 
     def most_rows(self, table: str) -> int | None:
         """The most rows that a unit's file of a table can have; None where the manifest does not say."""

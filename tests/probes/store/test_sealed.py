@@ -139,6 +139,9 @@ TAMPERING: dict[str, Callable[[Path, dict[str, Path]], object]] = {
     ),
     "another identity, sealed again": lambda folder, _: edited(folder, "made again", identity="0" * 16),
     "items.json is edited": lambda folder, _: (folder / "items.json").write_text('{"checksum": "0", "items": []}'),
+    "a sound items.json of another run": lambda folder, _: (folder / "items.json").write_text(
+        json.dumps(with_checksum({"items": []}))
+    ),
     "readings are a link": linked,
 }
 READERS: dict[str, Callable[[Path, dict[str, Path], Path], object]] = {
@@ -361,3 +364,12 @@ def test_what_cannot_be_checked_is_said_wherever_the_numbers_are(
         words = " ".join(text.replace("{-}", "-").split())
         assert "the tables have no checksum (written by an older version)" in words.replace("The", "the"), name
     assert og.load(run).cautions == load(run).cautions != ()
+
+
+def test_a_stray_items_json_is_moved_aside_and_nothing_has_to_be_measured_again(folder: Path) -> None:
+    TAMPERING["a sound items.json of another run"](folder, {})
+    [finding] = diagnose(folder).findings
+    assert "which was complete without one" in finding.says
+    assert "give the audit" not in finding.advice
+    repair(folder)
+    assert diagnose(folder).findings == ()
