@@ -23,6 +23,7 @@ from override_gap.probes.subject.from_hub import from_hub, hub_unreached
 from override_gap.probes.subject.gguf_settings import apply_gguf_settings
 from override_gap.probes.subject.model import Subject, wrap
 from override_gap.probes.subject.smollm2_folder import ConvertedError, check_converted
+from override_gap.probes.subject.tokens import without_length_warning
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -195,7 +196,7 @@ def _load(
     if "gguf_file" in extra:
         apply_gguf_settings(model, Path(where) / extra["gguf_file"])
     tokens = {k: v for k, v in extra.items() if k in ("gguf_file", "trust_remote_code")}
-    return model, AutoTokenizer.from_pretrained(opened, **tokens)
+    return model, without_length_warning(AutoTokenizer.from_pretrained(opened, **tokens))
 
 
 def _reason(spec: str, fault: Exception) -> str:
@@ -231,7 +232,8 @@ def open_tokenizer(spec: str) -> Any:
     try:
         check_tokenizer_folder(folder)
         with hub_unreached():
-            return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            opened = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+            return without_length_warning(opened)
     except SubjectError as fault:
         raise ItemError(f"--tokenizer {spec}: {fault}") from fault
     except Exception as fault:  # whatever the library raises on a folder that holds no tokenizer

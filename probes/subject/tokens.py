@@ -59,6 +59,14 @@ def divergence_of(tokenizer: Any, item: Item, chat: ChatSettings | None = None) 
     return diverge(lambda whole: token_ids(tokenizer, whole), item, unknown=unknown)
 
 
+def without_length_warning(tokenizer: Any) -> Any:
+    """The tokenizer, which no longer warns of texts longer than the model's positions: the item's own row says so."""
+    told = getattr(tokenizer, "deprecation_warnings", None)
+    if isinstance(told, dict):
+        told["sequence-length-is-longer-than-the-specified-maximum"] = True
+    return tokenizer
+
+
 def token_ids(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
     """Token ids, with the BOS token that the tokenizer puts in front and without the EOS token that it puts behind."""
     ids = list(tokenizer(text, add_special_tokens=special)["input_ids"])

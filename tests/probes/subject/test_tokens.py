@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.readings.prior import locate
 from override_gap.probes.subject.load import open_tokenizer
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.tokens import divergence_of, tokenize_items
+from override_gap.probes.subject.tokens import divergence_of, token_ids, tokenize_items
 from tests.conftest import conflict
 
 ITEMS = [
@@ -51,3 +53,22 @@ def test_a_missing_tokenizer_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(ItemError, match=r"no tokenizer can be read") as caught:
         open_tokenizer(str(tmp_path))
     assert "\n" not in str(caught.value)
+
+
+def test_a_text_beyond_the_positions_is_said_in_its_row_and_not_by_the_library(
+    tmp_path: Path, subject: Subject
+) -> None:
+    from transformers.utils import logging as library
+
+    subject.tokenizer.save_pretrained(str(tmp_path))
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 4}))
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    library.add_handler(handler)
+    try:
+        assert len(token_ids(open_tokenizer(str(tmp_path)), "red " * 8)) > 4
+    finally:
+        library.remove_handler(handler)
+    assert said == []
