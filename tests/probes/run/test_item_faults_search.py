@@ -53,7 +53,9 @@ def items(subject: Subject) -> list[Any]:
         with torch.no_grad():
             logits = subject.model(input_ids=torch.tensor([subject.tokenize(item.question)])).logits[0, -1]
         said = [subject.tokenizer.decode([token]).strip() for token in logits.topk(8).indices.tolist()]
-        known.append(replace(item, prior_answer=next(word for word in said if word.isalpha() and word not in ANSWERS.values())))
+        known.append(
+            replace(item, prior_answer=next(word for word in said if word.isalpha() and word not in ANSWERS.values()))
+        )
     return known
 
 

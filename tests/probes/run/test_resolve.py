@@ -18,7 +18,7 @@ def gains(count):
 def test_a_run_has_at_most_a_thousand_conditions_with_the_base():
     allowed = Plan(policies=gains(MOST_CONDITIONS - 2), probes=("margins",))
     assert len(resolve(allowed, [ITEM]).conditions) == MOST_CONDITIONS
-    with pytest.raises(PlanError, match="1,001 conditions, .* a run has at most 1,000") as raised:
+    with pytest.raises(PlanError, match=r"1,001 conditions, .* a run has at most 1,000") as raised:
         resolve(Plan(policies=gains(MOST_CONDITIONS - 1), probes=("margins",)), [ITEM])
     assert "\n" not in str(raised.value)
 
