@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from functools import cache, partial
@@ -28,6 +29,8 @@ MOST_DRAWS = 10_000
 MOST_DOSE_ITEMS = 1_000_000
 LARGEST = 2**20
 """Bytes of a plan file; it holds settings, and the published shares that stand beside what is measured."""
+_LONG_KEY = re.compile(r"""(?<![\w-])(?:(?>[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
+"""A key of a hundred parts: reading it takes time in proportion to the square of their number, hours for a plan of 1 MiB."""
 METHODS_TEMPLATE = "method"
 """The `chat_template` of a plan whose questions go through the template that the method stored with its adapters."""
 #: Kinds of values in a plan file, in words.
@@ -192,7 +195,10 @@ def read_plan(path: Path, *, trust: bool = False) -> dict[str, Any]:
         size = path.stat().st_size
         if size > LARGEST:
             raise PlanError(f"{path}: {size:,} bytes; a plan has at most {LARGEST:,}")
-        table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        if _LONG_KEY.search(text):
+            raise PlanError(f"{path}: a key of 100 parts or more (a.b.c...); a plan's keys are one word")
+        table = tomllib.loads(text)
     except PlanError:
         raise
     except OSError as fault:

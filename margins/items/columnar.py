@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from override_gap.margins.items.item import ItemError
+from override_gap.margins.memory_limit import memory_limited
+from override_gap.margins.parquet_footer import value_bytes
 
 HUB = "hf:"
 MOST_RECORDS = 2_000_000
 """Records of one file; ConflictBank, the largest set that is known here, has 553,117 questions."""
 MOST_TEXT = 2**30
 """Bytes of text in a Parquet or Arrow file once its repetitions are written out, since items hold their texts in memory."""
+DECODING = 3 * MOST_TEXT
+"""Bytes of memory that decoding some rows may take: a file may hold more in one row than its footer says."""
 
 
 def require_few(path: object, records: int) -> None:
@@ -32,11 +36,13 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         footer = pyarrow.parquet.read_metadata(path)
         require_few(path, footer.num_rows)
+        if value_bytes(footer) > MOST_TEXT:
+            raise _too_large(path)
         columns = [footer.schema.column(n) for n in range(footer.num_columns)]
         texts = [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
         # few rows at a time, and as dictionaries: a small file may hold one long text many times
         batches = pyarrow.parquet.ParquetFile(path, read_dictionary=texts).iter_batches(batch_size=256)
-        yield from _records(path, batches)
+        yield from _records(path, _limited(path, batches))
     except (pyarrow.ArrowException, OSError) as fault:
         raise ItemError(f"{path}: not a Parquet file that can be read: {fault}") from fault
 
@@ -65,8 +71,27 @@ def _records(path: Path, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
     for batch in batches:
         held += sum(map(_text_size, batch.columns))
         if held > MOST_TEXT:
-            raise ItemError(f"{path}: its rows hold over {MOST_TEXT:,} bytes of text; split it, or take a sample")
+            raise _too_large(path)
         yield from map(_without_empty, batch.to_pylist())
+
+
+def _limited(path: Path, batches: Iterator[Any]) -> Iterator[Any]:
+    """The batches, each decoded within DECODING bytes. Raises ItemError."""
+    while True:
+        with memory_limited(DECODING) as binds:
+            try:
+                batch = next(batches, None)
+            except MemoryError as fault:
+                if binds:
+                    raise _too_large(path) from fault
+                raise
+        if batch is None:
+            return
+        yield batch
+
+
+def _too_large(path: Path) -> ItemError:
+    return ItemError(f"{path}: its rows hold over {MOST_TEXT:,} bytes of text; split it, or take a sample")
 
 
 def _text_size(array: Any) -> int:

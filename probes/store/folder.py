@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from override_gap.probes.store.unreadable import names_in
 DAMAGED = "damaged"
 FOLDER_OF_ADAPTERS = "adapters"
 """What a method that runs in an environment of its own writes."""
+PIPE = "a pipe, a socket or a device, which an audit does not write"
 SINCE_CHECKSUMS = {"memory", "seals"}
 """Keys of a manifest that versions before checksums did not write."""
 # what a run that was killed before it wrote its manifest may have left
@@ -108,6 +110,8 @@ class Store:
     def manifest(self) -> dict[str, Any]:
         """The manifest as it stands. Raises RunError where it is missing or damaged."""
         file = self.path / "manifest.json"
+        if file.exists() and not file.is_file() and not file.is_dir():
+            raise RunError(f"{file} is {PIPE}; remove it")
         advice = "; `override-gap doctor` says what can be kept"
         try:
             manifest = read_sealed_json(file)
@@ -268,10 +272,22 @@ def symlinks(run: Path) -> Iterator[Path]:
         yield from (path for name in (*folders, *files) if (path := Path(folder) / name).is_symlink())
 
 
+def pipes(run: Path) -> Iterator[Path]:
+    """What in a run folder is neither file nor folder nor link: a pipe keeps its reader waiting, a device may have no end."""
+    for folder, folders, files in os.walk(run):
+        for path in (Path(folder) / name for name in (*folders, *files)):
+            with suppress(OSError):  # gone meanwhile
+                mode = path.lstat().st_mode
+                if not any(is_(mode) for is_ in (stat.S_ISREG, stat.S_ISDIR, stat.S_ISLNK)):
+                    yield path
+
+
 def refuse_symlinks(run: Path) -> None:
-    """Raise RunError where a run folder holds a symbolic link: what is written through one ends up elsewhere."""
+    """Raise RunError where a run folder holds a symbolic link, through which would be written elsewhere, or a pipe."""
     for link in symlinks(run):
         raise RunError(f"{link} is a symbolic link; files would be written outside the run folder, remove it")
+    for pipe in pipes(run):
+        raise RunError(f"{pipe} is {PIPE}; remove it")
 
 
 def _disk_error(path: Path, fault: OSError) -> DiskError:

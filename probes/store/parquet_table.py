@@ -8,10 +8,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from override_gap.margins.memory_limit import memory_limited
+from override_gap.margins.parquet_footer import value_bytes
 from override_gap.probes.store.run_table import RunTable
 
 LARGEST_TABLE = 4 * 2**30
 """Bytes that one file's rows may take in memory. A unit of 128 items, 500 conditions and 80 layers takes 0.7 GiB."""
+DECODING = 2 * LARGEST_TABLE
+"""Bytes that decoding one file may take: its rows as read, and the bytes in which they are stored."""
 MOST_COLUMNS = 1000
 
 
@@ -36,11 +40,13 @@ def read_table(file: Path, stated: RunTable | None = None, most_rows: int | None
         if most_rows is not None and facts.num_rows > most_rows:
             raise TableSizeError(f"it states {facts.num_rows:,} rows; as its manifest is, it has at most {most_rows:,}")
         groups = (facts.row_group(number) for number in range(facts.num_row_groups))
-        needed = max(8 * facts.num_rows * len(schema.names), sum(group.total_byte_size for group in groups))
+        needed = max(
+            8 * facts.num_rows * len(schema.names), sum(group.total_byte_size for group in groups), value_bytes(facts)
+        )
         _require_room(needed)
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     with pq.ParquetFile(file, metadata=facts, read_dictionary=texts, page_checksum_verification=False) as opened:
-        table = opened.read(use_threads=False)
+        table = _read(opened)
     for position, name in enumerate(table.column_names):
         column = table.column(name)
         if pa.types.is_dictionary(column.type):
@@ -49,6 +55,17 @@ def read_table(file: Path, stated: RunTable | None = None, most_rows: int | None
             field = pa.field(name, pa.string(), metadata=table.schema.field(name).metadata)
             table = table.set_column(position, field, column.cast(pa.string()))
     return table
+
+
+def _read(opened: pq.ParquetFile) -> pa.Table:
+    """All rows. Raises TableSizeError where a row holds more than the footer says, so that they take over DECODING bytes."""
+    with memory_limited(DECODING) as binds:
+        try:
+            return opened.read(use_threads=False)
+        except MemoryError as fault:
+            if binds:
+                raise TableSizeError(f"its rows take over {DECODING:,} bytes to read") from fault
+            raise
 
 
 def _text_bytes(column: pa.ChunkedArray) -> int:

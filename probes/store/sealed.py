@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from override_gap.probes.store.checksum import DamagedError
 from override_gap.probes.store.finding import MADE_AGAIN, RERUN, SERIOUS, FileFinding, repairing
-from override_gap.probes.store.folder import RunError, Store, symlinks
+from override_gap.probes.store.folder import PIPE, RunError, Store, pipes, symlinks
 from override_gap.probes.store.schema import READINGS, TABLES
 from override_gap.probes.store.sealed_json import SEALED_FILES, STRAY, sealed_file_error
 from override_gap.probes.store.table_checks import checked
@@ -74,6 +74,11 @@ def examine(run: Path, keep: bool = True) -> SealedRun:
     if links:
         advice = "remove it and give the command again; nothing else was checked, so that no link is followed"
         found = (FileFinding("link", str(link.relative_to(run)), "it is a symbolic link", advice) for link in links)
+        return SealedRun({}, {}, tuple(found), 0, 0, 0, 0)
+    opened = sorted(pipes(run))
+    if opened:
+        advice = "remove it and give the command again; nothing else was checked, so that no command waits for it"
+        found = (FileFinding("unreadable", str(pipe.relative_to(run)), f"it is {PIPE}", advice) for pipe in opened)
         return SealedRun({}, {}, tuple(found), 0, 0, 0, 0)
     manifest, findings = read_manifest(run)
     promises, seen = Promises.of(manifest), UnitsTogether()

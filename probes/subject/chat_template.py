@@ -16,7 +16,8 @@ from override_gap.probes.plan import LARGEST, Plan, PlanError
 
 #: The setting that fixes the date which a template prints; the name of the function by which templates ask for it.
 DATE = "strftime_now"
-_DATE_CALL = re.compile(DATE + r"\(\s*(?P<quote>['\"])(?P<format>.*?)(?P=quote)\s*\)")
+_DATE_CALL = re.compile(DATE + r"\(\s*(?P<quote>['\"])(?P<format>.{0,200}?)(?P=quote)\s*\)")
+"""A format has few characters; without a limit, a template of 1 MiB of calls that do not end would be searched for minutes."""
 
 
 @dataclass(frozen=True)

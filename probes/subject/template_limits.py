@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from pathlib import Path
 from types import FrameType
 
 from jinja2 import Environment
+
+from override_gap.margins.memory_limit import memory_limited
 
 SECONDS = 2.0
 """Of computing, not of waiting: a busy machine refuses nobody. A rendering takes well below a millisecond."""
@@ -32,7 +31,7 @@ def limited(seconds: float | None = None, size: int | None = None) -> Iterator[N
     The defaults are SECONDS and BYTES. Time is limited in a process's main thread, on systems with interval timers, memory
     on Linux; elsewhere nothing is.
     """
-    with _seconds(SECONDS if seconds is None else seconds), _memory(BYTES if size is None else size):
+    with _seconds(SECONDS if seconds is None else seconds), memory_limited(BYTES if size is None else size):
         yield
 
 
@@ -67,22 +66,3 @@ def _seconds(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, *before)
         signal.signal(signal.SIGVTALRM, handler if handler is not None else signal.SIG_DFL)
-
-
-@contextmanager
-def _memory(size: int) -> Iterator[None]:
-    try:
-        import resource
-
-        taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-        others = [limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY]
-        resource.setrlimit(resource.RLIMIT_AS, (min([taken + size, *others]), hard))
-    except (ImportError, OSError, ValueError):
-        yield
-        return
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

@@ -110,6 +110,8 @@ PLANS: dict[str, tuple[Any, str]] = {
     "a gain of 400 digits": (f'policies = "logit-fusion-{"9" * 40}"', "a setting is above 100, the largest allowed"),
     "a reference to nothing": (REFERENCE + 'condition = "slb-2.0-50"', "references, number 1: condition 'slb-2.0-50' is not"),
     "a reference with an unknown key": (REFERENCE + 'condition = "slb"\nlayer = 3', "unknown key 'layer'"),
+    "a key of very many parts": ("a." * 500_000 + "a = 1", "a key of 100 parts or more"),
+    "a table of very many parts": ("[" + '"a b" . ' * 100_000 + "a]", "a key of 100 parts or more"),
     "more than a plan": ("#" + " " * 2**20, "a plan has at most"),
 }  # fmt: skip
 for title, (content, message) in PLANS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ def _(folder: Path) -> Case:
     write_file(folder, "other/x.svg", "keep me")
     (folder / "r" / "figures").symlink_to("../other")
     return ["report", "r"], "r/figures is a symbolic link"
+
+
+@case("tune: a table that is a pipe")
+def _(folder: Path) -> Case:
+    write_file(folder, "r/manifest.json", "{}")
+    write_file(folder, "r/layers/x", "")
+    os.mkfifo(folder / "r" / "layers" / "a.parquet")
+    return ["tune", "r"], "layers/a.parquet: it is a pipe"
 
 
 @case("doctor: readings that are a symbolic link")

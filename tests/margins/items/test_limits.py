@@ -14,6 +14,7 @@ import pytest
 from override_gap.margins.items import columnar, scan
 from override_gap.margins.items.files import read_items, scan_items
 from override_gap.margins.items.item import ItemError
+from tests.lying_parquet import deny, with_long_list
 
 
 def repeated(text: str, times: int) -> pa.DictionaryArray:
@@ -74,6 +75,21 @@ def test_a_text_that_repeats_is_counted_as_often_as_it_stands_there(nested: bool
     with pytest.raises(ItemError, match="rows hold over 16,777,216 bytes of text"):
         read_items(file)
     assert time.thread_time() - start < 2
+
+
+@pytest.mark.parametrize("lies", [False, True])
+def test_a_long_list_in_one_row_is_refused_before_it_is_in_memory(lies: bool, tmp_path: Path, monkeypatch) -> None:
+    """1 GiB of zeros in a few kB: the footer says so, or denies it, and then decoding is stopped (Arrow holds 1 GiB ready)."""
+    file, length = tmp_path / "bomb.parquet", 2**27
+    pq.write_table(with_long_list(items_with(answer=["a"]), length), file, compression="zstd")
+    assert file.stat().st_size < 60_000
+    if lies:
+        deny(file, length)
+        monkeypatch.setattr(columnar, "DECODING", 2**28)
+    monkeypatch.setattr(columnar, "MOST_TEXT", 2**24)
+    monkeypatch.setattr(columnar, "_text_size", lambda *_: pytest.fail("the row was read"))
+    with pytest.raises(ItemError, match="rows hold over 16,777,216 bytes of text"):
+        read_items(file)
 
 
 def test_texts_of_every_kind_of_column_are_measured_as_they_are_written_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,6 +100,11 @@ def linked(folder: Path, runs: dict[str, Path]) -> None:
     file.symlink_to(folder.parent / "moved")
 
 
+def piped(folder: Path, runs: dict[str, Path]) -> None:
+    first(folder).unlink()
+    os.mkfifo(first(folder, "layers").parent.parent / "readings" / first(folder, "layers").name)
+
+
 def other_margin(table: pa.Table) -> pa.Table:
     margins = table.column("adapter_margin").to_numpy().copy()
     margins[0] += 1e-12
@@ -112,6 +118,7 @@ def without_note(table: pa.Table) -> pa.Table:
 TAMPERING: dict[str, Callable[[Path, dict[str, Path]], object]] = {
     "a unit is removed": without_unit,
     "a table is removed": lambda folder, _: first(folder, "layers").unlink(),
+    "a table is a pipe": piped,
     "a table is cut": lambda folder, _: first(folder).write_bytes(first(folder).read_bytes()[:-100]),
     "a number is changed": lambda folder, _: rewritten(first(folder), other_margin),
     "a unit of another run in place of one": lambda folder, runs: unit_of(runs["other"], folder, renamed=True),
@@ -179,6 +186,8 @@ def test_whatever_reads_a_run_refuses_what_doctor_calls_serious_in_its_words(
             line = capsys.readouterr().err.strip().splitlines()[-1]
         if "symbolic link" in serious or ("manifest.json" in serious and "missing" in serious):
             assert "symbolic link" in line or "manifest.json" in line, name
+        elif "it is a pipe" in serious:
+            assert "is a pipe" in line, name
         else:
             assert serious in line, name
     assert sorted(str(file) for file in tmp_path.rglob("*")) == before, "a refused run is left as it is"

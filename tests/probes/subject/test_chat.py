@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from override_gap.margins.items.item import Item, ItemError
 from override_gap.probes.plan import Plan, PlanError
 from override_gap.probes.subject.chat import ChatPrompt, chat_prompt, opens_thought
-from override_gap.probes.subject.chat_template import ChatSettings, chat_settings, read_template
+from override_gap.probes.subject.chat_template import ChatSettings, chat_settings, dated, read_template
 from override_gap.probes.subject.load import open_tokenizer
 from override_gap.probes.subject.tokens import divergence_of, prompt_ids, tokenize_items
 from tests.probes.subject import templates as t
@@ -255,3 +256,11 @@ def test_settings_that_cannot_be_are_named(
     with pytest.raises(PlanError, match=message) as caught:
         chat_settings(Plan(**settings))
     assert "\n" not in str(caught.value)
+
+
+def test_a_template_of_calls_that_do_not_end_is_searched_in_no_time() -> None:
+    """A third of a million characters; without a limit on a date's format it took over a minute."""
+    text = "{{ strftime_now('" * 20_000
+    start = time.thread_time()
+    assert dated(text, "2024-07-26") == text
+    assert time.thread_time() - start < 5
