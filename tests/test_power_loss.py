@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.disk_trace import HEAD, Incomplete, read_log
 from benchmarks.faults_writing import said_well
 from benchmarks.power_loss import given_again, replace_block
 
@@ -68,6 +69,19 @@ def test_commands_that_write_survive_kills_and_full_disks() -> None:
 )
 def test_what_is_said_of_a_fault(line: str, well: bool) -> None:
     assert said_well(line.replace("ROOT", "/somewhere"), Path("/somewhere")) is well
+
+
+def test_a_browsers_own_links_are_not_followed_and_any_other_is_refused(tmp_path: Path) -> None:
+    def logged(kind: str, path: str, second: str = "") -> bytes:
+        texts = f"{tmp_path}/{path}".encode(), second.encode()
+        return HEAD.pack(ord(kind), *map(len, texts), 0, 0, 0) + b"".join(texts)
+
+    own, log = ".a.pdf.7.tmp/profile/lock", tmp_path / "log"
+    log.write_bytes(logged("S", own, "host-7") + logged("U", own) + logged("R", ".a.pdf.7.tmp/x", f"{tmp_path}/a.pdf"))
+    assert [(request.kind, request.second) for request in read_log(log, tmp_path)] == [("R", "a.pdf")]
+    log.write_bytes(logged("S", "profile/lock", "host-7"))
+    with pytest.raises(Incomplete, match="symbolic link"):
+        read_log(log, tmp_path)
 
 
 def test_what_is_there_after_a_command_was_given_again() -> None:
