@@ -44,7 +44,8 @@ def _extended(nodes: Float[np.ndarray, " node"], more: int) -> Float[np.ndarray,
     basis = legendre.legvander(at, more)
     moments = (basis[:, :more] * weighted[:, None]).T @ basis
     coefficients = np.append(np.linalg.solve(moments[:, :more], -moments[:, more]), 1.0)
-    return np.sort(np.concatenate([nodes, legendre.legroots(coefficients)]))
+    # they are real; from numpy 2.5 on roots are complex numbers all the same
+    return np.sort(np.concatenate([nodes, legendre.legroots(coefficients).real]))
 
 
 def _rule(nodes: Float[np.ndarray, " node"]) -> Rule:

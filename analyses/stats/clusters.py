@@ -16,6 +16,10 @@ from jaxtyping import Bool, Integer, Shaped
 Outcomes = Sequence | Shaped[np.ndarray, " n"]
 """Outcomes or points of n questions, as an array or a list."""
 
+#: How the name of a higher cluster begins: a relation's, and that of a point which has none and is a cluster by itself.
+#: Plain text, since pandas before 3.1 takes names that are equal up to a NUL for the same one.
+NAMED, ALONE = "relation ", "point "
+
 
 class Point(str):
     """A knowledge point's name that also carries the name of its higher cluster (a relation); equal by the point alone."""
@@ -66,7 +70,7 @@ def labelled(points: Shaped[np.ndarray, " n"], names: Shaped[np.ndarray, " n"]) 
         key = (str(point), None if none else str(name))
         if key not in pairs:
             # The mark keeps a point without a relation apart from a relation of the same name.
-            pairs[key] = Point(key[0], f"point\0{key[0]}" if key[1] is None else f"cluster\0{key[1]}")
+            pairs[key] = Point(key[0], f"{ALONE}{key[0]}" if key[1] is None else f"{NAMED}{key[1]}")
         labels[n] = pairs[key]
     return labels
 
@@ -83,7 +87,7 @@ def higher_names(points: Outcomes) -> Shaped[np.ndarray, " n"] | None:
     if not any(isinstance(label, Point) for label in labels):
         return None
     return np.array(
-        [label.cluster if isinstance(label, Point) else f"point\0{label}" for label in labels], dtype=object
+        [label.cluster if isinstance(label, Point) else f"{ALONE}{label}" for label in labels], dtype=object
     )
 
 
@@ -122,6 +126,6 @@ def crossed(points: Outcomes) -> list[Level]:
 def only_cluster(points: Outcomes) -> str | None:
     """The name of the one higher cluster that all these questions are of, or None."""
     names = higher_names(points)
-    if names is None or len(names) == 0 or (names != names[0]).any() or not names[0].startswith("cluster\0"):
+    if names is None or len(names) == 0 or (names != names[0]).any() or not names[0].startswith(NAMED):
         return None
-    return str(names[0]).removeprefix("cluster\0")
+    return str(names[0]).removeprefix(NAMED)

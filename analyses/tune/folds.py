@@ -10,7 +10,7 @@ from jaxtyping import Integer, Shaped
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
-from override_gap.analyses.stats.clusters import higher_names
+from override_gap.analyses.stats.clusters import NAMED, higher_names
 
 FEWEST_RELATIONS = 5
 """With fewer relations whole ones are not held out: what is left would be of too few."""
@@ -43,7 +43,7 @@ def folds(points: Shaped[np.ndarray, " n"], seed: int = 0) -> Folds:
         links = coo_matrix((np.ones(len(point)), (point, relation)), shape=(len(names), len(relation_names)))
         both = coo_matrix(links.T @ links)
         n_tied, tied = connected_components(both, directed=False)
-        named = {str(name) for name in relation_names if str(name).startswith("cluster\0")}
+        named = {str(name) for name in relation_names if str(name).startswith(NAMED)}
         if len(named) >= FEWEST_RELATIONS:
             enough = n_tied >= FEWEST_RELATIONS
             by, units, count = (

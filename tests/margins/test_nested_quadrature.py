@@ -6,6 +6,7 @@ import math
 from itertools import pairwise
 
 import pytest
+from numpy.polynomial import legendre
 
 from override_gap.margins.nested_quadrature import Rule, nested_rules
 
@@ -49,3 +50,16 @@ def test_panels_follow_a_kink_that_one_rule_misses() -> None:
 
     errors = [abs(integral(rule, kink) - 0.75**2 / 2) for rule in nested_rules()]
     assert errors[-1] < 1e-12 < 1e-4 < errors[1]
+
+
+def test_nodes_are_real_where_roots_come_as_complex_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As from numpy 2.5 on."""
+    expected = nested_rules()
+    roots = legendre.legroots
+    monkeypatch.setattr(legendre, "legroots", lambda c: roots(c).astype(complex))
+    nested_rules.cache_clear()
+    try:
+        assert nested_rules() == expected
+        assert all(isinstance(number, float) for rule in nested_rules() for number in (*rule.nodes, *rule.weights))
+    finally:
+        nested_rules.cache_clear()

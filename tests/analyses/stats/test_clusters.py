@@ -10,7 +10,7 @@ from scipy import integrate, stats
 
 from override_gap.analyses.compare.conditions import paired
 from override_gap.analyses.stats import beta_binomial, effective, intervals
-from override_gap.analyses.stats.clusters import Point, crossed, labelled, levels, only_cluster
+from override_gap.analyses.stats.clusters import Point, crossed, higher_names, labelled, levels, only_cluster
 from override_gap.analyses.stats.paired import paired_at
 
 
@@ -25,6 +25,13 @@ def test_labels_carry_both_levels_through_selection_and_joining():
     assert (by_point.count, by_relation.count) == (4, 3)  # p3, without a relation, is a cluster by itself
     assert by_relation.codes.tolist() == [0, 0, 1, 2, 0]
     assert pickle.loads(pickle.dumps(points[0])).cluster == points[0].cluster
+
+
+def test_clusters_are_told_apart_by_text_before_any_nul():
+    """pandas before 3.1 takes names that are equal up to a NUL for one: all relations would be one cluster."""
+    points = labelled(names("p", range(4)), np.array(["a", "b", "b", None], dtype=object))
+    found = {str(name).partition("\0")[0] for name in higher_names(points)}
+    assert len(found) == 3
 
 
 def test_without_relations_or_with_one_of_them_there_is_one_level():
