@@ -62,7 +62,7 @@ def write(row: str, subject: str, lines: list[Line], inputs: Mapping[str, Any], 
         "inputs": dict(inputs),
         "lines": [asdict(line) | {"met": line.met} for line in lines],
         "machine": machine(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: installed_version(name) for name in PACKAGES},
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _lines(file: str) -> list[str]:
     return Path(file).read_text().splitlines() if Path(file).is_file() else []
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

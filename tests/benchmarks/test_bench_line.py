@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu
 from benchmarks.bench import __main__ as bench
 from benchmarks.bench import page
 from benchmarks.bench.record import RESULTS, RecordError
@@ -36,21 +35,6 @@ def error_message(act: Callable[[list[str]], int], argv: list[str], capsys: pyte
 )
 def test_the_bench_refuses(argv: list[str], message: str, capsys) -> None:
     assert message in error_message(bench.main, argv, capsys)
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--shapes", "nope", "--device", "cpu"], "no shape 'nope'"),
-        (["--shapes", "", "--device", "cpu"], "no shape ''"),
-        (["--device", "nonsense"], "--device needs cuda"),
-        (["--device", "cpu", "--items", "0"], "need a whole number of at least 1"),
-        (["--device", "cpu", "--repeats", "0"], "need a whole number of at least 1"),
-        (["--device", "cpu", "--shapes", "small-gemma", "--out", "no/such/folder/x.json"], "there is no folder"),
-    ],
-)
-def test_the_gpu_benchmark_refuses(argv: list[str], message: str, capsys) -> None:
-    assert message in error_message(gpu.main, argv, capsys)
 
 
 @pytest.mark.parametrize("damaged", [b'{"row":', b"", b"[]", b"{}", b"\xff\xfe", b'{"row": "startup", "subject": ""}'])
@@ -81,6 +65,6 @@ def test_rows_without_results_are_listed(tmp_path: Path) -> None:
 
 
 def test_cpu_figures_are_not_shown_as_gpu_figures(tmp_path: Path) -> None:
-    (tmp_path / "gpu.json").write_text(json.dumps({"machine": {"gpu": None}, "torch": "2", "shapes": {}}))
+    (tmp_path / "gpu.json").write_text(json.dumps({"steps": [{"machine": {"gpu": None}, "versions": {}}]}))
     with pytest.raises(RecordError, match=r"gpu\.json: .*measured on a CPU"):
         page.text(tmp_path)
