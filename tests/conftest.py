@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-
-from jaxtyping import install_import_hook
+# the packages' hundreds of files are not compiled anew by each worker and by every command that a test starts
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import tests.shapes
 
 # Shapes and types of every annotation in the packages are checked at each call: installed before the packages are imported.
-install_import_hook("override_gap", f"{tests.shapes.__name__}.checked")
+tests.shapes.install()
 
 import pytest
 import torch
@@ -23,6 +25,29 @@ from override_gap.margins.items.item import Item
 from override_gap.margins.updates import LowRank
 from override_gap.probes.subject.model import Subject, wrap
 from tests.families import FAMILIES, build
+
+#: Files whose tests take longest, first: one that starts last would leave a worker without work.
+LONG = (
+    "test_readme",
+    "test_guides",
+    "test_calibrate",
+    "test_faults_campaign",
+    "test_power_loss",
+    "test_notebook",
+    "test_front_door",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in LONG)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`, each worker has its own half and takes over what the other has left: a file's fixtures are made once."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture

@@ -81,9 +81,12 @@ def test_a_wrong_setting_is_named() -> None:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 TYPED = """
 import sys
-import override_gap as og
-from tests.conftest import tiny, random_adapter
 import torch
+import override_gap as og
+from override_gap.margins.adapter import Adapter
+from override_gap.margins.updates import LowRank
+from override_gap.probes.subject.model import wrap
+from tests.families import build
 
 SCALE = {scale}
 
@@ -96,13 +99,24 @@ class Source:
 
     def encode(self, documents):
         draw = torch.Generator().manual_seed(0)
-        return [random_adapter(self.subject, draw, ("down_proj",), size=SCALE) for _ in documents]
+        sites = [(path, site) for path, site in self.subject.sites.items() if path.endswith("down_proj")]
+        return [
+            Adapter(f"typed-{{n}}", {{
+                path: LowRank(
+                    torch.randn(3, site.d_in, generator=draw) * SCALE, torch.randn(site.d_out, 3, generator=draw) * SCALE
+                )
+                for path, site in sites
+            }})
+            for n, _ in enumerate(documents)
+        ]
 
 
-from tests.test_front_door import ITEMS
-
-subject = tiny("llama")
-og.audit(subject, Source(subject), ITEMS, policies="as-delivered", probes="margins", answers=0, out=sys.argv[1])
+items = [
+    og.Item.conflict("one alpha beta red", "one alpha beta", answer="red", prior_answer="epsilon"),
+    og.Item.conflict("two alpha beta blue", "two alpha beta", answer="blue", prior_answer="epsilon"),
+]
+subject = wrap(*build("llama"), "tiny")
+og.audit(subject, Source(subject), items, policies="as-delivered", probes="margins", answers=0, out=sys.argv[1])
 """
 
 
