@@ -28,8 +28,8 @@ def install() -> None:
 
 
 def on_first_call(fn: Any = None, *, typechecker: Any = None) -> Any:
-    if isinstance(fn, str):
-        return whole(fn)
+    if isinstance(fn, str):  # the block in which dimensions are kept
+        return whole("context")
     if fn is None:
         return functools.partial(on_first_call, typechecker=typechecker)
     if inspect.isclass(fn):

@@ -16,7 +16,7 @@ from override_gap.margins.margin import token_logit
 from tests.shapes import on_first_call
 
 if TYPE_CHECKING:
-    from nowhere import Unknown
+    from fractions import Fraction
 
 
 @on_first_call
@@ -30,7 +30,7 @@ def twice(x: Float[Tensor, " batch"]) -> tuple[Float[Tensor, " batch"], Float[Te
 
 
 @on_first_call
-def length(x: list[Later], unknown: Unknown | None = None) -> float:
+def length(x: list[Later], unknown: Fraction | None = None) -> float:
     return x[0].size if len(x) == 1 else "many"  # type: ignore[return-value]
 
 
