@@ -71,15 +71,16 @@ def prepared(fn: FunctionType) -> Callable:
 
 
 def read(hint: Any, fn: FunctionType) -> Any:
-    """An annotation as an object; Any if it names what is imported for the type checker alone."""
+    """An annotation as an object; Any if it names what the type checker alone imports, or what a test has replaced."""
 
     def holder() -> None: ...
 
     holder.__annotations__ = {"hint": hint}
     try:
-        return get_type_hints(holder, fn.__globals__, include_extras=True)["hint"]
+        found = get_type_hints(holder, fn.__globals__, include_extras=True)["hint"]
     except Exception:
         return Any
+    return Any if isinstance(found, FunctionType) else found
 
 
 def states_shapes(hint: Any) -> bool:

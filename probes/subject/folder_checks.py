@@ -50,15 +50,9 @@ def check_folder(folder: Path, *, trust: bool = False) -> None:
     """
     if (folder / ADAPTER).exists():
         # transformers would put the adapter into the model without a word, or open the adapter's base in its stead
-        beside = " beside config.json" if (folder / "config.json").exists() else ""
-        if any(folder.glob("adapter_model*")):
-            raise SubjectError(
-                f"{folder}: holds an adapter ({ADAPTER}){beside}, so which model is meant is unclear; give "
-                "the base, or move the adapter's files to a folder of their own"
-            )
         raise SubjectError(
-            f"{folder}: holds the settings of an adapter ({ADAPTER}) without its weights{beside}, and transformers would look "
-            "for the adapter; remove that file, or move it to the adapter's folder"
+            f"{folder}: holds the settings of an adapter ({ADAPTER}) beside config.json, so which model is meant is unclear; "
+            "give the base, or move the adapter's files to a folder of their own"
         )
     check_tokenizer_folder(folder, trust=trust)
     pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
