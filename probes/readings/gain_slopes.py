@@ -21,7 +21,17 @@ NO_GRADIENT = "{name}: no gradient reaches the adapter's gains, so nothing can b
 FAILED = "{name}: its forward pass has no gradient, so nothing can be split along the path of gains ({reason})"
 
 
-OF_GRADIENTS = ("grad", "derivative", "differentiat", "backward", "inference tensor", "inference mode")
+OF_GRADIENTS = (
+    "require grad",
+    "requires_grad",
+    "grad_fn",
+    "gradient",
+    "derivative",
+    "differentiat",
+    "backward",
+    "inference tensor",
+    "inference mode",
+)
 """What torch's errors speak of where a pass, or a kernel in it, has no gradient."""
 OF_A_DEVICE = ("cuda error", "hip error", "cublas", "cudnn", "mps device", "same device", "accelerator")
 

@@ -189,7 +189,6 @@ def test_an_absent_section_leaves_its_figure_out_with_the_reason(run, summary, t
     assert not (tmp_path / "figures" / "dose_response.svg").exists()
 
 
-@pytest.mark.usefixtures("svg_only")
 def test_one_question_of_one_knowledge_point_is_counted_in_the_singular(run, summary, tmp_path, one_figure):
     for count, words in ((1, "1 question in 1 knowledge point."), (2, "2 questions in 2 knowledge points.")):
         items = {**summary["items"], "n": count, "points": count}
@@ -197,6 +196,7 @@ def test_one_question_of_one_knowledge_point_is_counted_in_the_singular(run, sum
         assert words in shown.text
 
 
+@pytest.mark.usefixtures("svg_only")
 def test_an_almost_empty_summary_still_gives_a_page(run, tmp_path):
     read = Reader(
         page.write_page(tmp_path, run, {"schema": 1, "outcomes": [], "notes": {}}).read_text(encoding="utf-8")
