@@ -14,7 +14,8 @@ from override_gap.reports.figures.sheets import methods as sheets
 from override_gap.reports.figures.sheets import trade_off
 from override_gap.reports.page.assets import policy, style
 from override_gap.reports.page.budget_tables import budget_tables
-from override_gap.reports.page.document import PageFigure, page_figure, template_environment
+from override_gap.reports.page.document import template_environment
+from override_gap.reports.page.drawings import PageFigure, page_figure
 from override_gap.reports.page.table import MEASURES, Table
 from override_gap.reports.text import ABSENT, estimate, p_cell, per_cent, rounded, split_label, untrusted
 

@@ -1,24 +1,20 @@
-"""The page of a run: figures drawn, sections filled in, one HTML file written."""
+"""The page of a run: sections filled in, one HTML file written."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.whole_files import make_folder, write_text
-from override_gap.reports import figures
-from override_gap.reports.figures.caption import Caption
-from override_gap.reports.figures.style import GRID, INK, PAPER, YES, without_garbage_collection
+from override_gap.reports.figures.style import without_garbage_collection
 from override_gap.reports.page.assets import TEMPLATES, explorer_script, plot_specs, policy, style, vega
+from override_gap.reports.page.drawings import page_figures
 from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.headline import headline_numbers
 from override_gap.reports.page.tables import tables
@@ -58,18 +54,6 @@ QUANTITIES = {
     ),
 }
 """Label and kind of a hypothesis's quantity, by the beginning of its name in summary.json; without a label, its name."""
-
-
-@dataclass(frozen=True)
-class PageFigure:
-    """One figure on the page: its drawing and caption, or the reason that it is left out."""
-
-    name: str
-    title: str
-    svg: Markup | None
-    caption: Caption | None
-    hypotheses: tuple[str, ...]
-    reason: str | None = None
 
 
 def write_page(run_dir: Path, run: RunFrame, summary: Mapping, out: Path | None = None) -> Path:
@@ -136,53 +120,6 @@ def template_environment() -> Environment:
     ):
         environment.filters[function.__name__] = function
     return environment
-
-
-def page_figures(run: RunFrame, summary: Mapping, folder: Path) -> list[PageFigure]:
-    """Every figure in the order of the argument, saved in `folder` as SVG, PNG and PDF.
-
-    One that the run cannot fill is listed with its reason, and its files of an earlier run are removed.
-    """
-    make_folder(folder)
-    entries = []
-    for spec in figures.FIGURES:
-        try:
-            drawing, caption = spec.draw(run, summary), spec.caption(summary)
-        except figures.FigureUnavailable as fault:
-            for form in figures.FORMS:
-                (folder / f"{spec.name}.{form}").unlink(missing_ok=True)
-            title = spec.name.replace("_", " ").capitalize()
-            entries.append(PageFigure(spec.name, title, None, None, spec.hypotheses, str(fault)))
-            continue
-        entries.append(page_figure(spec.name, drawing, caption, folder, spec.hypotheses))
-    return entries
-
-
-def page_figure(
-    name: str, drawing: Figure, caption: Caption, folder: Path, hypotheses: Iterable[str] = ()
-) -> PageFigure:
-    """A drawn figure, saved in `folder` and inlined."""
-    svg, *_ = figures.save(drawing, folder / name)
-    inline = inline_svg(svg.read_text(encoding="utf-8"), name, caption.title)
-    return PageFigure(name, caption.title, inline, caption, tuple(hypotheses))
-
-
-def inline_svg(svg: str, name: str, label: str) -> Markup:
-    """An SVG file's element for the page: ids prefixed by its name, neutral colours and blue taken from the page."""
-    svg = svg[svg.index("<svg") :]
-    # Matplotlib's style element would apply to the whole page; page.css gives its rule to the figures alone.
-    svg = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.S)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{name}-", svg)
-    for fixed, variable in ((INK, "--ink"), (GRID, "--grid"), (PAPER, "--paper"), (YES, "--blue")):
-        svg = svg.replace(fixed, f"var({variable})")
-    head = svg[: svg.index(">") + 1]
-    box = head[head.index("viewBox=") :].split('"')[1]
-    opening = Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{}" role="img" '
-        'aria-label="{}">'
-    ).format(box, label)
-    return opening + Markup(svg[len(head) :])
 
 
 def quantity_label(name: str | None) -> str:
