@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from override_gap.margins.attribution import predicted_critical_gain
+from override_gap.margins.condition_names import BASE
 from override_gap.margins.items.divergence import Divergence
 from override_gap.margins.items.item import Item
 from override_gap.probes.readings.adapted import Adapted
@@ -42,6 +44,8 @@ def identity(item: Item, condition: str) -> dict[str, Any]:
         "relation": meta_text(item, "relation"),
         "kind": meta_text(item, "kind"),
         "needs": meta_text(item, "needs"),
+        # once per item, not once per condition
+        "meta": json.dumps(item.meta, sort_keys=True, default=str) if item.meta and condition == BASE else None,
     }
 
 

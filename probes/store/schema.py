@@ -73,6 +73,8 @@ READINGS = RunTable("readings", "item and condition", (
     Column("kind", TEXT, "optional", "", "meta.kind of the item file: what kind of question this is within its split"),
     Column("needs", TEXT, "optional", "",
            "meta.needs of the item file: id of the item that asks the second fact on which a consequence depends"),
+    Column("meta", TEXT, "optional", "",
+           "every field of the item's meta as a JSON object, by which the report's item explorer filters; rows of base"),
 ))
 LAYERS = RunTable("layers", "item, condition and layer", (
     Column("item", TEXT, "filled", "", "id of the item"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from override_gap.analyses.readings import RunFrame
 from override_gap.probes.store.schema import LAYERS, READINGS, RunTable
 from override_gap.probes.store.table_checks import kind
 from override_gap.reports.figures.style import as_floats
+from override_gap.reports.page.explorer_items import cause_columns, meta_fields
 from override_gap.reports.text import escape_control_characters, script_json
 
 ITEMS, CONDITIONS, BYTES = 1_000, 24, 5_000_000
@@ -23,6 +25,10 @@ LIMITS = (1_000_000, 20_000, 5_000, 2_000, 600, 200, 60)
 """Texts are cut at the largest of these lengths, in characters, with which all of them fit."""
 
 KINDS = {"text": str, "true or false": bool, "numbers": float}
+DIGITS = 7
+"""Significant digits of numbers, as many as a float32 holds."""
+OF_ITEMS = {"cause": str, "repair_gain": float}
+"""Columns of the items that are no column of the readings: see `cause_columns`."""
 QUANTITIES = {"attribution": "moved"}
 """Columns of layers that the page shows as another quantity: of attribution, base minus adapted."""
 
@@ -36,8 +42,8 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
     """Columns for the page's script, of at most `most` items.
 
     `texts` holds each text once; in a column named in `textual` a value is an index into it. `items` has one list per
-    column, `readings` one per column and condition, `layers` one per quantity and item, `mechanism` one per kind of reading and
-    item, all in the order of items.
+    column, `meta` one per field of the items' meta, `readings` one per column and condition, `layers` one per quantity and
+    item, `mechanism` one per kind of reading and item, all in the order of items. `name` is for the names of exported files.
     """
     readings = run.readings
     conditions = [name for name in run.manifest.get("conditions", []) if (readings["condition"] == name).any()]
@@ -46,18 +52,25 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
     items, shown = names[:most], conditions[:CONDITIONS]
     pool: dict[str, int] = {}
     data = {
+        "name": file_name(run.manifest),
         "conditions": [escape_control_characters(name) for name in shown],
         "textual": [
             name
             for where in ("item", "condition")
             for name, type_ in shown_columns(READINGS, where).items()
             if type_ is str
-        ],
+        ]
+        + [name for name, type_ in OF_ITEMS.items() if type_ is str],
         "left_out": {
             "items": len(names) - len(items),
             "conditions": [escape_control_characters(name) for name in conditions[CONDITIONS:]],
         },
-        "items": _item_columns(readings, items, pool),
+        "items": _item_columns(readings, items, pool)
+        | {name: _json_values(values, OF_ITEMS[name], pool) for name, values in cause_columns(run, items).items()},
+        "meta": [
+            {**field, "values": _json_values(field["values"], KINDS[field["kind"]], pool)}
+            for field in meta_fields(readings, items)
+        ],
         "readings": _reading_columns(readings, items, shown, pool),
         "layers": _layer_columns(run.layers, items),
         "mechanism": _mechanism_columns(run, items),
@@ -67,6 +80,12 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
     if texts is None:
         return explorer(run, summary, most // 2)
     return {**data, "texts": texts}
+
+
+def file_name(manifest: Mapping) -> str:
+    """Model and adapters of a run in letters, digits and hyphens, as the beginning of a file's name."""
+    names = [str((manifest.get(part) or {}).get("name") or part) for part in ("subject", "adapters")]
+    return re.sub(r"[^A-Za-z0-9]+", "-", " ".join(names)).strip("-")[:80].lower() or "run"
 
 
 def _item_columns(readings: Any, items: list[str], pool: dict[str, int]) -> dict[str, list]:
@@ -162,7 +181,7 @@ def _cut(text: str, limit: int) -> str:
 
 
 def _json_values(column: Any, type_: type, pool: dict[str, int]) -> list:
-    """A column as JSON values: text as its index in the pool, truth as 0 or 1, numbers to four digits."""
+    """A column as JSON values: text as its index in the pool, truth as 0 or 1, numbers to DIGITS digits."""
     convert: Callable[[Any], Any]
     if type_ is str:
         convert = lambda value: pool.setdefault(str(value), len(pool))  # noqa: E731
@@ -176,4 +195,4 @@ def _json_values(column: Any, type_: type, pool: dict[str, int]) -> list:
 
 def _json_number(value: Any) -> float | str:
     number = float(value)
-    return float(f"{number:.4g}") if math.isfinite(number) else ("inf" if number > 0 else "-inf")
+    return float(f"{number:.{DIGITS}g}") if math.isfinite(number) else ("inf" if number > 0 else "-inf")

@@ -38,7 +38,7 @@ ON_DISK = {
         "critical_gain double, critical_gain_predicted double, aliases list<item: string>, "
         "prior_aliases list<item: string>, prior_from string, n_prior_tokens int64, n_answer_tokens int64, "
         "relation string, cluster string, kl double, path_nodes int64, path_gap double, "
-        "kind string, needs string"
+        "kind string, needs string, meta string"
     ),
     "layers": (
         "item string, point string, split string, condition string, layer int64, norm double, weight_norm double, gain double, "
