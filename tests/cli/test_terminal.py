@@ -14,6 +14,7 @@ import pytest
 from override_gap.reports.cli import _progress as progress
 from override_gap.reports.cli import completion
 from override_gap.reports.cli._digest import BOLD, coloured, digest
+from override_gap.reports.cli.list import KINDS
 from override_gap.reports.cli.main import VERBS, main
 from tests.reports import synthetic
 
@@ -163,11 +164,36 @@ def test_the_examples_in_a_commands_help_parse(verb: str) -> None:
         completion.options(example_verb).parse_args(words)
 
 
-def test_list_prints_the_same_names_as_text_and_as_json(capsys) -> None:
-    assert main(["list", "policies", "--json"]) == 0
+def read_names(lines: list[str]) -> dict[str, str]:
+    """Names and meanings as a reader takes them from the text: what is indented belongs to the name above."""
+    read: dict[str, str] = {}
+    for line in lines:
+        name, _, meaning = line.partition(" ")
+        read[name or list(read)[-1]] = f"{read.get(name or list(read)[-1], '')} {meaning.strip()}".strip()
+    return read
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_list_says_in_80_columns_what_it_says_as_json(kind: str, capsys, monkeypatch) -> None:
+    from override_gap.probes import catalogue
+
+    long = {"a-package-s-source-of-a-long-name": f"pkg.{'module_' * 12}:source", "short": "x" * 60 + " " + "y" * 90}
+    monkeypatch.setattr(catalogue, "installed_sources", lambda: long)
+    assert main(["list", kind, "--json"]) == 0
     names = json.loads(capsys.readouterr().out)
-    assert main(["list", "policies"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.strip().split("\n")] == list(names)
+    assert main(["list", kind]) == 0
+    piped = capsys.readouterr().out
+    lines = piped.rstrip("\n").split("\n")
+    assert max(map(len, lines)) <= 80
+    unbroken = {name: "".join(meaning.split()) for name, meaning in names.items()}
+    assert {name: "".join(meaning.split()) for name, meaning in read_names(lines).items()} == unbroken
+    assert list(read_names(lines)) == list(names)
+    if kind == "adapters":
+        assert set(long) <= set(names)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert main(["list", kind]) == 0
+    assert terminal.getvalue() == piped
 
 
 def test_reasons_that_differ_in_an_adapters_name_alone_are_one_line_with_a_count(summary) -> None:
