@@ -399,7 +399,9 @@ def test_a_models_own_code_edited_between_two_halves_of_a_run(tmp_path: Path, mo
     assert list(first.computing["code"]) == ["modeling_own"]
     with pytest.raises(KeyboardInterrupt):
         run(audited, first, FittedAdapters(first, steps=1), ITEMS, tmp_path / "run", stopped)
-    with pytest.raises(RunError, match=r"holds another audit \(what differs: the model's own code\)"):
+    with pytest.raises(
+        RunError, match=r"holds another audit \(what differs: the model's own code, modeling_own: there"
+    ):
         run(audited, second, FittedAdapters(second, steps=1), ITEMS, tmp_path / "run")
     same = open_subject(str(folder), device="cpu", dtype="float32", trust=True)
     assert same.computing == second.computing
