@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 RUN ?= runs/audit
 
 TOOLS := .venv-tools
+SITE := .venv-site
 # every pinned package but torch is checked against the sha256 of its files; torch's file depends on the machine
 HASHED := $(BIN)/pip install --quiet --require-hashes --no-deps --requirement
 # $(call stage,NAME,COMMAND) runs a command and prints how long it took
 stage = @started=$$(date +%s); $(2) && echo "$(1): $$(($$(date +%s) - started)) s"
 
-.PHONY: audit audit-smollm2 test bench lint types unit smollm2 environment audit-deps sbom hashes wheel tree clean
+.PHONY: audit audit-smollm2 test bench lint types unit smollm2 environment audit-deps sbom hashes wheel tree site gallery clean
 
 environment: $(VENV)/ready
 
@@ -75,6 +76,8 @@ hashes: environment $(TOOLS)/ready
 	grep -Ev '^(torch|atheris)==' constraints.txt | $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --no-deps \
 	  --generate-hashes --no-annotate --no-header --output-file .ci/hashes.txt -
 	$(BIN)/python .ci/audit_hashes.py .ci/hashes.txt > .ci/hashes-audit.txt
+	sed -n 's/^site = \[\(.*\)\]/\1/p' pyproject.toml | tr -d '" ' | tr , '\n' | $(TOOLS)/bin/uv pip compile --quiet --universal \
+	  --python-version 3.11 --generate-hashes --no-annotate --no-header --output-file .ci/site.txt -
 
 # builds the commit twice and compares: the same commit gives the same file
 wheel: environment
@@ -89,5 +92,21 @@ bench: environment smollm2
 tree:
 	$(PYTHON) .ci/tree.py
 
+# what the extra `site` names, with what that needs, in an environment of its own: no page needs the package, torch least of all
+$(SITE)/ready: .ci/site.txt
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/pip install --quiet --require-hashes --no-deps --requirement .ci/site.txt
+	touch $@
+
+# the reports of the gallery, the fetched model's among them, kept in runs/gallery; a report that is there stays
+gallery: smollm2
+	$(BIN)/python .ci/website/gallery.py --command $(BIN)/override-gap
+
+# all pages as one folder, site/, read and searched from its files without a server; reports of the shipped model are made if missing
+site: $(SITE)/ready $(VENV)/audit
+	$(BIN)/python .ci/website/gallery.py --organism --command $(BIN)/override-gap
+	$(SITE)/bin/python .ci/website/build.py site
+	@echo site/index.html
+
 clean:
-	rm -rf $(VENV) $(TOOLS) runs build dist *.egg-info
+	rm -rf $(VENV) $(TOOLS) $(SITE) runs site build dist *.egg-info
