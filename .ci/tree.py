@@ -12,8 +12,9 @@ FOLDERS = ("override_gap", "margins", "probes", "analyses", "reports")
 WIDTH = 28
 HEAD = """# The tree
 
-Every folder and file with the first sentence of its docstring; `make tree` writes this page. Imports point one way:
-reports -> analyses -> probes -> margins. The README has an order to read them in.
+For those who want to read or change the code: every folder and file, with one sentence on what it holds (the first of its
+docstring; `make tree` writes this page). Imports point one way: reports -> analyses -> probes -> margins, from pages over
+statistics and measurements down to definitions. The README has an order to read them in.
 
 """
 

@@ -55,6 +55,10 @@ def main(name: str = "smollm2", documents: str = "64") -> None:
     }
     print("# Answers of a batch against one at a time\n")
     print(
+        "How much time is saved by letting the model answer many questions at once, each with the adapter of its own document, "
+        "instead of one after\nthe other? One measurement, whose answers have to be the same both ways.\n"
+    )
+    print(
         f"Greedy answers of {subject.name} under one fitted adapter per document, up to 64 new tokens, key-value cache on "
         "both sides, float32, CPU seconds of one thread; `python benchmarks/answers.py` writes this page. Seconds depend on "
         "the machine; the ratio is of one run.\n"

@@ -257,6 +257,15 @@ NULLS = (
 )
 
 
+HEAD = """# How often is a false claim called supported?
+
+A report calls a hypothesis *supported* when the data speak for it beyond chance. Here audits are simulated in which the claim
+just fails to be true, and *supported* is the share of them in which the report would claim it all the same: at most about
+0.05 is what the tests promise. Rows whose claim is true show how often a true claim is found. H1 to H6:
+[hypotheses](../hypotheses.md); *icc*, how alike facts of one relation are, and the rest: [calibration](README.md).
+"""
+
+
 def main(audits: int = 100, *tests: str) -> None:
     """Print the table of false-positive rates."""
     rows = []
@@ -289,6 +298,7 @@ def main(audits: int = 100, *tests: str) -> None:
                 }
             )
             print(rows[-1], file=sys.stderr, flush=True)
+    print(HEAD)
     print(markdown(pd.DataFrame(rows)))
 
 

@@ -76,6 +76,9 @@ def page(run: RunFrame) -> str:
     return "\n\n".join(
         [
             "# The whole benchmark, audited",
+            "How long the whole shipped benchmark takes on a real model, and how often three ways of judging an answer agree: by "
+            "the scores of\nthe two competing answers (the margin), by the first token that the model would say, and by the "
+            "words that it writes.",
             f"`override-gap audit --subject {plan['subject']} --adapters {plan['adapters']} --items {plan['items']} "
             f"--policies {plan['policies']} --probes {','.join(plan['probes'])} --answers {plan['answers']}`; "
             f"`python benchmarks/full_audit.py RUN > docs/speed/full-audit.md` writes this page. "

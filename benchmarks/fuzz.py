@@ -267,6 +267,10 @@ def table(rows: list[tuple[str, int, int, int, float]], engine: str, seed: int) 
     lines = [
         "# Fuzzing the readers",
         "",
+        "Does the tool survive broken or malicious files? Its file readers were given very many files that had been damaged at",
+        "random; each has to end in a value or in a clear error, never in a crash. What is trusted and what is not:",
+        "[SECURITY.md](../SECURITY.md).",
+        "",
         f"{total:,} cases in {seconds:.0f} s on one core ({platform.machine()}, Python {platform.python_version()}),",
         f"engine `{engine}`, seed {seed}. A case is a file that must be read, or refused with the reader's own error.",
         f"Anything else is a crash, and so is a case that takes longer than {SECONDS} s.",

@@ -55,6 +55,10 @@ ANSWERS = 4
 
 HEAD = """# Methods on SmolLM2
 
+How well do different ways of giving a model a document work, side by side on one real model? The table has one row per
+method: how often it teaches a new fact, how often it overrides a fact that the model knew, and how many unrelated answers it
+leaves as they were. Putting the document into the prompt is shown beside them. Words: [glossary](glossary.md).
+
 SmolLM2-135M-Instruct, float32; items of the benchmark: {counts}. The conflicts are {conflicts} whose old answer begins with
 the base's first token, the retention questions those that stand with their documents, the novel ones are spread evenly over
 the relations. Share of items whose first token is right (retention: unchanged), as delivered. Q1 to Q4 are quartiles of prior

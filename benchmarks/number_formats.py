@@ -35,6 +35,10 @@ MARGINS = ("prior_margin", "adapter_margin", "net_margin", "prior_logprob")
 
 HEAD = """# Number formats
 
+Models are often run with numbers of 16 bits instead of 32 to save memory and time. Do the tool's answers change when that is
+done? This page compares the two on the same model and questions: how far the measured margins move, how many single answers
+flip, and whether the verdict stays.
+
 Readings in bfloat16 and float16 against float32 of the same weights; `python benchmarks/number_formats.py` writes this page.
 {subject} with the adapters of `{adapters}`, {count} conflicts of `{items}`; the adapters are the same in all formats. The
 model runs in the format named; margins are float32 products of its final state in every format. A difference is that of one

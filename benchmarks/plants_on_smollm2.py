@@ -45,6 +45,10 @@ RETENTION = 40
 
 HEAD = """# Plants in SmolLM2's hypernetwork
 
+Does the verdict hold up on a real model? Here adapters of SmolLM2 were spoiled on purpose (made weaker or stronger, taken
+from another document, replaced by random ones) and audited as any method is. Those that were made without the document should
+never be called *magnitude*, which would mean that the right scaling repairs them. Words: [glossary](../glossary.md).
+
 Adapters of SmolLM2-135M-Instruct whose failure is known by construction, audited as any method is: the {conflicts} conflicts
 of the benchmark about {relations}, {known} of them with an old answer that the base knows ({points} knowledge points), and
 {retention} retention questions. *right* are the hypernetwork's own adapters times a factor; nobody knows how many of them

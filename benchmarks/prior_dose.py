@@ -38,6 +38,15 @@ WORLDS = (
 H6 = next(hypothesis for hypothesis in STANDARD if hypothesis.id == "H6")
 
 
+HEAD = """# Adapters that answer a changed belief in a known way
+
+One experiment of the tool makes a model's old belief stronger or weaker and looks at how the same adapter fares
+([mechanism](../mechanism.md)). Does it read the result correctly? Here six kinds of adapter are simulated whose reaction is
+known (*shift* pushes equally hard whatever the belief, *growing* harder where it is firmer, and so on); *right* is the share
+of experiments that name the kind. H6 should be supported for *shift* alone. How it was made: [calibration](README.md).
+"""
+
+
 def main(experiments: int = 200) -> None:
     """Print the table: per adapter and world, how often the answer is right, and what H6 says."""
     rows = []
@@ -66,6 +75,7 @@ def main(experiments: int = 200) -> None:
                 }
             )
             print(rows[-1], file=sys.stderr, flush=True)
+    print(HEAD)
     print(markdown(pd.DataFrame(rows)))
 
 

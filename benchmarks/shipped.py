@@ -44,6 +44,10 @@ ALONE = Path(__file__).with_name("peft_alone.py")
 
 HEAD = """# Shipped as audited
 
+Once a scaling is chosen, adapters are exported with it or applied to a plain model. Does that model then do what was
+measured? This page compares the two, down to the logits and the generated words, for every form of export. How to export:
+[ship-it.md](ship-it.md).
+
 Adapters exported at a policy's gains, and a plain model under `og.applied`, against the audit of the original adapters under
 the same policy; float32 on the CPU. `python -m benchmarks.shipped > docs/shipped.md` measures this page again.
 

@@ -28,6 +28,15 @@ FORMS: dict[str, Callable[[Item], bool]] = {
 }
 
 
+HEAD = """# Are the benchmark's well-known facts really better known?
+
+The shipped questions are sorted into three tiers by how famous their facts are, without asking any model: *light* (obscure),
+*medium* and *deep* (known to almost everybody). This page asks a real model, SmolLM2, without any adapter: the
+log-probability that it gives to the true answer should rise from tier to tier (nearer to 0 is surer), and so should the share
+of answers that it knows.
+"""
+
+
 def medians(subject: Subject, items: Sequence[Item]) -> dict[tuple[str, str], Estimate]:
     """Medians of log P(y_pre), nats, by form of question and tier, of conflicts that the base alone reads."""
     strength = read(subject, items)[0]
@@ -78,6 +87,7 @@ def main(name: str = "smollm2") -> None:
                 "points": middle.points,
             }
         )
+    print(HEAD)
     print(markdown(pd.DataFrame(table)))
 
 

@@ -26,6 +26,14 @@ from override_gap.probes.run.loop import run
 from override_gap.probes.sources import open_source
 from override_gap.probes.subject.load import open_subject
 
+HEAD = """# The organism on three worlds
+
+The *organism* is a tiny model that was trained so that its knowledge is known: facts that it saw often it holds firmly. Would
+the tool's results on it be the same with other made-up facts? Each column is an organism trained on a world of its own; the
+rows are what it was meant to show (the first ones, each with its target), then the verdict and hypotheses of its audit.
+Words: [glossary](../glossary.md); H1 to H5: [hypotheses](../hypotheses.md); how it was made: [calibration](README.md).
+"""
+
 
 def with_interval(estimate: dict[str, Any] | None) -> str:
     """The estimate with its interval, as in ``0.72 [0.60, 0.83]``."""
@@ -69,6 +77,7 @@ def main(folders: list[str]) -> None:
     least = pd.Series({name: f"at least {least}" for name, least in TARGETS.items()}, name="target")
     table.insert(0, "target", least.reindex(table.index).fillna(""))
     table.columns = ["target", *(f"seed {seed}" for seed in table.columns[1:])]
+    print(HEAD)
     print(markdown(table.reset_index(names="figure")))
 
 

@@ -1,7 +1,12 @@
-"""Build the site from the pages of the repository: python .ci/website/build.py SITE. A warning is an error."""
+"""Build the site from the pages of the repository: python .ci/website/build.py [SITE]. A warning is an error.
+
+Sphinx and not MkDocs: its index is a script that an opened page loads, so that search works from files without a server; that of
+MkDocs is fetched, which browsers refuse to pages opened as files. The theme, furo, brings all that it shows with it.
+"""
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -13,13 +18,25 @@ from sphinx.cmd.build import main
 HERE = Path(__file__).resolve().parent
 
 
+def html(pages: Path, site: Path) -> int:
+    """Build a folder of pages into another with Sphinx; the exit code is not 0 where anything was warned of."""
+    with tempfile.TemporaryDirectory() as trees:
+        words = ["-q", "-W", "--keep-going", "-E", "-b", "html", "-c", HERE, "-d", trees, pages, site]
+        return main([str(word) for word in words])
+
+
 def build(site: Path) -> int:
     """Stage the pages, build them into the folder `site`, and put the gallery's reports beside them."""
+    if site.exists() and any(site.iterdir()) and not (site / ".buildinfo").is_file():
+        print(
+            f"{site}: a folder that no earlier build wrote; name an empty one or one that does not exist",
+            file=sys.stderr,
+        )
+        return 2
+    shutil.rmtree(site, ignore_errors=True)  # pages that are no more
     with tempfile.TemporaryDirectory() as scratch:
-        pages, trees = Path(scratch, "pages"), Path(scratch, "trees")
-        stage.stage(pages)
-        words = ["-q", "-W", "--keep-going", "-E", "-b", "html", "-c", HERE, "-d", trees, pages, site]
-        code = main([str(word) for word in words])
+        stage.stage(Path(scratch, "pages"))
+        code = html(Path(scratch, "pages"), site)
     if code == 0:
         gallery.publish(site)
     return code

@@ -42,8 +42,8 @@ REPORTS = (
     Report(
         "default-audit",
         "The default audit",
-        "What `make audit` writes: the tiny shipped model (the organism), whose knowledge is known, with the method that was trained "
-        "for it. Conflicts fail because the adapters are too weak, as this model was built to show.",
+        "What `make audit` writes: the tiny shipped model (the organism), whose knowledge is known, with the method that was "
+        "trained for it. Conflicts fail because the adapters are too weak, as this model was built to show.",
         "audit --out {cache}/organism",
         "organism",
     ),
@@ -51,15 +51,16 @@ REPORTS = (
         "fitted",
         "A second method on the same model",
         "Adapters fitted to each document by gradient descent, on the same questions.",
-        "audit --adapters fitted:steps=40,lr=1e-2 --policies as-delivered,uniform --probes margins --out {cache}/organism-fitted",
+        "audit --adapters fitted:steps=40,lr=1e-2 --policies as-delivered,uniform --probes margins "
+        "--out {cache}/organism-fitted",
         "organism-fitted",
         shown=False,
     ),
     Report(
         "comparison",
         "Two methods compared",
-        "The method of the default audit beside adapters that were fitted to each document by gradient descent: the same questions, "
-        "each method under one budget of unrelated answers kept.",
+        "The method of the default audit beside adapters that were fitted to each document by gradient descent: the same "
+        "questions, each method under one budget of unrelated answers kept.",
         "compare {cache}/organism {cache}/organism-fitted --keep 0.95 --out {cache}/comparison.html",
         "comparison.html",
     ),
@@ -94,6 +95,8 @@ def make(command: str, needs: tuple[str, ...]) -> None:
 
 def picture(page: Path, image: Path) -> bool:
     """A PNG of a page's first screen; false where no browser is installed."""
+    if image.is_file() and image.stat().st_mtime > page.stat().st_mtime:
+        return True
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         return False
@@ -113,9 +116,11 @@ def page(images: Path) -> str:
         if not report.page.is_file():
             missing.append(f"- {report.title}: `override-gap {line}`")
             continue
-        images.mkdir(parents=True, exist_ok=True)
-        image = images / f"{report.name}.png"
-        seen = f"![The first screen of the report]({images.name}/{image.name})\n\n" if picture(report.page, image) else ""
+        seen, image = "", CACHE / f"{report.name}.png"
+        if picture(report.page, image):
+            images.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(image, images / image.name)
+            seen = f"![The first screen of the report]({images.name}/{image.name})\n\n"
         link = f'<a href="gallery/{report.name}.html">Open the report</a>'
         cards.append(f"## {report.title}\n\n{report.about}\n\n{seen}{link}\n\n```sh\noverride-gap {line}\n```\n")
     if missing:

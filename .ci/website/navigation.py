@@ -34,7 +34,9 @@ def sections() -> list[Section]:
     """Every `##` heading of docs/README.md with the pages that its table links."""
     parts = re.split(r"^## (.+)$", (ROOT / INDEX).read_text(encoding="utf-8"), flags=re.M)[1:]
     return [
-        Section(name, _links(INDEX, text)) for name, text in zip(parts[::2], parts[1::2], strict=True) if LINK.search(text)
+        Section(name, _links(INDEX, text))
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
+        if LINK.search(text)
     ]
 
 

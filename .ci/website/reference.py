@@ -32,14 +32,16 @@ def homes() -> dict[str, tuple[Path, str]]:
     table = next(
         node.value
         for node in tree.body
-        if isinstance(node, ast.Assign) and any(isinstance(name, ast.Name) and name.id == "_HOME" for name in node.targets)
+        if isinstance(node, ast.Assign)
+        and any(isinstance(name, ast.Name) and name.id == "_HOME" for name in node.targets)
     )
     found = {}
     for name, home in ast.literal_eval(table).items():
         module, _, attribute = home.partition(":")
         file = ROOT.joinpath(*module.split("."))
-        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-        found[name] = (file, attribute or name)
+        inner = file / name
+        file = inner if inner.is_dir() else file
+        found[name] = (file / "__init__.py" if file.is_dir() else file.with_suffix(".py"), attribute or name)
     return found
 
 
@@ -60,7 +62,11 @@ def _signature(node: ast.FunctionDef, skip: int = 0) -> str:
 
 def _fields(node: ast.ClassDef) -> str:
     """What a dataclass is made with."""
-    own = [ast.unparse(line) for line in node.body if isinstance(line, ast.AnnAssign) and not ast.unparse(line).startswith("_")]
+    own = [
+        ast.unparse(line)
+        for line in node.body
+        if isinstance(line, ast.AnnAssign) and not ast.unparse(line).startswith("_")
+    ]
     return f"({', '.join(own)})" if own else ""
 
 
@@ -85,7 +91,13 @@ def entry(name: str, file: Path, attribute: str) -> str:
             if "property" in kinds:
                 head = f"py:property}} {method.name}"
             else:
-                options = ":classmethod:\n" if "classmethod" in kinds else ":staticmethod:\n" if "staticmethod" in kinds else ""
+                options = (
+                    ":classmethod:\n"
+                    if "classmethod" in kinds
+                    else ":staticmethod:\n"
+                    if "staticmethod" in kinds
+                    else ""
+                )
                 head = f"py:method}} {method.name}{_signature(method, 0 if 'staticmethod' in kinds else 1)}\n{options}".rstrip()
             parts.append(f"````{{{head}\n\n{_docstring(method)}\n````\n")
     return "\n".join(parts) + "`````\n"

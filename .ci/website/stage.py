@@ -43,7 +43,7 @@ def _code_page(file: Path) -> str:
 
 
 def relinked(page: Path, text: str, shown: set[Path], files: set[Path]) -> str:
-    """A page's text with every link to another page's staged place, and to files of the source as pages that are noted in `files`."""
+    """A page's text with every link led to the staged place of what it names; source files that it names are added to `files`."""
     at = staged(page).parent
 
     def target(match: re.Match[str]) -> str:

@@ -21,6 +21,10 @@ WRONG = "**WRONG**"
 INTRODUCTION = """\
 # Model families
 
+Does the tool compute the right numbers on your model? For each kind of language model listed below (Llama, Gemma, Mistral and so
+on) it was compared with the plain model, run without this tool. Look up your model's kind: small numbers mean agreement, and the
+last column says what cannot be read.
+
 A tiny random model of each family, built from its configuration in float32, against the plain transformers model: alone,
 unpadded, without a cache, with an adapter's B A added to its weights by hand. The toolkit reads three questions of different
 lengths in one padded batch, each under an adapter of its own. A cell is the largest absolute difference in nats.

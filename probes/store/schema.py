@@ -159,6 +159,10 @@ REQUIRED = READINGS.required
 
 PAGE = """# Columns of a run's tables
 
+For those who want to work with the raw measurements: a run is stored as ordinary tables, which pandas and other tools read,
+and this page says what each column means, in which unit, and when it may be empty. One row is mostly one question under one
+way of running the model.
+
 `python -m override_gap.probes.store.schema > docs/columns.md` writes this page from `probes/store/schema.py`, where each
 column is stated once. Each table is one Parquet file per unit of the run; `pandas.read_parquet("RUN/readings")` reads them
 all. f is the base model, g the adapted one, y_pre the old answer, y_doc the document's answer: [definitions](definitions.md).

@@ -17,6 +17,24 @@ if TYPE_CHECKING:
 
 SHARES = (1.0, 0.5)
 """Shares of the knowledge points: all 72 (194 conflicts), and 36 (97 on average)."""
+HEADS = {
+    "confusion": """# Does the verdict name the known fault?
+
+Adapters were made to fail in a known way (*plants*: too weak, without the document's content, and so on), and audited as any
+method is. Each row is one kind of plant: *truth* is the verdict that it deserves, the columns behind count the verdicts that
+were given, and *right* is the share that were right, with its interval *low* to *high*. The last two count what hypothesis H2
+says. Verdicts: [glossary](../glossary.md); how it was made: [calibration](README.md).
+
+""",
+    "causes": """# Is each failure given the right cause?
+
+Beside its verdict a report gives every failed question a cause, such as *too weak* or *no content*. Here adapters were made
+to fail for a known reason (*known cause*; several, where the making leaves it open which), and the columns count the causes
+that were given to their failed questions; *right* is the share given a known one. How it was made: [calibration](README.md).
+
+""",
+}
+"""What stands above each table in its file."""
 EPILOG = """examples:
   override-gap calibrate
   override-gap calibrate --plants times-0.1 forgetting mean-adapter
@@ -78,7 +96,7 @@ def main(argv: Sequence[str]) -> int:
     for name, table in tables.items():
         text = markdown(table)
         say_text(str(table.to_json(orient="records")) if args.json else f"{text}\n")
-        write_text(args.out / f"{name}.md", text + "\n")
+        write_text(args.out / f"{name}.md", f"{HEADS[name]}{text}\n")
         write_text(args.out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     return DONE
 
