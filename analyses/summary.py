@@ -40,6 +40,7 @@ from override_gap.analyses.one_item import one_item
 from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
 from override_gap.analyses.tune.run import tune
+from override_gap.analyses.verdict_more import more_known
 
 SCHEMA = 1
 MANY = 100
@@ -154,11 +155,12 @@ def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = 
 
 
 def verdict_section(run: RunFrame) -> dict[str, Any]:
-    """The section ``verdict``: label, shares and causes, then causes by prior strength, examples, own against null."""
+    """The section ``verdict``: label, shares, causes with examples, own against null, what more would decide."""
     reached = verdict.verdict(run)
     found = reached.causes
     return {
         **reached.as_json(),
+        "more": None if (more := more_known(reached)) is None else more.as_json(),
         "null": null_rows(run),
         "causes_by_prior": None if found is None else causes_by_prior(run, found.items),
         "cause_examples": None if found is None else cause_examples(run, found.items),

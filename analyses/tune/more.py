@@ -46,7 +46,7 @@ def more_conflicts(gap: Estimate) -> More:
     wanted = float(stats.norm.ppf(0.975) + stats.norm.ppf(POWER))
     error = (gap.high - gap.low) / 2 / float(stats.norm.ppf(0.975))
     total = gap.n * (wanted * error / gap.value) ** 2
-    return More(_rounded(total - gap.n) if total <= MOST * gap.n else None, what)
+    return More(rounded_up(total - gap.n) if total <= MOST * gap.n else None, what)
 
 
 def more_unrelated(found: Outcomes, priced: Priced, place: int, budget: Budget) -> More:
@@ -65,7 +65,7 @@ def more_unrelated(found: Outcomes, priced: Priced, place: int, budget: Budget) 
         error = math.log(upper / value) / float(stats.norm.ppf(SURE)) if known else math.nan
         times.append((WANTED * error / math.log(budget.kl / value)) ** 2 if known else math.inf)
     n = max(0 if sample is None else len(sample) for sample in (found.retention, found.kl))
-    return More(_rounded((max(times) - 1) * n) if max(times) <= MOST else None, what)
+    return More(rounded_up((max(times) - 1) * n) if max(times) <= MOST else None, what)
 
 
 def _times_of_share(lost: float, size: float, bound: float) -> float:
@@ -77,7 +77,7 @@ def _times_of_share(lost: float, size: float, bound: float) -> float:
     return float(times[enough.argmax()]) if enough.any() else math.inf
 
 
-def _rounded(n: float) -> int:
+def rounded_up(n: float) -> int:
     """A whole number of two digits, upwards."""
     n = max(1.0, n)
     unit = 10 ** max(0, int(np.floor(np.log10(n))) - 1)
