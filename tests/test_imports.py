@@ -117,7 +117,7 @@ FLOORS = {
         {"summary", "calibration"},
         {"planning"},
         {"until_decided"},
-        {"hypotheses"},
+        {"hypotheses", "verdict_more"},
         {"one_budget"},
         {"tune"},
         {"hypothesis_tests"},
