@@ -16,8 +16,10 @@ from override_gap.probes.environment import home
 from override_gap.reports.text import script_json
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-PARTS = ("parts", "data", "plots", "table", "detail")
-"""In this order, `explorer-PART.js` and then `explorer.js` share one function's scope."""
+COPYING = ("explorer-parts", "page-anchors", "page-tables", "page-copy")
+"""What every page needs: links into closed folds open them, figures and tables have buttons that copy them."""
+EXPLORER = tuple(f"explorer-{part}" for part in ("data", "state", "plots", "table", "export", "detail", "controls"))
+"""In this order, these and then `explorer.js` share the scope of one function with what every page needs."""
 
 
 VEGA_SHA256 = "373b1f84072b31010f15ceb787be6b415c53936411aae267c8c2b2b6ccde46e7"
@@ -53,9 +55,17 @@ def _is_vega(script: str) -> bool:
 
 
 def explorer_script() -> Markup:
-    """The explorer's files as one script that defines no global name."""
-    files = [TEMPLATES / f"explorer-{part}.js" for part in PARTS] + [TEMPLATES / "explorer.js"]
-    body = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    """What every page needs and the explorer as one script that defines no global name."""
+    return _joined((*COPYING, *EXPLORER, "explorer"))
+
+
+def copy_script() -> Markup:
+    """What every page needs, of one without an explorer; its buttons are drawn by the style sheet `copy`."""
+    return _joined(COPYING)
+
+
+def _joined(names: tuple[str, ...]) -> Markup:
+    body = "\n".join((TEMPLATES / f"{name}.js").read_text(encoding="utf-8") for name in names)
     return _as_markup(f'\n"use strict";\n(() => {{\n{body}}})();\n')
 
 

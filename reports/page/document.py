@@ -68,7 +68,7 @@ def write_page(run_dir: Path, run: RunFrame, summary: Mapping, out: Path | None 
 
 def render(run: RunFrame, summary: Mapping, folder: Path) -> str:
     """The page as text; figures are written to `folder` on the way."""
-    scripts, sheet = (vega(), explorer_script()), style("page", "explorer")
+    scripts, sheet = (vega(), explorer_script()), style("page", "explorer", "copy")
     return (
         template_environment()
         .get_template("page.html")

@@ -61,6 +61,12 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
             if type_ is str
         ]
         + [name for name, type_ in OF_ITEMS.items() if type_ is str],
+        "truths": [
+            name
+            for where in ("item", "condition")
+            for name, type_ in shown_columns(READINGS, where).items()
+            if type_ is bool
+        ],
         "left_out": {
             "items": len(names) - len(items),
             "conditions": [escape_control_characters(name) for name in conditions[CONDITIONS:]],

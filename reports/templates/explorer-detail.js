@@ -3,7 +3,7 @@ const FACTS = [
   ["question", "question"], ["document", "document"], ["document's answer", "answer"], ["old answer", "prior_answer"],
   ["knowledge point", "point"], ["wording", "wording"], ["training frequency", "frequency"],
   ["prior margin (nats)", "prior_margin"], ["prior strength, log P (nats)", "prior_logprob"],
-  ["critical gain, measured", "critical_gain"],
+  ["critical gain, measured", "critical_gain"], ["cause of failure", "cause"], ["gain that repairs", "repair_gain"],
 ];
 
 class Detail {
@@ -14,7 +14,14 @@ class Detail {
       keydown: (event) => { if (event.key === "Escape") actions.back(); } } });
   }
 
-  show(item, items) {
+  hide() {
+    this.root.hidden = true;
+    this.plots.forEach((plot) => plot.then((embedded) => embedded.finalize()));
+    this.plots = [];
+  }
+
+  // `moved`: the reader asked for the item here, so that it gets the focus; one that a link names is scrolled to by the page.
+  show(item, items, moved = true) {
     const index = items.indexOf(item);
     const title = element("h3", { tabindex: "-1" }, untrusted(brief(itemValue(item, "item"))));
     const step = (by, label) => {
@@ -25,12 +32,14 @@ class Detail {
     const drawn = [...mechanism(item, (condition) => this.actions.choose(condition, item, items)), ...profile(item)];
     this.root.replaceChildren(
       element("div", { class: "pager" }, step(-1, "Previous item"), step(1, "Next item"),
-        element("button", { type: "button", on: { click: () => this.actions.back() } }, "Back to the list")),
+        element("button", { type: "button", on: { click: () => this.actions.back() } }, "Back to the list"),
+        element("button", { type: "button", on: { click: () => this.actions.close() } }, "Close the item")),
       title, this.facts(item), element("h4", {}, "Under each condition"), this.readings(item),
       element("div", { class: "profiles" }, ...drawn.map(([figure]) => figure)));
     this.root.hidden = false;
     this.plots.forEach((plot) => plot.then((embedded) => embedded.finalize()));
     this.plots = drawn.map(([, draw]) => draw());
+    if (!moved) return;
     title.focus({ preventScroll: true });
     this.root.scrollIntoView({ block: "nearest" });
   }
@@ -40,9 +49,14 @@ class Detail {
     for (const [label, name] of FACTS) {
       const value = itemValue(item, name);
       if (value === null || value === "") continue;
-      const text = typeof value === "number" ? String(value).replace("-", "\u2212")
+      const text = typeof value === "number" ? String(Number(value.toPrecision(4))).replace("-", "\u2212")
         : name === "critical_gain" ? "no gain in range" : clipped(value);
       facts.append(element("dt", {}, label), element("dd", {}, text));
+    }
+    for (const field of FIELDS.values()) {
+      const value = field.where === "meta" ? field.get(item) : null;
+      if (value === null || value === "") continue;
+      facts.append(element("dt", {}, untrusted(brief(field.label))), element("dd", {}, field.kind === "text" ? clipped(value) : String(shownValue(field, value))));
     }
     return facts;
   }
@@ -59,6 +73,8 @@ class Detail {
         element("td", { class: "said" }, clipped(value("status") !== "ok" ? value("error") : value("answer_text"))));
     });
     const head = element("tr", {}, ...labels.map((text) => element("th", { scope: "col" }, text)));
-    return scrolling("Readings", element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows)));
+    const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...rows));
+    const what = `readings of ${brief(itemValue(item, "item"))}`;
+    return element("div", {}, scrolling("Readings", table), tableTools(table, what, fileOf(what)));
   }
 }

@@ -77,6 +77,14 @@ class Scatter {
     this.view.signal("current", item === null ? -1 : item).run();
   }
 
+  // Draw the selection that the state holds, without telling of it.
+  select(brush) {
+    const ends = (name, axis) => brush[name].map((value) => this.view.scale(axis)(value));
+    this.silent = true;
+    this.view.signal("brush_x", ends("prior_margin", "x")).signal("brush_y", ends("adapter_margin", "y").reverse()).run();
+    this.silent = false;
+  }
+
   clear() {
     this.silent = true;
     this.view.signal("brush_x", [0, 0]).signal("brush_y", [0, 0]).run();

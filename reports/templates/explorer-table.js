@@ -1,16 +1,13 @@
 // The items as pages of rows. One row at a time is in the tab order; arrow keys move it, Enter opens the item.
 const PAGE = 50;
-const COLUMNS = [
-  { key: "item", label: "item", get: (item) => itemValue(item, "item"), class: "name" },
-  { key: "split", label: "split", get: (item) => [itemValue(item, "split"), itemValue(item, "tier")].filter((name) => name).join(", ") },
-  { key: "question", label: "question", get: (item) => brief(itemValue(item, "question")), class: "q" },
-  { key: "known", label: "known", get: (item) => itemValue(item, "known"), show: yesNo, class: "num" },
-  { key: "prior_margin", label: "prior margin", get: (item) => itemValue(item, "prior_margin"), show: number, class: "num" },
-  { key: "adapter_margin", label: "adapter margin", get: (item) => readingValue(item, "adapter_margin"), show: number, class: "num" },
-  { key: "net_margin", label: "net margin", get: (item) => readingValue(item, "net_margin"), show: number, class: "num" },
-  { key: "outcome", label: "outcome", get: outcome, show: (value) => ({ success: "\u2713 success", failure: "\u2717 failure" })[value] || value, class: "num" },
-  { key: "top_token", label: "says", get: (item) => brief(readingValue(item, "top_token")), class: "says" },
-];
+const shownColumns = () => state.columns.map((key) => FIELDS.get(key));
+const MARKED = { success: "\u2713 success", failure: "\u2717 failure" };
+
+function shownCell(field, item) {
+  const value = (field.shown || field.get)(item);
+  if (field.key === "outcome") return MARKED[value] || value;
+  return field.kind === "text" ? untrusted(brief(value)) : field.kind === "truth" ? yesNo(value) : number(value);
+}
 
 class Table {
   constructor(actions) {
@@ -18,25 +15,34 @@ class Table {
     this.items = [];
     this.rows = [];
     this.head = element("tr");
-    for (const column of COLUMNS) {
-      const button = element("button", { type: "button", on: { click: () => actions.sort(column.key) } }, column.label);
-      this.head.append(element("th", { scope: "col" }, button));
-    }
+    this.heads = "";
     this.body = element("tbody", { on: { keydown: (event) => this.key(event) } });
     this.range = element("span");
     this.previous = element("button", { type: "button", on: { click: () => this.turn(-1) } }, "Previous rows");
     this.next = element("button", { type: "button", on: { click: () => this.turn(1) } }, "Next rows");
-    this.list = element("div", { class: "list" }, element("table", { "aria-label": "Items" }, element("thead", {}, this.head), this.body));
+    this.table = element("table", { "aria-label": "Items" }, element("thead", {}, this.head), this.body);
+    this.list = element("div", { class: "list" }, this.table);
     this.root = element("div", {}, this.list, element("div", { class: "pager" }, this.previous, this.range, this.next));
+  }
+
+  // The heads of the columns, made anew where other columns are shown, so that the focus stays on a head that sorts.
+  headings(columns) {
+    const names = JSON.stringify(state.columns);
+    if (names !== this.heads) {
+      this.heads = names;
+      this.head.replaceChildren(...columns.map(({ key, label }) => element("th", { scope: "col" },
+        element("button", { type: "button", on: { click: () => this.actions.sort(key) } }, brief(label)))));
+    }
+    columns.forEach(({ key, label }, place) => {
+      const cell = this.head.children[place], sorted = key === state.sort;
+      cell.setAttribute("aria-sort", sorted ? (state.down ? "descending" : "ascending") : "none");
+      cell.firstChild.textContent = brief(label) + (sorted ? (state.down ? " \u25be" : " \u25b4") : "");
+    });
   }
 
   show(items) {
     this.items = ordered(items);
-    [...this.head.children].forEach((cell, index) => {
-      const sorted = COLUMNS[index].key === state.sort;
-      cell.setAttribute("aria-sort", sorted ? (state.down ? "descending" : "ascending") : "none");
-      cell.firstChild.textContent = COLUMNS[index].label + (sorted ? (state.down ? " \u25be" : " \u25b4") : "");
-    });
+    this.headings(shownColumns());
     this.page(state.page);
   }
 
@@ -54,10 +60,7 @@ class Table {
   }
 
   row(item) {
-    const cells = COLUMNS.map((column) => {
-      const value = column.get(item);
-      return element("td", { class: column.class || null }, column.show ? column.show(value) : untrusted(value));
-    });
+    const cells = shownColumns().map((field) => element("td", { class: field.width }, shownCell(field, item)));
     const current = item === state.current ? "true" : null;
     return element("tr", { tabindex: "-1", "aria-current": current, on: { click: () => this.actions.open(item) } }, ...cells);
   }
@@ -79,6 +82,7 @@ class Table {
 
   turn(step) {
     this.page(state.page + step);
+    this.actions.turned();
   }
 
   key(event) {
@@ -95,11 +99,11 @@ class Table {
     event.preventDefault();
   }
 
-  // Show the page that holds an item and put the focus on its row.
-  return(item) {
+  // Show the page that holds an item and make its row the one that Tab stops at.
+  reach(item, focus = false) {
     const index = this.items.indexOf(item);
     if (index < 0) return;
     if (Math.floor(index / PAGE) !== state.page) this.page(Math.floor(index / PAGE));
-    this.focusable(index % PAGE, true);
+    this.focusable(index % PAGE, focus);
   }
 }
