@@ -14,7 +14,7 @@ from override_gap.reports.cli.main import DONE, parser
 FORMATS = ("html", "md", "tex", "json", "pdf")
 EPILOG = """examples:
   override-gap report runs/audit --out audit.html
-  override-gap report runs/audit --format tex --out tables.tex
+  override-gap report runs/audit --format tex > tables.tex   # the fragment alone, for \\input
   override-gap report runs/audit --model-card --out card.md
 """
 
@@ -23,7 +23,9 @@ def main(argv: Sequence[str]) -> int:
     """Recompute summary.json and report.html of a run, and write the report in another form if one is named."""
     options = parser("report", EPILOG)
     options.add_argument("run", type=run_or_url, metavar="RUN", help="a run folder or its URL")
-    options.add_argument("--out", type=Path, metavar="FILE", help="output file (default: RUN/report.FORMAT)")
+    options.add_argument(
+        "--out", type=Path, metavar="FILE", help="output file (default: RUN/report.FORMAT; tex is printed as well)"
+    )
     form = options.add_mutually_exclusive_group()
     form.add_argument("--format", choices=FORMATS, default="html", metavar="FORMAT", help=f"{', '.join(FORMATS)}")
     form.add_argument("--model-card", action="store_true", help="a Markdown section for an adapter's model card")
@@ -32,9 +34,11 @@ def main(argv: Sequence[str]) -> int:
     args = options.parse_args(argv)
     if args.out:
         writable(args.out)
+    # the fragment goes where it is wanted and nothing else does, so that it can be piped into a document
+    fragment = args.format == "tex" and not args.json
     if isinstance(args.run, Path):
         require_run(args.run)
-    tell = teller(args.quiet)
+    tell = teller(args.quiet or fragment)
     browser = None
     if args.format == "pdf":
         from override_gap.reports.export.pdf import browser as find_browser
@@ -60,6 +64,12 @@ def main(argv: Sequence[str]) -> int:
             report = _write_text(args.out or run / f"{stem}.{args.format}", args.format, summary)
     if report.is_relative_to(run) and isinstance(args.run, str):
         report = f"{redacted(args.run)}/{report.relative_to(run)}"
+    if fragment:
+        if args.out is None:
+            from override_gap.reports.export.latex import latex
+
+            say_text(latex(summary), end="")
+        return DONE
     if args.json:
         say_json(summary)
     else:

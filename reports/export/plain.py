@@ -31,6 +31,11 @@ class PlainTable:
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
+    def __post_init__(self) -> None:
+        wrong = [row for row in self.rows if len(row) != len(self.head)]
+        if wrong:  # each number would stand under another one's heading
+            raise ValueError(f"table {self.title!r}: {len(self.head)} headings over a row of {len(wrong[0])} cells")
+
 
 def plain_text(cell: Markup | str) -> str:
     """What a reader of the page sees in a cell, on one line."""

@@ -32,6 +32,7 @@ def geometry_tables(summary: Mapping) -> list[Table]:
                 "own share",
                 "cosine, same relation",
                 "other",
+                "effective rank",
                 "stable rank",
                 "in span (by chance)",
                 "intruders",

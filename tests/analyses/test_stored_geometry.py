@@ -93,6 +93,10 @@ def test_one_adapter_for_all_is_named_in_the_first_screen_and_a_large_common_par
     assert screen.index("one adapter") < screen.index("first-token success")
     titles = [shown.title for shown in tables(summary)]
     assert titles == ["Adapters against each other", "Adapters against each other, by layer"]
+    layer = {**summary["geometry"]["layers"][0], "effective_rank": 3.25, "n_unit": 8, "stable_rank": 1.5}
+    by_layer = tables({"geometry": {**summary["geometry"], "layers": [layer]}})[1]
+    cells = dict(zip(by_layer.head, by_layer.rows[0], strict=True))
+    assert (cells["effective rank"], cells["stable rank"]) == ("3.25 of 8", "1.5")
     large, relations = drawn(1, 40, 3.0, 0.0, 1.0)
     other = geometry(run_of(table(large, relations), relations))
     assert other is not None

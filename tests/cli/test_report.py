@@ -72,11 +72,27 @@ def test_every_text_format(run_folder, tmp_path, capsys, monkeypatch, words, nam
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder)
     assert main(["report", str(folder), "--quiet", *words]) == 0
-    assert str(folder / name) in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert str(folder / name) in printed or printed == (folder / name).read_text()
     assert (folder / name).read_text().startswith(begins)
     out = tmp_path / "deep" / "out.txt"
     assert main(["report", str(folder), "--quiet", *words, "--out", str(out)]) == 0
     assert out.read_bytes() == (folder / name).read_bytes()
+
+
+def test_tex_prints_the_fragment_and_nothing_else(run_folder, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr("override_gap.reports.figures.FIGURES", ())
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    assert main(["report", str(folder), "--format", "tex"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.startswith("% Needs")
+    assert printed.out.endswith("\\end{longtable}}\n")
+    assert main(["report", str(folder), "--format", "tex", "--out", str(tmp_path / "out.tex")]) == 0
+    silent = capsys.readouterr()
+    assert (silent.out, silent.err) == ("", "")
+    assert (tmp_path / "out.tex").read_text() == printed.out
 
 
 def test_wrong_arguments_are_refused_in_one_line(run_folder, tmp_path, capsys, monkeypatch) -> None:
