@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser("report", EPILOG)
     options.add_argument("run", type=run_or_url, metavar="RUN", help="a run folder or its URL")
     options.add_argument(
-        "--out", type=Path, metavar="FILE", help="output file (default: RUN/report.FORMAT; tex is printed as well)"
+        "--out", type=Path, metavar="FILE", help="output file (default: RUN/report.FORMAT; tex: printed too)"
     )
     form = options.add_mutually_exclusive_group()
     form.add_argument("--format", choices=FORMATS, default="html", metavar="FORMAT", help=f"{', '.join(FORMATS)}")
