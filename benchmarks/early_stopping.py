@@ -376,10 +376,11 @@ def _worst(rows: list[dict[str, Any]]) -> str:
 
 HEAD = """# Stopping early
 
-An audit can stop as soon as its verdict is certain enough (`audit --until decided`), which saves time; but looking at the
-data several times makes it easier to be fooled by chance. This page shows, on simulated audits whose truth is known and on
-real runs, how often that leads to a wrong verdict, how much it saves, and how well the planning tool `power` foresees the
-outcome. Here an audit is looked at five times, each after a fifth of the points.
+An audit asks a model hundreds of questions and ends with a verdict on why a method fails. It can stop as soon as that verdict
+is certain enough (`audit --until decided`), which saves time; but looking at the data several times makes it easier to be
+fooled by chance. This page shows, on simulated audits whose truth is known and on real runs, how often that leads to a wrong
+verdict, how much it saves, and how well the planning tool `power` foresees the outcome. Here an audit is looked at five
+times, each after a fifth of the facts.
 
 **False labels, at truths on a boundary.** A label is false whose claim is not so: *no-failure* where 20%
 fail or more, *magnitude* where 2/3 are held or fewer, *representational* where 1/3 or more, *mixed*

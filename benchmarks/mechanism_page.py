@@ -13,11 +13,12 @@ from override_gap.analyses.summary import summarise
 
 HEAD = """# Mechanism
 
-Why do adapters fail on firmly held beliefs? The usual account says: an adapter always pushes about equally hard, so a firmer
-belief wins. Here that is tested by experiment rather than by correlation, on the models that come with the tool: the belief
-itself is made stronger or weaker and the same adapter is applied again, and what the adapter does is traced through the
-model's layers. For readers who want to know how far the account holds; words are in the [glossary](glossary.md), the question
-in short in [hypotheses](hypotheses.md).
+A method makes a small change of a model's weights from a document (an adapter), and the model still gives its old answer:
+why, above all where the old belief was firm? The usual account says that an adapter always pushes about equally hard, so that
+a firmer belief wins. Here that is tested by experiment rather than by correlation, on the models that come with the tool: the
+belief itself is made stronger or weaker and the same adapter is applied again, and what the adapter does is followed through
+the model's layers. For readers who want to know how far the account holds; words are in the [glossary](glossary.md), the
+account's claims in [hypotheses](hypotheses.md).
 
 Is the account right about causes? It says that strong priors win because the adapter's margin is about constant while the prior
 margin grows. Here the prior is changed and the same adapter is read on top (`--probes prior-dose`), the adapter margin is split

@@ -35,9 +35,9 @@ MARGINS = ("prior_margin", "adapter_margin", "net_margin", "prior_logprob")
 
 HEAD = """# Number formats
 
-Models are often run with numbers of 16 bits instead of 32 to save memory and time. Do the tool's answers change when that is
-done? This page compares the two on the same model and questions: how far the measured margins move, how many single answers
-flip, and whether the verdict stays.
+Models are often run with numbers of 16 bits instead of 32 to save memory and time. Do the tool's results change when that is
+done? This page compares the two on the same model and questions: how far the measured values move, how many single answers
+change, and whether the verdict, the one word in which a report sums up why a method fails, stays the same.
 
 Readings in bfloat16 and float16 against float32 of the same weights; `python benchmarks/number_formats.py` writes this page.
 {subject} with the adapters of `{adapters}`, {count} conflicts of `{items}`; the adapters are the same in all formats. The

@@ -43,11 +43,12 @@ CHOSEN = (
 )
 RETENTION = 40
 
-HEAD = """# Plants in SmolLM2's hypernetwork
+HEAD = """# Known faults in a real model's adapters
 
-Does the verdict hold up on a real model? Here adapters of SmolLM2 were spoiled on purpose (made weaker or stronger, taken
-from another document, replaced by random ones) and audited as any method is. Those that were made without the document should
-never be called *magnitude*, which would mean that the right scaling repairs them. Words: [glossary](../glossary.md).
+Does the tool's verdict hold up on a real model? Here the adapters of SmolLM2, the changes that a method makes to its weights,
+were spoiled on purpose (made weaker or stronger, taken from another document, replaced by random ones; such an adapter is
+called a *plant*) and measured as any method is. Those that were made without the document should never be called *magnitude*,
+which would mean that the right strength repairs them. Words: [glossary](../glossary.md).
 
 Adapters of SmolLM2-135M-Instruct whose failure is known by construction, audited as any method is: the {conflicts} conflicts
 of the benchmark about {relations}, {known} of them with an old answer that the base knows ({points} knowledge points), and

@@ -29,10 +29,11 @@ SEPARATING = ("effect-gated-1.5", "effect-alone-1.5", "overlap-scaled-1.5")
 
 HEAD = """# Policies against uniform scaling
 
-If an adapter is too weak, one can scale all of it by the same number, or scale some layers or some questions more than others
-(a *policy*). Cleverer policies override more, but so does a larger number; this page asks whether a policy does better than
-plain scaling that does as much damage to unrelated answers. For readers who choose a policy or invent one; words are in the
-[glossary](glossary.md).
+An adapter is a small change of a model's weights that a method makes from a document. If it is too weak to change the model's
+answer, one can multiply all of it by the same number, or some layers or some questions more than others: a rule for that is
+called a *policy*. Any stronger setting changes more answers, and also damages more answers that have nothing to do with the
+document; this page asks whether a policy does better than plain scaling that does as much damage. For readers who choose a
+policy or invent one; words are in the [glossary](glossary.md).
 
 Does a policy override more than the uniform gain that costs as much? Points of conflicts overridden (by first token), policy
 minus uniform, at the uniform gain at which as many unrelated answers are kept (*equal retention*), or whose mean KL to the base

@@ -70,8 +70,9 @@ class Costs:
 
 PAGE = """# A million questions x 100 methods on a 7B model
 
-What would a very large study cost: how many hours of GPUs, how much disk? This page is for planning one. It
-combines costs that were measured on small runs with assumptions that are listed, and names the assumption that matters most.
+What would it cost to measure a hundred methods with a million questions on a model of 7 billion parameters: how many hours of
+GPUs, how much disk? This page is for planning a study of that size. It combines costs that were measured on small runs with
+assumptions that are listed, and names the assumption that matters most.
 
 An estimate by calculation and simulation: `python -m benchmarks.scale` writes this page from costs measured by `--measure` and
 from assumptions. No such run was made.

@@ -44,9 +44,10 @@ ALONE = Path(__file__).with_name("peft_alone.py")
 
 HEAD = """# Shipped as audited
 
-Once a scaling is chosen, adapters are exported with it or applied to a plain model. Does that model then do what was
-measured? This page compares the two, down to the logits and the generated words, for every form of export. How to export:
-[ship-it.md](ship-it.md).
+The tool finds the best strength for a method's changes to a model (its adapters) by measuring; afterwards the adapters are
+saved with that strength, or applied to an ordinary model in a program of your own. Does that model then do what was measured?
+This page compares the two, down to the scores of single tokens and the generated words, for every way of saving. How it is
+done: [ship-it.md](ship-it.md).
 
 Adapters exported at a policy's gains, and a plain model under `og.applied`, against the audit of the original adapters under
 the same policy; float32 on the CPU. `python -m benchmarks.shipped > docs/shipped.md` measures this page again.

@@ -28,9 +28,9 @@ from override_gap.probes.subject.load import open_subject
 
 HEAD = """# The organism on three worlds
 
-The *organism* is a tiny model that was trained so that its knowledge is known: facts that it saw often it holds firmly. Would
-the tool's results on it be the same with other made-up facts? Each column is an organism trained on a world of its own; the
-rows are what it was meant to show (the first ones, each with its target), then the verdict and hypotheses of its audit.
+The *organism* is a tiny model that was trained on made-up facts so that its knowledge is known: what it saw often it believes
+firmly. Would the results on it be the same with other made-up facts? Each column is an organism trained on a world of its
+own. The first rows say how well each came out as intended (with the target to reach), the others what its audit concludes.
 Words: [glossary](../glossary.md); H1 to H5: [hypotheses](../hypotheses.md); how it was made: [calibration](README.md).
 """
 

@@ -106,8 +106,8 @@ def picture(page: Path, image: Path) -> bool:
     return image.is_file()
 
 
-def page(images: Path) -> str:
-    """The page of the gallery; pictures are written into the folder `images`, reports are linked from beside the page."""
+def page() -> str:
+    """The page of the gallery; `publish` puts what it links beside it."""
     cards, missing = [], []
     for report in REPORTS:
         line = report.command.format(cache=CACHE.relative_to(ROOT))
@@ -118,22 +118,23 @@ def page(images: Path) -> str:
             continue
         seen, image = "", CACHE / f"{report.name}.png"
         if picture(report.page, image):
-            images.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(image, images / image.name)
-            seen = f"![The first screen of the report]({images.name}/{image.name})\n\n"
-        link = f'<a href="gallery/{report.name}.html">Open the report</a>'
-        cards.append(f"## {report.title}\n\n{report.about}\n\n{seen}{link}\n\n```sh\noverride-gap {line}\n```\n")
+            seen = f'<img src="gallery/{image.name}" alt="The first screen of the report">'
+        link = f'<a class="report" href="gallery/{report.name}.html">{seen}<span>Open the report</span></a>'
+        cards.append(f"## {report.title}\n\n{report.about}\n\n{link}\n\n```sh\noverride-gap {line}\n```\n")
     if missing:
         cards.append("## Not made yet\n\n" + "\n".join(missing) + "\n")
     return HEAD + "\n".join(cards)
 
 
 def publish(site: Path) -> None:
-    """Copy the finished reports into the built site."""
+    """Copy the finished reports and their pictures into the built site."""
     (site / "gallery").mkdir(parents=True, exist_ok=True)
     for report in REPORTS:
         if report.shown and report.page.is_file():
             shutil.copyfile(report.page, site / "gallery" / f"{report.name}.html")
+            image = CACHE / f"{report.name}.png"
+            if image.is_file():
+                shutil.copyfile(image, site / "gallery" / image.name)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def stage(into: Path) -> None:
     for file in files:
         _write(into / _source_page(file), _code_page(file))
     _write(into / REFERENCE, reference.page())
-    _write(into / GALLERY, gallery.page(into / "gallery"))
+    _write(into / GALLERY, gallery.page())
     shutil.copytree(ROOT / "docs" / "figures", into / "docs" / "figures", dirs_exist_ok=True)
 
 

@@ -14,8 +14,8 @@ from benchmarks.bench.record import RESULTS, RecordError, read, result_file
 PAGE = Path(__file__).parent.parent.parent / "docs" / "performance.md"
 HEAD = """# Performance
 
-How long does an audit take, and is the tool's own work a large part of that? The tables compare each kind of measurement with
-the bare passes through the model that it cannot do without, and with other tools that do the same.
+How long does it take to measure a method (an *audit*), and how much of that is the tool's own work? The tables compare each
+kind of measurement with the bare passes through the model that it cannot do without, and with other tools that do the same.
 
 The cost of an audit compared with the forward passes that it needs, and with other tools; written by `make bench` from the files
 in `benchmarks/results/`. Every ratio compares two sides run in turn in one process on the same inputs: the median over the
