@@ -18,7 +18,7 @@ from tests.simulate import simulate_readings
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 HYPOTHESES = (DOCS / "hypotheses.md").read_text()
-sys.path.insert(0, str(ROOT / ".ci" / "website"))
+sys.path.append(str(ROOT / ".ci" / "website"))
 import navigation  # noqa: E402
 import reference  # noqa: E402
 
