@@ -52,8 +52,8 @@ REPORTS = (
         "fitted",
         "A second method on the same model",
         "Adapters fitted to each document by gradient descent, on the same questions.",
-        "audit --adapters fitted:steps=40,lr=1e-2 --policies as-delivered,uniform --probes margins "
-        "--out {cache}/organism-fitted",
+        "audit --adapters fitted:steps=40,lr=1e-2 --policies as-delivered,uniform-0.0625,uniform-0.125,uniform-0.25,uniform-0.5 "
+        "--probes margins --out {cache}/organism-fitted",
         "organism-fitted",
         shown=False,
     ),
