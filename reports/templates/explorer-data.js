@@ -98,6 +98,7 @@ function rangeOf(text) {
 
 // Whether a filter means anything in this run, and the test that it makes of an item.
 function testOf({ key, value }) {
+  if (value === null) return null; // added, and no value chosen yet
   if (PAIRS.has(key)) {
     const condition = data.conditions.indexOf(value);
     return condition < 0 ? null : (item) => outcome(item, condition) === key;

@@ -30,7 +30,7 @@ const PART = new Map(Object.entries({
     write: (view) => (view.down ? "-" : "") + view.sort,
     read: (view, text) => { if (member(view, "sort", text.replace(/^-/, ""), (key) => FIELDS.has(key))) view.down = text.startsWith("-"); },
   },
-  page: { write: (view) => String(view.page + 1), read: (view, text) => member(view, "page", Number(text) - 1, (page) => Number.isInteger(page) && page >= 0) },
+  page: { write: (view) => String(view.page + 1), read: (view, text) => member(view, "page", Number(text) - 1, (page) => Number.isSafeInteger(page) && page >= 0) },
   item: {
     write: (view) => (view.current === null ? "" : itemValue(view.current, "item")),
     read: (view, text) => member(view, "current", everyItem.find((item) => itemValue(item, "item") === text), (item) => item !== undefined),
@@ -60,6 +60,10 @@ function brushOf(text) {
   return sound ? Object.fromEntries(AXES.map((name, place) => [name, ends[place]])) : null;
 }
 
+// The open item is `item`, so that the filter by an item's name has another.
+const NAMED = "item.contains";
+const keyOf = (part) => (part === NAMED ? "item" : part), partOf = (key) => (key === "item" ? NAMED : key);
+
 // The view that a fragment names, or null for one that names another part of the page.
 function viewOf(hash) {
   const [head, ...parts] = hash.replace(/^#/, "").split("&");
@@ -71,7 +75,7 @@ function viewOf(hash) {
     const value = known?.raw ? rest : plain(rest);
     if (cut < 1 || key === null || value === null) continue;
     if (known) known.read(view, value);
-    else if (testOf({ key, value })) view.filters.push({ key, value });
+    else if (testOf({ key: keyOf(key), value })) view.filters.push({ key: keyOf(key), value });
   }
   return view;
 }
@@ -79,7 +83,7 @@ function viewOf(hash) {
 function fragment() {
   const parts = [...PART].filter(([, part]) => part.write(state) !== part.write(START))
     .map(([key, part]) => `${key}=${part.raw ? part.write(state) : encoded(part.write(state))}`);
-  const filters = state.filters.filter(({ value }) => value !== null).map(({ key, value }) => `${encoded(key)}=${encoded(value)}`);
+  const filters = state.filters.filter(({ value }) => value !== null).map(({ key, value }) => `${encoded(partOf(key))}=${encoded(value)}`);
   return ["#items", ...parts, ...filters].join("&");
 }
 

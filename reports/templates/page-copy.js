@@ -44,8 +44,8 @@ function copyTools(what, kinds) {
 function standalone(svg) {
   const own = svg.cloneNode(true), box = boxOf(svg), look = getComputedStyle(document.documentElement);
   own.setAttribute("xmlns", "http://www.w3.org/2000/svg");
-  own.setAttribute("width", String(box.width));
-  own.setAttribute("height", String(box.height));
+  own.setAttribute("width", `${box.width}${box.unit}`);
+  own.setAttribute("height", `${box.height}${box.unit}`);
   own.setAttribute("stroke-linejoin", "round");
   own.setAttribute("stroke-linecap", "butt");
   own.removeAttribute("class");
@@ -58,17 +58,19 @@ function standalone(svg) {
   return new XMLSerializer().serializeToString(own).replace(/var\((--[\w-]+)\)/g, (_, name) => look.getPropertyValue(name).trim() || "none");
 }
 
+// A figure's units are points, as matplotlib draws it; a plot's are pixels.
 function boxOf(svg) {
-  const box = svg.viewBox.baseVal;
-  return box?.width ? box : { x: 0, y: 0, width: svg.clientWidth, height: svg.clientHeight };
+  const box = (svg.getAttribute("viewBox") || "").split(/[\s,]+/).map(Number);
+  const [x, y, width, height] = box.length === 4 ? box : [0, 0, svg.clientWidth, svg.clientHeight];
+  return { x, y, width, height, unit: svg.closest("figure") ? "pt" : "px" };
 }
 
 const SCALE = 2;
 async function pngOf(svg) {
-  const box = boxOf(svg), image = new Image();
+  const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standalone(svg))}`;
   await image.decode();
-  const canvas = element("canvas", { width: String(Math.round(SCALE * box.width)), height: String(Math.round(SCALE * box.height)) });
+  const canvas = element("canvas", { width: String(SCALE * image.naturalWidth), height: String(SCALE * image.naturalHeight) });
   canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
   return new Promise((done, fail) => {
     canvas.toBlob((blob) => (blob ? done(blob) : fail(new Error("the canvas gave no image"))), "image/png");

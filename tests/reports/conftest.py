@@ -33,3 +33,12 @@ def written(run, summary, tmp_path_factory):
 def svg_only(monkeypatch):
     """Write no PNG and no PDF: for tests of the page, which shows neither."""
     monkeypatch.setattr(style, "FORMS", ("svg",))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A real browser, for modules that are marked with NEEDS_BROWSER."""
+    from tests.reports.browsing import launched  # a module without playwright is skipped where it is imported
+
+    with launched() as own:
+        yield own

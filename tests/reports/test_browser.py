@@ -4,69 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports import figures, page
-from override_gap.reports.export.pdf import BROWSERS
 from override_gap.reports.text import escape_control_characters
 from tests.reports import synthetic
+from tests.reports.boxes import text_faults
+from tests.reports.browsing import NEEDS_BROWSER, one_figure, opened
 from tests.reports.hostile import HOSTILE, with_texts
 from tests.reports.reader import Reader
 
-playwright = pytest.importorskip("playwright.sync_api", reason="no playwright here: pip install playwright")
-PROGRAM = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason=f"none of {', '.join(BROWSERS)} here: install chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-WIDE = {"width": 1200, "height": 1000}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=PROGRAM, args=FLAGS)
-        yield opened
-        opened.close()
-
-
-@contextmanager
-def opened(browser, path: Path, **settings) -> Iterator:
-    """The page, once its plot is drawn. On exit: no request was made, nothing was logged on the console, no dialog opened."""
-    context = browser.new_context(**{"viewport": WIDE, **settings})
-    context.set_default_timeout(15_000)
-    shown, faults, requested = context.new_page(), [], []
-    shown.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
-    shown.on("pageerror", lambda fault: faults.append(str(fault)))
-    shown.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    shown.on("request", lambda request: requested.append(request.url))
-    try:
-        shown.goto(path.as_uri())
-        # in a shut fold the explorer is not drawn until it is opened
-        shown.evaluate(
-            "for (let own = document.querySelector('#explorer'); own; own = own.parentElement) own.open = true"
-        )
-        shown.wait_for_selector("#explorer[data-drawn]")
-        yield shown
-        assert faults == []
-        assert [url for url in requested if url.split("#")[0] != path.as_uri() and not url.startswith("data:")] == []
-        assert shown.evaluate("performance.getEntriesByType('resource').map((own) => own.name)") == []
-    finally:
-        context.close()
-
-
-@contextmanager
-def one_figure() -> Iterator:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "FIGURES", figures.FIGURES[2:3])
-        yield
+pytestmark = NEEDS_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -306,8 +258,12 @@ def test_rows_are_walked_opened_and_left_by_keyboard(shown, run):
 def test_axe_finds_no_serious_fault(browser, small, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     with opened(browser, small, color_scheme=scheme) as shown:
+        for kind in ("success", "net_margin", "question"):
+            shown.get_by_role("combobox", name="filter by").select_option(kind)
+        shown.locator("#explorer .chooser summary").click()
         shown.locator("#explorer .list tbody tr").first.click()
         shown.locator("#explorer .bars svg").first.wait_for()
+        shown.locator(".copy").first.hover()
         found = axe.Axe().run(shown).response
     assert len(found["passes"]) > 20
     worst = [own for own in found["violations"] if own["impact"] in ("serious", "critical")]
@@ -342,6 +298,7 @@ def test_no_width_makes_the_page_scroll_sideways(browser, written, width):
             box = control.bounding_box()
             assert box["x"] >= 0
             assert box["x"] + box["width"] <= width
+        assert text_faults(shown, "#explorer") == []
 
 
 def test_it_prints_without_the_explorer(browser, written):
