@@ -65,7 +65,6 @@ def _row(number: int, sample: Sample) -> dict[str, Any]:
         "id": sample.id,
         "question": sample.question,
         "targets": list(sample.targets),
-        "first_token": sample.first_token,
     }
     doc |= {**sample.metadata, "error": sample.error, "meta": json.dumps(sample.meta)}
     return {
