@@ -34,6 +34,7 @@ from override_gap.probes.run.handshake_record import HANDSHAKE_ITEMS, handshake_
 from override_gap.probes.run.loop import Progress, first_day, run_plan
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
+from override_gap.probes.run.time_estimate import seconds_of
 from override_gap.probes.run.unit import measure as measure_items
 from override_gap.probes.run.until import Until
 from override_gap.probes.sources import open_source
@@ -220,12 +221,15 @@ def run_audit(
     if supported.priors is not None:
         say(priors_message(supported.priors))
     is_new = not store_at(out).exists()
-    record = handshake_record(engine, supported, store_at(out), say)
+    handshake = handshake_record(engine, supported, store_at(out), say)
+    record, expected = None, None
+    if handshake is not None:
+        record, expected = handshake.as_json(), seconds_of(engine, supported, handshake.encode_s)
     if is_new:
         for note in engine.ask(partial(_notes, documents=supported.items.documents)):
             say(note)
     with timed("readings"):
-        run_plan(engine, supported, out, progress, shard, say, record, until)
+        run_plan(engine, supported, out, progress, shard, say, record, until, expected)
     left_out = (store_at(out).manifest().get("nulls") or {}).get("mean_left_out")
     if left_out:
         say(

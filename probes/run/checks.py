@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 MEANING = {
@@ -57,6 +57,9 @@ class Handshake:
     """What the adapters change that is not measured; see `Adapter.left_out`."""
     notes: tuple[str, ...] = ()
     """What the source says of these documents; see `SourceTraits.notes_on`."""
+
+    encode_s: float = field(default=0.0, compare=False)
+    """Seconds that one document's adapter took to make; not part of the record."""
 
     @property
     def failed(self) -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -53,7 +54,9 @@ def check_adapters(
     unread = Scale(None, None, "not verified: the adapters did not get that far")
     try:
         require_plain_settings(source, "settings")
+        started = time.monotonic()
         chosen, adapters = _encoded(subject, source, items, chosen, by_text)
+        encode_s = (time.monotonic() - started) / len(chosen)
         encoded = [by_text[item.document] for item in chosen]
         questions = [_text(subject, item) for item in chosen]
         ids = [subject.tokenize(text, special=not item.chat) for text, item in zip(questions, chosen, strict=True)]
@@ -89,7 +92,7 @@ def check_adapters(
     ]
     norms = tuple((a.norm("document"), a.norm("shared")) for a in weights)
     notes = tuple(traits.notes_on(tuple(by_text.values()))) if traits.notes_on else ()
-    return Handshake(tuple(checks), scale, norms, left_out, notes)
+    return Handshake(tuple(checks), scale, norms, left_out, notes, encode_s)
 
 
 def left_out_in_words(left_out: Sequence[str]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+from override_gap.probes.run.checks import Handshake
 from override_gap.probes.run.engine import Engine
 from override_gap.probes.run.handshake import check_adapters, left_out_in_words
 from override_gap.probes.run.resolve import ResolvedPlan
@@ -18,8 +18,8 @@ HANDSHAKE_ITEMS = 1000
 
 def handshake_record(
     engine: Engine, resolved: ResolvedPlan, store: RunStore, say: Callable[[str], None]
-) -> dict[str, Any] | None:
-    """The record of a new run's handshake; None where the run in the store has one, or is complete. Raises HandshakeError."""
+) -> Handshake | None:
+    """A new run's handshake, which passed; None where the run in the store has one, or is complete. Raises HandshakeError."""
     if store.exists():
         before = store.manifest()
         if before.get("handshake") is not None or before.get("complete"):
@@ -30,4 +30,4 @@ def handshake_record(
         handshake.require()
     if handshake.left_out:
         say(left_out_in_words(handshake.left_out))
-    return handshake.as_json()
+    return handshake

@@ -24,6 +24,7 @@ from override_gap.probes.run.manifest import RunFacts, new_manifest, now, run_fa
 from override_gap.probes.run.repeated_document import RepeatedDocument, repeated_document
 from override_gap.probes.run.resolve import ResolvedPlan, resolve
 from override_gap.probes.run.shards import Shard
+from override_gap.probes.run.time_estimate import in_words
 from override_gap.probes.run.unit import larger
 from override_gap.probes.run.units import MOST_SAMPLED, answered_in_words, split_into_units
 from override_gap.probes.run.until import LooksAhead, Until, resumed_to_the_end, units_to_measure
@@ -65,6 +66,7 @@ def run_plan(
     say: Callable[[str], None] = lambda _: None,
     handshake: Mapping[str, Any] | None = None,
     until: Until | None = None,
+    expected: float | None = None,
 ) -> None:
     """Measure a plan into `out`; raises RunError, AdapterError, ParityError. Killed at any time, it can be called again.
 
@@ -72,7 +74,7 @@ def run_plan(
     measured. `say` is told before anything is measured what was set aside, and if the model begins its answers in chat with none.
     `handshake` is the record of the checks made before; a run that holds one already keeps its own. `until` is a rule by
     which the run may end before all units are measured; it looks at units in their order, so that it is for whole runs in this
-    process.
+    process. `expected` is how many seconds a whole audit is thought to take, for `progress` to begin with.
     """
     if until is not None and (shard is not None or not isinstance(engine, Local)):
         what = "a shard" if shard is not None else "Ray"
@@ -93,7 +95,7 @@ def run_plan(
     resolved.require_layers(int(facts.subject["layers"]))
     resolved = resolved.for_source(static=facts.static, unread=facts.unread, scope=facts.scope)
     with store.locked() as dead_holder:
-        _measure(engine, facts, resolved, store, progress, shard, dead_holder, handshake, until, say)
+        _measure(engine, facts, resolved, store, progress, shard, dead_holder, handshake, until, say, expected)
 
 
 def _measure(
@@ -107,6 +109,7 @@ def _measure(
     handshake: Mapping[str, Any] | None,
     until: Until | None,
     say: Callable[[str], None],
+    expected: float | None,
 ) -> None:
     """`run_plan` in a locked folder; `dead_holder` tells of a process that had locked it and died."""
     started = time.monotonic()
@@ -189,7 +192,7 @@ def _measure(
     record = resumed_to_the_end(seen) if looks is None else looks.record
     manifest |= {} if record is None else {"until": record}
     measured = {unit.key for unit in own_units} - {unit.key for unit in pending}
-    progress(done, total, "measuring")
+    progress(done, total, _measuring(done, n_pending, len(resolved.items.items), seconds_before, expected))
     if isinstance(engine, Local):
         engine = replace(engine, told=_now_and_then(lambda what: progress(done, total, what)))
     finished = _of_one_method(engine.measure(job, pending, store), store)
@@ -227,6 +230,14 @@ def _measure(
     manifest = with_progress(manifest, changed_maps, gap, missed, seconds_before, so_far, unread)
     seals = store.seals([unit.key for unit in own_units if unit.key in measured])
     store.write_json("manifest.json", manifest | {"finished": now(), "complete": True, "seals": seals})
+
+
+def _measuring(done: int, n_pending: int, count: int, before: Mapping[str, Any], expected: float | None) -> str:
+    """What progress begins with: how long the rest will take, by the pace of the part that is measured, or as expected."""
+    spent = sum(before.get(name) or 0.0 for name in ("adapters_s", "measuring_s"))
+    if done and spent:
+        return f"measuring, {in_words(spent / done * n_pending, sure=True)}"
+    return "measuring" if expected is None else f"measuring, {in_words(expected * n_pending / max(1, count))}"
 
 
 def _repeated(

@@ -32,7 +32,7 @@ class ProgressBar:
 
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False),
-                BarColumn(),
+                BarColumn(bar_width=20),
                 MofNCompleteColumn(),
                 TextColumn(f"{self.unit},"),
                 TextColumn("{task.fields[rate]}"),
