@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -45,6 +46,8 @@ from override_gap.analyses.verdict_more import more_known
 SCHEMA = 1
 MANY = 100
 """Conditions above which the statistics take long enough to say which of them are computed."""
+LONG = 5.0
+"""Seconds after which it is said in any case, with the time that they have taken."""
 
 
 @runtime_checkable
@@ -57,15 +60,19 @@ class AsJson(Protocol):
 def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = None) -> dict[str, Any]:
     """``summary.json``: deterministic in run and seed; a section that this run does not allow is null, with a note.
 
-    Where a run has more than `MANY` conditions, `say` hears which of the parts that look at each of them is computed.
+    Where a run has more than `MANY` conditions, or the statistics take long, `say` hears which of the parts that look at each
+    of them is computed.
     """
+    started = time.monotonic()
     notes: dict[str, str] = {}
     many = len(run.conditions) > MANY
 
     def long(name: str) -> str:
         """A key whose value takes long; in a dict display it is evaluated before its value."""
-        if say is not None and many:
-            say(f"computing the statistics: {name} of {len(run.conditions):,} conditions")
+        seconds = time.monotonic() - started
+        if say is not None and (many or seconds >= LONG):
+            spent = f", {seconds:.0f} s" if seconds >= LONG else ""
+            say(f"computing the statistics: {name} of {len(run.conditions):,} conditions{spent}")
         return name
 
     def section(name: str, result: AsJson | None, reason: str) -> Any:

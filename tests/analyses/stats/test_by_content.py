@@ -92,8 +92,16 @@ def test_a_condition_that_succeeds_on_the_same_items_is_not_computed_again(run, 
 
 def test_what_takes_long_is_said_of_many_conditions_and_not_of_few(run, monkeypatch):
     said = []
+    monkeypatch.setattr("override_gap.analyses.summary.LONG", 1e9)
     summary = summarise(run, say=said.append)
     assert said == []
     monkeypatch.setattr("override_gap.analyses.summary.MANY", 3)
     assert summarise(run, say=said.append) == summary
     assert said[:2] == [f"computing the statistics: {part} of 4 conditions" for part in ("outcomes", "prior_gradient")]
+    said.clear()
+    monkeypatch.setattr("override_gap.analyses.summary.MANY", 100)
+    monkeypatch.setattr("override_gap.analyses.summary.LONG", 0.0)
+    assert summarise(run, say=said.append) == summary  # few conditions, but long: with the time that it has taken
+    seconds = [int(line.removesuffix(" s").rsplit(", ", 1)[1]) for line in said]
+    assert seconds == sorted(seconds)
+    assert len(said) > 4

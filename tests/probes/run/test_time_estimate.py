@@ -13,7 +13,9 @@ from override_gap.probes.run.time_estimate import ANSWER_PASSES, AT_FIRST, PROBE
 
 
 def count(items: int = 40, **settings) -> float:
-    plan = Plan("organism", "hypernetwork", "organism", **{"policies": "as-delivered", "probes": ("margins",), **settings})
+    plan = Plan(
+        "organism", "hypernetwork", "organism", **{"policies": "as-delivered", "probes": ("margins",), **settings}
+    )
     return passes(resolve(plan), items)
 
 
@@ -28,7 +30,14 @@ def test_each_condition_item_and_probe_adds_its_passes() -> None:
 
 
 def test_times_are_said_in_the_unit_that_fits_with_their_range() -> None:
-    assert [duration(x) for x in (0.01, 44.6, 99, 120, 7000, 7300)] == ["1 s", "45 s", "99 s", "2 min", "117 min", "2 h"]
+    assert [duration(x) for x in (0.01, 44.6, 99, 120, 7000, 7300)] == [
+        "1 s",
+        "45 s",
+        "99 s",
+        "2 min",
+        "117 min",
+        "2 h",
+    ]
     assert in_words(60) == "about 60 s (estimate: 20 s to 3 min)"
     assert in_words(600, sure=True) == "about 10 min (estimate)"
 
