@@ -193,6 +193,8 @@ def read_plan(path: Path, *, trust: bool = False) -> dict[str, Any]:
     """
     try:
         size = path.stat().st_size
+        if not path.is_file() and not path.is_dir():
+            raise PlanError(f"{path}: a pipe or a device, which may never end; --config takes a TOML file")
         if size > LARGEST:
             raise PlanError(f"{path}: {size:,} bytes; a plan has at most {LARGEST:,}")
         text = path.read_text(encoding="utf-8-sig")

@@ -17,7 +17,7 @@ from override_gap.reports.cli._say import BOLD, PLAIN
 from override_gap.reports.text import chat_warnings, prior_message, scale_message
 
 WIDTH, NAME, CELL = 80, 20, 15
-MOST_REASONS = 12
+MOST_REASONS, LONGEST = 12, 1600
 
 
 @runtime_checkable
@@ -42,21 +42,21 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
     if summary.get("complete") is False:
         lines += [f"UNFINISHED: only {items.get('n')} items are measured so far; the same audit command resumes", ""]
     for caution in summary.get("cautions") or []:
-        lines += [*textwrap.wrap(f"caution: {one_line(caution)}", WIDTH), ""]
+        lines += [*_wrapped(f"caution: {one_line(caution)}"), ""]
     if verdict.get("sentence"):
-        sentence = textwrap.wrap(f"{verdict['label']}: {verdict['sentence']}", WIDTH)
+        sentence = _wrapped(f"{verdict['label']}: {verdict['sentence']}")
         if colour:
             sentence[0] = sentence[0].replace(verdict["label"], f"{BOLD}{verdict['label']}{PLAIN}", 1)
         lines += [*sentence, ""]
-    lines += [*textwrap.wrap(one_line(scale_message(summary.get("handshake"))), WIDTH), ""]
+    lines += [*_wrapped(one_line(scale_message(summary.get("handshake")))), ""]
     if says := (summary.get("geometry") or {}).get("says"):
-        lines += [*textwrap.wrap(one_line(says), WIDTH), ""]
+        lines += [*_wrapped(one_line(says)), ""]
     if items.get("prior"):
-        lines += [*textwrap.wrap(prior_message(items["prior"]), WIDTH), ""]
+        lines += [*_wrapped(prior_message(items["prior"])), ""]
     for text in chat_warnings(summary.get("chat")):
-        lines += [*textwrap.wrap(one_line(text), WIDTH), ""]
+        lines += [*_wrapped(one_line(text)), ""]
     if summary.get("refused"):
-        lines += [*textwrap.wrap(refusal_message(summary["refused"]), WIDTH), ""]
+        lines += [*_wrapped(refusal_message(summary["refused"])), ""]
     rows = [
         row
         for row in summary.get("outcomes") or []
@@ -75,6 +75,12 @@ def digest(summary: Mapping[str, Any], colour: bool = False) -> str:
         lines += ["", f"{plural(errors['count'], 'item')} could not be measured under at least one condition:"]
         lines += [one_line(line)[:WIDTH] for line in _reasons(errors["by_reason"])]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    """A paragraph in lines of WIDTH; one that quotes a name of thousands of characters is cut in the middle."""
+    cut = text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
+    return textwrap.wrap(cut, WIDTH)
 
 
 def _reasons(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -209,3 +209,37 @@ def test_the_method_of_an_index_names_one_folder_within_runs(method: str, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     [run] = (work / "runs").iterdir()
     assert (run / "manifest.json").is_file()
+
+
+def test_characters_of_no_width_are_written_out_and_those_that_a_script_needs_stay(capsys) -> None:
+    _say.say("Par\u200bis\u2060 \u00ad\U000e0041 a\u200db")
+    _say.say_text("x\u200by")
+    needed = "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"  # a Persian word with its joiner
+    _say.say(needed)
+    shown = capsys.readouterr().out.split("\n")
+    assert shown[:3] == ["Par[U+200B]is[U+2060] [U+00AD][U+E0041] a[U+200D]b", "x[U+200B]y", needed]
+
+
+def test_a_name_of_a_book_is_cut_on_the_terminal(capsys) -> None:
+    from override_gap.reports.cli._digest import digest
+
+    name = "n" * 170_000
+    _say.say(f"subject {name}, adapters a")
+    _say.say_text(f"{name}\nreport: here")
+    summary = synthetic.summary(synthetic.run(40, 12))
+    _say.say_text(digest({**summary, "cautions": [name], "verdict": {"label": "mixed", "sentence": name}}))
+    printed = capsys.readouterr().out
+    assert len(printed) < 5 * _say.LONGEST
+    assert ", adapters a" in printed
+    assert "report: here" in printed
+    assert "first-token success" in printed
+
+
+def test_a_plan_that_is_a_pipe_is_refused_at_once(tmp_path: Path, capsys) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "plan.toml")
+    assert main(["audit", "--config", str(tmp_path / "plan.toml")]) == 2
+    error = capsys.readouterr().err
+    assert "a pipe or a device" in error
+    assert error.count("\n") == 1
