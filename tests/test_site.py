@@ -156,3 +156,19 @@ def test_search_from_a_file_finds_a_page_and_the_pages_request_nothing_else(site
     assert any("definitions.html" in link for link in found)
     assert {urlsplit(url).scheme for url in asked} <= {"file", "data"}
     assert faults == []
+
+
+@needs_extra
+def test_a_build_that_fails_leaves_the_former_site(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / ".buildinfo").write_text("")
+    (site / "index.html").write_text("former")
+    code = f"import sys; sys.path.insert(0, {str(BUILD.parent)!r}); from pathlib import Path; import build, stage\n"
+    code += (
+        "stage.stage = lambda pages: (pages.mkdir(), (pages / 'index.md').write_text('# P\\n\\n[x](missing.md)\\n'))\n"
+    )
+    code += f"sys.exit(build.build(Path({str(site)!r})))"
+    ran = subprocess.run([str(PYTHON), "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    assert (site / "index.html").read_text() == "former"

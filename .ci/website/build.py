@@ -26,20 +26,22 @@ def html(pages: Path, site: Path) -> int:
 
 
 def build(site: Path) -> int:
-    """Stage the pages, build them into the folder `site`, and put the gallery's reports beside them."""
+    """Stage the pages, build them, and put the gallery's reports beside them; a build that fails leaves the former `site`."""
     if site.exists() and any(site.iterdir()) and not (site / ".buildinfo").is_file():
         print(
             f"{site}: a folder that no earlier build wrote; name an empty one or one that does not exist",
             file=sys.stderr,
         )
         return 2
-    shutil.rmtree(site, ignore_errors=True)  # pages that are no more
     with tempfile.TemporaryDirectory() as scratch:
-        stage.stage(Path(scratch, "pages"))
-        code = html(Path(scratch, "pages"), site)
-    if code == 0:
-        gallery.publish(site)
-    return code
+        pages, new = Path(scratch, "pages"), Path(scratch, "site")
+        stage.stage(pages)
+        if code := html(pages, new):
+            return code
+        gallery.publish(new)
+        shutil.rmtree(site, ignore_errors=True)
+        shutil.move(new, site)
+    return 0
 
 
 if __name__ == "__main__":
