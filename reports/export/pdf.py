@@ -27,6 +27,7 @@ FLAGS = (
     "--disable-extensions", "--disable-sync", "--host-resolver-rules=MAP * ~NOTFOUND",
 )  # fmt: skip
 _SCRIPT = re.compile(r"<script\b.*?</script>\s*", re.DOTALL)
+_CLOSED = re.compile(r"<details\b(?! open)")
 _PR_SET_PDEATHSIG = 1
 
 
@@ -64,12 +65,12 @@ def _scratch_for(out: Path) -> Iterator[Path]:
 
 
 def printable(html: str) -> str:
-    """The page without its scripts and their data.
+    """The page without its scripts and their data, with every fold open.
 
     They draw the explorer, which is not printed. Whether it is drawn by the time that the browser prints is chance, and the
     names of a PDF's elements count those that it made: without them the same page gives the same PDF but for its dates.
     """
-    return _SCRIPT.sub("", html)
+    return _CLOSED.sub("<details open", _SCRIPT.sub("", html))
 
 
 def _printed(page: Path, out: Path, program: str, folder: Path, limit_s: float) -> bytes:

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.text import plural
 from override_gap.probes.store.manifest import TOLD_QUESTIONS, told_questions
-from override_gap.reports.page.tables import tables
+from override_gap.reports.page.sections import tables
 from override_gap.reports.page.tuning_tables import tuning_tables
 from override_gap.reports.text import (
     capitalised,

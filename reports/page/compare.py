@@ -25,7 +25,7 @@ LISTED = 40
 
 def write_comparison(comparison: Mapping, out: Path) -> Path:
     """Write the page of ``analyses.compare.methods.side_by_side(...).as_json()``; the same comparison gives the same bytes."""
-    sheet = style("page")
+    sheet = style("colours", "page", "first-screen")
     html = (
         template_environment()
         .get_template("compare.html")

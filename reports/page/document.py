@@ -13,11 +13,14 @@ from override_gap.analyses.readings import RunFrame
 from override_gap.margins.runtime import refusal_message
 from override_gap.margins.whole_files import make_folder, write_text
 from override_gap.reports.figures.style import without_garbage_collection
+from override_gap.reports.glossary import TERMS, explained
 from override_gap.reports.page.assets import TEMPLATES, explorer_script, plot_specs, policy, style, vega
 from override_gap.reports.page.drawings import page_figures
 from override_gap.reports.page.explorer import explorer
-from override_gap.reports.page.headline import headline_numbers
-from override_gap.reports.page.tables import tables
+from override_gap.reports.page.findings import finding
+from override_gap.reports.page.first_screen import first_screen, shortened
+from override_gap.reports.page.headline import first_numbers, headline_numbers
+from override_gap.reports.page.sections import argument, sections
 from override_gap.reports.page.tuning_tables import LABELS, commands, tuning_tables
 from override_gap.reports.text import (
     both_intervals,
@@ -68,16 +71,22 @@ def write_page(run_dir: Path, run: RunFrame, summary: Mapping, out: Path | None 
 
 def render(run: RunFrame, summary: Mapping, folder: Path) -> str:
     """The page as text; figures are written to `folder` on the way."""
-    scripts, sheet = (vega(), explorer_script()), style("page", "explorer", "copy")
+    scripts, sheet = (vega(), explorer_script()), style("colours", "page", "first-screen", "explorer", "copy")
+    drawn = page_figures(run, summary, folder)
     return (
         template_environment()
         .get_template("page.html")
         .render(
             manifest=run.manifest,
             summary=summary,
-            numbers=headline_numbers(summary),
-            figures=page_figures(run, summary, folder),
-            tables=tables(summary),
+            parts=first_screen(summary),
+            numbers=first_numbers(summary),
+            further_numbers=headline_numbers(summary),
+            figures=drawn,
+            numbers_of={figure.name: place for place, figure in enumerate(drawn, 1)},
+            argument=argument(drawn),
+            sections=sections(summary, drawn),
+            terms=TERMS,
             tuning_tables=tuning_tables(summary),
             tuning_labels=LABELS,
             commands=list(commands(summary, run.manifest)),
@@ -117,6 +126,9 @@ def template_environment() -> Environment:
         quantity_label,
         quantity_kind,
         both_intervals,
+        finding,
+        explained,
+        shortened,
     ):
         environment.filters[function.__name__] = function
     return environment

@@ -21,6 +21,8 @@ class HeadlineNumber:
     shown: Markup
     value: Any
     below: str
+    bar: tuple[float, float, float] | None = None
+    """A share with its interval, in per cent of the card's width: value, low, high."""
 
 
 def value_at(summary: Mapping, path: str) -> Any:
@@ -44,27 +46,48 @@ def row_path(summary: Mapping, section: str, **values: Any) -> str | None:
     return None
 
 
+FIRST = ("conflict", "known", "novel", "retention")
+"""The numbers of the first screen, in order; each has a card even where it was not measured."""
+ABOUT = {
+    "conflict": ("Conflicts overridden", "the run has no conflicts"),
+    "known": ("Overridden, where the model knew the old answer", "no conflict is known to the model"),
+    "novel": (
+        "New facts recalled",
+        "no questions on new facts: whether the adapters carry their documents at all is open",
+    ),
+    "retention": ("Unrelated answers kept", "no unrelated questions: what the adapters damage is unknown"),
+}
+
+
+def first_numbers(summary: Mapping) -> list[HeadlineNumber]:
+    """The four cards of the first screen, as delivered; one that was not measured says so and what that means."""
+    cards = []
+    for name in FIRST:
+        split, population = ("conflict", "known") if name == "known" else (name, "all")
+        label, without = ABOUT[name]
+        path = delivered_path(summary, split, population)
+        row = value_at(summary, path) if path else None
+        if path and row and row.get("value") is not None:
+            bar = tuple(100 * (row["value"] if row.get(key) is None else row[key]) for key in ("value", "low", "high"))
+            shown = estimate(row, "share")
+            cards.append(HeadlineNumber(label, path, path, shown, row["value"], sample_size(row), bar))
+        else:
+            cards.append(HeadlineNumber(label, "", "", Markup("not measured"), None, without))
+    return cards
+
+
 def headline_numbers(summary: Mapping) -> list[HeadlineNumber]:
-    """Those of the first screen that this run has, in the order of the argument."""
-
-    def delivered(split: str, population: str = "all") -> str | None:
-        columns = {"condition": "as-delivered", "measure": "top1", "tier": None}
-        return row_path(summary, "outcomes", split=split, population=population, **columns)
-
+    """Further numbers of the verdict that this run has."""
     measure = (summary.get("prior_gradient") or {}).get("measure")
     by_measure = f" (by {measure})" if measure not in (None, "top1") else ""
     estimates = (
-        ("Conflicts overridden, as delivered", delivered("conflict"), "share"),
-        ("Overridden, where the model knew the old answer", delivered("conflict", "known"), "share"),
         (f"Success on weakly held minus firmly held facts{by_measure}", "prior_gradient.gap", "points"),
         ("Failures that another gain repairs", "verdict.held", "share"),
-        ("Novel facts recalled", delivered("novel"), "share"),
-        ("Unrelated answers kept", delivered("retention"), "share"),
     )
     numbers = []
     for label, path, kind in estimates:
-        row = value_at(summary, path) if path else None
-        if path and row and row.get("value") is not None:
+        row = value_at(summary, path)
+        if row and row.get("value") is not None:
             numbers.append(HeadlineNumber(label, path, path, estimate(row, kind), row["value"], sample_size(row)))
     items = summary.get("items") or {}
     if items.get("measured") is not None:
@@ -76,3 +99,9 @@ def headline_numbers(summary: Mapping) -> list[HeadlineNumber]:
         text = Markup(rounded(items["measured"]))
         numbers.append(HeadlineNumber("Items measured", "items.measured", "items", text, items["measured"], below))
     return numbers
+
+
+def delivered_path(summary: Mapping, split: str, population: str) -> str | None:
+    """Path of the row of success as delivered, by the first token and over all tiers."""
+    columns = {"condition": "as-delivered", "measure": "top1", "tier": None}
+    return row_path(summary, "outcomes", split=split, population=population, **columns)

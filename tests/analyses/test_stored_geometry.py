@@ -14,7 +14,7 @@ from override_gap.analyses.stored_geometry import geometry, own_share
 from override_gap.margins.items.item import Document
 from override_gap.probes.store.schema import GEOMETRY, READINGS
 from override_gap.reports.cli._digest import digest
-from override_gap.reports.page.tables import tables
+from override_gap.reports.page.sections import tables
 
 WIDTH = 600
 

@@ -1,0 +1,185 @@
+"""The first screen's words for every outcome an audit can have, each number bound to its key of the summary."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import pytest
+from markupsafe import Markup
+
+from override_gap.reports.page.first_screen import RECALLS_NOTHING, first_screen
+from override_gap.reports.page.fragment import fragment
+from override_gap.reports.page.headline import first_numbers
+
+
+def share(value: float, n: int, points: int, half: float = 0.1) -> dict[str, Any]:
+    return {"value": value, "low": max(0.0, value - half), "high": min(1.0, value + half), "n": n, "points": points}
+
+
+def outcome(split: str, value: float, n: int, points: int, population: str = "all") -> dict[str, Any]:
+    place = {"condition": "as-delivered", "split": split, "tier": None, "measure": "top1", "population": population}
+    return {**place, **share(value, n, points)}
+
+
+SUMMARY: dict[str, Any] = {
+    "subject": {"name": "a-model"},
+    "adapters": {"name": "a-method"},
+    "items": {"n": 300, "points": 100},
+    "outcomes": [
+        outcome("conflict", 0.6, 120, 40),
+        outcome("conflict", 0.4, 80, 30, "known"),
+        outcome("novel", 0.9, 90, 30),
+        outcome("retention", 1.0, 70, 25),
+    ],
+    "verdict": {
+        "label": "magnitude",
+        "failing": share(0.6, 80, 30),
+        "held": share(0.9, 48, 20),
+        "causes": [{"cause": "too weak", "count": 43}, {"cause": "no content", "count": 5}],
+        "sentences": ["A sentence of the verdict with 48 failures."],
+        "more": None,
+    },
+    "tuning": {
+        "policy": "uniform-1.5",
+        "recommendation": "scale",
+        "says": "Use uniform-1.5.",
+        "budget": {"keep": 0.95, "kl": None},
+        "expected": {
+            "conflict": share(0.85, 120, 40),
+            "conflict_as_delivered": share(0.6, 120, 40),
+            "retention": share(0.96, 70, 25),
+        },
+        "candidates": [{"condition": "uniform-1.5", "gain": 1.5}],
+    },
+    "handshake": {"scale": {"verified": True, "says": "verified"}},
+    "notes": {},
+}
+
+
+def plain(markup: Markup) -> str:
+    """The words that are seen before anything is pointed at."""
+    bare = re.sub(r'<span class="meaning".*?</span>', "", markup)
+    return Markup(re.sub(r"<[^>]+>", "", bare)).unescape()
+
+
+def texts(summary: dict[str, Any]) -> dict[str, str]:
+    return {
+        part.name: " ".join([plain(part.lead), *map(plain, part.sentences)]).strip() for part in first_screen(summary)
+    }
+
+
+def changed(**sections: Any) -> dict[str, Any]:
+    summary = copy.deepcopy(SUMMARY)
+    for name, value in sections.items():
+        summary[name] = {**summary[name], **value} if isinstance(value, dict) else value
+    return summary
+
+
+def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
+    said = texts(SUMMARY)
+    assert said["tested"] == (
+        "Do the adapters of a-method make the model a-model answer as a document says, where the model believes something "
+        "else? Asked: 120 conflicts over 40 facts, 90 questions on new facts and 70 unrelated questions."
+    )
+    assert said["found"] == (
+        "Right direction, too weak. As delivered, the document's answer overrides 60% [50, 70] of conflicts, and 40% [30, 50] "
+        "of those where the model really held the old answer. Of the 48 known conflicts that fail, 90% [80, 100] are "
+        "overridden at another gain: they were too weak, not wrong."
+    )
+    assert said["next"] == (
+        "Scale the adapters by 1.5. Conflicts overridden: 60% \u2192 85% [75, 95]; unrelated answers kept: 100% \u2192 96% "
+        "[86, 100] (judged on facts held out of the choice; at least 95% of unrelated answers must be kept)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "lead", "words"),
+    [
+        ("representational", "The adapters do not carry the answer.", "only 90% [80, 100] are overridden at any gain"),
+        ("mixed", "Partly a matter of size.", "at another gain and the others at none"),
+        ("no-failure", "The documents win.", "Only 60% [50, 70] of the 80 known conflicts fail"),
+        ("inconclusive", "Not decided.", "A sentence of the verdict with 48 failures."),
+    ],
+)
+def test_each_label_has_its_own_words(label, lead, words):
+    said = texts(changed(verdict={"label": label}))["found"]
+    assert said.startswith(lead)
+    assert words in said
+    assert "too weak" not in said
+
+
+@pytest.mark.parametrize(
+    ("recommendation", "lead"),
+    [("as-delivered", "Leave it as delivered."), ("no-gain", "No gain helps."), ("undecided", "Measure more.")],
+)
+def test_without_another_gain_the_reason_stands_in_its_place(recommendation, lead):
+    said = texts(changed(tuning={"recommendation": recommendation, "says": "Undecided: the reason is 3 of 4."}))["next"]
+    assert said.startswith(f"{lead} The reason is 3 of 4.")
+
+
+def test_a_policy_that_is_no_single_gain_is_named_and_a_smaller_gain_weakens():
+    candidates = [{"condition": "slb", "gain": None}]
+    assert texts(changed(tuning={"policy": "slb", "candidates": candidates}))["next"].startswith("Use the policy slb.")
+    candidates = [{"condition": "uniform-0.5", "gain": 0.5}]
+    weaker = texts(changed(tuning={"policy": "uniform-0.5", "candidates": candidates}))["next"]
+    assert weaker.startswith("Weaken the adapters: gain 0.5.")
+
+
+def test_too_strong_adapters_are_not_called_too_weak():
+    said = texts(changed(verdict={"causes": [{"cause": "too strong", "count": 48}]}))["found"]
+    assert said.startswith("Right direction, too strong.")
+    assert "they were too strong, not wrong" in said
+
+
+def test_a_method_that_recalls_nothing_says_that_first():
+    rows = [*SUMMARY["outcomes"][:2], {**outcome("novel", 0.05, 90, 30), "high": RECALLS_NOTHING - 0.01}]
+    said = texts(changed(outcomes=rows))
+    assert said["found"].startswith("The adapters recall almost nothing. Of 90 questions on new facts")
+    assert said["next"].startswith(
+        "Check the delivery first. The scale is verified: look whether these are the adapters"
+    )
+    rows[2]["high"] = RECALLS_NOTHING
+    assert "almost nothing" not in texts(changed(outcomes=rows))["found"]
+
+
+def test_what_was_not_measured_is_said_with_what_it_means():
+    summary = changed(outcomes=SUMMARY["outcomes"][:2], tuning={"recommendation": "undecided", "says": "No price."})
+    assert "Measure unrelated questions too" in texts(summary)["next"]
+    cards = {card.label: card for card in first_numbers(summary)}
+    assert plain(cards["Unrelated answers kept"].shown) == "not measured"
+    assert "what the adapters damage is unknown" in cards["Unrelated answers kept"].below
+    assert plain(cards["New facts recalled"].shown) == "not measured"
+    assert plain(cards["Conflicts overridden"].shown) == "60% [50, 70]"
+
+
+def test_an_inconclusive_verdict_says_how_many_more_conflicts_would_decide():
+    more = {"label": "inconclusive", "more": {"known_conflicts": 65, "at_least": False}}
+    assert (
+        "About 65 more known conflicts on new facts would decide the verdict." in texts(changed(verdict=more))["next"]
+    )
+    few = {"label": "inconclusive", "more": {"known_conflicts": 1, "at_least": True}}
+    assert "At least 1 more known conflict on new facts" in texts(changed(verdict=few))["next"]
+    unknown = {"label": "inconclusive", "failing": None, "more": {"known_conflicts": None, "at_least": False}}
+    assert "The verdict needs known conflicts" in texts(changed(verdict=unknown))["next"]
+
+
+def test_names_are_text_and_cut_where_they_are_long():
+    said = first_screen(changed(subject={"name": "<b>" + "x" * 200}))[0].sentences[0]
+    assert "<b>x" not in said
+    assert "x" * 100 not in said
+
+
+def test_an_empty_summary_has_a_first_screen():
+    said = texts({"schema": 1, "outcomes": [], "notes": {}})
+    assert said["found"].startswith("No verdict.")
+    assert said["next"] == "Nothing can be recommended."
+
+
+def test_the_fragment_of_a_notebook_holds_the_same_sentences_and_loads_nothing():
+    shown = fragment(SUMMARY)
+    for part in first_screen(SUMMARY):
+        assert all(str(sentence) in shown for sentence in part.sentences)
+    assert not re.search(r"<script|<link|https?:|url\(", shown)
+    assert shown.count("<div") == shown.count("</div>")
