@@ -192,6 +192,28 @@ TERMS = (
         "What a policy may cost: a least share of unrelated answers kept, or a largest KL there.",
     ),
     Term(
+        "organism",
+        "A small language model that comes with this tool. It was trained on made-up facts whose frequency in training is known "
+        "exactly, so that the tool can be checked on it.",
+    ),
+    Term(
+        "smollm2",
+        "SmolLM2-135M, a small public language model trained on English text.",
+    ),
+    Term(
+        "hypernetwork",
+        "A network that turns a document into an adapter in one pass.",
+        ("hypernetworks",),
+    ),
+    Term(
+        "fitted",
+        "Adapters that are trained on each document by gradient steps, instead of being made by a hypernetwork.",
+    ),
+    Term(
+        "rank-one",
+        "Adapters that change one layer by one product of two vectors, computed in closed form (after ROME).",
+    ),
+    Term(
         "hypothesis",
         "A claim with a rule, fixed beforehand, that says which result supports it and which refutes it.",
         ("hypotheses",),
@@ -199,6 +221,8 @@ TERMS = (
 )
 """In the order in which a reader meets them."""
 
+SHIPPED = ("organism", "smollm2", "hypernetwork", "fitted", "rank-one")
+"""Names of models and methods that are this tool's own, and are explained where they stand."""
 MEANINGS = {spelling.lower(): term for term in TERMS for spelling in term.spellings}
 _SPELLINGS = re.compile(
     rf"(?<![\w-])({'|'.join(re.escape(form) for form in sorted(MEANINGS, key=len, reverse=True))})(?![\w-])",

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from override_gap.margins.text import plural
-from override_gap.reports.glossary import explained
+from override_gap.reports.glossary import SHIPPED, explained
 from override_gap.reports.page.headline import delivered_path, value_at
 from override_gap.reports.text import (
     capitalised,
@@ -82,13 +82,18 @@ def shortened(text: object, most: int = SHOWN) -> Markup:
     return untrusted(shown if len(shown) <= most else f"{shown[: most - 1]}\u2026")
 
 
+def _name(name: object, seen: set[str]) -> Markup:
+    """A model's or a method's name; those that ship with this tool are explained."""
+    return explained(str(name), seen, SHIPPED) if name in SHIPPED else shortened(name)
+
+
 def _tested(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
     subject, adapters = summary.get("subject") or {}, summary.get("adapters") or {}
     yield _sentence(
         "Do the adapters of {} make the model {} answer as a document says, where the model believes something else?",
         seen,
-        ("adapters.name", shortened(adapters.get("name", "this method"))),
-        ("subject.name", shortened(subject.get("name", "a model"))),
+        ("adapters.name", _name(adapters.get("name", "this method"), seen)),
+        ("subject.name", _name(subject.get("name", "a model"), seen)),
     )
     asked: list[tuple[str, list[Value]]] = []
     if conflicts := delivered(summary, "conflict"):
@@ -150,9 +155,9 @@ def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
         )
     if label in ("magnitude", "representational", "mixed") and held:
         says = {
-            "magnitude": f"{{}} are overridden at another gain: they were too {_size(verdict)}, not wrong.",
+            "magnitude": f"{{}} are overridden at some other gain, each at its own: they were too {_size(verdict)}, not wrong.",
             "representational": "only {} are overridden at any gain that leaves the model intact: they do not lack strength.",
-            "mixed": "{} are overridden at another gain and the others at none.",
+            "mixed": "{} are overridden at some other gain, each at its own, and the others at none.",
         }[label]
         return _sentence(
             f"Of the {{}} known conflicts that fail, {says}",
@@ -172,12 +177,12 @@ def _next_lead(summary: Mapping[str, Any]) -> Markup:
     if recalls_nothing(summary) is not None:
         return Markup("Check the delivery first.")
     if recommendation == "scale":
-        gain = _gain(summary)
+        place, row = _candidate(tuning)
+        gain = row.get("gain") if tuning["policy"].startswith("uniform-") else None
         if gain is None:
             return Markup('Use the policy <span data-key="tuning.policy">{}</span>.').format(
                 shortened(tuning["policy"])
             )
-        place = next(n for n, row in enumerate(tuning["candidates"]) if row["condition"] == tuning["policy"])
         verb = "Scale the adapters by" if gain > 1 else "Weaken the adapters: gain"
         return Markup('{} <span data-key="tuning.candidates.{}">{}</span>.').format(verb, place, rounded(gain))
     return Markup(f"{NEXT.get(recommendation or '', 'Nothing can be recommended')}.")
@@ -196,7 +201,10 @@ def _next(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
     if tuning.get("recommendation") == "scale":
         yield _expected(summary, seen)
     elif says:
-        text = capitalised(says.removeprefix("Undecided: ").removeprefix("No gain helps: "))
+        # the lead has said it
+        for start, instead in (("Undecided: ", ""), ("No gain helps: ", ""), ("No gain helps within", "Within")):
+            says = instead + says.removeprefix(start) if says.startswith(start) else says
+        text = capitalised(says)
         yield Markup('<span data-key="tuning.says">{}</span>').format(explained(text, seen))
     if verdict.get("more") is not None:
         yield _more(verdict, seen)
@@ -211,22 +219,41 @@ def _expected(summary: Mapping[str, Any], seen: set[str]) -> Markup:
     text = "Conflicts overridden: {} \u2192 {}"
     values: list[Value] = [
         (f"{key}.conflict_as_delivered", _percent(expected.get("conflict_as_delivered"))),
-        (f"{key}.conflict", estimate(expected["conflict"], "share")),
+        (f"{key}.conflict", _percent(expected["conflict"])),
     ]
+    if expected.get("difference"):
+        text += " ({}, on facts held out of the choice)"
+        values.append(
+            (
+                f"{key}.difference",
+                Markup("{}{}").format(
+                    "+" * (expected["difference"]["value"] > 0), estimate(expected["difference"], "points")
+                ),
+            )
+        )
     if expected.get("retention"):
         text += "; unrelated answers kept: {} \u2192 {}"
         values += [
             (kept[0], _percent(kept[1])) if kept else ("outcomes", "not measured"),
-            (f"{key}.retention", estimate(expected["retention"], "share")),
+            (f"{key}.retention", _percent(expected["retention"])),
         ]
+        place, row = _candidate(tuning)
+        if row.get("kept_at_least") is not None and tuning["budget"].get("keep") is not None:
+            text += ", surely at least {} (the budget asks for {})"
+            values += [
+                (f"tuning.candidates.{place}", f"{100 * row['kept_at_least']:.1f}%"),
+                ("tuning.budget", f"{per_cent(tuning['budget']['keep'])}%"),
+            ]
     elif expected.get("kl"):
         text += "; KL to the base on unrelated questions {} nats per token"
         values.append((f"{key}.kl", estimate(expected["kl"])))
-    text += " (judged on facts held out of the choice"
-    if (keep := tuning["budget"].get("keep")) is not None:
-        text += "; at least {} of unrelated answers must be kept"
-        values.append(("tuning.budget.keep", f"{per_cent(keep)}%"))
-    return _sentence(f"{text}).", seen, *values)
+    return _sentence(f"{text}.", seen, *values)
+
+
+def _candidate(tuning: Mapping[str, Any]) -> tuple[int, Mapping[str, Any]]:
+    """Place and row of the recommended policy among the candidates."""
+    rows = enumerate(tuning.get("candidates") or [])
+    return next(((place, row) for place, row in rows if row["condition"] == tuning["policy"]), (-1, {}))
 
 
 def _more(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
@@ -239,13 +266,6 @@ def _more(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
     what = "At least" if verdict["more"]["at_least"] else "About"
     noun = plural(n, "more known conflict").removeprefix(f"{n:,}")
     return _sentence(f"{what} {{}}{noun} on new facts would decide the verdict.", seen, ("verdict.more", f"{n:,}"))
-
-
-def _gain(summary: Mapping[str, Any]) -> float | None:
-    """The recommended gain where it is one number at every layer."""
-    tuning = summary["tuning"]
-    rows = [row for row in tuning.get("candidates") or [] if row["condition"] == tuning["policy"]]
-    return rows[0]["gain"] if rows and tuning["policy"].startswith("uniform-") else None
 
 
 def _size(verdict: Mapping[str, Any]) -> str:

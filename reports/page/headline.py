@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from override_gap.margins.text import plural
 from override_gap.reports.text import estimate, rounded, sample_size
 
 
@@ -70,7 +71,12 @@ def first_numbers(summary: Mapping) -> list[HeadlineNumber]:
         if path and row and row.get("value") is not None:
             bar = tuple(100 * (row["value"] if row.get(key) is None else row[key]) for key in ("value", "low", "high"))
             shown = estimate(row, "share")
-            cards.append(HeadlineNumber(label, path, path, shown, row["value"], sample_size(row), bar))
+            below = (
+                f"{plural(row['n'], 'question')} on {plural(row['points'], 'fact')}"
+                if row.get("points")
+                else sample_size(row)
+            )
+            cards.append(HeadlineNumber(label, path, path, shown, row["value"], below, bar))
         else:
             cards.append(HeadlineNumber(label, "", "", Markup("not measured"), None, without))
     return cards

@@ -49,9 +49,10 @@ SUMMARY: dict[str, Any] = {
         "expected": {
             "conflict": share(0.85, 120, 40),
             "conflict_as_delivered": share(0.6, 120, 40),
+            "difference": share(0.25, 120, 40, 0.05),
             "retention": share(0.96, 70, 25),
         },
-        "candidates": [{"condition": "uniform-1.5", "gain": 1.5}],
+        "candidates": [{"condition": "base"}, {"condition": "uniform-1.5", "gain": 1.5, "kept_at_least": 0.9512}],
     },
     "handshake": {"scale": {"verified": True, "says": "verified"}},
     "notes": {},
@@ -86,11 +87,11 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
     assert said["found"] == (
         "Right direction, too weak. As delivered, the document's answer overrides 60% [50, 70] of conflicts, and 40% [30, 50] "
         "of those where the model really held the old answer. Of the 48 known conflicts that fail, 90% [80, 100] are "
-        "overridden at another gain: they were too weak, not wrong."
+        "overridden at some other gain, each at its own: they were too weak, not wrong."
     )
     assert said["next"] == (
-        "Scale the adapters by 1.5. Conflicts overridden: 60% \u2192 85% [75, 95]; unrelated answers kept: 100% \u2192 96% "
-        "[86, 100] (judged on facts held out of the choice; at least 95% of unrelated answers must be kept)."
+        "Scale the adapters by 1.5. Conflicts overridden: 60% \u2192 85% (+25 pp [20, 30], on facts held out of the choice); "
+        "unrelated answers kept: 100% \u2192 96%, surely at least 95.1% (the budget asks for 95%)."
     )
 
 
@@ -98,7 +99,7 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
     ("label", "lead", "words"),
     [
         ("representational", "The adapters do not carry the answer.", "only 90% [80, 100] are overridden at any gain"),
-        ("mixed", "Partly a matter of size.", "at another gain and the others at none"),
+        ("mixed", "Partly a matter of size.", "at some other gain, each at its own, and the others at none"),
         ("no-failure", "The documents win.", "Only 60% [50, 70] of the 80 known conflicts fail"),
         ("inconclusive", "Not decided.", "A sentence of the verdict with 48 failures."),
     ],
