@@ -16,8 +16,8 @@ from override_gap.probes.environment import home
 from override_gap.reports.text import script_json
 
 TEMPLATES = Path(__file__).parent.parent / "templates"
-COPYING = ("explorer-parts", "page-anchors", "page-tables", "page-copy")
-"""What every page needs: links into closed folds open them, figures and tables have buttons that copy them."""
+COPYING = ("explorer-parts", "page-anchors", "page-print", "page-tables", "page-copy")
+"""What every page needs: links into closed folds open them, print opens all, figures and tables have buttons that copy them."""
 EXPLORER = tuple(f"explorer-{part}" for part in ("data", "state", "plots", "table", "export", "detail", "controls"))
 """In this order, these and then `explorer.js` share the scope of one function with what every page needs."""
 
