@@ -29,7 +29,7 @@ PROBES = {
 ANSWER_PASSES, DOSE_PASSES, AT_FIRST = 3.0, 400.0, 300.0
 """Of an answer in words under one condition; of an item whose prior is changed; of what is done once."""
 WITHIN = 3.0
-"""Estimates were within this factor of the true time in the audits of docs/performance.md."""
+"""Estimates were within this factor of the true time in the audits of `python -m benchmarks.estimate` (docs/first-audit.md)."""
 
 
 def timed_pass(subject: Subject, source: AdapterSource | None, items: Sequence[Item]) -> float | None:
