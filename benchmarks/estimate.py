@@ -43,9 +43,11 @@ def main(words: list[str]) -> None:
         finally:
             audit.seconds_of = expected
         true = time.monotonic() - began[0]
-        print(
-            f"{json.dumps(settings)}: said {said[0]:.1f} s, took {true:.1f} s, ratio {said[0] / true:.2f}", flush=True
-        )
+        if (thought := said[0]) is not None:
+            print(
+                f"{json.dumps(settings)}: said {thought:.1f} s, took {true:.1f} s, ratio {thought / true:.2f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_shares_are_those_of_the_report_split_by_split(run) -> None:
                 & (table["population"] == "all") & table["tier"].isna()
             ]  # fmt: skip
             if len(own) == 1:
-                assert metric["value"] == pytest.approx(list(own["value"])[0])
+                assert metric["value"] == pytest.approx(next(iter(own["value"])))
                 assert harness["results"][f"override_gap_{split}"][f"{score['name']},none"] == metric["value"]
                 compared += 1
     assert compared >= 3
