@@ -8,8 +8,10 @@ run.prior_gradient().frame() # every result has frame(), summary() and as_json()
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,9 @@ from override_gap.analyses.sensitivity import Sensitivity, sensitivity
 from override_gap.analyses.tune.choice import Choice
 from override_gap.analyses.tune.run import tune
 
+SHOWN_BY: Callable[[dict[str, Any]], str] | None = None
+"""What makes HTML of a summary for a notebook. The reports stand above this package; the front door sets it."""
+
 
 def load(path: str | Path) -> Run:
     """Read a run folder. Raises ValueError, which says what is missing or damaged, where the folder is no complete run."""
@@ -72,6 +77,16 @@ class Run(RunFrame):
         subject, adapters = (self.manifest.get(key) or {} for key in ("subject", "adapters"))
         about = f"{subject.get('name', 'unknown model')} with {adapters.get('name', 'unknown adapters')}"
         return f"Run of {about}: {self.readings['item'].nunique()} items, conditions {', '.join(self.conditions)}"
+
+    def _repr_html_(self) -> str:
+        """The run's first screen in a notebook, where the front door has given `SHOWN_BY`; else its text."""
+        if SHOWN_BY is None:
+            return f"<pre>{html.escape(self.summary())}</pre>"
+        return SHOWN_BY(self._summary)
+
+    @cached_property
+    def _summary(self) -> dict[str, Any]:
+        return self.as_json(int(self.manifest.get("seed") or 0))
 
     def verdict(self) -> verdict.Verdict:
         """Do failures come of the adapter's magnitude, so that another gain repairs them? The label, its sentence, its shares."""

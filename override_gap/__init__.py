@@ -115,8 +115,19 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOME[name].partition(":")
     value = getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
+    if name == "load":
+        _show_runs_by_their_first_screen()
     globals()[name] = value
     return value
+
+
+def _show_runs_by_their_first_screen() -> None:
+    """A run in a notebook is its page's first screen; what draws it is imported when it is shown."""
+
+    def shown(summary: dict[str, Any]) -> str:
+        return importlib.import_module(f"{__name__}.reports.notebook").first_screen_html(summary)
+
+    importlib.import_module(f"{__name__}.analyses.run").SHOWN_BY = shown
 
 
 def __dir__() -> list[str]:

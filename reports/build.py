@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from markupsafe import escape
+
 
 @dataclass(frozen=True)
 class Report:
@@ -21,6 +23,11 @@ class Report:
         verdict = self.summary.get("verdict") or {}
         lines = [f"{verdict['label']}: {verdict['sentence']}"] if verdict.get("sentence") else []
         return "\n".join([*lines, f"report: {self.page}"])
+
+    def _repr_html_(self) -> str:
+        from override_gap.reports.notebook import first_screen_html
+
+        return f"{first_screen_html(self.summary)}<p>report: {escape(str(self.page))}</p>"
 
 
 def write(run: Path | str, out: Path | str | None = None, *, say: Callable[[str], None] | None = None) -> Report:
