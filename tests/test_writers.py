@@ -10,8 +10,9 @@ import pytest
 from tests.test_imports import FILES, ROOT
 
 ALWAYS = {
-    "write_text", "write_bytes", "savefig", "mkdtemp", "mkstemp", "TemporaryDirectory", "NamedTemporaryFile", "rename",
-    "renames", "copyfile", "copy2", "copytree", "copyfileobj", "move", "save_file", "save_pretrained", "to_parquet", "to_excel",
+    "write_text", "write_bytes", "savefig", "print_svg", "print_png", "print_pdf", "mkdtemp", "mkstemp", "TemporaryDirectory",
+    "NamedTemporaryFile", "rename", "renames", "copyfile", "copy2", "copytree", "copyfileobj", "move", "save_file",
+    "save_pretrained", "to_parquet", "to_excel",
     "to_pickle", "write_table", "symlink_to", "hardlink_to", "mkdir", "makedirs", "truncate", "touch", "put_file", "extract",
 }  # fmt: skip
 """Names that write, whatever they are called on."""
@@ -64,7 +65,9 @@ ALLOWED = {
     ("probes/store/remote.py", "mkdir"): SCRATCH,
     ("probes/store/remote.py", "put_file"): "of a file system at a URL; tests/probes/store/test_remote.py",
     ("probes/subject/load.py", "symlink_to"): SCRATCH,
-    ("reports/figures/style.py", "savefig"): "drawn in memory, then write_bytes",
+    ("reports/figures/style.py", "print_pdf"): "drawn in memory, then write_bytes",
+    ("reports/figures/style.py", "print_png"): "drawn in memory, then write_bytes",
+    ("reports/figures/style.py", "print_svg"): "drawn in memory, then write_bytes",
 }
 
 

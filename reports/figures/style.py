@@ -15,9 +15,12 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -27,6 +30,7 @@ from override_gap.margins.whole_files import write_bytes
 from override_gap.probes.store.checksum import checksum_matches
 from override_gap.probes.store.folder import Store
 from override_gap.reports.figures.pdf_fonts import needed_tables_alone
+from override_gap.reports.figures.settle import SIZE, broken, settle
 
 #: Three colours that the page replaces by its own variables, so that an inlined figure follows light and dark mode.
 INK, GRID, PAPER = "#1c2330", "#d8dde6", "#fefefe"
@@ -65,6 +69,8 @@ RC: Any = {
 
 FORMS = ("svg", "png", "pdf")
 """Each figure is written in these formats; the same figure gives the same bytes, since no date or version is stored."""
+WIDE, NARROW = 7.4, 3.9
+"""Widths in inches: on a page or in a paper, and on a page of 400 pixels, with letters of the same size."""
 CLOUD = 4000
 """A scatter of more points than this is a bitmap inside its SVG and PDF: a hundred thousand shapes make a page of 60 MB."""
 _METADATA: dict[str, dict[str, Any]] = {
@@ -107,16 +113,22 @@ def run_and_summary(run: RunFrame | str | Path, summary: Mapping | None) -> tupl
     return run, summary
 
 
-def figure(draw: Callable[[RunFrame, Mapping], Figure]) -> Callable[..., Figure]:
-    """Decorator: the drawing function takes a run or a run folder, an optional summary, and rc settings."""
+def figure(draw: Callable[[RunFrame, Mapping, bool], Figure]) -> Callable[..., Figure]:
+    """Decorator: the drawing function takes a run or a run folder, an optional summary, whether for a narrow page, and rc."""
 
     @functools.wraps(draw)
     def open_and_draw(
-        run: RunFrame | str | Path, summary: Mapping | None = None, *, rc: Mapping[str, Any] | None = None
+        run: RunFrame | str | Path,
+        summary: Mapping | None = None,
+        *,
+        narrow: bool = False,
+        rc: Mapping[str, Any] | None = None,
     ) -> Figure:
         frame, results = run_and_summary(run, summary)
         with matplotlib.rc_context(settings(rc)):
-            return draw(frame, results)
+            drawn = draw(frame, results, narrow)
+            settle(drawn)
+        return drawn
 
     return open_and_draw
 
@@ -130,18 +142,35 @@ def canvas(width: float, height: float) -> Figure:
 
 def save(fig: Figure, stem: Path) -> tuple[Path, ...]:
     """Write `stem` as SVG, PNG and PDF, in this order; the same figure gives the same bytes."""
-    written = []
+    return tuple(write_bytes(stem.with_suffix(f".{form}"), _drawn(fig, form)) for form in FORMS)
+
+
+def as_svg(fig: Figure) -> str:
+    """A figure as the text of an SVG file; the same figure gives the same text."""
+    return _drawn(fig, "svg").decode("utf-8")
+
+
+def _drawn(fig: Figure, form: str) -> bytes:
     with matplotlib.rc_context(settings()), needed_tables_alone():
-        # The layout does not depend on the format: it is solved once, not again for each file.
-        if (engine := fig.get_layout_engine()) is not None:
-            engine.execute(fig)
-        fig.set_layout_engine(None)
-        for form in FORMS:
-            # drawn in memory: where a disk is full, matplotlib's PDF raises an AttributeError of its own in place of the reason
-            drawn = io.BytesIO()
-            fig.savefig(drawn, format=form, metadata=_METADATA[form])
-            written.append(write_bytes(stem.with_suffix(f".{form}"), drawn.getvalue()))
-    return tuple(written)
+        settle(fig)  # the layout does not depend on the format: it is solved once, not again for each file
+        # drawn in memory: where a disk is full, matplotlib's PDF raises an AttributeError of its own in place of the reason
+        drawn, before, dpi, face = io.BytesIO(), fig.canvas, fig.dpi, fig.get_facecolor()
+        # By the canvas alone: savefig draws everything once more beforehand, to find a layout that is settled here.
+        try:
+            fig.dpi = rcParams["savefig.dpi"] if rcParams["savefig.dpi"] != "figure" else dpi
+            if rcParams["savefig.facecolor"] != "auto":
+                fig.set_facecolor(rcParams["savefig.facecolor"])
+            if form == "svg":
+                FigureCanvasSVG(fig).print_svg(drawn, metadata=_METADATA[form])
+            elif form == "pdf":
+                FigureCanvasPdf(fig).print_pdf(drawn, metadata=_METADATA[form])
+            else:
+                FigureCanvasAgg(fig).print_png(drawn, metadata=_METADATA[form])
+        finally:
+            fig.set_canvas(before)
+            fig.dpi = dpi
+            fig.set_facecolor(face)
+        return drawn.getvalue()
 
 
 @contextmanager
@@ -228,9 +257,15 @@ def size_text(n: int, points: int | None = None) -> str:
     return f"n = {n:,}" + (f"\nin {plural(points, 'knowledge point')}" if points else "")
 
 
+def size_range(counts: Iterable[int]) -> str:
+    """'n = 194', or 'n = 12 to 194' where the rows of a panel differ in size."""
+    sizes = sorted(set(counts))
+    return f"n = {sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "")
+
+
 def write_size(axes: Axes, text: str) -> None:
-    """Write a panel's sample size above its right end."""
-    axes.set_title(text, loc="right", fontsize=7, fontweight="normal")
+    """Write a panel's sample size above its right end; beneath its title where there is no room beside it."""
+    axes.set_title(text, loc="right", fontsize=7, fontweight="normal").set_label(SIZE)
 
 
 def write_panel_title(axes: Axes, title: str, size: str) -> None:
@@ -241,7 +276,7 @@ def write_panel_title(axes: Axes, title: str, size: str) -> None:
 
 def footnote(fig: Figure, text: str) -> None:
     """Say what the intervals are, in small letters beneath a figure."""
-    fig.supxlabel(text, fontsize=7, x=0.01, ha="left")
+    fig.supxlabel(broken(fig, text, 7, 0.97 * fig.bbox.width), fontsize=7, x=0.01, ha="left")
 
 
 def note_sentence(note: str | None) -> str:

@@ -62,7 +62,7 @@ def comparison_figures(comparison: Mapping) -> list[PageFigure]:
             entries.append(PageFigure(name, caption.title, None, None, (), str(fault)))
             continue
         with scratch() as folder:
-            entries.append(page_figure(name, drawing, caption, Path(folder)))
+            entries.append(page_figure(name, drawing, caption, Path(folder), narrow=draw(comparison, narrow=True)))
     return entries
 
 

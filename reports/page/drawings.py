@@ -1,4 +1,4 @@
-"""Figures on a page: each drawn, saved in its folder and inlined as SVG."""
+"""Figures on a page: each drawn, saved in its folder and inlined as SVG, for a wide window and for a narrow one."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from override_gap.analyses.readings import RunFrame
 from override_gap.margins.whole_files import make_folder
 from override_gap.reports import figures
 from override_gap.reports.figures.caption import Caption
-from override_gap.reports.figures.style import GRID, INK, PAPER, YES
+from override_gap.reports.figures.style import GRID, INK, PAPER, YES, as_svg
 
 
 @dataclass(frozen=True)
 class PageFigure:
-    """One figure on the page: its drawing and caption, or the reason that it is left out."""
+    """One figure on the page: its drawing and caption, or the reason that it is left out.
+
+    `svg` holds two drawings of the same, of classes `wide` and `narrow`; page.css shows one, by the window's width.
+    """
 
     name: str
     title: str
@@ -38,28 +41,39 @@ def page_figures(run: RunFrame, summary: Mapping, folder: Path) -> list[PageFigu
     entries = []
     for spec in figures.FIGURES:
         try:
-            drawing, caption = spec.draw(run, summary), spec.caption(summary)
+            drawings = spec.draw(run, summary), spec.draw(run, summary, narrow=True)
+            caption = spec.caption(summary)
         except figures.FigureUnavailable as fault:
             for form in figures.FORMS:
                 (folder / f"{spec.name}.{form}").unlink(missing_ok=True)
             title = spec.name.replace("_", " ").capitalize()
             entries.append(PageFigure(spec.name, title, None, None, spec.hypotheses, str(fault)))
             continue
-        entries.append(page_figure(spec.name, drawing, caption, folder, spec.hypotheses))
+        entries.append(page_figure(spec.name, drawings[0], caption, folder, spec.hypotheses, drawings[1]))
     return entries
 
 
 def page_figure(
-    name: str, drawing: Figure, caption: Caption, folder: Path, hypotheses: Iterable[str] = ()
+    name: str,
+    drawing: Figure,
+    caption: Caption,
+    folder: Path,
+    hypotheses: Iterable[str] = (),
+    narrow: Figure | None = None,
 ) -> PageFigure:
-    """A drawn figure, saved in `folder` and inlined."""
+    """A drawn figure, saved in `folder` and inlined; of one that has a narrow form as well, both are inlined."""
     svg, *_ = figures.save(drawing, folder / name)
-    inline = inline_svg(svg.read_text(encoding="utf-8"), name, caption.title)
+    inline = inline_svg(svg.read_text(encoding="utf-8"), name, caption.title, "wide" if narrow else "")
+    if narrow is not None:
+        inline += inline_svg(as_svg(narrow), f"{name}-narrow", caption.title, "narrow")
     return PageFigure(name, caption.title, inline, caption, tuple(hypotheses))
 
 
-def inline_svg(svg: str, name: str, label: str) -> Markup:
-    """An SVG file's element for the page: ids prefixed by its name, neutral colours and blue taken from the page."""
+def inline_svg(svg: str, name: str, label: str, form: str = "") -> Markup:
+    """An SVG file's element for the page: ids prefixed by its name, neutral colours and blue taken from the page.
+
+    `form` is its class, by which page.css shows it or not.
+    """
     svg = svg[svg.index("<svg") :]
     # Matplotlib's style element would apply to the whole page; page.css gives its rule to the figures alone.
     svg = re.sub(r"<metadata>.*?</metadata>\s*|<defs>\s*<style.*?</style>\s*</defs>\s*", "", svg, flags=re.S)
@@ -70,7 +84,7 @@ def inline_svg(svg: str, name: str, label: str) -> Markup:
     head = svg[: svg.index(">") + 1]
     box = head[head.index("viewBox=") :].split('"')[1]
     opening = Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{}" role="img" '
-        'aria-label="{}">'
-    ).format(box, label)
+        '<svg class="{}" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{}" '
+        'role="img" aria-label="{}">'
+    ).format(form, box, label)
     return opening + Markup(svg[len(head) :])

@@ -187,7 +187,7 @@ def test_components_draws_the_parts_and_leaves_out_what_one_layer_alone_needs_ca
     assert (7.0, round(-0.2 * share, 6)) in drawn_points(drawing.axes[3])
     changed = copy.deepcopy(summary)
     changed["components"]["alone"] = []
-    assert not figures.components(run, changed).axes[3].get_visible()
+    assert len(figures.components(run, changed).axes) == 3
     changed["components"] = None
     with pytest.raises(figures.FigureUnavailable, match="no section 'components'"):
         figures.components(run, changed)
@@ -457,30 +457,7 @@ def test_calibration_of_one_measure_keeps_its_words_inside_and_names_that_one(ru
             assert box.x1 < width + 1, text.get_text()
     spec = next(spec for spec in figures.FIGURES if spec.name == "calibration")
     assert "judged by the first token." in spec.caption(changed).shows
-    assert "left by the first token, right by the whole greedy answer" in spec.caption(summary).shows
-
-
-@pytest.mark.parametrize(
-    ("ends", "corner"),
-    [
-        ([(0.8, 1), (0.9, 1), (0.4, 0.8), (0.1, 0.4)], "lower left"),
-        ([(0, 0.2), (0, 0.1), (0.3, 0.6), (0.8, 1)], "upper left"),
-        ([(0.9, 1), (0, 0.2), (0, 0.1), (0, 0.1)], "upper right"),
-        ([(0, 0.1), (0.9, 1), (0.9, 1), (0.9, 1)], "lower right"),
-    ],
-)
-def test_the_legend_of_the_quartiles_is_where_no_interval_is(ends, corner, run, summary):
-    changed = copy.deepcopy(summary)
-    for row, (low, high) in zip(changed["prior_gradient"]["quartiles"], ends, strict=True):
-        row |= {"low": low, "value": (low + high) / 2, "high": high}
-    axes = figures.prior_gradient(run, changed).axes[0]
-    axes.figure.draw_without_rendering()
-    box = axes.get_legend().get_window_extent().transformed(axes.transData.inverted())
-    assert (box.y0 < 0.5) == corner.startswith("lower")
-    assert (box.x0 < 0.8) == corner.endswith("left")
-    for place, (low, high) in enumerate(ends, 1):
-        if box.x0 < place < box.x1:
-            assert high < box.y0 or low > box.y1
+    assert "judged by the first token and by the whole greedy answer." in spec.caption(summary).shows
 
 
 @pytest.mark.parametrize("conditions", [2, 18])

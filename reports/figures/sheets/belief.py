@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import seaborn as sns
@@ -9,12 +10,15 @@ from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.settle import legend_outside
 from override_gap.reports.figures.style import (
     ADAPTED,
     INK,
+    NARROW,
     NEUTRAL,
     OTHER,
     PAPER,
+    WIDE,
     FigureUnavailable,
     canvas,
     figure,
@@ -46,7 +50,7 @@ LABELS = {
 
 
 @figure
-def belief(run: RunFrame, summary: Mapping) -> Figure:
+def belief(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """One line per kind of question, one mark per condition; hollow where the base cannot answer such questions."""
     content = section(summary, "belief")
     can = {(row["split"], row["kind"]): row["can"] for row in content["answerable"]}
@@ -58,7 +62,8 @@ def belief(run: RunFrame, summary: Mapping) -> Figure:
     kinds = [key for key in LABELS if any((row["split"], row["kind"]) == key for row in drawn)]
     if not kinds:
         raise FigureUnavailable("no question of belief can be judged: the base answers too few, or no conflict is said")
-    fig = canvas(7.6, 1.1 + 0.5 * len(kinds))
+    names, rows_high = _names(kinds, drawn, can, narrow)
+    fig = canvas(NARROW if narrow else WIDE, (1.9 if narrow else 1.2) + rows_high * len(kinds))
     axes = fig.subplots()
     present = [name for name in CONDITIONS if any(row["condition"] == name for row in drawn)]
     for place, name in enumerate(present):
@@ -77,18 +82,29 @@ def belief(run: RunFrame, summary: Mapping) -> Figure:
                     color=shade,
                     mfc=shade if can[key] else PAPER,
                 )
-    sizes = {(row["split"], row["kind"]): row for row in drawn if row["condition"] == "as-delivered"}
-    labels = [f"{LABELS[key]}\nn = {sizes[key]['n']}" if key in sizes else LABELS[key] for key in kinds]
-    unable = ["" if can[key] else ", base cannot" for key in kinds]
-    axes.set_yticks(range(len(kinds)), [label + more for label, more in zip(labels, unable, strict=True)])
+    axes.set_yticks(range(len(kinds)), names)
     axes.set(xlim=(-0.03, 1.03), ylim=(len(kinds) - 0.5, -0.5), xlabel="share of the judged questions answered rightly")
     percent_ticks(axes.xaxis)
-    counts = sorted(row["n"] for row in sizes.values())
-    write_size(axes, f"n = {counts[0]:,} to {counts[-1]:,} questions")
-    fig.legend(loc="outside upper center", ncols=len(present), frameon=False)
+    counts = sorted(_size(key, drawn) for key in kinds)
+    write_size(axes, f"n = {counts[0]:,}" + (f" to {counts[-1]:,}" if counts[0] < counts[-1] else "") + " questions")
+    legend_outside(fig, *axes.get_legend_handles_labels(), loc="upper center")
     footnote(fig, "Bars: 95% intervals, clustered by knowledge point or relation (the wider).")
     sns.despine(fig=fig)
     return fig
+
+
+def _size(key: tuple[str, str], drawn: list[Mapping]) -> int:
+    """Questions of a kind: as delivered, else the most under any condition that is drawn."""
+    rows = [row for row in drawn if (row["split"], row["kind"]) == key]
+    return max(row["n"] for row in [row for row in rows if row["condition"] == "as-delivered"] or rows)
+
+
+def _names(kinds: list[tuple[str, str]], drawn: list[Mapping], can: Mapping, narrow: bool) -> tuple[list[str], float]:
+    """What stands beside each line, n beneath it, and the height of a line in inches."""
+    names = [f"{LABELS[key]}\nn = {_size(key, drawn):,}" + ("" if can[key] else ", base cannot") for key in kinds]
+    if narrow:
+        names = [textwrap.fill(first, 20) + "\n" + second for first, second in (name.split("\n") for name in names)]
+    return names, max(0.5, 0.1 + 0.135 * max(len(name.splitlines()) for name in names))
 
 
 def caption(summary: Mapping) -> Caption:

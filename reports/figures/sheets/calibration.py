@@ -10,12 +10,15 @@ from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import SHARE, Caption, size_sentence
+from override_gap.reports.figures.settle import legend_outside
 from override_gap.reports.figures.style import (
     ADAPTED,
     BASE,
     INK,
+    NARROW,
     OTHER,
     PAPER,
+    WIDE,
     FigureUnavailable,
     canvas,
     figure,
@@ -38,13 +41,15 @@ def _rows(summary: Mapping, measure: str) -> list[Mapping]:
 
 
 @figure
-def calibration(run: RunFrame, summary: Mapping) -> Figure:
+def calibration(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Share of conflicts that the model answers as the document says, in bins of net margin, one panel per measure."""
     shown = [measure for measure in SAID if _rows(summary, measure)]
     if not shown:
         raise FigureUnavailable("no conflict has both a net margin and an answer")
-    fig = canvas(7.2, 3.6)  # also for one panel: the legend needs this width
-    panels = fig.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+    # also for one panel as wide as for two: the legend needs this width
+    fig = canvas(NARROW, 1.4 + 2.4 * len(shown)) if narrow else canvas(WIDE, 3.6)
+    columns = 1 if narrow else len(shown)
+    panels = fig.subplots(len(shown) // columns, columns, sharex=True, sharey=True, squeeze=False).ravel()
     bins = [row for measure in shown for row in _rows(summary, measure)]
     limits = padded_limits([row[key] for row in bins for key in ("net_low", "net_high")])
     net_margins = np.linspace(*limits, 301)
@@ -80,12 +85,13 @@ def calibration(run: RunFrame, summary: Mapping) -> Figure:
                     label=label if n == 0 else None,
                 )
         axes.set(xlim=limits, ylim=(-0.05, 1.05), title=measure, xlabel="net margin (nats)")
+        axes.tick_params(labelbottom=True)
+        if axes.get_subplotspec().is_first_col():
+            axes.set_ylabel("share that says the document's answer")
         percent_ticks(axes.yaxis)
         everyone = [row for row in rows if row["population"] == "all"]
         write_size(axes, size_text(sum(row["n"] for row in everyone)))
-    panels[0].set_ylabel("share that says the document's answer")
-    handles, labels = panels[0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    legend_outside(fig, *panels[0].get_legend_handles_labels(), loc="upper center", most=2)
     footnote(
         fig,
         "Vertical bars: 95% intervals, clustered by knowledge point or relation (the wider). "
@@ -105,7 +111,7 @@ def caption(summary: Mapping) -> Caption:
         if row["condition"] == "as-delivered" and row["measure"] in SAID and known_value(row)
     ]
     judged = [name for measure, name in SAID.items() if _rows(summary, measure)]
-    by = f"left by {judged[0]}, right by {judged[1]}" if len(judged) == 2 else f"by {judged[0]}"
+    by = " and ".join(f"by {way}" for way in judged)
     shows = (
         "Conflicts as delivered, in bins of net margin (up to four on either side of zero): the share of each bin for "
         f"which the model in fact said the document's answer, judged {by}."

@@ -10,9 +10,12 @@ from matplotlib.patches import Patch
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import Caption
+from override_gap.reports.figures.settle import legend_outside, settle
 from override_gap.reports.figures.style import (
     GRID,
+    NARROW,
     PAPER,
+    WIDE,
     FigureUnavailable,
     canvas,
     figure,
@@ -36,12 +39,15 @@ NO_SEARCH = "no failing conflict was searched for a gain that repairs it"
 
 
 @figure
-def causes(run: RunFrame, summary: Mapping) -> Figure:
+def causes(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """One stacked bar of causes over all failing conflicts that the base knows, and one per quarter of prior strength."""
     rows = _rows(summary)
     groups = [name for name in GROUPS if any(row["group"] == name for row in rows)]
-    fig = canvas(7.0, 1.5 + 0.36 * len(groups))
+    fig = canvas(NARROW if narrow else WIDE, 1.7 + (0.5 if narrow else 0.36) * len(groups))
     axes = fig.subplots()
+    sizes = [next(row for row in rows if row["group"] == group) for group in groups]
+    said = [f"n = {size['n']:,} of {size['known']:,}" for size in sizes]
+    counted = []
     present = [cause for cause in COLOURS if any(row["cause"] == cause for row in rows)]
     counts = {(row["group"], row["cause"]): row for row in rows}
     for y, group in enumerate(groups):
@@ -52,27 +58,37 @@ def causes(run: RunFrame, summary: Mapping) -> Figure:
                 continue
             share = row["count"] / row["n"]
             axes.barh(y, share, left=left, height=0.72, color=COLOURS[cause], edgecolor=PAPER, linewidth=0.8)
-            if share > 0.035:
-                pale = cause in ("at a price", "too strong", "undecided", "saturates", "broken first")
-                shade = "#000000" if pale else "#ffffff"
-                axes.text(left + share / 2, y, f"{row['count']}", ha="center", va="center", fontsize=7.5, color=shade)
+            pale = cause in ("at a price", "too strong", "undecided", "saturates", "broken first")
+            shade = "#000000" if pale else "#ffffff"
+            text = axes.text(
+                left + share / 2, y, f"{row['count']}", ha="center", va="center", fontsize=7.5, color=shade
+            )
+            counted.append((text, axes.patches[-1]))
             left += share
-        size = next(row for row in rows if row["group"] == group)
-        axes.text(1.012, y, f"n = {size['n']:,} of {size['known']:,}", va="center", fontsize=7.5)
-    axes.set_yticks(range(len(groups)), [GROUPS[name] for name in groups])
+        if not narrow:
+            axes.text(1.012, y, said[y], va="center", fontsize=7.5)
+    names = [GROUPS[name].replace(", ", ",\n") + f"\n{size}" for name, size in zip(groups, said, strict=True)]
+    axes.set_yticks(range(len(groups)), names if narrow else [GROUPS[name] for name in groups])
     axes.set(
-        xlim=(0, 1.16), ylim=(len(groups) - 0.5, -0.6), xticks=[0, 0.25, 0.5, 0.75, 1], xlabel="share of the failures"
+        xlim=(0, 1.02 if narrow else 1.18),
+        ylim=(len(groups) - 0.5, -0.6),
+        xticks=[0, 0.25, 0.5, 0.75, 1],
+        xlabel="share of the failures",
     )
     percent_ticks(axes.xaxis)
     axes.grid(axis="x", color=GRID)
     axes.grid(axis="y", visible=False)
-    keys = [Patch(color=COLOURS[cause], label=cause) for cause in present]
-    fig.legend(handles=keys, loc="outside upper center", ncols=min(len(present), 4), frameon=False)
+    keys = [Patch(color=COLOURS[cause]) for cause in present]
+    legend_outside(fig, keys, present, loc="upper center")
     footnote(
         fig,
         "Numbers in the bars: failing conflicts with the cause. Blue: some gain that does not break the model repairs it.",
     )
     sns.despine(fig=fig, left=True)
+    settle(fig)
+    for text, bar in counted:
+        if text.get_window_extent().width > bar.get_window_extent().width - 2:
+            text.remove()
     return fig
 
 

@@ -10,13 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from override_gap.analyses.readings import RunFrame
+from override_gap.reports.figures.boxes import clear_ceiling
 from override_gap.reports.figures.caption import MEAN, Caption, size_sentence
+from override_gap.reports.figures.settle import settle
+from override_gap.reports.figures.sheets.layers import readings_by_key
 from override_gap.reports.figures.style import (
     ADAPTED,
     BASE,
     INK,
+    NARROW,
     NO,
     OTHER,
+    WIDE,
     FigureUnavailable,
     canvas,
     figure,
@@ -39,7 +44,7 @@ TOWARDS = "towards y_doc (nats)"
 
 
 @figure
-def components(run: RunFrame, summary: Mapping) -> Figure:
+def components(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """The parts of the adapter margin in all and by layer, the base's answer by attention and MLP, a layer alone."""
     parts = section(summary, "components")
     rows = parts.get("layers") or []
@@ -47,8 +52,12 @@ def components(run: RunFrame, summary: Mapping) -> Figure:
         raise FigureUnavailable("no component was measured; add components to --probes")
     totals = {row["part"]: row for row in parts["totals"]}
     alone = parts.get("alone") or []
-    fig = canvas(7.2, 4.6)
-    panels = list(fig.subplots(2, 2).ravel())
+    count = 4 if alone else 3
+    fig = canvas(NARROW, 0.4 + 2.1 * count) if narrow else canvas(WIDE, 4.8)
+    grid = list(fig.subplots(count, 1) if narrow else fig.subplots(2, 2).ravel())
+    for unused in grid[count:]:
+        unused.remove()
+    panels = grid[:count]
     _totals(panels[0], totals)
     whole = [row for row in rows if row["component"] == "layer"]
     _curves(panels[1], whole, [(key, *PARTS[key]) for key in ("own", "rest", "response")])
@@ -60,15 +69,19 @@ def components(run: RunFrame, summary: Mapping) -> Figure:
         curves = [("own", "what it writes", ADAPTED), ("beyond", "what is added to it", NO)]
         _curves(panels[3], alone, curves)
         panels[3].set_title("One layer alone")
-    panels[3].set_visible(bool(alone))
     for axes in panels[1:]:
         axes.set_ylabel(TOWARDS)
         axes.set_xlabel("layer")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-    for axes in panels[: 4 if alone else 3]:
+    for axes in panels[:3]:
         write_size(axes, size_text(totals["change"]["n"]))
+    if alone and (read := readings_by_key(run)["alone"]):  # the probe `causal` may have read fewer
+        write_size(panels[3], size_text(min(read, totals["change"]["n"])))
     footnote(fig, "Bars and bands: 95% intervals of the mean, clustered by knowledge point or relation (the wider).")
     sns.despine(fig=fig)
+    settle(fig)
+    for axes in panels[1:]:
+        clear_ceiling(axes)
     return fig
 
 
@@ -96,7 +109,7 @@ def _curves(axes: Axes, rows: Sequence[Mapping], curves: Sequence[tuple[str, str
             lows, highs = ([band[end] for band in bands] for end in ("low", "high"))
             axes.fill_between(depths, lows, highs, color=shade, alpha=0.22, lw=0)
     axes.axhline(0, color=INK, lw=0.7)
-    axes.legend(loc="upper left", fontsize=7)
+    axes.legend(loc="upper left", fontsize=7, frameon=False)
 
 
 def caption(summary: Mapping) -> Caption:
@@ -106,7 +119,7 @@ def caption(summary: Mapping) -> Caption:
     shows = (
         "The change of the margin from the base to the adapted model, split exactly: what the updates of a layer write "
         "while the stream that enters it is the base's; what they make of the change that lower layers' updates brought; what "
-        "the base's own layers, without updates, make of that change; and what the final norm's scale does to all alike. Below: "
+        "the base's own layers, without updates, make of that change; and what the final norm's scale does to all alike. Then "
         "the base's own layers by attention and MLP and, where measured, the adapter margin of one layer's updates alone."
     )
     if share.get("value") is not None and share.get("low") is not None:

@@ -15,7 +15,9 @@ from override_gap.reports.figures.style import (
     ADAPTED,
     CLOUD,
     INK,
+    NARROW,
     OTHER,
+    WIDE,
     FigureUnavailable,
     as_floats,
     canvas,
@@ -41,7 +43,7 @@ def _axis(margins: Mapping) -> str:
 
 
 @figure
-def constancy(run: RunFrame, summary: Mapping) -> Figure:
+def constancy(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Prior margin and adapter margin side by side on one vertical scale, along training frequency or prior strength."""
     margins = section(summary, "margins")
     axis = _axis(margins)
@@ -57,21 +59,22 @@ def constancy(run: RunFrame, summary: Mapping) -> Figure:
         raise FigureUnavailable(
             "no conflict has a prior margin, an adapter margin, and either a training frequency or a prior strength"
         )
-    fig = canvas(7.2, 3.2)
-    panels = fig.subplots(1, 2, sharex=True, sharey=True)
+    fig = canvas(NARROW, 5.4) if narrow else canvas(WIDE, 3.2)
+    panels = fig.subplots(*((2, 1) if narrow else (1, 2)), sharex=True, sharey=True)
     for axes, (name, label, shade) in zip(panels, PANELS, strict=True):
         bitmap = len(rows) > CLOUD
         sns.scatterplot(
             data=rows, x="position", y=name, s=16, alpha=0.6, color=shade, linewidth=0, rasterized=bitmap, ax=axes
         )
-        slope = next(
-            (row for row in margins.get("slopes") or [] if (row["quantity"], row["axis"]) == (name, axis)), None
-        )
+        slope = _slope(margins, name, axis)
         if known_value(slope):
             interval = f" [{slope['low']:z.2f}, {slope['high']:z.2f}]" if slope.get("low") is not None else ""
             axes.annotate(f"slope {slope['value']:z.2f}{interval}", (0.03, 0.97), xycoords="axes fraction", va="top")
             _fitted_line(axes, slope, shade)
-        axes.set(title=label, xlabel=NAMES[axis], ylabel="margin (nats)")
+        axes.set(
+            title=label, xlabel=NAMES[axis], ylabel="margin (nats)" if axes.get_subplotspec().is_first_col() else ""
+        )
+        axes.tick_params(labelbottom=True)
         write_size(axes, size_text(len(rows), rows["point"].nunique()))
     low, high = padded_limits([*rows["prior_margin"], *rows["adapter_margin"]])
     panels[0].set_ylim(low, high + 0.12 * (high - low))
@@ -81,6 +84,12 @@ def constancy(run: RunFrame, summary: Mapping) -> Figure:
     )
     sns.despine(fig=fig)
     return fig
+
+
+def _slope(margins: Mapping, quantity: str, axis: str) -> Mapping | None:
+    """The slope of a margin on an axis, with the n of the conflicts that have a place on it."""
+    rows = margins.get("slopes") or []
+    return next((row for row in rows if (row["quantity"], row["axis"]) == (quantity, axis)), None)
 
 
 def _fitted_line(axes: Axes, slope: Mapping, shade: str) -> None:
@@ -112,7 +121,7 @@ def caption(summary: Mapping) -> Caption:
         title="Is the adapter margin the same however firmly the old answer is held?",
         shows=shows,
         computed="Slopes by least squares over questions. " + axis_note + note_sentence(note),
-        n=size_sentence(margins.get("prior")),
+        n=size_sentence(_slope(margins, "prior_margin", axis)),
         interval="Slopes with 95% intervals, clustered by knowledge point or relation (the wider), in nats per unit of the "
         "axis; bands are pointwise 95% intervals of the fitted line.",
         refutes="an adapter margin that rises as steeply as the prior margin, so that it keeps pace with it, or one that "

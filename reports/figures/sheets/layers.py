@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from override_gap.analyses.readings import RunFrame
+from override_gap.reports.figures.boxes import clear_ceiling
 from override_gap.reports.figures.caption import MEAN, Caption
+from override_gap.reports.figures.settle import settle
 from override_gap.reports.figures.style import (
     ADAPTED,
     BASE,
     INK,
+    NARROW,
     NEUTRAL,
     OTHER,
+    WIDE,
     FigureUnavailable,
+    as_floats,
     canvas,
     figure,
     footnote,
@@ -25,6 +31,7 @@ from override_gap.reports.figures.style import (
     note_sentence,
     plain_label,
     section,
+    size_range,
     size_text,
     write_size,
 )
@@ -53,9 +60,18 @@ PANELS: tuple[tuple[str, Curves, str], ...] = (
     ),
 )
 
+COLUMNS = {
+    "norm": ("norm", "as-delivered"), "attribution_base": ("attribution", "base"),
+    "attribution_adapted": ("attribution", "as-delivered"), "lens_base": ("lens", "base"),
+    "lens_adapted": ("lens", "as-delivered"), "direct": ("direct", "as-delivered"), "path": ("path", "as-delivered"),
+    "path_first": ("path_first", "as-delivered"), "alone": ("alone", "as-delivered"),
+    "removed": ("removed", "as-delivered"),
+}  # fmt: skip
+"""Column and condition of the readings of layers that each key of the profile is the mean of."""
+
 
 @figure
-def layers(run: RunFrame, summary: Mapping) -> Figure:
+def layers(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """One panel each over depth: norm, attribution, lens, direct effect, causal effect, layers chosen."""
     by_layer = section(summary, "layers")
     profile = by_layer.get("profile") or []
@@ -64,34 +80,66 @@ def layers(run: RunFrame, summary: Mapping) -> Figure:
         raise FigureUnavailable("no layer was measured")
     chosen = [row for row in by_layer.get("chosen") or [] if row.get("share")]
     cells = len(shown) + bool(chosen)
-    columns = 3 if cells > 2 else cells
-    lines = -(-cells // columns)
-    fig = canvas(7.2, 2.3 * lines + 0.2)
-    panels = fig.subplots(lines, columns, sharex=True, squeeze=False).ravel()
+    columns = min(cells, 2 if narrow else 3)
+    # on a narrow page the policies' names need the whole width: their panel is a line of its own
+    alone = bool(chosen) and narrow
+    lines = -(-(cells - alone) // columns) + alone
+    fig = canvas(NARROW if narrow else WIDE, 2.3 * lines + 0.3)
+    whole = fig.add_gridspec(1 + alone, 1, height_ratios=[lines - 1, 1] if alone else None)
+    grid = whole[0].subgridspec(lines - alone, columns)
+    panels: list[Axes] = []
+    for cell in range(cells):
+        place = whole[1] if alone and cell == cells - 1 else grid[cell // columns, cell % columns]
+        panels.append(fig.add_subplot(place, sharex=panels[0] if panels else None))
+    counts = readings_by_key(run)
     for axes, (title, curves, label) in zip(panels, shown, strict=False):
         _curves(axes, profile, curves)
         axes.set(title=title, ylabel=label)
+        if any(counts[key] for key, _, _ in curves):
+            write_size(axes, size_text(max(counts[key] for key, _, _ in curves)))
     if chosen:
-        _choices(panels[len(shown)], chosen)
-    for axes in panels[cells:]:
-        axes.set_visible(False)
-    for n, axes in enumerate(panels[:cells]):
+        _choices(panels[-1], chosen)
+        write_size(panels[-1], _policy_sizes(run, {str(row["condition"]) for row in chosen}))
+    for n, axes in enumerate(panels):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
-        if n + columns >= cells:
-            axes.tick_params(labelbottom=True)
+        lowest = n + columns >= cells - alone
+        axes.tick_params(labelbottom=lowest)
+        if lowest:
             axes.set_xlabel("layer (\u22121: embedding)")
-    rows = run.layers
-    conflicts = measured_rows(run.readings, "conflict", "as-delivered")["item"]
-    delivered = rows[(rows["condition"] == "as-delivered") & rows["item"].isin(conflicts)] if len(rows) else rows
-    for axes in panels[: len(shown)] if len(delivered) else ():
-        write_size(axes, size_text(delivered["item"].nunique()))
     footnote(
         fig,
-        "Bands: 95% intervals of the mean, clustered by knowledge point or relation (the wider). Squares: area is the share "
-        "of items.",
+        "Bands: 95% intervals of the mean, clustered by knowledge point or relation (the wider)."
+        + " Squares: area is the share of items." * bool(chosen),
     )
     sns.despine(fig=fig)
+    settle(fig)
+    for axes in panels:
+        clear_ceiling(axes)
     return fig
+
+
+def readings_by_key(run: RunFrame) -> dict[str, int]:
+    """Conflicts with a reading at any layer, by key of the profile; a probe may have read only some of them."""
+    counts = {}
+    for condition in ("as-delivered", "base"):
+        measured = measured_rows(run.readings, "conflict", condition)["item"]
+        rows = run.layers
+        rows = rows[(rows["condition"] == condition) & rows["item"].isin(measured)] if len(rows) else rows
+        for key, (column, of) in COLUMNS.items():
+            if of == condition:
+                there = column in rows.columns and len(rows) > 0
+                counts[key] = int(rows["item"][np.isfinite(as_floats(rows[column]))].nunique()) if there else 0
+    return counts
+
+
+def _policy_sizes(run: RunFrame, names: set[str]) -> str:
+    """'n = 194', or the range over the policies of how many conflicts' layers are known."""
+    rows = run.layers[
+        (run.layers["split"] == "conflict") & run.layers["condition"].isin(names) & (run.layers["layer"] >= 0)
+    ]
+    rows = rows[as_floats(rows["gain"]).notna()]
+    counts = sorted(rows.groupby("condition")["item"].nunique())
+    return size_range(counts) if counts else ""
 
 
 def _values(profile: list[Mapping], key: str) -> list[tuple[int, Mapping]]:
@@ -130,9 +178,6 @@ def _curves(axes: Axes, profile: list[Mapping], curves: Curves) -> None:
     if any(row["mean"] < 0 for key, _, _ in curves for _, row in _values(profile, key)):
         axes.axhline(0, color=INK, lw=0.7)
     if any(label for _, label, _ in curves):
-        # room of its own above the curves: on a panel this small there may be no empty corner
-        low, high = axes.get_ylim()
-        axes.set_ylim(low, high + 0.4 * (high - low))
         axes.legend(loc="upper center", frameon=False)
 
 
@@ -178,7 +223,7 @@ def caption(summary: Mapping) -> Caption:
         computed="Attribution and lens are of the margin of the old answer over the document's (positive favours the "
         "old answer); direct and causal are in units of the adapter margin (positive favours the document's answer)."
         + note_sentence(by_layer.get("note")),
-        n="n is the number of conflicts with layer readings, stated on each panel.",
+        n="n, stated on each panel, is the number of conflicts with such readings.",
         interval=f"Lines are means over conflicts; bands are {MEAN}.",
         refutes="effect in layers where the update is small, or none where it is large: choosing layers by norm would "
         "then boost the wrong ones.",

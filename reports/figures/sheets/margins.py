@@ -10,11 +10,14 @@ from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame, Table
 from override_gap.reports.figures.caption import Caption, size_sentence
+from override_gap.reports.figures.settle import legend_outside
 from override_gap.reports.figures.style import (
     CLOUD,
     INK,
+    NARROW,
     NO,
     PAPER,
+    WIDE,
     YES,
     FigureUnavailable,
     as_floats,
@@ -39,10 +42,10 @@ def _conflicts_with_margins(run: RunFrame) -> Table:
 
 
 @figure
-def margins(run: RunFrame, summary: Mapping) -> Figure:
+def margins(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Prior margin against adapter margin with the line on which they are equal."""
     rows = _conflicts_with_margins(run)
-    fig = canvas(6.0, 4.3)
+    fig = canvas(NARROW, 4.9) if narrow else canvas(WIDE, 4.6)
     axes = fig.subplots()
     x_limits, y_limits = padded_limits(rows["prior_margin"]), padded_limits(rows["adapter_margin"])
     ends = np.array(x_limits)
@@ -81,7 +84,7 @@ def margins(run: RunFrame, summary: Mapping) -> Figure:
         ylabel="adapter margin (nats)",
     )
     write_size(axes, size_text(len(rows), rows["point"].nunique()))
-    fig.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    legend_outside(fig, *axes.get_legend_handles_labels(), loc="lower center", most=2)
     sns.despine(fig=fig)
     return fig
 

@@ -9,11 +9,14 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.settle import broken, settle
 from override_gap.reports.figures.style import (
     ADAPTED,
     INK,
+    NARROW,
     PAPER,
     SPLITS,
+    WIDE,
     FigureUnavailable,
     canvas,
     known_value,
@@ -45,17 +48,17 @@ def _label(row: Mapping) -> str:
     return split_label(row["split"]) + (f", {row['tier']}" if row["tier"] else "")
 
 
-def by_method(comparison: Mapping) -> Figure:
+def by_method(comparison: Mapping, narrow: bool = False) -> Figure:
     """Success by split and tier (one panel each) and method (one line each), with intervals."""
     rows = _main_rows(comparison, "outcomes")
     if not rows:
         raise FigureUnavailable("no outcome was measured in every run")
     panels = list(dict.fromkeys(_label(row) for row in rows))
     names = [method["name"] for method in comparison["methods"]]
-    columns = min(4, len(panels))
+    columns = min(2 if narrow else 4, len(panels))
     lines = -(-len(panels) // columns)
     with matplotlib.rc_context(settings()):
-        fig = canvas(7.6, (0.8 + 0.22 * len(names)) * lines + 0.35)
+        fig = canvas(NARROW if narrow else WIDE, (0.8 + 0.22 * len(names)) * lines + 0.45)
         grid = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, panel in zip(grid, panels, strict=False):
             subset = [row for row in rows if _label(row) == panel]
@@ -70,20 +73,23 @@ def by_method(comparison: Mapping) -> Figure:
             percent_ticks(axes.xaxis)
             axes.tick_params(labelbottom=True)
         for axes in grid[len(panels) :]:
-            axes.set_visible(False)
-        fig.supxlabel(f"success ({_measure(comparison)}), {plain_label(comparison['condition'])}", fontsize=9)
+            axes.remove()
+        name = f"success ({_measure(comparison)}), {plain_label(comparison['condition'])}"
+        fig.supxlabel(broken(fig, name, 9, 0.97 * fig.bbox.width), fontsize=9)
         sns.despine(fig=fig)
+        settle(fig)
     return fig
 
 
-def differences(comparison: Mapping) -> Figure:
+def differences(comparison: Mapping, narrow: bool = False) -> Figure:
     """First minus second on the same items, one line per pair of methods and split."""
     rows = [row for row in _main_rows(comparison, "pairs") if row["tier"] is None][:MOST]
     if not rows:
         raise FigureUnavailable("no pair of methods was measured on the same items")
     with matplotlib.rc_context(settings()):
-        fig = canvas(7.6, 0.9 + 0.24 * len(rows))
+        fig = canvas(NARROW if narrow else WIDE, 0.9 + (0.42 if narrow else 0.24) * len(rows))
         axes = fig.subplots()
+        end = "\n" if narrow else " "
         ends = [[whiskers(row["difference"])[side][0] for row in rows] for side in (0, 1)]
         for y, (row, low, high) in enumerate(zip(rows, *ends, strict=True)):
             significant = row["p_holm"] is not None and row["p_holm"] < 0.05
@@ -93,13 +99,14 @@ def differences(comparison: Mapping) -> Figure:
             )  # fmt: skip
         axes.axvline(0, color=INK, linewidth=0.8)
         labels = [
-            f"{split_label(row['split'])}: {plain_label(row['first'], 22)} \u2212 {plain_label(row['second'], 22)}"
+            f"{split_label(row['split'])}:{end}{plain_label(row['first'], 22)} \u2212{end}{plain_label(row['second'], 22)}"
             for row in rows
         ]
         axes.set_yticks(range(len(rows)), labels)
         axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"difference in success ({_measure(comparison)})")
         percent_ticks(axes.xaxis)
         sns.despine(fig=fig)
+        settle(fig)
     return fig
 
 

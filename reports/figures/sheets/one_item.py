@@ -12,12 +12,14 @@ from matplotlib.ticker import MaxNLocator
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import Caption
+from override_gap.reports.figures.settle import broken, legend_below
 from override_gap.reports.figures.style import (
     ADAPTED,
     BASE,
     INK,
-    NEUTRAL,
+    NARROW,
     NO,
+    WIDE,
     YES,
     FigureUnavailable,
     canvas,
@@ -34,7 +36,7 @@ LARGEST_GAIN = 8.0
 
 
 @figure
-def one_item(run: RunFrame, summary: Mapping) -> Figure:
+def one_item(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Net margin of one conflict by gain, by dose of prior, and from the base's margin to the adapted one layer by layer."""
     item = section(summary, "one_item")
     if not item["doses"] and item["by"] != "path":
@@ -42,21 +44,27 @@ def one_item(run: RunFrame, summary: Mapping) -> Figure:
     panels = [
         panel for panel, there in ((_by_gain, True), (_by_dose, item["doses"]), (_by_layer, item["shares"])) if there
     ]
-    fig = canvas(7.2, 3.3)
-    axes_row = fig.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    count = len(panels)
+    fig = canvas(NARROW, 1.0 + 2.3 * count) if narrow else canvas(WIDE, 3.5)
+    axes_row = fig.subplots(*((count, 1) if narrow else (1, count)), sharey=True, squeeze=False).ravel()
     for axes, panel in zip(axes_row, panels, strict=True):
         panel(axes, item)
         axes.axhline(0, color=INK, lw=0.8)
     axes_row[0].set_ylim(*padded_limits(_heights(item), 0.1))
-    axes_row[0].set_ylabel("net margin (nats)\nabove 0: document's answer leads")
+    for axes in axes_row if narrow else axes_row[:1]:
+        axes.set_ylabel("net margin (nats)")
     old = plain_label(item["prior_answer"] or "not named", 24)
     answers = f"document: {plain_label(item['answer'], 24)}; old answer: {old}"
-    fig.suptitle(f"{plain_label(item['question'], 70)}\n{answers}", fontsize=8.5)
+    title = f"{plain_label(item['question'], 70)}\n{answers}"
+    fig.suptitle(broken(fig, title, 8.5, 0.97 * fig.bbox.width), fontsize=8.5)
     footnote(
         fig,
-        "Filled: the document's answer comes first. Dashed: response linear in gain (left), constant adapter margin (middle).",
+        "Above 0 the document's answer leads; filled: it comes first of all. Dashed: a response linear in the gain; by dose, a "
+        "constant adapter margin.",
     )
     sns.despine(fig=fig)
+    if item["doses"]:
+        legend_below(axes_row[1], NARROW if narrow else WIDE / 3, most=1)
     return fig
 
 
@@ -92,12 +100,18 @@ def _by_gain(axes: Axes, item: Mapping) -> None:
 def _by_dose(axes: Axes, item: Mapping) -> None:
     rows = item["doses"]
     _marks(axes, rows)
-    axes.plot([row["at"] for row in rows], [-row["base_margin"] for row in rows], color=BASE, lw=1.2, marker="s", ms=3)
+    axes.plot(
+        [row["at"] for row in rows],
+        [-row["base_margin"] for row in rows],
+        color=BASE,
+        lw=1.2,
+        marker="s",
+        ms=3,
+        label="base alone",
+    )
     start = min(rows, key=lambda row: abs(row["at"]))
     ends = np.array([rows[0]["at"], rows[-1]["at"]])
     axes.plot(ends, start["net_margin"] - (ends - start["at"]), color=INK, lw=1, ls="--", zorder=1)
-    at = (rows[0]["at"], -rows[0]["base_margin"])
-    axes.annotate("base alone", at, (0, -14), textcoords="offset points", fontsize=7.5, color=NEUTRAL)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     axes.set(title="Dose of prior", xlabel="prior margin added (nats)")
     write_size(axes, f"n = {len(rows)} doses")
@@ -128,12 +142,12 @@ def caption(summary: Mapping) -> Caption:
     return Caption(
         title="What happens in one item?",
         shows=f"Item {plain_label(item['item'], 60)}: of the known conflicts that fail as delivered (of all, where none fails), "
-        "those read under the most doses, the one of median net margin. Left: its net margin as the adapter is scaled. Middle, "
-        "where measured: the same adapter on a base whose prior margin was raised or lowered. Right: from the base's margin to "
-        "the adapted one, layer by layer.",
+        "those read under the most doses, the one of median net margin. By gain: its net margin as the adapter is scaled. By "
+        "dose, where measured: the same adapter on a base whose prior margin was raised or lowered. Layer by "
+        "layer: from the base's margin to the adapted one.",
         computed=f"Each mark is one reading. Layers: {shares}.",
         n="n = 1 item, chosen as said.",
         interval="No interval: one item shows how, not how often.",
-        refutes="marks that leave the dashed lines: on the left the response is not linear in the gain, in the middle the "
+        refutes="marks that leave the dashed lines: the response is then not linear in the gain, or the "
         "adapter's margin depends on the prior.",
     )

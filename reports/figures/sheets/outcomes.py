@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 import seaborn as sns
@@ -10,9 +11,12 @@ from matplotlib.lines import Line2D
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.settle import broken, legend_outside
 from override_gap.reports.figures.style import (
+    NARROW,
     PAPER,
     SPLITS,
+    WIDE,
     FigureUnavailable,
     canvas,
     figure,
@@ -20,6 +24,7 @@ from override_gap.reports.figures.style import (
     percent_ticks,
     plain_label,
     section_rows,
+    size_range,
     size_text,
     whiskers,
     write_panel_title,
@@ -40,7 +45,7 @@ def _panels(rows: list[Mapping]) -> list[tuple[str, str | None]]:
 
 
 @figure
-def outcomes(run: RunFrame, summary: Mapping) -> Figure:
+def outcomes(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Success by split and tier (one panel each) and condition (one line each), with intervals."""
     rows = [row for row in section_rows(summary, "outcomes") if row["measure"] == "top1" and known_value(row)]
     panels = _panels(rows)
@@ -48,19 +53,22 @@ def outcomes(run: RunFrame, summary: Mapping) -> Figure:
         raise FigureUnavailable("no outcome was measured by top1")
     order = [name for name in run.manifest.get("conditions", []) if any(row["condition"] == name for row in rows)]
     order += [name for name in dict.fromkeys(row["condition"] for row in rows) if name not in order]
-    tiers = sum(tier is not None for _, tier in panels)
-    columns = max(len(panels) - tiers, tiers)
-    lines = 2 if tiers else 1
-    # Splits above, tiers beneath; empty panels keep the tiers on a line of their own.
-    splits = panels[: len(panels) - tiers]
-    panels = splits + [None] * (columns - len(splits)) * (lines - 1) + panels[len(splits) :]
-    fig = canvas(7.6, (0.75 + 0.17 * len(order)) * lines + 0.35)
+    # Splits above, tiers beneath, on lines of their own.
+    splits, tiers = ([panel for panel in panels if (panel[1] is None) == whole] for whole in (True, False))
+    columns = min(2, len(panels)) if narrow else max(len(splits), len(tiers))
+    table = [part[n : n + columns] for part in (splits, tiers) for n in range(0, len(part), columns)]
+    lines = len(table)
+    height = 0.15 if narrow else 0.17
+    fig = canvas(NARROW if narrow else WIDE, (0.85 + height * len(order)) * lines + 0.5)
     has_known = False
-    grid = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes, panel in zip(grid, panels, strict=False):
-        if panel is None:
+    grid = fig.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    for line, column in itertools.product(range(lines), range(columns)):
+        axes = grid[line, column]
+        if column >= len(table[line]):
+            axes.remove()
             continue
-        split, tier = panel
+        split, tier = table[line][column]
+        axes.tick_params(labelbottom=narrow or line + 1 == lines or column >= len(table[line + 1]))
         subset = [row for row in rows if (row["split"], row["tier"]) == (split, tier)]
         shade = SPLITS.get(split, SPLITS["conflict"])
         known_only = split == "conflict" and any(row.get("population") == "known" for row in subset)
@@ -81,25 +89,18 @@ def outcomes(run: RunFrame, summary: Mapping) -> Figure:
                 mew=0.9,
             )
         everyone = [row for row in subset if row.get("population", "all") == "all"]
-        largest = max(everyone, key=lambda row: row["n"], default=None)
-        size = size_text(largest["n"], largest.get("points")) if largest else ""
+        alike = len({(row["n"], row.get("points")) for row in everyone}) == 1
+        size = size_text(everyone[0]["n"], everyone[0].get("points")) if alike else ""
+        size = size or (size_range(row["n"] for row in everyone) if everyone else "")
         title = f"{split}, {tier}" if tier else split_label(split).replace(" ", "\n", 1)  # narrow panels
         write_panel_title(axes, title, size)
-        axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(-0.04, 1.06))
-        has_known |= known_only
-    for n, axes in enumerate(grid):
-        if n >= len(panels) or panels[n] is None:
-            axes.set_visible(False)
-            continue
-        axes.set_yticks(range(len(order)), [plain_label(name, 24) for name in order])
-        axes.set_xticks([0, 0.5, 1])
+        axes.set(ylim=(len(order) - 0.4, -0.6), xlim=(-0.04, 1.06), xticks=[0, 0.5, 1])
+        axes.set_yticks(range(len(order)), [plain_label(name, 18 if narrow else 24) for name in order])
+        axes.tick_params(axis="y", labelsize=7 if narrow else 8)
         percent_ticks(axes.xaxis)
-        below = n + columns
-        if below >= len(grid) or below >= len(panels) or panels[below] is None:
-            axes.tick_params(labelbottom=True)
-    fig.supxlabel(
-        "success (top1); bars: 95% intervals, clustered by knowledge point or relation (the wider)", fontsize=9
-    )
+        has_known |= known_only
+    name = "success (top1); bars: 95% intervals, clustered by knowledge point or relation (the wider)"
+    fig.supxlabel(broken(fig, name, 9, 0.97 * fig.bbox.width), fontsize=9)
     if has_known:
         marks = [
             Line2D([], [], ls="none", color=SPLITS["conflict"], marker="o", ms=4, label="all questions"),
@@ -114,7 +115,7 @@ def outcomes(run: RunFrame, summary: Mapping) -> Figure:
                 label="conflicts whose old answer the model knows",
             ),
         ]
-        fig.legend(handles=marks, loc="outside upper right", ncols=2, frameon=False)
+        legend_outside(fig, marks, [str(mark.get_label()) for mark in marks], loc="upper right")
     sns.despine(fig=fig)
     return fig
 

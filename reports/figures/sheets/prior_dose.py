@@ -10,13 +10,16 @@ from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import Caption, size_sentence
+from override_gap.reports.figures.settle import legend_outside
 from override_gap.reports.figures.style import (
     ADAPTED,
     BASE,
     GRID,
     INK,
+    NARROW,
     NO,
     OTHER,
+    WIDE,
     canvas,
     figure,
     footnote,
@@ -44,13 +47,18 @@ ITEMS = {
 
 
 @figure
-def prior_dose(run: RunFrame, summary: Mapping) -> Figure:
+def prior_dose(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Net margin against dose, success against dose beside its prediction, and the slopes with those of an audit."""
     found = section(summary, "prior_dose")
     entries = [entry for entry in _forest(found) if known_value(entry[1])]
-    fig = canvas(10.2 if entries else 7.2, 3.8)
+    below = 1.0 + 0.2 * len(entries)
     # too few knowledge points for any slope: two panels
-    margins, success, *slopes = fig.subplots(1, 3 if entries else 2, width_ratios=(1, 1, 0.9) if entries else (1, 1))
+    layout: list = [["margins"], ["success"]] if narrow else [["margins", "success"]]
+    heights = [2.9 if narrow else 3.4] * len(layout)
+    if entries:
+        layout, heights = [*layout, ["slopes"] * len(layout[0])], [*heights, below]
+    fig = canvas(NARROW if narrow else WIDE, sum(heights) + 0.6)
+    margins, success, *slopes = fig.subplot_mosaic(layout, height_ratios=heights).values()
     _margins(margins, found)
     _success(success, found)
     sizes = sorted({row["dose"] for row in _rows(found, "own")})
@@ -59,7 +67,7 @@ def prior_dose(run: RunFrame, summary: Mapping) -> Figure:
     for axes in slopes:
         _slopes(axes, entries, found["bound"])
     handles, labels = margins.get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=7)
+    legend_outside(fig, handles, labels, loc="upper center")
     footnote(fig, "Whiskers: 95% intervals, clustered by knowledge point or relation (the wider).")
     sns.despine(fig=fig)
     return fig
@@ -155,9 +163,8 @@ def caption(summary: Mapping) -> Caption:
         title="Does raising the prior alone make conflicts fail?",
         shows="Each conflict is read again after a small update of the base has raised or lowered its prior margin by a dose, in "
         "another wording than the question's where there is one (column `wording`); the document's "
-        "adapter acts unchanged on top. Left: the change of the net margin. "
-        f"Middle: the share whose first token is the document's. Right, with enough knowledge points: "
-        f"slopes. {found['sentence']}",
+        "adapter acts unchanged on top. Net margin: its change. Success: the share whose first token is the document's. "
+        f"Pass-through, with enough knowledge points: slopes. {found['sentence']}",
         computed="Dashed: what a constant adapter margin predicts; dotted: an adapter that sets a level. The placebo is the "
         f"update of another fact at the gain that it has there for the dose. Slopes: {found['read']}, least squares with a "
         "constant per item. Slopes observed over items change nothing: they compare items whose priors differ.",

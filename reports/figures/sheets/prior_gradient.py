@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 import seaborn as sns
@@ -11,12 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
+from override_gap.reports.figures.boxes import place_labels
 from override_gap.reports.figures.caption import SHARE, Caption, size_sentence
+from override_gap.reports.figures.settle import legend_below, settle
 from override_gap.reports.figures.style import (
     ADAPTED,
     CLOUD,
     INK,
+    NARROW,
     NO,
+    WIDE,
     YES,
     FigureUnavailable,
     as_floats,
@@ -34,18 +37,16 @@ from override_gap.reports.figures.style import (
     write_size,
 )
 
-Corner = Literal["lower left", "lower right", "upper left", "upper right"]
-
 
 @figure
-def prior_gradient(run: RunFrame, summary: Mapping) -> Figure:
+def prior_gradient(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Success by quarter of prior strength, and failure along it with the logistic fit."""
     gradient = section(summary, "prior_gradient")
     quarters = [row for row in gradient["quartiles"] if known_value(row)]
     if not quarters:
         raise FigureUnavailable("no quarter of prior strength has a measured conflict")
-    fig = canvas(7.2, 3.3)
-    left, right = fig.subplots(1, 2, width_ratios=(1, 1.1))
+    fig = canvas(NARROW, 7.4) if narrow else canvas(WIDE, 3.9)
+    left, right = fig.subplots(2, 1) if narrow else fig.subplots(1, 2, width_ratios=(1, 1.1))
     _by_quarter(left, gradient, quarters)
     _by_item(right, run, gradient, quarters)
     footnote(
@@ -53,6 +54,10 @@ def prior_gradient(run: RunFrame, summary: Mapping) -> Figure:
         "Thick bars, bars of squares and band: 95% intervals, clustered by knowledge point or relation (the wider).",
     )
     sns.despine(fig=fig)
+    for axes in (left, right):
+        legend_below(axes, NARROW if narrow else WIDE / 2)
+    settle(fig)
+    place_labels(left, [(f"{100 * row['value']:.0f}%", (float(row["quartile"]), row["value"])) for row in quarters], 8)
     return fig
 
 
@@ -63,15 +68,6 @@ def _by_quarter(axes: Axes, gradient: Mapping, quarters: list[Mapping]) -> None:
         if row.get("wilson_low") is not None:
             axes.plot([x + 0.12] * 2, [row["wilson_low"], row["wilson_high"]], color=INK, lw=1, alpha=0.7)
         axes.errorbar(x, row["value"], yerr=whiskers(row), fmt="o", color=YES, ms=6, lw=2.2, capsize=0)
-        axes.annotate(
-            f"{100 * row['value']:.0f}%",
-            (x, min(row["value"], 0.97)),
-            (-7, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=8,
-        )
     axes.plot([row["quartile"] for row in quarters], [row["value"] for row in quarters], color=YES, lw=0.8, alpha=0.5)
     axes.plot([], [], color=YES, lw=2.2, label="95%, clustered")
     axes.plot([], [], color=INK, lw=1, alpha=0.7, label="95%, as if independent")
@@ -86,20 +82,6 @@ def _by_quarter(axes: Axes, gradient: Mapping, quarters: list[Mapping]) -> None:
     )
     percent_ticks(axes.yaxis)
     write_size(axes, size_text(**_size(gradient)))
-    axes.legend(loc=_free_corner(quarters))
-
-
-def _free_corner(quarters: list[Mapping]) -> Corner:
-    """The emptiest corner: the legend is as wide as three of the four quarters, and hides what is under it."""
-    low = [row["value"] if row.get("low") is None else row["low"] for row in quarters]
-    high = [row["value"] if row.get("high") is None else row["high"] for row in quarters]
-    space: dict[Corner, float] = {
-        "lower left": min(low[:3]),
-        "lower right": min(low[-3:]),
-        "upper left": 1 - max(high[:3]),
-        "upper right": 1 - max(high[-3:]),
-    }
-    return max(space, key=lambda corner: space[corner])
 
 
 def _size(gradient: Mapping) -> dict:
@@ -131,6 +113,8 @@ def _by_item(axes: Axes, run: RunFrame, gradient: Mapping, quarters: list[Mappin
         rasterized=len(rows) > CLOUD,
         ax=axes,
     )
+    for shade, label in ((YES, "overridden"), (NO, "failed")):
+        axes.plot([], [], ls="none", marker="o", ms=4, color=shade, label=label)
     logit = gradient.get("logit") or {}
     curve = logit.get("curve") or []
     if curve:
@@ -146,6 +130,7 @@ def _by_item(axes: Axes, run: RunFrame, gradient: Mapping, quarters: list[Mappin
                 lw=0,
                 label="95%, clustered errors",
             )
+    axes.plot([], [], marker="s", ms=4, lw=1.4, color=ADAPTED, label="quarters, 95%")
     for row in quarters:
         middle = (row["prior_low"] + row["prior_high"]) / 2
         below, above = whiskers(row)
@@ -161,7 +146,7 @@ def _by_item(axes: Axes, run: RunFrame, gradient: Mapping, quarters: list[Mappin
     axes.set(
         ylim=(-0.1, 1.1),
         xlabel="prior strength, log P(old answer) (nats)",
-        ylabel="failure (squares: quarters, 95%)",
+        ylabel="failure",
         title="By item",
     )
     if quarters[len(quarters) // 2]["prior_low"] > -0.5:
@@ -177,10 +162,10 @@ def caption(summary: Mapping) -> Caption:
     """The caption, with the gap and the coefficient where they were computed."""
     gradient = section(summary, "prior_gradient")
     gap, logit = gradient.get("gap"), gradient.get("logit") or {}
-    shows = "Left: share of conflicts overridden in each quarter of prior strength, with its range in nats."
+    shows = "By quarter: share of conflicts overridden in each quarter of prior strength, with its range in nats."
     if known_value(gap):
         shows += f" Weakly held minus firmly held: {100 * gap['value']:z.0f} percentage points."
-    fit = "Right: each conflict as overridden (0) or failed (1)"
+    fit = "By item: each conflict as overridden (0) or failed (1)"
     if logit.get("coef") is not None:
         kind = "penalised logistic" if logit.get("method") == "penalised" else "logistic"
         fit += f"; {kind} regression gives {logit['coef']:z.2f} log-odds of failure per standard deviation"

@@ -12,10 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
+from override_gap.reports.figures.boxes import place_labels
 from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.settle import legend_outside, settle
 from override_gap.reports.figures.style import (
     INK,
+    NARROW,
     PAPER,
+    WIDE,
     FigureUnavailable,
     canvas,
     colour,
@@ -26,7 +30,7 @@ from override_gap.reports.figures.style import (
     percent_ticks,
     plain_label,
     section,
-    size_text,
+    size_range,
     whiskers,
     write_size,
 )
@@ -44,7 +48,7 @@ def _gain(condition: str) -> float | None:
 
 
 @figure
-def retention(run: RunFrame, summary: Mapping) -> Figure:
+def retention(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Conflicts overridden against unrelated answers kept and KL: uniform gains as a line, every other policy as a mark."""
     matched = section(summary, "matched_retention")
     rows = [
@@ -54,9 +58,13 @@ def retention(run: RunFrame, summary: Mapping) -> Figure:
         raise FigureUnavailable("no condition was measured on both conflicts and unrelated questions")
     costs = ["retention"] + (["kl"] if all(known_value(row.get("kl")) for row in rows) else [])
     compared = [_known_rows(matched.get(key)) for key in ("comparisons", "kl")]
-    layout: list = [costs, ["differences"] * len(costs)] if any(compared) else [costs]
-    fig = canvas(7.6, 7.4 if any(compared) else 4.0)
-    panels = fig.subplot_mosaic(layout, height_ratios=(1.15, 1) if any(compared) else None)
+    layout: list = [[cost] for cost in costs] if narrow else [costs]
+    heights = [3.2 if narrow else 4.0] * len(layout)
+    if any(compared):
+        names = {row["condition"] for found in compared for row in found}
+        layout, heights = [*layout, ["differences"] * len(layout[0])], [*heights, 0.9 + 0.28 * len(names)]
+    fig = canvas(NARROW if narrow else WIDE, sum(heights) + 0.6)
+    panels = fig.subplot_mosaic(layout, height_ratios=heights)
     text = "Bars: 95% intervals, clustered by knowledge point or relation (the wider)."
     if any(compared):
         _differences(panels["differences"], *compared)
@@ -64,15 +72,24 @@ def retention(run: RunFrame, summary: Mapping) -> Figure:
     footnote(fig, text)
     for cost in costs:
         _frontier(panels[cost], rows, cost)
-    panels["retention"].set(ylabel="conflicts overridden (top1)")
-    last = rows[-1]
-    write_size(
-        panels["retention"],
-        f"n = {last['override']['n']:,} conflicts, {last['retention']['n']:,} unrelated questions",
-    )
-    fig.legend(*panels["retention"].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    for cost in costs if narrow else costs[:1]:
+        panels[cost].set(ylabel="conflicts overridden (top1)")
+    conflicts, unrelated = (size_range(row[key]["n"] for row in rows) for key in ("override", "retention"))
+    write_size(panels["retention"], f"{conflicts} conflicts, {unrelated.removeprefix('n = ')} unrelated questions")
+    legend_outside(fig, *panels["retention"].get_legend_handles_labels(), loc="upper center", most=2 if narrow else 4)
     sns.despine(fig=fig)
+    settle(fig)
+    sweep = sorted((row for row in rows if _gain(row["condition"]) is not None), key=_order)
+    for cost in costs:
+        labels = [(f"{_gain(row['condition']):g}", (row[cost]["value"], row["override"]["value"])) for row in sweep]
+        place_labels(panels[cost], labels, 7.5)
     return fig
+
+
+def _order(row: Mapping) -> tuple[int, float]:
+    """The order in which gains are named, since there may not be room for all: as delivered, the base, then the largest."""
+    gain = _gain(row["condition"]) or 0.0
+    return (0 if gain == 1.0 else 1 if gain == 0.0 else 2, -gain)
 
 
 def _known_rows(rows: list[Mapping] | None) -> list[Mapping]:
@@ -98,17 +115,8 @@ def _frontier(axes: Axes, rows: list[Mapping], cost: str) -> None:
         legend=False,
         ax=axes,
     )
-    for n, row in enumerate(sweep):
+    for row in sweep:
         _intervals(axes, row, cost, colour("uniform"))
-        left = n % 2 == 0
-        axes.annotate(
-            f"{_gain(row['condition']):g}",
-            (spent[n], overridden[n]),
-            xytext=(-5 if left else 5, 4),
-            textcoords="offset points",
-            fontsize=7.5,
-            ha="right" if left else "left",
-        )
     shapes = itertools.cycle("DsPX^v<>ph")
     for row in rows:
         if row not in sweep:
@@ -173,7 +181,7 @@ def _differences(axes: Axes, at_retention: list[Mapping], at_kl: list[Mapping]) 
     title = "At equal retention (filled) and equal KL (open)" if at_kl else "At equal retention"
     axes.set(ylim=(len(names) - 0.4, -0.6), xlabel="difference in conflicts overridden (pp)", title=title)
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:+z.0f}" if value else "0")
-    write_size(axes, size_text((*at_retention, *at_kl)[0]["difference"]["n"]))
+    write_size(axes, size_range(row["difference"]["n"] for row in (*at_retention, *at_kl)))
 
 
 def _intervals(axes: Axes, row: Mapping, cost: str, shade: str) -> None:

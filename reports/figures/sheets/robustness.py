@@ -10,11 +10,14 @@ from matplotlib.figure import Figure
 
 from override_gap.analyses.readings import RunFrame
 from override_gap.reports.figures.caption import SHARE, Caption
+from override_gap.reports.figures.settle import legend_below
 from override_gap.reports.figures.style import (
     ADAPTED,
     INK,
+    NARROW,
     NO,
     OTHER,
+    WIDE,
     FigureUnavailable,
     canvas,
     figure,
@@ -22,6 +25,7 @@ from override_gap.reports.figures.style import (
     known_value,
     percent_ticks,
     section,
+    size_range,
     whiskers,
     write_size,
 )
@@ -36,7 +40,7 @@ WRONG = ("hedged", "negated")
 
 
 @figure
-def robustness(run: RunFrame, summary: Mapping) -> Figure:
+def robustness(run: RunFrame, summary: Mapping, narrow: bool) -> Figure:
     """Success against the number of documents, and under other ways to state one; conflicts, first token."""
     rows = [
         row
@@ -56,8 +60,10 @@ def robustness(run: RunFrame, summary: Mapping) -> Figure:
     swept = [row for row in rows if row["family"] in families]
     others = [row for row in rows if row["family"] not in families]
     panels = [(draw, subset) for draw, subset in ((_by_number, swept), (_by_statement, others)) if subset]
-    fig = canvas(3.7 * len(panels), 3.4)
-    for axes, (draw, subset) in zip(fig.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+    count = len(panels)
+    fig = canvas(NARROW, 0.4 + 3.3 * count) if narrow else canvas(WIDE if count == 2 else 4.6, 3.8)
+    grid = fig.subplots(*((count, 1) if narrow else (1, count)), squeeze=False).ravel()
+    for axes, (draw, subset) in zip(grid, panels, strict=True):
         draw(axes, subset, single_document)
     footnote(fig, "Bars: 95% intervals, clustered by knowledge point or relation (the wider).")
     sns.despine(fig=fig)
@@ -88,10 +94,15 @@ def _by_number(axes: Axes, rows: list[Mapping], single_document: Mapping[str, Ma
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.minorticks_off()
-    axes.set(ylim=(-0.03, 1.03), xlabel="documents together", ylabel="conflicts overridden, asked one by one")
+    axes.set(
+        ylim=(-0.03, 1.03),
+        xlabel="documents together",
+        title="By number",
+        ylabel="conflicts overridden, asked one by one",
+    )
     percent_ticks(axes.yaxis)
-    write_size(axes, _size_range(rows))
-    axes.legend(loc="best", frameon=True)
+    write_size(axes, size_range(row["n"] for row in rows))
+    legend_below(axes, WIDE / 2, most=2)
 
 
 def _by_statement(axes: Axes, rows: list[Mapping], single_document: Mapping[str, Mapping]) -> None:
@@ -102,15 +113,14 @@ def _by_statement(axes: Axes, rows: list[Mapping], single_document: Mapping[str,
         shade = NO if row["condition"] in WRONG else OTHER if y else ADAPTED
         axes.errorbar(row["value"], y, xerr=whiskers(row), fmt="o", ms=4.5, elinewidth=1.2, color=shade)
     axes.set_yticks(range(len(lines)), [row["condition"] for row in lines])
-    axes.set(xlim=(-0.03, 1.03), ylim=(len(lines) - 0.4, -0.6), xlabel="share that says the document's answer")
+    axes.set(
+        xlim=(-0.03, 1.03),
+        ylim=(len(lines) - 0.4, -0.6),
+        xlabel="share that says the document's answer",
+        title="By statement",
+    )
     percent_ticks(axes.xaxis)
-    write_size(axes, _size_range(lines))
-
-
-def _size_range(rows: list[Mapping]) -> str:
-    """'n = 194', or the range of n over a panel's rows."""
-    sizes = sorted({row["n"] for row in rows})
-    return f"n = {sizes[0]:,}" + (f" to {sizes[-1]:,}" if len(sizes) > 1 else "")
+    write_size(axes, size_range(row["n"] for row in lines))
 
 
 def caption(summary: Mapping) -> Caption:
@@ -118,8 +128,8 @@ def caption(summary: Mapping) -> Caption:
     section(summary, "robustness")
     return Caption(
         title="Does the override hold with several documents, and when it is hedged or contested?",
-        shows="Left: each fact's success when the adapters of several documents are joined into one, or the documents share "
-        "a prompt. Right: the document stated several times, as a rumour (hedged), as false (negated), and contradicted "
+        shows="By number: each fact's success when the adapters of several documents are joined into one, or the documents share "
+        "a prompt. By statement: the document stated several times, as a rumour (hedged), as false (negated), and contradicted "
         "in a second turn (contested). Red: overriding would be wrong there.",
         computed="First token (top1) on all conflicts. Joined adapters are summed, or their factors averaged; "
         "what all documents share is added once. "

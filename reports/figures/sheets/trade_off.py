@@ -12,7 +12,10 @@ from matplotlib.ticker import PercentFormatter
 
 from override_gap.margins.condition_names import BASE
 from override_gap.reports.figures.caption import SHARE, Caption, size_sentence
+from override_gap.reports.figures.settle import legend_outside, settle
 from override_gap.reports.figures.style import (
+    NARROW,
+    WIDE,
     FigureUnavailable,
     canvas,
     percent_ticks,
@@ -29,7 +32,7 @@ def _price(budget: Mapping) -> str:
     return "kl" if budget["keep"] is None else "retention"
 
 
-def trade_off(comparison: Mapping) -> Figure:
+def trade_off(comparison: Mapping, narrow: bool = False) -> Figure:
     """One line per method over the budgets; the budget asked for has a larger mark and the interval of its override."""
     budget = comparison.get("budget")
     if budget is None:
@@ -41,7 +44,7 @@ def trade_off(comparison: Mapping) -> Figure:
         raise FigureUnavailable("no method has a policy within any of the budgets")
     names = list(dict.fromkeys(row["method"] for row in rows))
     with matplotlib.rc_context(settings()):
-        fig = canvas(6.4, 3.6)
+        fig = canvas(NARROW, 3.8) if narrow else canvas(WIDE, 3.9)
         axes = fig.subplots()
         for number, (name, shade) in enumerate(zip(names, sns.color_palette("deep", len(names)), strict=True)):
             marks: dict[str, Any] = {"color": shade, "marker": MARKERS[number % len(MARKERS)]}
@@ -59,8 +62,9 @@ def trade_off(comparison: Mapping) -> Figure:
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
         else:
             axes.set(xlabel="KL to the base on unrelated questions, nats per token, out of fold")
-        axes.legend(frameon=False, fontsize=8, loc="best")
+        legend_outside(fig, *axes.get_legend_handles_labels(), loc="upper center")
         sns.despine(fig=fig)
+        settle(fig)
     return fig
 
 
