@@ -127,7 +127,7 @@ def _show_runs_by_their_first_screen() -> None:
     def shown(summary: dict[str, Any]) -> str:
         return importlib.import_module(f"{__name__}.reports.notebook").first_screen_html(summary)
 
-    importlib.import_module(f"{__name__}.analyses.run").SHOWN_BY = shown
+    vars(importlib.import_module(f"{__name__}.analyses.run"))["SHOWN_BY"] = shown
 
 
 def __dir__() -> list[str]:
