@@ -91,12 +91,12 @@ function encoded(text) {
   return encodeURIComponent(text.replace(/[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g, "\ufffd"));
 }
 
-// Choices that are finished make an entry of the history; what changes while one types or drags changes the last entry.
+// Choices that are finished make an entry of the history, what changes while one types or drags changes the last entry. It is
+// written once the choice is shown: writing takes the browser as long as drawing the table.
 let later = 0;
 function record(finished) {
   clearTimeout(later);
-  if (finished) write("pushState");
-  else later = setTimeout(() => write("replaceState"), 300);
+  later = setTimeout(() => write(finished ? "pushState" : "replaceState"), finished ? 0 : 300);
 }
 
 function write(how) {
