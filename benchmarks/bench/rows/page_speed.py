@@ -13,10 +13,11 @@ from tests.simulate import simulate_readings
 
 TITLE = "The page in a browser"
 LIMITS = (
-    "Wall-clock seconds and milliseconds in headless Chromium without a GPU, of the page of simulated readings; `python -m "
-    "benchmarks.page_speed RUN` measures a run's own page. An opening ends when the explorer's plot is drawn; a filter ends when "
-    "the rows that are left are in the table and laid out and the plot is drawn again. Most of an opening is reading and running "
-    "the plotting library, which is in the file; most of a filter is drawing the plot."
+    "Headless Chromium without a GPU, on the page of simulated readings; `python -m benchmarks.page_speed RUN` measures a run's "
+    "own page. An opening ends when the explorer's plot is drawn; a filter ends when the rows that are left are in the table and "
+    "laid out and the plot is drawn again. Goals are for the processor time of the page's main thread. The wall clock beside it "
+    "waits for whatever else the machine does, which was much at this measurement (six jobs per core). Most of an "
+    "opening is reading and running the plotting library, which is in the file; half of a filter is the layout of 50 rows."
 )
 SUBJECTS = ("",)
 
@@ -33,4 +34,4 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     shape = {"items": int(readings.readings["item"].nunique()), "conditions": readings.readings["condition"].nunique()}
     with tempfile.TemporaryDirectory() as scratch:
         report = write_page(Path(scratch), readings, summarise(readings), None)
-        return lines_of(report, max(7, repeats)), shape
+        return lines_of(report, repeats), shape
