@@ -8,7 +8,7 @@ const CONFIG = {
     labelColor: "var(--soft)", titleColor: "var(--ink)", titleFontWeight: "normal", gridColor: "var(--grid)",
     domainColor: "var(--grid)", tickColor: "var(--grid)", labelFontSize: 12, titleFontSize: 13, gridOpacity: 0.6,
   },
-  legend: { labelColor: "var(--ink)", labelFontSize: 12, symbolStrokeWidth: 1.6, columnPadding: 18, padding: 4 },
+  legend: { labelColor: "var(--ink)", labelFontSize: 12, symbolStrokeWidth: 1.6, columnPadding: 12, padding: 4 },
 };
 
 function embed(container, spec, datasets, tooltip = false) {

@@ -314,7 +314,9 @@ def test_plain_anchors_go_on_working_and_open_the_folds_around_them(shown):
     shown.evaluate("location.hash = '#inmost'")
     inmost.wait_for()
     assert 0 <= inmost.bounding_box()["y"] < shown.viewport_size["height"]
-    shown.evaluate("document.querySelectorAll('details').forEach((own) => { own.open = false; }); scrollTo(0, 0)")
+    shown.evaluate(
+        "document.querySelectorAll('details:has(#inmost)').forEach((own) => { own.open = false; }); scrollTo(0, 0)"
+    )
     shown.locator("#way").click()  # the address stays the same
     assert inmost.is_visible()
     assert 0 <= inmost.bounding_box()["y"] < shown.viewport_size["height"]
