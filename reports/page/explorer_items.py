@@ -46,7 +46,7 @@ def meta_fields(readings: Any, items: Sequence[str]) -> list[dict[str, Any]]:
     return columns
 
 
-def _stored_meta(readings: Any) -> dict[str, Mapping[str, Any]]:
+def _stored_meta(readings: Any) -> Mapping[str, Mapping[str, Any]]:
     """Each item's meta: the JSON object of its base row, or the columns of a run that stored no such object."""
     if "meta" in readings and readings["meta"].notna().any():
         rows = readings[readings["meta"].notna()].drop_duplicates("item")

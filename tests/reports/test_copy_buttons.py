@@ -161,7 +161,7 @@ def latex_cells(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("nasty", [False, True], ids=["as it stands", "with nasty cells"])
 def test_a_copied_table_says_what_the_page_says(shown, nasty):
-    table = shown.locator("#tables .scroll > table").first
+    table = shown.locator("main .scroll > table:has(thead)").first
     if nasty:
         table.evaluate(
             """(own, text) => {
