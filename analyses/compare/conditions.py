@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from override_gap.analyses.results import ResultRows, rows_frame
 from override_gap.analyses.stats.by_content import by_content
 from override_gap.analyses.stats.clusters import levels
 from override_gap.analyses.stats.differences import difference
-from override_gap.analyses.stats.estimate import Estimate, HtmlRepr, json_number
+from override_gap.analyses.stats.estimate import LEVEL, Estimate, HtmlRepr, json_number
 from override_gap.analyses.stats.intervals import complete_cases, widest
 from override_gap.analyses.stats.paired import holm, paired_at
 from override_gap.margins.condition_names import COMBINED, IN_CONTEXT
@@ -89,26 +90,30 @@ def paired(
     names: tuple[str, str],
     split: str,
     measure: str,
+    coverage: float = LEVEL,
 ) -> Comparison:
     """Compare the successes of two conditions or methods on the same items, all of them measured.
 
-    Interval and p are of one test (`stats.paired`): p is below .05 exactly if the interval excludes 0. Where fewer
-    than six clusters differ, no p can be, and the interval reaches as far as that of two shares (`difference`).
+    Interval and p are of one test (`stats.paired`): p is below 1 - coverage exactly if the interval excludes 0. Where
+    fewer than six clusters differ, no p can be below .05, and the interval reaches as far as that of two shares (`difference`).
     """
-    found = _paired(first, second, points)
+    found = _paired(first, second, points, coverage)
     gap = replace(found.difference, name=f"{names[0]} minus {names[1]}")
     return replace(found, first=names[0], second=names[1], split=split, measure=measure, difference=gap)
 
 
 @by_content(1024)
 def _paired(
-    first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"], points: Shaped[np.ndarray, " n"]
+    first: Float[np.ndarray, " n"],
+    second: Float[np.ndarray, " n"],
+    points: Shaped[np.ndarray, " n"],
+    coverage: float = LEVEL,
 ) -> Comparison:
     gained, lost = int((first > second).sum()), int((first < second).sum())
-    gap = replace(difference("", first, points, second, points), n=len(first))
+    gap = replace(difference("", first, points, second, points, coverage), n=len(first))
     if gap.points < 2:
         return Comparison("", "", "", "", gap, gained, lost, float("nan"))
-    tests = [paired_at(first - second, level) for level in levels(points)]
+    tests = [paired_at(first - second, level, coverage) for level in levels(points)]
     of_shares = [gap.by_point, gap.by_cluster] if gap.by_point and gap.by_cluster else [(gap.low, gap.high)]
     each = [
         (max(-1.0, min(test.low, low)), min(1.0, max(test.high, high)))
@@ -120,6 +125,21 @@ def _paired(
     if len(each) > 1:
         gap = replace(gap, by_point=each[0], by_cluster=each[1])
     return Comparison("", "", "", "", replace(gap, low=low, high=high), gained, lost, max(t.p for t in tests))
+
+
+def holm_rows(found: Sequence[Comparison], again: Callable[[int, float], Comparison]) -> list[dict[str, Any]]:
+    """Rows of comparisons with Holm's adjusted p, and the interval that excludes 0 exactly where that is below .05.
+
+    `again(number, coverage)` compares once more at another coverage: Holm's p is k times p, so that the interval is that of
+    the same test at 1 - .05 / k.
+    """
+    rows = []
+    for number, (each, p) in enumerate(zip(found, holm([each.p for each in found]), strict=True)):
+        times = p / each.p if each.p > 0 else 1.0
+        gap = again(number, 1 - (1 - LEVEL) / times).difference if times > 1 + 1e-12 else each.difference
+        limits = {"low_holm": json_number(gap.low), "high_holm": json_number(gap.high)}
+        rows.append({**each.as_json(), "p_holm": json_number(p), **limits})
+    return rows
 
 
 def conditions(

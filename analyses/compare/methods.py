@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from override_gap.analyses.compare.conditions import paired
+from override_gap.analyses.compare.conditions import Comparison, holm_rows, paired
 from override_gap.analyses.compare.pairing import Cell, Paired, Runs, pair
 from override_gap.analyses.readings import DELIVERED
 from override_gap.analyses.results import number_text, rows_frame
 from override_gap.analyses.stats.bootstrap import REPLICATES, bootstrap_weights
 from override_gap.analyses.stats.clusters import clusters, levels
-from override_gap.analyses.stats.estimate import json_number
+from override_gap.analyses.stats.estimate import LEVEL, json_number
 from override_gap.analyses.stats.intervals import proportion
-from override_gap.analyses.stats.paired import holm
 
 SCHEMA = 1
 
@@ -30,10 +29,11 @@ class Methods:
     """A comparison of methods as tables, whose rows are plain dicts that name their split, tier, population and measure.
 
     ``outcomes``: one row per method. ``pairs``: first minus second, p clustered by knowledge point, p_holm over all pairs
-    of methods in that cell. ``order``: the methods from best to worst and how often resampling keeps that order.
-    ``only``: the items that only one method gets right. ``verdicts``: what each run says of the method's failures as delivered,
-    over all that the run measured, not the shared items alone. ``budget``: every method at its best policy within one price
-    (`analyses/one_budget`), None where no budget was given.
+    of methods in that cell, low_holm and high_holm the interval that excludes 0 exactly where p_holm is below .05.
+    ``order``: the methods from best to worst and how often resampling keeps that order. ``only``: the items that only one
+    method gets right. ``verdicts``: what each run says of the method's failures as delivered, over all that the run measured,
+    not the shared items alone. ``budget``: every method at its best policy within one price (`analyses/one_budget`), None
+    where no budget was given.
     """
 
     methods: tuple[dict[str, Any], ...]
@@ -128,16 +128,15 @@ def outcomes(cell: Cell, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def pairs(cell: Cell, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Every two methods: paired difference, clustered p, Holm's adjustment over the pairs of this cell."""
-    comparisons = [
-        paired(cell.success[:, a], cell.success[:, b], cell.points, (names[a], names[b]), cell.split, cell.measure)
-        for a, b in combinations(range(len(names)), 2)
-    ]
-    adjusted = holm([comparison.p for comparison in comparisons])
-    return [
-        {**cell.named(), **comparison.as_json(), "p_holm": json_number(p)}
-        for comparison, p in zip(comparisons, adjusted, strict=True)
-    ]
+    """Every two methods: paired difference, clustered p, Holm's adjustment over the pairs of this cell, with its interval."""
+    each = list(combinations(range(len(names)), 2))
+
+    def compared(number: int, coverage: float = LEVEL) -> Comparison:
+        a, b = each[number]
+        columns, both = (cell.success[:, a], cell.success[:, b]), (names[a], names[b])
+        return paired(*columns, cell.points, both, cell.split, cell.measure, coverage)
+
+    return [{**cell.named(), **row} for row in holm_rows([compared(number) for number in range(len(each))], compared)]
 
 
 def order(cell: Cell, names: tuple[str, ...], seed: int = 0, replicates: int = REPLICATES) -> dict[str, Any]:

@@ -12,15 +12,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Shaped
 
-from override_gap.analyses.compare.conditions import Comparison, paired
+from override_gap.analyses.compare.conditions import Comparison, holm_rows, paired
 from override_gap.analyses.compare.pairing import Runs, measured_rows, one_subject, shared_items
 from override_gap.analyses.one_budget.winner import Standing, winner_in_words
 from override_gap.analyses.price import UNITS
 from override_gap.analyses.readings import DELIVERED, RunFrame, Table, points_of, truth
 from override_gap.analyses.results import rows_frame
-from override_gap.analyses.stats.estimate import Estimate, json_number
+from override_gap.analyses.stats.estimate import LEVEL, Estimate
 from override_gap.analyses.stats.intervals import mean, proportion
-from override_gap.analyses.stats.paired import holm
 from override_gap.analyses.tune import Budget, Choice, choose
 from override_gap.analyses.tune.choice import UNDECIDED
 from override_gap.analyses.verdict import read_by_rule
@@ -137,20 +136,19 @@ def points_at(about: Table, items: Iterable[Any]) -> Shaped[np.ndarray, " n"]:
     return points_of(about.loc[list(items)])
 
 
-def comparisons(success: Mapping[str, pd.Series], about: Table, measure: str) -> list[Comparison]:
-    """Every two methods on the same conflicts; none where there is no shared conflict."""
+def pair_rows(success: Mapping[str, pd.Series], about: Table, measure: str) -> list[dict[str, Any]]:
+    """Every two methods on the same conflicts, with Holm's adjustment over all pairs; none where no conflict is shared."""
     columns = {name: column.to_numpy(float) for name, column in success.items()}
     if len(columns) < 2 or not len(next(iter(columns.values()))):
         return []
     points = points_at(about, next(iter(success.values())).index)
-    return [paired(columns[a], columns[b], points, (a, b), "conflict", measure) for a, b in combinations(columns, 2)]
+    each = list(combinations(columns, 2))
 
+    def compared(number: int, coverage: float = LEVEL) -> Comparison:
+        a, b = each[number]
+        return paired(columns[a], columns[b], points, (a, b), "conflict", measure, coverage)
 
-def pair_rows(success: Mapping[str, pd.Series], about: Table, measure: str) -> list[dict[str, Any]]:
-    """Paired differences with Holm's adjustment over all pairs."""
-    found = comparisons(success, about, measure)
-    adjusted = holm([comparison.p for comparison in found])
-    return [{**each.as_json(), "p_holm": json_number(p)} for each, p in zip(found, adjusted, strict=True)]
+    return holm_rows([compared(number) for number in range(len(each))], compared)
 
 
 def method_rows(

@@ -76,8 +76,16 @@ def paired_at(gap: Float[np.ndarray, " n"], level: Level, coverage: float = LEVE
     between = int(
         ((np.where(whole, -np.inf, means.min(0)) <= NONE) & (np.where(whole, np.inf, means.max(0)) >= -NONE)).sum()
     )
-    needed = max(1, int(np.ceil((1 - coverage) * total - 1e-9)) - more)
-    return PairedTest((between + more) / total, float(lower[needed - 1]), float(upper[-needed]), differing)
+    needed = int(np.ceil((1 - coverage) * total - 1e-9)) - more
+    p = (between + more) / total
+    if needed < 1:  # so few draws reject nothing at this coverage
+        return PairedTest(p, -np.inf, np.inf, differing)
+    return PairedTest(p, settled(lower[needed - 1]), settled(upper[-needed]), differing)
+
+
+def settled(limit: float) -> float:
+    """A limit that is 0 but for rounding is 0, as p counts it."""
+    return 0.0 if abs(limit) <= NONE else float(limit)
 
 
 def every_pattern(differing: int) -> Int8[np.ndarray, "pattern differing"]:
@@ -95,8 +103,15 @@ def mcnemar(
     a = sizes.sum() ** 2 - z**2 * (sizes**2).sum()
     b = sums.sum() * sizes.sum() - z**2 * (sums * sizes).sum()
     c = sums.sum() ** 2 - z**2 * (sums**2).sum()
-    half = float(np.sqrt(max(0.0, b * b - a * c)))
-    return PairedTest(p, float((b - half) / a), float((b + half) / a), differing)
+    inner = b * b - a * c
+    if a <= 0:
+        # Few clusters for so high a coverage: what is not rejected has no end, and a hole that may hold 0.
+        if c <= 0 or inner <= 0 or a == 0:
+            return PairedTest(p, -np.inf, np.inf, differing)
+        edge = float((b - np.copysign(np.sqrt(inner), sums.sum())) / a)
+        return PairedTest(p, edge, np.inf, differing) if sums.sum() > 0 else PairedTest(p, -np.inf, edge, differing)
+    half = float(np.sqrt(max(0.0, inner)))
+    return PairedTest(p, settled((b - half) / a), settled((b + half) / a), differing)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
