@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from override_gap.analyses.compare.answer import answer
 from override_gap.analyses.compare.methods import Methods, side_by_side
 from override_gap.analyses.one_budget.methods import under_budget
-from override_gap.analyses.readings import DELIVERED, load
+from override_gap.analyses.readings import DELIVERED, RunFrame, load
 from override_gap.analyses.tune import Budget
 from override_gap.analyses.verdict import verdict
 from override_gap.reports.page.compare import write_comparison
@@ -24,15 +26,17 @@ def compare(
 ) -> Methods:
     """Compare run folders on the items that all of them measured, each under one condition or several.
 
-    `condition`: names for all runs, or RUN=NAME for one of them, RUN its folder or the name of its adapters. With `keep` (the
-    least share of unrelated answers kept) or `kl` (the largest KL to the base there, nats per token) every method is also
-    compared at its best policy within that budget, judged by `measure` (`budget` of the result).
+    `condition`: names for all runs, or RUN=NAME for one of them, RUN its folder or the name of its adapters. Every method is
+    also compared at its best policy within one budget, judged by `measure` (`budget` of the result): `keep`, the least share
+    of unrelated answers kept (0.95 where neither is named), or `kl`, the largest KL to the base there, nats per token. The
+    `answer` is of that comparison, unless conditions were named and no budget.
     Returns the comparison, which prints itself; `as_json()` gives every number. With `out`, its page is written there.
     Raises ValueError where there is nothing to compare with, or where the runs cannot be compared.
     """
     if not runs or (len(runs) == 1 and (isinstance(condition, str) or len(condition) < 2)):
         raise ValueError("a comparison needs two or more run folders, or several conditions of one")
-    budget = None if keep is None and kl is None else Budget(keep, kl, measure)
+    asked = keep is not None or kl is not None
+    budget = Budget(keep, kl, measure) if asked else Budget(measure=measure)
     folders = [Path(run) for run in runs]
     frames = [load(folder) for folder in folders]
     names = method_names(folders, [str((frame.manifest.get("adapters") or {}).get("name")) for frame in frames])
@@ -50,9 +54,12 @@ def compare(
         {label: each for label, (_, each) in entries.items()},
     )
     verdicts = tuple({"method": name, **verdict(run).as_json()} for name, run in by_name.items())
-    methods = replace(
-        methods, verdicts=verdicts, budget=None if budget is None else under_budget(by_name, budget).as_json()
+    methods = replace(methods, verdicts=verdicts, budget=section(by_name, budget, asked))
+    named = any(each != DELIVERED for _, each in entries.values())
+    of_budget = (
+        methods.budget is not None and len(by_name) > 1 and (asked or (not named and all_priced(methods.budget)))
     )
+    methods = replace(methods, answer=answer(methods.as_json(), of_budget).as_json())
     resolved = [folder.resolve() for folder in folders]
     repeated = [str(folder) for number, folder in enumerate(folders) if resolved[number] in resolved[:number]]
     if repeated:
@@ -61,6 +68,22 @@ def compare(
     if out is not None:
         write_comparison(methods.as_json(), Path(out))
     return methods
+
+
+def section(runs: Mapping[str, RunFrame], budget: Budget, asked: bool) -> dict[str, Any] | None:
+    """The section ``budget``; None where nobody asked for one and none can be judged: no unrelated question was measured."""
+    try:
+        found = under_budget(runs, budget).as_json()
+    except ValueError:
+        if asked:
+            raise
+        return None
+    return found if asked or any(row["conflict"] for row in found["methods"]) else None
+
+
+def all_priced(budget: Mapping[str, Any]) -> bool:
+    """Whether every method has a policy within the budget."""
+    return all(row["conflict"] is not None for row in budget["methods"])
 
 
 def conditions_of(asked: Sequence[str], folders: Sequence[Path], names: Sequence[str]) -> Mapping[str, list[str]]:

@@ -33,7 +33,7 @@ class Methods:
     ``order``: the methods from best to worst and how often resampling keeps that order. ``only``: the items that only one
     method gets right. ``verdicts``: what each run says of the method's failures as delivered, over all that the run measured,
     not the shared items alone. ``budget``: every method at its best policy within one price (`analyses/one_budget`), None
-    where no budget was given.
+    where none can be judged. ``answer``: all of it in three sentences (`analyses/compare/answer.py`).
     """
 
     methods: tuple[dict[str, Any], ...]
@@ -48,13 +48,15 @@ class Methods:
     notes: tuple[str, ...]
     verdicts: tuple[dict[str, Any], ...] = ()
     budget: Mapping[str, Any] | None = None
+    answer: Mapping[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The whole comparison as plain JSON."""
         lists = ("methods", "measures", "outcomes", "pairs", "order", "only", "verdicts", "notes")
         about = {"condition": self.condition, "subject": self.subject, "items": self.items}
         budget = {} if self.budget is None else {"budget": dict(self.budget)}
-        return {"schema": SCHEMA, **about, **{name: list(getattr(self, name)) for name in lists}, **budget}
+        answer = {} if self.answer is None else {"answer": dict(self.answer)}
+        return {"schema": SCHEMA, **answer, **about, **{name: list(getattr(self, name)) for name in lists}, **budget}
 
     def frame(self, table: str = "pairs") -> pd.DataFrame:
         """One of the tables: pairs, outcomes, order, only or verdicts."""
@@ -65,7 +67,7 @@ class Methods:
         return str(self)
 
     def __str__(self) -> str:
-        lines = [] if self.budget is None else [self.budget["says"]]
+        lines = [] if self.answer is None else [self.answer[key] for key in ("compared", "found", "do")]
         lines += [f"{len(self.methods)} methods, {self.condition}, {self.items['shared']} shared items"]
         for row in self.pairs:
             if row["tier"] is None and row["population"] == "all":

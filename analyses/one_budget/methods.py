@@ -71,7 +71,10 @@ def under_budget(runs: Runs, budget: Budget, seed: int = 0) -> UnderBudget:
     one_subject(runs)
     about, _ = shared_items(runs)
     here = at_budget(runs, about, budget, seed)
-    delivered = {name: delivered_success(run, about, budget.measure) for name, run in runs.items()}
+    delivered, kept = (
+        {name: delivered_success(run, about, budget.measure, split) for name, run in runs.items()}
+        for split in ("conflict", "retention")
+    )
     pairs = [
         {"at": at, **row}
         for at, success in (("budget", here.success), ("as-delivered", common(delivered)))
@@ -86,7 +89,7 @@ def under_budget(runs: Runs, budget: Budget, seed: int = 0) -> UnderBudget:
     return UnderBudget(
         budget,
         winner_in_words(standing(here, about), budget),
-        tuple(method_rows(here, about, delivered)),
+        tuple(method_rows(here, about, delivered, kept)),
         tuple(pairs),
         tuple(rows),
         tuple(winners),
@@ -125,9 +128,9 @@ def common(tables: Mapping[str, Any]) -> dict[str, Any]:
     return {name: table.loc[shared] for name, table in tables.items()}
 
 
-def delivered_success(run: RunFrame, about: Table, measure: str) -> pd.Series:
-    """Success as delivered on the shared conflicts, by item."""
-    items = about.index[(about["split"] == "conflict").to_numpy()]
+def delivered_success(run: RunFrame, about: Table, measure: str, split: str = "conflict") -> pd.Series:
+    """Success as delivered on the shared items of a split, by item."""
+    items = about.index[(about["split"] == split).to_numpy()]
     return pd.Series(truth(measured_rows(run, DELIVERED, items)[f"success_{measure}"]), items).dropna()
 
 
@@ -152,7 +155,10 @@ def pair_rows(success: Mapping[str, pd.Series], about: Table, measure: str) -> l
 
 
 def method_rows(
-    found: AtBudget, about: Table, delivered: Mapping[str, pd.Series] | None = None
+    found: AtBudget,
+    about: Table,
+    delivered: Mapping[str, pd.Series] | None = None,
+    kept: Mapping[str, pd.Series] | None = None,
 ) -> list[dict[str, Any]]:
     """One row per method: its policy, and its figures out of fold on the shared items; null where there is no choice."""
     rows = []
@@ -173,6 +179,9 @@ def method_rows(
         if delivered is not None:
             as_is = delivered[name]
             row["conflict_as_delivered"] = share(as_is, about).as_json() if len(as_is) else None
+        if kept is not None:
+            unrelated = kept[name]
+            row["retention_as_delivered"] = share(unrelated, about).as_json() if len(unrelated) else None
         rows.append(row)
     return rows
 

@@ -35,15 +35,16 @@ class More:
         return f"; about {self.n:,} more {self.what} would decide"
 
 
-def more_conflicts(gap: Estimate) -> More:
+def more_conflicts(gap: Estimate, alpha: float = 0.05) -> More:
     """Conflicts beside the present ones at which a difference of this size excludes zero with 80% probability.
 
-    The error falls with the root of the number of knowledge points: n (z_.975 + z_.8)^2 (error / gap)^2.
+    The error falls with the root of the number of knowledge points: n (z_.975 + z_.8)^2 (error / gap)^2. `alpha`: at which
+    p counts, smaller where several differences are looked at.
     """
     what = "conflicts on new knowledge points"
     if not math.isfinite(gap.low) or abs(gap.value) < 1e-9:
         return More(None, what)
-    wanted = float(stats.norm.ppf(0.975) + stats.norm.ppf(POWER))
+    wanted = float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(POWER))
     error = (gap.high - gap.low) / 2 / float(stats.norm.ppf(0.975))
     total = gap.n * (wanted * error / gap.value) ** 2
     return More(rounded_up(total - gap.n) if total <= MOST * gap.n else None, what)

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
         "--keep",
         type=float,
         metavar="SHARE",
-        help="compare every method at its best policy that keeps this share of unrelated answers, such as 0.95",
+        help="compare every method at its best policy that keeps this share of unrelated answers (default 0.95)",
     )
     options.add_argument(
         "--kl",
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def table(comparison: Mapping[str, Any]) -> str:
-    """Success, paired differences and how stable the ranking is, in 80 columns; by the first token if it was measured."""
+    """The answer, success, paired differences and how stable the ranking is, in 80 columns; by the first token if measured."""
     from override_gap.margins.text import one_line
     from override_gap.reports.page.compare import causes_in_words
 
@@ -81,7 +81,8 @@ def table(comparison: Mapping[str, Any]) -> str:
     short = {method["name"]: _cut(" ".join(one_line(method["name"]).split()), NAME) for method in comparison["methods"]}
     if len(set(short.values())) < len(short):
         short = {name: _cut(f"{number}: {text}", NAME) for number, (name, text) in enumerate(short.items(), 1)}
-    lines = _under_budget(comparison.get("budget"), short)
+    lines = answer_lines(comparison)
+    lines += _under_budget(comparison.get("budget"), short, says=not lines)
     lines += [
         f"{comparison['condition']}, success by {measure} [95% interval], {plural(comparison['items']['shared'], 'shared item')}"
     ]
@@ -104,7 +105,8 @@ def table(comparison: Mapping[str, Any]) -> str:
         lines.append(f"  {'tied' if order['holds'] is None else same}; differences, Holm-adjusted p:")
         for row in rows("pairs", split):
             lines.append(f"  {short[row['first']]} - {short[row['second']]}")
-            lines.append(f"  {'':<{NAME}} {_cell(row['difference'], sign=True):<22} p {_p(row['p_holm'])}")
+            gap = {"value": row["difference"]["value"], "low": row["low_holm"], "high": row["high_holm"]}
+            lines.append(f"  {'':<{NAME}} {_cell(gap, sign=True):<22} p {_p(row['p_holm'])}")
     lines += ["", "verdicts, each on its own run:"] if comparison["verdicts"] else []
     for verdict in comparison["verdicts"]:
         name = short.get(verdict["method"], _cut(verdict["method"], NAME))
@@ -119,15 +121,25 @@ def table(comparison: Mapping[str, Any]) -> str:
     return "\n".join(_cut(line.rstrip(), WIDTH) for line in lines)
 
 
-def _under_budget(budget: Mapping[str, Any] | None, short: Mapping[str, str]) -> list[str]:
+def answer_lines(comparison: Mapping[str, Any]) -> list[str]:
+    """What was compared, what came out and what to do, in 80 columns; nothing where the comparison has no answer."""
+    from override_gap.margins.text import one_line
+
+    found = comparison.get("answer")
+    if found is None:
+        return []
+    return [line for key in ("compared", "found", "do") for line in (*textwrap.wrap(one_line(found[key]), WIDTH), "")]
+
+
+def _under_budget(budget: Mapping[str, Any] | None, short: Mapping[str, str], says: bool = True) -> list[str]:
     """The answer under the budget, every method's policy and figures, and who wins at which budget; nothing without one."""
     if budget is None:
         return []
     from override_gap.margins.text import one_line
 
-    lines = textwrap.wrap(one_line(budget["says"]), WIDTH)
+    lines = [*textwrap.wrap(one_line(budget["says"]), WIDTH), ""] if says else []
     policy = {name: one_line(name) for rows in ("methods", "winners") for name in _policies(budget[rows])}
-    lines += ["", f"  {'':<{NAME}} {'overrides':<18} {'keeps':<18} KL"]
+    lines += [f"  {'':<{NAME}} {'overrides':<18} {'keeps':<18} KL"]
     for row in budget["methods"]:
         cells = [_cell(row[key]) if row[key] else "-" for key in ("conflict", "retention")]
         kl = "-" if not row["kl"] else f"{row['kl']['value']:z.3f}"

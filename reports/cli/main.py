@@ -26,6 +26,7 @@ VERBS = {
     "merge": "join the shards of one run, written by `audit --shard`",
     "tune": "choose the policy and gain to use under a budget, from a run's stored readings",
     "compare": "compare several runs on the same items, with paired differences",
+    "index": "list a folder of runs with their verdicts, as a page and a table",
     "power": "how many items a verdict, a difference or a price needs, by simulation",
     "doctor": "verify a run folder: what is missing or damaged, and what to do",
     "items": "check, convert or describe an item file, or write its documents for a method",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -10,8 +11,8 @@ from markupsafe import Markup
 from override_gap.margins.scratch import scratch
 from override_gap.margins.whole_files import make_folder, write_text
 from override_gap.reports import figures
+from override_gap.reports.figures.sheets import delivered_and_best, trade_off
 from override_gap.reports.figures.sheets import methods as sheets
-from override_gap.reports.figures.sheets import trade_off
 from override_gap.reports.page.assets import policy, style
 from override_gap.reports.page.budget_tables import budget_tables
 from override_gap.reports.page.document import template_environment
@@ -25,13 +26,14 @@ LISTED = 40
 
 def write_comparison(comparison: Mapping, out: Path) -> Path:
     """Write the page of ``analyses.compare.methods.side_by_side(...).as_json()``; the same comparison gives the same bytes."""
-    sheet = style("colours", "page", "first-screen")
+    sheet = style("colours", "page", "first-screen", "compare")
     html = (
         template_environment()
         .get_template("compare.html")
         .render(
             comparison=comparison,
             names=_names(comparison),
+            first=first_figure(comparison),
             figures=comparison_figures(comparison),
             tables=comparison_tables(comparison),
             style=sheet,
@@ -44,6 +46,20 @@ def write_comparison(comparison: Mapping, out: Path) -> Path:
 
 def _names(comparison: Mapping) -> list[str]:
     return [method["name"] for method in comparison["methods"]]
+
+
+def first_figure(comparison: Mapping) -> PageFigure:
+    """The picture beneath the answer, drawn for a wide and for a narrow window; where it has nothing to show, the reason."""
+    about = delivered_and_best.caption(comparison)
+    try:
+        wide, narrow = (delivered_and_best.delivered_and_best(comparison, narrow=narrow) for narrow in (False, True))
+    except figures.FigureUnavailable as fault:
+        return PageFigure("answer", about.title, None, None, (), str(fault))
+    with scratch() as folder:
+        drawn = page_figure("answer", wide, about, Path(folder))
+        small = page_figure("answer-narrow", narrow, about, Path(folder))
+    both = Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(drawn.svg, small.svg)
+    return replace(drawn, svg=both)
 
 
 def comparison_figures(comparison: Mapping) -> list[PageFigure]:
@@ -143,9 +159,10 @@ def _difference_tables(comparison: Mapping) -> Iterator[Table]:
         yield Table(
             f"Paired differences by {MEASURES[measure]}",
             "First minus second on the same items, in percentage points; gained and lost count the items on which only "
-            "one of the two succeeds. p is two-sided and clustered by knowledge point; Holm's adjustment runs over all "
-            "pairs of methods on the same items.",
-            ("items", "first", "second", "difference", "gained", "lost", "p", "p, Holm"),
+            "one of the two succeeds. Interval and p come from one two-sided test, clustered by knowledge point; Holm's "
+            "adjustment runs over all pairs of methods on the same items, and the last interval is the one that excludes 0 "
+            "exactly where Holm's p is below .05.",
+            ("items", "first", "second", "difference", "gained", "lost", "p", "p, Holm", "interval, Holm"),
             tuple(
                 (
                     row_label(row),
@@ -156,12 +173,20 @@ def _difference_tables(comparison: Mapping) -> Iterator[Table]:
                     rounded(row["lost"]),
                     p_cell(row["p"]),
                     p_cell(row["p_holm"]),
+                    holm_interval(row),
                 )
                 for row in comparison["pairs"]
                 if row["measure"] == measure
             ),
             open=measure == "top1",
         )
+
+
+def holm_interval(row: Mapping) -> str:
+    """The interval that belongs to Holm's p, in percentage points."""
+    if row["low_holm"] is None or row["high_holm"] is None:
+        return ABSENT
+    return f"[{per_cent(row['low_holm'])}, {per_cent(row['high_holm'])}]"
 
 
 def _order_table(comparison: Mapping) -> Table:

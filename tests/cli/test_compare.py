@@ -60,7 +60,8 @@ def test_table_page_and_json_show_the_same_numbers(folders, tmp_path, capsys) ->
     assert any(f"{value:+.2f} [" in line for line in printed)
     page = Reader(out.read_text(encoding="utf-8"))
     assert f"{100 * value:.0f} pp" in page.text.replace("\u2212", "-")
-    assert sum(tag == "svg" for tag, _ in page.tags) == 2
+    # the answer's picture wide and narrow, over the budgets, by method, differences
+    assert sum(tag == "svg" for tag, _ in page.tags) == 5
     assert not page.scripts
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href"):
@@ -159,25 +160,54 @@ def test_conditions_of_one_run_are_compared_like_methods(folders, tmp_path, caps
     assert row["difference"]["value"] == pytest.approx(gap[0] - gap[1])
 
 
-def test_under_a_budget_the_answer_comes_first(folders, tmp_path, capsys) -> None:
+def test_the_answer_comes_first_and_is_of_the_budget(folders, tmp_path, capsys) -> None:
     words = ["compare", *map(str, folders[:2]), "--out", str(tmp_path / "c.html")]
     assert main([*words, "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)
+    assert (plain["budget"]["keep"], plain["answer"]["basis"]) == (0.95, "budget")
     assert main([*words, "--keep", "0.8", "--json"]) == 0
     comparison = json.loads(capsys.readouterr().out)
-    budget = comparison.pop("budget")
-    assert comparison == plain, "without the new key everything is as it was"
+    budget, answer = comparison["budget"], comparison["answer"]
+    differs = {"answer", "budget"}
+    assert {key: value for key, value in comparison.items() if key not in differs} == {
+        key: value for key, value in plain.items() if key not in differs
+    }
     assert (budget["keep"], budget["kl"], budget["measure"]) == (0.8, None, "top1")
     page = Reader((tmp_path / "c.html").read_text(encoding="utf-8"))
     shown = " ".join(page.text.split())
-    assert " ".join(budget["says"].split()) in shown
-    assert shown.index("Under one budget") < shown.index("How often does each method succeed")
-    assert sum(tag == "svg" for tag, _ in page.tags) == 3
+    places = [
+        shown.index(" ".join(text.split()))
+        for text in (*(answer[key] for key in ("compared", "found", "do")), budget["says"])
+    ]
+    assert places == sorted(places)
+    assert places[-1] < shown.index("How often does each method succeed")
     assert main([*words, "--keep", "0.8"]) == 0
     printed = capsys.readouterr().out.split("\n")
-    assert printed[0].startswith("Within the budget (at least 0.8 of unrelated answers kept)")
+    assert printed[0].startswith("simulated magnitude and simulated mixture on ")
+    assert " ".join(printed).find("With at least 80% of unrelated answers kept") > 0
     assert max(map(len, printed[:-2])) <= 80
     assert "share of unrelated answers above 0 and below 1" in error_line([*words, "--keep", "95"], capsys)
+
+
+def without_unrelated(folder: Path, into: Path) -> Path:
+    """A copy of a run in which no unrelated question was asked."""
+    run = load(folder)
+    return stored(RunFrame(run.manifest, run.readings[run.readings["split"] != "retention"]), into)
+
+
+def test_where_retention_was_not_measured_the_page_says_so_and_draws_no_empty_box(folders, tmp_path, capsys) -> None:
+    bare = [without_unrelated(folder, tmp_path / f"bare-{folder.name}") for folder in folders[:2]]
+    words = ["compare", *map(str, bare), "--out", str(tmp_path / "c.html")]
+    assert main([*words, "--json"]) == 0
+    comparison = json.loads(capsys.readouterr().out)
+    assert "budget" not in comparison
+    assert comparison["answer"]["basis"] == "as given"
+    assert "at a price that is unknown" in comparison["answer"]["do"]
+    page = Reader((tmp_path / "c.html").read_text(encoding="utf-8"))
+    assert "Not drawn: unrelated answers were not measured" in " ".join(page.text.split())
+    assert sum(tag == "svg" for tag, _ in page.tags) == 2
+    assert main([*words, "--keep", "0.9", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["answer"]["label"] == "alone"
 
 
 def error_line(words: list[str], capsys) -> str:
