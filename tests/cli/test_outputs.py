@@ -100,6 +100,7 @@ VERBS: dict[str, Callable[[Path, Path], list[str]]] = {
         "--out",
         str(out),
     ],
+    "index": lambda run, out: ["index", str(run.parent), "--out", str(out)],
 }
 
 
@@ -117,6 +118,7 @@ def test_a_full_disk_leaves_the_old_file_and_one_line(
         page = functools.partial("<html>{}</html>".format, "x" * 5000)
         monkeypatch.setattr("override_gap.reports.page.compare.template_environment", lambda: _Templates(page()))
         monkeypatch.setattr("override_gap.reports.page.compare.comparison_figures", lambda _: [])
+        monkeypatch.setattr("override_gap.reports.page.compare.first_figure", lambda _: None)
     out.write_text("OLD")
     before = files(tmp_path)
     with largest_file(700):

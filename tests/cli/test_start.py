@@ -46,6 +46,7 @@ def test_list_loads_no_heavy_library(kind: str) -> None:
         ["report", "nowhere"],
         ["report", "nowhere", "--format", "docx"],
         ["compare", "nowhere", "elsewhere"],
+        ["index", "nowhere"],
         ["items", "check", "nowhere.jsonl"],
         ["organism", "train", "--out", __file__],
         ["calibrate", "--seeds", "0"],
