@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,10 +38,13 @@ from tests.conftest import ended
 def largest_file(size: int) -> Iterator[None]:
     """No file may grow beyond `size` bytes, as on a full disk."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    compiled = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True  # Python does not notice that it wrote half of a module, which then cannot be imported
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
     finally:
+        sys.dont_write_bytecode = compiled
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
 
