@@ -39,7 +39,9 @@ def largest_file(size: int) -> Iterator[None]:
     """No file may grow beyond `size` bytes, as on a full disk."""
     before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     compiled = sys.dont_write_bytecode
-    sys.dont_write_bytecode = True  # Python does not notice that it wrote half of a module, which then cannot be imported
+    sys.dont_write_bytecode = (
+        True  # Python does not notice that it wrote half of a module, which then cannot be imported
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield

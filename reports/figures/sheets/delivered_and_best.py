@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import matplotlib
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
@@ -156,7 +157,9 @@ def _draw(axes: Axes, rows: Sequence[Mapping], number: int) -> None:
     if len(ends) == 2:
         axes.plot(*zip(*ends.values(), strict=True), color=shade, lw=1.2, zorder=2)
     for row in rows:
-        look = _look(number, row["kind"] == "best") | ({"marker": "d"} if row["kind"] == "named" else {})
+        look: dict[str, Any] = _look(number, row["kind"] == "best") | (
+            {"marker": "d"} if row["kind"] == "named" else {}
+        )
         axes.errorbar(
             row["kept"]["value"], row["override"]["value"], xerr=whiskers(row["kept"]), yerr=whiskers(row["override"]),
             ls="", ms=7, mew=1.4, ecolor=shade, elinewidth=0.7, zorder=4 if row["kind"] == "best" else 3, **look,
@@ -210,7 +213,7 @@ def _placed(axes: Axes, row: Mapping, at: Any, further: float, taken: list[Bbox]
             ha="left" if x > 0 else "right" if x < 0 else "center", va="center" if x else "bottom" if y > 0 else "top",
             linespacing=1.15, arrowprops={"arrowstyle": "-", "color": INK, "lw": 0.5, "shrinkB": 5} if further > 1 else None,
         )  # fmt: skip
-        pen = axes.figure.canvas.get_renderer()
+        pen = cast(FigureCanvasAgg, axes.figure.canvas).get_renderer()
         text.update_positions(pen)
         box = Text.get_window_extent(text, pen).padded(1.5 * scale)
         within = box.x0 >= inside.x0 and box.x1 <= inside.x1 and box.y0 >= inside.y0 and box.y1 <= inside.y1
