@@ -56,7 +56,7 @@ class Answer:
 def answer(comparison: Mapping[str, Any], under_budget: bool) -> Answer:
     """The answer of ``Methods.as_json()``: of its section ``budget`` where that is asked for, else of the named conditions."""
     found = race(comparison, under_budget)
-    about = {"basis": "budget" if under_budget else "as given", "compared": compared(comparison, found)}
+    about: dict[str, Any] = {"basis": "budget" if under_budget else "as given", "compared": compared(comparison, found)}
     if len(found.order) < 2:
         return Answer(ALONE, **about, found=_alone(found), do=_do_alone(found))
     first, second = found.order[:2]

@@ -78,15 +78,15 @@ def _named(comparison: Mapping, drawn: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
     for method in comparison["methods"]:
         name, condition = method["name"], method["condition"]
-        shares = found.get((name, "conflict")), found.get((name, "retention"))
+        override, kept = found.get((name, "conflict")), found.get((name, "retention"))
         owner = name.removesuffix(f", {condition}")
         if condition == DELIVERED and owner in drawn:
             continue
-        if None not in shares and shares[0]["value"] is not None and shares[1]["value"] is not None:
+        if override and kept and override["value"] is not None and kept["value"] is not None:
             many = name != owner or condition != DELIVERED
             label = setting(condition) if many and owner in drawn else f"{plain_label(owner, 26)}\n{setting(condition)}"
             kind = "named" if condition != DELIVERED else "delivered"
-            rows.append({"method": owner, "kind": kind, "label": label, "override": shares[0], "kept": shares[1]})
+            rows.append({"method": owner, "kind": kind, "label": label, "override": override, "kept": kept})
     return rows
 
 
