@@ -12,6 +12,8 @@ from matplotlib.text import Text
 from override_gap.analyses.compare.answer import answer
 from override_gap.reports.export.pdf import BROWSERS
 from override_gap.reports.figures.sheets.delivered_and_best import caption, delivered_and_best, marks
+from override_gap.reports.figures.sheets.methods import differences
+from override_gap.reports.figures.style import PAPER
 from override_gap.reports.index import Index, RunRow
 from override_gap.reports.page import write_comparison
 from override_gap.reports.page.index import write_index
@@ -204,3 +206,12 @@ def test_a_method_that_no_unrelated_question_was_asked_of_is_named_in_the_captio
     found["outcomes"] = [row for row in found["outcomes"] if (row["method"], row["split"]) != ("two", "retention")]
     assert "Not drawn, since unrelated answers were not measured: two." in caption(found).shows
     assert "two" not in {row["method"] for row in marks(found) if row["kind"] == "best"}
+
+
+def test_a_difference_is_filled_exactly_where_its_bar_leaves_nought():
+    found = filled()
+    found["pairs"][0] |= {"p_holm": 0.06, "low_holm": -0.01, "high_holm": 0.61}
+    drawn = differences(found).axes[0]
+    bars = [bar.get_segments()[0][:, 0] for bar in drawn.collections]
+    fills = [line.get_markerfacecolor() for line in drawn.lines if line.get_marker() == "o"]
+    assert [low > 0 or high < 0 for low, high in bars] == [fill != PAPER for fill in fills] == [False, True, False]

@@ -41,7 +41,15 @@ def _measure(comparison: Mapping) -> str:
 def _main_rows(comparison: Mapping, section: str) -> list[Mapping]:
     """A section's known rows by the main measure, over all items."""
     rows = [row for row in comparison[section] if row["population"] == "all" and row["measure"] == _measure(comparison)]
+    if section == "pairs":
+        rows = [{**row, "difference": _as_holm(row)} for row in rows]
     return [row for row in rows if known_value(row if section == "outcomes" else row["difference"])]
+
+
+def _as_holm(row: Mapping) -> dict:
+    """A paired difference with the interval that excludes 0 exactly where Holm's p is below .05."""
+    gap = row["difference"]
+    return {**gap, "low": row.get("low_holm", gap["low"]), "high": row.get("high_holm", gap["high"])}
 
 
 def _label(row: Mapping) -> str:
@@ -129,7 +137,8 @@ def differences_caption(comparison: Mapping) -> Caption:
         shows="First minus second; filled where Holm's adjusted p is below 0.05, open elsewhere.",
         computed=f"Difference of the shares by {_measure(comparison)}, paired by item.",
         n="n is in the table of paired differences.",
-        interval="Bars: 95% intervals from the limits of both shares and their correlation over knowledge points.",
+        interval="Bars: the intervals of the paired test, widened for the number of pairs as Holm's p is: they exclude 0 "
+        "exactly where it is below 0.05.",
         refutes="an interval that holds zero does not show that the methods are equal, only that these items do not "
         "separate them.",
     )
