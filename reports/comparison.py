@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from override_gap.analyses.compare.answer import answer
 from override_gap.analyses.compare.methods import Methods, side_by_side
+from override_gap.analyses.one_budget.answer import answer
 from override_gap.analyses.one_budget.methods import under_budget
 from override_gap.analyses.readings import DELIVERED, RunFrame, load
 from override_gap.analyses.tune import Budget

@@ -33,7 +33,7 @@ class Methods:
     ``order``: the methods from best to worst and how often resampling keeps that order. ``only``: the items that only one
     method gets right. ``verdicts``: what each run says of the method's failures as delivered, over all that the run measured,
     not the shared items alone. ``budget``: every method at its best policy within one price (`analyses/one_budget`), None
-    where none can be judged. ``answer``: all of it in three sentences (`analyses/compare/answer.py`).
+    where none can be judged. ``answer``: all of it in three sentences (`analyses/one_budget/answer.py`).
     """
 
     methods: tuple[dict[str, Any], ...]

@@ -1,1 +1,1 @@
-"""Methods under one budget: each at its best policy within the same price."""
+"""Methods under one budget: each at its best policy within the same price, and the answer of a comparison."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from matplotlib.text import Text
 
-from override_gap.analyses.compare.answer import answer
+from override_gap.analyses.one_budget.answer import answer
 from override_gap.reports.export.pdf import BROWSERS
 from override_gap.reports.figures.sheets.delivered_and_best import caption, delivered_and_best, marks
 from override_gap.reports.figures.sheets.methods import differences

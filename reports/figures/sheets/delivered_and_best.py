@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
-from override_gap.analyses.compare.race import main_measure, setting
+from override_gap.analyses.one_budget.race import main_measure, setting
 from override_gap.analyses.readings import DELIVERED
 from override_gap.margins.text import plural
 from override_gap.reports.figures.caption import SHARE, Caption

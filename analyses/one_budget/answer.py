@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from override_gap.analyses.compare.race import ALPHA, Race, percent, points, race, shortened
+from override_gap.analyses.one_budget.race import ALPHA, Race, percent, points, race, shortened
 from override_gap.analyses.stats.estimate import LEVEL, Estimate
 from override_gap.analyses.tune.choice import UNDECIDED
 from override_gap.analyses.tune.more import more_conflicts

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from override_gap.analyses.compare.answer import AHEAD, ALONE, EQUAL, OPEN, answer
-from override_gap.analyses.compare.race import percent, points, race, setting
+from override_gap.analyses.one_budget.answer import AHEAD, ALONE, EQUAL, OPEN, answer
+from override_gap.analyses.one_budget.race import percent, points, race, setting
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.tune.more import more_conflicts
 from tests.analyses.compare.comparisons import comparison
