@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from markupsafe import Markup
@@ -56,10 +55,7 @@ def first_figure(comparison: Mapping) -> PageFigure:
     except figures.FigureUnavailable as fault:
         return PageFigure("answer", about.title, None, None, (), str(fault))
     with scratch() as folder:
-        drawn = page_figure("answer", wide, about, Path(folder))
-        small = page_figure("answer-narrow", narrow, about, Path(folder))
-    both = Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(drawn.svg, small.svg)
-    return replace(drawn, svg=both)
+        return page_figure("answer", wide, about, Path(folder), narrow=narrow)
 
 
 def comparison_figures(comparison: Mapping) -> list[PageFigure]:

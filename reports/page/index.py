@@ -17,7 +17,7 @@ from override_gap.reports.page.document import template_environment
 
 def write_index(found: Index, out: Path) -> Path:
     """Write the page; links to reports are relative to where it lies. The same runs give the same bytes."""
-    sheet = style("page", "index")
+    sheet = style("colours", "page", "first-screen", "index")
     script = Markup((TEMPLATES / "index.js").read_text(encoding="utf-8"))
     total, faulty = counts(found.rows)
     html = (

@@ -60,8 +60,8 @@ def test_table_page_and_json_show_the_same_numbers(folders, tmp_path, capsys) ->
     assert any(f"{value:+.2f} [" in line for line in printed)
     page = Reader(out.read_text(encoding="utf-8"))
     assert f"{100 * value:.0f} pp" in page.text.replace("\u2212", "-")
-    # the answer's picture wide and narrow, over the budgets, by method, differences
-    assert sum(tag == "svg" for tag, _ in page.tags) == 5
+    # the answer's picture, over the budgets, by method, differences: each wide and narrow
+    assert sum(tag == "svg" for tag, _ in page.tags) == 8
     assert not page.scripts
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href"):
@@ -205,7 +205,7 @@ def test_where_retention_was_not_measured_the_page_says_so_and_draws_no_empty_bo
     assert "at a price that is unknown" in comparison["answer"]["do"]
     page = Reader((tmp_path / "c.html").read_text(encoding="utf-8"))
     assert "Not drawn: unrelated answers were not measured" in " ".join(page.text.split())
-    assert sum(tag == "svg" for tag, _ in page.tags) == 2
+    assert sum(tag == "svg" for tag, _ in page.tags) == 4
     assert main([*words, "--keep", "0.9", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["answer"]["label"] == "alone"
 

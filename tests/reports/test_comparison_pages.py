@@ -112,14 +112,14 @@ def test_answer_and_picture_are_on_the_first_screen(browser, pages):
     with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
         shown = context.new_page()
         shown.goto(pages["comparison"].as_uri())
-        for selector in (".sub", "#answer .verdict", "#answer .do", "#figure-answer svg"):
+        for selector in (".sub", "#answer .verdict", "#answer .do", "#figure-answer svg.wide"):
             box = shown.locator(selector).first.bounding_box()
             assert box is not None
             assert box["y"] + box["height"] <= 800, selector
         assert shown.locator("#figure-answer .narrow").is_hidden()
         shown.set_viewport_size({"width": 600, "height": 800})
         assert shown.locator("#figure-answer .wide").is_hidden()
-        assert shown.locator("#figure-answer .narrow svg").is_visible()
+        assert shown.locator("#figure-answer .narrow").is_visible()
 
 
 def column(shown, place: int) -> list[str]:
