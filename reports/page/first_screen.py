@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from override_gap.analyses.verdict import FEWEST, FEWEST_POINTS
 from override_gap.margins.text import plural
 from override_gap.reports.glossary import SHIPPED, explained
 from override_gap.reports.page.headline import delivered_path, value_at
@@ -39,6 +40,8 @@ NEXT = {
     "no-gain": "No gain helps",
     "undecided": "Measure more",
 }
+BUDGET = "No gain helps within this budget: "
+"""How the recommendation begins where every gain costs more than the budget."""
 Value = tuple[str, object]
 """A key of the summary, and what is shown of the value there."""
 
@@ -165,10 +168,33 @@ def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
             ("verdict.held", f"{held['n']:,}"),
             ("verdict.held", estimate(held, "share")),
         )
+    if label == "inconclusive" and held and verdict.get("more") is not None:
+        return _too_little(held, seen)
     if sentences := verdict.get("sentences") or [text for text in (verdict.get("sentence"),) if text]:
         return Markup('<span data-key="verdict.sentence">{}</span>').format(explained(sentences[0], seen))
     reason = (summary.get("notes") or {}).get("verdict", "this run does not hold what the verdict needs")
     return Markup("No verdict: {}.").format(untrusted(reason))
+
+
+def _too_little(held: Mapping[str, Any], seen: set[str]) -> Markup:
+    """An inconclusive verdict for want of failures, or of a narrower interval."""
+    if held["n"] >= FEWEST and held["points"] >= FEWEST_POINTS:
+        return _sentence(
+            "Of the {} known conflicts that fail, {} are overridden at some other gain, each at its own: too wide an interval "
+            "to say whether the adapters lack strength or the answer itself.",
+            seen,
+            ("verdict.held", f"{held['n']:,}"),
+            ("verdict.held", estimate(held, "share")),
+        )
+    return _sentence(
+        f"Only {{}} known conflict{'' if held['n'] == 1 else 's'} on {{}} fact{'' if held['points'] == 1 else 's'} fail"
+        f"{'s' if held['n'] == 1 else ''}: too few for a verdict, which needs {{}} on {{}}.",
+        seen,
+        ("verdict.held", f"{held['n']:,}"),
+        ("verdict.held", f"{held['points']:,}"),
+        ("verdict.rule", f"{FEWEST}"),
+        ("verdict.rule", f"{FEWEST_POINTS}"),
+    )
 
 
 def _next_lead(summary: Mapping[str, Any]) -> Markup:
@@ -185,6 +211,8 @@ def _next_lead(summary: Mapping[str, Any]) -> Markup:
             )
         verb = "Scale the adapters by" if gain > 1 else "Weaken the adapters: gain"
         return Markup('{} <span data-key="tuning.candidates.{}">{}</span>.').format(verb, place, rounded(gain))
+    if recommendation == "no-gain" and tuning["says"].startswith(BUDGET):
+        return Markup("No gain is affordable.")
     return Markup(f"{NEXT.get(recommendation or '', 'Nothing can be recommended')}.")
 
 
@@ -201,11 +229,15 @@ def _next(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
     if tuning.get("recommendation") == "scale":
         yield _expected(summary, seen)
     elif says:
-        # the lead has said it
-        for start, instead in (("Undecided: ", ""), ("No gain helps: ", ""), ("No gain helps within", "Within")):
-            says = instead + says.removeprefix(start) if says.startswith(start) else says
-        text = capitalised(says)
-        yield Markup('<span data-key="tuning.says">{}</span>').format(explained(text, seen))
+        # what the lead has said is not said twice
+        text = says
+        for start in ("Undecided: ", "No gain helps: ", BUDGET):
+            text = text.removeprefix(start)
+        if says.startswith(BUDGET) and (keep := tuning["budget"].get("keep")) is not None:
+            yield _sentence(
+                "The budget asks for {} of unrelated answers kept.", seen, ("tuning.budget", f"{per_cent(keep)}%")
+            )
+        yield Markup('<span data-key="tuning.says">{}</span>').format(explained(capitalised(text), seen))
     if verdict.get("more") is not None:
         yield _more(verdict, seen)
     if not delivered(summary, "retention") and delivered(summary, "conflict") and "unrelated questions" not in says:

@@ -18,16 +18,16 @@ from override_gap.reports.text import (
     untrusted,
 )
 
-#: Split, tier and population of each column of the success tables.
+#: Split, tier and population of each column of the success tables, what decides first: a narrow window shows the first ones.
 COLUMNS = (
-    ("novel", None, "all"),
-    ("combination", None, "all"),
     ("conflict", None, "all"),
     ("conflict", None, "known"),
+    ("retention", None, "all"),
+    ("novel", None, "all"),
+    ("combination", None, "all"),
     ("conflict", "light", "all"),
     ("conflict", "medium", "all"),
     ("conflict", "deep", "all"),
-    ("retention", None, "all"),
 )
 
 

@@ -166,6 +166,23 @@ def test_an_inconclusive_verdict_says_how_many_more_conflicts_would_decide():
     assert "The verdict needs known conflicts" in texts(changed(verdict=unknown))["next"]
 
 
+def test_too_wide_an_interval_and_too_few_failures_are_told_apart():
+    more = {"label": "inconclusive", "more": {"known_conflicts": 65, "at_least": False}}
+    wide = texts(changed(verdict={**more, "held": share(0.5, 19, 13, 0.3)}))["found"]
+    assert "Of the 19 known conflicts that fail, 50% [20, 80] are overridden at some other gain" in wide
+    few = texts(changed(verdict={**more, "held": share(1.0, 3, 1)}))["found"]
+    assert few.endswith("Only 3 known conflicts on 1 fact fail: too few for a verdict, which needs 10 on 5.")
+
+
+def test_where_every_gain_costs_too_much_the_budget_is_named():
+    says = "No gain helps within this budget: even uniform-0.5, the cheapest that was measured, keeps 80% of unrelated answers."
+    said = texts(changed(tuning={"recommendation": "no-gain", "says": says}))["next"]
+    assert said == (
+        "No gain is affordable. The budget asks for 95% of unrelated answers kept. Even uniform-0.5, the cheapest that was "
+        "measured, keeps 80% of unrelated answers."
+    )
+
+
 def test_names_are_text_and_cut_where_they_are_long():
     said = first_screen(changed(subject={"name": "<b>" + "x" * 200}))[0].sentences[0]
     assert "<b>x" not in said
