@@ -157,9 +157,10 @@ def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
             ("verdict.failing", f"{failing['n']:,}"),
         )
     if label in ("magnitude", "representational", "mixed") and held:
+        only = "only " if held["value"] > 0 else ""
         says = {
             "magnitude": f"{{}} are overridden at some other gain, each at its own: they were too {_size(verdict)}, not wrong.",
-            "representational": "only {} are overridden at any gain that leaves the model intact: they do not lack strength.",
+            "representational": f"{only}{{}} are overridden at any gain that leaves the model intact: they do not lack strength.",
             "mixed": "{} are overridden at some other gain, each at its own, and the others at none.",
         }[label]
         return _sentence(
@@ -238,6 +239,10 @@ def _next(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
                 "The budget asks for {} of unrelated answers kept.", seen, ("tuning.budget", f"{per_cent(keep)}%")
             )
         yield Markup('<span data-key="tuning.says">{}</span>').format(explained(capitalised(text), seen))
+    if verdict.get("label") == "representational":
+        yield explained(
+            "What is missing is the answer: change how the adapters are made, not how strong they are.", seen
+        )
     if verdict.get("more") is not None:
         yield _more(verdict, seen)
     if not delivered(summary, "retention") and delivered(summary, "conflict") and "unrelated questions" not in says:

@@ -166,6 +166,12 @@ def test_an_inconclusive_verdict_says_how_many_more_conflicts_would_decide():
     assert "The verdict needs known conflicts" in texts(changed(verdict=unknown))["next"]
 
 
+def test_where_no_gain_repairs_anything_the_answer_itself_is_missing():
+    none = changed(verdict={"label": "representational", "held": share(0.0, 126, 49)})
+    assert "Of the 126 known conflicts that fail, 0% [0, 10] are overridden at any gain" in texts(none)["found"]
+    assert "change how the adapters are made" in texts(none)["next"]
+
+
 def test_too_wide_an_interval_and_too_few_failures_are_told_apart():
     more = {"label": "inconclusive", "more": {"known_conflicts": 65, "at_least": False}}
     wide = texts(changed(verdict={**more, "held": share(0.5, 19, 13, 0.3)}))["found"]
