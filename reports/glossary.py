@@ -54,7 +54,7 @@ TERMS = (
     Term(
         "known conflict",
         "A conflict whose old answer the model really gives: it is the first token that the base model says.",
-        ("known conflicts", "knew the old answer"),
+        ("known conflicts", "known ones"),
     ),
     Term(
         "overridden",

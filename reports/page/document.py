@@ -18,9 +18,10 @@ from override_gap.reports.page.assets import TEMPLATES, explorer_script, plot_sp
 from override_gap.reports.page.drawings import page_figures
 from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.findings import finding
-from override_gap.reports.page.first_screen import first_screen, shortened
+from override_gap.reports.page.first_screen import first_screen
 from override_gap.reports.page.headline import first_numbers, headline_numbers
 from override_gap.reports.page.sections import argument, sections
+from override_gap.reports.page.sentences import shortened
 from override_gap.reports.page.tuning_tables import LABELS, commands, tuning_tables
 from override_gap.reports.text import (
     both_intervals,

@@ -7,7 +7,7 @@ from typing import Any
 
 from override_gap.analyses.causes import HELD
 from override_gap.margins.text import one_line, plural
-from override_gap.reports.page.first_screen import delivered
+from override_gap.reports.page.sentences import delivered
 from override_gap.reports.text import per_cent, rounded
 
 

@@ -51,10 +51,10 @@ FIRST = ("conflict", "known", "novel", "retention")
 """The numbers of the first screen, in order; each has a card even where it was not measured."""
 ABOUT = {
     "conflict": ("Conflicts overridden", "the run has no conflicts"),
-    "known": ("Overridden, where the model knew the old answer", "no conflict is known to the model"),
+    "known": ("Known conflicts overridden", "no conflict is known to the model"),
     "novel": (
         "New facts recalled",
-        "no questions on new facts: whether the adapters carry their documents at all is open",
+        "the run asks no questions on new facts",
     ),
     "retention": ("Unrelated answers kept", "no unrelated questions: what the adapters damage is unknown"),
 }

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from markupsafe import Markup
 
-from override_gap.reports.page.first_screen import RECALLS_NOTHING, first_screen
+from override_gap.reports.page.first_screen import first_screen
 from override_gap.reports.page.fragment import fragment
 from override_gap.reports.page.headline import first_numbers
+from override_gap.reports.page.sentences import RECALLS_NOTHING
 
 
 def share(value: float, n: int, points: int, half: float = 0.1) -> dict[str, Any]:
@@ -86,12 +87,12 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
     )
     assert said["found"] == (
         "Right direction, too weak. As delivered, the document's answer overrides 60% [50, 70] of conflicts, and 40% [30, 50] "
-        "of those where the model really held the old answer. Of the 48 known conflicts that fail, 90% [80, 100] are "
-        "overridden at some other gain, each at its own: they were too weak, not wrong."
+        "of known ones, where the model really held the old answer. Of the 48 known conflicts that fail, 90% [80, 100] are "
+        "overridden at some larger gain that leaves the model intact, each at its own: they were too weak, not wrong."
     )
     assert said["next"] == (
-        "Scale the adapters by 1.5. Conflicts overridden: 60% \u2192 85% (+25 pp [20, 30], on facts held out of the choice); "
-        "unrelated answers kept: 100% \u2192 96%, surely at least 95.1% (the budget asks for 95%)."
+        "Scale the adapters up, to gain 1.5. Conflicts overridden: 60% \u2192 85% (+25 pp [20, 30], on facts held out of the "
+        "choice); unrelated answers kept: 100% \u2192 96%, at least 95.1% by its one-sided 95% limit (the budget asks for 95%)."
     )
 
 
@@ -101,7 +102,7 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
         ("representational", "The adapters do not carry the answer.", "only 90% [80, 100] are overridden at any gain"),
         ("mixed", "Partly a matter of size.", "at some other gain, each at its own, and the others at none"),
         ("no-failure", "The documents win.", "Only 60% [50, 70] of the 80 known conflicts fail"),
-        ("inconclusive", "Not decided.", "A sentence of the verdict with 48 failures."),
+        ("inconclusive", "Why conflicts fail is not decided.", "A sentence of the verdict with 48 failures."),
     ],
 )
 def test_each_label_has_its_own_words(label, lead, words):
@@ -113,7 +114,11 @@ def test_each_label_has_its_own_words(label, lead, words):
 
 @pytest.mark.parametrize(
     ("recommendation", "lead"),
-    [("as-delivered", "Leave it as delivered."), ("no-gain", "No gain helps."), ("undecided", "Measure more.")],
+    [
+        ("as-delivered", "Leave it as delivered."),
+        ("no-gain", "Another gain does not help."),
+        ("undecided", "Measure more."),
+    ],
 )
 def test_without_another_gain_the_reason_stands_in_its_place(recommendation, lead):
     said = texts(changed(tuning={"recommendation": recommendation, "says": "Undecided: the reason is 3 of 4."}))["next"]
@@ -125,13 +130,13 @@ def test_a_policy_that_is_no_single_gain_is_named_and_a_smaller_gain_weakens():
     assert texts(changed(tuning={"policy": "slb", "candidates": candidates}))["next"].startswith("Use the policy slb.")
     candidates = [{"condition": "uniform-0.5", "gain": 0.5}]
     weaker = texts(changed(tuning={"policy": "uniform-0.5", "candidates": candidates}))["next"]
-    assert weaker.startswith("Weaken the adapters: gain 0.5.")
+    assert weaker.startswith("Scale the adapters down, to gain 0.5.")
 
 
 def test_too_strong_adapters_are_not_called_too_weak():
     said = texts(changed(verdict={"causes": [{"cause": "too strong", "count": 48}]}))["found"]
     assert said.startswith("Right direction, too strong.")
-    assert "they were too strong, not wrong" in said
+    assert "at some smaller gain that leaves the model intact, each at its own: they were too strong, not wrong" in said
 
 
 def test_a_method_that_recalls_nothing_says_that_first():
@@ -158,10 +163,11 @@ def test_what_was_not_measured_is_said_with_what_it_means():
 def test_an_inconclusive_verdict_says_how_many_more_conflicts_would_decide():
     more = {"label": "inconclusive", "more": {"known_conflicts": 65, "at_least": False}}
     assert (
-        "About 65 more known conflicts on new facts would decide the verdict." in texts(changed(verdict=more))["next"]
+        "About 65 more known conflicts on further facts would decide the verdict."
+        in texts(changed(verdict=more))["next"]
     )
     few = {"label": "inconclusive", "more": {"known_conflicts": 1, "at_least": True}}
-    assert "At least 1 more known conflict on new facts" in texts(changed(verdict=few))["next"]
+    assert "At least 1 more known conflict on further facts" in texts(changed(verdict=few))["next"]
     unknown = {"label": "inconclusive", "failing": None, "more": {"known_conflicts": None, "at_least": False}}
     assert "The verdict needs known conflicts" in texts(changed(verdict=unknown))["next"]
 
@@ -170,6 +176,17 @@ def test_where_no_gain_repairs_anything_the_answer_itself_is_missing():
     none = changed(verdict={"label": "representational", "held": share(0.0, 126, 49)})
     assert "Of the 126 known conflicts that fail, 0% [0, 10] are overridden at any gain" in texts(none)["found"]
     assert "change how the adapters are made" in texts(none)["next"]
+    assert "First have the scale verified" not in texts(none)["next"]
+    none["handshake"] = None
+    assert "First have the scale verified" in texts(none)["next"]
+
+
+def test_damage_is_part_of_what_came_out():
+    rows = [*SUMMARY["outcomes"][:3], outcome("retention", 0.6, 70, 25)]
+    assert (
+        "They also damage: only 60% [50, 70] of unrelated answers are kept." in texts(changed(outcomes=rows))["found"]
+    )
+    assert "damage" not in texts(SUMMARY)["found"]
 
 
 def test_too_wide_an_interval_and_too_few_failures_are_told_apart():
@@ -184,8 +201,8 @@ def test_where_every_gain_costs_too_much_the_budget_is_named():
     says = "No gain helps within this budget: even uniform-0.5, the cheapest that was measured, keeps 80% of unrelated answers."
     said = texts(changed(tuning={"recommendation": "no-gain", "says": says}))["next"]
     assert said == (
-        "No gain is affordable. The budget asks for 95% of unrelated answers kept. Even uniform-0.5, the cheapest that was "
-        "measured, keeps 80% of unrelated answers."
+        "Every gain that was measured costs too much. The budget asks for 95% of unrelated answers kept. Even uniform-0.5, "
+        "the cheapest that was measured, keeps 80% of unrelated answers."
     )
 
 
