@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import wilson
@@ -104,4 +104,6 @@ def _size(value: float, least: float, most: float, n: int, points: int) -> float
     smallest, largest = math.log(0.1), math.log(10 * n + 10)
     if wider(smallest) <= 0:
         return 0.1
-    return math.exp(brentq(wider, smallest, largest)) if wider(largest) < 0 else 10.0 * n + 10
+    if wider(largest) >= 0:
+        return 10.0 * n + 10
+    return math.exp(root_scalar(wider, bracket=(smallest, largest)).root)

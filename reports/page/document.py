@@ -20,7 +20,7 @@ from override_gap.reports.page.explorer import explorer
 from override_gap.reports.page.findings import finding
 from override_gap.reports.page.first_screen import first_screen
 from override_gap.reports.page.headline import first_numbers, headline_numbers
-from override_gap.reports.page.sections import argument, sections
+from override_gap.reports.page.sections import argument, columns, sections
 from override_gap.reports.page.sentences import shortened
 from override_gap.reports.page.tuning_tables import LABELS, commands, tuning_tables
 from override_gap.reports.text import (
@@ -85,7 +85,7 @@ def render(run: RunFrame, summary: Mapping, folder: Path) -> str:
             further_numbers=headline_numbers(summary),
             figures=drawn,
             numbers_of={figure.name: place for place, figure in enumerate(drawn, 1)},
-            argument=argument(drawn),
+            argument=columns(argument(drawn)),
             sections=sections(summary, drawn),
             terms=TERMS,
             tuning_tables=tuning_tables(summary),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from override_gap.reports.page.answer_tables import disagreement_table, drawn_answer_table
@@ -61,6 +63,28 @@ TITLES = {
     "wordings": "Wordings, several documents and belief",
     "one-item": "One item from gain to gain",
 }
+
+
+def columns(figures: Sequence[PageFigure]) -> list[list[PageFigure]]:
+    """These figures in two columns of like height, in order within each; the first stands first."""
+    if len(figures) < 2:
+        return [list(figures)]
+    heights = {figure.name: _height(figure) for figure in figures}
+    first, *others = figures
+    choices = [[first, *chosen] for n in range(len(others)) for chosen in combinations(others, n)]
+
+    def taller(left: list[PageFigure]) -> float:
+        total = sum(heights[figure.name] for figure in left)
+        return max(total, sum(heights.values()) - total)
+
+    left = min(choices, key=taller)
+    return [left, [figure for figure in figures if figure not in left]]
+
+
+def _height(figure: PageFigure) -> float:
+    """Height of a figure's narrow drawing in widths, with what its title and caption take."""
+    boxes = re.findall(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', str(figure.svg))
+    return float(boxes[-1][1]) / float(boxes[-1][0]) + 0.3 if boxes else 1.0
 
 
 def argument(figures: Sequence[PageFigure]) -> list[PageFigure]:

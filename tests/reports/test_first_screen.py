@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from markupsafe import Markup
 
+from override_gap.reports.page.drawings import PageFigure
 from override_gap.reports.page.first_screen import first_screen
 from override_gap.reports.page.fragment import fragment
 from override_gap.reports.page.headline import first_numbers
+from override_gap.reports.page.sections import columns
 from override_gap.reports.page.sentences import RECALLS_NOTHING
 
 
@@ -224,3 +226,13 @@ def test_the_fragment_of_a_notebook_holds_the_same_sentences_and_loads_nothing()
         assert all(str(sentence) in shown for sentence in part.sentences)
     assert not re.search(r"<script|<link|https?:|url\(", shown)
     assert shown.count("<div") == shown.count("</div>")
+
+
+def test_the_open_figures_stand_in_two_columns_of_like_height():
+    def figure(name: str, height: float) -> PageFigure:
+        return PageFigure(name, name, Markup('<svg viewBox="0 0 100 {}"></svg>').format(height), None, ())
+
+    drawn = [figure("a", 200), figure("b", 150), figure("c", 120), figure("d", 100)]
+    assert [[own.name for own in column] for column in columns(drawn)] == [["a", "d"], ["b", "c"]]
+    assert columns([]) == [[]]
+    assert columns(drawn[:1]) == [drawn[:1]]
