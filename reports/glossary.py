@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from override_gap.margins.text import escape_control_characters
+
 DOCS_HEAD = """# Glossary
 What the words of the reports and of these pages mean, for a reader who has not read the papers. The page of a run shows the
 same definitions where a term stands. Formulas: [definitions](definitions.md).
@@ -61,6 +63,11 @@ TERMS = (
         "The document's answer replaced the old one: the model's most likely next token is the document's, at the first "
         "token where the two answers differ (top1).",
         ("override", "overrides"),
+    ),
+    Term(
+        "repaired",
+        "At some gain that leaves the model intact (KL below 1 nat per token) the document's answer comes first, and the adapter "
+        "raised it more than nearly all other answers: it holds the answer and does not only lower the old one.",
     ),
     Term(
         "new fact",
@@ -236,6 +243,7 @@ def explained(text: str, seen: set[str] | None = None, only: Iterable[str] | Non
     `seen` holds the names of terms that are explained already and is added to; `only` names the terms to explain (default:
     all). Text of others, such as an adapter's name, belongs in `untrusted` instead: its words are not the page's.
     """
+    text = escape_control_characters(text)
     seen = set() if seen is None else seen
     wanted = None if only is None else set(only)
 

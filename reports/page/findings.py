@@ -31,8 +31,8 @@ def _outcomes(summary: Mapping[str, Any]) -> str:
     text = f"As delivered {_share(own[1])} of conflicts are overridden"
     if not others:
         return f"{text}."
-    most = max(others, key=lambda row: row["value"])
-    return f"{text}; of {plural(len(others), 'other condition')} the most by {one_line(most['condition'])}: {_share(most)}."
+    shares = sorted(others, key=lambda row: row["value"])
+    return f"{text}, under {plural(len(others), 'other condition')} from {_share(shares[0])} to {_share(shares[-1])}."
 
 
 def _prior_gradient(summary: Mapping[str, Any]) -> str:
@@ -42,7 +42,7 @@ def _prior_gradient(summary: Mapping[str, Any]) -> str:
         return ""
     return (
         f"Of the most weakly held quarter {_share(quarters[0])} are overridden, of the most firmly held "
-        f"{_share(quarters[-1])}: {_points(gradient['gap'])} apart."
+        f"{_share(quarters[-1])}; difference {_points(gradient['gap'])}."
     )
 
 
@@ -101,8 +101,12 @@ def _causes(summary: Mapping[str, Any]) -> str:
         return ""
     n = sum(row["count"] for row in causes)
     held = sum(row["count"] for row in causes if row["cause"] in HELD)
-    listed = ", ".join(f"{row['cause']} {row['count']}" for row in causes)
-    return f"{held} of {plural(n, 'failure')} are repaired by some gain: {listed}."
+    repaired, others = (
+        ", ".join(f"{row['cause']} {row['count']}" for row in causes if (row["cause"] in HELD) is wanted)
+        for wanted in (True, False)
+    )
+    text = f"{held} of {plural(n, 'failure')} of known conflicts repaired by some gain"
+    return f"{text}{f' ({repaired})' if repaired else ''}{f'; the others: {others}' if others else ''}."
 
 
 def _retention(summary: Mapping[str, Any]) -> str:
@@ -111,10 +115,10 @@ def _retention(summary: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     row = max(rows, key=lambda row: row["difference"]["value"])
-    return (
-        f"Against uniform scaling of the same cost, the best of {len(rows)} is {one_line(row['condition'])}: "
-        f"{_points(row['difference'])}."
-    )
+    cost = "KL" if matched.get("kl") else "retention"
+    name = one_line(row["condition"])[:60]
+    largest = f"the largest of {len(rows)} differences is that of {name}: {_points(row['difference'])}."
+    return f"Against uniform scaling of equal {cost} {largest}"
 
 
 def _robustness(summary: Mapping[str, Any]) -> str:
@@ -156,7 +160,7 @@ def _one_item(summary: Mapping[str, Any]) -> str:
     if item.get("prior_margin") is None or item.get("adapter_margin") is None:
         return ""
     return (
-        f"{one_line(item['item'])}: prior margin {rounded(item['prior_margin'])} nats, adapter margin as delivered "
+        f"{one_line(item['item'])[:60]}: prior margin {rounded(item['prior_margin'])} nats, adapter margin as delivered "
         f"{rounded(item['adapter_margin'])} nats."
     )
 

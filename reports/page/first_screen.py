@@ -15,6 +15,7 @@ from override_gap.reports.page.next_step import next_lead, next_step
 from override_gap.reports.page.sentences import Value, delivered, recalls_nothing, sentence, shortened
 from override_gap.reports.text import (
     estimate,
+    per_cent,
     untrusted,
 )
 
@@ -22,8 +23,8 @@ FOUND = {
     "magnitude": "Right direction, wrong size",
     "representational": "The adapters do not carry the answer",
     "mixed": "Partly a matter of size",
-    "no-failure": "The documents win",
-    "inconclusive": "Why conflicts fail is not decided",
+    "no-failure": "Known conflicts are overridden",
+    "inconclusive": "No verdict yet",
 }
 
 
@@ -84,8 +85,12 @@ def _found_lead(summary: Mapping[str, Any], seen: set[str]) -> Markup:
     verdict = summary.get("verdict") or {}
     if recalls_nothing(summary) is not None:
         return explained("The adapters recall almost nothing.", seen, ())
-    lead = FOUND.get(verdict.get("label", ""), "No verdict")
-    return Markup(f"Right direction, too {_size(verdict)}." if verdict.get("label") == "magnitude" else f"{lead}.")
+    label, size = verdict.get("label", ""), _size(verdict)
+    if label == "magnitude" and size:
+        return Markup(f"Right direction, too {size}.")
+    if label == "inconclusive" and (verdict.get("held") or {}).get("n"):
+        return Markup("Why known conflicts fail is not decided.")
+    return Markup(f"{FOUND.get(label, 'No verdict')}.")
 
 
 def _found(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
@@ -125,39 +130,43 @@ def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
         )
     if label in ("magnitude", "representational", "mixed") and held:
         only = "only " if held["value"] > 0 else ""
+        gain = f"{_other(verdict)} gain that leaves the model intact"
         says = {
-            "magnitude": f"{{}} are overridden at some {_other(verdict)} gain that leaves the model intact, each at its own: "
-            f"they were too {_size(verdict)}, not wrong.",
-            "representational": f"{only}{{}} are overridden at any gain that leaves the model intact: they do not lack strength.",
-            "mixed": "{} are overridden at some other gain, each at its own, and the others at none.",
+            "magnitude": f"{{}} are repaired at some {gain}, each at its own: they were too {_size(verdict)}, not wrong",
+            "representational": f"{only}{{}} are repaired by some {gain}: strength is not what is missing",
+            "mixed": f"{{}} are repaired at some {gain}, each at its own, and the others are not",
         }[label]
+        says = says.replace("too , not wrong", "of the wrong size, not wrong")
         return sentence(
-            f"Of the {{}} known conflicts that fail, {says}",
+            f"Of the {{}} known conflicts that fail, {says}{_affordable(verdict)[0]}.",
             seen,
             ("verdict.held", f"{held['n']:,}"),
             ("verdict.held", estimate(held, "share")),
+            *_affordable(verdict)[1],
         )
     if label == "inconclusive" and held and verdict.get("more") is not None:
-        return _too_little(held, seen)
+        return _too_little(verdict, seen)
     if sentences := verdict.get("sentences") or [text for text in (verdict.get("sentence"),) if text]:
         return Markup('<span data-key="verdict.sentence">{}</span>').format(explained(sentences[0], seen))
     reason = (summary.get("notes") or {}).get("verdict", "this run does not hold what the verdict needs")
     return Markup("No verdict: {}.").format(untrusted(reason))
 
 
-def _too_little(held: Mapping[str, Any], seen: set[str]) -> Markup:
+def _too_little(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
     """An inconclusive verdict for want of failures, or of a narrower interval."""
+    held = verdict["held"]
     if held["n"] >= FEWEST and held["points"] >= FEWEST_POINTS:
         return sentence(
-            "Of the {} known conflicts that fail, {} are overridden at some other gain, each at its own: too wide an interval "
-            "to say whether the adapters lack strength or the answer itself.",
+            "Of the {} known conflicts that fail, {} are repaired at some other gain, each at its own"
+            f"{_affordable(verdict)[0]}: too wide an interval to say whether the adapters lack strength or the answer itself.",
             seen,
             ("verdict.held", f"{held['n']:,}"),
             ("verdict.held", estimate(held, "share")),
+            *_affordable(verdict)[1],
         )
     return sentence(
         f"Only {{}} known conflict{'' if held['n'] == 1 else 's'} on {{}} fact{'' if held['points'] == 1 else 's'} fail"
-        f"{'s' if held['n'] == 1 else ''}: too few for a verdict, which needs {{}} on {{}}.",
+        f"{'s' if held['n'] == 1 else ''}; a verdict needs {{}} on {{}}.",
         seen,
         ("verdict.held", f"{held['n']:,}"),
         ("verdict.held", f"{held['points']:,}"),
@@ -170,7 +179,17 @@ def _size(verdict: Mapping[str, Any]) -> str:
     """'weak' or 'strong', from the causes of the failures that a gain repairs."""
     counts = {row["cause"]: row["count"] for row in verdict.get("causes") or []}
     weak, strong = counts.get("too weak", 0) + counts.get("at a price", 0), counts.get("too strong", 0)
+    if not weak + strong:
+        return ""
     return "weak" if not strong else "strong" if not weak else "weak or too strong"
+
+
+def _affordable(verdict: Mapping[str, Any]) -> tuple[str, tuple[Value, ...]]:
+    """How many of the repaired are so at little cost, as the end of a sentence; nothing where none is repaired."""
+    cheap = verdict.get("affordable")
+    if not cheap or cheap.get("value") is None or not (verdict.get("held") or {}).get("value"):
+        return "", ()
+    return " ({} at a gain that costs little)", (("verdict.affordable", f"{per_cent(cheap['value'])}%"),)
 
 
 def _other(verdict: Mapping[str, Any]) -> str:

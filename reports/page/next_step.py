@@ -37,7 +37,7 @@ def next_lead(summary: Mapping[str, Any]) -> Markup:
             )
         verb = "Scale the adapters up" if gain > 1 else "Scale the adapters down"
         return Markup('{}, to gain <span data-key="tuning.candidates.{}">{}</span>.').format(verb, place, rounded(gain))
-    if recommendation == "no-gain" and tuning["says"].startswith(BUDGET):
+    if recommendation == "no-gain" and tuning["says"].startswith(f"{BUDGET}even"):
         return Markup("Every gain that was measured costs too much.")
     return Markup(f"{NEXT.get(recommendation or '', 'Nothing can be recommended')}.")
 
@@ -53,25 +53,25 @@ def next_step(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
             seen,
         )
     says = tuning.get("says") or ""
-    if tuning.get("recommendation") == "scale":
+    if tuning.get("recommendation") == "scale" and recalls_nothing(summary) is None:
         yield _expected(summary, seen)
     elif says:
         # what the lead has said is not said twice
         text = says
-        for start in ("Undecided: ", "No gain helps: ", BUDGET):
+        for start in ("Undecided: ", "No gain helps: ", *((BUDGET,) if says.startswith(f"{BUDGET}even") else ())):
             text = text.removeprefix(start)
-        if says.startswith(BUDGET) and (keep := tuning["budget"].get("keep")) is not None:
+        if says.startswith(f"{BUDGET}even") and (keep := tuning["budget"].get("keep")) is not None:
             yield sentence(
                 "The budget asks for {} of unrelated answers kept.", seen, ("tuning.budget", f"{per_cent(keep)}%")
             )
-        if says.startswith(BUDGET) and tuning.get("further"):
+        if says.startswith(f"{BUDGET}even") and tuning.get("further"):
             text = f"{text} {tuning['further'][0]}"
         yield Markup('<span data-key="tuning.says">{}</span>').format(explained(capitalised(text), seen))
     if verdict.get("label") == "representational":
         yield explained(
             "What is missing is the answer: change how the adapters are made, not how strong they are.", seen
         )
-        if not scale_is_verified(summary.get("handshake")):
+        if not scale_is_verified(summary.get("handshake")) and recalls_nothing(summary) is None:
             yield explained("First have the scale verified: adapters that are not applied at all look the same.", seen)
     if verdict.get("more") is not None:
         yield _more(verdict, seen)
@@ -129,7 +129,10 @@ def _more(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
     if not verdict.get("failing"):
         return explained("The verdict needs known conflicts: questions whose old answer the model really gives.", seen)
     if n is None:
-        return explained("No number of conflicts of use would decide the verdict.", seen)
-    what = "At least" if verdict["more"]["at_least"] else "About"
+        return explained("No number of conflicts that could be measured would decide the verdict.", seen)
     noun = plural(n, "more known conflict").removeprefix(f"{n:,}")
-    return sentence(f"{what} {{}}{noun} on further facts would decide the verdict.", seen, ("verdict.more", f"{n:,}"))
+    if verdict["more"]["at_least"]:
+        text = f"The verdict's rule asks for at least {{}}{noun} before it reads any."
+    else:
+        text = f"About {{}}{noun} on further facts would decide the verdict."
+    return sentence(text, seen, ("verdict.more", f"{n:,}"))

@@ -90,7 +90,7 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
     assert said["found"] == (
         "Right direction, too weak. As delivered, the document's answer overrides 60% [50, 70] of conflicts, and 40% [30, 50] "
         "of known ones, where the model really held the old answer. Of the 48 known conflicts that fail, 90% [80, 100] are "
-        "overridden at some larger gain that leaves the model intact, each at its own: they were too weak, not wrong."
+        "repaired at some larger gain that leaves the model intact, each at its own: they were too weak, not wrong."
     )
     assert said["next"] == (
         "Scale the adapters up, to gain 1.5. Conflicts overridden: 60% \u2192 85% (+25 pp [20, 30], on facts held out of the "
@@ -101,10 +101,14 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
 @pytest.mark.parametrize(
     ("label", "lead", "words"),
     [
-        ("representational", "The adapters do not carry the answer.", "only 90% [80, 100] are overridden at any gain"),
-        ("mixed", "Partly a matter of size.", "at some other gain, each at its own, and the others at none"),
-        ("no-failure", "The documents win.", "Only 60% [50, 70] of the 80 known conflicts fail"),
-        ("inconclusive", "Why conflicts fail is not decided.", "A sentence of the verdict with 48 failures."),
+        (
+            "representational",
+            "The adapters do not carry the answer.",
+            "only 90% [80, 100] are repaired by some larger gain",
+        ),
+        ("mixed", "Partly a matter of size.", "each at its own, and the others are not"),
+        ("no-failure", "Known conflicts are overridden.", "Only 60% [50, 70] of the 80 known conflicts fail"),
+        ("inconclusive", "Why known conflicts fail is not decided.", "A sentence of the verdict with 48 failures."),
     ],
 )
 def test_each_label_has_its_own_words(label, lead, words):
@@ -169,18 +173,46 @@ def test_an_inconclusive_verdict_says_how_many_more_conflicts_would_decide():
         in texts(changed(verdict=more))["next"]
     )
     few = {"label": "inconclusive", "more": {"known_conflicts": 1, "at_least": True}}
-    assert "At least 1 more known conflict on further facts" in texts(changed(verdict=few))["next"]
+    assert (
+        "The verdict's rule asks for at least 1 more known conflict before it reads any."
+        in texts(changed(verdict=few))["next"]
+    )
     unknown = {"label": "inconclusive", "failing": None, "more": {"known_conflicts": None, "at_least": False}}
     assert "The verdict needs known conflicts" in texts(changed(verdict=unknown))["next"]
 
 
 def test_where_no_gain_repairs_anything_the_answer_itself_is_missing():
     none = changed(verdict={"label": "representational", "held": share(0.0, 126, 49)})
-    assert "Of the 126 known conflicts that fail, 0% [0, 10] are overridden at any gain" in texts(none)["found"]
+    assert "Of the 126 known conflicts that fail, 0% [0, 10] are repaired by some larger gain" in texts(none)["found"]
     assert "change how the adapters are made" in texts(none)["next"]
     assert "First have the scale verified" not in texts(none)["next"]
     none["handshake"] = None
     assert "First have the scale verified" in texts(none)["next"]
+
+
+def test_repairs_that_cost_much_are_told_from_cheap_ones():
+    dear = changed(verdict={"affordable": share(0.0, 48, 20)})
+    assert "(0% at a gain that costs little)" in texts(dear)["found"]
+
+
+def test_below_the_budget_something_may_lie_that_is_no_better_than_the_base():
+    says = "No gain helps within this budget: as delivered keeps 60%, and what is within it overrides no more than the base."
+    assert (
+        texts(changed(tuning={"recommendation": "no-gain", "says": says}))["next"]
+        == f"Another gain does not help. {says}"
+    )
+
+
+def test_a_recommended_gain_is_not_named_where_nothing_is_recalled():
+    rows = [*SUMMARY["outcomes"][:2], {**outcome("novel", 0.05, 90, 30), "high": 0.1}]
+    assert "Conflicts overridden" not in texts(changed(outcomes=rows))["next"]
+
+
+def test_control_characters_of_names_in_sentences_are_written_out():
+    said = first_screen(changed(tuning={"recommendation": "undecided", "says": "Undecided: \u202ename\x00 is open."}))[
+        2
+    ]
+    assert not set("\u202e\x00") & set("".join(said.sentences))
 
 
 def test_damage_is_part_of_what_came_out():
@@ -194,9 +226,9 @@ def test_damage_is_part_of_what_came_out():
 def test_too_wide_an_interval_and_too_few_failures_are_told_apart():
     more = {"label": "inconclusive", "more": {"known_conflicts": 65, "at_least": False}}
     wide = texts(changed(verdict={**more, "held": share(0.5, 19, 13, 0.3)}))["found"]
-    assert "Of the 19 known conflicts that fail, 50% [20, 80] are overridden at some other gain" in wide
+    assert "Of the 19 known conflicts that fail, 50% [20, 80] are repaired at some other gain" in wide
     few = texts(changed(verdict={**more, "held": share(1.0, 3, 1)}))["found"]
-    assert few.endswith("Only 3 known conflicts on 1 fact fail: too few for a verdict, which needs 10 on 5.")
+    assert few.endswith("Only 3 known conflicts on 1 fact fail; a verdict needs 10 on 5.")
 
 
 def test_where_every_gain_costs_too_much_the_budget_is_named():
