@@ -59,7 +59,8 @@ def test_write_returns_page_and_summary_and_prints_nothing(tmp_path, monkeypatch
     assert (folder / "summary.json").is_file()
     assert str(report).endswith(f"report: {report.page}")
     assert str(report).startswith(report.summary["verdict"]["label"])
-    assert stages == ["computing the statistics", "writing the page"]
+    # between them, what takes longer than some seconds says so
+    assert [stages[0], stages[-1]] == ["computing the statistics", "writing the page"]
 
 
 def test_compare_takes_two_or_more_runs() -> None:
