@@ -187,7 +187,8 @@ TERMS = (
     ),
     Term(
         "inconclusive",
-        "Verdict: too little was measured, or the interval is too wide, for any of the other labels.",
+        "Verdict: too little was measured, or the interval is too wide, for any of the other labels; or the method has no gain "
+        "to vary.",
     ),
     Term(
         "out of fold",

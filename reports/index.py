@@ -1,10 +1,10 @@
-"""A folder of runs at a glance: one row a run, with its verdict, from its manifest and summary alone."""
+"""A folder of runs at a glance: one row per run, with its verdict, from its manifest and summary alone."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from override_gap.probes.store.folder import RunError, Store
 from override_gap.probes.store.promised import read_promised
 from override_gap.probes.store.sealed import read_sealed
 from override_gap.reports.page.headline import row_path, value_at
+from override_gap.reports.page.tuning_tables import LABELS
 
 SCHEMA = 1
 DEEPEST, MOST = 6, 5000
@@ -134,12 +135,12 @@ def filled(run: Path, name: str, manifest: Mapping[str, Any], content: str | Non
         complete=complete,
     )
     if manifest.get("shard") is not None:
-        return _with(about, fault="a shard of a run; merge all shards with `override-gap merge`")
+        return replace(about, fault="a shard of a run; merge all shards with `override-gap merge`")
     summary = Store(run).read_json("summary.json")
     if summary is None or not checksum_matches(summary) or not content or summary.get("content") != content:
         why = "no summary of these readings" if complete else "not finished"
-        return _with(about, fault=f"{why}; `override-gap report {run}` makes one" if complete else f"{why}; {AGAIN}")
-    return _with(about, **numbers(summary))
+        return replace(about, fault=f"{why}; `override-gap report {run}` makes one" if complete else f"{why}; {AGAIN}")
+    return replace(about, **numbers(summary))
 
 
 AGAIN = "the audit's own command continues it"
@@ -199,14 +200,8 @@ def reason(fault: Exception, run: Path) -> str:
     return said if len(said) <= LONGEST else f"{said[:LONGEST]}\u2026"
 
 
-def _with(about: RunRow, **more: Any) -> RunRow:
-    return RunRow(**{**vars(about), **more})
-
-
 def in_words(found: RunRow) -> str:
     """What to do with a method, from its tuning: "use uniform-1.5"; empty where nothing was chosen."""
-    from override_gap.reports.page.tuning_tables import LABELS
-
     if found.recommendation == "scale" and found.policy:
         return f"use {found.policy}"
     return LABELS.get(found.recommendation or "", found.recommendation or "")

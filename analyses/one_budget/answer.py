@@ -109,7 +109,9 @@ def advice(found: Race, label: str, more: int | None) -> str:
     first, second = found.order[:2]
     verb, noun = SAYS[found.split][1:]
     if label == OPEN:
-        needed = f"measure about {more:,} more shared {noun} on new facts to decide, if the difference stays as it is"
+        needed = (
+            f"measure about {more:,} more shared {noun} on further facts to decide, if the difference stays as it is"
+        )
         return f"Do not choose by this run yet: {needed}."
     if label == EQUAL:
         both = f"{found.shown[first]} and {found.shown[second]}"

@@ -130,13 +130,14 @@ def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
         )
     if label in ("magnitude", "representational", "mixed") and held:
         only = "only " if held["value"] > 0 else ""
-        gain = f"{_other(verdict)} gain that leaves the model intact"
+        size = _size(verdict)
+        lacked = f"too {size}" if size else "of the wrong size"
+        gain = f"{_other(size)} gain that leaves the model intact, each at its own"
         says = {
-            "magnitude": f"{{}} are repaired at some {gain}, each at its own: they were too {_size(verdict)}, not wrong",
-            "representational": f"{only}{{}} are repaired by some {gain}: strength is not what is missing",
-            "mixed": f"{{}} are repaired at some {gain}, each at its own, and the others are not",
+            "magnitude": f"{{}} are repaired at some {gain}: they were {lacked}, not wrong",
+            "representational": f"{only}{{}} are repaired by some gain that leaves the model intact: they do not lack strength",
+            "mixed": f"{{}} are repaired at some {gain}, and the others are not",
         }[label]
-        says = says.replace("too , not wrong", "of the wrong size, not wrong")
         return sentence(
             f"Of the {{}} known conflicts that fail, {says}{_affordable(verdict)[0]}.",
             seen,
@@ -176,7 +177,7 @@ def _too_little(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
 
 
 def _size(verdict: Mapping[str, Any]) -> str:
-    """'weak' or 'strong', from the causes of the failures that a gain repairs."""
+    """'weak' or 'strong', from the causes of the failures that a gain repairs; empty where none is known."""
     counts = {row["cause"]: row["count"] for row in verdict.get("causes") or []}
     weak, strong = counts.get("too weak", 0) + counts.get("at a price", 0), counts.get("too strong", 0)
     if not weak + strong:
@@ -192,6 +193,6 @@ def _affordable(verdict: Mapping[str, Any]) -> tuple[str, tuple[Value, ...]]:
     return " ({} at a gain that costs little)", (("verdict.affordable", f"{per_cent(cheap['value'])}%"),)
 
 
-def _other(verdict: Mapping[str, Any]) -> str:
-    """Which gains repair the failures."""
-    return {"weak": "larger", "strong": "smaller"}.get(_size(verdict), "other")
+def _other(size: str) -> str:
+    """Which gains repair failures of this size."""
+    return {"weak": "larger", "strong": "smaller"}.get(size, "other")

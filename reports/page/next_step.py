@@ -13,7 +13,6 @@ from override_gap.reports.page.sentences import Value, delivered, percent, recal
 from override_gap.reports.text import capitalised, estimate, per_cent, rounded, scale_is_verified
 
 NEXT = {
-    "scale": "Use another gain",
     "as-delivered": "Leave it as delivered",
     "no-gain": "Another gain does not help",
     "undecided": "Measure more",
@@ -57,7 +56,7 @@ def next_step(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
         yield _expected(summary, seen)
     elif says:
         # what the lead has said is not said twice
-        text = says
+        text = f"if all of that is right: {says[0].lower()}{says[1:]}" if tuning["recommendation"] == "scale" else says
         for start in ("Undecided: ", "No gain helps: ", *((BUDGET,) if says.startswith(f"{BUDGET}even") else ())):
             text = text.removeprefix(start)
         if says.startswith(f"{BUDGET}even") and (keep := tuning["budget"].get("keep")) is not None:
