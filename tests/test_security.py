@@ -43,7 +43,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/probes/export_kit/test_doc_to_lora.py::test_errors_of_the_other_environment_are_one_line_with_its_log",
     ),
     "item files, plans, adapter configurations, indices, recipes": (BAD,),
-    "run folders (`report`, `compare`, `merge`)": (
+    "run folders (`report`, `compare`, `merge`, `index`)": (
         BAD,
         "tests/probes/store/test_folder.py::test_nothing_is_written_or_removed_through_a_link",
     ),

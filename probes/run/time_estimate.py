@@ -42,7 +42,7 @@ def timed_pass(subject: Subject, source: AdapterSource | None, items: Sequence[I
             ids.append(subject.tokenize(text, special=not item.chat))
         except ItemError:
             continue
-    ids = [row for row in ids if len(row)]
+    ids = [row for row in ids if 0 < len(row) <= (subject.max_positions or len(row))]
     if not ids:
         return None
     taken = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 import override_gap as og
@@ -70,3 +72,7 @@ def test_the_time_of_a_pass_grows_with_the_pass() -> None:
     assert found is not None
     assert 0 < found < 1
     assert time_estimate.timed_pass(subject, None, []) is None
+    assert subject.max_positions is not None
+    long = dataclasses.replace(items[0], question=f"{items[0].question} " * subject.max_positions)
+    assert time_estimate.timed_pass(subject, None, [long]) is None
+    assert time_estimate.timed_pass(subject, None, [long, items[1]]) is not None
