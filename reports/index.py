@@ -64,12 +64,11 @@ def index(folder: Path | str, check: bool = False) -> Index:
     """Every run in a folder and the folders in it, by name; links are not followed.
 
     `check`: read every table of every run and compare it with its checksums, as `override-gap doctor` does. Without, a run's
-    manifest, the notes of its tables and its summary are. Raises ValueError where the folder holds no run.
+    manifest, the notes of its tables and its summary are. Raises ValueError where the folder is missing or holds no run.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        what = "is no folder" if folder.exists() else "there is no such folder"
-        raise ValueError(f"{folder}: {what}; give the folder that holds the runs, such as runs/")
+        raise ValueError(f"{folder}: there is no such folder; give the folder that holds the runs")
     if is_run(folder):
         raise ValueError(f"{folder} is itself a run; give the folder that holds it, or `override-gap report {folder}`")
     found = []

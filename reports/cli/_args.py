@@ -22,6 +22,13 @@ def run_folder(text: str) -> Path:
     return Path(text)
 
 
+def require_folder(folder: Path) -> None:
+    """Raise ValueError unless a folder is there; looked up before the libraries that read runs are loaded."""
+    if not folder.is_dir():
+        what = "is no folder" if folder.exists() else "there is no such folder"
+        raise ValueError(f"{folder}: {what}; give the folder that holds the runs, such as runs/")
+
+
 def run_or_url(text: str) -> Path | str:
     """A run folder as it was typed: a path, or a URL as text."""
     return text if "://" in text else Path(text)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from override_gap.reports.cli._args import run_folder, writable
+from override_gap.reports.cli._args import require_folder, run_folder, writable
 from override_gap.reports.cli._say import say, say_json, say_text
 from override_gap.reports.cli.main import DONE, parser
 
@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     )
     options.add_argument("--json", action="store_true", help="print every row as JSON on stdout")
     args = options.parse_args(argv)
+    require_folder(args.folder)
     from override_gap.reports.index import index
 
     out = args.out or args.folder / "index.html"
