@@ -72,7 +72,8 @@ def page_figure(
 def inline_svg(svg: str, name: str, label: str, form: str = "") -> Markup:
     """An SVG file's element for the page: ids prefixed by its name, neutral colours and blue taken from the page.
 
-    `form` is its class, by which page.css shows it or not.
+    `form` is its class, by which page.css shows it or not. Its shape is stated in its style, so that a browser which has not
+    drawn it yet (page.css, content-visibility) leaves the right room.
     """
     svg = svg[svg.index("<svg") :]
     # Matplotlib's style element would apply to the whole page; page.css gives its rule to the figures alone.
@@ -85,6 +86,6 @@ def inline_svg(svg: str, name: str, label: str, form: str = "") -> Markup:
     box = head[head.index("viewBox=") :].split('"')[1]
     opening = Markup(
         '<svg class="{}" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" viewBox="{}" '
-        'role="img" aria-label="{}">'
-    ).format(form, box, label)
+        'style="aspect-ratio: {} / {}" role="img" aria-label="{}">'
+    ).format(form, box, *box.split()[2:], label)
     return opening + Markup(svg[len(head) :])

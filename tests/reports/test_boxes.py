@@ -23,6 +23,10 @@ FAULTY = {
                       "cut by its drawing: \"far\""),
     "drawn over another": ("<svg width='90' height='40'><g id='text_1'><!-- a --><rect width='40' height='9'/></g>"
                            "<g id='text_2'><!-- b --><rect x='9' width='40' height='9'/></g></svg>", "overlap: \"a\""),
+    "drawn over another, far below": ("<div style='height:9000px'></div>"
+                                      "<svg width='90' height='40' style='content-visibility:auto'>"
+                                      "<g id='text_1'><!-- a --><rect width='40' height='9'/></g>"
+                                      "<g id='text_2'><!-- b --><rect x='9' width='40' height='9'/></g></svg>", "overlap: \"a\""),
 }  # fmt: skip
 SOUND = {
     "paragraphs": "<h1>title that is long enough for two lines in a narrow window</h1><p>one <b>two</b> <i>three</i></p>"
