@@ -68,6 +68,7 @@ TERMS = (
         "repaired",
         "At some gain that leaves the model intact (KL below 1 nat per token) the document's answer comes first, and the adapter "
         "raised it more than nearly all other answers: it holds the answer and does not only lower the old one.",
+        ("repairs",),
     ),
     Term(
         "new fact",

@@ -102,7 +102,7 @@ def scale_message(handshake: Mapping[str, Any] | None) -> str:
     """Whether the adapters' scale is verified, from a summary's `handshake`: 'scale: verified to 3e-5 nats against ...'."""
     scale = (handshake or {}).get("scale")
     says = scale.get("says") if isinstance(scale, Mapping) else None
-    return f"scale: {says if isinstance(says, str) else 'not verified: no handshake is recorded for this run'}"
+    return f"scale: {says if isinstance(says, str) else 'not verified: no check of it is recorded for this run'}"
 
 
 def scale_is_verified(handshake: Mapping[str, Any] | None) -> bool:

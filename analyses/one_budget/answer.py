@@ -64,7 +64,8 @@ def answer(comparison: Mapping[str, Any], under_budget: bool) -> Answer:
     gap = {key: lead[key] for key in ("value", "low", "high", "n", "points")}
     label, more = _label(found, lead)
     told = {"first": first, "second": second, "difference": gap, "p": lead["p"], "more": more}
-    return Answer(label, **about, found=came_out(found, lead), do=advice(found, label, more), **told)
+    out = " ".join(filter(None, (came_out(found, lead), as_delivered(found))))
+    return Answer(label, **about, found=out, do=advice(found, label, more), **told)
 
 
 def compared(comparison: Mapping[str, Any], found: Race) -> str:
@@ -102,6 +103,19 @@ def came_out(found: Race, lead: Mapping[str, Any]) -> str:
     apart = found.told_apart
     behind = "" if len(found.order) == 2 else ", and of all others" if len(apart) == len(found.order) - 1 else ""
     return f"{text}: {first} is ahead of {second} by {points(lead)}, {p}{behind}."
+
+
+def as_delivered(found: Race) -> str:
+    """What each overrides as delivered, and at what price; empty where that is what was compared, or not all was measured."""
+    shown = found.order[:4]
+    if not all(name in found.delivered for name in shown):
+        return ""
+    verb = SAYS[found.split][0]
+    each = [
+        f"{found.shown[name]} {verb} {override['value']:.0%} and keeps {kept['value']:.0%}"
+        for name, (override, kept) in ((name, found.delivered[name]) for name in shown)
+    ]
+    return f"As delivered, {_and(each)}."
 
 
 def advice(found: Race, label: str, more: int | None) -> str:
@@ -145,7 +159,15 @@ def _seen(found: Race) -> str:
     lead = found.lead(found.order[1])
     if lead["low"] is None:
         return ""
-    return f", and one of up to {100 * max(abs(lead['low']), abs(lead['high'])):.0f} points is not ruled out"
+    first, second = (found.shown[name] for name in found.order[:2])
+    sides = [
+        f"{name} overriding up to {100 * most:.0f} points more"
+        for name, most in ((first, lead["high"]), (second, -lead["low"]))
+        if most > 0
+    ]
+    return (
+        f", and neither is {' nor '.join(sides)} ruled out" if len(sides) > 1 else f", and {sides[0]} is not ruled out"
+    )
 
 
 def _label(found: Race, lead: Mapping[str, Any]) -> tuple[str, int | None]:

@@ -19,7 +19,8 @@ class Race:
     """Methods by share, most first, with their paired differences.
 
     ``shown``: how each is called in a sentence; ``settings``: "at gain 1.5", empty where the name says it. ``prices``: unrelated
-    answers kept. ``unchosen``: why a method has no policy within the budget.
+    answers kept. ``unchosen``: why a method has no policy within the budget. ``delivered``: share and price as delivered, where
+    the shares are those of other policies.
     """
 
     split: str
@@ -31,6 +32,7 @@ class Race:
     unchosen: Mapping[str, str] = field(default_factory=dict)
     recommendations: Mapping[str, str] = field(default_factory=dict)
     budget: str = ""
+    delivered: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=dict)
     one: str = ""
     """The method's name where all are settings of one."""
 
@@ -109,6 +111,11 @@ def _at_budget(comparison: Mapping[str, Any]) -> Race:
         {row["method"]: row["says"] for row in rows if row["conflict"] is None},
         {row["method"]: row["recommendation"] for row in rows},
         budget_words(budget),
+        {
+            row["method"]: (row["conflict_as_delivered"], row["retention_as_delivered"])
+            for row in chosen
+            if row.get("conflict_as_delivered") and row.get("retention_as_delivered")
+        },
     )
 
 

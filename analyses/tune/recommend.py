@@ -15,6 +15,17 @@ from override_gap.analyses.tune.choice import DELIVERED_BEST, NO_GAIN, SCALE, UN
 from override_gap.analyses.tune.more import more_conflicts, more_unrelated
 from override_gap.analyses.tune.situation import Situation
 from override_gap.analyses.verdict import verdict
+from override_gap.margins.text import plural
+
+WHY_NOT = {
+    "at a price": "only a gain that costs much repairs it",
+    "third token": "another token stays first",
+    "saturates": "the margin stops growing before",
+    "broken first": "a gain breaks the model before",
+    "no content": "the document's answer rises no more than other answers do",
+    "undecided": "the search ended before",
+}
+"""Why a failure is not repaired by an affordable gain, by its cause, in the words of a recommendation."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +63,7 @@ def _nothing_else(situation: Situation) -> Advice:
     searched = causes(situation.run)
     reached = verdict(situation.run).label if searched is not None else ""
     if searched is not None and reached == "representational":
-        return Advice(NO_GAIN, f"No gain helps: other gains repair few failures{_reason(situation)}.", leave=True)
+        return Advice(NO_GAIN, f"No gain helps: {_few_repaired(situation)}.", leave=True)
     says = "No other gain was measured on all items, so none can be chosen: audit with --policies uniform"
     if searched is not None and (gains := values(searched.items["gain"])).size and np.isfinite(gains).any():
         gain = float(np.nanmedian(gains))
@@ -78,7 +89,7 @@ def _only_the_base(situation: Situation) -> Advice:
         f"No gain helps within this budget: even {situation.name(cheapest)}, the cheapest that was measured, "
         f"{situation.price(cheapest)}."
     )
-    return Advice(NO_GAIN, says, ("A smaller gain would cost less and override less: name it in --policies.",))
+    return Advice(NO_GAIN, says, ("A smaller gain may cost less, and override less; it can be tried with --policies.",))
 
 
 def _cheap(situation: Situation, place: int) -> tuple[float, float]:
@@ -230,13 +241,20 @@ def _failures(situation: Situation) -> bool:
     return bool((rows["success_top1"] == False).any())  # noqa: E712
 
 
+def _few_repaired(situation: Situation) -> str:
+    """How many failures a gain repairs where those are few, and what is the matter with the others."""
+    searched = causes(situation.run)
+    assert searched is not None
+    repaired, n = int(searched.items["cause"].isin(HELD).sum()), len(searched.items)
+    return f"a gain repairs {repaired or 'none'} of {plural(n, 'failure')}{_reason(situation)}"
+
+
 def _reason(situation: Situation) -> str:
     """Why no gain helps, from the causes of the failures that were searched."""
     searched = causes(situation.run)
     if searched is None:
         return " (why was not searched: --probes search)"
-    counts = searched.items["cause"].value_counts()
-    unheld = [f"{cause} {n}" for cause, n in counts.items() if cause not in HELD]
-    priced = int(counts.get("at a price", 0))
-    parts = ([f"{priced} only at a price"] if priced else []) + unheld
-    return f"; of {len(searched.items)} failures: {', '.join(parts)}" if parts else ""
+    counts, n = searched.items["cause"].value_counts(), len(searched.items)
+    found = {why: int(counts[cause]) for cause, why in WHY_NOT.items() if cause in counts}
+    parts = [f"in {'all' if count == n else count} of the {n} failures {why}" for why, count in found.items()]
+    return f"; {', '.join(parts)}" if parts else ""

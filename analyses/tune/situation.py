@@ -32,13 +32,13 @@ def too_little(found: Outcomes, budget: Budget) -> str:
         if bound is None:
             continue
         if sample is None:
-            to_do = "add unrelated questions (items of the split retention) and audit again"
+            to_do = "add unrelated questions (items whose split is retention) and audit again"
             if words and name == "Retention":
                 name, to_do = (
                     "Retention in words",
                     "audit with a larger --answers, and with items of the split retention",
                 )
-            return f"{name} was not measured: no gain has a price, so none can be recommended; {to_do}."
+            return f"{name} was not measured: what a gain costs is unknown, so none can be recommended; {to_do}."
         short = _short(sample)
         if short:
             return f"Too few unrelated questions to price a gain: {short}{words}; {least}."

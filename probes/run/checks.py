@@ -17,7 +17,7 @@ MEANING = {
     "documents": "two documents give different adapters",
 }
 
-NOT_RECORDED = "not verified: no handshake is recorded for this run"
+NOT_RECORDED = "not verified: no check of it is recorded for this run"
 
 
 class HandshakeError(ValueError):

@@ -13,11 +13,7 @@ from override_gap.analyses.verdict import FEWEST, FEWEST_POINTS
 from override_gap.reports.glossary import SHIPPED, explained
 from override_gap.reports.page.next_step import next_lead, next_step
 from override_gap.reports.page.sentences import Value, delivered, recalls_nothing, sentence, shortened
-from override_gap.reports.text import (
-    estimate,
-    per_cent,
-    untrusted,
-)
+from override_gap.reports.text import capitalised, estimate, per_cent, untrusted
 
 FOUND = {
     "magnitude": "Right direction, wrong size",
@@ -88,8 +84,11 @@ def _found_lead(summary: Mapping[str, Any], seen: set[str]) -> Markup:
     label, size = verdict.get("label", ""), _size(verdict)
     if label == "magnitude" and size:
         return Markup(f"Right direction, too {size}.")
-    if label == "inconclusive" and (verdict.get("held") or {}).get("n"):
-        return Markup("Why known conflicts fail is not decided.")
+    if label == "inconclusive" and (held := verdict.get("held") or {}).get("n"):
+        harm = "The adapters damage the model, and " if _damage(summary) else ""
+        few = held["n"] < FEWEST or held["points"] < FEWEST_POINTS
+        why = "too few known conflicts fail to say why" if few else "why some known conflicts fail is not decided"
+        return Markup(f"{capitalised(f'{harm}{why}')}.")
     return Markup(f"{FOUND.get(label, 'No verdict')}.")
 
 
@@ -104,17 +103,24 @@ def _found(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
         )
     conflicts, known = delivered(summary, "conflict"), delivered(summary, "conflict", "known")
     if conflicts:
-        text, shares = "As delivered, the document's answer overrides {} of conflicts", [conflicts]
+        text, shares = "As delivered, the adapters override {} of conflicts", [conflicts]
         if known:
-            text += ", and {} of known ones, where the model really held the old answer"
+            text += ", and {} of known ones, those whose old answer the model itself gives"
             shares.append(known)
         yield sentence(f"{text}.", seen, *((key, estimate(row, "share")) for key, row in shares))
     yield _verdict(summary, seen)
-    kept = delivered(summary, "retention")
-    if kept and kept[1].get("high") is not None and kept[1]["high"] < 1 - LOSS:
+    if kept := _damage(summary):
         yield sentence(
-            "They also damage: only {} of unrelated answers are kept.", seen, (kept[0], estimate(kept[1], "share"))
+            "The adapters also damage the model: only {} of unrelated answers are kept.",
+            seen,
+            (kept[0], estimate(kept[1], "share")),
         )
+
+
+def _damage(summary: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]] | None:
+    """Unrelated answers kept as delivered, where surely more than LOSS of them are lost; else None."""
+    kept = delivered(summary, "retention")
+    return kept if kept and kept[1].get("high") is not None and kept[1]["high"] < 1 - LOSS else None
 
 
 def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
@@ -129,22 +135,14 @@ def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
             ("verdict.failing", f"{failing['n']:,}"),
         )
     if label in ("magnitude", "representational", "mixed") and held:
-        only = "only " if held["value"] > 0 else ""
         size = _size(verdict)
-        lacked = f"too {size}" if size else "of the wrong size"
-        gain = f"{_other(size)} gain that leaves the model intact, each at its own"
-        says = {
-            "magnitude": f"{{}} are repaired at some {gain}: they were {lacked}, not wrong",
-            "representational": f"{only}{{}} are repaired by some gain that leaves the model intact: they do not lack strength",
-            "mixed": f"{{}} are repaired at some {gain}, and the others are not",
+        after = {
+            "magnitude": f": there the adapters are {f'too {size}' if size else 'of the wrong size'}, not wrong",
+            "representational": ": strength is not what the adapters lack",
+            "mixed": "; the others have none",
         }[label]
-        return sentence(
-            f"Of the {{}} known conflicts that fail, {says}{_affordable(verdict)[0]}.",
-            seen,
-            ("verdict.held", f"{held['n']:,}"),
-            ("verdict.held", estimate(held, "share")),
-            *_affordable(verdict)[1],
-        )
+        only = "only " if label == "representational" and held["value"] > 0 else ""
+        return _repaired(verdict, "" if label == "representational" else size, only, after, seen)
     if label == "inconclusive" and held and verdict.get("more") is not None:
         return _too_little(verdict, seen)
     if sentences := verdict.get("sentences") or [text for text in (verdict.get("sentence"),) if text]:
@@ -157,22 +155,32 @@ def _too_little(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
     """An inconclusive verdict for want of failures, or of a narrower interval."""
     held = verdict["held"]
     if held["n"] >= FEWEST and held["points"] >= FEWEST_POINTS:
-        return sentence(
-            "Of the {} known conflicts that fail, {} are repaired at some other gain, each at its own"
-            f"{_affordable(verdict)[0]}: too wide an interval to say whether the adapters lack strength or the answer itself.",
-            seen,
-            ("verdict.held", f"{held['n']:,}"),
-            ("verdict.held", estimate(held, "share")),
-            *_affordable(verdict)[1],
-        )
+        after = ". The interval is too wide to say whether the adapters are too weak or do not carry the answer"
+        return _repaired(verdict, "", "", after, seen)
     return sentence(
-        f"Only {{}} known conflict{'' if held['n'] == 1 else 's'} on {{}} fact{'' if held['points'] == 1 else 's'} fail"
-        f"{'s' if held['n'] == 1 else ''}; a verdict needs {{}} on {{}}.",
+        f"Only {{}} known conflict{' fails' if held['n'] == 1 else 's fail'}, on {{}} "
+        f"fact{'' if held['points'] == 1 else 's'}; a verdict needs {{}} failures on {{}} facts.",
         seen,
         ("verdict.held", f"{held['n']:,}"),
         ("verdict.held", f"{held['points']:,}"),
         ("verdict.rule", f"{FEWEST}"),
         ("verdict.rule", f"{FEWEST_POINTS}"),
+    )
+
+
+def _repaired(verdict: Mapping[str, Any], size: str, only: str, after: str, seen: set[str]) -> Markup:
+    """How many of the known conflicts that fail have a gain that repairs them, how many a cheap one, and what follows."""
+    held, cheap = verdict["held"], verdict.get("affordable")
+    values: list[Value] = [("verdict.held", f"{held['n']:,}"), ("verdict.held", estimate(held, "share"))]
+    price = ""
+    if cheap and cheap.get("value") is not None and held["value"]:
+        price = ", and {} one that costs little"
+        values.append(("verdict.affordable", f"{per_cent(cheap['value'])}%"))
+    return sentence(
+        f"Of the {{}} known conflicts that fail, {only}{{}} have a {_other(size)}gain of their own that repairs them and leaves "
+        f"the model intact{price}{after}.",
+        seen,
+        *values,
     )
 
 
@@ -185,14 +193,6 @@ def _size(verdict: Mapping[str, Any]) -> str:
     return "weak" if not strong else "strong" if not weak else "weak or too strong"
 
 
-def _affordable(verdict: Mapping[str, Any]) -> tuple[str, tuple[Value, ...]]:
-    """How many of the repaired are so at little cost, as the end of a sentence; nothing where none is repaired."""
-    cheap = verdict.get("affordable")
-    if not cheap or cheap.get("value") is None or not (verdict.get("held") or {}).get("value"):
-        return "", ()
-    return " ({} at a gain that costs little)", (("verdict.affordable", f"{per_cent(cheap['value'])}%"),)
-
-
 def _other(size: str) -> str:
-    """Which gains repair failures of this size."""
-    return {"weak": "larger", "strong": "smaller"}.get(size, "other")
+    """Which gains repair failures of this size, before the noun."""
+    return {"weak": "larger ", "strong": "smaller "}.get(size, "")

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from override_gap.analyses.verdict import FEWEST
 from override_gap.margins.text import plural
 from override_gap.reports.glossary import explained
 from override_gap.reports.page.sentences import Value, delivered, percent, recalls_nothing, sentence, shortened
@@ -14,7 +15,7 @@ from override_gap.reports.text import capitalised, estimate, per_cent, rounded, 
 
 NEXT = {
     "as-delivered": "Leave it as delivered",
-    "no-gain": "Another gain does not help",
+    "no-gain": "Scaling does not help",
     "undecided": "Measure more",
 }
 BUDGET = "No gain helps within this budget: "
@@ -37,7 +38,10 @@ def next_lead(summary: Mapping[str, Any]) -> Markup:
         verb = "Scale the adapters up" if gain > 1 else "Scale the adapters down"
         return Markup('{}, to gain <span data-key="tuning.candidates.{}">{}</span>.').format(verb, place, rounded(gain))
     if recommendation == "no-gain" and tuning["says"].startswith(f"{BUDGET}even"):
-        return Markup("Every gain that was measured costs too much.")
+        return Markup("Use none of the gains measured here: each costs too much.")
+    if (summary.get("verdict") or {}).get("label") == "representational" and recommendation in (None, "no-gain"):
+        verified = scale_is_verified(summary.get("handshake"))
+        return Markup(f"{'Change' if verified else 'Check the delivery, then change'} how the adapters are made.")
     return Markup(f"{NEXT.get(recommendation or '', 'Nothing can be recommended')}.")
 
 
@@ -51,7 +55,13 @@ def next_step(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
             "applied as their method applies them.",
             seen,
         )
-    says = tuning.get("says") or ""
+    says, representational = tuning.get("says") or "", verdict.get("label") == "representational"
+    if representational and not scale_is_verified(summary.get("handshake")) and recalls_nothing(summary) is None:
+        yield explained(
+            "First see that the adapters are applied at their full strength, which this run has not verified: adapters that "
+            "are not applied at all look the same.",
+            seen,
+        )
     if tuning.get("recommendation") == "scale" and recalls_nothing(summary) is None:
         yield _expected(summary, seen)
     elif says:
@@ -66,12 +76,8 @@ def next_step(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
         if says.startswith(f"{BUDGET}even") and tuning.get("further"):
             text = f"{text} {tuning['further'][0]}"
         yield Markup('<span data-key="tuning.says">{}</span>').format(explained(capitalised(text), seen))
-    if verdict.get("label") == "representational":
-        yield explained(
-            "What is missing is the answer: change how the adapters are made, not how strong they are.", seen
-        )
-        if not scale_is_verified(summary.get("handshake")) and recalls_nothing(summary) is None:
-            yield explained("First have the scale verified: adapters that are not applied at all look the same.", seen)
+    if representational:
+        yield explained("What is missing is the answer: how strong the adapters are is not the matter.", seen)
     if verdict.get("more") is not None:
         yield _more(verdict, seen)
     if not delivered(summary, "retention") and delivered(summary, "conflict") and "unrelated questions" not in says:
@@ -105,7 +111,7 @@ def _expected(summary: Mapping[str, Any], seen: set[str]) -> Markup:
         ]
         place, row = _candidate(tuning)
         if row.get("kept_at_least") is not None and tuning["budget"].get("keep") is not None:
-            text += ", at least {} by its one-sided 95% limit (the budget asks for {})"
+            text += ", at least {} for relations like these, by a one-sided 95% limit (the budget asks for {})"
             values += [
                 (f"tuning.candidates.{place}", f"{100 * row['kept_at_least']:.1f}%"),
                 ("tuning.budget", f"{per_cent(tuning['budget']['keep'])}%"),
@@ -132,6 +138,8 @@ def _more(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
     noun = plural(n, "more known conflict").removeprefix(f"{n:,}")
     if verdict["more"]["at_least"]:
         text = f"The verdict's rule asks for at least {{}}{noun} before it reads any."
+    elif verdict["failing"]["n"] and (verdict.get("held") or {}).get("n", 0) < FEWEST:
+        text = f"About {{}}{noun} on further facts would hold enough that fail to decide the verdict, if as many fail as here."
     else:
-        text = f"About {{}}{noun} on further facts would decide the verdict."
+        text = f"About {{}}{noun} on further facts would decide the verdict, if they are like these."
     return sentence(text, seen, ("verdict.more", f"{n:,}"))

@@ -45,7 +45,9 @@ def test_every_analysis_gives_a_table_a_text_and_its_section(run: Run, summary: 
     stored = summary[section]
     if section == "verdict":  # beside it stand tables of other analyses
         stored = {
-            name: value for name, value in stored.items() if name not in ("null", "causes_by_prior", "cause_examples")
+            name: value
+            for name, value in stored.items()
+            if name not in ("more", "null", "causes_by_prior", "cause_examples")
         }
     assert clean(result.as_json()) == stored
     assert isinstance(result.frame(), pd.DataFrame)

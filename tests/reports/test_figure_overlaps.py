@@ -68,8 +68,8 @@ def test_labels_find_room_the_same_every_time_and_are_left_out_where_there_is_no
     places = []
     for _ in range(2):
         fig, axes = bare()
-        axes.plot([0, 0.01, 0.02, 5], [0, 0.01, 0.02, 5], "o")
-        labels = [(f"{n:.2f}", (0.01 * n, 0.01 * n)) for n in range(3)]
+        axes.plot([-5, 0, 0.01, 0.02, 5], [-5, 0, 0.01, 0.02, 5], "o")
+        labels = [(f"{at:.2f}", (at, at)) for at in (0.0, 0.01, 0.02)]
         placed = place_labels(axes, labels, 8)
         assert [own.get_text() for own in placed] == ["0.00", "0.01", "0.02"]
         assert faults(fig) == []

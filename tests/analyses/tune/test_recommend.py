@@ -83,7 +83,7 @@ def test_without_a_gain_that_is_shown_to_keep_the_budget_the_adapters_are_left_a
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"unrelated": 0}, "Retention was not measured: no gain has a price"),
+        ({"unrelated": 0}, "Retention was not measured: what a gain costs is unknown"),
         ({"points": 4}, "Too few conflicts to choose a gain on: 12 on 4 knowledge points; it takes 10 on 5"),
         ({"points": 8, "unrelated": 1}, "Too few unrelated questions to price a gain: 8 on 8"),
     ],
