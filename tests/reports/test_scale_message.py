@@ -1,4 +1,4 @@
-"""A scale that is not verified is told on the first screen, and either way in the digest and the exports; no record is not verified."""
+"""The first screen tells a scale that is not verified, digest and exports tell either; without a record it is not verified."""
 
 from __future__ import annotations
 
