@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -48,6 +49,33 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+#: Files outside tests/cli whose tests make reports without looking at their figures.
+REPORTING = (
+    "test_guides",
+    "test_front_door",
+    "test_readme",
+    "test_sealed",
+    "test_doc_to_lora",
+    "test_items_page",
+    "test_unread",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def figures_drawn_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where figures are not looked at they are drawn once, as SVG, which the page shows; tests/reports draws every form."""
+    if request.path.parent.name != "cli" and request.path.stem not in REPORTING:
+        yield
+        return
+    from override_gap.reports.figures import style
+    from override_gap.reports.page import drawings
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(style, "FORMS", ("svg",))
+        patch.setattr(drawings, "BOTH", False)
+        yield
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 
 from override_gap.reports import figures
 from override_gap.reports.cli.main import VERBS, main
-from override_gap.reports.figures import style
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = ("first-audit", "reading-the-report", "definitions", "statistics", "limits")
@@ -33,7 +32,6 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("guide")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(style, "FORMS", ("svg",))
         printed: list[str] = []
         patch.setattr("builtins.print", lambda *words, **_: printed.append(" ".join(map(str, words))))
         assert main(shlex.split(AUDIT)[1:]) == 0
@@ -44,7 +42,6 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_guides_commands_and_code_print_what_it_says(name: str, audited, monkeypatch, capsys) -> None:
     folder, audit_output = audited
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(style, "FORMS", ("svg",))
     printed, ran = "", 0
     for language, text in blocks(page(name)):
         if language == "text":

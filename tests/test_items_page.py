@@ -14,14 +14,12 @@ from override_gap.margins.items.datasets import FORMS
 from override_gap.margins.items.item import Item
 from override_gap.probes.items import open_items
 from override_gap.reports.cli.main import main
-from override_gap.reports.figures import style
 
 PAGE = (Path(__file__).parent.parent / "docs" / "items.md").read_text(encoding="utf-8")
 
 
 def test_three_columns_go_from_file_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(style, "FORMS", ("svg",))
     [table] = re.findall(r"```csv\n(.*?)```", PAGE, re.S)
     [commands] = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
     (tmp_path / "mine.csv").write_text(table)

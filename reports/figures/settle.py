@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import rcParams
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import PlaceHolderLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter, MaxNLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 SIZE, BELOW = "sample size", "below the axis"
@@ -38,11 +40,21 @@ def settle(fig: Figure) -> None:
 
 def text_width(fig: Figure, text: str, fontsize: Any, weight: str = "normal") -> float:
     """Width in pixels of the widest line of a text."""
-    font = FontProperties(family=rcParams["font.family"], size=_points(fontsize), weight=weight)
-    renderer = fig.canvas.get_renderer()  # type: ignore[attr-defined]
-    return max(
-        renderer.get_text_width_height_descent(line, font, ismath=False)[0] for line in text.splitlines() or [""]
-    )
+    family = (*rcParams["font.family"], *rcParams["font.sans-serif"])
+    size = _points(fontsize)
+    return max(_line_width(line, family, size, weight, fig.dpi) for line in text.splitlines() or [""])
+
+
+@functools.lru_cache(maxsize=10_000)
+def _line_width(line: str, _family: tuple[str, ...], size: float, weight: str, dpi: float) -> float:
+    """Width of one line in pixels; matplotlib forgets what it has measured with each figure, and the same words come again."""
+    font = FontProperties(family=rcParams["font.family"], size=size, weight=weight)
+    return _pen(dpi).get_text_width_height_descent(line, font, ismath=False)[0]
+
+
+@functools.lru_cache(maxsize=8)
+def _pen(dpi: float) -> RendererAgg:
+    return RendererAgg(1, 1, dpi)
 
 
 def _points(size: Any) -> float:
@@ -115,7 +127,8 @@ def _keep_ticks(axes: Axes) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         if isinstance(axis.get_major_locator(), MaxNLocator):
             low, high = sorted(axis.get_view_interval())
-            axis.set_ticks([place for place in axis.get_majorticklocs() if low <= place <= high])
+            # not set_ticks, which makes each of them at once, with its line and its labels
+            axis.set_major_locator(FixedLocator([place for place in axis.get_majorticklocs() if low <= place <= high]))
 
 
 def _fit_panel(axes: Axes) -> bool:
@@ -193,7 +206,7 @@ def _thin(axes: Axes) -> bool:
     places = axis.get_majorticklocs()
     labels = axis.get_major_formatter().format_ticks(list(places))
     shown = [(place, label) for place, label in zip(places, labels, strict=True) if low <= place <= high and label]
-    size = axis.get_major_ticks()[0].label1.get_fontsize() if shown else 0
+    size = axis.get_major_ticks(1)[0].label1.get_fontsize() if shown else 0
     ends = []
     for place, label in shown:
         middle, half = axes.transData.transform((place, 0))[0], text_width(fig, label, size) / 2

@@ -16,6 +16,9 @@ from override_gap.reports import figures
 from override_gap.reports.figures.caption import Caption
 from override_gap.reports.figures.style import GRID, INK, PAPER, YES, as_svg
 
+BOTH = True
+"""Whether figures have their narrow form beside the wide one; tests of what is not the page do without."""
+
 
 @dataclass(frozen=True)
 class PageFigure:
@@ -41,7 +44,7 @@ def page_figures(run: RunFrame, summary: Mapping, folder: Path) -> list[PageFigu
     entries = []
     for spec in figures.FIGURES:
         try:
-            drawings = spec.draw(run, summary), spec.draw(run, summary, narrow=True)
+            drawings = spec.draw(run, summary), spec.draw(run, summary, narrow=True) if BOTH else None
             caption = spec.caption(summary)
         except figures.FigureUnavailable as fault:
             for form in figures.FORMS:
