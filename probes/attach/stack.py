@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.updates import LowRank, LowRankBatch, Rescaled, Update, Vector, frobenius_norms
+from override_gap.margins.updates import LowRank, LowRankBatch, Rescaled, Update, Vector
 from override_gap.probes.attach.parameters import ParameterUpdates
 from override_gap.probes.errors import AdapterError
 from override_gap.probes.subject.devices import runs_on
@@ -33,9 +33,19 @@ class Factors:
         self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
     ) -> Float[Tensor, "batch pos d_out"]:
         """gain * B A x. The gain multiplies in float32: rounding it to bf16 would bias all positions in the same direction."""
+        return torch.bmm(self._inner(x, gain), self.B.to(x.dtype).transpose(1, 2))
+
+    def add_to(
+        self, out: Float[Tensor, "batch pos d_out"], x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
+    ) -> None:
+        """Add gain * B A x to `out` in its place: no tensor is made, which took longer than the products."""
+        out.baddbmm_(self._inner(x, gain), self.B.to(x.dtype).transpose(1, 2))
+
+    def _inner(
+        self, x: Float[Tensor, "batch pos d_in"], gain: Float[Tensor, " batch"]
+    ) -> Float[Tensor, "batch pos rank"]:
         inner = torch.bmm(x, self.A.to(x.dtype).transpose(1, 2))
-        inner = (inner.float() * gain[:, None, None]).to(x.dtype)
-        return torch.bmm(inner, self.B.to(x.dtype).transpose(1, 2))
+        return (inner.float() * gain[:, None, None]).to(x.dtype)
 
     def only(self, examples: Int[Tensor, " chosen"]) -> Factors:
         """The updates of these examples of the batch."""
@@ -177,7 +187,9 @@ def check(subject: LiveModel, adapters: Sequence[Adapter], by_site: Sequence[Sit
             _check_shape(subject, adapters[n].name, site.path, update)
     largest = [0.0] * len(adapters)
     for site in by_site:
-        sizes = frobenius_norms([update for _, update in site.numbered], site.low_rank)
+        # of low-rank updates in one tensor no product is needed, which took longer than stacking them
+        joint = site.low_rank
+        sizes = joint.largest_norms().tolist() if joint is not None else [u.frobenius() for _, u in site.numbered]
         for (n, _), size in zip(site.numbered, sizes, strict=True):
             if not size < float("inf"):
                 raise AdapterError(f"adapter {adapters[n].name}: the update of {site.path} is not finite")

@@ -76,12 +76,14 @@ def read_prior(
     layers: bool = False,
     side: str = "right",
     keep_blocks: bool = False,
+    share: bool = False,
 ) -> Prior:
     """Run the base once and read prior strength, the first answer token, and the state where the answers differ.
 
     For an item without a prior answer y_pre is the base's arg max, or its second choice where the arg max is the document's
     answer already. For retention no document's answer exists: y_doc is the base's second choice, and what is tested is that
-    the first choice is kept.
+    the first choice is kept. `share`: run what all rows begin with once; nothing may be attached to
+    the model.
     """
     batch = Batch.of(divergences, subject.device, side)
     starts = torch.tensor([d.start for d in divergences])
@@ -90,7 +92,7 @@ def read_prior(
     offset = torch.arange(int(spans.max()))
     read = (starts[:, None] - 1 + offset).minimum(ends[:, None] - 1) + batch.shift.cpu()[:, None]
     read = torch.cat([batch.at.cpu()[:, None], read], dim=1).to(subject.device)
-    state: ForwardState = forward(subject, batch, read, layers=layers, keep_blocks=keep_blocks)
+    state: ForwardState = forward(subject, batch, read, layers=layers, keep_blocks=keep_blocks, share=share)
     hidden = state.final[:, 0]
     # the same rows as under adapters, so that equal states give equal logits to the last bit
     logits = subject.logits(hidden)

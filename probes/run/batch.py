@@ -76,7 +76,9 @@ class ItemBatch:
         own_adapters = [distractors.adapters[item.document] for item in items]
         adapters = batched(subject, own_adapters, [place.n_question_tokens for place in divergences])
         reusable = adapters if isinstance(adapters, Stack) and not setup.plain else None
-        prior = read_prior(subject, items, divergences, layers=layers, keep_blocks=reusable is not None)
+        prior = read_prior(
+            subject, items, divergences, layers=layers, keep_blocks=reusable is not None, share=not setup.plain
+        )
         if reusable is not None:
             passes = ReusedPasses(subject, prior, reusable, layers=layers)
             at_gain_one = passes.run_delivered()

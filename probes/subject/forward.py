@@ -15,6 +15,7 @@ from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.partial_forward import BlockOutputs, ResumePoint, recording, resumed
 from override_gap.probes.subject.rope_lengths import lengths_apart
+from override_gap.probes.subject.shared_prefix import SharedPrefix, with_prefix
 from override_gap.probes.subject.tokens import pad
 from override_gap.probes.timing import timed
 
@@ -78,11 +79,13 @@ def forward(
     resume: ResumePoint | None = None,
     keep_blocks: bool = False,
     gradients: bool = False,
+    share: bool = False,
 ) -> ForwardState:
     """Run the model without its unembedding; the final state at `read` and, with `layers`, the stream at `batch.at`.
 
     `resume`: take over the lower layers of another pass of the same rows. `keep_blocks`: return every block's output, so
-    that another pass can do so. `gradients`: keep what a backward pass needs.
+    that another pass can do so. `gradients`: keep what a backward pass needs. `share`: no adapter is attached, so that tokens
+    which all rows begin with may be run once (`SharedPrefix`).
     Rows are picked inside the hooks, so memory grows with layers x batch, not with positions.
     Position ids come from the mask: without them, padding on the left is silently wrong on learned positions.
     """
@@ -94,12 +97,19 @@ def forward(
         if resume is not None:
             undo.enter_context(resumed(subject, resume))
         outputs = undo.enter_context(recording(subject, batch.ids.numel())) if keep_blocks else []
+        prefix = None
+        if share and past is None and resume is None:
+            with timed("model"):
+                prefix = SharedPrefix.of(subject, batch.ids, batch.mask, int(read.min()))
+        skipped = prefix.length if prefix is not None else 0
+        of_prefix = list(outputs)
+        outputs.clear()
         if layers:
             if below:
                 assert resume is not None
                 assert resume.residual is not None, "a stream is resumed from a pass that kept its own"
                 stream += resume.residual[:, : below + 1].unbind(1)
-            flat = rows * batch.ids.shape[1] + batch.at
+            flat = rows * (batch.ids.shape[1] - skipped) + batch.at - skipped
 
             def read_stream(out: Float[Tensor, "batch pos d_model"]) -> None:
                 with timed("hooks"):
@@ -124,11 +134,20 @@ def forward(
             positions = (positions + past.mask.sum(1, keepdim=True)).clamp_max(last)
             mask = torch.cat([past.mask, batch.mask], dim=1)
             cached = {"past_key_values": past.cache}
+        if prefix is not None:
+            cached = {"past_key_values": prefix.cache}
         undo.enter_context(lengths_apart(subject.decoder, positions))
         with timed("model"):
             out = subject.decoder(
-                input_ids=batch.ids, attention_mask=mask, position_ids=positions, use_cache=False, **cached
+                input_ids=batch.ids[:, skipped:],
+                attention_mask=mask,
+                position_ids=positions[:, skipped:],
+                use_cache=False,
+                **cached,
             )
-        final = out.last_hidden_state[rows[:, None], read].float()
+        final = out.last_hidden_state[rows[:, None], read - skipped].float()
         residual = torch.stack(stream, dim=1) if layers else None
-    return ForwardState(final, residual, BlockOutputs(tuple(outputs)) if outputs else None)
+    kept = BlockOutputs(tuple(outputs)) if outputs else None
+    if kept is not None and of_prefix:
+        kept = with_prefix(BlockOutputs(tuple(of_prefix)), kept)
+    return ForwardState(final, residual, kept)

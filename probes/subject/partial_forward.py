@@ -77,6 +77,15 @@ def resumed(subject: Subject, point: ResumePoint) -> Iterator[None]:
                 attributes["forward"] = forward
 
 
+def joined(first: Any, after: Any) -> Any:
+    """A block's outputs of two stretches of positions, one after the other; the first is of one row that all rows begin with."""
+    if isinstance(after, Tensor):
+        return torch.cat([first.expand(len(after), *first.shape[1:]), after], dim=1) if after.ndim == 3 else after
+    if isinstance(after, (tuple, list)):
+        return type(after)(joined(a, b) for a, b in zip(first, after, strict=True))
+    return after
+
+
 def _map_tensors(output: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A block's output with its tensors changed, whatever holds them."""
     if isinstance(output, Tensor):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from override_gap.margins.adapter import Adapter, layer_of
-from override_gap.margins.updates import Dense, LowRank, LowRankBatch, frobenius_norms, inner
+from override_gap.margins.updates import Dense, LowRank, LowRankBatch, inner
 
 
 def low(seed: int, rank: int = 3, d_out: int = 7, d_in: int = 5, scale: float = 1.3) -> LowRank:
@@ -49,13 +49,20 @@ def test_doubling_the_scale_doubles_the_norm() -> None:
     assert LowRank(update.A, update.B, 2 * update.scale).frobenius() == pytest.approx(2 * update.frobenius(), rel=1e-6)
 
 
-def test_norms_in_one_product_are_those_of_each_update() -> None:
-    same = [low(n, scale=1.5 - n) for n in range(4)]
-    others = [*same, low(9, rank=1), Dense(torch.randn(7, 5)), low(10, rank=8)]
-    for updates in (same, others, [low(n, rank=9) for n in range(2)], []):
-        assert frobenius_norms(updates, LowRankBatch.of(updates)) == pytest.approx(
-            [update.frobenius() for update in updates], rel=1e-12
-        )
+def test_bounds_of_stacked_norms_hold_and_tell_zero_and_what_is_not_finite() -> None:
+    updates = [low(n, scale=1.5 - n) for n in range(6)]
+    updates[3] = LowRank(torch.zeros_like(updates[3].A), updates[3].B)
+    updates[4] = LowRank(updates[4].A, updates[4].B * 1e38)
+    updates[5] = LowRank(updates[5].A, torch.full_like(updates[5].B, float("inf")))
+    batch = LowRankBatch.of(updates)
+    assert batch is not None
+    bounds = batch.largest_norms().tolist()
+    for update, bound in zip(updates[:3], bounds, strict=False):
+        assert update.frobenius() <= bound * (1 + 1e-12)
+        assert bound > 0
+    assert bounds[3] == 0
+    assert 1e37 < bounds[4] < float("inf")
+    assert not bounds[5] < float("inf")
 
 
 def test_only_updates_of_one_layout_are_stacked() -> None:

@@ -30,7 +30,7 @@ LIMITS = (
     "threads wait for one another: one is the default there. Measured on cores that nothing else used."
 )
 SUBJECTS = ("organism",)
-MOST_SECONDS = 30
+MOST_SECONDS = 20
 
 
 def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
