@@ -122,6 +122,19 @@ def test_answer_and_picture_are_on_the_first_screen(browser, pages):
         assert shown.locator("#figure-answer .narrow").is_visible()
 
 
+@needs_browser
+def test_terms_of_the_answer_are_explained_where_they_stand(browser, pages):
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        shown = context.new_page()
+        shown.goto(pages["comparison"].as_uri())
+        terms = shown.locator("#answer .term")
+        assert {"overrides", "unrelated answers", "gain"} <= {own.split("\n")[0] for own in terms.all_inner_texts()}
+        meaning = terms.first.locator(".meaning")
+        assert meaning.is_hidden()
+        terms.first.focus()
+        assert meaning.is_visible()
+
+
 def column(shown, place: int) -> list[str]:
     return shown.locator(f"#runs tbody tr:visible > :nth-child({place})").all_inner_texts()
 
