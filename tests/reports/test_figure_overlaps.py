@@ -68,10 +68,10 @@ def test_labels_find_room_the_same_every_time_and_are_left_out_where_there_is_no
     places = []
     for _ in range(2):
         fig, axes = bare()
-        axes.plot([-5, 0, 0.01, 0.02, 5], [-5, 0, 0.01, 0.02, 5], "o")
-        labels = [(f"{at:.2f}", (at, at)) for at in (0.0, 0.01, 0.02)]
+        axes.plot([-5, 0, 0.4, 0.8, 5], [-5, 0, 0.4, 0.8, 5], "o")
+        labels = [(f"{at:.2f}", (at, at)) for at in (0.0, 0.4, 0.8)]
         placed = place_labels(axes, labels, 8)
-        assert [own.get_text() for own in placed] == ["0.00", "0.01", "0.02"]
+        assert [own.get_text() for own in placed] == ["0.00", "0.40", "0.80"]
         assert faults(fig) == []
         places.append([own.xyann for own in placed])
     assert places[0] == places[1]
