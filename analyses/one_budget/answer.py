@@ -106,16 +106,19 @@ def came_out(found: Race, lead: Mapping[str, Any]) -> str:
 
 
 def as_delivered(found: Race) -> str:
-    """What each overrides as delivered, and at what price; empty where that is what was compared, or not all was measured."""
+    """What each overrides as delivered, and at what price; empty where all are compared as delivered, or not all was measured."""
     shown = found.order[:4]
-    if not all(name in found.delivered for name in shown):
+    if not all(name in found.delivered for name in shown) or {found.settings[name] for name in shown} == {
+        "as delivered"
+    }:
         return ""
     verb = SAYS[found.split][0]
     each = [
         f"{found.shown[name]} {verb} {override['value']:.0%} and keeps {kept['value']:.0%}"
         for name, (override, kept) in ((name, found.delivered[name]) for name in shown)
     ]
-    return f"As delivered, {_and(each)}."
+    each[0] += " of unrelated answers"
+    return f"As delivered: {'; '.join(each)}."
 
 
 def advice(found: Race, label: str, more: int | None) -> str:
@@ -159,15 +162,13 @@ def _seen(found: Race) -> str:
     lead = found.lead(found.order[1])
     if lead["low"] is None:
         return ""
-    first, second = (found.shown[name] for name in found.order[:2])
-    sides = [
-        f"{name} overriding up to {100 * most:.0f} points more"
-        for name, most in ((first, lead["high"]), (second, -lead["low"]))
-        if most > 0
-    ]
-    return (
-        f", and neither is {' nor '.join(sides)} ruled out" if len(sides) > 1 else f", and {sides[0]} is not ruled out"
-    )
+    verb = SAYS[found.split][0]
+    limits = zip(found.order[:2], (lead["high"], -lead["low"]), strict=True)
+    sides = [(found.shown[name], f"up to {100 * most:.0f} points more") for name, most in limits if 100 * most >= 0.5]
+    if not sides:
+        return ""
+    said = f"{sides[0][0]} {verb} {sides[0][1]}" + "".join(f", or {name} {more}" for name, more in sides[1:])
+    return f", and it is not ruled out that {said}"
 
 
 def _label(found: Race, lead: Mapping[str, Any]) -> tuple[str, int | None]:

@@ -20,10 +20,10 @@ from override_gap.margins.text import plural
 WHY_NOT = {
     "at a price": "only a gain that costs much repairs it",
     "third token": "another token stays first",
-    "saturates": "the margin stops growing before",
-    "broken first": "a gain breaks the model before",
+    "saturates": "the margin stops growing too soon",
+    "broken first": "the adapter breaks the model first",
     "no content": "the document's answer rises no more than other answers do",
-    "undecided": "the search ended before",
+    "undecided": "the search ended too soon",
 }
 """Why a failure is not repaired by an affordable gain, by its cause, in the words of a recommendation."""
 
@@ -256,5 +256,6 @@ def _reason(situation: Situation) -> str:
         return " (why was not searched: --probes search)"
     counts, n = searched.items["cause"].value_counts(), len(searched.items)
     found = {why: int(counts[cause]) for cause, why in WHY_NOT.items() if cause in counts}
-    parts = [f"in {'all' if count == n else count} of the {n} failures {why}" for why, count in found.items()]
+    whole = f"in all of the {n} failures" if n > 1 else "there"
+    parts = [f"{whole if count == n else f'in {count} of the {n} failures'} {why}" for why, count in found.items()]
     return f"; {', '.join(parts)}" if parts else ""

@@ -99,7 +99,7 @@ def _add_update(
         reached.add(path)
         with timed("hooks"):
             split_out = out if rows is x else out.reshape(len(rows), -1, out.shape[-1])
-            if rows is x and watch is None and isinstance(update, Factors) and _is_ours(module):
+            if rows is x and watch is None and isinstance(update, Factors) and _is_ours(module, x, out):
                 update.add_to(out, rows, gain.to(x.device))
                 return out
             if isinstance(update, Rescales):
@@ -114,9 +114,13 @@ def _add_update(
     return hook
 
 
-def _is_ours(module: nn.Module) -> bool:
-    """Whether a map's output may be changed in its place: it was just made, nobody else was given it, no gradient is kept."""
-    return type(module) is nn.Linear and len(module._forward_hooks) == 1 and not torch.is_grad_enabled()
+def _is_ours(module: nn.Module, x: Tensor, out: Tensor) -> bool:
+    """Whether a map's output may be changed in its place: it was just made, nobody else was given it, no gradient is kept.
+
+    And it has its input's format, which under autocast it need not.
+    """
+    alone = type(module) is nn.Linear and len(module._forward_hooks) == 1 and not torch.is_grad_enabled()
+    return alone and x.dtype == out.dtype and not torch.is_autocast_enabled(out.device.type)
 
 
 def _split(

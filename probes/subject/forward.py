@@ -15,7 +15,7 @@ from override_gap.margins.items.divergence import Divergence
 from override_gap.probes.subject.model import Subject
 from override_gap.probes.subject.partial_forward import BlockOutputs, ResumePoint, recording, resumed
 from override_gap.probes.subject.rope_lengths import lengths_apart
-from override_gap.probes.subject.shared_prefix import SharedPrefix, with_prefix
+from override_gap.probes.subject.shared_prefix import SharedPrefix, can_share, with_prefix
 from override_gap.probes.subject.tokens import pad
 from override_gap.probes.timing import timed
 
@@ -92,13 +92,14 @@ def forward(
     rows = torch.arange(len(batch.ids), device=batch.ids.device)
     stream: list[Float[Tensor, "batch d_model"]] = []
     below = resume.layer if resume is not None else 0
+    share = share and past is None and resume is None and can_share(subject)
     with ExitStack() as undo:
         undo.enter_context(torch.set_grad_enabled(gradients))
         if resume is not None:
             undo.enter_context(resumed(subject, resume))
         outputs = undo.enter_context(recording(subject, batch.ids.numel())) if keep_blocks else []
         prefix = None
-        if share and past is None and resume is None:
+        if share:
             with timed("model"):
                 prefix = SharedPrefix.of(subject, batch.ids, batch.mask, int(read.min()))
         skipped = prefix.length if prefix is not None else 0

@@ -11,9 +11,10 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.partial_forward import BlockOutputs, joined
+from override_gap.probes.subject.partial_forward import KEPT_BYTES, BlockOutputs, joined
 from override_gap.probes.subject.rope_lengths import rope_switch
 
 SHORTEST, FEWEST = 16, 4
@@ -33,10 +34,10 @@ class SharedPrefix:
     ) -> SharedPrefix | None:
         """Run what all rows begin with, up to the first position read; None where that is short or cannot be shared.
 
-        It can where every layer keeps keys and values alone and frequencies do not depend on a text's length.
+        `can_share` says of which models it can; the caller asks before it registers hooks of its own.
         """
         length = min(common_length(ids, mask), first_read)
-        if length < SHORTEST or len(ids) < FEWEST or not _can_share(subject):
+        if length < SHORTEST or len(ids) < FEWEST:
             return None
         cache = DynamicCache(config=subject.model.config)
         positions = torch.arange(length, device=ids.device)[None]
@@ -47,6 +48,10 @@ class SharedPrefix:
             use_cache=True,
             past_key_values=cache,
         )
+        held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None]
+        size = sum(tensor.numel() * tensor.element_size() for tensor in held) * len(ids)
+        if size > KEPT_BYTES or any(layer.get_seq_length() != length for layer in cache.layers):
+            return None
         cache.batch_repeat_interleave(len(ids))
         return cls(length, cache)
 
@@ -62,9 +67,28 @@ def common_length(ids: Int[Tensor, "batch pos"], mask: Int[Tensor, "batch pos"])
     return int(same.long().cumprod(0).sum())
 
 
-def _can_share(subject: Subject) -> bool:
+def can_share(subject: Subject) -> bool:
+    """Whether two passes over parts of a row surely give what one gives over the whole.
+
+    Only of the library's own models, whose layers keep keys and values alone, under an attention that it makes masks for. Not
+    where frequencies depend on a text's length, where quantised maps may round by what else is in a batch, or where hooks or
+    forwards of others, an offload's among them, see the positions of a pass.
+    """
+    model, config = subject.model, subject.model.config
+    attention = getattr(config, "_attn_implementation", None)
+    if (
+        not type(subject.decoder).__module__.startswith("transformers.")
+        or attention not in ALL_MASK_ATTENTION_FUNCTIONS
+    ):
+        return False
+    if getattr(config, "quantization_config", None) is not None or rope_switch(subject.decoder) is not None:
+        return False
     if "past_key_values" not in inspect.signature(subject.decoder.forward).parameters:
         return False
-    layers = DynamicCache(config=subject.model.config).layers
-    kinds_known = bool(layers) and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
-    return kinds_known and rope_switch(subject.decoder) is None
+    if any(m._forward_hooks or m._forward_pre_hooks or "forward" in vars(m) for m in model.modules()):
+        return False
+    try:
+        layers = DynamicCache(config=config).layers
+    except (KeyError, ValueError, AttributeError):  # a configuration that the library makes no cache for
+        return False
+    return bool(layers) and all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)

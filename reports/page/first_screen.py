@@ -86,8 +86,11 @@ def _found_lead(summary: Mapping[str, Any], seen: set[str]) -> Markup:
         return Markup(f"Right direction, too {size}.")
     if label == "inconclusive" and (held := verdict.get("held") or {}).get("n"):
         harm = "The adapters damage the model, and " if _damage(summary) else ""
-        few = held["n"] < FEWEST or held["points"] < FEWEST_POINTS
-        why = "too few known conflicts fail to say why" if few else "why some known conflicts fail is not decided"
+        why = "why some known conflicts fail is not decided"
+        if held["n"] < FEWEST:
+            why = "too few known conflicts fail to say why"
+        elif held["points"] < FEWEST_POINTS:
+            why = "known conflicts fail on too few facts to say why"
         return Markup(f"{capitalised(f'{harm}{why}')}.")
     return Markup(f"{FOUND.get(label, 'No verdict')}.")
 
@@ -139,7 +142,7 @@ def _verdict(summary: Mapping[str, Any], seen: set[str]) -> Markup:
         after = {
             "magnitude": f": there the adapters are {f'too {size}' if size else 'of the wrong size'}, not wrong",
             "representational": ": strength is not what the adapters lack",
-            "mixed": "; the others have none",
+            "mixed": "; for the others none was found",
         }[label]
         only = "only " if label == "representational" and held["value"] > 0 else ""
         return _repaired(verdict, "" if label == "representational" else size, only, after, seen)
@@ -158,7 +161,7 @@ def _too_little(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
         after = ". The interval is too wide to say whether the adapters are too weak or do not carry the answer"
         return _repaired(verdict, "", "", after, seen)
     return sentence(
-        f"Only {{}} known conflict{' fails' if held['n'] == 1 else 's fail'}, on {{}} "
+        f"{'Only ' if held['n'] < FEWEST else ''}{{}} known conflict{' fails' if held['n'] == 1 else 's fail'}, on {{}} "
         f"fact{'' if held['points'] == 1 else 's'}; a verdict needs {{}} failures on {{}} facts.",
         seen,
         ("verdict.held", f"{held['n']:,}"),
@@ -174,7 +177,7 @@ def _repaired(verdict: Mapping[str, Any], size: str, only: str, after: str, seen
     values: list[Value] = [("verdict.held", f"{held['n']:,}"), ("verdict.held", estimate(held, "share"))]
     price = ""
     if cheap and cheap.get("value") is not None and held["value"]:
-        price = ", and {} one that costs little"
+        price = " ({} one that costs little)"
         values.append(("verdict.affordable", f"{per_cent(cheap['value'])}%"))
     return sentence(
         f"Of the {{}} known conflicts that fail, {only}{{}} have a {_other(size)}gain of their own that repairs them and leaves "

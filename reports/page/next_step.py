@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from override_gap.analyses.verdict import FEWEST
+from override_gap.analyses.tune.limits import FEWEST_RELATIONS
 from override_gap.margins.text import plural
 from override_gap.reports.glossary import explained
 from override_gap.reports.page.sentences import Value, delivered, percent, recalls_nothing, sentence, shortened
@@ -18,6 +18,7 @@ NEXT = {
     "no-gain": "Scaling does not help",
     "undecided": "Measure more",
 }
+CHECK = "Check the delivery"
 BUDGET = "No gain helps within this budget: "
 """How the recommendation begins where every gain costs more than the budget."""
 
@@ -27,7 +28,7 @@ def next_lead(summary: Mapping[str, Any]) -> Markup:
     tuning = summary.get("tuning") or {}
     recommendation = tuning.get("recommendation")
     if recalls_nothing(summary) is not None:
-        return Markup("Check the delivery first.")
+        return Markup(f"{CHECK} first.")
     if recommendation == "scale":
         place, row = _candidate(tuning)
         gain = row.get("gain") if tuning["policy"].startswith("uniform-") else None
@@ -41,7 +42,7 @@ def next_lead(summary: Mapping[str, Any]) -> Markup:
         return Markup("Use none of the gains measured here: each costs too much.")
     if (summary.get("verdict") or {}).get("label") == "representational" and recommendation in (None, "no-gain"):
         verified = scale_is_verified(summary.get("handshake"))
-        return Markup(f"{'Change' if verified else 'Check the delivery, then change'} how the adapters are made.")
+        return Markup(f"{'Change' if verified else f'{CHECK}, then change'} how the adapters are made.")
     return Markup(f"{NEXT.get(recommendation or '', 'Nothing can be recommended')}.")
 
 
@@ -56,7 +57,9 @@ def next_step(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
             seen,
         )
     says, representational = tuning.get("says") or "", verdict.get("label") == "representational"
-    if representational and not scale_is_verified(summary.get("handshake")) and recalls_nothing(summary) is None:
+    unverified = not scale_is_verified(summary.get("handshake")) and recalls_nothing(summary) is None
+    check_first = representational and unverified and str(next_lead(summary)).startswith(CHECK)
+    if check_first:
         yield explained(
             "First see that the adapters are applied at their full strength, which this run has not verified: adapters that "
             "are not applied at all look the same.",
@@ -77,7 +80,11 @@ def next_step(summary: Mapping[str, Any], seen: set[str]) -> Iterator[Markup]:
             text = f"{text} {tuning['further'][0]}"
         yield Markup('<span data-key="tuning.says">{}</span>').format(explained(capitalised(text), seen))
     if representational:
-        yield explained("What is missing is the answer: how strong the adapters are is not the matter.", seen)
+        yield explained(
+            "What the failures lack is the answer, not strength: they need adapters made in another way.", seen
+        )
+        if unverified and not check_first:
+            yield explained("Have the scale verified too: adapters that are not applied at all look the same.", seen)
     if verdict.get("more") is not None:
         yield _more(verdict, seen)
     if not delivered(summary, "retention") and delivered(summary, "conflict") and "unrelated questions" not in says:
@@ -111,7 +118,8 @@ def _expected(summary: Mapping[str, Any], seen: set[str]) -> Markup:
         ]
         place, row = _candidate(tuning)
         if row.get("kept_at_least") is not None and tuning["budget"].get("keep") is not None:
-            text += ", at least {} for relations like these, by a one-sided 95% limit (the budget asks for {})"
+            both = ((kept[1] if kept else {}).get("clusters") or 0) >= FEWEST_RELATIONS
+            text += f", at least {{}} by its one-sided 95% limit{'' if both else ' by fact'} (the budget asks for {{}})"
             values += [
                 (f"tuning.candidates.{place}", f"{100 * row['kept_at_least']:.1f}%"),
                 ("tuning.budget", f"{per_cent(tuning['budget']['keep'])}%"),
@@ -138,8 +146,6 @@ def _more(verdict: Mapping[str, Any], seen: set[str]) -> Markup:
     noun = plural(n, "more known conflict").removeprefix(f"{n:,}")
     if verdict["more"]["at_least"]:
         text = f"The verdict's rule asks for at least {{}}{noun} before it reads any."
-    elif verdict["failing"]["n"] and (verdict.get("held") or {}).get("n", 0) < FEWEST:
-        text = f"About {{}}{noun} on further facts would hold enough that fail to decide the verdict, if as many fail as here."
     else:
         text = f"About {{}}{noun} on further facts would decide the verdict, if they are like these."
     return sentence(text, seen, ("verdict.more", f"{n:,}"))

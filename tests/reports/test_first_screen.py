@@ -93,8 +93,8 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
     )
     assert said["next"] == (
         "Scale the adapters up, to gain 1.5. Conflicts overridden: 60% \u2192 85% (+25 pp [20, 30], on facts held out of the "
-        "choice); unrelated answers kept: 100% \u2192 96%, at least 95.1% for relations like these, by a one-sided 95% "
-        "limit (the budget asks for 95%)."
+        "choice); unrelated answers kept: 100% \u2192 96%, at least 95.1% by its one-sided 95% limit by fact "
+        "(the budget asks for 95%)."
     )
 
 
@@ -106,7 +106,7 @@ def test_one_breath_says_what_was_tested_what_came_out_and_what_to_do():
             "The adapters do not carry the answer.",
             "only 90% [80, 100] have a gain of their own",
         ),
-        ("mixed", "Partly a matter of size.", "leaves the model intact; the others have none."),
+        ("mixed", "Partly a matter of size.", "leaves the model intact; for the others none was found."),
         ("no-failure", "Known conflicts are overridden.", "Only 60% [50, 70] of the 80 known conflicts fail"),
         (
             "inconclusive",
@@ -207,7 +207,7 @@ def test_where_no_gain_repairs_anything_the_answer_itself_is_missing():
 
 def test_repairs_that_cost_much_are_told_from_cheap_ones():
     dear = changed(verdict={"affordable": share(0.0, 48, 20)})
-    assert "and 0% one that costs little" in texts(dear)["found"]
+    assert "(0% one that costs little)" in texts(dear)["found"]
 
 
 def test_below_the_budget_something_may_lie_that_is_no_better_than_the_base():

@@ -143,7 +143,7 @@ def _listed(rows: Sequence[Mapping], names: Sequence[str]) -> list[tuple[dict[st
 
 def _look(number: int, filled: bool = True, named: int | None = None) -> dict[str, Any]:
     shade = SHADES[number % len(SHADES)]
-    marker = MARKERS[number % len(MARKERS)] if named is None else NAMED[named % len(NAMED)]
+    marker = MARKERS[(number + number // len(SHADES)) % len(MARKERS)] if named is None else NAMED[named % len(NAMED)]
     return {"marker": marker, "mec": shade, "mfc": shade if filled else PAPER}
 
 

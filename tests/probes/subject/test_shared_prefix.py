@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from override_gap.probes.subject import forward as forward_module
 from override_gap.probes.subject import shared_prefix
 from override_gap.probes.subject.forward import Batch, forward
 from override_gap.probes.subject.model import Subject
-from override_gap.probes.subject.shared_prefix import SHORTEST, SharedPrefix, common_length
+from override_gap.probes.subject.shared_prefix import SHORTEST, SharedPrefix, can_share, common_length
 
 COMMON = 24
 
@@ -24,11 +25,13 @@ def batch_of(subject: Subject, lengths: tuple[int, ...] = (5, 9, 7, 6, 9), commo
     return Batch(ids, mask, at, torch.zeros_like(at))
 
 
-def test_every_family_gives_the_states_of_whole_rows(subject: Subject) -> None:
+def test_every_family_gives_the_states_of_whole_rows(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert can_share(subject)
     batch = batch_of(subject)
     read = torch.stack([batch.at, batch.at - 2], dim=1)
     whole = forward(subject, batch, read, layers=True, keep_blocks=True)
     ran: list[int] = []
+    monkeypatch.setattr(forward_module, "can_share", lambda _: True)  # the hook that counts would forbid it
     hook = subject.blocks[0].register_forward_hook(
         lambda _m, _a, out: ran.append((out if torch.is_tensor(out) else out[0]).shape[1])
     )
@@ -63,9 +66,41 @@ def test_few_rows_short_beginnings_and_padding_in_front_are_run_whole(subject: S
     assert common_length(batch.ids, mask) == 0
 
 
-def test_a_model_whose_layers_keep_anything_else_runs_whole_rows(
+def test_a_model_of_which_it_is_not_sure_runs_whole_rows(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject.model.config, "_attn_implementation", "an owner's own")
+    assert not can_share(subject)
+    monkeypatch.undo()
+    monkeypatch.setattr(shared_prefix, "rope_switch", lambda _: 4096)
+    assert not can_share(subject)
+    monkeypatch.undo()
+    monkeypatch.setattr(subject.model.config, "quantization_config", {"bits": 8}, raising=False)
+    assert not can_share(subject)
+    monkeypatch.undo()
+    hook = subject.blocks[1].register_forward_hook(lambda _m, _a, out: out)
+    assert not can_share(subject)
+    hook.remove()
+    assert can_share(subject)
+
+
+def test_a_cache_that_was_not_filled_or_is_too_large_is_not_used(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_prefix, "rope_switch", lambda _: 4096)
     batch = batch_of(subject)
+    monkeypatch.setattr(shared_prefix, "KEPT_BYTES", 100)
     assert SharedPrefix.of(subject, batch.ids, batch.mask, 99) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(subject.decoder, "forward", lambda **_: None)
+    assert SharedPrefix.of(subject, batch.ids, batch.mask, 99) is None
+
+
+def test_a_hook_of_the_owners_that_looks_at_places_sees_whole_rows(subject: Subject) -> None:
+    def first_place(_module: object, _args: object, out: object) -> object:
+        (out if torch.is_tensor(out) else out[0])[:, 0] += 1  # type: ignore[index]
+        return out
+
+    batch = batch_of(subject)
+    hook = subject.blocks[1].register_forward_hook(first_place)
+    whole = forward(subject, batch, batch.at[:, None]).final
+    shared = forward(subject, batch, batch.at[:, None], share=True).final
+    hook.remove()
+    torch.testing.assert_close(shared, whole, rtol=0, atol=0)
