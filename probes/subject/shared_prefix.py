@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -48,9 +48,10 @@ class SharedPrefix:
             use_cache=True,
             past_key_values=cache,
         )
-        held = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values) if tensor is not None]
+        layers = cast(list[DynamicLayer], cache.layers)  # as `can_share` found
+        held = [tensor for layer in layers for tensor in (layer.keys, layer.values) if tensor is not None]
         size = sum(tensor.numel() * tensor.element_size() for tensor in held) * len(ids)
-        if size > KEPT_BYTES or any(layer.get_seq_length() != length for layer in cache.layers):
+        if size > KEPT_BYTES or any(layer.get_seq_length() != length for layer in layers):
             return None
         cache.batch_repeat_interleave(len(ids))
         return cls(length, cache)

@@ -67,7 +67,7 @@ def place_labels(axes: Axes, labels: Sequence[tuple[str, tuple[float, float]]], 
 
     Tried in a fixed order, near before far, the labels in the order given; one for which there is no room is left out.
     """
-    axes.get_xlim(), axes.get_ylim()  # limits that are still to be found from what was drawn are found now
+    axes.autoscale_view()  # limits that are still to be found from what was drawn
     taken = [text.get_window_extent() for text in axes.texts if text.get_text()]
     legend = axes.get_legend()
     taken += [legend.get_window_extent()] if legend is not None else []
