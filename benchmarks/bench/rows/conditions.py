@@ -22,7 +22,7 @@ LIMITS = (
     "and 1.65 while passes ran through TransformerBridge in batches of 32, on an AMD EPYC)."
 )
 SUBJECTS = ("smollm2", "organism")
-CONDITIONS = "as-delivered,uniform,slb,ca,random-layers,bottom-layers,margin-matched"
+CONDITIONS = "as-delivered,uniform,slb,ca,random-layers,margin-matched"
 COUNT, PASSES = 194, 12
 
 MOST = {"smollm2": 0.75, "organism": 1.2}

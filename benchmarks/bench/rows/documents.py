@@ -33,8 +33,9 @@ LIMITS = (
     "length-sorted batches, with logits at every position; the minimal pass has them at one position and no adapters, so "
     "its lines are an upper bound for any method that runs the questions in these batches. The first line depends on how "
     "long a product takes compared with launching it: on an AMD EPYC, whose products take longer, it was 4.5 on one "
-    "thread and 6.0 on two, and the minimal pass 5.0 and 6.9. On the organism a third of the time is stacking 512 "
-    "updates, which an audit does once for all its conditions."
+    "thread and 6.0 on two, and the minimal pass 5.0 and 6.9. On the organism a part is stacking 512 "
+    "updates, which an audit does once for all its conditions. Tried: updates added in the place of a map's output (kept), no "
+    "norms where factors are stacked (kept), the first product the other way round or over padded ranks (slower)."
 )
 SUBJECTS = ("smollm2", "organism")
 COUNT = 64

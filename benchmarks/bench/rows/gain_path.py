@@ -6,10 +6,11 @@ from benchmarks.bench import kit
 from benchmarks.bench.clock import in_turn
 from benchmarks.bench.record import Line
 from override_gap.margins.items.item import Document
-from override_gap.probes.attach.stack import part_stacks, stack
+from override_gap.probes.attach.stack import Stack, part_stacks, stack
+from override_gap.probes.readings.adapted import Adapted
 from override_gap.probes.readings.layers import read_causal
 from override_gap.probes.readings.margin_path import read_margin_path
-from override_gap.probes.readings.prior import read_prior
+from override_gap.probes.readings.prior import Prior, read_prior
 from override_gap.probes.readings.reuse import ReusedPasses
 from override_gap.probes.sources.open import open_source
 
@@ -35,14 +36,27 @@ def run(subject: str, repeats: int) -> tuple[list[Line], dict]:
     for part in kit.parts(ours, items):
         own = [adapters[item.id] for item in part.items]
         prior = read_prior(ours, part.items, part.places, layers=True, keep_blocks=True)
-        passes = ReusedPasses(ours, prior, together := stack(ours, own), layers=True)
-        ready.append((prior, together, part_stacks(ours, own), passes, passes.run_delivered()))
+        ready.append((prior, stack(ours, own), part_stacks(ours, own)))
     layers = list(range(ours.n_layers))
+
+    def resumable(prior: Prior, own: Stack) -> tuple[ReusedPasses, Adapted]:
+        passes = ReusedPasses(ours, prior, own, layers=True)
+        return passes, passes.run_delivered()
+
+    # what has been read is kept, so that each turn needs passes of its own
+    delivered = [resumable(prior, own)[1] for prior, own, _ in ready]
+    fresh = iter([[resumable(prior, own)[0] for prior, own, _ in ready] for _ in range(repeats)])
     timed = in_turn(
         {
-            "path": lambda: [read_margin_path(ours, prior, parts, now) for prior, _, parts, _, now in ready],
-            "plain": lambda: [read_causal(ours, prior, own, layers) for prior, own, *_ in ready],
-            "resumed": lambda: [read_causal(ours, prior, own, layers, passes) for prior, own, _, passes, _ in ready],
+            "path": lambda: [
+                read_margin_path(ours, prior, parts, now)
+                for (prior, _, parts), now in zip(ready, delivered, strict=True)
+            ],
+            "plain": lambda: [read_causal(ours, prior, own, layers) for prior, own, _ in ready],
+            "resumed": lambda: [
+                read_causal(ours, prior, own, layers, passes)
+                for (prior, own, _), passes in zip(ready, next(fresh), strict=True)
+            ],
         },
         repeats,
         warm=False,

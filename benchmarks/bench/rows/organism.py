@@ -27,7 +27,10 @@ LIMITS = (
     "operations, and bootstraps, figures and tables take as long as the model does. The line against the forward passes was "
     "2.65 while passes ran through TransformerBridge, on an AMD EPYC: since the model runs its own modules they cost two "
     "fifths less, and the rest has not shrunk by as much. A second thread gains nothing on so small a model, and on busy cores "
-    "threads wait for one another: one is the default there. Measured on cores that nothing else used."
+    "threads wait for one another: one is the default there. Seconds are those of an AMD EPYC, beside other work on the second "
+    "core; on an Intel Xeon the command took 29 s before figures had a form for narrow windows, which doubled what drawing them "
+    "takes. Drawing is matplotlib's layout, text and ticks: widths of words kept from figure to figure (kept), no "
+    "hinting and PNGs by another library gained little."
 )
 SUBJECTS = ("organism",)
 MOST_SECONDS = 20

@@ -22,7 +22,7 @@ LIMITS = (
     "everything stores every activation of every layer. A filter, or a trace that saves one position, stores as little "
     "as the readings do: the ratio is then that of the unembedding and of the rival's own bookkeeping. Readings at no "
     "cost at all would be as fast as the bare pass with logits at one position, which is also measured: where its "
-    "speed-up is below 1.2, no readings in this model's own pass can be 1.2 times faster. TransformerLens's sides run "
+    "speed-up is below 1.3, no readings in this model's own pass can be 1.3 times faster. TransformerLens's sides run "
     "through TransformerBridge's components, the readings and nnsight in the model's own modules. On a model of half a "
     "million parameters the readings' small operations add a third to the pass. Memory is what resident memory rises "
     "above its level before a side runs, less what the bare pass with logits at one position takes."
