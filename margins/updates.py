@@ -171,6 +171,12 @@ class LowRankBatch:
         A, B = (torch.stack([getattr(update, name) for update in low]).detach() for name in "AB")
         return cls(A, B, torch.tensor([update.scale for update in low], dtype=torch.float64, device=B.device))
 
+    def frobenius(self) -> Float[Tensor, " row"]:
+        """Frobenius norms, in weight units and float64, by the equation of LowRank.frobenius."""
+        a, b = self.A.double(), self.B.double()
+        overlap = (b.mT @ b) * (a @ a.mT)
+        return self.scale.abs() * overlap.sum((1, 2)).clamp_min(0).sqrt()
+
     def largest_norms(self) -> Float[Tensor, " row"]:
         """|scale| |A| |B|, float64, which no Frobenius norm is above: 0 where a factor is zero, not finite where one is not."""
         a, b = (torch.linalg.vector_norm(side.flatten(1), dim=1, dtype=torch.float64) for side in (self.A, self.B))

@@ -187,12 +187,15 @@ def check(subject: LiveModel, adapters: Sequence[Adapter], by_site: Sequence[Sit
             _check_shape(subject, adapters[n].name, site.path, update)
     largest = [0.0] * len(adapters)
     for site in by_site:
-        # of low-rank updates in one tensor no product is needed, which took longer than stacking them
+        # that updates in one tensor are finite needs no product, which took longer than stacking them
         joint = site.low_rank
         sizes = joint.largest_norms().tolist() if joint is not None else [u.frobenius() for _, u in site.numbered]
         for (n, _), size in zip(site.numbered, sizes, strict=True):
             if not size < float("inf"):
                 raise AdapterError(f"adapter {adapters[n].name}: the update of {site.path} is not finite")
+        if joint is not None and any(largest[n] == 0.0 for n, _ in site.numbered):
+            sizes = joint.frobenius().tolist()  # factors that are not zero may have a product that is
+        for (n, _), size in zip(site.numbered, sizes, strict=True):
             largest[n] = max(largest[n], size)
     for adapter, size in zip(adapters, largest, strict=True):
         if size == 0.0:

@@ -57,6 +57,7 @@ def test_bounds_of_stacked_norms_hold_and_tell_zero_and_what_is_not_finite() -> 
     batch = LowRankBatch.of(updates)
     assert batch is not None
     bounds = batch.largest_norms().tolist()
+    assert batch.frobenius().tolist()[:3] == pytest.approx([update.frobenius() for update in updates[:3]], rel=1e-12)
     for update, bound in zip(updates[:3], bounds, strict=False):
         assert update.frobenius() <= bound * (1 + 1e-12)
         assert bound > 0
