@@ -57,7 +57,7 @@ def trial(
     run = run if share == FULL and draw == 0 else resampled(run, share, draw)
     reached = verdict(run)
     rescued = None if reached.rescued is None else float(reached.rescued.value)
-    items = run.measured.drop_duplicates("item")
+    items = run.measured[["item", "split", "point"]].drop_duplicates("item")
     items = items[items["split"] == "conflict"]
     constancy = evaluate(run, [hypothesis for hypothesis in STANDARD if hypothesis.id == "H2"])[0].status
     return Trial(

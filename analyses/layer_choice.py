@@ -99,7 +99,7 @@ def _carried(run: RunFrame, effect: Table, reading: Table, norms: Table, seed: i
     all_of, of_chosen, of_best = size.sum(1), (size * chosen).sum(1), (size * best).sum(1)
     if all_of.sum() <= 0:
         return None
-    about = run.readings.drop_duplicates("item").set_index("item")
+    about = run.readings[["item", "point", "cluster"]].drop_duplicates("item").set_index("item")
     level = levels(points_of(about.reindex(items)))[-1]
     points = clusters(about["point"].reindex(items).to_numpy(dtype=object))[1]
     low = high = math.nan

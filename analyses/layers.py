@@ -113,7 +113,7 @@ def norm_effect(run: RunFrame, seed: int = 0) -> tuple[Estimate, str, str] | Non
     if len(layers) < FEWEST_LAYERS or len(items) == 0:
         return None
     norms, layer_effects = norm.loc[items, layers].to_numpy(float), effect.loc[items, layers].to_numpy(float)
-    about = run.readings.drop_duplicates("item").set_index("item")
+    about = run.readings[["item", "point", "cluster"]].drop_duplicates("item").set_index("item")
     level = levels(points_of(about.reindex(items)))[-1]
     count = clusters(about["point"].reindex(items).to_numpy(dtype=object))[1]
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, truth, values
+from override_gap.analyses.readings import BASE, DELIVERED, RunFrame, Table, gain_of, once_per_run, truth, values
 from override_gap.analyses.results import rows_frame
 from override_gap.analyses.stats.estimate import HtmlRepr, json_number
 from override_gap.margins.text import plural
+
+READ = [
+    "item", "condition", "question", "answer", "prior_answer", "prior_margin", "adapter_margin", "net_margin", "success_top1",
+]  # fmt: skip
+"""Columns that an item's mechanism is made of."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,13 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class ItemMechanisms:
-    """The readings of a run's conflicts, item by item: grouped once, so that a page can ask for each of its items."""
+    """The readings of some of a run's conflicts, item by item: grouped once, so that a page can ask for each of its items."""
 
     run: RunFrame
+    items: Collection[str]
 
     def of(self, item: str) -> ItemMechanism | None:
-        """One conflict; None where it was not measured as delivered."""
+        """One conflict of `items`; None where it was not measured as delivered."""
         delivered = self._readings.get((item, DELIVERED))
         if delivered is None:
             return None
@@ -94,15 +101,18 @@ class ItemMechanisms:
             float(delivered["prior_margin"]),
             float(delivered["adapter_margin"]),
             self._gains(item),
-            self._doses.get(item, ()),
+            dose_readings(self.run).get(item, ()),
             layers,
             by,
         )
 
     @cached_property
     def _readings(self) -> dict[tuple[str, str], Any]:
-        rows = self.run.measured[self.run.measured["split"] == "conflict"]
-        rows = rows[rows["condition"].map(lambda name: gain_of(str(name)) is not None)]
+        named = [
+            rows for (split, name), rows in self.run.cells.items() if split == "conflict" and gain_of(name) is not None
+        ]
+        asked = [rows.loc[rows["item"].isin(self.items), READ] for rows in named]
+        rows = pd.concat(asked) if asked else self.run.measured.iloc[:0]
         return {(row["item"], row["condition"]): row for row in rows.to_dict("records")}
 
     @cached_property
@@ -113,7 +123,7 @@ class ItemMechanisms:
     @cached_property
     def _searched(self) -> dict[str, list[Reading]]:
         rows = self.run.search
-        rows = rows[(rows["condition"] == DELIVERED) & rows["net_margin"].notna()]
+        rows = rows[(rows["condition"] == DELIVERED) & rows["net_margin"].notna() & rows["item"].isin(self.items)]
         found: dict[str, list[Reading]] = {}
         for item, gain, net, first in zip(
             rows["item"], values(rows["gain"]), values(rows["net_margin"]), truth(rows["success_top1"]), strict=True
@@ -131,20 +141,11 @@ class ItemMechanisms:
         return tuple(reading for _, reading in sorted(by_gain.items()))
 
     @cached_property
-    def _doses(self) -> dict[str, tuple[Reading, ...]]:
-        rows = self.run.table("prior_dose")
-        rows = rows[(rows["arm"] == "own") & (rows["condition"] == DELIVERED) & (truth(rows["reached"]) == 1.0)]
-        found: dict[str, list[Reading]] = {}
-        columns = [values(rows[name]) for name in ("moved", "net_margin", "prior_margin")]
-        for item, moved, net, prior, first in zip(rows["item"], *columns, truth(rows["success_top1"]), strict=True):
-            if np.isfinite([moved, net, prior]).all():
-                found.setdefault(str(item), []).append(Reading(float(moved), float(net), _truth(first), float(prior)))
-        return {item: tuple(sorted(readings, key=lambda r: r.at)) for item, readings in found.items()}
-
-    @cached_property
     def _layers(self) -> dict[str, Table]:
         rows = self.run.layers
-        kept = rows[(rows["split"] == "conflict") & rows["condition"].isin((BASE, DELIVERED))]
+        kept = rows[
+            rows["item"].isin(self.items) & rows["condition"].isin((BASE, DELIVERED)) & (rows["split"] == "conflict")
+        ]
         return {str(item): own for item, own in kept.groupby("item")}
 
     def _shares(self, item: str) -> tuple[tuple[LayerShare, ...], str | None]:
@@ -167,6 +168,19 @@ def _truth(value: Any) -> bool | None:
     return None if value is None or value != value else bool(value)
 
 
+@once_per_run
+def dose_readings(run: RunFrame) -> dict[str, tuple[Reading, ...]]:
+    """Each item's readings under the doses of its own belief update that were reached, ascending, as delivered."""
+    rows = run.table("prior_dose")
+    rows = rows[(rows["arm"] == "own") & (rows["condition"] == DELIVERED) & (truth(rows["reached"]) == 1.0)]
+    found: dict[str, list[Reading]] = {}
+    columns = [values(rows[name]) for name in ("moved", "net_margin", "prior_margin")]
+    for item, moved, net, prior, first in zip(rows["item"], *columns, truth(rows["success_top1"]), strict=True):
+        if np.isfinite([moved, net, prior]).all():
+            found.setdefault(str(item), []).append(Reading(float(moved), float(net), _truth(first), float(prior)))
+    return {item: tuple(sorted(readings, key=lambda r: r.at)) for item, readings in found.items()}
+
+
 def one_item(run: RunFrame) -> ItemMechanism | None:
     """The item that a report shows: of the known conflicts that fail as delivered, the one of median net margin.
 
@@ -179,10 +193,11 @@ def one_item(run: RunFrame) -> ItemMechanism | None:
     rows = failing if len(failing) else rows
     if rows.empty:
         return None
-    mechanisms = ItemMechanisms(run)
-    counts = [len(mechanisms._doses.get(str(item), ())) for item in rows["item"]]
+    doses = dose_readings(run)
+    counts = [len(doses.get(str(item), ())) for item in rows["item"]]
     rows = rows[np.array(counts) == max(counts)]
-    return mechanisms.of(median_item(list(rows["item"].astype(str)), values(rows["net_margin"])))
+    name = median_item(list(rows["item"].astype(str)), values(rows["net_margin"]))
+    return ItemMechanisms(run, (name,)).of(name)
 
 
 def median_item(names: Sequence[str], numbers: Any) -> str:

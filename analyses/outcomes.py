@@ -46,8 +46,9 @@ def outcomes(run: RunFrame) -> ResultRows:
 
 def by_split(run: RunFrame) -> list[dict[str, Any]]:
     """Items, knowledge points and known items per split and tier; items with errors are counted too."""
-    items = run.readings.drop_duplicates("item")
-    status = run.readings.groupby("item")["status"].agg(lambda column: (column == "ok").any())
+    # few columns: to copy all of a large run's takes as much memory as the run
+    items = run.readings[["item", "split", "tier", "point", "known"]].drop_duplicates("item")
+    status = (run.readings["status"] == "ok").groupby(run.readings["item"]).any()
     items = items.assign(known=truth(items["known"]) == 1.0, measured=items["item"].map(status))
     rows = []
     for (split, tier), group in items.groupby(["split", "tier"], dropna=False, sort=False):

@@ -33,13 +33,16 @@ def geometry(run: RunFrame) -> ResultSection | None:
     squared, inner = values(whole["norm_squared"]), values(whole[f"inner_{kind}"])
     own = own_share("own share of the squared norm", squared, inner, points(whole.index))
     cosine = {name: _cosine(rows, name, points) for name in ("same", "other")}
+    layers = sorted(
+        rows["layer"].unique()
+    )  # one after the other: groupby copies the whole table, which a large run has no room for
     content: dict[str, Any] = {
         "documents": len(whole),
         "pairs": kind,
         "own_share": own.as_json(),
         "one_adapter": one_adapter(own, cosine[kind]),
         **{f"cosine_{name}": estimate.as_json() for name, estimate in cosine.items()},
-        "layers": [_layer(int(layer), of_layer, kind, points) for layer, of_layer in rows.groupby("layer", sort=True)],
+        "layers": [_layer(int(layer), rows[rows["layer"] == layer], kind, points) for layer in layers],
         "says": None,
     }
     content["says"] = says(content)
@@ -62,7 +65,8 @@ class DocumentPoints:
     @classmethod
     def of(cls, run: RunFrame) -> DocumentPoints:
         """Those of a run's documents."""
-        asked = run.readings.drop_duplicates("item").dropna(subset=["document"])
+        columns = ["item", "split", "point", "cluster", "document"]
+        asked = run.readings[columns].drop_duplicates("item").dropna(subset=["document"])
         order = np.lexsort((asked["item"].to_numpy(dtype=str), (asked["split"] == "retention").to_numpy()))
         texts, labels = asked["document"].to_numpy(dtype=object), points_of(asked)
         found: dict[str, Any] = {}
@@ -80,8 +84,10 @@ class DocumentPoints:
 def document_layers(run: RunFrame) -> Table:
     """The table `geometry` as numbers; documents that no item asks about are left out."""
     rows = run.table("geometry")
-    numbers = {name: values(rows[name]) for name in rows.columns if name not in ("document", "relation")}
-    return rows.assign(**numbers)[rows["document"].isin(DocumentPoints.of(run).by_key)]
+    asked = rows["document"].isin(DocumentPoints.of(run).by_key)
+    rows = rows if asked.all() else rows[asked]
+    numbers = (name for name in rows.columns if name not in ("document", "relation") and rows[name].dtype != float)
+    return rows.assign(**{name: values(rows[name]) for name in numbers})
 
 
 def own_share(
@@ -129,7 +135,7 @@ def says(content: dict[str, Any]) -> str | None:
 
 def _cosine(rows: Table, kind: str, points: DocumentPoints) -> Estimate:
     """Mean cosine over pairs and layers, each layer as it weighs in the squared norm; the interval as for `own_share`."""
-    rows = rows[rows[f"cosine_{kind}"].notna()]
+    rows = rows.loc[rows[f"cosine_{kind}"].notna(), ["document", f"cosine_{kind}", "norm_squared"]]
     name = f"mean cosine with documents of {'the same' if kind == 'same' else 'another'} relation"
     if rows.empty:
         return missing(name, "no two documents were compared")

@@ -42,6 +42,7 @@ from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
 from override_gap.analyses.tune.run import tune
 from override_gap.analyses.verdict_more import more_known
+from override_gap.margins.memory_limit import give_back_freed
 
 SCHEMA = 1
 MANY = 100
@@ -158,7 +159,9 @@ def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = 
         "cautions": list(run.cautions),
         "notes": notes,
     }
-    return clean(summary)
+    results = clean(summary)
+    give_back_freed()  # a page may follow
+    return results
 
 
 def verdict_section(run: RunFrame) -> dict[str, Any]:

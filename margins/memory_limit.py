@@ -1,9 +1,11 @@
-"""A limit on the memory that a block may take, for readers whose files decide how much they ask for."""
+"""A limit on the memory that a block may take, for readers whose files decide how much they ask for; and memory given back."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,3 +33,10 @@ def memory_limited(size: int) -> Iterator[bool]:
     finally:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def give_back_freed() -> None:
+    """Give memory that was freed back to the system: glibc keeps what lies between blocks that are in use; elsewhere nothing."""
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # another C library, which has no such call
+            ctypes.CDLL(None).malloc_trim(0)

@@ -22,8 +22,8 @@ Statistic = Callable[[Float[np.ndarray, "replicate n"]], Float[np.ndarray, " rep
 REPLICATES = 1000
 SHARED = 0.5
 """Correlation within a cluster at which unequal clusters are counted, for statistics whose own is not known."""
-BLOCK = 2**20
-"""Weights (numbers) in memory at once, so that memory does not grow with the items; up to a thousand items are one block."""
+BLOCK = 2**18
+"""Weights (numbers) in memory at once, so that memory does not grow with the items; up to 262 items are one block."""
 KEPT = 2**21
 """Draws (numbers) up to which they are kept for the next statistic: two thousand clusters a thousand times, 4 MiB."""
 

@@ -15,6 +15,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 NO_CLUSTER = "\0"
 """Stands for the higher cluster of a label without one; `labelled` names none so."""
+AT_ONCE = 4096
+"""Labels whose texts are put together at once: those of a large run take as much memory as its tables."""
 
 
 def by_content(most: int) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -49,14 +51,19 @@ def content(value: Any) -> Any:
     """What tells an argument from others: an array's type, shape and hash; None where it cannot be told."""
     if not isinstance(value, np.ndarray):
         return type(value), value
+    digest = blake2b(digest_size=20)
     if value.dtype != object:
-        data = np.ascontiguousarray(value).tobytes()
+        digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
     elif all(isinstance(label, str) for label in value.flat):
-        labels = [str(label) for label in value.flat]
-        names = [label.cluster if isinstance(label, Point) else NO_CLUSTER for label in value.flat]
-        # with the lengths no two lists of texts are joined into one
-        joined = "\0".join([*labels, *names, *(str(len(text)) for text in (*labels, *names))])
-        data = joined.encode("utf-8", "surrogatepass")
+        flat = value.reshape(-1)
+        for start in range(0, flat.size, AT_ONCE):
+            labels = flat[start : start + AT_ONCE]
+            names = [label.cluster if isinstance(label, Point) else NO_CLUSTER for label in labels]
+            # with the lengths no two lists of texts are joined into one
+            joined = "\0".join([*labels, *names, *(str(len(text)) for text in (*labels, *names))])
+            data = joined.encode("utf-8", "surrogatepass")
+            digest.update(len(data).to_bytes(8))
+            digest.update(data)
     else:
         return None
-    return value.dtype.str, value.shape, blake2b(data, digest_size=20).digest()
+    return value.dtype.str, value.shape, digest.digest()

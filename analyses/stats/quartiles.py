@@ -46,7 +46,7 @@ def resampled_accuracies(
     blocks = []
     for w in bootstrap.bootstrap_weights(level.codes, level.count, REPLICATES, seed):
         group = quartile_of(strength, w)
-        inside = [w * (group == k) for k in range(4)]
+        inside = (w * (group == k) for k in range(4))  # one after the other: each is as large as all weights
         with np.errstate(invalid="ignore", divide="ignore"):
             blocks.append(np.array([weights @ success / weights.sum(1) for weights in inside]))
     return np.hstack(blocks)

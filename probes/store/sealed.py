@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from override_gap.probes.store.checksum import DamagedError
 from override_gap.probes.store.finding import MADE_AGAIN, RERUN, SERIOUS, FileFinding, repairing
+from override_gap.probes.store.fold import Fold
 from override_gap.probes.store.folder import PIPE, RunError, Store, pipes, symlinks
 from override_gap.probes.store.schema import READINGS, TABLES
 from override_gap.probes.store.sealed_json import SEALED_FILES, STRAY, sealed_file_error
@@ -82,7 +83,7 @@ def examine(run: Path, keep: bool = True) -> SealedRun:
         return SealedRun({}, {}, tuple(found), 0, 0, 0, 0)
     manifest, findings = read_manifest(run)
     promises, seen = Promises.of(manifest), UnitsTogether()
-    tables: dict[str, list[pa.Table]] = {name: [] for name in TABLES}
+    tables = {name: Fold() for name in TABLES}
     try:
         keys = units(run)
     except ReadError as fault:
@@ -112,11 +113,12 @@ def examine(run: Path, keep: bool = True) -> SealedRun:
         seen.add(key, replace(unit, tables=plain))
         for name, table in plain.items():
             if keep and len(table):
-                tables[name].append(table)
+                tables[name].add(table)
     unread = any(finding.kind == "unreadable" for finding in findings)  # what the others lack is then not known
     findings += [*seen.findings(), *(() if unread else seen.against(manifest)), *_files(run, promises)]
     counts = len(keys), seen.rows, seen.errors, seen.faults
-    return SealedRun(manifest or {}, tables, tuple(findings), *counts, None if unread else seen.content(manifest))
+    kept = {name: fold.tables() for name, fold in tables.items()}
+    return SealedRun(manifest or {}, kept, tuple(findings), *counts, None if unread else seen.content(manifest))
 
 
 def read_manifest(run: Path) -> tuple[dict[str, Any] | None, list[FileFinding]]:

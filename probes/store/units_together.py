@@ -28,8 +28,10 @@ UNCHECKED = "its tables have no checksum (written by an older version)"
 class UnitsTogether:
     """What a run's units showed so far. It is filled unit by unit, and so not frozen."""
 
-    conditions_of: dict[str, set[str]] = field(default_factory=dict)
+    conditions_of: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Each item's conditions; items of the same conditions share one set."""
     schemas: dict[str, list[pa.Schema]] = field(default_factory=dict)
+    """The distinct schemas of each table: thousands of units have a few."""
     duplicates: dict[str, str] = field(default_factory=dict)
     checked: int = 0
     unchecked: list[str] = field(default_factory=list)
@@ -37,6 +39,7 @@ class UnitsTogether:
     errors: int = 0
     faults: int = 0
     seals: dict[str, str] = field(default_factory=dict)
+    _shared: dict[frozenset[str], frozenset[str]] = field(default_factory=dict)
 
     def content(self, manifest: Mapping[str, Any] | None) -> str | None:
         """The hash of all that was added, and of the manifest; None where a unit or the manifest has no checksum."""
@@ -59,15 +62,18 @@ class UnitsTogether:
         readings = unit.tables[READINGS.name]
         self.rows += len(readings)
         self.errors += sum(status == "error" for status in readings.column("status").to_pylist())
-        earlier = set(self.conditions_of)
+        own: dict[str, set[str]] = {}
         for item, condition in _pairs(readings):
-            known = self.conditions_of.setdefault(item, set())
-            if condition in known or item in earlier:
+            known = own.setdefault(item, set())
+            if condition in known or item in self.conditions_of:
                 self.duplicates.setdefault(key, f"item {item!r} has two readings under {condition!r}; one is expected")
             known.add(condition)
+        for item, names in own.items():
+            conditions = self.conditions_of.get(item, frozenset()) | names
+            self.conditions_of[item] = self._shared.setdefault(conditions, conditions)
         for name, table in unit.tables.items():
-            if len(table):
-                self.schemas.setdefault(name, []).append(table.schema)
+            if len(table) and table.schema not in (distinct := self.schemas.setdefault(name, [])):
+                distinct.append(table.schema)
             if name != READINGS.name and name in KEYS:
                 self._count_rows(key, name, table)
 

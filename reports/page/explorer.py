@@ -47,9 +47,10 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
     """
     readings = run.readings
     conditions = [name for name in run.manifest.get("conditions", []) if (readings["condition"] == name).any()]
-    conditions += [name for name in readings["condition"].unique() if name not in conditions]
-    names = list(dict.fromkeys(readings["item"]))
+    conditions += [name for name in readings["condition"].sort_index().unique() if name not in conditions]
+    names = list(dict.fromkeys(readings["item"].sort_index()))  # as stored: units mix splits and relations
     items, shown = names[:most], conditions[:CONDITIONS]
+    readings = readings[readings["item"].isin(items)]
     pool: dict[str, int] = {}
     data = {
         "name": file_name(run.manifest),
@@ -149,7 +150,7 @@ def _mechanism_columns(run: RunFrame, items: list[str]) -> dict[str, list]:
     """
     if not len(run.table("prior_dose")) and not as_floats(run.layers["path"]).notna().any():
         return {}
-    mechanisms = ItemMechanisms(run)
+    mechanisms = ItemMechanisms(run, items)
     columns: dict[str, list] = {"gains": [], "doses": [], "shares": []}
     for name in items:
         item = mechanisms.of(name)

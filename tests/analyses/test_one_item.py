@@ -61,7 +61,7 @@ def run(
 
 
 def test_gains_come_from_conditions_and_search_doses_from_reached_own_updates_alone() -> None:
-    item = ItemMechanisms(run({"a": -1.0}, {"a": [(4.0, -3.0), (-4.0, 1.0), (8.0, -9.0)]})).of("a")
+    item = ItemMechanisms(run({"a": -1.0}, {"a": [(4.0, -3.0), (-4.0, 1.0), (8.0, -9.0)]}), ["a"]).of("a")
     assert item is not None
     assert [(row.at, row.net_margin, row.first) for row in item.gains] == [
         (0.0, -5.0, False), (1.0, -1.0, False), (2.0, -2.0, False), (4.0, 3.0, True),
@@ -71,7 +71,7 @@ def test_gains_come_from_conditions_and_search_doses_from_reached_own_updates_al
 
 
 def test_layers_are_shares_of_the_path_where_it_was_read_else_changes_of_attribution() -> None:
-    plain, path = (ItemMechanisms(run({"a": -1.0}, path=path)).of("a") for path in (False, True))
+    plain, path = (ItemMechanisms(run({"a": -1.0}, path=path), ["a"]).of("a") for path in (False, True))
     assert plain is not None
     assert path is not None
     assert (plain.by, [(row.layer, row.share) for row in plain.shares]) == ("attribution", [(-1, 0.25), (0, 1.75)])
@@ -90,7 +90,7 @@ def test_the_item_shown_is_the_failing_one_of_median_margin_with_most_doses() ->
     assert none_fails is not None
     assert none_fails.item == "d"
     assert one_item(RunFrame({}, run(nets).readings.assign(known=False))) is None
-    assert ItemMechanisms(run(nets)).of("absent") is None
+    assert ItemMechanisms(run(nets), ["absent"]).of("absent") is None
 
 
 def test_its_section_holds_plain_numbers_and_it_shows_itself_as_a_table() -> None:
