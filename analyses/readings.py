@@ -39,6 +39,8 @@ MEASURES = ("margin", "top1", "answer", "answer_substring")
 POPULATIONS = ("all", "known")
 ORDER = ["split", "condition", "item"]
 """Columns by which readings are sorted."""
+LARGE = 10_000
+"""Rows of a table above which the memory of each of its columns is given back at once."""
 OWN_FIELDS = ("readings", "layers", "drawn", "search")
 """Tables that are fields of `RunFrame` under their own names."""
 
@@ -197,6 +199,7 @@ def load(path: str | Path) -> RunFrame:
 
 def _loaded(folder: Path) -> RunFrame:
     sealed = read_sealed(folder)
+    give_back_freed()  # of the units' tables, before their columns are copied
     shard = sealed.manifest.get("shard")
     if shard is not None:
         raise ValueError(
@@ -206,7 +209,10 @@ def _loaded(folder: Path) -> RunFrame:
         raise ValueError(
             f"{folder}: no readings/*.parquet, so nothing was measured yet; give the audit's own command again"
         )
-    tables = {name: table(files, ORDER if name == READINGS.name else ()) for name, files in sealed.tables.items()}
+    tables = {
+        name: table(files, ORDER if name == READINGS.name else (), name in OWN_FIELDS)
+        for name, files in sealed.tables.items()
+    }
     if tables[READINGS.name] is None:
         raise ValueError(f"{folder / 'readings'}: its files hold no rows; the run has to be made again")
     further = {name: rows for name, rows in tables.items() if name not in OWN_FIELDS and rows is not None}
@@ -214,10 +220,11 @@ def _loaded(folder: Path) -> RunFrame:
     return RunFrame(sealed.manifest, **own, extra=further, cautions=sealed.cautions, content=sealed.content)
 
 
-def table(files: list[pa.Table], order: Sequence[str] = ()) -> Table | None:
+def table(files: list[pa.Table], order: Sequence[str] = (), unmeasured: bool = True) -> Table | None:
     """Arrow tables of one kind as one table of pandas, sorted by `order`; None where there are none.
 
-    The index is each row's place in the files. The list is emptied, and each column's memory is freed once pandas has it.
+    The index is each row's place in the files. Without `unmeasured`, columns that hold nothing are left out, which
+    `RunFrame.table` adds where it is asked. The list is emptied, and each column's memory is freed once pandas has it.
     """
     # A table in which a column is all null does not decide that column's type, nor do pandas' own metadata.
     joined = pa.concat_tables(files, promote_options="permissive") if files else None
@@ -229,9 +236,13 @@ def table(files: list[pa.Table], order: Sequence[str] = ()) -> Table | None:
     for name in joined.column_names:
         column = joined.column(name)
         joined = joined.drop_columns([name])
+        if column.null_count == len(column) and not unmeasured:
+            continue
         columns[name] = _as_pandas(column if places is None else column.take(places))
+        if len(column) > LARGE:
+            give_back_freed()
     frame = pd.DataFrame(columns, copy=False)
-    return frame if places is None else frame.set_axis(places.to_numpy())
+    return frame if places is None else frame.set_axis(places.to_numpy().astype(int))
 
 
 def _as_pandas(column: pa.ChunkedArray) -> Table:

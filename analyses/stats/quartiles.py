@@ -20,20 +20,19 @@ REPLICATES = 500
 NO_DRAWS = np.full((4, 1), np.nan)
 
 
-def quartile_of(
-    strength: Float[np.ndarray, " n"], weights: Float[np.ndarray, "replicate n"] | None = None
-) -> Integer[np.ndarray, "*replicates n"]:
-    """Quartile 0..3 of every item from its mid-rank, so that equal strengths always share a quartile.
-
-    Returns [n]; with item weights, the quartiles in each resampled audit [replicate, n].
-    """
-    w = np.ones((1, len(strength))) if weights is None else weights
+def quartile_of(strength: Float[np.ndarray, " n"]) -> Integer[np.ndarray, " n"]:
+    """Quartile 0..3 of every item from its mid-rank, so that equal strengths always share a quartile."""
     if len(strength) == 0:
-        return np.zeros(w.shape, dtype=int) if weights is not None else np.zeros(0, dtype=int)
+        return np.zeros(0, dtype=int)
+    w = np.ones((1, len(strength)))
+    return _quarters(bootstrap.midranks(strength, w), w)[0]
+
+
+def _quarters(
+    ranks: Float[np.ndarray, "replicate n"], w: Float[np.ndarray, "replicate n"]
+) -> Integer[np.ndarray, "replicate n"]:
     # The nudge keeps a mid-rank that falls on a cut in the upper quartile, whatever the rounding.
-    share = bootstrap.midranks(strength, w) / w.sum(1, keepdims=True)
-    group = np.clip((4 * share + 1e-9).astype(int), 0, 3)
-    return group if weights is not None else group[0]
+    return np.clip((4 * ranks / w.sum(1, keepdims=True) + 1e-9).astype(int), 0, 3)
 
 
 def resampled_accuracies(
@@ -43,9 +42,9 @@ def resampled_accuracies(
 
     The cuts are estimates too: where accuracy is steep in prior strength, moving a cut moves the accuracy.
     """
-    blocks = []
+    blocks, ranks = [], bootstrap.ranker(strength)
     for w in bootstrap.bootstrap_weights(level.codes, level.count, REPLICATES, seed):
-        group = quartile_of(strength, w)
+        group = _quarters(ranks(w), w)
         inside = (w * (group == k) for k in range(4))  # one after the other: each is as large as all weights
         with np.errstate(invalid="ignore", divide="ignore"):
             blocks.append(np.array([weights @ success / weights.sum(1) for weights in inside]))

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     seconds = time.perf_counter() - started
     frame = load(out / "run")
     verdict = summarise(frame)["verdict"]
-    frame.readings.to_parquet(out / "readings.parquet")
+    frame.readings.to_parquet(out / "readings.parquet", index=False)
     (out / "about.json").write_text(json.dumps({"seconds": seconds, "label": verdict["label"]}))
     return 0
 

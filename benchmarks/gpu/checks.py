@@ -17,16 +17,12 @@ import pandas as pd
 
 from benchmarks.bench.record import Line, single
 from benchmarks.gpu.parity import MOST, differences
-from benchmarks.gpu.steps import Step
+from benchmarks.gpu.steps import CheckError, Step
 
 ROOT = Path(__file__).parents[2]
 FORMATS = ("float32", "bfloat16", "float16")
 #: Nats by which an audit's float32 readings on a device may differ from the CPU's.
 MOST_IN_AUDIT = 1e-4
-
-
-class CheckError(Exception):
-    """What did not hold."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +79,8 @@ class Audits:
             )
             if name.endswith("float32") and not gap <= MOST_IN_AUDIT:
                 faults.append(f"{name}: margins differ by {gap:.3g} nats, more than {MOST_IN_AUDIT}")
-        for line in lines:
-            print(f"  {line.measure}: {line.value['median']:.3g} {line.unit}", flush=True)
         if faults:
-            raise CheckError("; ".join(faults))
+            raise CheckError("; ".join(faults), lines)
         return lines
 
     def _read(self, name: str) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -153,7 +147,7 @@ def parity(device: str) -> list[Line]:
             not max(prior, net) <= MOST[dtype]
         )
     if faults:
-        raise CheckError("; ".join(faults))
+        raise CheckError("; ".join(faults), lines)
     return lines
 
 

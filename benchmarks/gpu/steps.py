@@ -16,6 +16,14 @@ import torch
 from benchmarks.bench.record import PACKAGES, Line, installed_version, machine
 
 
+class CheckError(Exception):
+    """What did not hold, with the figures that were measured."""
+
+    def __init__(self, says: str, lines: Sequence[Line] = ()) -> None:
+        super().__init__(says)
+        self.lines = lines
+
+
 @dataclass(frozen=True)
 class Step:
     """A named part of the kit; `act` returns its figures, and raises where a check fails."""
@@ -41,6 +49,7 @@ def perform(steps: Sequence[Step], out: Path | None, most_seconds: float) -> int
                 lines = step.act()
             except Exception as error:
                 traceback.print_exc()
+                lines = error.lines if isinstance(error, CheckError) else ()
                 fault = f"{type(error).__name__}: {error}".strip()[:2000]
         failed += fault is not None
         seconds = time.monotonic() - started

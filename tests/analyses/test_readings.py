@@ -3,10 +3,12 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
-from override_gap.analyses.readings import RunFrame, gain_of, load, once_per_run
+from override_gap.analyses.readings import ORDER, RunFrame, gain_of, load, once_per_run, table, values
 from override_gap.analyses.summary import summarise
 from override_gap.probes.store.checksum import with_checksum
 from override_gap.probes.store.folder import Store
@@ -23,11 +25,11 @@ def run():
 @pytest.fixture
 def folder(run, tmp_path):
     (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
-    for name, table in (("readings", run.readings), ("layers", run.layers)):
+    for name, whole in (("readings", run.readings), ("layers", run.layers)):
         (tmp_path / name).mkdir()
-        items = sorted(set(table["item"]))
+        items = sorted(set(whole["item"]))
         for number, part in enumerate((items[:20], items[20:])):
-            rows = table[table["item"].isin(part)]
+            rows = whole[whole["item"].isin(part)]
             rows.convert_dtypes().to_parquet(tmp_path / name / f"{number}.parquet")
     return tmp_path
 
@@ -96,7 +98,45 @@ def test_a_column_that_is_empty_in_one_table_is_that_of_the_others(folder):
     readings = load(folder).readings
     assert readings["net_margin"].dtype == whole["net_margin"].dtype == float
     assert readings["known"].isna().sum() == whole["known"].isna().sum() + len(part)
-    pd.testing.assert_series_equal(readings["net_margin"].iloc[: -len(part)], whole["net_margin"])
+    pd.testing.assert_series_equal(readings[readings["item"] != "apart"]["net_margin"], whole["net_margin"])
+
+
+def test_readings_are_sorted_and_their_index_is_their_place_in_the_files(folder):
+    readings = load(folder).readings
+    stored = pd.concat([pd.read_parquet(f) for f in sorted((folder / "readings").glob("*.parquet"))], ignore_index=True)
+    back = readings.sort_index()
+    assert back["item"].tolist() == stored["item"].tolist()
+    np.testing.assert_array_equal(values(back["net_margin"]), values(stored["net_margin"]))
+    keys = list(zip(readings["split"], readings["condition"], readings["item"], strict=True))
+    assert keys == sorted(keys)
+    assert keys != list(zip(stored["split"], stored["condition"], stored["item"], strict=True)), (
+        "else nothing was sorted"
+    )
+
+
+def test_rows_without_errors_are_in_memory_once_and_cells_are_their_parts(folder):
+    sound = load(folder)
+    sound = RunFrame(sound.manifest, sound.readings[sound.readings["status"] == "ok"])
+    run = RunFrame(sound.manifest, sound.readings.sort_values(ORDER))
+    assert run.measured is run.readings
+    assert sum(map(len, run.cells.values())) == len(run.measured)
+    own = run.cells["conflict", "base"]
+    assert np.shares_memory(own["net_margin"].to_numpy(), run.readings["net_margin"].to_numpy())
+    one_fails = run.readings.assign(status=["error", *["ok"] * (len(run.readings) - 1)])
+    run = RunFrame(run.manifest, one_fails.sample(frac=1, random_state=0))
+    assert len(run.measured) == len(one_fails) - 1
+    assert [len(rows) for rows in run.cells.values()].count(0) == 0
+    for (split, condition), rows in run.cells.items():
+        assert set(rows["split"]) == {split}
+        assert set(rows["condition"]) == {condition}
+        assert rows["item"].is_monotonic_increasing
+
+
+def test_equal_lists_are_one_array():
+    files = [pa.table({"lists": pa.array([["a"], None, ["a"], []], pa.list_(pa.string()))})] * 2
+    lists = table(files)["lists"]
+    assert [None if own is None else list(own) for own in lists] == [["a"], None, ["a"], []] * 2
+    assert lists[0] is lists[2] is lists[4]
 
 
 def test_tables_of_other_types_are_refused_in_one_line(folder):

@@ -47,6 +47,15 @@ def test_a_step_that_fails_is_stored_and_the_next_ones_run(tmp_path: Path, capsy
     assert "two: not begun" in capsys.readouterr().out
 
 
+def test_a_check_that_fails_stores_what_it_measured(tmp_path: Path) -> None:
+    def differ() -> list[Line]:
+        raise checks.CheckError("too far apart", [Line("gap", "the CPU's", single(9.0), "nats")])
+
+    assert perform([Step("parity", differ)], tmp_path / "gpu.json", 60) == 1
+    (step,) = json.loads((tmp_path / "gpu.json").read_text())["steps"]
+    assert (step["fault"], step["lines"][0]["value"]["median"]) == ("CheckError: too far apart", 9.0)
+
+
 def test_the_floor_is_operations_or_bytes_whichever_is_more() -> None:
     ceilings, model = Ceilings((1e9, 2e9), (1e6,)), SHAPES["small-mistral"]()
     weights = sum(p.numel() for p in model.model.layers.parameters())
