@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Shaped
 
 from override_gap.analyses.readings import RunFrame, Table, points_of, values
@@ -14,6 +15,7 @@ from override_gap.analyses.results import ResultSection, estimate_text
 from override_gap.analyses.stats.estimate import Estimate, json_number, missing
 from override_gap.analyses.stats.intervals import mean
 from override_gap.margins.items.item import Document
+from override_gap.probes.store.schema import TABLES
 
 ONE_ADAPTER = 0.05
 """Own share below which, by its upper limit, the documents are said to share one adapter."""
@@ -83,7 +85,11 @@ class DocumentPoints:
 
 def document_layers(run: RunFrame) -> Table:
     """The table `geometry` as numbers; documents that no item asks about are left out."""
-    rows = run.table("geometry")
+    stored = run.extra.get("geometry", pd.DataFrame(columns=["document"]))
+    absent = [name for name in TABLES["geometry"].names if name not in stored.columns]
+    rows = stored.assign(
+        **dict.fromkeys(absent, np.nan)
+    )  # numbers, not the None of `table`, which take as much room again
     asked = rows["document"].isin(DocumentPoints.of(run).by_key)
     rows = rows if asked.all() else rows[asked]
     numbers = (name for name in rows.columns if name not in ("document", "relation") and rows[name].dtype != float)

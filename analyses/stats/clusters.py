@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,12 @@ class Point(str):
 
     def __reduce__(self) -> tuple[type[Point], tuple[str, str]]:
         return Point, (str(self), self.cluster)
+
+
+@lru_cache(maxsize=2**17)
+def _point(name: str, cluster: str) -> Point:
+    """A label, the same object each time: dozens of analyses label the same questions, a hundred thousand in a large run."""
+    return Point(name, cluster)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +81,7 @@ def labelled(points: Shaped[np.ndarray, " n"], names: Shaped[np.ndarray, " n"]) 
         point, name = divmod(pair, len(higher) + 1)
         text = str(distinct[point])
         # The mark keeps a point without a relation apart from a relation of the same name.
-        own[n] = Point(text, marked[name - 1] if name else f"{ALONE}{text}")
+        own[n] = _point(text, marked[name - 1] if name else f"{ALONE}{text}")
     return own[pair_codes]
 
 

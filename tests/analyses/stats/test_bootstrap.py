@@ -79,6 +79,22 @@ def test_blocks_of_replicates_change_nothing(monkeypatch, rng):
     assert bootstrap.bootstrap("", bootstrap.median(y), codes, replicates=50) == whole
 
 
+def test_many_clusters_are_drawn_in_another_way_with_the_same_chances(monkeypatch):
+    few = np.vstack(list(bootstrap.bootstrap_weights(np.arange(30), 30, 20_000, 1)))
+    monkeypatch.setattr(bootstrap, "KEPT", 0)
+    many = np.vstack(list(bootstrap.bootstrap_weights(np.arange(30), 30, 20_000, 1)))
+    monkeypatch.setattr(bootstrap, "BLOCK", 40)
+    assert (np.vstack(list(bootstrap.bootstrap_weights(np.arange(30), 30, 20_000, 1))) == many).all()
+    assert (many.sum(1) == 30).all()
+    assert (many != few).any()
+    # each count is binomial (30, 1/30), and counts of two clusters have covariance -1/30
+    counts = np.bincount(many.astype(int).ravel(), minlength=8)[:8] / many.size
+    assert counts == pytest.approx(stats.binom.pmf(np.arange(8), 30, 1 / 30), abs=0.003)
+    together = np.cov(many.T)
+    assert together.diagonal().mean() == pytest.approx(29 / 30, abs=0.01)
+    assert together[~np.eye(30, dtype=bool)].mean() == pytest.approx(-1 / 30, abs=0.001)
+
+
 def test_interval_of_a_mean_is_students(rng):
     y = rng.normal(size=40)
     found = bootstrap.bootstrap("", average(y), np.arange(40), replicates=4000)
