@@ -246,8 +246,8 @@ def table(files: list[pa.Table], order: Sequence[str] = (), unmeasured: bool = T
 
 
 def _as_pandas(column: pa.ChunkedArray) -> Table:
-    """One column; of lists, as arrays of their values, equal ones are the same array: most items have the same, or none."""
-    if not pa.types.is_list(column.type):
+    """One column; lists of texts as arrays, of which equal ones are the same array: most items have the same, or none."""
+    if not pa.types.is_list(column.type) or not pa.types.is_string(column.type.value_type):
         return column.to_pandas()
     known: dict[tuple, Any] = {}
     lists = np.empty(len(column), dtype=object)

@@ -1,4 +1,7 @@
-"""The organism's default audit on a device, without its page: python -m benchmarks.gpu.audit DEVICE DTYPE FOLDER [ITEMS]."""
+"""The organism's default audit on a device, without its page: python -m benchmarks.gpu.audit DEVICE DTYPE FOLDER [ITEMS].
+
+With a number of items it is the rehearsal's: their margins under three conditions.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,9 @@ from override_gap.probes.subject.load import open_subject
 def main(argv: Sequence[str]) -> int:
     """Write the readings and what the audit found."""
     device, dtype, folder, *rest = argv
-    plan = replace(plan_from({}), device=device, dtype=dtype, limit=int(rest[0]) if rest else None)
+    plan = replace(plan_from({}), device=device, dtype=dtype)
+    if rest:
+        plan = replace(plan, limit=int(rest[0]), probes=("margins",), policies="as-delivered,uniform-2")
     out = Path(folder)
     started = time.perf_counter()
     subject = open_subject(plan.subject, device=device, dtype=dtype)

@@ -137,6 +137,8 @@ def test_equal_lists_are_one_array():
     lists = table(files)["lists"]
     assert [None if own is None else list(own) for own in lists] == [["a"], None, ["a"], []] * 2
     assert lists[0] is lists[2] is lists[4]
+    nested = table([pa.table({"own": pa.array([[["a"]], None], pa.list_(pa.list_(pa.string())))})])["own"]
+    assert nested[0][0].tolist() == ["a"]
 
 
 def test_tables_of_other_types_are_refused_in_one_line(folder):

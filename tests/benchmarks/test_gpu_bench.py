@@ -31,6 +31,17 @@ def test_the_rehearsal_runs_every_figure_of_a_shape_on_the_cpu(tmp_path: Path) -
     assert floor["value"]["median"] > 1
 
 
+def test_the_rehearsal_runs_every_check_on_the_cpu(tmp_path: Path) -> None:
+    out = tmp_path / "gpu.json"
+    assert kit.main(["--rehearse", "--only", "checks", "--out", str(out)]) == 0
+    steps = {step["name"]: step for step in json.loads(out.read_text())["steps"]}
+    assert {name: step["fault"] for name, step in steps.items()} == {"tests": None, "parity": None, "audit": None}
+    assert steps["tests"]["lines"][0]["value"]["median"] >= 55
+    gaps = {line["measure"]: line["value"]["median"] for line in steps["audit"]["lines"]}
+    # bf16 on the same machine: margins differ, and against the same old answer by no more than its eight bits explain
+    assert 0 < gaps["audit on cpu bfloat16: where items name their old answer"] < 0.5
+
+
 def test_a_step_that_fails_is_stored_and_the_next_ones_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> list[Line]:
         raise ValueError("no such thing")
@@ -67,13 +78,21 @@ def readings(margin: float, success: bool | None = True) -> pd.DataFrame:
     """Two readings, of which the second has this margin."""
     margins = {f"{name}_margin": [1.0, margin] for name in ("prior", "adapter", "net")}
     return pd.DataFrame(
-        {"item": ["a", "b"], "condition": "base", "status": "ok", "success_margin": [True, success], **margins}
+        {
+            "item": ["a", "b"],
+            "condition": "base",
+            "status": "ok",
+            "success_margin": [True, success],
+            "prior_answer": ["old", None],
+            **margins,
+        }
     )
 
 
 def test_audits_are_compared_reading_by_reading() -> None:
     gaps, flips, status = checks.compare(readings(2.0), readings(2.5, None).iloc[::-1])
     assert gaps["largest"].tolist() == [0.0, 0.5]
+    assert gaps["named"].tolist() == [True, False]
     assert (flips, status) == (1, 0)
     with pytest.raises(checks.CheckError, match="1 readings are in one"):
         checks.compare(readings(2.0), readings(2.0).iloc[:1])
