@@ -31,8 +31,8 @@ LIMITS = (
     "Readings are in memory once, each column's memory is given back as it is copied, replicates of the bootstrap are drawn in "
     "blocks of a fixed size, and the explorer holds no more than a thousand items. What grows is the columns (some 2.5 kilobytes "
     "an item, most of them texts) and what is computed item by item: labels of questions, ranks, a sorted copy of a few columns. "
-    "Before that, with the tables of each unit kept apart and three copies of all rows, it was some 16 kilobytes an item. Tried "
-    "as well: Arrow's own pool (keeps what small tables freed), one block of a million weights (a block of 260,000 is as fast). "
+    "With the tables of each unit kept apart and three copies of all rows it was twice as much at 20,000 items. Tried as well: "
+    "Arrow's own pool (keeps what small tables freed), blocks of a million weights (those of 260,000 are as fast and smaller). "
     "Not done: columns out of core, which pandas' tables, on which all analyses stand, do not have."
 )
 SUBJECTS = ("organism",)
