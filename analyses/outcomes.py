@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from override_gap.analyses.readings import MEASURES, POPULATIONS, SPLITS, TIERS, RunFrame, points_of, truth
+from override_gap.analyses.readings import MEASURES, POPULATIONS, SPLITS, TIERS, RunFrame, first_rows, points_of, truth
 from override_gap.analyses.results import ResultRows
 from override_gap.analyses.stats.intervals import proportion
 
@@ -46,8 +46,7 @@ def outcomes(run: RunFrame) -> ResultRows:
 
 def by_split(run: RunFrame) -> list[dict[str, Any]]:
     """Items, knowledge points and known items per split and tier; items with errors are counted too."""
-    # few columns: to copy all of a large run's takes as much memory as the run
-    items = run.readings[["item", "split", "tier", "point", "known"]].drop_duplicates("item")
+    items = first_rows(run.readings, ["split", "tier", "point", "known"])
     status = (run.readings["status"] == "ok").groupby(run.readings["item"]).any()
     items = items.assign(known=truth(items["known"]) == 1.0, measured=items["item"].map(status))
     rows = []

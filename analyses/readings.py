@@ -51,8 +51,9 @@ class RunFrame:
 
     `drawn` holds sampled answers, one row per item, condition, temperature and draw; `search` the gains at which failing
     conflicts were read, one row per item, condition and gain; both are empty where a run has none. `extra` holds further
-    tables of docs/columns.md by name, which `table` gives. `cautions` say what keeps the numbers from being checked;
-    `content` is the hash of the folder that they were read from (`SealedRun.content`).
+    tables of docs/columns.md by name, without columns in which nothing was measured; `table` gives them whole. `cautions` say
+    what keeps the numbers from being checked; `content` is the hash of the folder that they were read from
+    (`SealedRun.content`).
     docs/columns.md states every column; optional ones that the run does not have are filled with None.
     """
 
@@ -94,14 +95,14 @@ class RunFrame:
         """
         is_ok = self.readings["status"] == "ok"
         rows = self.readings if is_ok.all() else self.readings[is_ok]
-        ordered = rows[ORDER].sort_values(ORDER, kind="stable").index
-        return rows if ordered.equals(rows.index) else rows.sort_values(ORDER, kind="stable")
+        places = rows[ORDER].reset_index(drop=True).sort_values(ORDER, kind="stable").index
+        return rows if places.equals(pd.RangeIndex(len(rows))) else rows.iloc[places]
 
     @cached_property
     def cells(self) -> dict[tuple[str, str], Table]:
         """Measured rows of each split and condition, sorted by item: neighbours in `measured`, so that none is copied."""
         rows = self.measured
-        codes = rows.groupby(["split", "condition"]).ngroup().to_numpy()  # -1 without a split
+        codes = rows.groupby(["split", "condition"]).ngroup().fillna(-1).to_numpy()  # none without a split
         edges = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(rows)]
         spans = [(start, end) for start, end in itertools.pairwise(edges) if start < end and codes[start] >= 0]
         keys = rows[["split", "condition"]].iloc[[start for start, _ in spans]].astype(str)
@@ -133,7 +134,9 @@ class RunFrame:
     @cached_property
     def _all_conditions(self) -> list[str]:
         planned = [str(name) for name in self.manifest.get("conditions") or []]
-        return list(dict.fromkeys([*planned, *self.readings["condition"].sort_index().unique().astype(str)]))
+        return list(
+            dict.fromkeys([*planned, *self.readings["condition"].sort_index(kind="stable").unique().astype(str)])
+        )
 
     def table(self, name: str) -> Table:
         """A further table of docs/columns.md with all of its columns, and `cluster` where it has items; empty if not measured."""
@@ -143,7 +146,10 @@ class RunFrame:
         return rows.assign(cluster=rows["item"].map(self._cluster_by_item))
 
     def select(self, split: str, condition: str | None = None, population: str = "all") -> Table:
-        """Measured rows of a split, a condition (None: all) and a population ("all" or "known"), sorted by item."""
+        """Measured rows of a split, a condition and a population ("all" or "known"), sorted by item.
+
+        With None for the condition those of all, one condition after the other.
+        """
         if condition is None:
             rows = self.measured[self.measured["split"] == split]
         else:
@@ -231,18 +237,21 @@ def table(files: list[pa.Table], order: Sequence[str] = (), unmeasured: bool = T
     files.clear()
     if joined is None:
         return None
-    places = pc.sort_indices(joined, sort_keys=[(name, "ascending") for name in order]) if order else None  # type: ignore[attr-defined]
+    places = None
+    if order:
+        keys = [(name, "ascending") for name in order]
+        places = pc.sort_indices(joined, sort_keys=keys).to_numpy().astype(int)  # type: ignore[attr-defined]
     columns = {}
     for name in joined.column_names:
         column = joined.column(name)
         joined = joined.drop_columns([name])
         if column.null_count == len(column) and not unmeasured:
             continue
-        columns[name] = _as_pandas(column if places is None else column.take(places))
+        # taken by pandas: Arrow's own take joins a column's texts, and has no room for more than 2 GiB of them
+        columns[name] = _as_pandas(column) if places is None else _as_pandas(column).take(places)
         if len(column) > LARGE:
             give_back_freed()
-    frame = pd.DataFrame(columns, copy=False)
-    return frame if places is None else frame.set_axis(places.to_numpy().astype(int))
+    return pd.DataFrame(columns, copy=False)
 
 
 def _as_pandas(column: pa.ChunkedArray) -> Table:
@@ -276,6 +285,14 @@ def _refuse_duplicates(table: Table, rows: str, names: list[str]) -> None:
         raise ValueError(
             f"item {reprlib.repr(item)} has two {rows} under {reprlib.repr(condition)}{at}; one is expected"
         )
+
+
+def first_rows(readings: Table, columns: Sequence[str]) -> Table:
+    """Each item's first row as stored, which is the base's and so has numbers where an adapter's failed; in some columns.
+
+    In few: to copy all of a large run's takes as much memory as the run.
+    """
+    return readings[["item", *columns]].sort_index(kind="stable").drop_duplicates("item")
 
 
 def points_of(rows: Table) -> Shaped[np.ndarray, " n"]:

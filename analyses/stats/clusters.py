@@ -72,14 +72,14 @@ def labelled(points: Shaped[np.ndarray, " n"], names: Shaped[np.ndarray, " n"]) 
     if absent.all():
         return points
     # one label for each pair of point and cluster, by number: a Python loop over all questions takes ten times as long
-    point_codes, distinct = pd.factorize(np.asarray(points, dtype=object))
+    point_codes, distinct = pd.factorize(np.array([str(point) for point in points], dtype=object))
     name_codes, higher = pd.factorize(np.asarray(names, dtype=object))  # -1 where there is none
     pair_codes, pairs = pd.factorize(point_codes * (len(higher) + 1) + name_codes + 1)
     marked = [f"{NAMED}{name}" for name in higher]
     own = np.empty(len(pairs), dtype=object)
     for n, pair in enumerate(pairs.tolist()):
         point, name = divmod(pair, len(higher) + 1)
-        text = str(distinct[point])
+        text = distinct[point]
         # The mark keeps a point without a relation apart from a relation of the same name.
         own[n] = _point(text, marked[name - 1] if name else f"{ALONE}{text}")
     return own[pair_codes]

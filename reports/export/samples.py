@@ -49,7 +49,7 @@ class Sample:
 
 def samples_of(run: RunFrame, condition: str) -> list[Sample]:
     """The samples of a condition, by item. Raises ValueError for a condition that the run does not have, or without texts."""
-    names = list(run.readings["condition"].unique())
+    names = list(run.readings["condition"].sort_index(kind="stable").unique())
     if condition not in names:
         raise ValueError(f"no condition {condition!r} in this run; it has {', '.join(map(str, names))}")
     rows = run.readings[run.readings["condition"] == condition].sort_values("item", kind="stable")

@@ -47,10 +47,12 @@ def explorer(run: RunFrame, summary: Mapping, most: int = ITEMS) -> dict[str, An
     """
     readings = run.readings
     conditions = [name for name in run.manifest.get("conditions", []) if (readings["condition"] == name).any()]
-    conditions += [name for name in readings["condition"].sort_index().unique() if name not in conditions]
-    names = list(dict.fromkeys(readings["item"].sort_index()))  # as stored: units mix splits and relations
+    stored = readings[["item", "condition"]].sort_index(kind="stable")  # units mix splits and relations
+    conditions += [name for name in stored["condition"].unique() if name not in conditions]
+    names = list(dict.fromkeys(stored["item"]))
     items, shown = names[:most], conditions[:CONDITIONS]
-    readings = readings[readings["item"].isin(items)]
+    # an item's first row as stored is the base's, which has numbers where an adapter's failed
+    readings = readings[readings["item"].isin(items)].sort_index(kind="stable")
     pool: dict[str, int] = {}
     data = {
         "name": file_name(run.manifest),

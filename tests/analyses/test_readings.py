@@ -8,10 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from override_gap.analyses.outcomes import by_split
 from override_gap.analyses.readings import ORDER, RunFrame, gain_of, load, once_per_run, table, values
 from override_gap.analyses.summary import summarise
 from override_gap.probes.store.checksum import with_checksum
 from override_gap.probes.store.folder import Store
+from override_gap.reports.page.explorer import explorer
 from tests.simulate import simulate_readings
 
 
@@ -130,6 +132,31 @@ def test_rows_without_errors_are_in_memory_once_and_cells_are_their_parts(folder
         assert set(rows["split"]) == {split}
         assert set(rows["condition"]) == {condition}
         assert rows["item"].is_monotonic_increasing
+
+
+def test_an_item_whose_adapter_failed_keeps_what_was_read_of_the_base(folder):
+    sound = load(folder)
+    item = sound.select("conflict", "base", "known")["item"].iloc[0]
+    for file in (folder / "readings").glob("*.parquet"):
+        rows = pd.read_parquet(file)
+        failed = (rows["item"] == item) & (rows["condition"] != "base")
+        rows.loc[failed, ["known", "prior_margin", "prior_logprob", "net_margin", "adapter_margin"]] = None
+        rows.loc[failed, "status"] = "error"
+        # as an audit writes it: the base's row first
+        rows.sort_values("condition", key=lambda names: names != "base", kind="stable").to_parquet(file)
+    run = load(folder)
+    assert sum(row["known"] for row in by_split(run)) == sum(row["known"] for row in by_split(sound))
+    shown, before = (explorer(each, summarise(each))["items"] for each in (run, sound))
+    assert shown["known"][shown["item"].index(before["item"][0])] is not None
+    assert sorted(map(str, shown["known"])) == sorted(map(str, before["known"]))
+
+
+def test_an_index_that_repeats_does_not_decide_the_order(run):
+    rows = run.readings.sample(frac=1, random_state=1)
+    for index in ([0] * len(rows), rows["condition"].tolist()):
+        again = RunFrame(run.manifest, rows.set_axis(index))
+        for key, cell in run.cells.items():
+            assert again.cells[key]["item"].tolist() == cell["item"].tolist()
 
 
 def test_equal_lists_are_one_array():

@@ -222,3 +222,14 @@ def test_few_clusters_that_differ_give_no_certainty():
 def test_a_point_is_its_name():
     assert Point("p", "r") == "p"
     assert len({Point("p", "r"), Point("p", "s"), "p"}) == 1
+
+
+def test_points_that_are_missing_or_numbers_are_points_of_their_own():
+    points = np.array([None, "a", "b", float("nan"), 1, "1"], dtype=object)
+    names = np.array(["x", "x", "x", None, None, "y"], dtype=object)
+    found = labelled(points, names)
+    assert list(found) == ["None", "a", "b", "nan", "1", "1"]
+    assert [label.cluster for label in found] == [
+        "relation x", "relation x", "relation x", "point nan", "point 1", "relation y",
+    ]  # fmt: skip
+    assert list(labelled(np.array([None, None], dtype=object), np.array(["x", "x"], dtype=object))) == ["None", "None"]
