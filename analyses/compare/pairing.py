@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
 from override_gap.analyses.looks import looks_of
-from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, points_of, truth
+from override_gap.analyses.readings import MEASURES, SPLITS, TIERS, RunFrame, Table, first_rows, points_of, truth
 from override_gap.analyses.refusals import unpriced
 from override_gap.probes.store.manifest import TOLD_QUESTIONS, told_questions
 
@@ -159,7 +159,7 @@ def shared_items(runs: Runs) -> tuple[Table, list[str]]:
 
     Raises ValueError where none is shared, or one id stands for different items.
     """
-    each = {name: run.readings.drop_duplicates("item").set_index("item") for name, run in runs.items()}
+    each = {name: first_rows(run.readings, [*SAME, "cluster"]).set_index("item") for name, run in runs.items()}
     common = sorted(set.intersection(*(set(table.index) for table in each.values())))
     if not common:
         counts = ", ".join(f"{name!r} has {len(table):,}" for name, table in each.items())

@@ -79,7 +79,7 @@ def labelled(points: Shaped[np.ndarray, " n"], names: Shaped[np.ndarray, " n"]) 
     own = np.empty(len(pairs), dtype=object)
     for n, pair in enumerate(pairs.tolist()):
         point, name = divmod(pair, len(higher) + 1)
-        text = distinct[point]
+        text = str(distinct[point])
         # The mark keeps a point without a relation apart from a relation of the same name.
         own[n] = _point(text, marked[name - 1] if name else f"{ALONE}{text}")
     return own[pair_codes]
