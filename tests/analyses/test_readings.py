@@ -169,3 +169,77 @@ def test_equal_lists_are_one_array():
     assert [None if own is None else list(own) for own in lists] == [["a"], None, ["a"], []] * 2
     assert lists[0] is lists[2] is lists[4]
     assert deeper["own"][0][0].tolist() == ["a"]
+
+
+def test_tables_of_other_types_are_refused_in_one_line(folder):
+    part = of_first_item(folder)
+    for name, note in (("yy", 1), ("zz", "a note")):
+        part.assign(item=name, remark=note).to_parquet(folder / "readings" / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"not of one audit.*remark.*made again"):
+        load(folder)
+
+
+def test_duplicate_layers_are_named(run, folder):
+    repeated = pd.concat([run.layers, run.layers.head(1)])
+    with pytest.raises(ValueError, match=r"two rows in layers under .* at layer -?\d+; one is expected"):
+        RunFrame({}, run.readings, repeated)
+    file = folder / "layers" / "0.parquet"
+    stored = pd.read_parquet(file)
+    pd.concat([stored, stored.head(1)]).to_parquet(file)
+    with pytest.raises(ValueError, match=rf"{folder}: inconsistent: 0: item .* two rows in layers .* at layer"):
+        load(folder)
+
+
+@pytest.mark.parametrize("seed", ["0", 1.5, True, [1], -1])
+def test_a_seed_that_is_not_a_whole_number_is_refused(run, folder, seed):
+    (folder / "manifest.json").write_text(json.dumps({**run.manifest, "seed": seed}))
+    with pytest.raises(ValueError, match=r"manifest\.json: seed needs a whole number.*doctor .* --repair"):
+        load(folder)
+
+
+def test_files_without_rows_are_told_from_missing_files(run, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    (tmp_path / "readings").mkdir()
+    run.readings.head(0).to_parquet(tmp_path / "readings" / "a.parquet")
+    with pytest.raises(ValueError, match=r"readings: its files hold no rows.*made again"):
+        load(tmp_path)
+
+
+def test_an_analysis_is_made_once_for_each_run_and_its_settings(run) -> None:
+    calls: list[tuple[RunFrame, int]] = []
+
+    @once_per_run
+    def analysis(run: RunFrame, seed: int = 0) -> int:
+        calls.append((run, seed))
+        return len(calls)
+
+    assert [analysis(run), analysis(run, 0), analysis(run, seed=0), analysis(run, 1), analysis(run)] == [1, 1, 1, 2, 1]
+    changed = replace(run, readings=run.readings.assign(kl=0.0))
+    assert analysis(changed) == 3, "a run with other readings is another run"
+    assert calls == [(run, 0), (run, 1), (changed, 0)]
+
+
+@pytest.mark.parametrize("lost", ["layers", "maps"])
+def test_a_table_that_the_readings_name_and_that_is_gone_is_refused_like_a_damaged_one(run, tmp_path, lost):
+    (tmp_path / "manifest.json").write_text(json.dumps(with_checksum(run.manifest)))
+    for name in ("readings", "layers"):
+        (tmp_path / name).mkdir()
+    readings, layers = (
+        [{name: None if pd.isna(value) else value for name, value in row.items()} for row in rows.to_dict("records")]
+        for rows in (run.readings.drop(columns="cluster"), run.layers)
+    )
+    of_map = {"point": "p", "split": "conflict", "layer": 0, "map": "q_proj", "part": "document"}
+    maps = [{"item": readings[0]["item"], **of_map, "path": 1.0, "path_push": 1.0, "path_pull": 0.0, "path_first": 1.0}]
+    Store(tmp_path).write_unit("unit", readings, layers, tables={"maps": maps})
+    assert len(load(tmp_path).table("maps")) == 1
+    (tmp_path / lost / "unit.parquet").unlink()
+    with pytest.raises(
+        ValueError, match=rf"{lost}/unit\.parquet: missing; `override-gap doctor .* --repair` moves the unit"
+    ):
+        load(tmp_path)
+
+
+def test_a_run_of_an_earlier_version_names_no_tables_and_may_lack_one(folder):
+    for file in (folder / "layers").glob("*.parquet"):
+        file.unlink()
+    assert load(folder).layers.empty
