@@ -36,10 +36,10 @@ and bytes at what the card itself reaches. `--rehearse` runs every line on a CPU
 one kind of card; in the second, other tests were at work on the machine's processor for the first two minutes. All tests marked
 `gpu` passed in both, but their number is not stored: the kit misread what pytest printed.
 
-bf16's largest gap in the whole audit, 9.0 nats, is of items that name no old answer. For them it is the answer that the base
-itself puts first, and where two are about as probable (12.9 and 12.7 in 100 in one case) another number format puts the other
-one first: the margin is then that of another pair of answers, and neither is wrong. In the rehearsal on a CPU the largest gap is
-5.7 nats of all readings and 0.15 of those of items that name their old answer; since then the kit shows both.
+bf16's largest gap in the whole audit, 9.0 nats, was not divided by kind of item on the card. In the rehearsal on a CPU the
+largest gap is 5.7 nats of all readings and 0.15 of those of items that name their old answer. Others take the answer that the
+base itself puts first, and where two are about as probable the formats differ in which it is: the margin is then that of another
+pair of answers, and neither is wrong. Since then the kit shows both gaps.
 
 What limits these rows: at twelve tokens a question, a pass of a batch launches some thousand operations of a few microseconds
 each, and the card waits for the processor that launches them: by the two lines of the conditions the bare pass itself takes 37

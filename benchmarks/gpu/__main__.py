@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name == "ceilings":
             steps.append(Step(name, lambda: ceilings.measured(device).lines()))
         elif name == "checks":
-            steps += checks.steps(device, 12 if args.rehearse else None)
+            steps += checks.steps(device, short=args.rehearse)
         else:
             steps += Shape(name, device, items, repeats).steps()
     return 1 if perform(steps, out, args.seconds) else 0

@@ -1,6 +1,6 @@
-"""The organism's default audit on a device, without its page: python -m benchmarks.gpu.audit DEVICE DTYPE FOLDER [ITEMS].
+"""The organism's default audit on a device, without its page: python -m benchmarks.gpu.audit DEVICE DTYPE FOLDER [short].
 
-With a number of items it is the rehearsal's: their margins under three conditions.
+The short one is the rehearsal's: margins of all items, under three conditions.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def main(argv: Sequence[str]) -> int:
     """Write the readings and what the audit found."""
     device, dtype, folder, *rest = argv
     plan = replace(plan_from({}), device=device, dtype=dtype)
-    if rest:
-        plan = replace(plan, limit=int(rest[0]), probes=("margins",), policies="as-delivered,uniform-2")
+    if rest == ["short"]:
+        plan = replace(plan, probes=("margins",), policies="as-delivered,uniform-2")
     out = Path(folder)
     started = time.perf_counter()
     subject = open_subject(plan.subject, device=device, dtype=dtype)

@@ -29,10 +29,9 @@ LIMITS = (
     "Base and as delivered; each size in its own process, from the tables on disk to summary and page. The tables are those of "
     "2,000 measured items, once, 10 times and 50 times under other names of items, points and documents, in units of 32. "
     "Readings are in memory once, each column's memory is given back as it is copied, replicates of the bootstrap are drawn in "
-    "blocks of a fixed size, and the explorer holds no more than a thousand items. What grows is the columns (some 2.5 kilobytes "
-    "an item, most of them texts) and what is computed item by item: labels of questions, ranks, a sorted copy of a few columns. "
-    "With the tables of each unit kept apart and three copies of all rows it was twice as much at 20,000 items. Tried as well: "
-    "Arrow's own pool (keeps what small tables freed), blocks of a million weights (those of 260,000 are as fast and smaller). "
+    "blocks of a fixed size, and the explorer holds no more than a thousand items. What grows, "
+    "by five kilobytes an item between the two larger sizes, is the columns and what is computed item by item: labels of "
+    "questions, ranks, a sorted copy of a few columns. "
     "Not done: columns out of core, which pandas' tables, on which all analyses stand, do not have."
 )
 SUBJECTS = ("organism",)
