@@ -154,8 +154,10 @@ class RunFrame:
             return rows
         return rows.assign(cluster=rows["item"].map(self._cluster_by_item))
 
-    def select(self, split: str, condition: str | None = None, population: str = "all") -> Table:
-        """Measured rows of a split, a condition and a population ("all" or "known"), sorted by item.
+    def select(
+        self, split: str, condition: str | None = None, population: str = "all", columns: Sequence[str] | None = None
+    ) -> Table:
+        """Measured rows of a split, a condition and a population ("all" or "known"), sorted by item; all columns, or some.
 
         With None for the condition those of all, one condition after the other.
         """
@@ -164,11 +166,10 @@ class RunFrame:
         else:
             cell = self.cells.get((split, condition))
             rows = self.measured.iloc[:0] if cell is None else cell
-        if population != "known":
-            return rows
-        known = truth(rows["known"]) == 1.0
-        # to copy every column of rows that are all known takes longer than most analyses of them
-        return rows if known.all() else rows[known]
+        # to copy every column of a population, or of rows that are all known, takes longer than most analyses of them
+        known = truth(rows["known"]) == 1.0 if population == "known" else None
+        rows = rows if columns is None else rows[list(columns)]
+        return rows if known is None or known.all() else rows[known]
 
 
 def once_per_run(analysis: Callable[P, R]) -> Callable[P, R]:
