@@ -66,7 +66,8 @@ def calibration(run: RunFrame, condition: str = DELIVERED) -> ResultRows:
     rows = []
     for measure in ("top1", "answer"):
         for population in POPULATIONS:
-            under = run.select("conflict", condition, population)
+            used = ["point", "cluster", "net_margin", f"success_{measure}"]
+            under = run.select("conflict", condition, population, used)
             net, success = values(under["net_margin"]), truth(under[f"success_{measure}"])
             points = points_of(under)
             keep = np.isfinite(net) & ~np.isnan(success)

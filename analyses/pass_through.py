@@ -174,7 +174,8 @@ def margin_check(run: RunFrame, seed: int = 0) -> MarginCheck:
 
     Above: the interval of the paired difference lies above zero.
     """
-    rows = run.select("conflict", DELIVERED, "known")
+    used = ["item", "point", "cluster", "prior_margin", "adapter_margin"]
+    rows = run.select("conflict", DELIVERED, "known", used)
     points, prior, adapter = points_of(rows), values(rows["prior_margin"]), values(rows["adapter_margin"])
     p, a, kept = complete_cases(prior, adapter, points)
     prior_mean, adapter_mean = (
@@ -186,7 +187,7 @@ def margin_check(run: RunFrame, seed: int = 0) -> MarginCheck:
         return (w @ a) / (w @ p)
 
     share = bootstrap.bootstrap("adapter margin / prior margin", ratio, kept, seed)
-    other = run.select("conflict", NULL, "known").drop_duplicates("item").set_index("item")["adapter_margin"]
+    other = run.select("conflict", NULL, "known", used).drop_duplicates("item").set_index("item")["adapter_margin"]
     null = None
     if len(other):
         null = mean("own minus null", adapter - values(rows["item"].map(other)), points, units="nats")

@@ -241,11 +241,12 @@ def arrays(
 
 def by_condition(run: RunFrame) -> list[Gradient]:
     """The gradient under every condition, measure and population that has anything measured."""
-    gradients = []
+    gradients, measures = [], MEASURES[:3]
+    used = ["point", "cluster", "prior_logprob", *(f"success_{measure}" for measure in measures)]
     for condition in run.conditions:
         for population in POPULATIONS:
-            rows = run.select("conflict", condition, population)
-            for measure in MEASURES[:3]:
+            rows = run.select("conflict", condition, population, used)
+            for measure in measures:
                 columns = arrays(rows, measure)
                 if not np.isnan(columns[1]).all():
                     gradients.append(gradient(*columns, condition, measure, population))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import itertools
 import math
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Shaped
 
+from override_gap.analyses.mapped_columns import MappedColumns, room_of
 from override_gap.analyses.stats.clusters import labelled
 from override_gap.analyses.stats.estimate import Estimate
 from override_gap.analyses.stats.intervals import proportion
@@ -39,8 +41,8 @@ MEASURES = ("margin", "top1", "answer", "answer_substring")
 POPULATIONS = ("all", "known")
 ORDER = ["split", "condition", "item"]
 """Columns by which readings are sorted."""
-LARGE = 10_000
-"""Rows of a table above which the memory of each of its columns is given back at once."""
+LARGE = 250_000
+"""Rows of a run's tables above which its columns are kept on disk."""
 OWN_FIELDS = ("readings", "layers", "drawn", "search")
 """Tables that are fields of `RunFrame` under their own names."""
 
@@ -53,7 +55,7 @@ class RunFrame:
     conflicts were read, one row per item, condition and gain; both are empty where a run has none. `extra` holds further
     tables of docs/columns.md by name, without columns in which nothing was measured; `table` gives them whole. `cautions` say
     what keeps the numbers from being checked; `content` is the hash of the folder that they were read from
-    (`SealedRun.content`).
+    (`SealedRun.content`); `on_disk` holds the columns of a run of more than `LARGE` rows, which are read-only.
     docs/columns.md states every column; optional ones that the run does not have are filled with None.
     """
 
@@ -65,6 +67,7 @@ class RunFrame:
     extra: Mapping[str, Table] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     content: str | None = None
+    on_disk: MappedColumns | None = None
 
     def __post_init__(self) -> None:
         absent = [name for name in READINGS.required if name not in self.readings.columns]
@@ -138,6 +141,12 @@ class RunFrame:
             dict.fromkeys([*planned, *self.readings["condition"].sort_index(kind="stable").unique().astype(str)])
         )
 
+    def release(self) -> None:
+        """Of a large run give back the memory of columns that were read and of what analyses have freed."""
+        if self.on_disk is not None:
+            gc.collect()  # figures and tables that refer to themselves
+            self.on_disk.release()
+
     def table(self, name: str) -> Table:
         """A further table of docs/columns.md with all of its columns, and `cluster` where it has items; empty if not measured."""
         rows = _with_columns(self.extra.get(name, pd.DataFrame()), TABLES[name].names)
@@ -145,8 +154,10 @@ class RunFrame:
             return rows
         return rows.assign(cluster=rows["item"].map(self._cluster_by_item))
 
-    def select(self, split: str, condition: str | None = None, population: str = "all") -> Table:
-        """Measured rows of a split, a condition and a population ("all" or "known"), sorted by item.
+    def select(
+        self, split: str, condition: str | None = None, population: str = "all", columns: Sequence[str] | None = None
+    ) -> Table:
+        """Measured rows of a split, a condition and a population ("all" or "known"), sorted by item; all columns, or some.
 
         With None for the condition those of all, one condition after the other.
         """
@@ -155,11 +166,10 @@ class RunFrame:
         else:
             cell = self.cells.get((split, condition))
             rows = self.measured.iloc[:0] if cell is None else cell
-        if population != "known":
-            return rows
-        known = truth(rows["known"]) == 1.0
-        # to copy every column of rows that are all known takes longer than most analyses of them
-        return rows if known.all() else rows[known]
+        # to copy every column of a population, or of rows that are all known, takes longer than most analyses of them
+        known = truth(rows["known"]) == 1.0 if population == "known" else None
+        rows = rows if columns is None else rows[list(columns)]
+        return rows if known is None or known.all() else rows[known]
 
 
 def once_per_run(analysis: Callable[P, R]) -> Callable[P, R]:
@@ -212,32 +222,44 @@ def _loaded(folder: Path) -> RunFrame:
         raise ValueError(
             f"{folder}: no readings/*.parquet, so nothing was measured yet; give the audit's own command again"
         )
-    tables = {
-        name: table(files, ORDER if name == READINGS.name else (), name in OWN_FIELDS)
-        for name, files in sealed.tables.items()
-    }
+    stored = list(itertools.chain(*sealed.tables.values()))
+    is_large, room = sum(file.num_rows for file in stored) > LARGE, room_of(stored)
+    del stored  # else no column's memory would be freed before the last one's
+    with MappedColumns.inside(folder, room) if is_large else nullcontext() as on_disk:
+        tables = {
+            name: table(files, ORDER if name == READINGS.name else (), name in OWN_FIELDS, on_disk)
+            for name, files in sealed.tables.items()
+        }
     if tables[READINGS.name] is None:
         raise ValueError(f"{folder / 'readings'}: its files hold no rows; the run has to be made again")
     further = {name: rows for name, rows in tables.items() if name not in OWN_FIELDS and rows is not None}
     own = {name: rows for name in OWN_FIELDS if (rows := tables[name]) is not None}
-    return RunFrame(sealed.manifest, **own, extra=further, cautions=sealed.cautions, content=sealed.content)
+    cautions, content = sealed.cautions, sealed.content
+    return RunFrame(sealed.manifest, **own, extra=further, cautions=cautions, content=content, on_disk=on_disk)
 
 
-def table(files: list[pa.Table], order: Sequence[str] = (), unmeasured: bool = True) -> Table | None:
+def table(
+    files: list[pa.Table],
+    order: Sequence[str] = (),
+    unmeasured: bool = True,
+    on_disk: MappedColumns | None = None,
+) -> Table | None:
     """Arrow tables of one kind as one table of pandas, sorted by `order`; None where there are none.
 
     The index is each row's place in the files. Without `unmeasured`, columns that hold nothing are left out, which
-    `RunFrame.table` adds where it is asked. The list is emptied, and each column's memory is freed once pandas has it.
+    `RunFrame.table` adds where it is asked. The list is emptied, and each column's memory is freed once pandas has it, or
+    `on_disk`, to which columns are moved.
     """
     # A table in which a column is all null does not decide that column's type, nor do pandas' own metadata.
     joined = pa.concat_tables(files, promote_options="permissive") if files else None
     files.clear()
     if joined is None:
         return None
-    places = None
+    places, index = None, pd.RangeIndex(len(joined))
     if order:
         keys = [(name, "ascending") for name in order]
         places = pc.sort_indices(joined, sort_keys=keys).to_numpy().astype(int)  # type: ignore[attr-defined]
+        index = pd.Index(places)
     columns = {}
     for name in joined.column_names:
         column = joined.column(name)
@@ -245,9 +267,13 @@ def table(files: list[pa.Table], order: Sequence[str] = (), unmeasured: bool = T
         if column.null_count == len(column) and not unmeasured:
             continue
         # taken by pandas: Arrow's own take joins a column's texts, and has no room for more than 2 GiB of them
-        columns[name] = _as_pandas(column) if places is None else _as_pandas(column).take(places)
-        if len(column) > LARGE:
-            give_back_freed()
+        values = _as_pandas(column)
+        # one index for all: each column's own takes as much memory as its numbers
+        columns[name] = (values if places is None else values.take(places)).set_axis(index)
+        if on_disk is not None:
+            columns[name] = on_disk.move(columns[name])
+            del column, values
+            on_disk.release()
     return pd.DataFrame(columns, copy=False)
 
 

@@ -87,13 +87,12 @@ def document_layers(run: RunFrame) -> Table:
     """The table `geometry` as numbers; documents that no item asks about are left out."""
     stored = run.extra.get("geometry", pd.DataFrame(columns=["document"]))
     absent = [name for name in TABLES["geometry"].names if name not in stored.columns]
-    rows = stored.assign(
-        **dict.fromkeys(absent, np.nan)
-    )  # numbers, not the None of `table`, which take as much room again
+    # numbers, not the None of `table`, and one column for all of them: each takes as much room as one that was measured
+    rows = stored.assign(**dict.fromkeys(absent, pd.Series(np.nan, index=stored.index)))
     asked = rows["document"].isin(DocumentPoints.of(run).by_key)
     rows = rows if asked.all() else rows[asked]
-    numbers = (name for name in rows.columns if name not in ("document", "relation") and rows[name].dtype != float)
-    return rows.assign(**{name: values(rows[name]) for name in numbers})
+    others = (name for name in rows.columns if name not in ("document", "relation") and rows[name].dtype == object)
+    return rows.assign(**{name: values(rows[name]) for name in others})
 
 
 def own_share(

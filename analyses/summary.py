@@ -42,7 +42,6 @@ from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
 from override_gap.analyses.tune.run import tune
 from override_gap.analyses.verdict_more import more_known
-from override_gap.margins.memory_limit import give_back_freed
 
 SCHEMA = 1
 MANY = 100
@@ -70,6 +69,7 @@ def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = 
 
     def long(name: str) -> str:
         """A key whose value takes long; in a dict display it is evaluated before its value."""
+        run.release()
         seconds = time.monotonic() - started
         if say is not None and (many or seconds >= LONG):
             spent = f", {seconds:.0f} s" if seconds >= LONG else ""
@@ -77,6 +77,7 @@ def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = 
         return name
 
     def section(name: str, result: AsJson | None, reason: str) -> Any:
+        run.release()
         if result is None:
             notes[name] = reason
             return None
@@ -160,7 +161,7 @@ def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = 
         "notes": notes,
     }
     results = clean(summary)
-    give_back_freed()  # a page may follow
+    run.release()  # a page may follow
     return results
 
 

@@ -150,7 +150,7 @@ FLOORS = {
         {"compare"},
         {"refusals"},
         {"readings", "looks"},
-        {"results", "paper"},
+        {"results", "paper", "mapped_columns"},
         {"stats"},
     ),
 }

@@ -43,6 +43,7 @@ def page_figures(run: RunFrame, summary: Mapping, folder: Path) -> list[PageFigu
     make_folder(folder)
     entries = []
     for spec in figures.FIGURES:
+        run.release()
         try:
             drawings = spec.draw(run, summary), spec.draw(run, summary, narrow=True) if BOTH else None
             caption = spec.caption(summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from override_gap.probes.readings import reuse as passes
 from override_gap.probes.run.encode import EncodedDocuments
 from override_gap.probes.run.measurement_setup import MeasurementSetup
 from override_gap.probes.run.unit import UnitReadings, measure
+from override_gap.probes.subject.shared_prefix import SharedPrefix, can_share
 from tests.conftest import conflict, random_adapter, tiny
 from tests.families import DOWN
 from tests.probes.run.test_loop import PLAN, audit
@@ -32,16 +34,17 @@ ITEMS = [
     conflict(3, "nu xi omicron pi rho sigma", "tau", "phi"),
     Item("r5", "p0", "retention", "alpha beta gamma delta .", "six seven", "eight"),
 ]
+BEGINNING = " ".join("alpha beta gamma delta epsilon zeta eta theta".split() * 3)
 TOLERANCE = 2e-4
 
 
-def both(family: str, made: dict[str, Adapter]) -> tuple[UnitReadings, UnitReadings]:
+def both(family: str, made: dict[str, Adapter], items: Sequence[Item] = ITEMS) -> tuple[UnitReadings, UnitReadings]:
     """The readings with everything shared, and those of one at a time."""
     subject = tiny(family)
     conditions = parse_conditions(POLICIES)
-    fast = measure(MeasurementSetup(subject, conditions, PROBES, 32, 0), ITEMS, EncodedDocuments(made), frozenset())
+    fast = measure(MeasurementSetup(subject, conditions, PROBES, 32, 0), items, EncodedDocuments(made), frozenset())
     slow = MeasurementSetup(subject, conditions, PROBES, 1, 0, plain=True)
-    return fast, measure(slow, ITEMS, EncodedDocuments(made), frozenset())
+    return fast, measure(slow, items, EncodedDocuments(made), frozenset())
 
 
 def adapters(family: str, rng: torch.Generator, first: int = 0) -> dict[str, Adapter]:
@@ -74,6 +77,20 @@ def row_differences(fast: list[dict], slow: list[dict], keys: list[str]) -> list
 
 def test_readings_are_those_of_one_at_a_time(family: str, rng: torch.Generator) -> None:
     fast, slow = both(family, adapters(family, rng, first=0 if family == "llama" else 1))
+    assert row_differences(fast.readings, slow.readings, ["item", "condition"]) == []
+    assert row_differences(fast.layers, slow.layers, ["item", "condition", "layer"]) == []
+
+
+def test_behind_a_common_beginning_readings_are_those_of_one_at_a_time(
+    family: str, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a chat template, which the base's pass runs once for all; `--reference` runs it for every question."""
+    shared, real = [], SharedPrefix.of
+    monkeypatch.setattr(SharedPrefix, "of", lambda *given: shared.append(real(*given)) or shared[-1])
+    fourth = replace(ITEMS[0], id="c9", question="nu xi")
+    items = [replace(item, question=f"{BEGINNING} {item.question}") for item in [*ITEMS, fourth]]
+    fast, slow = both(family, adapters(family, rng), items)
+    assert any(prefix is not None for prefix in shared) == can_share(tiny(family))
     assert row_differences(fast.readings, slow.readings, ["item", "condition"]) == []
     assert row_differences(fast.layers, slow.layers, ["item", "condition", "layer"]) == []
 

@@ -1,0 +1,134 @@
+"""Columns on disk hold what they held in memory, take memory only while they are read, and leave no trace."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from override_gap.analyses import readings
+from override_gap.analyses.mapped_columns import MappedColumns, room_of
+from override_gap.analyses.readings import load
+from override_gap.analyses.summary import summarise
+from tests.simulate import simulate_readings
+
+COLUMNS = [
+    pd.Series([1.5, np.nan, -0.0]),
+    pd.Series([np.inf]),
+    pd.Series([1, -(2**62)]),
+    pd.Series([True, False, True]),
+    pd.Series([1.5], dtype=np.float32),
+    pd.Series(["a", None, "ü\0ü", ""], index=[3, 1, 2, 0]),
+    pd.Series(["first", "second", "third"]).iloc[1:],
+    pd.Series([None, None], dtype="str"),
+    pd.Series([], dtype="str"),
+    pd.Series([], dtype=float),
+]
+ELSEWHERE = [pd.Series([None, 1], dtype=object), pd.Series([["a"], None]), pd.Series(pd.to_datetime(["2026-01-01"]))]
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def room_for(columns):
+    return room_of(pa.table({"column": pa.array(column)}) for column in columns)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A stored run with every kind of column, and rows of errors."""
+    run = simulate_readings(0, 24, 60, others=12, errors=3, conditions=("base", "as-delivered", "uniform-2"))
+    (tmp_path / "manifest.json").write_text(json.dumps(run.manifest))
+    for name, rows in (("readings", run.readings), ("layers", run.layers)):
+        (tmp_path / name).mkdir()
+        rows.convert_dtypes().to_parquet(tmp_path / name / "0.parquet")
+    return tmp_path
+
+
+def test_moved_columns_are_the_same(tmp_path):
+    with MappedColumns.inside(tmp_path, room_for(COLUMNS)) as on_disk:
+        moved = [on_disk.move(column) for column in COLUMNS]
+    for _ in range(2):
+        for before, after in zip(COLUMNS, moved, strict=True):
+            pd.testing.assert_series_equal(before, after, check_exact=True)
+        on_disk.release()
+    assert np.signbit(moved[0].iloc[2])
+    with pytest.raises(ValueError, match="read-only"):
+        moved[0].iloc[0] = 2.0
+
+
+def test_other_kinds_of_columns_stay_in_memory(tmp_path):
+    with MappedColumns.inside(tmp_path, room_for(COLUMNS)) as on_disk:
+        assert all(on_disk.move(column) is column for column in ELSEWHERE)
+
+
+def test_a_column_that_finds_no_room_stays_in_memory(tmp_path):
+    column = pd.Series(np.arange(10_000.0))
+    with MappedColumns.inside(tmp_path, room_for([pd.Series([1.0])])) as on_disk:
+        assert on_disk.move(column) is column
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_leaves_columns_in_memory(tmp_path):
+    column = pd.Series(np.arange(10_000.0))
+    with MappedColumns.inside(tmp_path, room_for([column])) as on_disk, open("/dev/full", "wb", buffering=0) as full:
+        on_disk.file = full
+        assert on_disk.move(column) is column
+
+
+def test_a_folder_that_takes_no_files_leaves_columns_in_memory(tmp_path):
+    with MappedColumns.inside(tmp_path / "absent", room_for(COLUMNS)) as on_disk:
+        assert on_disk is None
+
+
+def test_a_large_run_gives_the_summary_of_the_same_run_in_memory(folder, monkeypatch):
+    plain = load(folder)
+    assert plain.on_disk is None
+    files = sorted(folder.rglob("*"))
+    monkeypatch.setattr(readings, "LARGE", 0)
+    large = load(folder)
+    assert large.on_disk is not None
+    assert large.on_disk.end > 0
+    assert sorted(folder.rglob("*")) == files
+    for name in ("readings", "layers", "drawn", "search"):
+        pd.testing.assert_frame_equal(getattr(plain, name), getattr(large, name), check_exact=True)
+    assert summarise(plain) == summarise(large)
+
+
+def test_a_folder_that_cannot_be_written_is_read(folder, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "no")
+
+    monkeypatch.setattr(readings, "LARGE", 0)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    run = load(folder)
+    assert run.on_disk is None
+    assert len(run.readings)
+
+
+def resident(kind):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / 1024
+
+
+@LINUX
+def test_memory_and_files_are_given_back(tmp_path):
+    """50 MiB are read and given back; one open file for any number of columns, and none once they are gone."""
+    numbers = pd.Series(np.arange(50 * 2**17, dtype=float))
+    parts = [numbers.iloc[start::50].reset_index(drop=True) for start in range(50)]
+    opened = len(os.listdir("/proc/self/fd"))
+    with MappedColumns.inside(tmp_path, room_for(parts)) as on_disk:
+        moved = [on_disk.move(part) for part in parts]
+    assert len(os.listdir("/proc/self/fd")) == opened + 1
+    on_disk.release()
+    before = resident("RssShmem") + resident("RssFile")
+    assert sum(part.sum() for part in moved) == numbers.sum()
+    read = resident("RssShmem") + resident("RssFile")
+    on_disk.release()
+    after = resident("RssShmem") + resident("RssFile")
+    assert read - before > 45
+    assert after - before < 5
+    del moved, on_disk
+    assert len(os.listdir("/proc/self/fd")) == opened
