@@ -32,8 +32,9 @@ LIMITS = (
     "questions get longer: what is saved is overhead, padding and logits, not arithmetic. The bare pass here is of the "
     "length-sorted batches, with logits at every position; the minimal pass has them at one position and no adapters, so "
     "its lines are an upper bound for any method that runs the questions in these batches. The first line depends on how "
-    "long a product takes compared with launching it: on an AMD EPYC, whose products take longer, it was 4.5 on one "
-    "thread and 6.0 on two, and the minimal pass 5.0 and 6.9. On the organism a part is stacking 512 "
+    "long a product takes compared with launching it: on an Intel Xeon, whose products take less time, it was 7.5 on one "
+    "thread and 8.1 on two, and the minimal pass 8.4 and 9.2. On the AMD EPYC of SmolLM2's figures other work ran beside the "
+    "lines of two threads, so that their ranges are wide. On the organism a part is stacking 512 "
     "updates, which an audit does once for all its conditions. Tried: updates added in the place of a map's output (kept), no "
     "norms where factors are stacked (kept), the first product the other way round or over padded ranks (slower)."
 )
