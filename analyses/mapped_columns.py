@@ -1,11 +1,12 @@
-"""Columns of a large run on disk: mapped from a file without a name, so that they take memory only while they are read."""
+"""Columns of a large run on disk: mapped from a file, so that they take memory only while they are read."""
 
 from __future__ import annotations
 
 import mmap
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,8 @@ Column = Any
 """A column of pandas."""
 ALIGNED = 64
 """Bytes; where a column's parts begin, as Arrow asks."""
+LEAST_FREE = 4
+"""Columns stay in memory where less than so many times their room is free on the disk: summary and page are written there."""
 
 
 def room_of(tables: Iterable[pa.Table]) -> int:
@@ -32,8 +35,8 @@ def room_of(tables: Iterable[pa.Table]) -> int:
 class MappedColumns:
     """The columns that were moved to one file, up to its byte `end`; they are moved one by one, so it is not frozen.
 
-    The file lies in the run's folder and has no name: the system removes it with the last column that reads it, however the
-    process ends. Moved columns are read-only.
+    The file lies in the run's folder and is unlinked at once: the system removes it with the last column that reads it, however
+    the process ends. Moved columns are read-only. A copy of a run, pickled or deep, has its columns in memory, and None here.
     """
 
     file: IO[bytes]
@@ -45,16 +48,20 @@ class MappedColumns:
     def inside(cls, folder: Path, room: int) -> Iterator[MappedColumns | None]:
         """A block in which columns are moved, up to `room` bytes (`room_of`); they stay as long as something reads them.
 
-        None where the folder takes no such file: columns then stay in memory.
+        None, so that columns stay in memory, where the folder takes no such file, its disk is nearly full, or the system
+        (Windows) cannot give the memory of what was read back.
         """
         with ExitStack() as opened:
-            try:
-                file = opened.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
-                file.truncate(room)  # bytes that are never written take no room
-                on_disk = cls(file, mmap.mmap(file.fileno(), room, access=mmap.ACCESS_READ))
-            except OSError:
-                on_disk = None
+            on_disk = None
+            with suppress(OSError):
+                if room and hasattr(mmap, "MADV_DONTNEED") and shutil.disk_usage(folder).free >= LEAST_FREE * room:
+                    file = opened.enter_context(tempfile.TemporaryFile(dir=folder, buffering=0))
+                    file.truncate(room)  # bytes that are never written take no room
+                    on_disk = cls(file, mmap.mmap(file.fileno(), room, access=mmap.ACCESS_READ))
             yield on_disk
+
+    def __reduce__(self) -> tuple[type[None], tuple[()]]:
+        return type(None), ()
 
     def move(self, column: Column) -> Column:
         """The same column, on disk where it holds numbers, truths or texts; as it is elsewhere, and where the disk is full."""
@@ -67,12 +74,12 @@ class MappedColumns:
             else:
                 return column
         except OSError:
-            return column  # a disk without room costs memory, not numbers
+            return column  # it then takes memory
         return pd.Series(written, index=column.index, dtype=column.dtype, copy=False)
 
     def release(self) -> None:
         """Give the memory of all columns back, and what analyses have freed; a column comes back from disk as it is read."""
-        if hasattr(mmap, "MADV_DONTNEED"):
+        with suppress(OSError):  # a process whose memory is locked keeps it
             self.mapped.madvise(mmap.MADV_DONTNEED)
         give_back_freed()
 

@@ -41,8 +41,10 @@ MEASURES = ("margin", "top1", "answer", "answer_substring")
 POPULATIONS = ("all", "known")
 ORDER = ["split", "condition", "item"]
 """Columns by which readings are sorted."""
+LONG = 10_000
+"""Rows of a table above which what each of its columns took on the way to pandas is given back at once."""
 LARGE = 250_000
-"""Rows of a run's tables above which its columns are kept on disk."""
+"""Rows of a run's tables above which columns of numbers and texts are kept on disk."""
 OWN_FIELDS = ("readings", "layers", "drawn", "search")
 """Tables that are fields of `RunFrame` under their own names."""
 
@@ -55,7 +57,7 @@ class RunFrame:
     conflicts were read, one row per item, condition and gain; both are empty where a run has none. `extra` holds further
     tables of docs/columns.md by name, without columns in which nothing was measured; `table` gives them whole. `cautions` say
     what keeps the numbers from being checked; `content` is the hash of the folder that they were read from
-    (`SealedRun.content`); `on_disk` holds the columns of a run of more than `LARGE` rows, which are read-only.
+    (`SealedRun.content`); `on_disk` holds columns of a run of more than `LARGE` rows, which are read-only.
     docs/columns.md states every column; optional ones that the run does not have are filled with None.
     """
 
@@ -270,10 +272,13 @@ def table(
         values = _as_pandas(column)
         # one index for all: each column's own takes as much memory as its numbers
         columns[name] = (values if places is None else values.take(places)).set_axis(index)
+        is_long = len(column) > LONG
+        del column, values
         if on_disk is not None:
             columns[name] = on_disk.move(columns[name])
-            del column, values
             on_disk.release()
+        elif is_long:
+            give_back_freed()
     return pd.DataFrame(columns, copy=False)
 
 

@@ -42,6 +42,7 @@ from override_gap.analyses.readings import RunFrame, truth
 from override_gap.analyses.sensitivity import sensitivity
 from override_gap.analyses.tune.run import tune
 from override_gap.analyses.verdict_more import more_known
+from override_gap.margins.memory_limit import give_back_freed
 
 SCHEMA = 1
 MANY = 100
@@ -161,7 +162,8 @@ def summarise(run: RunFrame, seed: int = 0, say: Callable[[str], None] | None = 
         "notes": notes,
     }
     results = clean(summary)
-    run.release()  # a page may follow
+    run.release()
+    give_back_freed()  # a page may follow
     return results
 
 

@@ -28,11 +28,12 @@ TITLE = "Growth of statistics and page"
 LIMITS = (
     "Base and as delivered; each size in its own process, from the tables on disk to summary and page. The tables are those of "
     "2,000 measured items, once, 10 times and 50 times under other names of items, points and documents, in units of 32. "
-    "The columns of a run of more than 250,000 rows (readings, layers, geometry and the like together) lie on disk, in a file of "
-    "the run's folder that has no name, and are in memory only while an analysis reads them; the smaller sizes are below that. "
+    "Columns of numbers and texts of a run of more than 250,000 rows (readings, layers, geometry and the like together) lie on "
+    "disk, in a file of the run's folder, and are in memory only while an analysis reads them; the smaller sizes are below that. "
     "Replicates of the bootstrap are drawn in blocks of a fixed size, and the explorer holds no more than a thousand items. What "
-    "still grows is the tables on their way to that file and what an analysis computes item by item: labels of questions, ranks, "
-    "points of a figure. While all columns were in memory, 100,000 items took 570 MiB on the same machine."
+    "still grows is the tables on their way to that file, columns of lists and of truths that were not always measured, and "
+    "what an analysis computes item by item: labels of questions, ranks, points of a figure. "
+    "While all columns were in memory, 100,000 items took 570 MiB on the same machine."
 )
 SUBJECTS = ("organism",)
 MEASURED = 2000
