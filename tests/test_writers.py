@@ -11,8 +11,8 @@ from tests.test_imports import FILES, ROOT
 
 ALWAYS = {
     "write_text", "write_bytes", "savefig", "print_svg", "print_png", "print_pdf", "mkdtemp", "mkstemp", "TemporaryDirectory",
-    "NamedTemporaryFile", "TemporaryFile", "rename", "renames", "copyfile", "copy2", "copytree", "copyfileobj", "move", "save_file",
-    "save_pretrained", "to_parquet", "to_excel",
+    "NamedTemporaryFile", "TemporaryFile", "rename", "renames", "copyfile", "copy2", "copytree", "copyfileobj", "move",
+    "save_file", "save_pretrained", "to_parquet", "to_excel",
     "to_pickle", "write_table", "symlink_to", "hardlink_to", "mkdir", "makedirs", "truncate", "touch", "put_file", "extract",
 }  # fmt: skip
 """Names that write, whatever they are called on."""
