@@ -40,10 +40,12 @@ def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocum
     except AdapterChanged:
         raise  # of no document alone: what was measured and what would be are of different adapters
     except AdapterError as fault:
-        reason = "memory ran out while its adapter was made" if out_of_memory(fault) else str(fault)
+        ran_out = out_of_memory(fault)
+        reason = "memory ran out while its adapter was made" if ran_out else str(fault)
     else:
         return EncodedDocuments({d.text: adapter for d, adapter in zip(documents, adapters, strict=True)})
-    release_memory()
+    if ran_out:
+        release_memory()  # a second in a large process: not for each of a thousand documents that have no adapter
     if len(documents) == 1 or traits_of(source).scope == "batch":
         return EncodedDocuments({}, {document.text: reason for document in documents})
     middle = len(documents) // 2
