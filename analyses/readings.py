@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import itertools
 import math
@@ -146,7 +145,6 @@ class RunFrame:
     def release(self) -> None:
         """Of a large run give back the memory of columns that were read and of what analyses have freed."""
         if self.on_disk is not None:
-            gc.collect()  # figures and tables that refer to themselves
             self.on_disk.release()
 
     def table(self, name: str) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -43,7 +44,9 @@ def page_figures(run: RunFrame, summary: Mapping, folder: Path) -> list[PageFigu
     make_folder(folder)
     entries = []
     for spec in figures.FIGURES:
-        run.release()
+        if run.on_disk is not None:
+            gc.collect()  # figures refer to themselves, and a page is drawn without collection (`without_garbage_collection`)
+            run.release()
         try:
             drawings = spec.draw(run, summary), spec.draw(run, summary, narrow=True) if BOTH else None
             caption = spec.caption(summary)
