@@ -41,9 +41,9 @@ POPULATIONS = ("all", "known")
 ORDER = ["split", "condition", "item"]
 """Columns by which readings are sorted."""
 LONG = 10_000
-"""Rows of a table above which what each of its columns took on the way to pandas is given back at once."""
+"""Rows of a table above which freed memory is given back after each column is converted."""
 LARGE = 250_000
-"""Rows of a run's tables above which columns of numbers and texts are kept on disk."""
+"""Rows of all tables of a run together above which columns of numbers and texts are kept on disk."""
 OWN_FIELDS = ("readings", "layers", "drawn", "search")
 """Tables that are fields of `RunFrame` under their own names."""
 

@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What was imported is not looked at whenever garbage is collected: millions of objects, half a second each time."""
+    """What was imported is not looked at whenever garbage is collected: that takes longer than many a test."""
     gc.collect()
     gc.freeze()
 

@@ -45,7 +45,7 @@ def encode(source: AdapterSource, documents: Sequence[Document]) -> EncodedDocum
     else:
         return EncodedDocuments({d.text: adapter for d, adapter in zip(documents, adapters, strict=True)})
     if ran_out:
-        release_memory()  # a second in a large process: not for each of a thousand documents that have no adapter
+        release_memory()  # it takes long in a large process, so not for each document that has no adapter
     if len(documents) == 1 or traits_of(source).scope == "batch":
         return EncodedDocuments({}, {document.text: reason for document in documents})
     middle = len(documents) // 2

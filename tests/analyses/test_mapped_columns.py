@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from override_gap.analyses import readings
+from override_gap.analyses import mapped_columns, readings
 from override_gap.analyses.mapped_columns import MappedColumns, room_of
 from override_gap.analyses.readings import load
 from override_gap.analyses.summary import summarise
@@ -142,7 +142,10 @@ def test_a_nearly_full_disk_keeps_its_room_for_the_page(tmp_path, monkeypatch):
         assert on_disk is not None
 
 
-def test_memory_that_is_locked_is_kept(tmp_path):
+def test_what_was_freed_is_given_back_where_mapped_memory_is_locked(tmp_path, monkeypatch):
+    given: list[bool] = []
+    monkeypatch.setattr(mapped_columns, "give_back_freed", lambda: given.append(True))
+
     class Locked:
         def madvise(self, _):
             raise OSError(22, "Invalid argument")
@@ -150,6 +153,7 @@ def test_memory_that_is_locked_is_kept(tmp_path):
     with MappedColumns.inside(tmp_path, 100) as on_disk:
         on_disk.mapped = Locked()
         on_disk.release()
+    assert given == [True]
 
 
 def test_other_kinds_of_columns_stay_in_memory(tmp_path):
